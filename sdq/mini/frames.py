@@ -1,0 +1,243 @@
+"""The hand-written text of `mini`: frames with slots, parallel across 15 languages.
+
+A language file `text/<language>.txt` has two kinds of lines:
+
+* ``slot[.form]: value | value || value`` lists the values of a slot. Values at the same position mean the
+  same thing in every language (or are its local counterpart: names, cities). A *form* is the same list in
+  another grammatical shape (``city.in: в Москве | в Туле``), so that a frame never breaks agreement.
+  ``||`` starts the values that only test sentences use. ``[...]`` marks the tagged part when it is not all
+  of the value (``on [12 May]``).
+* ``intent.split.number = text`` is a frame. ``{slot}`` or ``{slot.form}`` is replaced by a value. A middle dot
+  ``·`` is a word boundary without a space, for scripts that write none (Thai, Chinese).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+SPLITS = ("train", "dev", "test")
+TEXT = Path(__file__).parent / "text"
+BOUNDARY = "·"
+_HOLE = re.compile(r"\{([a-z0-9_.]+)\}")
+_FRAME = re.compile(r"([a-z_]+)\.(train|dev|test)\.(\d\d) = (.+)")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sentence pattern: ``id`` is ``intent.split.number`` and is shared by its translations."""
+
+    id: str
+    intent: str
+    split: str
+    text: str
+
+    @property
+    def slots(self) -> list[str]:
+        """Slot names in reading order, without their grammatical form."""
+        return [hole.split(".")[0] for hole in _HOLE.findall(self.text)]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A filled frame: ``tokens[i]`` carries ``tags[i]`` (BIO); ``values`` maps each slot to its position."""
+
+    frame: str
+    intent: str
+    text: str
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    values: dict[str, int]
+    surfaces: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Language:
+    """The frames and slot values of one language. ``kept`` is the position of the first test-only value."""
+
+    code: str
+    values: dict[str, list[str]]
+    kept: dict[str, int]
+    frames: dict[str, Frame]
+
+
+def read(code: str, folder: Path = TEXT) -> Language:
+    """Parse ``text/<code>.txt``. Raises ValueError that names the line if it is neither slot nor frame."""
+    values: dict[str, list[str]] = {}
+    kept: dict[str, int] = {}
+    frames: dict[str, Frame] = {}
+    for number, line in enumerate((folder / f"{code}.txt").read_text("utf-8").splitlines(), 1):
+        line = unicodedata.normalize("NFC", line).strip()
+        where = f"{code}.txt:{number}"
+        if not line or line.startswith("#"):
+            continue
+        if match := _FRAME.fullmatch(line):
+            intent, split, _, text = match.groups()
+            key = line.split(" = ")[0]
+            if key in frames:
+                raise ValueError(f"{where}: frame {key} is written twice")
+            frames[key] = Frame(key, intent, split, text)
+        elif match := re.fullmatch(r"([a-z0-9_]+(?:\.[a-z0-9_]+)?): (.+)", line):
+            halves = [[v.strip() for v in half.split(" | ")] for half in match[2].split(" || ")]
+            values[match[1]] = sum(halves, [])
+            kept[match[1]] = len(halves[0])
+        else:
+            raise ValueError(f"{where}: must be 'slot: a | b' or 'intent.split.01 = text', got {line[:60]!r}")
+    return Language(code, values, kept, frames)
+
+
+def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
+    """Put the chosen values into the frame and tag the words.
+
+    Raises ValueError if a word is only partly inside a slot (then the value needs a form of its own).
+    """
+    chars: list[tuple[str, str]] = []  # (character, tag) where the tag is "", "B-x" or "I-x"
+    surfaces: dict[str, str] = {}
+    position = 0
+    for hole in _HOLE.finditer(frame.text):
+        chars += [(c, "") for c in frame.text[position : hole.start()]]
+        slot = hole[1].split(".")[0]
+        value = language.values[hole[1]][choice[slot]]
+        name = slot.rstrip("2")  # `item2` is a second `item`
+        start, end = (value.index("["), value.index("]")) if "[" in value else (-1, len(value))
+        first = True
+        for i, c in enumerate(value):
+            if i in (start, end):
+                continue
+            inside = start < i < end
+            chars.append((c, ("B-" if first else "I-") + name if inside else ""))
+            first = first and not inside
+        surfaces[slot] = value[start + 1 : end].replace(BOUNDARY, "")
+        position = hole.end()
+    chars += [(c, "") for c in frame.text[position:]]
+    tokens, tags = _words(chars, frame.id)
+    text = "".join(c for c, _ in chars if c != BOUNDARY)
+    text = text[:1].upper() + text[1:]
+    if tokens[0][0].islower():
+        tokens[0] = tokens[0][0].upper() + tokens[0][1:]
+    return Sentence(frame.id, frame.intent, text, tuple(tokens), tuple(tags), dict(choice), surfaces)
+
+
+def _words(chars: list[tuple[str, str]], frame: str) -> tuple[list[str], list[str]]:
+    """Split at spaces and boundaries, and split punctuation off the ends of words."""
+    words: list[list[tuple[str, str]]] = [[]]
+    for c, tag in chars:
+        if c == BOUNDARY or c.isspace():
+            words.append([])
+        else:
+            words[-1].append((c, tag))
+    tokens, tags = [], []
+    for word in filter(None, words):
+        left, right = 0, len(word)
+        while left < right and _is_mark(word[left]):
+            left += 1
+        while right > left and _is_mark(word[right - 1]):
+            right -= 1
+        for part in [*([w] for w in word[:left]), word[left:right], *([w] for w in word[right:])]:
+            if not part:
+                continue
+            names = {tag[2:] for _, tag in part}
+            if len(names) > 1:
+                whole = "".join(c for c, _ in part)
+                raise ValueError(f"{frame}: the word {whole!r} is only partly a slot; give the value a form for it")
+            tokens.append("".join(c for c, _ in part))
+            starts = any(tag.startswith("B-") for _, tag in part)
+            name = names.pop()
+            tags.append(("B-" if starts else "I-") + name if name else "O")
+    return tokens, tags
+
+
+def _is_mark(item: tuple[str, str]) -> bool:
+    return not item[1] and unicodedata.category(item[0])[0] == "P"
+
+
+def allowed(language: Language, slot: str, split: str) -> range:
+    """Positions a split may use: test takes the kept values where a slot has some, train and dev the others."""
+    total, kept = len(language.values[slot]), language.kept[slot]
+    if kept == total:
+        return range(total)
+    return range(kept, total) if split == "test" else range(kept)
+
+
+def choices(english: Language, frame: Frame, count: int, seed: int = 0) -> list[dict[str, int]]:
+    """`count` different value choices for a frame, the same for every language (drawn from the English file)."""
+    rng = random.Random(f"{seed}/{frame.id}")
+    slots = sorted(set(frame.slots))
+    ranges = [allowed(english, slot, frame.split) for slot in slots]
+    total = 1
+    for r in ranges:
+        total *= len(r)
+    picked = rng.sample(range(total), min(count, total))
+    out = []
+    for index in picked:
+        choice = {}
+        for slot, r in zip(slots, ranges, strict=True):
+            index, rest = divmod(index, len(r))
+            choice[slot] = r[rest]
+        out.append(choice)
+    return out
+
+
+def problems(code: str, folder: Path = TEXT) -> Iterator[str]:
+    """What is wrong with a language file, one sentence each: missing frames, slots, values, untaggable words."""
+    english = read("en", folder)
+    language = read(code, folder)
+    for slot, values in language.values.items():
+        base = slot.split(".")[0]
+        if base not in english.values:
+            yield f"{code}: slot {slot} is not in en.txt"
+        elif (len(values), language.kept[slot]) != (len(english.values[base]), english.kept[base]):
+            yield f"{code}: {slot} must have {english.kept[base]} | then {len(english.values[base])} values in all, got {language.kept[slot]} then {len(values)}"
+        yield from (f"{code}: {slot} repeats {v!r}" for v in {v for v in values if values.count(v) > 1})
+        yield from (f"{code}: {slot} has a broken value {v!r}" for v in values if not v or v.count("[") != v.count("]"))
+    for key, frame in english.frames.items():
+        if key not in language.frames:
+            yield f"{code}: frame {key} is missing"
+            continue
+        mine = language.frames[key]
+        if sorted(mine.slots) != sorted(frame.slots):
+            yield f"{code}: {key} must use the slots {sorted(frame.slots)}, got {sorted(mine.slots)}"
+            continue
+        for hole in _HOLE.findall(mine.text):
+            if hole not in language.values:
+                yield f"{code}: {key} uses {{{hole}}}, which has no line of values"
+                break
+        else:
+            for choice in choices(english, frame, 10):
+                try:
+                    sentence = fill(language, mine, choice)
+                except (ValueError, IndexError) as error:
+                    yield f"{code}: {error}"
+                    break
+                wanted = sorted(s.rstrip("2") for s in frame.slots)
+                got = sorted(tag[2:] for tag in sentence.tags if tag.startswith("B-"))
+                if wanted != got:
+                    yield f"{code}: {key} must tag {wanted}, got {got} in {' '.join(sentence.tokens)}"
+                    break
+    yield from (f"{code}: frame {key} is not in en.txt" for key in language.frames if key not in english.frames)
+    texts: dict[str, str] = {}
+    for key, frame in language.frames.items():
+        plain = _HOLE.sub(lambda m: "{" + m[1].split(".")[0] + "}", frame.text).casefold().rstrip(".!?。؟！？")
+        if plain in texts:
+            yield f"{code}: {key} says the same as {texts[plain]}: {frame.text}"
+        texts.setdefault(plain, key)
+
+
+if __name__ == "__main__":
+    import sys
+
+    codes = sys.argv[1:] or LANGUAGES
+    found = [line for code in codes for line in problems(code)]
+    print("\n".join(found) or f"{', '.join(codes)}: no problem found")
+    if len(codes) == 1 and not found:
+        en, lang = read("en"), read(codes[0])
+        for i, (key, frame) in enumerate(en.frames.items()):
+            if i % 12 == 0:
+                s = fill(lang, lang.frames[key], choices(en, frame, 1)[0])
+                print(s.text, "||", " ".join(f"{w}/{t}" if t != "O" else w for w, t in zip(s.tokens, s.tags, strict=True)))
+    sys.exit(bool(found))
