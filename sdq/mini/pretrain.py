@@ -80,7 +80,9 @@ class Batches:
 
     def __init__(self, pairs: list[Pair], tokenizer: PreTrainedTokenizerFast, plan: Plan) -> None:
         self.plan, self.mask_id = plan, tokenizer.mask_token_id
-        self.english = sorted({p.english for p in pairs})
+        general = sorted({p.english for p in pairs if p.source != "mini"})
+        self.general = len(general)  # our own sentences come after these and are not seen before `own_from`
+        self.english = general + sorted({p.english for p in pairs} - set(general))
         place = {text: i for i, text in enumerate(self.english)}
         self.target = np.array([place[p.english] for p in pairs])
         self.xx = _ids(tokenizer, [p.text for p in pairs], plan.longest)
@@ -141,7 +143,8 @@ def loss_of(encoder: Encoder, data: Batches, targets: Tensor, step: int) -> tupl
     terms = {"mlm": F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])}
     # the sentence of each row must find its English counterpart among the step's and 1024 random others
     wanted = torch.from_numpy(np.concatenate([english, english]))
-    others = torch.from_numpy(rng.choice(len(data.english), 1024))
+    known = len(data.english) if step >= plan.own_from * plan.steps else data.general
+    others = torch.from_numpy(rng.choice(known, 1024))
     bank = torch.cat([targets[wanted[: len(english)]], targets[others]])
     mean = (states * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
     same = wanted[:, None] == torch.cat([wanted[: len(english)], others])[None]  # [2B, B + 1024]

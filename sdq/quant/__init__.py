@@ -1,0 +1,1 @@
+"""Uniform quantization: integer arithmetic, specs, observers, fake-quantized layers, rewriting of models."""

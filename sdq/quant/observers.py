@@ -1,0 +1,192 @@
+"""Observers: policies that turn seen values into a range.
+
+An observer is frozen settings plus three pure functions. `state` is a dict of tensors with one row per
+quantization group; `see` takes values [groups, n] and returns a new state; `range` returns (low, high), each
+[groups]. A new observer is one class here: it appears in recipes, forms and contract tests by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from sdq.quant.integer import dequantize, quantize, scale_and_zero
+from sdq.settings import Settings
+
+State = dict[str, Tensor]
+
+
+class _Observer(Settings):
+    order_matters: ClassVar[bool] = False
+
+    def see(self, state: State, values: Tensor) -> State:
+        """New state after values [groups, n]; n = 0 changes nothing."""
+        raise NotImplementedError
+
+    def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+        """(low, high), each [groups]. Raises RuntimeError if nothing was seen."""
+        raise NotImplementedError
+
+
+def _extremes(state: State) -> tuple[Tensor, Tensor]:
+    if not state:
+        raise RuntimeError("the observer must see values before it can give a range, it saw none; calibrate first")
+    return state["low"], state["high"]
+
+
+class MinMax(_Observer):
+    """The smallest and largest value ever seen."""
+
+    kind: Literal["minmax"] = "minmax"
+
+    def see(self, state: State, values: Tensor) -> State:
+        if values.shape[1] == 0:
+            return state
+        low, high = values.aminmax(dim=1)
+        if state:
+            low, high = torch.minimum(low, state["low"]), torch.maximum(high, state["high"])
+        return {"low": low, "high": high}
+
+    def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+        return _extremes(state)
+
+
+class MovingAverage(_Observer):
+    """Exponential moving average of each batch's smallest and largest value; the order of batches matters."""
+
+    order_matters: ClassVar[bool] = True
+    kind: Literal["moving_average"] = "moving_average"
+    momentum: float = Field(0.9, ge=0, lt=1, description="Share of the old range kept at every batch")
+
+    def see(self, state: State, values: Tensor) -> State:
+        if values.shape[1] == 0:
+            return state
+        low, high = values.aminmax(dim=1)
+        if state:
+            low = self.momentum * state["low"] + (1 - self.momentum) * low
+            high = self.momentum * state["high"] + (1 - self.momentum) * high
+        return {"low": low, "high": high}
+
+    def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+        return _extremes(state)
+
+
+class _Histogram(_Observer):
+    """Keeps a histogram over [-R, R], R a power of two, whose bins nest: the order of batches cannot matter."""
+
+    bins: ClassVar[int] = 2048
+
+    def see(self, state: State, values: Tensor) -> State:
+        if values.shape[1] == 0:
+            return state
+        values = values.float()
+        low, high = values.aminmax(dim=1)
+        reach = torch.maximum(-low, high).clamp(min=1e-30)
+        wanted = torch.ceil(torch.log2(reach * (1 + 1e-6)))
+        if state:
+            low, high = torch.minimum(low, state["low"]), torch.maximum(high, state["high"])
+            wanted = torch.maximum(wanted, state["power"])
+            counts = state["counts"]
+            for row in torch.nonzero(wanted > state["power"]).flatten().tolist():
+                counts = counts.clone() if counts is state["counts"] else counts
+                counts[row] = _widen(counts[row], int(wanted[row] - state["power"][row]))
+        else:
+            counts = torch.zeros(len(values), self.bins, dtype=torch.float64)
+        at = ((values / torch.exp2(wanted)[:, None] + 1) * (self.bins / 2)).long().clamp(0, self.bins - 1)
+        fresh = torch.zeros_like(counts).scatter_add_(1, at, torch.ones_like(at, dtype=torch.float64))
+        return {"low": low, "high": high, "power": wanted, "counts": counts + fresh}
+
+    def _centers(self, state: State) -> Tensor:
+        steps = (torch.arange(self.bins) + 0.5) * (2 / self.bins) - 1
+        return steps[None] * torch.exp2(state["power"])[:, None]
+
+
+def _widen(counts: Tensor, doublings: int) -> Tensor:
+    """Counts over [-R, R] -> counts over [-R * 2^n, R * 2^n] with equally many bins."""
+    for _ in range(min(doublings, 64)):
+        half = counts.reshape(-1, 2).sum(1)
+        empty = torch.zeros(len(counts) // 4, dtype=counts.dtype)
+        counts = torch.cat([empty, half, empty])
+    return counts
+
+
+class Percentile(_Histogram):
+    """The range that holds `percent` of the values, cut equally at both ends."""
+
+    kind: Literal["percentile"] = "percentile"
+    percent: float = Field(99.9, gt=50, le=100, description="Share of values kept inside the range, in percent")
+
+    def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+        low, high = _extremes(state)
+        share = state["counts"].cumsum(1) / state["counts"].sum(1, keepdim=True)
+        tail = (1 - self.percent / 100) / 2
+        edges = torch.exp2(state["power"])[:, None] * (torch.arange(self.bins + 1) * (2 / self.bins) - 1)[None]
+        left = (share <= tail).sum(1, keepdim=True)
+        right = (share < 1 - tail).sum(1, keepdim=True) + 1
+        cut_low = edges.gather(1, left.clamp(max=self.bins)).squeeze(1)
+        cut_high = edges.gather(1, right.clamp(max=self.bins)).squeeze(1)
+        return torch.maximum(low, cut_low), torch.minimum(high, cut_high)
+
+
+class _Search(_Histogram):
+    """Tries shrunken min-max ranges and keeps the one of least cost."""
+
+    candidates: int = Field(80, ge=4, le=400, description="How many shrunken ranges are tried")
+
+    def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
+        """Cost [groups] of quantizing the histogram with the range."""
+        raise NotImplementedError
+
+    def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+        low, high = _extremes(state)
+        centers = self._centers(state)
+        best, best_low, best_high = torch.full_like(low, float("inf"), dtype=torch.float64), low, high
+        for i in range(self.candidates):
+            share = 1 - i / self.candidates
+            cost = self.cost(state["counts"], centers, low * share, high * share, bits, symmetric)
+            better = cost < best
+            best = torch.where(better, cost, best)
+            best_low, best_high = torch.where(better, low * share, best_low), torch.where(better, high * share, best_high)
+        return best_low, best_high
+
+
+def _rounded(centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+    scale, zero = (t[:, None] for t in scale_and_zero(low, high, bits, symmetric))
+    codes = quantize(centers, scale, zero, bits, symmetric)
+    return codes, dequantize(codes, scale, zero)
+
+
+class Mse(_Search):
+    """The range with the least mean squared rounding and clipping error."""
+
+    kind: Literal["mse"] = "mse"
+
+    def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
+        _, back = _rounded(centers, low, high, bits, symmetric)
+        return (counts * (back - centers).double() ** 2).sum(1)
+
+
+class KL(_Search):
+    """The range whose quantized histogram is closest to the seen one in Kullback-Leibler divergence (Migacz 2017)."""
+
+    kind: Literal["kl"] = "kl"
+
+    def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
+        codes, _ = _rounded(centers, low, high, bits, symmetric)
+        at = (codes - codes.amin(1, keepdim=True)).long()
+        size = int(at.max()) + 1
+        inside = (counts > 0) & (centers >= low[:, None]) & (centers <= high[:, None])
+        # all mass goes to its code; a code spreads it over the bins that are inside the range and were seen
+        mass = torch.zeros(len(counts), size, dtype=counts.dtype).scatter_add_(1, at, counts)
+        width = torch.zeros_like(mass).scatter_add_(1, at, inside.to(counts.dtype))
+        p = counts / counts.sum(1, keepdim=True)
+        q = torch.where(inside, mass.gather(1, at) / width.gather(1, at).clamp(min=1), torch.zeros_like(counts))
+        q = q / q.sum(1, keepdim=True).clamp(min=1e-30)
+        return (p * (p.clamp(min=1e-30) / q.clamp(min=1e-9)).log()).sum(1)
+
+
+Observer = Annotated[MinMax | MovingAverage | Percentile | Mse | KL, Field(discriminator="kind")]
+OBSERVERS: tuple[type[Any], ...] = (MinMax, MovingAverage, Percentile, Mse, KL)

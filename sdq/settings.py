@@ -1,0 +1,28 @@
+"""The base of every settings class, and the one way in which wrong settings are reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Settings(BaseModel):
+    """Frozen settings: unknown fields are refused, and the JSON round trip is the identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class UserError(Exception):
+    """Something the user can mend. The message is one sentence: what must be what, got what, what to do."""
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem of a pydantic error as one sentence with the path of the field."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"]) or "recipe"
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown field; remove it or correct its name"
+    got: Any = first.get("input")
+    shown = f", got {got!r}" if isinstance(got, (str, int, float, bool)) or got is None else ""
+    return f"{path}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
