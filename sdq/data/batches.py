@@ -1,0 +1,101 @@
+"""Examples -> padded batches of tensors, sorted by length."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdq.data.tasks import Example, Task
+
+IGNORE = -100
+
+
+@dataclass
+class Batch:
+    """Model inputs [B, T], gold labels ([B] or [B, T], IGNORE where nothing is scored), and which examples they are."""
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    at: list[int]
+
+    @property
+    def scored(self) -> Tensor:
+        """Where the task asks for a prediction: bool, shape of labels."""
+        return self.labels != IGNORE
+
+    @property
+    def real(self) -> Tensor:
+        """Which tokens are not padding: bool [B, T]."""
+        return self.inputs["attention_mask"].bool()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenized examples of one task: ids and labels per example."""
+
+    ids: list[list[int]]
+    labels: list[list[int]]  # one label, or one per subword
+    token: bool
+    pad: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, at: list[int]) -> Batch:
+        """The examples at these positions, padded to the longest of them."""
+        width = max(len(self.ids[i]) for i in at)
+        ids = torch.full((len(at), width), self.pad)
+        mask = torch.zeros((len(at), width), dtype=torch.long)
+        labels = torch.full((len(at), width) if self.token else (len(at),), IGNORE)
+        for row, i in enumerate(at):
+            n = len(self.ids[i])
+            ids[row, :n] = torch.tensor(self.ids[i])
+            mask[row, :n] = 1
+            if self.token:
+                labels[row, :n] = torch.tensor(self.labels[i])
+            else:
+                labels[row] = self.labels[i][0]
+        return Batch({"input_ids": ids, "attention_mask": mask}, labels, at)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """All examples once, longest batches first, always composed alike."""
+        order = sorted(range(len(self)), key=lambda i: (-len(self.ids[i]), i))
+        for start in range(0, len(order), size):
+            yield self.batch(order[start : start + size])
+
+    def shuffled(self, size: int, seed: int) -> Iterator[Batch]:
+        """Endless epochs of random batches of similar length; the order depends on the seed alone."""
+        rng = random.Random(seed)
+        while True:
+            order = list(range(len(self)))
+            rng.shuffle(order)
+            chunks = []
+            for start in range(0, len(order), size * 16):
+                pool = sorted(order[start : start + size * 16], key=lambda i: len(self.ids[i]))
+                chunks += [pool[i : i + size] for i in range(0, len(pool), size)]
+            rng.shuffle(chunks)
+            for chunk in chunks:
+                yield self.batch(chunk)
+
+
+def encode(examples: list[Example], task: Task, tokenizer: Any, longest: int = 128) -> Encoded:
+    """Tokenize. In token tasks the label stands on a word's first subword; longer inputs are cut at `longest`."""
+    place = {label: i for i, label in enumerate(task.labels)}
+    token = task.kind == "token"
+    if not token:
+        coded = tokenizer([e.text for e in examples], truncation=True, max_length=longest)
+        return Encoded(coded["input_ids"], [[place[e.targets[0]]] for e in examples], False, tokenizer.pad_token_id)
+    coded = tokenizer([list(e.words) for e in examples], is_split_into_words=True, truncation=True, max_length=longest)
+    labels = []
+    for i, example in enumerate(examples):
+        row, before = [], None
+        for word in coded.word_ids(i):
+            row.append(IGNORE if word is None or word == before else place[example.targets[word]])
+            before = word
+        labels.append(row)
+    return Encoded(coded["input_ids"], labels, True, tokenizer.pad_token_id)

@@ -1,0 +1,194 @@
+"""Fake-quantized Linear and Embedding: float layers whose numbers are those of an integer layer.
+
+With quantizers off they are the FP32 layer, bit for bit. Nothing here makes a model faster or smaller.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sdq.quant.integer import fake_quantize, scale_and_zero
+from sdq.quant.spec import ActivationSpec, WeightSpec
+
+
+class Padding:
+    """Remembers the attention mask of the running forward pass, so that no range ever sees padding."""
+
+    def __init__(self) -> None:
+        self.mask: Tensor | None = None
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        mask = kwargs.get("attention_mask")
+        self.mask = None if mask is None else mask.bool()
+
+    def real(self, x: Tensor) -> Tensor:
+        """x [B, T, D] -> its real tokens [N, D]; other shapes are returned as they are."""
+        if self.mask is not None and x.dim() == 3 and x.shape[:2] == self.mask.shape:
+            return x[self.mask]
+        return x
+
+
+class Quantizer(nn.Module):
+    """What weight and activation quantizers share: on or off, and the share of elements quantized in training.
+
+    `noise` is Quant-Noise's p (Fan et al. 2020): at each training step only a random share p of the elements is
+    quantized, the others pass in full precision. p = 1 is plain QAT; evaluation always uses 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enabled = True
+        self.noise = 1.0
+
+    def mix(self, x: Tensor, quantized: Tensor) -> Tensor:
+        if not self.training or self.noise >= 1:
+            return quantized
+        chosen = torch.rand_like(x) < self.noise
+        return torch.where(chosen, quantized, x)
+
+
+class WeightQuantizer(Quantizer):
+    """Ranges follow the weight: recomputed whenever it changed (in training every `refresh` forward passes)."""
+
+    def __init__(self, spec: WeightSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.refresh = 1
+        self._age = 0
+        self._key: tuple[int, int] | None = None
+        self._range: tuple[Tensor, Tensor] | None = None
+        self._ready: Tensor | None = None
+
+    def ranges(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """weight -> (scale, zero_point), each [rows, 1], one row per group of the granularity."""
+        key = (weight.data_ptr(), weight._version)
+        stale = key != self._key and (not self.training or self._age >= self.refresh)
+        if self._range is None or stale:
+            with torch.no_grad():
+                rows = self.spec.granularity.rows(weight.detach())
+                observer = self.spec.observer
+                low, high = observer.range(observer.see({}, rows), self.spec.bits, self.spec.symmetric)
+                scale, zero = scale_and_zero(low, high, self.spec.bits, self.spec.symmetric)
+            self._range, self._key, self._age, self._ready = (scale[:, None], zero[:, None]), key, 0, None
+        self._age += 1
+        return self._range
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Quantized weight of the same shape."""
+        if not self.enabled:
+            return weight
+        scale, zero = self.ranges(weight)
+        if not torch.is_grad_enabled() and self._ready is not None:
+            return self._ready
+        rows = self.spec.granularity.rows(weight)
+        quantized = fake_quantize(rows, scale, zero, self.spec.bits, self.spec.symmetric).reshape(weight.shape)
+        if not torch.is_grad_enabled() and not self.training:
+            self._ready = quantized
+        return self.mix(weight, quantized)
+
+    def forget_(self) -> None:
+        """Drop cached ranges, so that the next forward pass measures the weight again."""
+        self._key, self._range, self._ready = None, None, None
+
+
+class ActivationQuantizer(Quantizer):
+    """Quantizes a layer's input, with the batch's own range (dynamic) or a calibrated one (static)."""
+
+    scale: Tensor
+    zero: Tensor
+    calibrated: Tensor
+
+    def __init__(self, spec: ActivationSpec, padding: Padding) -> None:
+        super().__init__()
+        self.spec = spec
+        self.padding = padding
+        self.observing = False
+        self._state: dict[str, Tensor] = {}
+        self.register_buffer("scale", torch.ones(1))
+        self.register_buffer("zero", torch.zeros(1))
+        self.register_buffer("calibrated", torch.tensor(False))
+
+    def ranges(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (scale, zero_point), each [rows, 1]. Raises RuntimeError if static and not calibrated."""
+        spec = self.spec
+        if not spec.dynamic:
+            if not self.calibrated:
+                raise RuntimeError("static activation ranges must be calibrated before use, they are not; call calibrate_(model, batches)")
+            return self.scale[:, None], self.zero[:, None]
+        with torch.no_grad():
+            seen = self.padding.real(x) if spec.granularity.kind == "tensor" else x
+            rows = spec.granularity.rows(seen)
+            if rows.shape[1] == 0:
+                return torch.ones(len(rows), 1), torch.zeros(len(rows), 1)
+            low, high = spec.observer.range(spec.observer.see({}, rows), spec.bits, spec.symmetric)
+            scale, zero = scale_and_zero(low, high, spec.bits, spec.symmetric)
+        return scale[:, None], zero[:, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantized activation of the same shape; while observing, x itself."""
+        if self.observing:
+            with torch.no_grad():
+                self._state = self.spec.observer.see(self._state, self.spec.granularity.rows(self.padding.real(x)))
+            return x
+        if not self.enabled:
+            return x
+        scale, zero = self.ranges(x)
+        rows = self.spec.granularity.rows(x)
+        return self.mix(x, fake_quantize(rows, scale, zero, self.spec.bits, self.spec.symmetric).reshape(x.shape))
+
+    def settle_(self) -> None:
+        """End of calibration: turn what was seen into the range. Raises RuntimeError if nothing was seen."""
+        low, high = self.spec.observer.range(self._state, self.spec.bits, self.spec.symmetric)
+        scale, zero = scale_and_zero(low, high, self.spec.bits, self.spec.symmetric)
+        self.scale, self.zero, self.calibrated = scale, zero, torch.tensor(True)
+        self._state = {}
+
+
+class QuantLinear(nn.Linear):
+    """y = q(x) q(W)^T + b."""
+
+    weight_quantizer: WeightQuantizer | None
+    input_quantizer: ActivationQuantizer | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.input_quantizer is not None:
+            x = self.input_quantizer(x)
+        weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+        return F.linear(x, weight, self.bias)
+
+
+class QuantEmbedding(nn.Embedding):
+    """Looks rows up and quantizes only those, with the ranges of the whole table."""
+
+    weight_quantizer: WeightQuantizer | None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        found = super().forward(ids)
+        quantizer = self.weight_quantizer
+        if quantizer is None or not quantizer.enabled:
+            return found
+        spec = quantizer.spec
+        scale, zero = quantizer.ranges(self.weight)
+        if spec.granularity.kind != "tensor":  # [V * groups, 1] -> the ranges of the rows looked up
+            scale, zero = (t.reshape(len(self.weight), -1)[ids].reshape(-1, 1) for t in (scale, zero))
+        rows = spec.granularity.rows(found.reshape(-1, found.shape[-1]))
+        return quantizer.mix(found, fake_quantize(rows, scale, zero, spec.bits, spec.symmetric).reshape(found.shape))
+
+
+def quantized(module: nn.Module, weight: WeightSpec | None, activation: ActivationSpec | None, padding: Padding) -> nn.Module:
+    """A quantized twin of a Linear or Embedding that shares its parameters. TypeError for any other module."""
+    if isinstance(module, nn.Linear):
+        twin: Any = QuantLinear.__new__(QuantLinear)
+    elif isinstance(module, nn.Embedding):
+        twin = QuantEmbedding.__new__(QuantEmbedding)
+    else:
+        raise TypeError(f"only Linear and Embedding layers can be quantized, got {type(module).__name__}")
+    twin.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()})
+    twin.weight_quantizer = None if weight is None else WeightQuantizer(weight)
+    if isinstance(module, nn.Linear):
+        twin.input_quantizer = None if activation is None else ActivationQuantizer(activation, padding)
+    return twin  # type: ignore[no-any-return]

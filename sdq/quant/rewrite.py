@@ -1,0 +1,112 @@
+"""rewrite(model, rules) -> a quantized copy. The argument is never touched."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sdq.models import modules
+from sdq.quant.layers import ActivationQuantizer, Padding, QuantEmbedding, QuantLinear, Quantizer, WeightQuantizer, quantized
+from sdq.quant.spec import ActivationSpec, WeightSpec
+from sdq.settings import Settings
+
+Role = Literal["embedding", "q", "k", "v", "attention_output", "ffn_in", "ffn_out", "head"]
+
+
+class Rule(Settings):
+    """Which modules get which specs. A later rule overrides an earlier one for the modules it matches."""
+
+    roles: tuple[Role, ...] = Field((), description="Roles the rule is for; none means every role")
+    name: str = Field("*", description="Pattern on the module's name, * stands for anything")
+    weight: WeightSpec | None = Field(None, description="How weights are quantized; empty leaves them in FP32")
+    activation: ActivationSpec | None = Field(None, description="How inputs are quantized; empty leaves them in FP32")
+
+
+def rewrite(model: nn.Module, rules: Iterable[Rule]) -> nn.Module:
+    """A deep copy of the model in which every matched Linear and Embedding is fake-quantized.
+
+    Raises ValueError for a rule that matches nothing.
+    """
+    student = copy.deepcopy(model)
+    padding = Padding()
+    chosen: dict[str, Rule] = {}
+    known = modules(student)
+    for rule in rules:
+        matched = [m for m in known if (not rule.roles or m.role in rule.roles) and fnmatchcase(m.name, rule.name)]
+        if not matched:
+            raise ValueError(f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with name {rule.name!r} match none of {len(known)}")
+        chosen |= {m.name: rule for m in matched}
+    for name, rule in chosen.items():
+        if rule.weight is None and rule.activation is None:
+            continue
+        parent, _, child = name.rpartition(".")
+        old = student.get_submodule(name)
+        setattr(student.get_submodule(parent), child, quantized(old, rule.weight, rule.activation, padding))
+    if chosen:
+        student.register_forward_pre_hook(padding, with_kwargs=True)
+    return student
+
+
+def quantizers(model: nn.Module) -> dict[str, Quantizer]:
+    """Every quantizer of a rewritten model, by name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, Quantizer)}
+
+
+def quantized_modules(model: nn.Module) -> dict[str, QuantLinear | QuantEmbedding]:
+    """Every quantized module of a rewritten model, by name, in forward order."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, (QuantLinear, QuantEmbedding))}
+
+
+@contextmanager
+def only(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+    """Inside, just the named modules quantize; before and after, everything is as it was."""
+    wanted = tuple(names)
+    before = {name: q.enabled for name, q in quantizers(model).items()}
+    try:
+        for name, q in quantizers(model).items():
+            q.enabled = before[name] and name.rpartition(".")[0] in wanted
+        yield
+    finally:
+        for name, q in quantizers(model).items():
+            q.enabled = before[name]
+
+
+@torch.no_grad()
+def calibrate_(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> None:
+    """Measure static activation ranges on FP32 forward passes of the model's present weights.
+
+    Raises RuntimeError if there are static quantizers and no batch.
+    """
+    static = [q for q in quantizers(model).values() if isinstance(q, ActivationQuantizer) and not q.spec.dynamic]
+    if not static:
+        return
+    mode: Any = model.training
+    model.eval()
+    try:
+        for q in static:
+            q._state, q.observing = {}, True
+        with only(model, ()):
+            for batch in batches:
+                model(**batch)
+        for q in static:
+            q.settle_()
+    finally:
+        for q in static:
+            q.observing = False
+        model.train(mode)
+
+
+def set_noise_(model: nn.Module, noise: float, refresh: int = 1) -> None:
+    """Set Quant-Noise's p (share of elements quantized in training) and how often weight ranges are measured."""
+    for q in quantizers(model).values():
+        q.noise = noise
+        if isinstance(q, WeightQuantizer):
+            q.refresh = refresh
+            q.forget_()

@@ -1,0 +1,82 @@
+"""QuantSpec: how one tensor is quantized, as a frozen value.
+
+A granularity says which elements share one range, by turning a tensor into a matrix whose rows share it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from sdq.quant.observers import MinMax, Observer
+from sdq.settings import Settings
+
+
+class PerTensor(Settings):
+    """One range for everything: weight [768, 3072] -> rows [1, 2359296]."""
+
+    kind: Literal["tensor"] = "tensor"
+
+    def rows(self, x: Tensor) -> Tensor:
+        return x.reshape(1, -1)
+
+
+class PerChannel(Settings):
+    """One range per output channel (row of a weight): weight [768, 3072] -> rows [768, 3072]."""
+
+    kind: Literal["channel"] = "channel"
+
+    def rows(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], -1)
+
+
+class PerGroup(Settings):
+    """One range per `size` neighbours in a row: weight [768, 3072], size 64 -> rows [36864, 64]."""
+
+    kind: Literal["group"] = "group"
+    size: int = Field(64, ge=2, description="How many neighbouring weights share one range")
+
+    def rows(self, x: Tensor) -> Tensor:
+        if x.shape[-1] % self.size:
+            raise ValueError(f"group size must divide the row length {x.shape[-1]}, got {self.size}; choose another size")
+        return x.reshape(-1, self.size)
+
+
+class PerToken(Settings):
+    """One range per token: activation [8, 32, 768] -> rows [256, 768]."""
+
+    kind: Literal["token"] = "token"
+
+    def rows(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, x.shape[-1])
+
+
+Granularity = Annotated[PerTensor | PerChannel | PerGroup | PerToken, Field(discriminator="kind")]
+GRANULARITIES: tuple[type[Any], ...] = (PerTensor, PerChannel, PerGroup, PerToken)
+
+
+class _Spec(Settings):
+    bits: int = Field(8, ge=2, le=8, description="Bits per value")
+    symmetric: bool = Field(True, description="Range symmetric around zero (zero-point 0), or affine")
+    observer: Observer = Field(MinMax(), description="How seen values become a range")
+
+
+class WeightSpec(_Spec):
+    """How a weight is quantized. Its range always follows the weight."""
+
+    granularity: Annotated[PerTensor | PerChannel | PerGroup, Field(discriminator="kind")] = PerChannel()
+
+
+class ActivationSpec(_Spec):
+    """How the input of a layer is quantized: with a calibrated range (static) or each batch's own (dynamic)."""
+
+    granularity: Annotated[PerTensor | PerToken, Field(discriminator="kind")] = PerToken()
+    dynamic: bool = Field(True, description="Range from the batch itself, instead of from calibration")
+
+    @model_validator(mode="after")
+    def _token_is_dynamic(self) -> ActivationSpec:
+        if self.granularity.kind == "token" and not self.dynamic:
+            raise ValueError("per-token ranges must be dynamic, got dynamic = false; use per-tensor ranges for static quantization")
+        return self
