@@ -7,16 +7,17 @@ quantization group; `see` takes values [groups, n] and returns a new state; `ran
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from sdq.quant.integer import dequantize, quantize, scale_and_zero
+from sdq.lazy import torch
 from sdq.settings import Settings
 
-State = dict[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    State = dict[str, Tensor]
 
 
 class _Observer(Settings):
@@ -154,6 +155,8 @@ class _Search(_Histogram):
 
 
 def _rounded(centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+    from sdq.quant.integer import dequantize, quantize, scale_and_zero
+
     scale, zero = (t[:, None] for t in scale_and_zero(low, high, bits, symmetric))
     codes = quantize(centers, scale, zero, bits, symmetric)
     return codes, dequantize(codes, scale, zero)

@@ -6,27 +6,14 @@ import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from sdq.models import modules
 from sdq.quant.layers import ActivationQuantizer, Padding, QuantEmbedding, QuantLinear, Quantizer, WeightQuantizer, quantized
-from sdq.quant.spec import ActivationSpec, WeightSpec
-from sdq.settings import Settings
-
-Role = Literal["embedding", "q", "k", "v", "attention_output", "ffn_in", "ffn_out", "head"]
-
-
-class Rule(Settings):
-    """Which modules get which specs. A later rule overrides an earlier one for the modules it matches."""
-
-    roles: tuple[Role, ...] = Field((), description="Roles the rule is for; none means every role")
-    name: str = Field("*", description="Pattern on the module's name, * stands for anything")
-    weight: WeightSpec | None = Field(None, description="How weights are quantized; empty leaves them in FP32")
-    activation: ActivationSpec | None = Field(None, description="How inputs are quantized; empty leaves them in FP32")
+from sdq.quant.spec import Rule
 
 
 def rewrite(model: nn.Module, rules: Iterable[Rule]) -> nn.Module:

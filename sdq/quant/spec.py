@@ -5,13 +5,15 @@ A granularity says which elements share one range, by turning a tensor into a ma
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from sdq.quant.observers import MinMax, Observer
 from sdq.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PerTensor(Settings):
@@ -80,3 +82,15 @@ class ActivationSpec(_Spec):
         if self.granularity.kind == "token" and not self.dynamic:
             raise ValueError("per-token ranges must be dynamic, got dynamic = false; use per-tensor ranges for static quantization")
         return self
+
+
+Role = Literal["embedding", "q", "k", "v", "attention_output", "ffn_in", "ffn_out", "head"]
+
+
+class Rule(Settings):
+    """Which modules get which specs. A later rule overrides an earlier one for the modules it matches."""
+
+    roles: tuple[Role, ...] = Field((), description="Roles the rule is for; none means every role")
+    name: str = Field("*", description="Pattern on the module's name, * stands for anything")
+    weight: WeightSpec | None = Field(None, description="How weights are quantized; empty leaves them in FP32")
+    activation: ActivationSpec | None = Field(None, description="How inputs are quantized; empty leaves them in FP32")

@@ -1,0 +1,120 @@
+"""Recipe: what to do, as a frozen value. The presets are here.
+
+Training absent = post-training quantization (PTQ); training without distillation = QAT (noise < 1: Quant-Noise);
+with distillation = SDQ. No rules and no training = FP32.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from sdq.quant.observers import MinMax, Mse
+from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
+from sdq.settings import Settings, UserError, explain
+from sdq.train.losses import KLD, Attention, Hidden
+from sdq.train.settings import Training
+
+
+class Calibration(Settings):
+    """The sentences that static ranges are measured on: from the train split, never from dev or test."""
+
+    sentences: int = Field(256, ge=1, description="How many sentences")
+    languages: Literal["labelled", "all"] = Field("labelled", description="Only the training language, or all languages alike")
+    batch_size: int = Field(32, ge=1, description="Sentences per forward pass")
+
+
+class Recipe(Settings):
+    """Rules (which modules get which numbers), calibration, training, seed. Equal recipes are equal runs."""
+
+    name: str = Field("custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="A short name; it does not change the run")
+    rules: tuple[Rule, ...] = Field((), description="Which modules are quantized, and how")
+    calibration: Calibration = Calibration()
+    training: Training | None = Field(None, description="Absent: post-training quantization")
+    seed: int = Field(0, ge=0, lt=2**31, description="Order of the training data, Quant-Noise, choice of calibration sentences")
+
+    @model_validator(mode="after")
+    def _training_needs_rules(self) -> Recipe:
+        if self.training is not None and not self.rules:
+            raise ValueError("training must come with at least one quantization rule; to fine-tune in FP32 use `python -m sdq mini build` stages or transformers")
+        return self
+
+    @property
+    def method(self) -> str:
+        """FP32, PTQ, QAT, QNAT or SDQ; "SDQ multi" for the label-free multilingual extension."""
+        if not self.rules:
+            return "FP32"
+        if self.training is None:
+            return "PTQ"
+        if self.training.distillation:
+            return "SDQ multi" if self.training.unlabelled else "SDQ"
+        return "QAT" if self.training.noise == 1 else "QNAT"
+
+    def canonical(self) -> str:
+        """The JSON that decides the run id: everything but the name."""
+        return json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+
+
+_BODY = ("q", "k", "v", "attention_output", "ffn_in", "ffn_out")
+
+
+def _int8_dynamic() -> tuple[Rule, ...]:
+    """The usual INT8: per-channel weights, dynamic per-token activations, the embedding per row."""
+    return (Rule(weight=WeightSpec(bits=8), activation=ActivationSpec(bits=8)),)
+
+
+def _int8_static() -> tuple[Rule, ...]:
+    activation = ActivationSpec(bits=8, symmetric=False, granularity=PerTensor(), dynamic=False, observer=MinMax())
+    return (Rule(weight=WeightSpec(bits=8), activation=activation),)
+
+
+def _w4a8() -> tuple[Rule, ...]:
+    return (Rule(weight=WeightSpec(bits=4, granularity=PerChannel()), activation=ActivationSpec(bits=8, granularity=PerToken())),)
+
+
+_LOSSES: dict[str, tuple[Any, ...]] = {
+    "kld": (KLD(),),
+    "att": (Attention(),),
+    "att-kld": (KLD(), Attention()),
+    "hid": (Hidden(),),
+    "hid-kld": (KLD(), Hidden()),
+}
+
+
+def _presets() -> dict[str, Recipe]:
+    made = [Recipe(name="fp32")]
+    made.append(Recipe(name="ptq-int8-dynamic", rules=_int8_dynamic()))
+    made.append(Recipe(name="ptq-int8-static", rules=_int8_static()))
+    made.append(Recipe(name="ptq-w4a8", rules=_w4a8()))
+    made.append(Recipe(name="ptq-w4a8-mse", rules=(Rule(weight=WeightSpec(bits=4, observer=Mse()), activation=ActivationSpec(bits=8)),)))
+    for width, rules in (("int8", _int8_dynamic()), ("w4a8", _w4a8())):
+        made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
+        made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
+        for loss, terms in _LOSSES.items():
+            made.append(Recipe(name=f"sdq-{loss}-{width}", rules=rules, training=Training(distillation=terms)))
+        multi = Training(distillation=_LOSSES["att-kld"], unlabelled=True)
+        made.append(Recipe(name=f"sdq-att-kld-multi-{width}", rules=rules, training=multi))
+    return {recipe.name: recipe for recipe in made}
+
+
+PRESETS: dict[str, Recipe] = _presets()
+
+
+def load_recipe(name: str) -> Recipe:
+    """A preset by name or a recipe from a JSON file. UserError with one sentence for anything else."""
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if path.suffix != ".json":
+        raise UserError(f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got {name!r}")
+    try:
+        return Recipe.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"recipe file must exist, {name} does not") from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"recipe file must be JSON text, {name} is not") from error
+    except ValidationError as error:
+        raise UserError(f"recipe {name}: {explain(error)}") from error

@@ -1,0 +1,70 @@
+"""Report: what came out of a run, as plain rows. Reading one needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from sdq.settings import Settings
+
+
+class Metric(Settings):
+    """Unit and direction of a number, said once."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+
+
+METRICS = {
+    "accuracy": Metric(name="Accuracy", unit="%", higher_is_better=True),
+    "f1": Metric(name="F1", unit="%", higher_is_better=True),
+    "relative_l2": Metric(name="Relative L2 error", unit="ratio", higher_is_better=False),
+    "sqnr": Metric(name="SQNR", unit="dB", higher_is_better=True),
+    "size": Metric(name="Size", unit="bytes", higher_is_better=False),
+}
+
+
+class Scores(Settings):
+    """Scores in 0..1: the unweighted mean over all languages, over the zero-shot ones, and each language's."""
+
+    mean: float
+    zero_shot_mean: float
+    by_language: dict[str, float]
+
+
+class LayerError(Settings):
+    """Rounding error (same weights, quantizers on against off) at the output of one block.
+
+    `local`: only this block quantizes; `accumulated`: everything up to here does. `attention_*` is the same at the
+    self-attention context. `teacher_gap` is against the FP32 teacher and exists only for trained students.
+    Relative L2 (ratio, lower is better) and SQNR (dB, higher is better).
+    """
+
+    block: int
+    local_relative_l2: float
+    local_sqnr_db: float
+    accumulated_relative_l2: float
+    accumulated_sqnr_db: float
+    attention_accumulated_relative_l2: float
+    teacher_gap_relative_l2: float | None = None
+
+
+class Report(Settings):
+    """Everything a page, the command line or a script may want to know of a finished run."""
+
+    run: str
+    recipe: dict[str, Any]
+    method: str
+    model: str
+    task: str
+    metric: str
+    labelled: str
+    reference: Scores
+    quantized: Scores
+    layers: tuple[LayerError, ...]
+    history: dict[str, Any] | None = Field(None, description="Loss terms per step, dev scores, kept step")
+    seconds: dict[str, float]
+    size_bytes: dict[str, int] = Field(description="fp32 is what the parameters take; quantized is simulated: what the codes and scales would take")
+    provenance: dict[str, Any]

@@ -1,0 +1,110 @@
+"""Where runs are kept: one content-addressed folder each. Reading needs no torch.
+
+A run folder holds spec.json, events.jsonl, report.json, sentences.parquet (per-sentence outcomes) and, for trained students,
+model.safetensors; the file `done` is written last. Finished runs that ship with the project are read from assets/runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sdq.recipe import Recipe
+from sdq.report import Report
+from sdq.settings import UserError
+
+ENGINE = 1  # raised when the same recipe would give other numbers
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "assets" / "runs"
+_ID = re.compile(r"[0-9a-f]{12}")
+
+
+def run_id(recipe: Recipe, model: str, task: str) -> str:
+    """12 hex digits from the recipe (without its name), the fingerprints of model and task, and the engine's version."""
+    return hashlib.sha256(json.dumps([ENGINE, recipe.canonical(), model, task]).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The data folder. `SDQ_DATA` names another one than `data/` beside the code."""
+
+    folder: Path
+
+    @classmethod
+    def default(cls) -> Store:
+        return cls(Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "runs")
+
+    def _path(self, run: str) -> Path:
+        if not _ID.fullmatch(run):
+            raise UserError(f"a run id must be 12 hexadecimal digits, got {run[:40]!r}; `python -m sdq runs` lists them")
+        return self.folder / run
+
+    def home(self, run: str) -> Path:
+        """The folder of a finished run, ours or a shipped one. UserError if there is none."""
+        for path in (self._path(run), SHIPPED / run):
+            if (path / "done").is_file():
+                return path
+        raise UserError(f"run {run} must be finished to be read, no finished run has this id; `python -m sdq runs` lists them")
+
+    def done(self, run: str) -> bool:
+        """Whether the run is finished."""
+        self._path(run)
+        return any((folder / run / "done").is_file() for folder in (self.folder, SHIPPED))
+
+    def begin(self, run: str, spec: dict[str, Any]) -> Path:
+        """Make the run's folder and write what it is going to do. UserError if the folder cannot be written."""
+        path = self._path(run)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "spec.json").write_text(json.dumps(spec, indent=1))
+            (path / "events.jsonl").write_text("")
+        except OSError as error:
+            raise UserError(f"the data folder must be writable, {self.folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
+        return path
+
+    def tell(self, run: str, event: dict[str, Any]) -> None:
+        """Append one event (a JSON line) to the run's log."""
+        with (self._path(run) / "events.jsonl").open("a") as file:
+            file.write(json.dumps({"time": time.time(), **event}) + "\n")
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """Events so far; a half-written last line is left out."""
+        path = self._path(run) / "events.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def finish(self, report: Report, sentences: pd.DataFrame) -> None:
+        """Write the results, then the marker that makes the run count. UserError if the disk refuses."""
+        path = self._path(report.run)
+        try:
+            sentences.to_parquet(path / "sentences.parquet", compression="zstd", index=False)
+            (path / "report.json").write_text(report.model_dump_json(indent=1))
+            (path / "done.part").write_text("")
+            (path / "done.part").replace(path / "done")
+        except OSError as error:
+            raise UserError(f"the results must fit into {self.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
+
+    def report(self, run: str) -> Report:
+        """The report of a finished run."""
+        return Report.model_validate_json((self.home(run) / "report.json").read_text())
+
+    def sentences(self, run: str) -> pd.DataFrame:
+        """One row per test sentence: id, language, tp, predicted, gold (counts), answer."""
+        return pd.read_parquet(self.home(run) / "sentences.parquet")
+
+    def finished(self) -> list[Report]:
+        """Reports of all finished runs, newest first."""
+        found: dict[str, Path] = {}
+        for folder in (SHIPPED, self.folder):
+            if folder.is_dir():
+                found |= {p.name: p for p in folder.iterdir() if _ID.fullmatch(p.name) and (p / "done").is_file()}
+        order = sorted(found, key=lambda run: (found[run] / "done").stat().st_mtime, reverse=True)
+        return [self.report(run) for run in order]
