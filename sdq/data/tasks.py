@@ -68,16 +68,24 @@ def _embedded(name: str) -> Task:
     for row in table.itertuples(index=False):
         targets = (row.intent,) if kind == "sequence" else tuple(row.tags)
         splits[row.split].append(Example(row.id, row.language, row.text, tuple(row.tokens), targets))
-    digest = hashlib.sha256((folder / "sentences.parquet").read_bytes() + name.encode()).hexdigest()[:16]
-    return Task(name, kind, tuple(card[name]["labels"]), tuple(card["languages"]), "en", card[name]["metric"], digest, splits)
+    return Task(name, kind, tuple(card[name]["labels"]), tuple(card["languages"]), "en", card[name]["metric"], fingerprint(name), splits)
 
 
 # name -> loader; a new embedded task is one line
 TASKS: dict[str, Callable[[str], Task]] = {"intent": _embedded, "slots": _embedded}
 
 
-def load_task(name: str) -> Task:
-    """The task of that name. Raises UserError with the known names for any other."""
+def fingerprint(name: str) -> str:
+    """16 hex digits that name the content of a task, without reading its examples. UserError for an unknown task."""
     if name not in TASKS:
         raise UserError(f"task must be one of {', '.join(TASKS)}, got {name!r}")
+    path = ASSETS / "mini" / "data" / "sentences.parquet"
+    if not path.is_file():
+        raise UserError(f"the embedded data must be in {path}, it is not there; clone the project again or run `python -m sdq mini build`")
+    return hashlib.sha256(path.read_bytes() + name.encode()).hexdigest()[:16]
+
+
+def load_task(name: str) -> Task:
+    """The task of that name. Raises UserError with the known names for any other."""
+    fingerprint(name)
     return TASKS[name](name)
