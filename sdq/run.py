@@ -1,0 +1,148 @@
+"""The one path: recipe + model + task -> a stored run. Imports torch only when there is something to compute."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sdq.checkpoint import fingerprint, folder_of
+from sdq.data.tasks import Example, Task, fingerprint as task_fingerprint, load_task
+from sdq.recipe import Recipe
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.store import Store, run_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+Progress = Callable[[dict[str, Any]], None]
+ERROR_SENTENCES = 64
+
+
+def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Progress = lambda event: None) -> Report:
+    """Do what the recipe says, or return the stored result if it was done before.
+
+    Raises UserError for anything the user can mend; the failure is also written to the run's events.
+    """
+    folder = folder_of(model, task_name)
+    weights, data = fingerprint(folder), task_fingerprint(task_name)
+    run = run_id(recipe, weights, data)
+    if store.done(run):
+        return store.report(run)
+    store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task_name, "weights": weights, "data": data})
+
+    def tell(event: dict[str, Any]) -> None:
+        store.tell(run, event)
+        progress(event)
+
+    try:
+        return _compute(recipe, model, load_task(task_name), store, run, tell)
+    except (UserError, ValueError, RuntimeError) as error:
+        tell({"event": "failed", "message": str(error)})
+        raise UserError(str(error)) from error
+
+
+def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, tell: Progress) -> Report:
+    from sdq.data.batches import encode
+    from sdq.evaluate import outcomes, predict, scores
+    from sdq.inspect.errors import layer_errors, size_bytes
+    from sdq.models import load
+    from sdq.quant.rewrite import calibrate_, quantizers, rewrite
+    from sdq.train.loop import train_
+
+    seconds: dict[str, float] = {}
+    watch = _Watch(seconds, tell)
+    with watch("load", "Reading the model and the sentences"):
+        teacher, tokenizer = load(folder_of(model, task.name), task.kind, task.labels)
+        test = task.examples("test")
+        data = encode(test, task, tokenizer)
+
+    def evaluate(what: nn.Module) -> pd.DataFrame:
+        def said(done: int) -> None:
+            tell({"event": "evaluate", "done": done, "of": len(test)})
+
+        return outcomes(test, *predict(what, data, said), task)
+
+    with watch("reference", "Scoring the FP32 model"):
+        reference = _reference(store, run, recipe, model, task, lambda: evaluate(teacher))
+    student = rewrite(teacher, recipe.rules)
+    with watch("calibrate", "Measuring activation ranges"):
+        calibration = encode(calibration_examples(recipe, task), task, tokenizer)
+
+        def calibrate(what: nn.Module) -> None:
+            calibrate_(what, (b.inputs for b in calibration.in_order(recipe.calibration.batch_size)))
+
+        calibrate(student)
+    history = None
+    if recipe.training is not None:
+        with watch("train", "Training the quantized student"):
+            dev = task.examples("dev", (task.labelled,))
+            dev_data = encode(dev, task, tokenizer)
+            unlabelled = encode(task.examples("train", task.zero_shot), task, tokenizer) if recipe.training.unlabelled else None
+            history = train_(
+                student, encode(task.examples("train", (task.labelled,)), task, tokenizer), recipe.training,
+                lambda what: scores(outcomes(dev, *predict(what, dev_data), task), task).by_language[task.labelled],
+                teacher=teacher, unlabelled=unlabelled, before_check=calibrate, seed=recipe.seed, progress=tell,
+            )  # fmt: skip
+    with watch("evaluate", "Scoring the quantized model"):
+        result = evaluate(student) if recipe.rules else reference
+    with watch("errors", "Measuring rounding errors through depth"):
+        sample = encode(random.Random(0).sample(test, min(ERROR_SENTENCES, len(test))), task, tokenizer)
+        layers = layer_errors(student, teacher if recipe.training else None, sample) if quantizers(student) else ()
+    if recipe.training is not None:
+        from safetensors.torch import save_file
+
+        save_file({k: v.contiguous() for k, v in student.state_dict().items()}, store.folder / run / "model.safetensors")
+    report = Report(
+        run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model=model, task=task.name, metric=task.metric,
+        labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
+        history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, len(test)),
+    )  # fmt: skip
+    store.finish(report, result)
+    return report
+
+
+def _reference(store: Store, run: str, recipe: Recipe, model: str, task: Task, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The FP32 outcomes, from the stored FP32 run if there is one; otherwise computed."""
+    from sdq.identity import identify
+
+    plain = identify(Recipe(), model, task.name)
+    return store.sentences(plain) if plain != run and store.done(plain) else compute()
+
+
+def calibration_examples(recipe: Recipe, task: Task) -> list[Example]:
+    """The sentences static ranges are measured on: a seeded sample of the train split."""
+    languages = (task.labelled,) if recipe.calibration.languages == "labelled" else task.languages
+    pool = task.examples("train", languages)
+    return random.Random(recipe.seed).sample(pool, min(recipe.calibration.sentences, len(pool)))
+
+
+class _Watch:
+    """Says what begins and measures how long it took, in seconds."""
+
+    def __init__(self, seconds: dict[str, float], tell: Progress) -> None:
+        self.seconds, self.tell = seconds, tell
+
+    def __call__(self, name: str, text: str) -> _Watch:
+        self.name = name
+        self.tell({"event": "stage", "name": name, "text": text})
+        return self
+
+    def __enter__(self) -> None:
+        self.started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.name] = time.perf_counter() - self.started
+
+
+def _provenance(recipe: Recipe, sentences: int) -> dict[str, Any]:
+    import torch
+    import transformers
+
+    from sdq.store import ENGINE
+
+    return {"seed": recipe.seed, "test_sentences": sentences, "torch": torch.__version__, "transformers": transformers.__version__, "engine": ENGINE}
