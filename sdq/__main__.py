@@ -1,0 +1,165 @@
+"""The command line: `python -m sdq --help`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sdq.recipe import PRESETS, load_recipe
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.store import Store
+
+app = typer.Typer(help="Quantize multilingual Transformers and see what happened.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+mini = typer.Typer(help="The embedded model and its data.", no_args_is_help=True)
+app.add_typer(mini, name="mini")
+
+
+class Line:
+    """Progress with ETA on stderr, for anything that takes over two seconds."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn()
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
+        self.task = self.bar.add_task("Starting", total=1)
+        self.text = ""
+        self.started = time.perf_counter()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "stage":
+            self.text = event["text"]
+            self.bar.reset(self.task, description=self.text, total=1)
+        elif event["event"] in ("step", "evaluate"):
+            self.bar.update(self.task, completed=event.get("step", event.get("done")), total=event["of"])
+        if time.perf_counter() - self.started > 2 and not self.bar.live.is_started:
+            self.bar.start()
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A preset (see `presets`) or a JSON file")],
+    model: Annotated[str, typer.Option(help="'mini' or a folder with config, tokenizer and safetensors")] = "mini",
+    task: Annotated[str, typer.Option(help="intent or slots")] = "intent",
+    seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """Quantize a model by a recipe, score it in every language and store the result."""
+    from sdq.run import run as execute
+
+    wanted = load_recipe(recipe)
+    if seed is not None:
+        wanted = wanted.model_validate(wanted.model_dump() | {"seed": seed})
+    line = Line(quiet=as_json)
+    try:
+        report = execute(wanted, model, task, Store.default(), line)
+    finally:
+        line.bar.stop()
+    typer.echo(report.model_dump_json() if as_json else _words(report))
+
+
+@app.command()
+def presets() -> None:
+    """List the recipes that have a name."""
+    for name, recipe in PRESETS.items():
+        typer.echo(f"{name:26} {recipe.method}")
+
+
+@app.command()
+def runs() -> None:
+    """List finished runs, newest first."""
+    for report in Store.default().finished():
+        typer.echo(f"{report.run}  {report.recipe['name']:26} seed {report.recipe['seed']}  {report.model}  {report.task:7} {100 * report.quantized.zero_shot_mean:5.1f} % zero-shot")
+
+
+@app.command()
+def show(run: Annotated[str, typer.Argument(help="A run id")], as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False) -> None:
+    """Print a finished run."""
+    report = Store.default().report(run)
+    typer.echo(report.model_dump_json() if as_json else _words(report))
+
+
+@app.command()
+def compare(runs: Annotated[list[str], typer.Argument(help="Two or more run ids of one task; the first is the baseline")]) -> None:
+    """Paired comparison of runs over the same test sentences."""
+    from sdq import statistics
+
+    store = Store.default()
+    reports = [store.report(run) for run in runs]
+    if len({(r.task, r.model) for r in reports}) > 1 or len(reports) < 2:
+        raise UserError(f"compare needs at least two runs of one model and task, got {', '.join(f'{r.run} ({r.model}, {r.task})' for r in reports)}")
+    tables = {r.run: store.sentences(r.run) for r in reports}
+    base = reports[0]
+    zero_shot = [code for code in base.quantized.by_language if code != base.labelled]
+    typer.echo(f"{base.run}  {base.recipe['name']:26} {100 * base.quantized.zero_shot_mean:6.2f} %")
+    for other in reports[1:]:
+        d = statistics.compare([tables[base.run]], [tables[other.run]], zero_shot)
+        typer.echo(
+            f"{other.run}  {other.recipe['name']:26} {100 * other.quantized.zero_shot_mean:6.2f} %  {100 * d.mean:+.2f} points "
+            f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}], p = {d.p:.4f}, n = {d.n}"
+        )
+
+
+@app.command()
+def reproduce(
+    what: Annotated[str, typer.Argument(help="mini")] = "mini",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time")] = 2,
+) -> None:
+    """Run the whole comparison on the embedded tasks and write docs/results.md (resumable)."""
+    from sdq.reproduce import reproduce_mini
+
+    if what != "mini":
+        raise UserError(f"reproduce knows only 'mini' so far, got {what!r}")
+    typer.echo(reproduce_mini(Store.default(), range(seeds), workers))
+
+
+@mini.command()
+def build(
+    corpus: Annotated[Path, typer.Option(help="Folder with ntrex, tatoeba, mediawiki_i18n, libreoffice_help, debian_ddtp")],
+    work: Annotated[Path, typer.Option(help="Intermediate files and checkpoints; a second call resumes from them")] = Path(".mini-build"),
+    out: Annotated[Path, typer.Option(help="Where the finished model goes")] = Path("assets/mini"),
+    seed: Annotated[int, typer.Option(help="Seed of everything")] = 0,
+) -> None:
+    """Rebuild the embedded model: tokenizer, pretraining, data, fine-tuning."""
+    from sdq.mini.build import build as rebuild
+
+    rebuild(corpus, work, out, seed)
+
+
+def _words(report: Report) -> str:
+    lines = [f"run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task {report.task}, {report.metric} in %", ""]
+    lines += [f"{'':4} {'FP32':>7} {'now':>7} {'change':>7}"]
+    rows = [(code, report.reference.by_language[code], score) for code, score in report.quantized.by_language.items()]
+    rows += [("mean", report.reference.mean, report.quantized.mean), ("zero", report.reference.zero_shot_mean, report.quantized.zero_shot_mean)]
+    lines += [f"{code:4} {100 * a:7.1f} {100 * b:7.1f} {100 * (b - a):+7.1f}" for code, a, b in rows]
+    lines += ["", "mean: all languages; zero: languages without labels in training", f"seconds {json.dumps(report.seconds)}"]
+    lines += [f"bytes {json.dumps(report.size_bytes)} (quantized size is simulated)"]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command line; a UserError becomes one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except ValueError as error:  # pydantic's and our own checks of values
+        from pydantic import ValidationError
+
+        from sdq.settings import explain
+
+        typer.echo(f"error: {explain(error) if isinstance(error, ValidationError) else error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
