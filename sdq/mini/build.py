@@ -5,12 +5,45 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from sdq.mini import corpus, pretrain, teacher, tokenizer
+from sdq.data.batches import encode
+from sdq.data.tasks import load_task
+from sdq.evaluate import outcomes, predict, scores
+from sdq.mini import corpus, data, frames, pretrain, teacher, tokenizer
+from sdq.mini.finetune import finetune, save
+
+TASKS = ("intent", "slots")
+
+
+def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
+    """Every stage; what `work` already holds is not computed again. Prints tokens per second, ETA and the scores."""
+    started = time.perf_counter()
+    plan = replace(pretrain.Plan(), seed=seed)
+    data.write(out / "data")
+    encoder = pretrained(folder, work, plan)
+    words = tokenizer.load(work / "tokenizer")
+    save(encoder.model, words, out / "encoder")
+    found = {}
+    for name in TASKS:
+        task = load_task(name)
+        model = finetune(encoder.model, words, task, seed, _say)
+        test = task.examples("test")
+        result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
+        found[name] = {"mean": result.mean, "zero_shot_mean": result.zero_shot_mean, "by_language": result.by_language}
+        print(f"{name}: English {result.by_language['en']:.3f}, zero-shot mean {result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}", flush=True)
+        save(model, words, out / name)
+    card = json.loads((work / "corpus.json").read_text()) | {"scores": found, "minutes_of_this_call": round((time.perf_counter() - started) / 60, 1)}
+    (out / "build.json").write_text(json.dumps(card, indent=1))
+
+
+def _say(event: dict[str, object]) -> None:
+    if event["event"] == "check":
+        print(f"fine-tuning, step {event['step']} of {event['of']}: English dev {event['dev']:.3f}", flush=True)
 
 
 def pretrained(folder: Path, work: Path, plan: pretrain.Plan, until: int | None = None) -> pretrain.Encoder:
@@ -23,16 +56,20 @@ def pretrained(folder: Path, work: Path, plan: pretrain.Plan, until: int | None 
     print(f"{general:,} pairs from {folder}, {len(pairs) - general:,} of our own")
     if not (work / "tokenizer" / "tokenizer.json").exists():
         tokenizer.train(pairs[:general], work / "tokenizer", plan.vocabulary)
-    data = pretrain.Batches(pairs, tokenizer.load(work / "tokenizer"), plan)
-    parts = (data.english[: data.general], data.english[data.general :])
+    words = tokenizer.load(work / "tokenizer")
+    batches = pretrain.Batches(pairs, words, plan)
+    parts = (batches.english[: batches.general], batches.english[batches.general :])
     targets = F.normalize(torch.cat([torch.from_numpy(teacher.vectors(part, work)) for part in parts if part]), dim=-1)
-    counts = {"pairs_by_language": Counter(p.language for p in pairs if p.source != "mini"), "pairs_by_source": Counter(p.source for p in pairs)}
+    tokens = {code: 0 for code in frames.LANGUAGES}
+    for pair, ids in zip(pairs, batches.xx, strict=True):
+        tokens[pair.language] += len(ids)
+    tokens["en"] = sum(len(ids) for ids in batches.en)
+    counts = {
+        "pairs_by_language": Counter(p.language for p in pairs if p.source != "mini"),
+        "pairs_by_source": Counter(p.source for p in pairs),
+        "subwords_by_language": tokens,
+    }
+    work.mkdir(parents=True, exist_ok=True)
     (work / "corpus.json").write_text(json.dumps(counts, indent=1))
-    print(f"data ready after {time.perf_counter() - started:.0f} s")
-    return pretrain.train(data, targets, plan, work / "pretrain", until)
-
-
-if __name__ == "__main__":
-    import sys
-
-    pretrained(Path(sys.argv[1]), Path(sys.argv[2]), pretrain.Plan(), int(sys.argv[3]) if len(sys.argv) > 3 else None)
+    print(f"data ready after {time.perf_counter() - started:.0f} s", flush=True)
+    return pretrain.train(batches, targets, plan, work / "pretrain", until)
