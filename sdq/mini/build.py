@@ -52,20 +52,20 @@ def pretrained(folder: Path, work: Path, plan: pretrain.Plan, until: int | None 
     pairs = corpus.parallel(folder)
     general = len(pairs)
     last = until or plan.steps
-    pairs += corpus.own() if last > plan.own_from * plan.steps else []
-    print(f"{general:,} pairs from {folder}, {len(pairs) - general:,} of our own")
+    if last > plan.general_steps:
+        pairs += corpus.english(folder) + corpus.own()
+    print(f"{general:,} parallel pairs from {folder}, {len(pairs) - general:,} late ones: everyday English and our own frames")
     if not (work / "tokenizer" / "tokenizer.json").exists():
         tokenizer.train(pairs[:general], work / "tokenizer", plan.vocabulary)
     words = tokenizer.load(work / "tokenizer")
     batches = pretrain.Batches(pairs, words, plan)
-    parts = (batches.english[: batches.general], batches.english[batches.general :])
-    targets = F.normalize(torch.cat([torch.from_numpy(teacher.vectors(part, work)) for part in parts if part]), dim=-1)
+    targets = F.normalize(torch.cat([torch.from_numpy(teacher.vectors(part, work)) for part in batches.parts if part]), dim=-1)
     tokens = {code: 0 for code in frames.LANGUAGES}
     for pair, ids in zip(pairs, batches.xx, strict=True):
         tokens[pair.language] += len(ids)
     tokens["en"] = sum(len(ids) for ids in batches.en)
     counts = {
-        "pairs_by_language": Counter(p.language for p in pairs if p.source != "mini"),
+        "pairs_by_language": Counter(p.language for p in pairs if p.source not in corpus.LATE),
         "pairs_by_source": Counter(p.source for p in pairs),
         "subwords_by_language": tokens,
     }
@@ -73,3 +73,9 @@ def pretrained(folder: Path, work: Path, plan: pretrain.Plan, until: int | None 
     (work / "corpus.json").write_text(json.dumps(counts, indent=1))
     print(f"data ready after {time.perf_counter() - started:.0f} s", flush=True)
     return pretrain.train(batches, targets, plan, work / "pretrain", until)
+
+
+if __name__ == "__main__":
+    import sys
+
+    pretrained(Path(sys.argv[1]), Path(sys.argv[2]), pretrain.Plan(), int(sys.argv[3]))

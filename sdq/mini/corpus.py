@@ -18,7 +18,8 @@ import pandas as pd
 from sdq.mini import frames
 
 # everyday language counts for more than software text, in the tokenizer's sample and in pretraining
-SOURCE_WEIGHT = {"tatoeba": 3.0, "ntrex": 2.0, "mediawiki_i18n": 1.0, "libreoffice_help": 0.6, "debian_ddtp": 0.4, "mini": 3.0}
+SOURCE_WEIGHT = {"tatoeba": 3.0, "ntrex": 2.0, "mediawiki_i18n": 1.0, "libreoffice_help": 0.6, "debian_ddtp": 0.4, "mini": 3.0, "tatoeba_english": 8.0}
+LATE = ("tatoeba_english", "mini")  # joins only in the second part of pretraining
 SOURCES = ("ntrex", "tatoeba", "mediawiki_i18n", "libreoffice_help", "debian_ddtp")
 _NTREX = dict(ar="arb", bg="bul", de="deu", el="ell", en="eng", es="spa", fr="fra", hi="hin", ru="rus", sw="swa", th="tha", tr="tur", ur="urd", vi="vie", zh="zho-CN")  # fmt: skip
 _TATOEBA = dict(ar="ara", bg="bul", de="deu", el="ell", es="spa", fr="fra", hi="hin", ru="rus", sw="swh", th="tha", tr="tur", ur="urd", vi="vie", zh="cmn")  # fmt: skip
@@ -89,7 +90,13 @@ def parallel(folder: Path) -> list[Pair]:
     return list(pairs.values())
 
 
-def own(per_frame: int = 40, folder: Path = frames.TEXT) -> list[Pair]:
+def english(folder: Path) -> list[Pair]:
+    """Everyday English alone: the English side of every Tatoeba file, whatever its other language."""
+    texts = {clean(t) for path in sorted((folder / "tatoeba").glob("*.parquet")) for t in pd.read_parquet(path, columns=["en"])["en"]}
+    return [Pair("en", t, t, "tatoeba_english") for t in sorted(texts) if 5 <= len(t) <= 120]
+
+
+def own(per_frame: int = 20, folder: Path = frames.TEXT) -> list[Pair]:
     """Our own *training* frames as unlabelled pairs: the same values in both languages, by position."""
     english = frames.read("en", folder)
     out = []

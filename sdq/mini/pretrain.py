@@ -23,21 +23,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
-from sdq.mini.corpus import SOURCE_WEIGHT, Pair
+from sdq.mini.corpus import LATE, SOURCE_WEIGHT, SOURCES, Pair
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How `mini` is trained. `own_from` is the share of steps after which our own frames join in."""
+    """How `mini` is trained: first on the general corpora, then with our own frames and everyday English mixed in.
+
+    The learning rate falls to a quarter in the first part, starts again at `restart` and falls to zero.
+    """
 
     hidden: int = 192
     layers: int = 6
     heads: int = 6
     vocabulary: int = 16_000
-    steps: int = 6000
+    general_steps: int = 4500
+    late_steps: int = 3500
+    restart: float = 0.6
     pairs_per_step: int = 64
-    own_from: float = 0.5
-    own_share: float = 0.4
+    late_share: float = 0.6
     learning_rate: float = 1e-3
     warmup: int = 300
     weight_decay: float = 0.01
@@ -48,6 +52,16 @@ class Plan:
     longest: int = 64
     save_every: int = 250
     seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        return self.general_steps + self.late_steps
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step counted from 0."""
+        if step < self.general_steps:
+            return self.learning_rate * min((step + 1) / self.warmup, 1 - 0.75 * step / self.general_steps)
+        return self.learning_rate * self.restart * (1 - (step - self.general_steps) / self.late_steps)
 
 
 class Encoder(nn.Module):
@@ -80,33 +94,35 @@ class Batches:
 
     def __init__(self, pairs: list[Pair], tokenizer: PreTrainedTokenizerFast, plan: Plan) -> None:
         self.plan, self.mask_id = plan, tokenizer.mask_token_id
-        general = sorted({p.english for p in pairs if p.source != "mini"})
-        self.general = len(general)  # our own sentences come after these and are not seen before `own_from`
-        self.english = general + sorted({p.english for p in pairs} - set(general))
+        self.parts: list[list[str]] = []  # English sentences by when they join: general, then each late source
+        known: set[str] = set()
+        for sources in (set(SOURCES), *({s} for s in LATE)):
+            self.parts.append(sorted({p.english for p in pairs if p.source in sources} - known))
+            known |= set(self.parts[-1])
+        self.english = sum(self.parts, [])
         place = {text: i for i, text in enumerate(self.english)}
         self.target = np.array([place[p.english] for p in pairs])
         self.xx = _ids(tokenizer, [p.text for p in pairs], plan.longest)
         self.en = _ids(tokenizer, self.english, plan.longest)
-        self.own = np.array([p.source == "mini" for p in pairs])
+        late = np.array([p.source in LATE for p in pairs])
         sizes: dict[tuple[str, bool], int] = {}
         for p in pairs:
-            sizes[p.language, p.source == "mini"] = sizes.get((p.language, p.source == "mini"), 0) + 1
-        weight = np.array([SOURCE_WEIGHT.get(p.source, 1.0) * sizes[p.language, p.source == "mini"] ** (plan.alpha - 1) for p in pairs])
+            sizes[p.language, p.source in LATE] = sizes.get((p.language, p.source in LATE), 0) + 1
+        weight = np.array([SOURCE_WEIGHT.get(p.source, 1.0) * sizes[p.language, p.source in LATE] ** (plan.alpha - 1) for p in pairs])
         longest = np.array([max(len(x), len(self.en[t])) for x, t in zip(self.xx, self.target, strict=True)])
         self.buckets: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {False: [], True: []}
         edges = [0, 8, 12, 16, 20, 26, 34, 46, plan.longest + 1]
-        for own in (False, True):
+        for join in (False, True):
             for low, high in zip(edges, edges[1:], strict=False):
-                at = np.flatnonzero((self.own == own) & (longest > low) & (longest <= high))
+                at = np.flatnonzero((late == join) & (longest > low) & (longest <= high))
                 if len(at):
-                    self.buckets[own].append((at, np.cumsum(weight[at])))
+                    self.buckets[join].append((at, np.cumsum(weight[at])))
 
     def draw(self, step: int) -> tuple[np.ndarray, np.random.Generator]:
         """Indices of the pairs of a step, drawn with weight, all of similar length."""
         plan = self.plan
         rng = np.random.default_rng((plan.seed, step))
-        own = bool(self.buckets[True]) and step >= plan.own_from * plan.steps and rng.random() < plan.own_share
-        buckets = self.buckets[own]
+        buckets = self.buckets[step >= plan.general_steps and rng.random() < plan.late_share]
         mass = np.array([c[-1] for _, c in buckets])
         at, cumulative = buckets[rng.choice(len(buckets), p=mass / mass.sum())]
         return at[np.searchsorted(cumulative, rng.random(plan.pairs_per_step) * cumulative[-1])], rng
@@ -143,7 +159,7 @@ def loss_of(encoder: Encoder, data: Batches, targets: Tensor, step: int) -> tupl
     terms = {"mlm": F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])}
     # the sentence of each row must find its English counterpart among the step's and 1024 random others
     wanted = torch.from_numpy(np.concatenate([english, english]))
-    known = len(data.english) if step >= plan.own_from * plan.steps else data.general
+    known = len(data.english) if step >= plan.general_steps else len(data.parts[0])
     others = torch.from_numpy(rng.choice(known, 1024))
     bank = torch.cat([targets[wanted[: len(english)]], targets[others]])
     mean = (states * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
@@ -178,9 +194,8 @@ def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int |
     log = (folder / "log.jsonl").open("a")
     started, seen, first, until = time.perf_counter(), 0, step, until or plan.steps
     while step < until:
-        rate = plan.learning_rate * min((step + 1) / plan.warmup, 1 - step / plan.steps)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = plan.rate(step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             terms, tokens = loss_of(encoder, data, targets, step)
             loss = terms["mlm"] + terms["tlm"] + plan.contrast * terms["contrast"]
