@@ -37,6 +37,7 @@ class Store:
     """The data folder. `SDQ_DATA` names another one than `data/` beside the code."""
 
     folder: Path
+    shipped: Path | None = SHIPPED
 
     @classmethod
     def default(cls) -> Store:
@@ -49,7 +50,8 @@ class Store:
 
     def home(self, run: str) -> Path:
         """The folder of a finished run, ours or a shipped one. UserError if there is none."""
-        for path in (self._path(run), SHIPPED / run):
+        own = self._path(run)
+        for path in (own, *([self.shipped / run] if self.shipped else [])):
             if (path / "done").is_file():
                 return path
         raise UserError(f"run {run} must be finished to be read, no finished run has this id; `python -m sdq runs` lists them")
@@ -57,7 +59,7 @@ class Store:
     def done(self, run: str) -> bool:
         """Whether the run is finished."""
         self._path(run)
-        return any((folder / run / "done").is_file() for folder in (self.folder, SHIPPED))
+        return any((folder / run / "done").is_file() for folder in (self.folder, self.shipped) if folder)
 
     def begin(self, run: str, spec: dict[str, Any]) -> Path:
         """Make the run's folder and write what it is going to do. UserError if the folder cannot be written."""
@@ -103,8 +105,8 @@ class Store:
     def finished(self) -> list[Report]:
         """Reports of all finished runs, newest first."""
         found: dict[str, Path] = {}
-        for folder in (SHIPPED, self.folder):
-            if folder.is_dir():
+        for folder in (self.shipped, self.folder):
+            if folder is not None and folder.is_dir():
                 found |= {p.name: p for p in folder.iterdir() if _ID.fullmatch(p.name) and (p / "done").is_file()}
         order = sorted(found, key=lambda run: (found[run] / "done").stat().st_mtime, reverse=True)
         return [self.report(run) for run in order]

@@ -1,0 +1,34 @@
+# make app: start the app. make test: the default tests. Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup app test check bench screens
+
+.venv/app: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/dev: requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	touch .venv/app $@
+
+setup: .venv/dev
+
+app: .venv/app
+	$(BIN)/python -m streamlit run app.py
+
+test: .venv/dev
+	$(BIN)/python -m pytest -rs
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.costs
+
+screens: .venv/dev
+	$(BIN)/python -m tests.e2e.screens screens
