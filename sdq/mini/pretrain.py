@@ -30,16 +30,16 @@ from sdq.mini.corpus import LATE, SOURCE_WEIGHT, SOURCES, Pair
 class Plan:
     """How `mini` is trained: first on the general corpora, then with our own frames and everyday English mixed in.
 
-    The learning rate falls to a quarter in the first part, starts again at `restart` and falls to zero.
+    The learning rate falls to a half in the first part, starts again at `restart` and falls to zero.
     """
 
     hidden: int = 192
     layers: int = 6
     heads: int = 6
     vocabulary: int = 16_000
-    general_steps: int = 4500
-    late_steps: int = 3500
-    restart: float = 0.6
+    general_steps: int = 3000
+    late_steps: int = 3600
+    restart: float = 0.7
     pairs_per_step: int = 64
     late_share: float = 0.6
     learning_rate: float = 1e-3
@@ -60,7 +60,7 @@ class Plan:
     def rate(self, step: int) -> float:
         """Learning rate of a step counted from 0."""
         if step < self.general_steps:
-            return self.learning_rate * min((step + 1) / self.warmup, 1 - 0.75 * step / self.general_steps)
+            return self.learning_rate * min((step + 1) / self.warmup, 1 - 0.5 * step / self.general_steps)
         return self.learning_rate * self.restart * (1 - (step - self.general_steps) / self.late_steps)
 
 
