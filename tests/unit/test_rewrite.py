@@ -1,0 +1,320 @@
+"""rewrite, only, calibrate_ on every model family: exact where two paths are the same arithmetic."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sdq.inspect.capture import capture
+from sdq.models import ROLES, blocks, heads, modules
+from sdq.quant.layers import ActivationQuantizer, QuantEmbedding, QuantLinear, WeightQuantizer
+from sdq.quant.observers import OBSERVERS, MinMax, Mse
+from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite, set_noise_
+from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, PerToken, Rule, WeightSpec
+from sdq.settings import UserError
+
+STATIC = ActivationSpec(granularity=PerTensor(), dynamic=False, symmetric=False)
+INT8 = (Rule(weight=WeightSpec(), activation=ActivationSpec()),)
+W4_STATIC = (Rule(weight=WeightSpec(bits=4), activation=STATIC),)
+
+
+def logits(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    with torch.no_grad():
+        out: Tensor = model(**batch).logits
+        return out
+
+
+def test_roles(family: str, kind: str, tiny: Any) -> None:
+    """Six per block, the word embedding, and every Linear outside the blocks is the head; in forward order."""
+    model = tiny(family, kind)
+    found = modules(model)
+    outside = sum(isinstance(m, nn.Linear) and ".layer." not in n for n, m in model.named_modules())
+    assert Counter(m.role for m in found) == dict.fromkeys(ROLES, 2) | {"embedding": 1, "head": outside}
+    assert outside == (2 if kind == "sequence" else 1)
+    assert len(blocks(model)) == 2
+    assert heads(model) == (12 if family == "minilm" else 3)
+    for block, name in enumerate(blocks(model)):
+        inside = [m for m in found if m.name.startswith(name + ".")]
+        assert [(m.role, m.block) for m in inside] == [(role, block) for role in ROLES[1:-1]]
+    assert [m.block for m in found if m.role in ("embedding", "head")] == [-1] * (1 + outside)
+
+
+def test_order_is_that_of_the_forward_pass(family: str, kind: str, tiny: Any, padded: Any) -> None:
+    model = tiny(family, kind)
+    student = rewrite(model, INT8)
+    called: list[str] = []
+    wanted = {m.name for m in modules(model)}
+    for name, module in model.named_modules():
+        if name in wanted:
+            module.register_forward_hook(lambda m, a, o, name=name: called.append(name))
+    logits(model, padded(model))
+    assert [m.name for m in modules(model)] == called
+    assert list(quantized_modules(student)) == called
+
+
+def test_not_an_encoder() -> None:
+    with pytest.raises(UserError, match="must be an encoder"):
+        modules(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_off_is_fp32_bit_for_bit(family: str, kind: str, tiny: Any, padded: Any) -> None:
+    model = tiny(family, kind)
+    student, batch = rewrite(model, INT8), padded(model)
+    with only(student, ()):
+        assert torch.equal(logits(student, batch), logits(model, batch))
+    assert not torch.equal(logits(student, batch), logits(model, batch))
+
+
+def test_the_fp32_model_is_untouched(family: str, kind: str, tiny: Any, padded: Any) -> None:
+    model = tiny(family, kind)
+    state, batch = copy.deepcopy(model.state_dict()), padded(model)
+    out = logits(model, batch)
+    student = rewrite(model, W4_STATIC)
+    calibrate_(student, [batch])
+    set_noise_(student, 0.5)
+    student.train()
+    student(**batch).logits.sum().backward()
+    torch.optim.SGD(student.parameters(), lr=1.0).step()
+    assert torch.equal(logits(model, batch), out)
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert not any(isinstance(m, (QuantLinear, QuantEmbedding)) or m.training or m._forward_pre_hooks for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_rule_that_matches_nothing(tiny: Any) -> None:
+    model = tiny()
+    for rule, words in ((Rule(name="nowhere.*"), "'nowhere.*'"), (Rule(roles=("head",), name="*.layer.*"), "head")):
+        with pytest.raises(ValueError, match="must match at least one module") as caught:
+            rewrite(model, [*INT8, rule])
+        assert words in str(caught.value)
+
+
+def test_a_later_rule_wins(tiny: Any, padded: Any) -> None:
+    model = tiny()
+    student = rewrite(model, [*INT8, Rule(roles=("q", "k"), weight=WeightSpec(bits=2)), Rule(name="*.layer.1.*"), Rule(name="*.layer.1.*query", weight=WeightSpec(bits=3))])
+    found = quantized_modules(student)
+    for m in modules(model):
+        if m.block == 1 and m.role != "q":
+            assert m.name not in found  # a rule without specs leaves FP32
+            assert type(student.get_submodule(m.name)) is nn.Linear
+            continue
+        bits = 3 if m.block == 1 else 2 if m.role in ("q", "k") else 8
+        assert found[m.name].weight_quantizer.spec.bits == bits
+        if m.role in ("q", "k"):
+            assert found[m.name].input_quantizer is None
+    assert torch.isfinite(logits(student, padded(model))).all()
+
+
+def test_no_rules_is_a_plain_copy(tiny: Any, padded: Any) -> None:
+    model = tiny()
+    copied, batch = rewrite(model, ()), padded(model)
+    assert copied is not model
+    assert quantizers(copied) == {}
+    assert torch.equal(logits(copied, batch), logits(model, batch))
+
+
+def test_static_needs_calibration(tiny: Any, padded: Any) -> None:
+    model = tiny()
+    student, batch = rewrite(model, W4_STATIC), padded(model)
+    with pytest.raises(RuntimeError, match="calibrate_"):
+        logits(student, batch)
+    with pytest.raises(RuntimeError, match="must see values"):
+        calibrate_(student, [])
+    with pytest.raises(RuntimeError, match="calibrate_"):
+        logits(student, batch)
+    calibrate_(student, [batch])
+    assert torch.isfinite(logits(student, batch)).all()
+    assert not any(q.observing for q in quantizers(student).values() if isinstance(q, ActivationQuantizer))
+    calibrate_(rewrite(model, INT8), [])  # nothing to do, nothing to complain about
+
+
+@pytest.mark.parametrize("observer", OBSERVERS, ids=lambda o: o().kind)
+def test_calibration_is_reproducible_and_survives_saving(observer: Any, tiny: Any, padded: Any, tmp_path: Path) -> None:
+    model = tiny()
+    rules = [Rule(weight=WeightSpec(bits=4), activation=STATIC.model_copy(update={"observer": observer()}))]
+    batches = [padded(model, seed=s) for s in range(3)]
+    student, again = rewrite(model, rules), rewrite(model, rules)
+    for _ in range(2):  # a second calibration forgets the first
+        calibrate_(student, batches)
+    calibrate_(again, batches)
+    before, after = student.state_dict(), again.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert any("input_quantizer.scale" in k for k in before)
+    save_file(before, tmp_path / "model.safetensors")
+    loaded = rewrite(tiny(seed=9), rules)
+    loaded.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert torch.equal(logits(loaded, batches[0]), logits(student, batches[0]))
+    for q in quantizers(loaded).values():
+        assert not isinstance(q, ActivationQuantizer) or bool(q.calibrated)
+
+
+def test_calibration_sees_fp32_activations_of_all_batches(tiny: Any, padded: Any) -> None:
+    model = tiny()
+    student = rewrite(model, W4_STATIC)
+    batches = [padded(model, seed=s) for s in range(3)]
+    calibrate_(student, batches)
+    for name, module in quantized_modules(student).items():
+        if isinstance(module, QuantEmbedding):
+            continue
+        low, high = 0.0, 0.0
+        for batch in batches:
+            with capture(model, {name: "input"}) as seen:
+                logits(model, batch)
+            x = seen[name]
+            x = x[batch["attention_mask"].bool()] if x.ndim == 3 else x
+            low, high = min(low, x.min().item()), max(high, x.max().item())
+        assert module.input_quantizer.scale.item() == pytest.approx((high - low) / 255, rel=1e-6)
+
+
+@pytest.mark.parametrize("trouble", [False, True])
+def test_calibration_keeps_mode_and_switches(trouble: bool, tiny: Any, padded: Any) -> None:
+    model = tiny()
+    student = rewrite(model, W4_STATIC).train()
+    first = next(iter(quantizers(student).values()))
+    first.enabled = False
+    if trouble:
+        with pytest.raises(IndexError):
+            calibrate_(student, [{"input_ids": torch.tensor([[10_000]])}])
+    else:
+        calibrate_(student, [padded(model)])
+    assert student.training
+    assert [q.enabled for q in quantizers(student).values()].count(False) == 1
+    assert not first.enabled
+    assert not any(getattr(q, "observing", False) for q in quantizers(student).values())
+
+
+ACTIVATIONS = [  # searching observers with few candidates: per token they are slow
+    ActivationSpec(bits=bits, observer=observer(**({"candidates": 5} if "candidates" in observer.model_fields else {})), symmetric=symmetric, granularity=granularity, dynamic=dynamic)
+    for (bits, symmetric), observer, (granularity, dynamic) in itertools.product(
+        ((8, True), (4, False)), OBSERVERS, ((PerToken(), True), (PerTensor(), True), (PerTensor(), False))
+    )
+]
+
+
+def _with_padding(model: nn.Module, spec: ActivationSpec, narrow: dict[str, Tensor], wide: dict[str, Tensor]) -> None:
+    """Runs in float64, where the sum order of a wider batch cannot move a value over a rounding tie."""
+    results = []
+    for batch in (narrow, wide):
+        student = rewrite(model, [Rule(weight=WeightSpec(bits=4), activation=spec)])
+        calibrate_(student, [batch])
+        names = [n for n, m in quantized_modules(student).items() if isinstance(m, QuantLinear)]
+        with capture(student, dict.fromkeys(names, "output")) as seen:
+            out = logits(student, batch)
+        real = batch["attention_mask"].bool()
+        tensors = {name: x[real] if x.ndim == 3 else x for name, x in seen.items()} | {"logits": out[real] if out.ndim == 3 else out}
+        if not spec.dynamic:
+            tensors |= {k: v for k, v in student.state_dict().items() if "input_quantizer" in k}
+        results.append(tensors)
+    assert results[0].keys() == results[1].keys()
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name} depends on padding: {m}")
+
+
+@pytest.mark.parametrize("spec", ACTIVATIONS, ids=lambda s: f"{s.bits}-{s.observer.kind}-{s.granularity.kind}-{'dynamic' if s.dynamic else 'static'}")
+def test_padding_changes_nothing(spec: ActivationSpec, tiny: Any, padded: Any) -> None:
+    """More padding, and other tokens in it: every layer's output at real tokens, range and statistic stay."""
+    model = tiny("xlmr", "token").double()
+    _with_padding(model, spec, padded(model), padded(model, width=21, fill=17))
+
+
+@pytest.mark.parametrize("spec", [ActivationSpec(granularity=PerTensor()), STATIC], ids=["dynamic", "static"])
+def test_padding_changes_nothing_in_any_family(spec: ActivationSpec, family: str, kind: str, tiny: Any, padded: Any) -> None:
+    model = tiny(family, kind).double()
+    _with_padding(model, spec, padded(model), padded(model, width=21))
+
+
+@pytest.mark.parametrize("granularity", [PerTensor(), PerChannel(), PerGroup(size=8)], ids=lambda g: g.kind)
+def test_embedding_of_a_model_is_its_quantized_table(granularity: Any, tiny: Any, padded: Any) -> None:
+    model = tiny()
+    spec = WeightSpec(bits=3, granularity=granularity, observer=Mse())
+    student = rewrite(model, [Rule(roles=("embedding",), weight=spec)])
+    batch = padded(model)
+    name = modules(model)[0].name
+    assert list(quantized_modules(student)) == [name]
+    by_hand = copy.deepcopy(model)
+    table = by_hand.get_submodule(name).weight
+    with torch.no_grad():
+        table.copy_(WeightQuantizer(spec).eval()(table))
+    assert torch.equal(logits(student, batch), logits(by_hand, batch))
+    assert not torch.equal(logits(student, batch), logits(model, batch))
+
+
+def test_only_switches_exactly_the_named(tiny: Any, padded: Any) -> None:
+    model = tiny()
+    student, batch = rewrite(model, INT8), padded(model)
+    names = list(quantized_modules(student))
+    everything, outs = logits(student, batch), {}
+    for name in names:
+        with only(student, [name]):
+            on = {n for n, q in quantizers(student).items() if q.enabled}
+            assert on == {n for n in quantizers(student) if n.rpartition(".")[0] == name}
+            outs[name] = logits(student, batch)
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations([*outs.values(), everything, logits(model, batch)], 2))
+    with only(student, iter(names)):  # an iterator is read once
+        assert torch.equal(logits(student, batch), everything)
+    assert torch.equal(logits(student, batch), everything)
+
+
+def test_only_nests_and_restores(tiny: Any) -> None:
+    student = rewrite(tiny(), INT8)
+    a, b, *_ = quantized_modules(student)
+    already_off = next(iter(quantized_modules(student)[b].children()))
+    already_off.enabled = False
+
+    def on() -> set[str]:
+        return {n for n, q in quantizers(student).items() if q.enabled}
+
+    start = on()
+    with only(student, [a, b]):
+        outer = on()
+        assert not already_off.enabled  # `only` switches off, it never switches on
+        with pytest.raises(ZeroDivisionError), only(student, [b]):  # noqa: PT012
+            assert on() < outer
+            raise ZeroDivisionError
+        assert on() == outer
+        with only(student, ()):
+            assert on() == set()
+            with only(student, [a]):
+                assert on() == set()
+            assert on() == set()
+        assert on() == outer
+    assert on() == start
+
+
+def test_set_noise_reaches_every_quantizer(tiny: Any) -> None:
+    student = rewrite(tiny(), INT8)
+    set_noise_(student, 0.3, refresh=4)
+    assert {q.noise for q in quantizers(student).values()} == {0.3}
+    assert {q.refresh for q in quantizers(student).values() if isinstance(q, WeightQuantizer)} == {4}
+
+
+def test_more_bits_are_closer(tiny: Any, padded: Any) -> None:
+    """In relative L2 over all layers' weights, and every bit about halves it; never cosine."""
+    model = tiny()
+    errors = []
+    for bits in range(2, 9):
+        student = rewrite(model, [Rule(weight=WeightSpec(bits=bits, observer=MinMax()))])
+        pairs = [(m.weight_quantizer(m.weight), m.weight) for m in quantized_modules(student).values()]
+        errors.append((sum(((q - w) ** 2).sum() for q, w in pairs) / sum((w**2).sum() for _, w in pairs)).sqrt().item())
+    assert all(0.3 < b / a < 0.6 for a, b in itertools.pairwise(errors))
+
+
+def test_two_models_do_not_share_their_padding(tiny: Any, padded: Any) -> None:
+    model = tiny()
+    rules = [Rule(activation=ActivationSpec(granularity=PerTensor()))]
+    one = rewrite(model, rules)
+    two = copy.deepcopy(one)
+    batch = padded(model)
+    logits(one, batch)
+    assert all(q.padding.mask is None for q in quantizers(two).values())
+    assert torch.equal(logits(two, batch), logits(one, batch))
