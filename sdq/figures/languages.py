@@ -84,7 +84,7 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame] | Non
         row: dict[str, Any] = {"code": code, "language": language_name(code), "labels in training": code == reports[0].labelled}
         for label, (scores, run) in lines.items():
             row[label] = 100 * scores.by_language[code]
-            if sentences is not None and run in sentences:
+            if sentences is not None and run is not None and run in sentences:
                 row[f"{label} low"], row[f"{label} high"], row["sentences"] = _bounds(sentences[run], code, sign > 0)
         if damaged != "FP32":
             row[f"lost by {damaged}"] = sign * (row["FP32"] - row[damaged])
@@ -97,10 +97,8 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame] | Non
 
 def _share(label: str, gain: float, drop: float) -> str:
     if gain < 0:
-        return f"{label} does not repair it: {-gain:.1f} points below PTQ"
-    if gain >= drop:
-        return f"{label} wins back all of it"
-    return f"{label} wins back {100 * gain / drop:.0f} % of that"
+        return f"{label} wins back nothing ({-gain:.1f} points below PTQ)"
+    return f"{label} wins back " + ("all" if gain >= drop else f"{100 * gain / drop:.0f} %")
 
 
 def reading(reports: Sequence[Report]) -> str:
@@ -128,30 +126,38 @@ def reading(reports: Sequence[Report]) -> str:
         return f"{width(report.recipe)} by {damaged} {verb} of {measure} {where} ({before_after}).{rest}"
     worst = zero.iloc[0]
     lost = f"{width(report.recipe)} by {damaged} costs {drop:.1f} points of {measure} {where} ({before_after})"
-    lost += f", {home.iloc[0][f'lost by {damaged}']:.1f} in {home.iloc[0]['language']}, which it was trained on." if len(home) else "."
+    lost += f", against {home.iloc[0][f'lost by {damaged}']:.1f} in {home.iloc[0]['language']}, which it was trained on." if len(home) else "."
     hardest = f" Hit hardest: {worst['language']}, {worst['FP32']:.1f} → {worst[damaged]:.1f} %"
     if repaired is None:
         return f"{lost}{hardest}."
     others = [label for label in labels if label not in ("FP32", "PTQ", repaired)]
-    shares = "; ".join(_share(label, sign * (mean[label] - mean["PTQ"]), drop) for label in (repaired, *others))
-    return f"{lost} {shares}.{hardest}, and {worst[repaired]:.1f} % with {repaired}."
+    shares = ", ".join(_share(label, sign * (mean[label] - mean["PTQ"]), drop) for label in (repaired, *others))
+    return f"{lost} Of the zero-shot loss, {shares}.{hardest}, and {worst[repaired]:.1f} % with {repaired}."
+
+
+def _faint(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def _bands(figure: go.Figure, spans: list[dict[str, Any]], repaired: str | None, theme: Theme) -> None:
     """Behind the marks: what quantization took (hatched), and the part of it that was won back (plain)."""
-    parts = {"lost": (_mark("PTQ").colour(theme), "still lost" if repaired else "lost"), "won": (_mark(repaired or "SDQ").colour(theme), f"won back by {repaired}")}
+    parts = {
+        "lost": (_mark("PTQ").colour(theme), "still lost" if repaired else "lost"),
+        "won": (_mark(repaired or "SDQ").colour(theme), f"won back by {repaired}"),
+    }
     for part, (colour, name) in parts.items():
         drawn = [s for s in spans if s["part"] == part and s["to"] > s["from"]]
         if not drawn:
             continue
-        pattern = {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": colour, "bgcolor": "rgba(0,0,0,0)"} if part == "lost" else {"shape": ""}
+        pattern = {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": _faint(colour, 0.6), "bgcolor": "rgba(0,0,0,0)"} if part == "lost" else {"shape": ""}
         figure.add_bar(
             y=[s["y"] for s in drawn],
             base=[s["from"] for s in drawn],
             x=[s["to"] - s["from"] for s in drawn],
             width=[s["height"] for s in drawn],
             orientation="h",
-            marker={"color": colour, "opacity": 0.55 if part == "lost" else 0.25, "pattern": pattern, "line": {"width": 0}},
+            marker={"color": _faint(colour, 0.25), "pattern": pattern, "line": {"width": 0}},
             name=name,
             hoverinfo="skip",
         )
@@ -182,8 +188,8 @@ def language_scores(reports: Sequence[Report], sentences: Mapping[str, pd.DataFr
 
     figure = go.Figure()
     spans = _spans(mean, damaged, repaired, sum(top) / len(top), _LANE * len(top))
-    for y, (_, row) in zip(at, rows.iterrows(), strict=True):
-        spans += _spans({label: row[label] for label in labels}, damaged, repaired, y, 0.82)
+    for place, (_, row) in zip(at, rows.iterrows(), strict=True):
+        spans += _spans({label: row[label] for label in labels}, damaged, repaired, place, 0.82)
     _bands(figure, spans, repaired, theme)
 
     edge = min([*mean.values(), *(rows[label].min() for label in labels), *(rows[c].min() for c in rows if c.endswith(" low"))])
@@ -198,12 +204,13 @@ def language_scores(reports: Sequence[Report], sentences: Mapping[str, pd.DataFr
             y_bars = [v for height in y for v in (height, height, None)]
             figure.add_scatter(x=x_bars, y=y_bars, mode="lines", line={"color": colour, "width": 2, "dash": mark.dash}, hoverinfo="skip", showlegend=False)
         bounds = [
-            f" [{row[f'{label} low']:.1f}, {row[f'{label} high']:.1f}], n = {row['sentences']:.0f}" if f"{label} low" in rows else "" for _, row in rows.iterrows()
+            f" [{row[f'{label} low']:.1f}, {row[f'{label} high']:.1f}], n = {row['sentences']:.0f}" if f"{label} low" in rows else ""
+            for _, row in rows.iterrows()
         ]
         marker = {"color": colour, "symbol": mark.symbol, "size": 9, "line": {"color": ink.paper, "width": 1}}
         hover = [f"{name} · {label}<br>{value:.1f} %{bound}" for name, value, bound in zip(rows["language"], rows[label], bounds, strict=True)]
         figure.add_scatter(x=rows[label], y=y, mode="markers", marker=marker, name=label, hovertext=hover, hoverinfo="text", showlegend=False)
-        inside = mean[label] > (left + ceiling) / 2
+        inside = mean[label] < max(mean.values()) or ceiling - mean[label] < 0.16 * (ceiling - left)
         figure.add_scatter(
             x=[mean[label]],
             y=[top[lane]],
@@ -227,12 +234,12 @@ def language_scores(reports: Sequence[Report], sentences: Mapping[str, pd.DataFr
     figure.update_layout(
         template=template(theme),
         barmode="overlay",
-        height=int(24 * (bottom + 1.1)) + 96,
-        margin={"l": 100, "r": 14, "t": 8, "b": 92},
+        height=int((23 + 3 * max(0, len(labels) - 4)) * (bottom + 1.1)) + 86,
+        margin={"l": 100, "r": 14, "t": 8, "b": 78},
         annotations=headings,
         showlegend=damaged != "FP32",
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
-        xaxis={"title": {"text": f"{metric.name}, {metric.unit}"}, "range": [left, ceiling + 1.5], "fixedrange": True},
+        xaxis={"title": {"text": f"{metric.name}, {metric.unit}", "standoff": 6}, "range": [left, ceiling + 1.5], "fixedrange": True},
         yaxis={
             "range": [bottom, -1.1],
             "tickvals": [*top, *at],

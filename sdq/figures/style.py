@@ -54,7 +54,13 @@ INK: dict[Theme, Ink] = {
 def template(theme: Theme) -> go.layout.Template:
     """Explicit template: the same picture in the app, in an exported file and in a notebook."""
     ink = INK[theme]
-    axis = {"gridcolor": ink.grid, "linecolor": ink.grid, "zeroline": False, "tickfont": {"color": ink.text, "size": 13}, "title": {"font": {"color": ink.quiet, "size": 13}}}
+    axis = {
+        "gridcolor": ink.grid,
+        "linecolor": ink.grid,
+        "zeroline": False,
+        "tickfont": {"color": ink.text, "size": 13},
+        "title": {"font": {"color": ink.quiet, "size": 13}},
+    }
     layout = go.Layout(
         font={"family": "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif", "size": 13, "color": ink.text},
         paper_bgcolor=ink.paper,

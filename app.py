@@ -1,0 +1,29 @@
+"""The frame of the app: page settings and navigation. Imports no torch.
+
+The pages are in views/, not pages/: streamlit takes any folder of that name beside this file for its old kind of multipage app,
+and then the first visitor of a fresh server who follows a link to a page is told "Page not found" over the page itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+# drawn here: a named Material icon or an emoji as page icon may be fetched from the net
+BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
+STAIRS = np.array([[ORANGE if column == row else BLUE if column > row else CLEAR for column in range(4)] for row in (3, 2, 1, 0)], dtype=np.uint8)
+ICON = Image.fromarray(STAIRS.repeat(16, 0).repeat(16, 1))
+
+st.set_page_config(page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
+st.html(
+    "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} .reading{font-size:1.15rem;line-height:1.5;max-width:62rem}"
+    " .key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8}</style>"
+)
+
+st.navigation(
+    {
+        "Start": [st.Page("views/start/home.py", title="Home", icon=":material/home:", default=True)],
+        "Lab": [st.Page("views/lab/quantize.py", title="Quantize", icon=":material/tune:", url_path="quantize")],
+    }
+).run()

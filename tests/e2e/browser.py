@@ -1,0 +1,89 @@
+"""A real server and a real browser, for the tests and the screenshots."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def chromium() -> str | None:
+    """Path of a Chromium: the system's, or playwright's own. None if there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    try:
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as p:
+            own = p.chromium.executable_path
+    except Exception:
+        return None
+    return own if Path(own).exists() else None
+
+
+@contextlib.contextmanager
+def serve(data: Path, deadline: float = 60) -> Iterator[str]:
+    """The app on a free port with its own data folder; ends with the block. Nothing but the health check is asked before."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        str(port),
+        "--server.address",
+        "127.0.0.1",
+        "--server.fileWatcherType",
+        "none",
+    ]
+    log = (data.parent / f"server-{port}.log").open("w+b")
+    server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SDQ_DATA": str(data)}, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + deadline
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > until:
+                    log.seek(0)
+                    raise RuntimeError(f"the server did not start: {log.read().decode()[-2000:]}") from None
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(10)
+        log.close()
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        shown = p.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        yield shown
+        shown.close()
+
+
+def settled(page: Any, timeout: float = 30_000) -> None:
+    """Wait until the script has run and nothing is being drawn."""
+    page.wait_for_selector("[data-test-script-state='notRunning']", timeout=timeout, state="attached")
+    page.wait_for_timeout(400)

@@ -1,0 +1,185 @@
+"""Pages opened without a browser: what they show is what the reports say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from sdq import jobs
+from sdq.recipe import PRESETS
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.store import Store
+from tests import made_up
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("sdq.store.SHIPPED", tmp_path / "nothing-shipped")
+    return Store(tmp_path / "data" / "runs")
+
+
+def opened(page: str = "", **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    if page:
+        app.switch_page(page)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception, [e.message for e in app.exception]
+    return app
+
+
+def text_of(app: AppTest) -> str:
+    kinds = ("title", "subheader", "markdown", "caption", "info", "error", "warning", "html", "code")
+    return "\n".join(str(getattr(e, "value", "") or getattr(e.proto, "body", "")) for kind in kinds for e in app.get(kind))
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def test_home_without_runs_says_what_to_do(store: Store) -> None:
+    app = opened()
+    assert "No finished run" in app.info[0].value
+    assert not app.get("plotly_chart")
+
+
+def test_home_shows_the_numbers_of_the_reports(store: Store) -> None:
+    reports = {r.recipe["name"]: r for r in made_up.fill(store) if r.task == "intent"}
+    app = opened()
+    shown = text_of(app)
+    for name in ("fp32", "ptq-w4a8", "qat-w4a8", "sdq-att-kld-w4a8"):
+        assert percent(reports[name].quantized.zero_shot_mean) in shown
+    ptq, full = reports["ptq-w4a8"].quantized.zero_shot_mean, reports["fp32"].quantized.zero_shot_mean
+    assert f"{100 * (full - ptq):.1f} points" in shown
+    assert "★" not in shown
+    assert len(app.get("plotly_chart")) == 1
+    table = app.dataframe[0].value
+    assert len(table) == 15
+    assert dict(zip(table["code"], table["SDQ"] / 100, strict=True)) == pytest.approx(reports["sdq-att-kld-w4a8"].quantized.by_language)
+
+
+def test_home_follows_its_controls(store: Store) -> None:
+    reports = {(r.recipe["name"], r.task): r for r in made_up.fill(store)}
+    app = opened()
+    app.segmented_control(key="task").set_value("slots")
+    app.segmented_control(key="width").set_value("INT8")
+    app.toggle(key="multi").set_value(True)
+    app.run()
+    assert not app.exception
+    shown = text_of(app)
+    assert percent(reports["ptq-int8-dynamic", "slots"].quantized.zero_shot_mean) in shown
+    assert percent(reports["sdq-att-kld-multi-int8", "slots"].quantized.zero_shot_mean) in shown
+    assert "not the paper" in shown
+
+
+def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
+    made_up.add(store, PRESETS["ptq-w4a8"])
+    assert "Not run yet: fp32, qat-w4a8, sdq-att-kld-w4a8" in text_of(opened())
+
+
+def test_home_ignores_other_seeds_and_custom_recipes(store: Store) -> None:
+    made_up.add(store, PRESETS["ptq-w4a8"].model_copy(update={"seed": 3}))
+    made_up.add(store, PRESETS["ptq-w4a8-mse"].model_copy(update={"name": "ptq-w4a8"}))
+    assert "No finished run" in text_of(opened())
+
+
+def test_a_link_opens_a_run_and_fills_the_form(store: Store) -> None:
+    report: Report = made_up.add(store, PRESETS["sdq-att-kld-w4a8"].model_copy(update={"seed": 4}), "slots")
+    app = opened("views/lab/quantize.py", run=report.run)
+    assert (app.selectbox(key="on").value, app.selectbox(key="method").value, app.number_input(key="seed").value) == ("slots", "SDQ", 4)
+    assert app.selectbox(key="recipe-SDQ").value == "sdq-att-kld-w4a8"
+    values = {m.label: m.value for m in app.metric}
+    assert values["F1, all languages"] == percent(report.quantized.mean)
+    assert values["F1, zero-shot"] == percent(report.quantized.zero_shot_mean)
+    assert values["Size (simulated)"] == "6.40 MB"
+    assert values["Time it took"] == "52 s"
+    assert report.run in text_of(app)
+
+
+def test_quantize_opens_a_stored_result_without_a_worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = made_up.add(store, PRESETS["ptq-int8-dynamic"])
+    monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: report.run)
+    monkeypatch.setattr(jobs, "_start", lambda *_: pytest.fail("a worker was started"))
+    app = opened("views/lab/quantize.py")
+    app.button(key="quantize").click().run()
+    assert not app.exception
+    assert app.metric[0].value == percent(report.quantized.mean)
+
+
+def test_quantize_lists_finished_runs(store: Store) -> None:
+    made_up.fill(store, ("fp32", "ptq-w4a8"), ("intent",))
+    assert set(opened("views/lab/quantize.py").dataframe[0].value["recipe"]) == {"fp32", "ptq-w4a8"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_offered_and_described(store: Store, name: str) -> None:
+    from views.components.words import METHODS, describe, preset_label
+
+    recipe = PRESETS[name]
+    assert recipe.method in METHODS
+    assert name in preset_label(name, recipe) or not recipe.rules
+    text = describe(recipe, "intent")
+    assert ("trained for 300 steps" in text) == (recipe.training is not None)
+
+
+def test_progress_is_said_in_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = "0123456789ab"
+    store.begin(run, {})
+    store.tell(run, {"event": "stage", "name": "train", "text": "Training the quantized student"})
+    for step, when in ((1, 0.0), (40, 39.0)):
+        store.tell(run, {"event": "step", "step": step, "of": 160, "loss": 1.0, "time": when})
+    monkeypatch.setattr(jobs, "_worker", lambda folder: object())
+    app = opened("views/lab/quantize.py", run=run)
+    assert app.get("progress")[0].proto.text == "Training, step 40 of 160, about 2 min left"
+
+
+def test_a_failure_is_one_sentence(store: Store) -> None:
+    run = "0123456789ab"
+    store.begin(run, {})
+    store.tell(run, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"})
+    (store.folder / run / "worker.pid").write_text("999999 1.0")
+    app = opened("views/lab/quantize.py", run=run)
+    assert [e.value for e in app.error] == ["weights must be finite numbers, layer 3 holds NaN"]
+
+
+@pytest.mark.parametrize(("run", "sentence"), [("ffffffffffff", "No run with the id"), ("../../x", "12 hexadecimal digits")])
+def test_a_wrong_link_is_explained(store: Store, run: str, sentence: str) -> None:
+    assert sentence in text_of(opened("views/lab/quantize.py", run=run))
+
+
+def test_a_refused_request_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise UserError("the data folder must be writable, it is not")
+
+    monkeypatch.setattr(jobs, "submit", refuse)
+    app = opened("views/lab/quantize.py")
+    app.button(key="quantize").click().run()
+    assert [e.value for e in app.error] == ["the data folder must be writable, it is not"]
+
+
+def test_the_web_process_has_no_torch(store: Store) -> None:
+    made_up.fill(store, ("fp32", "ptq-w4a8"), ("intent",))
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "for page in ('', 'views/lab/quantize.py'):\n"
+        "    app = AppTest.from_file('app.py', default_timeout=60)\n"
+        "    app = app.switch_page(page) if page else app\n"
+        "    app.run(); assert not app.exception, app.exception\n"
+        "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules); assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_pages_stay_thin() -> None:
+    for path in (ROOT / "views").glob("*/*.py"):
+        assert len(path.read_text().splitlines()) <= 125, path

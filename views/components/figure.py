@@ -1,0 +1,39 @@
+"""A figure on a page, with what belongs to it: alt text, the table behind it, exports, a link."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from sdq.figures.style import Theme, to_html
+from views.components.glossary import words
+
+
+def theme() -> Theme:
+    """The theme the visitor sees."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def _address(query: dict[str, str]) -> str:
+    base = (st.context.url or "").split("?")[0]
+    return base + ("?" + "&".join(f"{k}={v}" for k, v in query.items()) if query else "")
+
+
+def show(figure: go.Figure, table: pd.DataFrame, *, key: str, title: str, text: str, query: dict[str, str], terms: tuple[str, ...]) -> None:
+    """Draw the figure. `text` says what it shows (alt text and export), `query` is what a link must carry to show it again."""
+    image = {"format": "svg", "filename": key, "width": 900, "height": figure.layout.height}
+    config = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": image}
+    st.plotly_chart(figure, theme=None, key=key, config=config, alt=text)
+    with st.container(horizontal=True, key=f"{key}-tools"):
+        with st.popover("Export", icon=":material/download:"):
+            st.download_button("Web page (HTML)", lambda: to_html(figure, title, text), f"{key}.html", "text/html", on_click="ignore", width="stretch")
+            st.download_button("Table (CSV)", lambda: table.to_csv(index=False), f"{key}.csv", "text/csv", on_click="ignore", width="stretch")
+            st.caption("Picture (SVG): the camera at the picture's upper right corner.")
+        with st.popover("Link", icon=":material/link:"):
+            st.caption("This address shows the same picture again.")
+            st.code(_address(query), language=None, wrap_lines=True)
+        words(*terms)
+    with st.expander("The numbers behind the picture"):
+        numbers = {c: st.column_config.NumberColumn(format="%.1f") for c in table.select_dtypes("float")}
+        st.dataframe(table, hide_index=True, column_config=numbers, alt=text)

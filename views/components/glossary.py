@@ -1,0 +1,55 @@
+"""Words of the trade, explained where they stand."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+import streamlit as st
+
+TERMS = {
+    "FP32": "32-bit floating point: the model as it was trained, before any quantization.",
+    "PTQ": "Post-training quantization: the finished model's numbers are rounded to few bits; nothing is trained.",
+    "QAT": "Quantization-aware training: the rounding is switched on while the model is trained further on labels, so it learns to live with it.",
+    "QNAT": "Quantization-aware training with Quant-Noise: at each step only a random share of the weights is rounded.",
+    "SDQ": "Self-distilled quantization: trained like QAT, but the model also has to imitate its own FP32 version, its teacher.",
+    "SDQ multi": "Our extension of SDQ: the teacher is also imitated on unlabelled text of the other languages. The paper's setting trains on English only.",
+    "zero-shot": "A language the model saw no labels for: it was trained on the English sentences of the task and is tested in this one.",
+    "INT8": "Weights and activations are rounded to 8-bit integers, 255 levels.",
+    "W4A8": "Weights are rounded to 4 bits (15 levels), activations to 8 bits.",
+    "fake quantization": "Numbers are rounded to the values that integers could hold, but computed in floating point: the accuracy is the real one, the speed is not.",
+    "simulated": "Worked out, not measured: the size is what the integer codes and their scales would take; a simulated model is not smaller or faster.",
+    "95 % interval": "The range the score would fall into 95 times out of 100, had other test sentences of the same kind been drawn (bootstrap over sentences).",
+    "F1": "Balance of precision and recall over the found phrases: 100 % when exactly the right ones are found.",
+}
+_PATTERN = re.compile(r"(?<![\w-])(" + "|".join(sorted((re.escape(t) for t in TERMS), key=len, reverse=True)) + r")(?![\w-])")
+_WEIGHTY = re.compile(r"(\d[\d.]* points|wins back (?:all|nothing|\d+ %))")
+
+
+def explained(text: str, once: bool = True) -> str:
+    """Plain text -> HTML in which each term (at its first use) carries its explanation as a tooltip."""
+    seen: set[str] = set()
+
+    def mark(match: re.Match[str]) -> str:
+        word = match[1]
+        if once and word in seen:
+            return word
+        seen.add(word)
+        return f'<abbr title="{escape(TERMS[word])}">{word}</abbr>'
+
+    return _PATTERN.sub(mark, escape(text, quote=False))
+
+
+def say(text: str, style: str = "") -> None:
+    """Write plain text with its terms explained; style "reading" is the sentence above a picture."""
+    html = explained(text)
+    if style == "reading":
+        html = _WEIGHTY.sub(r"<b>\1</b>", html)
+    st.markdown(f'<p class="{style}">{html.replace(" %", "&nbsp;%")}</p>', unsafe_allow_html=True)
+
+
+def words(*names: str) -> None:
+    """The same explanations behind a button, for touch screens and keyboards."""
+    with st.popover("Words", icon=":material/menu_book:"):
+        for name in names:
+            st.markdown(f"**{name}**  \n{TERMS[name]}")

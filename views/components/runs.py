@@ -1,0 +1,121 @@
+"""Stored runs as pages need them: which there are, and their picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from sdq.figures.languages import language_scores, table
+from sdq.figures.style import Theme
+from sdq.recipe import PRESETS, Recipe
+from sdq.report import METRICS, Report
+from sdq.settings import UserError
+from sdq.store import Store
+
+_UNNAMED = {"name", "seed"}
+_BY_CONTENT = {recipe.model_dump_json(exclude=_UNNAMED): name for name, recipe in PRESETS.items()}
+
+
+def preset_of(recipe: dict[str, Any]) -> str | None:
+    """The preset that a recipe equals but for its name and seed."""
+    try:
+        return _BY_CONTENT.get(Recipe.model_validate(recipe).model_dump_json(exclude=_UNNAMED))
+    except ValueError:  # written by another version
+        return None
+
+
+def stored(store: Store, model: str, task: str) -> dict[str, Report]:
+    """Preset name -> its newest finished run at seed 0."""
+    found: dict[str, Report] = {}
+    for report in store.finished():
+        fits = (report.model, report.task, report.recipe.get("seed")) == (model, task, 0)
+        name = preset_of(report.recipe) if fits else None
+        if name is not None:
+            found.setdefault(name, report)
+    return found
+
+
+@st.cache_data(max_entries=64, show_spinner="Drawing the intervals")
+def picture(folder: str, runs: tuple[str, ...], theme: Theme) -> tuple[go.Figure, pd.DataFrame]:
+    """(figure, table) of finished runs: `folder` is the store's, so that equal ids in two stores stay apart."""
+    store = Store(Path(folder))
+    reports = [store.report(run) for run in runs]
+    sentences = {}
+    for run in runs:
+        try:
+            sentences[run] = store.sentences(run)
+        except (OSError, UserError):
+            continue  # the scores stand without their intervals
+    return language_scores(reports, sentences, theme), table(reports, sentences)
+
+
+def headline(report: Report) -> None:
+    """Mean scores, simulated size and time of one run, against FP32."""
+    metric, size = METRICS[report.metric], report.size_bytes
+    plain = {"delta_arrow": "off", "delta_color": "off", "width": 160}
+    before, after = report.reference, report.quantized
+    with st.container(horizontal=True, key="numbers"):
+        for label, full, now in (("all languages", before.mean, after.mean), ("zero-shot", before.zero_shot_mean, after.zero_shot_mean)):
+            st.metric(
+                f"{metric.name}, {label}",
+                f"{100 * now:.1f} {metric.unit}",
+                f"{100 * (now - full):+.1f} points",
+                help="Below it, the difference to FP32.",
+                **plain,
+            )
+        times = f"{size['fp32'] / size['quantized']:.1f} times smaller" if size["quantized"] else None
+        st.metric(
+            "Size (simulated)", f"{size['quantized'] / 1e6:.2f} MB", times, help="What the integer codes and scales would take; compared with FP32.", **plain
+        )
+        st.metric("Time it took", f"{sum(report.seconds.values()):.0f} s", width=160)
+
+
+def how_made(reports: list[Report]) -> None:
+    """Seeds, sentences, versions and run ids behind a picture."""
+    with st.expander("How these numbers were made"):
+        first = reports[-1]
+        n = first.provenance.get("test_sentences", "all")
+        st.markdown(
+            f"Each model answered the same {n} test sentences of the task *{first.task}*. The bars are 95 % intervals from 1000 bootstrap draws over "
+            "the sentences of a language. Only English sentences with labels were used for training. Accuracy is measured with fake quantization: "
+            "numbers are rounded as integers would be and computed in floating point. Sizes are simulated from the codes and scales."
+        )
+        rows = [
+            {
+                "method": r.method,
+                "recipe": r.recipe["name"],
+                "seed": r.recipe["seed"],
+                "run": r.run,
+                "seconds": sum(r.seconds.values()),
+                "torch": r.provenance.get("torch", ""),
+            }
+            for r in reports
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, column_config={"seconds": st.column_config.NumberColumn(format="%.0f")})
+
+
+def choose(store: Store) -> str | None:
+    """A list of all finished runs; the id of the one clicked."""
+    reports = store.finished()
+    if not reports:
+        return None
+    st.subheader("Or open a finished run", anchor=False)
+    rows = [
+        {
+            "recipe": r.recipe["name"],
+            "method": r.method,
+            "task": r.task,
+            "seed": r.recipe["seed"],
+            "zero-shot, %": 100 * r.quantized.zero_shot_mean,
+            "run": r.run,
+        }
+        for r in reports
+    ]
+    score = {"zero-shot, %": st.column_config.NumberColumn(format="%.1f", help="Mean score over the languages without labels in training")}
+    clicked = st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=score, on_select="rerun", selection_mode="single-row", key="finished")
+    chosen = clicked["selection"]["rows"]
+    return rows[chosen[0]]["run"] if chosen else None

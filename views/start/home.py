@@ -1,0 +1,104 @@
+"""Home: where does quantization break the model, and what repairs it?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from sdq.figures.languages import reading
+from sdq.figures.style import MARKS
+from sdq.report import METRICS, Report
+from sdq.store import Store
+from views.components.figure import show, theme
+from views.components.glossary import say
+from views.components.runs import how_made, picture, stored
+
+MODEL = "mini"
+COMPARED = {
+    "INT8": ("fp32", "ptq-int8-dynamic", "qat-int8", "sdq-att-kld-int8"),
+    "W4A8": ("fp32", "ptq-w4a8", "qat-w4a8", "sdq-att-kld-w4a8"),
+}
+SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
+MEANT = {
+    "FP32": "The model as it was trained.",
+    "PTQ": "Its numbers rounded to few bits, nothing trained.",
+    "QAT": "Trained further with the rounding on.",
+    "SDQ": "Trained likewise, and it has to imitate its FP32 self. English only, as in the paper.",
+    "SDQ multi": "Our extension, not the paper's: it also imitates on unlabelled text of the other languages.",
+}
+MULTI = {"INT8": "sdq-att-kld-multi-int8", "W4A8": "sdq-att-kld-multi-w4a8"}
+
+
+def key(reports: list[Report]) -> None:
+    """What each method is, with its zero-shot mean and its size."""
+    metric, size = METRICS[reports[0].metric], {r.run: (r.size_bytes["quantized"] if r.recipe["rules"] else r.size_bytes["fp32"]) / 1e6 for r in reports}
+    for report in reports:
+        mark = MARKS[report.method]
+        simulated = " simulated" if report.recipe["rules"] else ""
+        st.html(
+            f'<div class="key"><b style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]} {report.method}</b> <b>{100 * report.quantized.zero_shot_mean:.1f} {metric.unit}</b>'
+            f"<br>{MEANT[report.method]}<br><small>{size[report.run]:.1f} MB{simulated}</small></div>"
+        )
+
+
+def empty(task: str, width: str) -> None:
+    """Nothing stored for this choice: say what to do."""
+    st.info(f"No finished run of the model {MODEL} on the task {task} at {width} is stored yet.", icon=":material/inbox:")
+    st.markdown("Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained one (QAT, SDQ) a few minutes.")
+    st.page_link("views/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
+
+
+st.title("Where quantization breaks a multilingual model, and what repairs it", anchor=False)
+sentence = st.container()
+with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
+    task = st.segmented_control(
+        "Task",
+        ["intent", "slots"],
+        default="intent",
+        required=True,
+        key="task",
+        bind="query-params",
+        help="Intent: one label per sentence. Slots: one tag per word.",
+    )
+    width = st.segmented_control(
+        "Width",
+        list(COMPARED),
+        default="W4A8",
+        required=True,
+        key="width",
+        bind="query-params",
+        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations.",
+    )
+    multi = st.toggle(
+        "SDQ multi (ours)",
+        key="multi",
+        bind="query-params",
+        help="Our label-free multilingual extension. It is not the paper's setting, which trains on English only.",
+    )
+
+task, width = task or "intent", width or "W4A8"  # an empty value in the address
+
+store = Store.default()
+found = stored(store, MODEL, task)
+names = (*COMPARED[width], *((MULTI[width],) if multi else ()))
+reports = [found[name] for name in names if name in found]
+
+if not any(report.method != "FP32" for report in reports):
+    empty(task, width)
+else:
+    text = reading(reports)
+    with sentence:
+        say(text, "reading")
+    figure, table = picture(str(store.folder), tuple(report.run for report in reports), theme())
+    left, right = st.columns([4, 1.25], gap="medium")
+    with left:
+        query = {"task": task, "width": width, **({"multi": "true"} if multi else {})}
+        terms = ("FP32", "PTQ", "QAT", "SDQ", *(("SDQ multi",) if multi else ()), "zero-shot", width, "fake quantization", "simulated", "95 % interval")
+        show(figure, table, key=f"{task}-{width.lower()}", title=f"{width} on the task {task}", text=text, query=query, terms=terms)
+        how_made(reports)
+    with right:
+        key(reports)
+        missing = [name for name in names if name not in found]
+        if missing:
+            st.caption(f"Not run yet: {', '.join(missing)}.")
+        say("Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are simulated.", "note")
+        st.page_link("views/lab/quantize.py", label="Quantize it yourself", icon=":material/tune:")
