@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sdq.data.batches import encode
 from sdq.data.tasks import load_task
 from sdq.evaluate import outcomes, predict, scores
-from sdq.mini import corpus, data, frames, pretrain, teacher, tokenizer
+from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
 from sdq.mini.finetune import finetune, save
 
 TASKS = ("intent", "slots")
@@ -39,6 +39,7 @@ def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
         save(model, words, out / name)
     card = json.loads((work / "corpus.json").read_text()) | {"scores": found, "minutes_of_this_call": round((time.perf_counter() - started) / 60, 1)}
     (out / "build.json").write_text(json.dumps(card, indent=1))
+    cards.write(out, plan)
 
 
 def _say(event: dict[str, object]) -> None:
