@@ -53,7 +53,8 @@ def modules(model: nn.Module) -> list[Module]:
         raise UserError(
             f"the model must be an encoder of the BERT, RoBERTa, XLM-R or DistilBERT shape, got {type(model).__name__}; no attention output layer was found in it"
         )
-    return found
+    # modules may be registered in another order than they are called (XLM-R: the head first)
+    return sorted(found, key=lambda m: (m.role == "head", m.block))
 
 
 def blocks(model: nn.Module) -> list[str]:

@@ -5,6 +5,7 @@ With quantizers off they are the FP32 layer, bit for bit. Nothing here makes a m
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -23,6 +24,9 @@ class Padding:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
+        if mask is None and len(args) > 1:  # passed by position
+            names = list(inspect.signature(module.forward).parameters)
+            mask = dict(zip(names, args, strict=False)).get("attention_mask")
         self.mask = None if mask is None else mask.bool()
 
     def real(self, x: Tensor) -> Tensor:
@@ -82,11 +86,12 @@ class WeightQuantizer(Quantizer):
         if not self.enabled:
             return weight
         scale, zero = self.ranges(weight)
-        if not torch.is_grad_enabled() and self._ready is not None:
+        evaluating = not self.training and not torch.is_grad_enabled()
+        if evaluating and self._ready is not None:
             return self._ready
         rows = self.spec.granularity.rows(weight)
         quantized = fake_quantize(rows, scale, zero, self.spec.bits, self.spec.symmetric).reshape(weight.shape)
-        if not torch.is_grad_enabled() and not self.training:
+        if evaluating:
             self._ready = quantized
         return self.mix(weight, quantized)
 

@@ -96,7 +96,8 @@ class _Histogram(_Observer):
                 counts[row] = _widen(counts[row], int(wanted[row] - state["power"][row]))
         else:
             counts = torch.zeros(len(values), self.bins, dtype=torch.float64)
-        at = ((values / torch.exp2(wanted)[:, None] + 1) * (self.bins / 2)).long().clamp(0, self.bins - 1)
+        half = self.bins // 2  # dividing by a power of two is exact, so the bins of wider and narrower reaches nest exactly
+        at = (torch.floor(values / torch.exp2(wanted)[:, None] * half).long() + half).clamp(0, self.bins - 1)
         fresh = torch.zeros_like(counts).scatter_add_(1, at, torch.ones_like(at, dtype=torch.float64))
         return {"low": low, "high": high, "power": wanted, "counts": counts + fresh}
 
@@ -154,12 +155,13 @@ class _Search(_Histogram):
         return best_low, best_high
 
 
-def _rounded(centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+def _rounded(centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes, values and scale of bin centers under a range."""
     from sdq.quant.integer import dequantize, quantize, scale_and_zero
 
     scale, zero = (t[:, None] for t in scale_and_zero(low, high, bits, symmetric))
     codes = quantize(centers, scale, zero, bits, symmetric)
-    return codes, dequantize(codes, scale, zero)
+    return codes, dequantize(codes, scale, zero), scale
 
 
 class Mse(_Search):
@@ -168,7 +170,7 @@ class Mse(_Search):
     kind: Literal["mse"] = "mse"
 
     def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
-        _, back = _rounded(centers, low, high, bits, symmetric)
+        _, back, _ = _rounded(centers, low, high, bits, symmetric)
         return (counts * (back - centers).double() ** 2).sum(1)
 
 
@@ -178,10 +180,12 @@ class KL(_Search):
     kind: Literal["kl"] = "kl"
 
     def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
-        codes, _ = _rounded(centers, low, high, bits, symmetric)
+        codes, back, scale = _rounded(centers, low, high, bits, symmetric)
         at = (codes - codes.amin(1, keepdim=True)).long()
         size = int(at.max()) + 1
-        inside = (counts > 0) & (centers >= low[:, None]) & (centers <= high[:, None])
+        # a bin is inside if it was rounded and not clipped: its middle moved by half a step (and half a bin) at most
+        half_bin = centers.amax(1, keepdim=True) / (self.bins - 1)
+        inside = (counts > 0) & ((back - centers).abs() <= scale / 2 + half_bin)
         # all mass goes to its code; a code spreads it over the bins that are inside the range and were seen
         mass = torch.zeros(len(counts), size, dtype=counts.dtype).scatter_add_(1, at, counts)
         width = torch.zeros_like(mass).scatter_add_(1, at, inside.to(counts.dtype))

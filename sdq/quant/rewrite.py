@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sdq.models import modules
-from sdq.quant.layers import ActivationQuantizer, Padding, QuantEmbedding, QuantLinear, Quantizer, WeightQuantizer, quantized
+from sdq.quant.layers import ActivationQuantizer, Padding, QuantEmbedding, Quantizer, QuantLinear, WeightQuantizer, quantized
 from sdq.quant.spec import Rule
 
 
@@ -48,7 +48,8 @@ def quantizers(model: nn.Module) -> dict[str, Quantizer]:
 
 def quantized_modules(model: nn.Module) -> dict[str, QuantLinear | QuantEmbedding]:
     """Every quantized module of a rewritten model, by name, in forward order."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, (QuantLinear, QuantEmbedding))}
+    found = {m.name: model.get_submodule(m.name) for m in modules(model)}
+    return {name: m for name, m in found.items() if isinstance(m, (QuantLinear, QuantEmbedding))}
 
 
 @contextmanager

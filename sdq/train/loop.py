@@ -110,6 +110,8 @@ def train_(
             loss.backward()
             nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
             optimizer.step()
+            # a fused step does not raise the version that weight quantizers recognise a changed weight by
+            torch.autograd.graph.increment_version([p for p in model.parameters() if p.requires_grad])
             if step % 10 == 0 or step == settings.steps:
                 row = {"step": float(step), "loss": loss.item(), **{k: v.item() for k, v in parts.items()}}
                 history.steps.append(row)
@@ -152,11 +154,11 @@ def _stream(train: Encoded, unlabelled: Encoded | None, settings: Training, seed
 
 
 def _freeze_(model: nn.Module, settings: Training) -> list[nn.Parameter]:
-    """Switch gradients off for what the settings freeze; returns those parameters."""
+    """Switch gradients off for what the settings freeze; returns the parameters that had them on before."""
     names = [n for n, _ in model.named_parameters() if settings.frozen_embedding and ".embeddings." in f".{n}"]
     for block in blocks(model)[: settings.frozen_blocks]:
         names += [n for n, _ in model.named_parameters() if n.startswith(block + ".")]
-    frozen = [p for n, p in model.named_parameters() if n in set(names)]
+    frozen = [p for n, p in model.named_parameters() if n in set(names) and p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     return frozen

@@ -52,7 +52,8 @@ class KLD(_Term):
 
 def _masked_mse(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
     """[..., B, T, D] against its like -> mean squared difference over real tokens and D: [...]."""
-    square = (student - teacher.detach()) ** 2 * real[..., None]
+    # chosen, not multiplied by 0: what stands in padding may be anything, infinite too
+    square = torch.where(real[..., None], student - teacher.detach(), 0.0) ** 2
     return square.sum((-3, -2, -1)) / (real.sum().clamp(min=1) * student.shape[-1])
 
 
