@@ -1,7 +1,7 @@
 """The frame of the app: page settings and navigation. Imports no torch.
 
-The pages are in views/, not pages/: streamlit takes any folder of that name beside this file for its old kind of multipage app,
-and then the first visitor of a fresh server who follows a link to a page is told "Page not found" over the page itself.
+The pages are in pages/<section>/. A fresh server treats a folder of that name as streamlit's old kind of multipage app until
+st.navigation was called once; the files pages/<url>.py are doors for that one moment (see pages/quantize.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ st.html(
 
 st.navigation(
     {
-        "Start": [st.Page("views/start/home.py", title="Home", icon=":material/home:", default=True)],
-        "Lab": [st.Page("views/lab/quantize.py", title="Quantize", icon=":material/tune:", url_path="quantize")],
+        "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True)],
+        "Lab": [st.Page("pages/lab/quantize.py", title="Quantize", icon=":material/tune:", url_path="quantize")],
     }
 ).run()

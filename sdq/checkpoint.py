@@ -16,7 +16,10 @@ def folder_of(name: str, task: str) -> Path:
     Raises UserError if there is no such folder or it lacks what a model needs.
     """
     if name == "mini":
-        return ASSETS / "mini" / task
+        folder = ASSETS / "mini" / task
+        if not (folder / "model.safetensors").is_file():
+            raise UserError(f"the embedded model for task {task} must be in {folder}, it is not there; clone the project again or run `python -m sdq mini build`")
+        return folder
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(f"model must be 'mini' or a folder with config.json and model.safetensors, got {name!r}, which does not exist")

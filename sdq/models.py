@@ -74,18 +74,21 @@ def load(folder: Path, kind: str, labels: tuple[str, ...]) -> tuple[nn.Module, A
 
     Raises UserError for an architecture transformers cannot load so, a wrong number of labels, or weights that are not finite.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     auto = {"sequence": AutoModelForSequenceClassification, "token": AutoModelForTokenClassification}[kind]
-    config = json.loads((folder / "config.json").read_text())
-    known = len(config.get("id2label") or {}) or 2
-    if known != len(labels):
-        raise UserError(f"the model must have one output per label of the task ({len(labels)}), got {known} in {folder / 'config.json'}; fine-tune it on this task first")
     try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        known = len(config.get("id2label") or {}) or 2
+        if known != len(labels):
+            raise UserError(f"the model must have one output per label of the task ({len(labels)}), got {known} in {folder / 'config.json'}; fine-tune it on this task first")
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = auto.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
-    except (ValueError, KeyError, OSError) as error:
-        first = str(error).strip().splitlines()[0][:200]
+    except (ValueError, KeyError, OSError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"the model in {folder} must be an encoder that transformers loads for {kind} classification; it was refused: {first}") from error
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 Counts = np.ndarray[Any, Any]
 
@@ -109,6 +108,8 @@ def mean_interval(runs: list[pd.DataFrame], languages: list[str], seed: int = 0,
 
 def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> tuple[int, int, float]:
     """(sentences only a has right, only b has right, exact two-sided p). Sentences are matched by language and id."""
+    from scipy.stats import binomtest  # a second of import that no page needs
+
     both = a.merge(b, on=["language", "id"], suffixes=("_a", "_b"))
     right_a, right_b = (both[f"tp{s}"] * 2 == both[f"predicted{s}"] + both[f"gold{s}"] for s in ("_a", "_b"))
     lost, won = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())

@@ -41,7 +41,9 @@ class Store:
 
     @classmethod
     def default(cls) -> Store:
-        return cls(Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "runs")
+        """The folder `SDQ_DATA` names, or `data/` beside the code; with the shipped runs, unless SDQ_SHIPPED=no."""
+        shipped = None if os.environ.get("SDQ_SHIPPED") == "no" else SHIPPED
+        return cls(Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "runs", shipped)
 
     def _path(self, run: str) -> Path:
         if not _ID.fullmatch(run):

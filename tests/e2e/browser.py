@@ -33,8 +33,11 @@ def chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def serve(data: Path, deadline: float = 60) -> Iterator[str]:
-    """The app on a free port with its own data folder; ends with the block. Nothing but the health check is asked before."""
+def serve(data: Path, deadline: float = 60, shipped: bool = False) -> Iterator[str]:
+    """The app on a free port with its own data folder, without the shipped runs unless asked for; ends with the block.
+
+    Nothing but the health check is asked before.
+    """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -52,7 +55,7 @@ def serve(data: Path, deadline: float = 60) -> Iterator[str]:
         "none",
     ]
     log = (data.parent / f"server-{port}.log").open("w+b")
-    server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SDQ_DATA": str(data)}, stdout=log, stderr=log)
+    server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SDQ_DATA": str(data), "SDQ_SHIPPED": "yes" if shipped else "no"}, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + deadline

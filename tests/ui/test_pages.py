@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("sdq.store.SHIPPED", tmp_path / "nothing-shipped")
-    return Store(tmp_path / "data" / "runs")
+    monkeypatch.setenv("SDQ_SHIPPED", "no")
+    return Store(tmp_path / "data" / "runs", shipped=None)
 
 
 def opened(page: str = "", **query: str) -> AppTest:
@@ -94,7 +94,7 @@ def test_home_ignores_other_seeds_and_custom_recipes(store: Store) -> None:
 
 def test_a_link_opens_a_run_and_fills_the_form(store: Store) -> None:
     report: Report = made_up.add(store, PRESETS["sdq-att-kld-w4a8"].model_copy(update={"seed": 4}), "slots")
-    app = opened("views/lab/quantize.py", run=report.run)
+    app = opened("pages/lab/quantize.py", run=report.run)
     assert (app.selectbox(key="on").value, app.selectbox(key="method").value, app.number_input(key="seed").value) == ("slots", "SDQ", 4)
     assert app.selectbox(key="recipe-SDQ").value == "sdq-att-kld-w4a8"
     values = {m.label: m.value for m in app.metric}
@@ -109,7 +109,7 @@ def test_quantize_opens_a_stored_result_without_a_worker(store: Store, monkeypat
     report = made_up.add(store, PRESETS["ptq-int8-dynamic"])
     monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: report.run)
     monkeypatch.setattr(jobs, "_start", lambda *_: pytest.fail("a worker was started"))
-    app = opened("views/lab/quantize.py")
+    app = opened("pages/lab/quantize.py")
     app.button(key="quantize").click().run()
     assert not app.exception
     assert app.metric[0].value == percent(report.quantized.mean)
@@ -117,12 +117,12 @@ def test_quantize_opens_a_stored_result_without_a_worker(store: Store, monkeypat
 
 def test_quantize_lists_finished_runs(store: Store) -> None:
     made_up.fill(store, ("fp32", "ptq-w4a8"), ("intent",))
-    assert set(opened("views/lab/quantize.py").dataframe[0].value["recipe"]) == {"fp32", "ptq-w4a8"}
+    assert set(opened("pages/lab/quantize.py").dataframe[0].value["recipe"]) == {"fp32", "ptq-w4a8"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_offered_and_described(store: Store, name: str) -> None:
-    from views.components.words import METHODS, describe, preset_label
+    from pages.components.words import METHODS, describe, preset_label
 
     recipe = PRESETS[name]
     assert recipe.method in METHODS
@@ -138,7 +138,7 @@ def test_progress_is_said_in_words(store: Store, monkeypatch: pytest.MonkeyPatch
     for step, when in ((1, 0.0), (40, 39.0)):
         store.tell(run, {"event": "step", "step": step, "of": 160, "loss": 1.0, "time": when})
     monkeypatch.setattr(jobs, "_worker", lambda folder: object())
-    app = opened("views/lab/quantize.py", run=run)
+    app = opened("pages/lab/quantize.py", run=run)
     assert app.get("progress")[0].proto.text == "Training, step 40 of 160, about 2 min left"
 
 
@@ -147,13 +147,13 @@ def test_a_failure_is_one_sentence(store: Store) -> None:
     store.begin(run, {})
     store.tell(run, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"})
     (store.folder / run / "worker.pid").write_text("999999 1.0")
-    app = opened("views/lab/quantize.py", run=run)
+    app = opened("pages/lab/quantize.py", run=run)
     assert [e.value for e in app.error] == ["weights must be finite numbers, layer 3 holds NaN"]
 
 
 @pytest.mark.parametrize(("run", "sentence"), [("ffffffffffff", "No run with the id"), ("../../x", "12 hexadecimal digits")])
 def test_a_wrong_link_is_explained(store: Store, run: str, sentence: str) -> None:
-    assert sentence in text_of(opened("views/lab/quantize.py", run=run))
+    assert sentence in text_of(opened("pages/lab/quantize.py", run=run))
 
 
 def test_a_refused_request_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_a_refused_request_is_one_sentence(store: Store, monkeypatch: pytest.Mon
         raise UserError("the data folder must be writable, it is not")
 
     monkeypatch.setattr(jobs, "submit", refuse)
-    app = opened("views/lab/quantize.py")
+    app = opened("pages/lab/quantize.py")
     app.button(key="quantize").click().run()
     assert [e.value for e in app.error] == ["the data folder must be writable, it is not"]
 
@@ -170,7 +170,7 @@ def test_the_web_process_has_no_torch(store: Store) -> None:
     made_up.fill(store, ("fp32", "ptq-w4a8"), ("intent",))
     code = (
         "import sys; from streamlit.testing.v1 import AppTest\n"
-        "for page in ('', 'views/lab/quantize.py'):\n"
+        "for page in ('', 'pages/lab/quantize.py'):\n"
         "    app = AppTest.from_file('app.py', default_timeout=60)\n"
         "    app = app.switch_page(page) if page else app\n"
         "    app.run(); assert not app.exception, app.exception\n"
@@ -181,5 +181,5 @@ def test_the_web_process_has_no_torch(store: Store) -> None:
 
 
 def test_pages_stay_thin() -> None:
-    for path in (ROOT / "views").glob("*/*.py"):
+    for path in (ROOT / "pages").glob("*/*.py"):
         assert len(path.read_text().splitlines()) <= 125, path

@@ -35,7 +35,7 @@ def simple(name: str, method: str, sw: float, de: float, en: float = 0.95) -> Re
     mine = Scores(mean=(sw + de + en) / 3, zero_shot_mean=(sw + de) / 2, by_language={"en": en, "sw": sw, "de": de})
     return Report(
         run=f"{abs(hash(name)):x}"[:12], recipe=PRESETS[name].model_dump(mode="json"), method=method, model="mini", task="intent", metric="accuracy", labelled="en",
-        reference=full, quantized=mine, layers=(), seconds={}, size_bytes={"fp32": 4, "quantized": 1}, provenance={},
+        reference=full, quantized=mine, layers=(), seconds={}, size_bytes={"fp32": 4, "quantized_simulated": 1}, provenance={},
     )  # fmt: skip
 
 

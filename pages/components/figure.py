@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from sdq.figures.style import Theme, to_html
-from views.components.glossary import words
+from pages.components.glossary import words
 
 
 def theme() -> Theme:

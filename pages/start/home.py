@@ -8,9 +8,9 @@ from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.report import METRICS, Report
 from sdq.store import Store
-from views.components.figure import show, theme
-from views.components.glossary import say
-from views.components.runs import how_made, picture, stored
+from pages.components.figure import show, theme
+from pages.components.glossary import say
+from pages.components.runs import how_made, picture, stored
 
 MODEL = "mini"
 COMPARED = {
@@ -30,7 +30,7 @@ MULTI = {"INT8": "sdq-att-kld-multi-int8", "W4A8": "sdq-att-kld-multi-w4a8"}
 
 def key(reports: list[Report]) -> None:
     """What each method is, with its zero-shot mean and its size."""
-    metric, size = METRICS[reports[0].metric], {r.run: (r.size_bytes["quantized"] if r.recipe["rules"] else r.size_bytes["fp32"]) / 1e6 for r in reports}
+    metric, size = METRICS[reports[0].metric], {r.run: (r.size_bytes["quantized_simulated"] if r.recipe["rules"] else r.size_bytes["fp32"]) / 1e6 for r in reports}
     for report in reports:
         mark = MARKS[report.method]
         simulated = " simulated" if report.recipe["rules"] else ""
@@ -44,7 +44,7 @@ def empty(task: str, width: str) -> None:
     """Nothing stored for this choice: say what to do."""
     st.info(f"No finished run of the model {MODEL} on the task {task} at {width} is stored yet.", icon=":material/inbox:")
     st.markdown("Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained one (QAT, SDQ) a few minutes.")
-    st.page_link("views/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
+    st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
 
 
 st.title("Where quantization breaks a multilingual model, and what repairs it", anchor=False)
@@ -101,4 +101,4 @@ else:
         if missing:
             st.caption(f"Not run yet: {', '.join(missing)}.")
         say("Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are simulated.", "note")
-        st.page_link("views/lab/quantize.py", label="Quantize it yourself", icon=":material/tune:")
+        st.page_link("pages/lab/quantize.py", label="Quantize it yourself", icon=":material/tune:")

@@ -10,10 +10,10 @@ from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from views.components.figure import show, theme
-from views.components.glossary import say
-from views.components.runs import choose, headline, how_made, picture, preset_of, stored
-from views.components.words import METHODS, TASKS, describe, preset_label, progress
+from pages.components.figure import show, theme
+from pages.components.glossary import say
+from pages.components.runs import choose, headline, how_made, picture, preset_of, stored
+from pages.components.words import METHODS, TASKS, describe, preset_label, progress
 
 MODEL = "mini"
 store = Store.default()

@@ -1,0 +1,237 @@
+"""The command line: one sentence and exit code 2 for bad input; JSON alone on stdout; a second run is stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, BertConfig, GPT2Config, GPT2ForSequenceClassification, XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+from sdq import __main__ as cli
+from sdq.data import tasks
+from sdq.store import ROOT, Store
+
+MINI = ROOT / "assets" / "mini"
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SDQ_SHIPPED", "no")
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random XLM-R of two narrow blocks with the embedded tokenizer and one output per intent."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    labels = len(tasks.load_task("intent").labels)
+    config = XLMRobertaConfig(
+        vocab_size=16_000, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32, max_position_embeddings=130,
+        type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, num_labels=labels, initializer_range=0.3,
+    )  # fmt: skip
+    XLMRobertaForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(MINI / "encoder").save_pretrained(folder)
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of `python -m sdq words`, in this process."""
+    capsys.readouterr()
+    before = sys.argv
+    sys.argv = ["sdq", *words]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv = before
+    return code, *capsys.readouterr()
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert out == ""
+    lines = [line for line in err.strip().splitlines() if "Loading weights" not in line]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'ptq-int9'" in refused(capsys, "run", "ptq-int9")
+
+
+def test_unknown_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "intent, slots" in refused(capsys, "run", "fp32", "--task", "poems")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "path"),
+    [
+        ({"rulez": []}, "rulez: unknown field"),
+        ({"rules": [{"weight": {"bitz": 8}}]}, "rules.0.weight.bitz: unknown field"),
+        ({"rules": [{"weight": {"bits": 9}}]}, "rules.0.weight.bits: "),
+        ({"rules": [{"weight": {"bits": 1}}]}, "rules.0.weight.bits: "),
+        ({"rules": [{"weight": {"observer": {"kind": "magic"}}}]}, "rules.0.weight.observer: "),
+        ({"rules": [{"activation": {"dynamic": False}}]}, "per-token ranges must be dynamic"),
+        ({"training": {"steps": 5}}, "training must come with"),
+        ({"seed": -1}, "seed: "),
+    ],
+)
+def test_wrong_recipe_names_the_path(capsys: pytest.CaptureFixture[str], tmp_path: Path, recipe: dict[str, object], path: str) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(recipe))
+    assert path in refused(capsys, "run", str(file))
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[]"])
+def test_recipe_that_is_no_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_bytes(content)
+    assert "recipe.json" in refused(capsys, "run", str(file))
+
+
+def test_missing_recipe_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere.json" in refused(capsys, "run", "nowhere.json")
+
+
+def test_missing_model_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "does not exist" in refused(capsys, "run", "fp32", "--model", "/nowhere/model")
+
+
+@pytest.mark.parametrize(("file", "said"), [("tokenizer.json", "tokenizer"), ("config.json", "config.json"), ("model.safetensors", "safetensors")])
+def test_folder_without_a_part(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path, file: str, said: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    (folder / file).unlink()
+    assert said in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
+
+
+def test_pickled_weights_are_never_loaded(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert "never loaded" in refused(capsys, "run", "fp32", "--model", str(folder))
+
+
+def test_nan_in_the_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(n for n in weights if n.endswith("query.weight"))
+    weights[name][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert name in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
+
+
+def test_damaged_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    (folder / "model.safetensors").write_bytes(b"not safetensors at all")
+    assert str(folder) in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
+
+
+def test_unsupported_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+    folder = tmp_path / "model"
+    labels = len(tasks.load_task("intent").labels)
+    GPT2ForSequenceClassification(GPT2Config(vocab_size=16_000, n_embd=24, n_layer=1, n_head=2, num_labels=labels, pad_token_id=1)).save_pretrained(folder)
+    shutil.copy(tiny / "tokenizer.json", folder)
+    shutil.copy(tiny / "tokenizer_config.json", folder)
+    assert "encoder" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
+
+
+def test_unknown_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "tomorrow", "architectures": ["TomorrowModel"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "must be an encoder" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
+
+
+def test_wrong_number_of_labels(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+    assert "one output per label" in refused(capsys, "run", "ptq-w4a8", "--model", str(tiny), "--task", "slots")
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    (folder / "config.json").write_text(BertConfig(num_labels=3).to_json_string())
+    assert "one output per label" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_empty_split(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: Path, split: str) -> None:
+    full = tasks.load_task("intent")
+    monkeypatch.setitem(tasks.TASKS, "intent", lambda name: replace(full, splits=full.splits | {split: []}))
+    assert f"the {split} split" in refused(capsys, "run", "ptq-int8-static", "--model", str(tiny))
+
+
+def test_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file stands where the folder should be")
+    monkeypatch.setenv("SDQ_DATA", str(blocked))
+    assert "must be writable" in refused(capsys, "run", "ptq-w4a8", "--model", str(tiny))
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.geteuid() != 0:  # nothing is read-only for root
+        monkeypatch.setenv("SDQ_DATA", str(locked))
+        assert "must be writable" in refused(capsys, "run", "ptq-w4a8", "--model", str(tiny))
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "0123456789abz", "", "0" * 12])
+def test_run_ids_are_checked(capsys: pytest.CaptureFixture[str], run_id: str) -> None:
+    assert "run" in refused(capsys, "show", run_id)
+
+
+def test_a_whole_run_and_its_second_time(capsys: pytest.CaptureFixture[str], data: Path, tiny: Path) -> None:
+    code, out, _ = run(capsys, "run", "ptq-w4a8", "--model", str(tiny), "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert {"run", "recipe", "reference", "quantized", "layers", "seconds", "size_bytes"} <= set(report)
+    assert len(report["quantized"]["by_language"]) == 15
+    assert len(report["layers"]) == 2
+    assert report["quantized"]["mean"] == pytest.approx(sum(report["quantized"]["by_language"].values()) / 15)
+    started = time.perf_counter()
+    again = subprocess.run([sys.executable, "-m", "sdq", "run", "ptq-w4a8", "--model", str(tiny), "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - started
+    assert json.loads(again.stdout) == report
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    assert seconds < (2 if busy < 0.75 else 8), f"{seconds:.1f} s at {busy:.1f} load per core"
+    assert run(capsys, "show", report["run"], "--json")[1].strip() == out.strip()
+    assert report["run"] in run(capsys, "runs")[1]
+
+
+def test_reading_a_stored_run_imports_no_torch(tiny: Path, data: Path) -> None:
+    code = "import sys; sys.argv = ['sdq', 'runs']\nfrom sdq.__main__ import main\ntry: main()\nexcept SystemExit: pass\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = {"rules": [{"weight": {"bits": 4}, "activation": {"bits": 8}}], "training": {"steps": 6, "distillation": [{"kind": "kld"}, {"kind": "attention"}], "unlabelled": True}}
+    (tmp_path / "mine.json").write_text(json.dumps(recipe))
+    reports = []
+    for folder in ("one", "two"):
+        monkeypatch.setenv("SDQ_DATA", str(tmp_path / folder))
+        code, out, err = run(capsys, "run", str(tmp_path / "mine.json"), "--model", str(tiny), "--seed", "3", "--json")
+        assert code == 0, err
+        reports.append(json.loads(out))
+    one, two = reports
+    assert one["method"] == "SDQ multi"
+    assert one["run"] == two["run"]
+    assert one["quantized"] == two["quantized"]
+    assert one["history"] == two["history"]
+    assert one["history"]["steps"][-1]["kld"] >= 0
+    assert all(layer["teacher_gap_relative_l2"] > 0 for layer in one["layers"])
+    student = load_file(Store(tmp_path / "one" / "runs", shipped=None).home(one["run"]) / "model.safetensors")
+    assert not [name for name in student if "teacher" in name]
