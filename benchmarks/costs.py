@@ -89,10 +89,20 @@ def _stepper(model, teacher, terms):  # type: ignore[no-untyped-def]
 
 def _rows() -> Iterator[dict[str, object]]:
     whole = ptq_run()
-    yield {"what": "PTQ run / (FP32 evaluation + quantized evaluation)", "median": round(statistics.median(whole), 2), "limit": 2.5, "all": [round(r, 2) for r in whole]}
+    yield {
+        "what": "PTQ run / (FP32 evaluation + quantized evaluation)",
+        "median": round(statistics.median(whole), 2),
+        "limit": 2.5,
+        "all": [round(r, 2) for r in whole],
+    }
     for name, ratios in sdq_step().items():
         limit = 1.6 if name.startswith("sdq") else None
-        yield {"what": f"{name} step / FP32 fine-tuning step", "median": round(statistics.median(ratios), 2), "limit": limit, "quartiles": [round(q, 2) for q in statistics.quantiles(ratios, n=4)]}
+        yield {
+            "what": f"{name} step / FP32 fine-tuning step",
+            "median": round(statistics.median(ratios), 2),
+            "limit": limit,
+            "quartiles": [round(q, 2) for q in statistics.quantiles(ratios, n=4)],
+        }
 
 
 if __name__ == "__main__":

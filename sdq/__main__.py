@@ -76,7 +76,9 @@ def presets() -> None:
 def runs() -> None:
     """List finished runs, newest first."""
     for report in Store.default().finished():
-        typer.echo(f"{report.run}  {report.recipe['name']:26} seed {report.recipe['seed']}  {report.model}  {report.task:7} {100 * report.quantized.zero_shot_mean:5.1f} % zero-shot")
+        typer.echo(
+            f"{report.run}  {report.recipe['name']:26} seed {report.recipe['seed']}  {report.model}  {report.task:7} {100 * report.quantized.zero_shot_mean:5.1f} % zero-shot"
+        )
 
 
 @app.command()

@@ -18,7 +18,9 @@ def folder_of(name: str, task: str) -> Path:
     if name == "mini":
         folder = ASSETS / "mini" / task
         if not (folder / "model.safetensors").is_file():
-            raise UserError(f"the embedded model for task {task} must be in {folder}, it is not there; clone the project again or run `python -m sdq mini build`")
+            raise UserError(
+                f"the embedded model for task {task} must be in {folder}, it is not there; clone the project again or run `python -m sdq mini build`"
+            )
         return folder
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -26,7 +28,9 @@ def folder_of(name: str, task: str) -> Path:
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder must hold config.json, {folder} does not; save the model with save_pretrained")
     if not list(folder.glob("*.safetensors")):
-        raise UserError(f"model folder must hold safetensors weights, {folder} has none; pickled weights (.bin, .pt) are never loaded: save with save_pretrained")
+        raise UserError(
+            f"model folder must hold safetensors weights, {folder} has none; pickled weights (.bin, .pt) are never loaded: save with save_pretrained"
+        )
     if not any((folder / f).is_file() for f in ("tokenizer.json", "sentencepiece.bpe.model", "vocab.txt", "spiece.model")):
         raise UserError(f"model folder must hold its tokenizer (tokenizer.json), {folder} does not; save the tokenizer into it with save_pretrained")
     return folder

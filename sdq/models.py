@@ -84,7 +84,9 @@ def load(folder: Path, kind: str, labels: tuple[str, ...]) -> tuple[nn.Module, A
         config = json.loads((folder / "config.json").read_text("utf-8"))
         known = len(config.get("id2label") or {}) or 2
         if known != len(labels):
-            raise UserError(f"the model must have one output per label of the task ({len(labels)}), got {known} in {folder / 'config.json'}; fine-tune it on this task first")
+            raise UserError(
+                f"the model must have one output per label of the task ({len(labels)}), got {known} in {folder / 'config.json'}; fine-tune it on this task first"
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = auto.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
     except (ValueError, KeyError, OSError, SafetensorError) as error:

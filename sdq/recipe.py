@@ -39,7 +39,9 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _training_needs_rules(self) -> Recipe:
         if self.training is not None and not self.rules:
-            raise ValueError("training must come with at least one quantization rule; to fine-tune in FP32 use `python -m sdq mini build` stages or transformers")
+            raise ValueError(
+                "training must come with at least one quantization rule; to fine-tune in FP32 use `python -m sdq mini build` stages or transformers"
+            )
         return self
 
     @property

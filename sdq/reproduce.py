@@ -37,7 +37,14 @@ def reproduce_mini(store: Store, seeds: Iterable[int], workers: int) -> str:
     """Run what is not stored yet, each run in a process of its own, and return the Markdown that was written."""
     seeds = list(seeds)
     jobs = [("fp32", task, 0) for task in TASKS]
-    jobs += [(preset, task, seed) for seed in seeds for task in TASKS for width in WIDTHS.values() for preset in plan(width) if seed == seeds[0] or PRESETS[preset].training]
+    jobs += [
+        (preset, task, seed)
+        for seed in seeds
+        for task in TASKS
+        for width in WIDTHS.values()
+        for preset in plan(width)
+        if seed == seeds[0] or PRESETS[preset].training
+    ]
     missing = [job for job in jobs if not store.done(identify(seeded(job[0], job[2]), "mini", job[1]))]
     print(f"{len(jobs)} runs, {len(missing)} to do", flush=True)
     first = [job for job in missing if job[0] == "fp32"]
@@ -108,5 +115,3 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
 
 def _difference(d: statistics.Difference) -> str:
     return f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}], p {'< 0.001' if d.p < 0.001 else f'= {d.p:.3f}'}"
-
-

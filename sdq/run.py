@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sdq.checkpoint import fingerprint, folder_of
-from sdq.data.tasks import Example, Task, fingerprint as task_fingerprint, load_task
+from sdq.data.tasks import Example, Task, load_task
+from sdq.data.tasks import fingerprint as task_fingerprint
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError

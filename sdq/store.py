@@ -71,7 +71,9 @@ class Store:
             (path / "spec.json").write_text(json.dumps(spec, indent=1))
             (path / "events.jsonl").write_text("")
         except OSError as error:
-            raise UserError(f"the data folder must be writable, {self.folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
+            raise UserError(
+                f"the data folder must be writable, {self.folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder"
+            ) from error
         return path
 
     def tell(self, run: str, event: dict[str, Any]) -> None:

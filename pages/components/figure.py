@@ -6,8 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from sdq.figures.style import Theme, to_html
 from pages.components.glossary import words
+from sdq.figures.style import Theme, to_html
 
 
 def theme() -> Theme:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.components.figure import show, theme
+from pages.components.glossary import say
+from pages.components.runs import choose, headline, how_made, picture, preset_of, stored
+from pages.components.words import METHODS, TASKS, describe, preset_label, progress
 from sdq import jobs
 from sdq.figures.languages import reading, width
 from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from pages.components.figure import show, theme
-from pages.components.glossary import say
-from pages.components.runs import choose, headline, how_made, picture, preset_of, stored
-from pages.components.words import METHODS, TASKS, describe, preset_label, progress
 
 MODEL = "mini"
 store = Store.default()

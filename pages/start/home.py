@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.components.figure import show, theme
+from pages.components.glossary import say
+from pages.components.runs import how_made, picture, stored
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.report import METRICS, Report
 from sdq.store import Store
-from pages.components.figure import show, theme
-from pages.components.glossary import say
-from pages.components.runs import how_made, picture, stored
 
 MODEL = "mini"
 COMPARED = {
@@ -30,7 +30,10 @@ MULTI = {"INT8": "sdq-att-kld-multi-int8", "W4A8": "sdq-att-kld-multi-w4a8"}
 
 def key(reports: list[Report]) -> None:
     """What each method is, with its zero-shot mean and its size."""
-    metric, size = METRICS[reports[0].metric], {r.run: (r.size_bytes["quantized_simulated"] if r.recipe["rules"] else r.size_bytes["fp32"]) / 1e6 for r in reports}
+    metric, size = (
+        METRICS[reports[0].metric],
+        {r.run: (r.size_bytes["quantized_simulated"] if r.recipe["rules"] else r.size_bytes["fp32"]) / 1e6 for r in reports},
+    )
     for report in reports:
         mark = MARKS[report.method]
         simulated = " simulated" if report.recipe["rules"] else ""

@@ -35,7 +35,10 @@ def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
         test = task.examples("test")
         result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
         found[name] = {"mean": result.mean, "zero_shot_mean": result.zero_shot_mean, "by_language": result.by_language}
-        print(f"{name}: English {result.by_language['en']:.3f}, zero-shot mean {result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}", flush=True)
+        print(
+            f"{name}: English {result.by_language['en']:.3f}, zero-shot mean {result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
+            flush=True,
+        )
         save(model, words, out / name)
     card = json.loads((work / "corpus.json").read_text()) | {"scores": found, "minutes_of_this_call": round((time.perf_counter() - started) / 60, 1)}
     (out / "build.json").write_text(json.dumps(card, indent=1))
@@ -61,7 +64,7 @@ def pretrained(folder: Path, work: Path, plan: pretrain.Plan, until: int | None 
     words = tokenizer.load(work / "tokenizer")
     batches = pretrain.Batches(pairs, words, plan)
     targets = F.normalize(torch.cat([torch.from_numpy(teacher.vectors(part, work)) for part in batches.parts if part]), dim=-1)
-    tokens = {code: 0 for code in frames.LANGUAGES}
+    tokens = dict.fromkeys(frames.LANGUAGES, 0)
     for pair, ids in zip(pairs, batches.xx, strict=True):
         tokens[pair.language] += len(ids)
     tokens["en"] = sum(len(ids) for ids in batches.en)

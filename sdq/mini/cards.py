@@ -33,11 +33,18 @@ def write(out: Path, plan: Plan) -> None:
 def _model(built: dict[str, Any], plan: Plan) -> str:
     pairs, subwords = built["pairs_by_language"], built["subwords_by_language"]
     total = sum(subwords.values())
-    rows = [f"| {code} | {pairs.get(code, 0):,} | {subwords[code]:,} | {100 * subwords[code] / total:.1f} % |" for code in sorted(subwords, key=lambda c: -subwords[c])]
+    rows = [
+        f"| {code} | {pairs.get(code, 0):,} | {subwords[code]:,} | {100 * subwords[code] / total:.1f} % |"
+        for code in sorted(subwords, key=lambda c: -subwords[c])
+    ]
     scores = []
     for task, found in built["scores"].items():
         by = found["by_language"]
-        scores.append(f"| {task} | {100 * by['en']:.1f} | {100 * found['zero_shot_mean']:.1f} | " + " | ".join(f"{100 * by[c]:.1f}" for c in frames.LANGUAGES if c != "en") + " |")
+        scores.append(
+            f"| {task} | {100 * by['en']:.1f} | {100 * found['zero_shot_mean']:.1f} | "
+            + " | ".join(f"{100 * by[c]:.1f}" for c in frames.LANGUAGES if c != "en")
+            + " |"
+        )
     others = [c for c in frames.LANGUAGES if c != "en"]
     sources = "\n".join(f"- {text}: {built['pairs_by_source'].get(name, 0):,} pairs" for name, text in SOURCES.items())
     settings = "\n".join(f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`" for name, settings in SETTINGS.items())

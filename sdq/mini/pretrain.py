@@ -206,7 +206,12 @@ def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int |
         step, seen = step + 1, seen + tokens
         if step % 25 == 0:
             took = time.perf_counter() - started
-            row = {"step": step, **{k: round(v.item(), 4) for k, v in terms.items()}, "tokens_per_second": round(seen / took), "eta_minutes": round((until - step) * took / (step - first) / 60, 1)}
+            row = {
+                "step": step,
+                **{k: round(v.item(), 4) for k, v in terms.items()},
+                "tokens_per_second": round(seen / took),
+                "eta_minutes": round((until - step) * took / (step - first) / 60, 1),
+            }
             print(json.dumps(row), file=log, flush=True)
             print(f"step {step} of {until}  " + "  ".join(f"{k} {v}" for k, v in row.items() if k != "step"), flush=True)
         if step % plan.save_every == 0 or step == until:

@@ -37,9 +37,7 @@ def train(pairs: list[Pair], folder: Path, vocabulary: int, alpha: float = 0.5, 
         sample, UnigramTrainer(vocab_size=vocabulary - 1, special_tokens=SPECIAL, unk_token="<unk>", max_piece_length=16, show_progress=False)
     )
     tokenizer.add_special_tokens(["<mask>"])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
         pad_token="<pad>", unk_token="<unk>", mask_token="<mask>", model_max_length=128, padding_side="right",
@@ -58,5 +56,3 @@ def load(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
-
-

@@ -203,7 +203,9 @@ def test_a_whole_run_and_its_second_time(capsys: pytest.CaptureFixture[str], dat
     assert len(report["layers"]) == 2
     assert report["quantized"]["mean"] == pytest.approx(sum(report["quantized"]["by_language"].values()) / 15)
     started = time.perf_counter()
-    again = subprocess.run([sys.executable, "-m", "sdq", "run", "ptq-w4a8", "--model", str(tiny), "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        [sys.executable, "-m", "sdq", "run", "ptq-w4a8", "--model", str(tiny), "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     seconds = time.perf_counter() - started
     assert json.loads(again.stdout) == report
     busy = os.getloadavg()[0] / (os.cpu_count() or 1)
@@ -218,7 +220,10 @@ def test_reading_a_stored_run_imports_no_torch(tiny: Path, data: Path) -> None:
 
 
 def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = {"rules": [{"weight": {"bits": 4}, "activation": {"bits": 8}}], "training": {"steps": 6, "distillation": [{"kind": "kld"}, {"kind": "attention"}], "unlabelled": True}}
+    recipe = {
+        "rules": [{"weight": {"bits": 4}, "activation": {"bits": 8}}],
+        "training": {"steps": 6, "distillation": [{"kind": "kld"}, {"kind": "attention"}], "unlabelled": True},
+    }
     (tmp_path / "mine.json").write_text(json.dumps(recipe))
     reports = []
     for folder in ("one", "two"):

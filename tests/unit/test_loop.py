@@ -181,7 +181,12 @@ def test_noise_acts_in_training_and_is_gone_afterwards(pair: Any) -> None:
     for noise in (1.0, 0.2):
         one = copy.deepcopy(student)
         seen: set[float] = set()
-        train_(one, text(), SHORT.model_copy(update={"noise": noise, "refresh": 2}), lambda m, seen=seen: float(len(seen.update(q.noise for q in quantizers(m).values()) or ())))
+        train_(
+            one,
+            text(),
+            SHORT.model_copy(update={"noise": noise, "refresh": 2}),
+            lambda m, seen=seen: float(len(seen.update(q.noise for q in quantizers(m).values()) or ())),
+        )
         assert seen == {noise}
         assert {q.noise for q in quantizers(one).values()} == {1.0}
         assert {q.refresh for q in quantizers(one).values() if isinstance(q, WeightQuantizer)} == {1}
@@ -252,7 +257,9 @@ def test_best_weights_are_kept_and_the_later_at_a_tie(scores: tuple[int, ...], k
     assert not equal(at_check[0], at_check[1])
 
 
-@pytest.mark.parametrize(("scores", "checks"), [((9, 1, 2, 3, 4, 5, 6, 7), 3), ((1, 1, 1, 1, 1, 1, 1, 1), 3), ((1, 2, 1, 3, 1, 4, 1, 5), 8), ((1, 2, 3, 4, 5, 6, 7, 8), 8)])
+@pytest.mark.parametrize(
+    ("scores", "checks"), [((9, 1, 2, 3, 4, 5, 6, 7), 3), ((1, 1, 1, 1, 1, 1, 1, 1), 3), ((1, 2, 1, 3, 1, 4, 1, 5), 8), ((1, 2, 3, 4, 5, 6, 7, 8), 8)]
+)
 def test_early_stopping_looks_at_the_check_alone(scores: tuple[int, ...], checks: int, pair: Any) -> None:
     _, student = pair
     left = iter(scores)
@@ -325,9 +332,7 @@ def test_what_is_frozen_stays(frozen_embedding: bool, frozen_blocks: int, pair: 
     changed = {n for n, p in student.named_parameters() if not torch.equal(p, before[n])}
     for name, _ in student.named_parameters():
         still = (
-            name in (mine, by_caller)
-            or (frozen_embedding and ".embeddings." in name)
-            or any(name.startswith(b + ".") for b in blocks(student)[:frozen_blocks])
+            name in (mine, by_caller) or (frozen_embedding and ".embeddings." in name) or any(name.startswith(b + ".") for b in blocks(student)[:frozen_blocks])
         )
         if still:
             assert name not in changed

@@ -100,7 +100,9 @@ def test_a_rule_that_matches_nothing(tiny: Any) -> None:
 
 def test_a_later_rule_wins(tiny: Any, padded: Any) -> None:
     model = tiny()
-    student = rewrite(model, [*INT8, Rule(roles=("q", "k"), weight=WeightSpec(bits=2)), Rule(name="*.layer.1.*"), Rule(name="*.layer.1.*query", weight=WeightSpec(bits=3))])
+    student = rewrite(
+        model, [*INT8, Rule(roles=("q", "k"), weight=WeightSpec(bits=2)), Rule(name="*.layer.1.*"), Rule(name="*.layer.1.*query", weight=WeightSpec(bits=3))]
+    )
     found = quantized_modules(student)
     for m in modules(model):
         if m.block == 1 and m.role != "q":
@@ -194,7 +196,13 @@ def test_calibration_keeps_mode_and_switches(trouble: bool, tiny: Any, padded: A
 
 
 ACTIVATIONS = [  # searching observers with few candidates: per token they are slow
-    ActivationSpec(bits=bits, observer=observer(**({"candidates": 5} if "candidates" in observer.model_fields else {})), symmetric=symmetric, granularity=granularity, dynamic=dynamic)
+    ActivationSpec(
+        bits=bits,
+        observer=observer(**({"candidates": 5} if "candidates" in observer.model_fields else {})),
+        symmetric=symmetric,
+        granularity=granularity,
+        dynamic=dynamic,
+    )
     for (bits, symmetric), observer, (granularity, dynamic) in itertools.product(
         ((8, True), (4, False)), OBSERVERS, ((PerToken(), True), (PerTensor(), True), (PerTensor(), False))
     )

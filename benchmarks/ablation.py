@@ -1,0 +1,126 @@
+"""How the settings were found, on dev data: `python -m benchmarks.ablation [--task intent] [--part ptq|trained] [--seeds 1]`.
+
+Nothing here looks at the test split. Training still stops by the English dev split alone; the zero-shot dev scores are only
+reported, and the choice between settings was made on them (a choice of ours, said so in docs/ablation.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from sdq.quant.observers import Mse
+from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule, WeightSpec
+from sdq.recipe import PRESETS, Recipe
+from sdq.train.losses import KLD, Attention
+from sdq.train.settings import Training
+
+_A8 = ActivationSpec(bits=8)
+
+
+def _weights(bits: int, **other: object) -> tuple[Rule, ...]:
+    return (Rule(weight=WeightSpec.model_validate({"bits": bits, **other}), activation=_A8),)
+
+
+PTQ = {
+    "w8 per channel": _weights(8),
+    "w8 per tensor": _weights(8, granularity=PerTensor()),
+    "w4 per group of 64": _weights(4, granularity=PerGroup(size=64)),
+    "w4 per channel": _weights(4, granularity=PerChannel()),
+    "w4 per channel, MSE ranges": _weights(4, observer=Mse()),
+    "w4 per tensor": _weights(4, granularity=PerTensor()),
+    "w4 per tensor, MSE ranges": _weights(4, granularity=PerTensor(), observer=Mse()),
+    "w3 per channel": _weights(3),
+    "w3 per tensor": _weights(3, granularity=PerTensor()),
+}
+
+
+def variations() -> dict[str, Recipe]:
+    """Every trained recipe that is compared, by what makes it different from the preset."""
+    rules = PRESETS["ptq-w4a8"].rules
+    sdq = PRESETS["sdq-att-kld-w4a8"].training
+    assert sdq is not None
+    out = {name: PRESETS[f"{name}-w4a8"] for name in ("qat", "qnat", "sdq-kld", "sdq-att", "sdq-att-kld", "sdq-hid", "sdq-hid-kld", "sdq-att-kld-multi")}
+
+    def add(name: str, training: Training) -> None:
+        out[name] = Recipe(rules=rules, training=training)
+
+    for rate in (1e-4, 1e-3):
+        add(f"qat, learning rate {rate:g}", Training(learning_rate=rate))
+        add(f"sdq-att-kld, learning rate {rate:g}", sdq.model_copy(update={"learning_rate": rate}))
+    for weight in (1.0, 100.0):
+        add(f"sdq-att-kld, attention weight {weight:g}", sdq.model_copy(update={"distillation": (KLD(), Attention(weight=weight))}))
+    add("sdq-att-kld, tap after the projection", sdq.model_copy(update={"distillation": (KLD(), Attention(at="output"))}))
+    add("sdq-att-kld, noise 0.5", sdq.model_copy(update={"noise": 0.5}))
+    add("qat, embedding trained", Training(frozen_embedding=False))
+    add("sdq-att-kld, embedding trained", sdq.model_copy(update={"frozen_embedding": False}))
+    return out
+
+
+def measure(job: tuple[str, Recipe, str, int]) -> dict[str, object]:
+    """Dev scores of one recipe: English, and the mean over the zero-shot languages."""
+    name, recipe, task_name, seed = job
+    import torch
+
+    torch.set_num_threads(1)
+    from sdq.checkpoint import folder_of
+    from sdq.data.batches import encode
+    from sdq.data.tasks import load_task
+    from sdq.evaluate import outcomes, predict, scores
+    from sdq.models import load
+    from sdq.quant.rewrite import rewrite
+    from sdq.train.loop import train_
+
+    task = load_task(task_name)
+    teacher, tokenizer = load(folder_of("mini", task_name), task.kind, task.labels)
+    student = rewrite(teacher, recipe.rules)
+    dev = task.examples("dev")
+    english = [e for e in dev if e.language == task.labelled]
+    english_data = encode(english, task, tokenizer)
+    started = time.perf_counter()
+    if recipe.training is not None:
+        unlabelled = encode(task.examples("train", task.zero_shot), task, tokenizer) if recipe.training.unlabelled else None
+        train_(
+            student, encode(task.examples("train", (task.labelled,)), task, tokenizer), recipe.training,
+            lambda what: scores(outcomes(english, *predict(what, english_data), task), task).mean, teacher=teacher, unlabelled=unlabelled, seed=seed,
+        )  # fmt: skip
+    seconds = time.perf_counter() - started
+    found = scores(outcomes(dev, *predict(student, encode(dev, task, tokenizer)), task), task)
+    return {"name": name, "seed": seed, "english": found.by_language[task.labelled], "zero_shot": found.zero_shot_mean, "train_seconds": round(seconds, 1)}
+
+
+def main() -> None:
+    """Measure and write docs/ablation-<task>.json; print rows as they come."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", default="intent")
+    parser.add_argument("--part", default="all", choices=("all", "ptq", "trained"))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    jobs = [("fp32", Recipe(), options.task, 0)]
+    if options.part != "trained":
+        jobs += [(f"ptq, {name}", Recipe(rules=rules), options.task, 0) for name, rules in PTQ.items()]
+    if options.part != "ptq":
+        jobs += [(name, recipe, options.task, seed) for name, recipe in variations().items() for seed in range(options.seeds)]
+    jobs = [job for job in jobs if options.only in job[0]]
+    rows = []
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for row in pool.map(measure, jobs):
+            rows.append(row)
+            print(
+                f"{row['name']:45} seed {row['seed']}  en {100 * row['english']:5.1f}  zero-shot {100 * row['zero_shot']:5.1f}  {row['train_seconds']:6.1f} s",
+                flush=True,
+            )
+    path = Path("docs") / f"ablation-{options.task}.json"
+    path.parent.mkdir(exist_ok=True)
+    known = {(row["name"], row["seed"]): row for row in (json.loads(path.read_text()) if path.exists() else [])}
+    known |= {(row["name"], row["seed"]): row for row in rows}
+    path.write_text(json.dumps(list(known.values()), indent=1))
+
+
+if __name__ == "__main__":
+    main()
