@@ -55,6 +55,11 @@ def reproduce_mini(store: Store, seeds: Iterable[int], workers: int) -> str:
     text = results(store, seeds)
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "results.md").write_text(text)
+    readme = (ROOT / "README.md").read_text()
+    before, rest = readme.split("<!-- results -->")
+    after = rest.split("<!-- /results -->")[1]
+    inside = text.split("\n", 2)[2].replace("\n## ", "\n### ")
+    (ROOT / "README.md").write_text(f"{before}<!-- results -->\n{inside}\n<!-- /results -->{after}")
     return text
 
 

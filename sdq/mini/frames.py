@@ -84,7 +84,7 @@ def read(code: str, folder: Path = TEXT) -> Language:
             frames[key] = Frame(key, intent, split, text)
         elif match := re.fullmatch(r"([a-z0-9_]+(?:\.[a-z0-9_]+)?): (.+)", line):
             halves = [[v.strip() for v in half.split(" | ")] for half in match[2].split(" || ")]
-            values[match[1]] = sum(halves, [])
+            values[match[1]] = [value for half in halves for value in half]
             kept[match[1]] = len(halves[0])
         else:
             raise ValueError(f"{where}: must be 'slot: a | b' or 'intent.split.01 = text', got {line[:60]!r}")

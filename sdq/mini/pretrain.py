@@ -11,6 +11,7 @@ Every step's data depends on (seed, step) alone, so a run resumed from a checkpo
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -99,7 +100,7 @@ class Batches:
         for sources in (set(SOURCES), *({s} for s in LATE)):
             self.parts.append(sorted({p.english for p in pairs if p.source in sources} - known))
             known |= set(self.parts[-1])
-        self.english = sum(self.parts, [])
+        self.english = [text for part in self.parts for text in part]
         place = {text: i for i, text in enumerate(self.english)}
         self.target = np.array([place[p.english] for p in pairs])
         self.xx = _ids(tokenizer, [p.text for p in pairs], plan.longest)
@@ -113,7 +114,7 @@ class Batches:
         self.buckets: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {False: [], True: []}
         edges = [0, 8, 12, 16, 20, 26, 34, 46, plan.longest + 1]
         for join in (False, True):
-            for low, high in zip(edges, edges[1:], strict=False):
+            for low, high in itertools.pairwise(edges):
                 at = np.flatnonzero((late == join) & (longest > low) & (longest <= high))
                 if len(at):
                     self.buckets[join].append((at, np.cumsum(weight[at])))
@@ -174,7 +175,7 @@ def loss_of(encoder: Encoder, data: Batches, targets: Tensor, step: int) -> tupl
     terms["contrast"] = contrast
     half = len(at) // 2
     pairs = [(data.en[t], data.xx[i]) if rng.random() < 0.5 else (data.xx[i], data.en[t]) for i, t in zip(at[:half], english[:half], strict=True)]
-    noisy, two, chosen = data.masked([(a + [2] + b[1:])[:126] for a, b in pairs], rng)
+    noisy, two, chosen = data.masked([[*a, 2, *b[1:]][:126] for a, b in pairs], rng)
     states = encoder.model(noisy, attention_mask=(two != 1).long()).last_hidden_state
     terms["tlm"] = F.cross_entropy(encoder.words(states, chosen).float(), two[chosen])
     return terms, int(keep.sum() + (two != 1).sum())
