@@ -114,13 +114,14 @@ def reproduce(
     what: Annotated[str, typer.Argument(help="mini")] = "mini",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0")] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time")] = 2,
+    ship: Annotated[bool, typer.Option("--ship", help="Copy the results into assets/runs")] = False,
 ) -> None:
     """Run the whole comparison on the embedded tasks and write docs/results.md (resumable)."""
     from sdq.reproduce import reproduce_mini
 
     if what != "mini":
         raise UserError(f"reproduce knows only 'mini' so far, got {what!r}")
-    typer.echo(reproduce_mini(Store.default(), range(seeds), workers))
+    typer.echo(reproduce_mini(Store.default(), range(seeds), workers, ship))
 
 
 @mini.command()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pandas as pd
 
@@ -14,7 +17,7 @@ from sdq.identity import identify
 from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report
 from sdq.settings import UserError
-from sdq.store import ROOT, Store
+from sdq.store import ROOT, SHIPPED, Store
 
 TASKS = ("intent", "slots")
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8"}
@@ -33,7 +36,18 @@ def seeded(preset: str, seed: int) -> Recipe:
     return recipe if recipe.training is None else recipe.model_copy(update={"seed": seed})
 
 
-def reproduce_mini(store: Store, seeds: Iterable[int], workers: int) -> str:
+def ship(store: Store, runs: Iterable[str]) -> None:
+    """Copy what a finished run is read from (not its weights) into assets/runs, so that it comes with the project."""
+    for run in runs:
+        home, place = store.home(run), SHIPPED / run
+        if home != place:
+            place.mkdir(parents=True, exist_ok=True)
+            for name in ("spec.json", "report.json", "sentences.parquet", "done"):
+                if (home / name).exists():
+                    shutil.copyfile(home / name, place / name)
+
+
+def reproduce_mini(store: Store, seeds: Iterable[int], workers: int, shipping: bool = False) -> str:
     """Run what is not stored yet, each run in a process of its own, and return the Markdown that was written."""
     seeds = list(seeds)
     jobs = [("fp32", task, 0) for task in TASKS]
@@ -49,9 +63,12 @@ def reproduce_mini(store: Store, seeds: Iterable[int], workers: int) -> str:
     print(f"{len(jobs)} runs, {len(missing)} to do", flush=True)
     first = [job for job in missing if job[0] == "fp32"]
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(_in_process, first))
-        for i, _ in enumerate(pool.map(_in_process, [job for job in missing if job not in first]), 1):
+        each = partial(_in_process, threads=max(1, (os.cpu_count() or 1) // workers))
+        list(pool.map(each, first))
+        for i, _ in enumerate(pool.map(each, [job for job in missing if job not in first]), 1):
             print(f"{i} of {len(missing) - len(first)} done", flush=True)
+    if shipping:
+        ship(store, (identify(seeded(preset, seed), "mini", task) for preset, task, seed in jobs))
     text = results(store, seeds)
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "results.md").write_text(text)
@@ -63,10 +80,10 @@ def reproduce_mini(store: Store, seeds: Iterable[int], workers: int) -> str:
     return text
 
 
-def _in_process(job: tuple[str, str, int]) -> None:
+def _in_process(job: tuple[str, str, int], threads: int) -> None:
     preset, task, seed = job
     command = [sys.executable, "-m", "sdq", "run", preset, "--task", task, "--json", *([] if PRESETS[preset].training is None else ["--seed", str(seed)])]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     if done.returncode:
         raise UserError(f"{' '.join(command[2:])} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
 
