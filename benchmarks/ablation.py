@@ -31,7 +31,6 @@ PTQ = {
     "w8 per tensor": _weights(8, granularity=PerTensor()),
     "w4 per group of 64": _weights(4, granularity=PerGroup(size=64)),
     "w4 per channel": _weights(4, granularity=PerChannel()),
-    "w4 per channel, MSE ranges": _weights(4, observer=Mse()),
     "w4 per tensor": _weights(4, granularity=PerTensor()),
     "w4 per tensor, MSE ranges": _weights(4, granularity=PerTensor(), observer=Mse()),
     "w3 per channel": _weights(3),
@@ -106,7 +105,7 @@ def main() -> None:
         jobs += [(f"ptq, {name}", Recipe(rules=rules), options.task, 0) for name, rules in PTQ.items()]
     if options.part != "ptq":
         jobs += [(name, recipe, options.task, seed) for name, recipe in variations().items() for seed in range(options.seeds)]
-    jobs = [job for job in jobs if options.only in job[0]]
+    jobs = [job for job in jobs if not options.only or job[0] in options.only.split(";")]
     rows = []
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         for row in pool.map(measure, jobs):
