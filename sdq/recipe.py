@@ -60,8 +60,6 @@ class Recipe(Settings):
         return json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
 
 
-_BODY = ("q", "k", "v", "attention_output", "ffn_in", "ffn_out")
-
 
 def _int8_dynamic() -> tuple[Rule, ...]:
     """The usual INT8: per-channel weights, dynamic per-token activations, the embedding per row."""
@@ -76,6 +74,12 @@ def _int8_static() -> tuple[Rule, ...]:
 def _w4a8() -> tuple[Rule, ...]:
     """Four-bit weights with one range per tensor: the setting at which PTQ breaks `mini` (found on dev, see docs/ablation.md)."""
     return (Rule(weight=WeightSpec(bits=4, granularity=PerTensor()), activation=ActivationSpec(bits=8, granularity=PerToken())),)
+
+
+def _w3a8() -> tuple[Rule, ...]:
+    """Three-bit Linear weights with one range per tensor, the embedding in 8 bits per row: PTQ breaks, training can repair (docs/ablation.md)."""
+    body = Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec(bits=8, granularity=PerToken()))
+    return (body, Rule(roles=("embedding",), weight=WeightSpec(bits=8)))
 
 
 _LOSSES: dict[str, tuple[Any, ...]] = {
@@ -94,7 +98,8 @@ def _presets() -> dict[str, Recipe]:
     made.append(Recipe(name="ptq-w4a8", rules=_w4a8()))
     per_channel = (Rule(weight=WeightSpec(bits=4, granularity=PerChannel()), activation=ActivationSpec(bits=8)),)
     made.append(Recipe(name="ptq-w4a8-channel", rules=per_channel))
-    for width, rules in (("int8", _int8_dynamic()), ("w4a8", _w4a8())):
+    made.append(Recipe(name="ptq-w3a8", rules=_w3a8()))
+    for width, rules in (("int8", _int8_dynamic()), ("w4a8", _w4a8()), ("w3a8", _w3a8())):
         made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
         made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
         for loss, terms in _LOSSES.items():

@@ -20,13 +20,13 @@ from sdq.settings import UserError
 from sdq.store import ROOT, SHIPPED, Store
 
 TASKS = ("intent", "slots")
-WIDTHS = {"INT8": "int8", "W4A8": "w4a8"}
+WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8"}
 TRAINED = ("qat", "sdq-att-kld", "sdq-att-kld-multi")
 
 
 def plan(width: str) -> list[str]:
     """Presets compared at one width, baseline first."""
-    ptq = "ptq-int8-dynamic" if width == "int8" else "ptq-w4a8"
+    ptq = "ptq-int8-dynamic" if width == "int8" else f"ptq-{width}"
     return [ptq, *(f"{name}-{width}" for name in TRAINED)]
 
 

@@ -12,7 +12,7 @@ from sdq.store import Store, run_id
 
 LANGUAGES = ("en", "de", "es", "fr", "ru", "bg", "el", "tr", "ar", "vi", "th", "zh", "hi", "ur", "sw")
 KEPT = {"FP32": 1.0, "PTQ": 0.82, "QAT": 0.90, "QNAT": 0.89, "SDQ": 0.96, "SDQ multi": 0.98}
-ALL = ("fp32", *(f"{m}-{w}" for w in ("int8", "w4a8") for m in ("qat", "sdq-att-kld", "sdq-att-kld-multi")), "ptq-int8-dynamic", "ptq-w4a8")
+ALL = ("fp32", *(f"{m}-{w}" for w in ("int8", "w3a8") for m in ("qat", "sdq-att-kld", "sdq-att-kld-multi")), "ptq-int8-dynamic", "ptq-w3a8")
 
 
 def outcomes(keep: float, task: str, n: int = 120) -> pd.DataFrame:

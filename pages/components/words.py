@@ -17,6 +17,7 @@ METHODS = {
 }
 TASKS = {"intent": "Intent (what the sentence wants)", "slots": "Slots (which words say what)"}
 _IMITATED = {"kld": "its predictions", "attention": "its attention outputs", "hidden": "its layer outputs"}
+_SCALE = {"tensor": "layer", "channel": "output channel", "group": "group of neighbours"}
 _STAGE = {
     "load": "Reading the model",
     "reference": "Scoring the FP32 model",
@@ -49,7 +50,9 @@ def describe(recipe: Recipe, task: str) -> str:
     weight, activation = recipe.rules[0].weight, recipe.rules[0].activation
     text = "A copy of the model mini is made. "
     if weight is not None:
-        text += f"Its weights are rounded to {weight.bits} bits, with one scale per output channel"
+        text += f"Its weights are rounded to {weight.bits} bits, with one scale per {_SCALE[weight.granularity.kind]}"
+        if len(recipe.rules) > 1 and (other := recipe.rules[-1].weight) is not None:
+            text += f" (those of the {' and '.join(recipe.rules[-1].roles)} to {other.bits} bits, one scale per {_SCALE[other.granularity.kind]})"
     if activation is not None:
         text += f", and the inputs of its layers to {activation.bits} bits, with ranges " + (
             "taken from each token as it comes" if activation.dynamic else f"measured beforehand on {recipe.calibration.sentences} English training sentences"

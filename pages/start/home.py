@@ -16,6 +16,7 @@ MODEL = "mini"
 COMPARED = {
     "INT8": ("fp32", "ptq-int8-dynamic", "qat-int8", "sdq-att-kld-int8"),
     "W4A8": ("fp32", "ptq-w4a8", "qat-w4a8", "sdq-att-kld-w4a8"),
+    "W3A8": ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8"),
 }
 SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
 MEANT = {
@@ -25,7 +26,7 @@ MEANT = {
     "SDQ": "Trained likewise, and it has to imitate its FP32 self. English only, as in the paper.",
     "SDQ multi": "Our extension, not the paper's: it also imitates on unlabelled text of the other languages.",
 }
-MULTI = {"INT8": "sdq-att-kld-multi-int8", "W4A8": "sdq-att-kld-multi-w4a8"}
+MULTI = {"INT8": "sdq-att-kld-multi-int8", "W4A8": "sdq-att-kld-multi-w4a8", "W3A8": "sdq-att-kld-multi-w3a8"}
 
 
 def key(reports: list[Report]) -> None:
@@ -65,11 +66,11 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     width = st.segmented_control(
         "Width",
         list(COMPARED),
-        default="W4A8",
+        default="W3A8",
         required=True,
         key="width",
         bind="query-params",
-        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations.",
+        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8: 3-bit weights, but an 8-bit embedding.",
     )
     multi = st.toggle(
         "SDQ multi (ours)",
@@ -78,7 +79,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
         help="Our label-free multilingual extension. It is not the paper's setting, which trains on English only.",
     )
 
-task, width = task or "intent", width or "W4A8"  # an empty value in the address
+task, width = task or "intent", width or "W3A8"  # an empty value in the address
 
 store = Store.default()
 found = stored(store, MODEL, task)

@@ -34,7 +34,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("e2e") / "data"
-    made_up.fill(Store(folder / "runs"), ("fp32", "ptq-w4a8", "qat-w4a8", "sdq-att-kld-w4a8"))
+    made_up.fill(Store(folder / "runs"), ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8"))
     return folder
 
 

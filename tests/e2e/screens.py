@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "data" / "runs")
         made_up.fill(store)
-        run = next(r.run for r in store.finished() if r.recipe["name"] == "ptq-w4a8" and r.task == "intent")
+        run = next(r.run for r in store.finished() if r.recipe["name"] == "ptq-w3a8" and r.task == "intent")
         shoot(out, Path(folder) / "data", run, only)
 
 

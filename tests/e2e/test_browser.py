@@ -30,7 +30,7 @@ def test_home_shows_the_picture(server: str, page: Any) -> None:
     page.wait_for_selector(".js-plotly-plot .main-svg")
     settled(page)
     assert page.locator(".js-plotly-plot").get_by_text("Swahili").is_visible()
-    assert page.locator(".reading").inner_text().startswith("W4A8 by PTQ costs")
+    assert page.locator(".reading").inner_text().startswith("W3A8 by PTQ costs")
     box = page.locator(".js-plotly-plot").bounding_box()
     assert box["y"] < 450, "the picture starts in the upper half of the first screen"
 
@@ -97,7 +97,7 @@ def test_a_link_opens_a_run(server: str, page: Any, data: Path) -> None:
     page.goto(f"{server}/quantize?run={report.run}")
     page.wait_for_selector(".js-plotly-plot .main-svg")
     settled(page)
-    assert page.get_by_role("heading", name="W4A8 by SDQ on slots, seed 0").is_visible()
+    assert page.get_by_role("heading", name="W3A8 by SDQ on slots, seed 0").is_visible()
     assert page.get_by_text(f"{100 * report.quantized.mean:.1f} %").first.is_visible()
 
 

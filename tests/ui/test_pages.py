@@ -56,15 +56,15 @@ def test_home_shows_the_numbers_of_the_reports(store: Store) -> None:
     reports = {r.recipe["name"]: r for r in made_up.fill(store) if r.task == "intent"}
     app = opened()
     shown = text_of(app)
-    for name in ("fp32", "ptq-w4a8", "qat-w4a8", "sdq-att-kld-w4a8"):
+    for name in ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8"):
         assert percent(reports[name].quantized.zero_shot_mean) in shown
-    ptq, full = reports["ptq-w4a8"].quantized.zero_shot_mean, reports["fp32"].quantized.zero_shot_mean
+    ptq, full = reports["ptq-w3a8"].quantized.zero_shot_mean, reports["fp32"].quantized.zero_shot_mean
     assert f"{100 * (full - ptq):.1f} points" in shown
     assert "★" not in shown
     assert len(app.get("plotly_chart")) == 1
     table = app.dataframe[0].value
     assert len(table) == 15
-    assert dict(zip(table["code"], table["SDQ"] / 100, strict=True)) == pytest.approx(reports["sdq-att-kld-w4a8"].quantized.by_language)
+    assert dict(zip(table["code"], table["SDQ"] / 100, strict=True)) == pytest.approx(reports["sdq-att-kld-w3a8"].quantized.by_language)
 
 
 def test_home_follows_its_controls(store: Store) -> None:
@@ -82,21 +82,21 @@ def test_home_follows_its_controls(store: Store) -> None:
 
 
 def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
-    made_up.add(store, PRESETS["ptq-w4a8"])
-    assert "Not run yet: fp32, qat-w4a8, sdq-att-kld-w4a8" in text_of(opened())
+    made_up.add(store, PRESETS["ptq-w3a8"])
+    assert "Not run yet: fp32, qat-w3a8, sdq-att-kld-w3a8" in text_of(opened())
 
 
 def test_home_ignores_other_seeds_and_custom_recipes(store: Store) -> None:
-    made_up.add(store, PRESETS["ptq-w4a8"].model_copy(update={"seed": 3}))
-    made_up.add(store, PRESETS["ptq-w4a8-mse"].model_copy(update={"name": "ptq-w4a8"}))
+    made_up.add(store, PRESETS["ptq-w3a8"].model_copy(update={"seed": 3}))
+    made_up.add(store, PRESETS["ptq-w3a8-mse"].model_copy(update={"name": "ptq-w3a8"}))
     assert "No finished run" in text_of(opened())
 
 
 def test_a_link_opens_a_run_and_fills_the_form(store: Store) -> None:
-    report: Report = made_up.add(store, PRESETS["sdq-att-kld-w4a8"].model_copy(update={"seed": 4}), "slots")
+    report: Report = made_up.add(store, PRESETS["sdq-att-kld-w3a8"].model_copy(update={"seed": 4}), "slots")
     app = opened("pages/lab/quantize.py", run=report.run)
     assert (app.selectbox(key="on").value, app.selectbox(key="method").value, app.number_input(key="seed").value) == ("slots", "SDQ", 4)
-    assert app.selectbox(key="recipe-SDQ").value == "sdq-att-kld-w4a8"
+    assert app.selectbox(key="recipe-SDQ").value == "sdq-att-kld-w3a8"
     values = {m.label: m.value for m in app.metric}
     assert values["F1, all languages"] == percent(report.quantized.mean)
     assert values["F1, zero-shot"] == percent(report.quantized.zero_shot_mean)
@@ -116,8 +116,8 @@ def test_quantize_opens_a_stored_result_without_a_worker(store: Store, monkeypat
 
 
 def test_quantize_lists_finished_runs(store: Store) -> None:
-    made_up.fill(store, ("fp32", "ptq-w4a8"), ("intent",))
-    assert set(opened("pages/lab/quantize.py").dataframe[0].value["recipe"]) == {"fp32", "ptq-w4a8"}
+    made_up.fill(store, ("fp32", "ptq-w3a8"), ("intent",))
+    assert set(opened("pages/lab/quantize.py").dataframe[0].value["recipe"]) == {"fp32", "ptq-w3a8"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -167,7 +167,7 @@ def test_a_refused_request_is_one_sentence(store: Store, monkeypatch: pytest.Mon
 
 
 def test_the_web_process_has_no_torch(store: Store) -> None:
-    made_up.fill(store, ("fp32", "ptq-w4a8"), ("intent",))
+    made_up.fill(store, ("fp32", "ptq-w3a8"), ("intent",))
     code = (
         "import sys; from streamlit.testing.v1 import AppTest\n"
         "for page in ('', 'pages/lab/quantize.py'):\n"
