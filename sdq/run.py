@@ -28,8 +28,8 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
 
     Raises UserError for anything the user can mend; the failure is also written to the run's events.
     """
-    folder = folder_of(model, task_name)
-    weights, data = fingerprint(folder), task_fingerprint(task_name)
+    data = task_fingerprint(task_name)
+    weights = fingerprint(folder_of(model, task_name))
     run = run_id(recipe, weights, data)
     if store.done(run):
         return store.report(run)

@@ -7,6 +7,7 @@ A sentence's outcome is three counts: `tp` (right and predicted), `predicted`, `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,8 +31,15 @@ def by_language(table: pd.DataFrame) -> dict[str, float]:
 
 def interval(tp: Counts, predicted: Counts, gold: Counts, seed: int = 0, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of the score, resampling sentences."""
-    low, high = np.quantile(_resampled(np.stack([tp, predicted + gold]), draws, np.random.default_rng(seed)), [(1 - level) / 2, (1 + level) / 2])
+    sums = np.stack([tp, predicted + gold]) @ _weights(len(tp), draws, seed)  # [2, draws]
+    low, high = np.quantile(2 * sums[0] / np.maximum(sums[1], 1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _weights(n: int, draws: int, seed: int) -> Counts:
+    """How often each of n sentences is drawn: [n, draws]. Kept, because a picture asks for it once per language and method."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).T.astype(np.float64)
 
 
 def _resampled(counts: Counts, draws: int, rng: np.random.Generator) -> Counts:

@@ -114,3 +114,4 @@ def test_a_run_from_the_page_to_its_end(chromium: Any, page: Any, tmp_path: Path
         report = Store(tmp_path / "data" / "runs").finished()[0]
         assert report.recipe["name"] == "ptq-int8-dynamic"
         assert page.get_by_text(f"{100 * report.quantized.mean:.1f} %").first.is_visible()
+        page.goto("about:blank")

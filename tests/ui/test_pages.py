@@ -88,7 +88,7 @@ def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
 
 def test_home_ignores_other_seeds_and_custom_recipes(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"].model_copy(update={"seed": 3}))
-    made_up.add(store, PRESETS["ptq-w3a8-mse"].model_copy(update={"name": "ptq-w3a8"}))
+    made_up.add(store, PRESETS["ptq-w4a8-channel"].model_copy(update={"name": "ptq-w3a8"}))
     assert "No finished run" in text_of(opened())
 
 
