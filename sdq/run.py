@@ -40,13 +40,13 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
         progress(event)
 
     try:
-        return _compute(recipe, model, load_task(task_name), store, run, tell)
+        return _compute(recipe, model, load_task(task_name), store, run, run_id(Recipe(), weights, data), tell)
     except (UserError, ValueError, RuntimeError) as error:
         tell({"event": "failed", "message": str(error)})
         raise UserError(str(error)) from error
 
 
-def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, tell: Progress) -> Report:
+def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:
     from sdq.data.batches import encode
     from sdq.evaluate import outcomes, predict, scores
     from sdq.inspect.errors import layer_errors, size_bytes
@@ -68,7 +68,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, tel
         return outcomes(test, *predict(what, data, said), task)
 
     with watch("reference", "Scoring the FP32 model"):
-        reference = _reference(store, run, recipe, model, task, lambda: evaluate(teacher))
+        reference = _reference(store, run, plain, lambda: evaluate(teacher))
     student = rewrite(teacher, recipe.rules)
     with watch("calibrate", "Measuring activation ranges"):
         calibration = encode(calibration_examples(recipe, task), task, tokenizer)
@@ -107,11 +107,8 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, tel
     return report
 
 
-def _reference(store: Store, run: str, recipe: Recipe, model: str, task: Task, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The FP32 outcomes, from the stored FP32 run if there is one; otherwise computed."""
-    from sdq.identity import identify
-
-    plain = identify(Recipe(), model, task.name)
+def _reference(store: Store, run: str, plain: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The FP32 outcomes, from the stored FP32 run `plain` if there is one; otherwise computed."""
     return store.sentences(plain) if plain != run and store.done(plain) else compute()
 
 

@@ -64,7 +64,7 @@ def _repaired(labels: Sequence[str]) -> str | None:
     return next((label for label in ("SDQ", "SDQ multi", "QAT", "QNAT") if label in labels), None)
 
 
-def _bounds(sentences: pd.DataFrame, code: str, higher: bool) -> tuple[float, float, int]:
+def _bounds(sentences: pd.DataFrame, code: str) -> tuple[float, float, int]:
     rows = sentences[sentences["language"] == code]
     low, high = interval(rows["tp"].to_numpy(), rows["predicted"].to_numpy(), rows["gold"].to_numpy())
     return 100 * low, 100 * high, len(rows)
@@ -85,7 +85,7 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame] | Non
         for label, (scores, run) in lines.items():
             row[label] = 100 * scores.by_language[code]
             if sentences is not None and run is not None and run in sentences:
-                row[f"{label} low"], row[f"{label} high"], row["sentences"] = _bounds(sentences[run], code, sign > 0)
+                row[f"{label} low"], row[f"{label} high"], row["sentences"] = _bounds(sentences[run], code)
         if damaged != "FP32":
             row[f"lost by {damaged}"] = sign * (row["FP32"] - row[damaged])
         if repaired:
