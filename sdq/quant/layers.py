@@ -6,6 +6,7 @@ With quantizers off they are the FP32 layer, bit for bit. Nothing here makes a m
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,24 +17,42 @@ from sdq.quant.integer import fake_quantize, scale_and_zero
 from sdq.quant.spec import ActivationSpec, WeightSpec
 
 
-class Padding:
-    """Remembers the attention mask of the running forward pass, so that no range ever sees padding."""
+class ForwardPass:
+    """What the layers of one running forward pass share: the attention mask, so that no range ever sees padding, and the
+    input quantized last, so that q, k and v quantize theirs once."""
 
     def __init__(self) -> None:
         self.mask: Tensor | None = None
+        self.running = False
+        self._last: tuple[Tensor, ActivationSpec, Tensor] | None = None
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Forward pre-hook of the whole model."""
         mask = kwargs.get("attention_mask")
         if mask is None and len(args) > 1:  # passed by position
             names = list(inspect.signature(module.forward).parameters)
             mask = dict(zip(names, args, strict=False)).get("attention_mask")
         self.mask = None if mask is None else mask.bool()
+        self.running, self._last = True, None
+
+    def end(self, *_: object) -> None:
+        """Forward hook of the whole model, called also when it raises."""
+        self.running, self._last = False, None
 
     def real(self, x: Tensor) -> Tensor:
         """x [B, T, D] -> its real tokens [N, D]; other shapes are returned as they are."""
         if self.mask is not None and x.dim() == 3 and x.shape[:2] == self.mask.shape:
             return x[self.mask]
         return x
+
+    def once(self, x: Tensor, spec: ActivationSpec, quantize: Callable[[Tensor], Tensor]) -> Tensor:
+        """quantize(x), or what it gave for the same tensor and spec a moment ago in this forward pass."""
+        if self._last is not None and self._last[0] is x and self._last[1] is spec:
+            return self._last[2]
+        result = quantize(x)
+        if self.running:
+            self._last = (x, spec, result)
+        return result
 
 
 class Quantizer(nn.Module):
@@ -75,7 +94,7 @@ class WeightQuantizer(Quantizer):
             with torch.no_grad():
                 rows = self.spec.granularity.rows(weight.detach())
                 observer = self.spec.observer
-                low, high = observer.range(observer.see({}, rows), self.spec.bits, self.spec.symmetric)
+                low, high = observer.of(rows, self.spec.bits, self.spec.symmetric)
                 scale, zero = scale_and_zero(low, high, self.spec.bits, self.spec.symmetric)
             self._range, self._key, self._age, self._ready = (scale[:, None], zero[:, None]), key, 0, None
         self._age += 1
@@ -90,7 +109,8 @@ class WeightQuantizer(Quantizer):
         if evaluating and self._ready is not None:
             return self._ready
         rows = self.spec.granularity.rows(weight)
-        quantized = fake_quantize(rows, scale, zero, self.spec.bits, self.spec.symmetric).reshape(weight.shape)
+        covered = self.spec.observer.covers and self._age == 1  # measured just now
+        quantized = fake_quantize(rows, scale, zero, self.spec.bits, self.spec.symmetric, covered).reshape(weight.shape)
         if evaluating:
             self._ready = quantized
         return self.mix(weight, quantized)
@@ -107,10 +127,10 @@ class ActivationQuantizer(Quantizer):
     zero: Tensor
     calibrated: Tensor
 
-    def __init__(self, spec: ActivationSpec, padding: Padding) -> None:
+    def __init__(self, spec: ActivationSpec, forward_pass: ForwardPass) -> None:
         super().__init__()
         self.spec = spec
-        self.padding = padding
+        self.forward_pass = forward_pass
         self.observing = False
         self._state: dict[str, Tensor] = {}
         self.register_buffer("scale", torch.ones(1))
@@ -125,11 +145,11 @@ class ActivationQuantizer(Quantizer):
                 raise RuntimeError("static activation ranges must be calibrated before use, they are not; call calibrate_(model, batches)")
             return self.scale[:, None], self.zero[:, None]
         with torch.no_grad():
-            seen = self.padding.real(x) if spec.granularity.kind == "tensor" else x
+            seen = self.forward_pass.real(x) if spec.granularity.kind == "tensor" else x
             rows = spec.granularity.rows(seen)
             if rows.shape[1] == 0:
                 return torch.ones(len(rows), 1), torch.zeros(len(rows), 1)
-            low, high = spec.observer.range(spec.observer.see({}, rows), spec.bits, spec.symmetric)
+            low, high = spec.observer.of(rows, spec.bits, spec.symmetric)
             scale, zero = scale_and_zero(low, high, spec.bits, spec.symmetric)
         return scale[:, None], zero[:, None]
 
@@ -137,13 +157,19 @@ class ActivationQuantizer(Quantizer):
         """Quantized activation of the same shape; while observing, x itself."""
         if self.observing:
             with torch.no_grad():
-                self._state = self.spec.observer.see(self._state, self.spec.granularity.rows(self.padding.real(x)))
+                self._state = self.spec.observer.see(self._state, self.spec.granularity.rows(self.forward_pass.real(x)))
             return x
         if not self.enabled:
             return x
+        if self.spec.dynamic and not (self.training and self.noise < 1):
+            return self.forward_pass.once(x, self.spec, self._quantize)
+        return self.mix(x, self._quantize(x))
+
+    def _quantize(self, x: Tensor) -> Tensor:
+        spec = self.spec
         scale, zero = self.ranges(x)
-        rows = self.spec.granularity.rows(x)
-        return self.mix(x, fake_quantize(rows, scale, zero, self.spec.bits, self.spec.symmetric).reshape(x.shape))
+        covered = spec.dynamic and spec.observer.covers and spec.granularity.kind == "token"  # a tensor's range leaves padding out
+        return fake_quantize(spec.granularity.rows(x), scale, zero, spec.bits, spec.symmetric, covered).reshape(x.shape)
 
     def settle_(self) -> None:
         """End of calibration: turn what was seen into the range. Raises RuntimeError if nothing was seen."""
@@ -184,7 +210,7 @@ class QuantEmbedding(nn.Embedding):
         return quantizer.mix(found, fake_quantize(rows, scale, zero, spec.bits, spec.symmetric).reshape(found.shape))
 
 
-def quantized(module: nn.Module, weight: WeightSpec | None, activation: ActivationSpec | None, padding: Padding) -> nn.Module:
+def quantized(module: nn.Module, weight: WeightSpec | None, activation: ActivationSpec | None, forward_pass: ForwardPass) -> nn.Module:
     """A quantized twin of a Linear or Embedding that shares its parameters. TypeError for any other module."""
     if isinstance(module, nn.Linear):
         twin: Any = QuantLinear.__new__(QuantLinear)
@@ -195,5 +221,5 @@ def quantized(module: nn.Module, weight: WeightSpec | None, activation: Activati
     twin.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()})
     twin.weight_quantizer = None if weight is None else WeightQuantizer(weight)
     if isinstance(module, nn.Linear):
-        twin.input_quantizer = None if activation is None else ActivationQuantizer(activation, padding)
+        twin.input_quantizer = None if activation is None else ActivationQuantizer(activation, forward_pass)
     return twin  # type: ignore[no-any-return]

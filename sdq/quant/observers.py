@@ -1,8 +1,8 @@
 """Observers: policies that turn seen values into a range.
 
-An observer is frozen settings plus three pure functions. `state` is a dict of tensors with one row per
+An observer is frozen settings plus pure functions. `state` is a dict of tensors with one row per
 quantization group; `see` takes values [groups, n] and returns a new state; `range` returns (low, high), each
-[groups]. A new observer is one class here: it appears in recipes, forms and contract tests by itself.
+[groups]; `of` is both at once, for values that are all there is. A new observer is one class here: it appears in recipes, forms and contract tests by itself.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 class _Observer(Settings):
     order_matters: ClassVar[bool] = False
+    covers: ClassVar[bool] = False  # whether the range of one batch holds all its values
 
     def see(self, state: State, values: Tensor) -> State:
         """New state after values [groups, n]; n = 0 changes nothing."""
@@ -30,6 +31,10 @@ class _Observer(Settings):
     def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
         """(low, high), each [groups]. Raises RuntimeError if nothing was seen."""
         raise NotImplementedError
+
+    def of(self, values: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+        """(low, high), each [groups], of values [groups, n] that are all there is, n > 0."""
+        return self.range(self.see({}, values), bits, symmetric)
 
 
 def _extremes(state: State) -> tuple[Tensor, Tensor]:
@@ -41,6 +46,7 @@ def _extremes(state: State) -> tuple[Tensor, Tensor]:
 class MinMax(_Observer):
     """The smallest and largest value ever seen."""
 
+    covers: ClassVar[bool] = True
     kind: Literal["minmax"] = "minmax"
 
     def see(self, state: State, values: Tensor) -> State:
@@ -80,7 +86,16 @@ class _Histogram(_Observer):
 
     bins: ClassVar[int] = 2048
 
+    def of(self, values: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+        # short rows (the channels of an embedding, say) fill no 2048 bins; and a piece at a time keeps memory flat
+        bins = min(self.bins, max(256, 1 << (values.shape[1] - 1).bit_length()))
+        pieces = [self.range(self._count({}, piece, bins), bits, symmetric) for piece in values.split(max(1, (1 << 20) // bins))]
+        return torch.cat([low for low, _ in pieces]), torch.cat([high for _, high in pieces])
+
     def see(self, state: State, values: Tensor) -> State:
+        return self._count(state, values, self.bins)
+
+    def _count(self, state: State, values: Tensor, bins: int) -> State:
         if values.shape[1] == 0:
             return state
         values = values.float()
@@ -95,14 +110,15 @@ class _Histogram(_Observer):
                 counts = counts.clone() if counts is state["counts"] else counts
                 counts[row] = _widen(counts[row], int(wanted[row] - state["power"][row]))
         else:
-            counts = torch.zeros(len(values), self.bins, dtype=torch.float64)
-        half = self.bins // 2  # dividing by a power of two is exact, so the bins of wider and narrower reaches nest exactly
-        at = (torch.floor(values / torch.exp2(wanted)[:, None] * half).long() + half).clamp(0, self.bins - 1)
+            counts = torch.zeros(len(values), bins, dtype=torch.float64)
+        half = bins // 2  # dividing by a power of two is exact, so the bins of wider and narrower reaches nest exactly
+        at = (torch.floor(values / torch.exp2(wanted)[:, None] * half).long() + half).clamp(0, bins - 1)
         fresh = torch.zeros_like(counts).scatter_add_(1, at, torch.ones_like(at, dtype=torch.float64))
         return {"low": low, "high": high, "power": wanted, "counts": counts + fresh}
 
     def _centers(self, state: State) -> Tensor:
-        steps = (torch.arange(self.bins) + 0.5) * (2 / self.bins) - 1
+        bins = state["counts"].shape[1]
+        steps = (torch.arange(bins) + 0.5) * (2 / bins) - 1
         return steps[None] * torch.exp2(state["power"])[:, None]
 
 
@@ -125,11 +141,12 @@ class Percentile(_Histogram):
         low, high = _extremes(state)
         share = state["counts"].cumsum(1) / state["counts"].sum(1, keepdim=True)
         tail = (1 - self.percent / 100) / 2
-        edges = torch.exp2(state["power"])[:, None] * (torch.arange(self.bins + 1) * (2 / self.bins) - 1)[None]
+        bins = share.shape[1]
+        edges = torch.exp2(state["power"])[:, None] * (torch.arange(bins + 1) * (2 / bins) - 1)[None]
         left = (share <= tail).sum(1, keepdim=True)
         right = (share < 1 - tail).sum(1, keepdim=True) + 1
-        cut_low = edges.gather(1, left.clamp(max=self.bins)).squeeze(1)
-        cut_high = edges.gather(1, right.clamp(max=self.bins)).squeeze(1)
+        cut_low = edges.gather(1, left.clamp(max=bins)).squeeze(1)
+        cut_high = edges.gather(1, right.clamp(max=bins)).squeeze(1)
         return torch.maximum(low, cut_low), torch.minimum(high, cut_high)
 
 
@@ -184,7 +201,7 @@ class KL(_Search):
         at = (codes - codes.amin(1, keepdim=True)).long()
         size = int(at.max()) + 1
         # a bin is inside if it was rounded and not clipped: its middle moved by half a step (and half a bin) at most
-        half_bin = centers.amax(1, keepdim=True) / (self.bins - 1)
+        half_bin = centers.amax(1, keepdim=True) / (centers.shape[1] - 1)
         inside = (counts > 0) & ((back - centers).abs() <= scale / 2 + half_bin)
         # all mass goes to its code; a code spreads it over the bins that are inside the range and were seen
         mass = torch.zeros(len(counts), size, dtype=counts.dtype).scatter_add_(1, at, counts)

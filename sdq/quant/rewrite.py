@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sdq.models import modules
-from sdq.quant.layers import ActivationQuantizer, Padding, QuantEmbedding, Quantizer, QuantLinear, WeightQuantizer, quantized
+from sdq.quant.layers import ActivationQuantizer, ForwardPass, QuantEmbedding, Quantizer, QuantLinear, WeightQuantizer, quantized
 from sdq.quant.spec import Rule
 
 
@@ -22,7 +22,7 @@ def rewrite(model: nn.Module, rules: Iterable[Rule]) -> nn.Module:
     Raises ValueError for a rule that matches nothing.
     """
     student = copy.deepcopy(model)
-    padding = Padding()
+    forward_pass = ForwardPass()
     chosen: dict[str, Rule] = {}
     known = modules(student)
     for rule in rules:
@@ -35,9 +35,10 @@ def rewrite(model: nn.Module, rules: Iterable[Rule]) -> nn.Module:
             continue
         parent, _, child = name.rpartition(".")
         old = student.get_submodule(name)
-        setattr(student.get_submodule(parent), child, quantized(old, rule.weight, rule.activation, padding))
+        setattr(student.get_submodule(parent), child, quantized(old, rule.weight, rule.activation, forward_pass))
     if chosen:
-        student.register_forward_pre_hook(padding, with_kwargs=True)
+        student.register_forward_pre_hook(forward_pass.begin, with_kwargs=True)
+        student.register_forward_hook(forward_pass.end, always_call=True)
     return student
 
 

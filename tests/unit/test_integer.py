@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sdq.quant.integer import code_range, dequantize, fake_quantize, integer_linear, quantize, scale_and_zero
-from sdq.quant.layers import Padding, quantized
+from sdq.quant.layers import ForwardPass, quantized
 from sdq.quant.spec import ActivationSpec, PerTensor, WeightSpec
 
 BITS = range(2, 9)
@@ -207,7 +207,7 @@ def test_dynamic_linear_agrees_with_torch_int8(weight_bits: int, activation_bits
         linear.weight.copy_(torch.randn(24, 64, generator=generator))
         linear.bias.copy_(torch.randn(24, generator=generator))
     weight = WeightSpec.model_validate({"bits": weight_bits, "granularity": {"kind": granularity}})
-    ours = quantized(linear, weight, ActivationSpec(bits=activation_bits, symmetric=False, granularity=PerTensor()), Padding()).eval()
+    ours = quantized(linear, weight, ActivationSpec(bits=activation_bits, symmetric=False, granularity=PerTensor()), ForwardPass()).eval()
     rows = weight.granularity.rows(linear.weight.detach())
     scale, _ = scale_and_zero(rows.amin(1), rows.amax(1), weight_bits, True)
     with warnings.catch_warnings(), torch.no_grad():
@@ -223,3 +223,23 @@ def test_dynamic_linear_agrees_with_torch_int8(weight_bits: int, activation_bits
             x_scale, _ = ours.input_quantizer.ranges(x)
             assert ((got - theirs).abs() / (x_scale * scale)).max() < 0.05
             assert ((got - linear(x)).abs() / (x_scale * scale)).max() > 5  # quantized at all: far from the float layer
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_covered_range_gives_the_same_numbers_and_gradient(bits: int) -> None:
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(bits)) * torch.logspace(-20, 20, 5)[:, None]
+    x[0] = 0
+    scale, zero = (t[:, None] for t in scale_and_zero(x.amin(1), x.amax(1), bits, True))
+    out = []
+    for covered in (False, True):
+        like = x.clone().requires_grad_()
+        y = fake_quantize(like, scale, zero, bits, True, covered)
+        y.backward(torch.arange(320.0).reshape(5, 64))
+        out.append((y.detach(), like.grad))
+    assert torch.equal(out[0][0], out[1][0])
+    assert torch.equal(out[0][1], out[1][1])
+
+
+def test_covered_is_ignored_where_the_zero_point_may_clip() -> None:
+    x, scale, zero = torch.tensor([[-9.0, 0.4, 9.0]]), torch.ones(1, 1), torch.full((1, 1), 3.0)
+    assert torch.equal(fake_quantize(x, scale, zero, 3, False, True), fake_quantize(x, scale, zero, 3, False))

@@ -242,3 +242,24 @@ def test_kl_clips_a_lone_outlier(bits: int) -> None:
         x[0, 0] = sign * 40
         low, high = KL().range(KL().see({}, x), bits, True)
         assert 1 < max(-low.item(), high.item()) < 20
+
+
+@EVERY
+@pytest.mark.parametrize("n", [5, 192, 3000])
+def test_range_at_once_holds_and_is_as_good_as_seeing(observer: Any, n: int) -> None:
+    """`of` may use fewer bins for short rows: still inside what is there, each row by itself, and hardly coarser."""
+    x = values(3, 700, n) * torch.logspace(-3, 3, 700)[:, None]
+    low, high = observer.of(x, 4, True)
+    assert (low >= x.amin(1).clamp(max=0)).all()
+    assert (high <= x.amax(1).clamp(min=0)).all()
+    alone = [torch.cat(part) for part in zip(*(observer.of(row[None], 4, True) for row in x[::100]), strict=True)]
+    assert torch.equal(low[::100], alone[0])
+    assert torch.equal(high[::100], alone[1])
+    if not isinstance(observer, KL):  # what KL asks for is a histogram's shape, not a small error
+
+        def error(low: Tensor, high: Tensor) -> float:
+            scale, zero = scale_and_zero(low, high, 4, True)
+            back = fake_quantize(x, scale[:, None], zero[:, None], 4, True)
+            return float((((back - x) ** 2).sum(1) / (x**2).sum(1)).mean())
+
+        assert error(low, high) <= 1.05 * error(*observer.range(observer.see({}, x), 4, True))
