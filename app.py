@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 from PIL import Image
+from streamlit.navigation.page import StreamlitPage
 
 # drawn here: a named Material icon or an emoji as page icon may be fetched from the net
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
@@ -21,9 +22,26 @@ st.html(
     " .key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8}</style>"
 )
 
+
+def page(file: str, title: str, icon: str) -> StreamlitPage:
+    """A page in pages/<section>/; its file's name is its address."""
+    return st.Page(f"pages/{file}.py", title=title, icon=f":material/{icon}:", url_path=file.split("/")[1])
+
+
 st.navigation(
     {
-        "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True)],
-        "Lab": [st.Page("pages/lab/quantize.py", title="Quantize", icon=":material/tune:", url_path="quantize")],
+        "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True), page("start/runs", "Runs", "history")],
+        "Lab": [page("lab/quantize", "Quantize", "tune")],
+        "Inspect": [
+            page("inspect/depth", "Error through depth", "stacked_line_chart"),
+            page("inspect/weights", "Weights", "bar_chart"),
+            page("inspect/activations", "Activations", "ssid_chart"),
+            page("inspect/examples", "Examples", "swap_vert"),
+        ],
+        "Compare": [
+            page("compare/languages", "Languages", "translate"),
+            page("compare/methods", "Methods side by side", "view_column"),
+            page("compare/report", "Report", "description"),
+        ],
     }
 ).run()

@@ -1,4 +1,4 @@
-"""The whole comparison by one command: every method, both widths, both tasks, several seeds -> docs/results.md."""
+"""The whole comparison by one command: every method, every width, both tasks, several seeds -> docs/results.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sdq.identity import identify
 from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report
 from sdq.settings import UserError
-from sdq.store import ROOT, SHIPPED, Store
+from sdq.store import ROOT, SHIPPED, TABLES, Store
 
 TASKS = ("intent", "slots")
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8"}
@@ -37,12 +37,16 @@ def seeded(preset: str, seed: int) -> Recipe:
 
 
 def ship(store: Store, runs: Iterable[str]) -> None:
-    """Copy what a finished run is read from (not its weights) into assets/runs, so that it comes with the project."""
+    """Copy what a finished run is read from (not its weights) into assets/runs, so that it comes with the project.
+
+    Of repetitions with other seeds only the scores go along: what a look inside showed takes ten times their space.
+    """
     for run in runs:
+        inside = TABLES if store.report(run).recipe["seed"] == 0 else ()
         home, place = store.home(run), SHIPPED / run
         if home != place:
             place.mkdir(parents=True, exist_ok=True)
-            for name in ("spec.json", "report.json", "sentences.parquet", "done"):
+            for name in ("spec.json", "report.json", "sentences.parquet", *(f"{table}.parquet" for table in inside), "done"):
                 if (home / name).exists():
                     shutil.copyfile(home / name, place / name)
 

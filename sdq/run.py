@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from sdq.data.batches import Encoded
+
 Progress = Callable[[dict[str, Any]], None]
 ERROR_SENTENCES = 64
+INSPECTED = 8  # sentences per language
 
 
 def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Progress = lambda event: None) -> Report:
@@ -49,7 +53,10 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:
     from sdq.data.batches import encode
     from sdq.evaluate import outcomes, predict, scores
+    from sdq.inspect.activations import activations
+    from sdq.inspect.depth import depth
     from sdq.inspect.errors import layer_errors, size_bytes
+    from sdq.inspect.weights import weights
     from sdq.models import load
     from sdq.quant.rewrite import calibrate_, quantizers, rewrite
     from sdq.train.loop import train_
@@ -92,7 +99,18 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         result = evaluate(student) if recipe.rules else reference
     with watch("errors", "Measuring rounding errors through depth"):
         sample = encode(random.Random(0).sample(test, min(ERROR_SENTENCES, len(test))), task, tokenizer)
-        layers = layer_errors(student, teacher if recipe.training else None, sample) if quantizers(student) else ()
+        moved = teacher if recipe.training else None
+        layers = layer_errors(student, moved, sample) if quantizers(student) else ()
+    with watch("inspect", "Looking into weights and activations"):
+        seen = looked_at(task)
+        encoded, languages = encode(seen, task, tokenizer), [e.language for e in seen]
+        store.keep(run, "weights", weights(student))
+        for name, table in zip(("activations", "profiles"), activations(student, encoded, languages), strict=True):
+            store.keep(run, name, table)
+        if quantizers(student):
+            for name, table in zip(("depth", "tokens"), depth(student, moved, encoded, languages), strict=True):
+                store.keep(run, name, table)
+        store.keep(run, "sample", _sample(seen, encoded, tokenizer))
     if recipe.training is not None:
         from safetensors.torch import save_file
 
@@ -117,6 +135,23 @@ def calibration_examples(recipe: Recipe, task: Task) -> list[Example]:
     languages = (task.labelled,) if recipe.calibration.languages == "labelled" else task.languages
     pool = task.examples("train", languages)
     return random.Random(recipe.seed).sample(pool, min(recipe.calibration.sentences, len(pool)))
+
+
+def looked_at(task: Task) -> list[Example]:
+    """The test sentences that weights, activations and errors are looked at on: the same ids in every language, where ids are shared."""
+    chosen = []
+    for code in task.languages:
+        mine = sorted(task.examples("test", (code,)), key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest())
+        chosen += mine[:INSPECTED]
+    return chosen
+
+
+def _sample(examples: list[Example], data: Encoded, tokenizer: Any) -> pd.DataFrame:
+    """One row per sentence looked at: sentence (its position), id, language, tokens."""
+    import pandas as pd
+
+    rows = [(i, e.id, e.language, tokenizer.convert_ids_to_tokens(ids)) for i, (e, ids) in enumerate(zip(examples, data.ids, strict=True))]
+    return pd.DataFrame(rows, columns=["sentence", "id", "language", "tokens"])
 
 
 class _Watch:

@@ -1,7 +1,8 @@
 """Where runs are kept: one content-addressed folder each. Reading needs no torch.
 
-A run folder holds spec.json, events.jsonl, report.json, sentences.parquet (per-sentence outcomes) and, for trained students,
-model.safetensors; the file `done` is written last. Finished runs that ship with the project are read from assets/runs.
+A run folder holds spec.json, events.jsonl, report.json, sentences.parquet (per-sentence outcomes), the tables of TABLES (what a look
+inside showed) and, for trained students, model.safetensors; the file `done` is written last. Finished runs that ship with the
+project are read from assets/runs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from sdq.settings import UserError
 ENGINE = 2  # raised when the same recipe would give other numbers
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "assets" / "runs"
+# see sdq.inspect: weights, activations and profiles (per module), depth (errors) and tokens (errors per token), sample (the sentences looked at)
+TABLES = ("weights", "activations", "profiles", "depth", "tokens", "sample")
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -87,6 +90,22 @@ class Store:
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
 
+    def keep(self, run: str, name: str, table: pd.DataFrame) -> None:
+        """Write one of TABLES. UserError if the disk refuses."""
+        try:
+            table.to_parquet(self._path(run) / f"{name}.parquet", compression="zstd", index=False)
+        except OSError as error:
+            raise UserError(f"the results must fit into {self.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
+
+    def table(self, run: str, name: str) -> pd.DataFrame:
+        """One of TABLES of a finished run. UserError if the run has none (FP32 has no errors; old runs have no tables)."""
+        path = self.home(run) / f"{name}.parquet"
+        if name not in TABLES or not path.is_file():
+            raise UserError(
+                f"run {run} must have the table {name!r} to be shown here, it has none; choose a quantized run, or run its recipe again if an older version made it"
+            )
+        return pd.read_parquet(path)
+
     def finish(self, report: Report, sentences: pd.DataFrame) -> None:
         """Write the results, then the marker that makes the run count. UserError if the disk refuses."""
         path = self._path(report.run)
@@ -106,11 +125,14 @@ class Store:
         """One row per test sentence: id, language, tp, predicted, gold (counts), answer."""
         return pd.read_parquet(self.home(run) / "sentences.parquet")
 
-    def finished(self) -> list[Report]:
-        """Reports of all finished runs, newest first."""
-        found: dict[str, Path] = {}
+    def listing(self) -> tuple[tuple[str, float], ...]:
+        """(run, time of finishing) of all finished runs, newest first."""
+        found: dict[str, float] = {}
         for folder in (self.shipped, self.folder):
             if folder is not None and folder.is_dir():
-                found |= {p.name: p for p in folder.iterdir() if _ID.fullmatch(p.name) and (p / "done").is_file()}
-        order = sorted(found, key=lambda run: (found[run] / "done").stat().st_mtime, reverse=True)
-        return [self.report(run) for run in order]
+                found |= {p.name: (p / "done").stat().st_mtime for p in folder.iterdir() if _ID.fullmatch(p.name) and (p / "done").is_file()}
+        return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    def finished(self) -> list[Report]:
+        """Reports of all finished runs, newest first."""
+        return [self.report(run) for run, _ in self.listing()]

@@ -1,10 +1,13 @@
-"""Made-up finished runs for tests: plausible numbers, no model."""
+"""Made-up finished runs for tests: plausible numbers over the real test sentences, no model."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
+from sdq.data.tasks import load_task
 from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report, Scores
 from sdq.statistics import by_language, means
@@ -15,15 +18,21 @@ KEPT = {"FP32": 1.0, "PTQ": 0.82, "QAT": 0.90, "QNAT": 0.89, "SDQ": 0.96, "SDQ m
 ALL = ("fp32", *(f"{m}-{w}" for w in ("int8", "w3a8") for m in ("qat", "sdq-att-kld", "sdq-att-kld-multi")), "ptq-int8-dynamic", "ptq-w3a8")
 
 
+loaded = lru_cache(load_task)
+
+
 def outcomes(keep: float, task: str, n: int = 120) -> pd.DataFrame:
-    """Per-sentence counts in which later languages suffer more."""
+    """Per-sentence counts and answers, over real test sentences, in which later languages suffer more."""
     rng = np.random.default_rng(7)
-    rows = []
+    data, rows = loaded(task), []
     for i, code in enumerate(LANGUAGES):
         right = (0.96 - 0.012 * i) * (1 - (1 - keep) * (0.25 if code == "en" else 0.6 + 0.08 * i))
-        gold = np.ones(n, int) if task == "intent" else rng.integers(1, 4, n)
-        tp = (rng.random((n, 3)) < right)[:, :3].cumsum(1)[np.arange(n), gold - 1]
-        rows += [(f"{code}-{k}", code, int(tp[k]), int(gold[k]), int(gold[k]), "answer", 0.5) for k in range(n)]
+        for example in data.examples("test", (code,))[::5][:n]:
+            gold = 1 if task == "intent" else sum(tag.startswith("B-") for tag in example.targets)
+            draws = rng.random(max(1, gold))
+            tp = int((draws[:gold] < right).sum())
+            wrong = data.labels[(data.labels.index(example.targets[0]) + 1) % len(data.labels)] if task == "intent" else " ".join("O" for _ in example.targets)
+            rows.append((example.id, code, tp, gold, gold, " ".join(example.targets) if tp == gold else wrong, float(abs(right - draws[0]) * 6)))
     return pd.DataFrame(rows, columns=["id", "language", "tp", "predicted", "gold", "answer", "margin"])
 
 
@@ -32,6 +41,74 @@ def scores(table: pd.DataFrame) -> Scores:
     found = by_language(table)
     mean, zero = means(found, "en")
     return Scores(mean=mean, zero_shot_mean=zero, by_language={code: found[code] for code in LANGUAGES})
+
+
+MODULES = [
+    ("roberta.embeddings.word_embeddings", "embedding", -1),
+    *(
+        (f"roberta.encoder.layer.{i}.{name}", role, i)
+        for i in range(6)
+        for name, role in (
+            ("attention.self.query", "q"), ("attention.self.key", "k"), ("attention.self.value", "v"), ("attention.output.dense", "attention_output"),
+            ("intermediate.dense", "ffn_in"), ("output.dense", "ffn_out"),
+        )
+    ),
+    ("classifier.dense", "head", -1),
+    ("classifier.out_proj", "head", -1),
+]  # fmt: skip
+
+
+def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
+    """Tables of the shape that sdq.inspect gives, of random numbers; errors grow through depth and with 1 - keep."""
+    rng = np.random.default_rng(3)
+    spec = recipe.rules[0].weight if recipe.rules else None
+    weights, activations, profiles = [], [], []
+    for name, role, block in MODULES:
+        values = rng.standard_t(5, 20_000) * 0.05
+        low, high = float(values.min()), float(values.max())
+        channels = np.sort(rng.choice(values, (192, 24)), 1)
+        row = {"module": name, "role": role, "block": block, "rows": 192, "columns": 192, "low": low, "high": high, "fp32": np.histogram(values, 128, (low, high))[0].astype("int32"), "channels": 192,
+               "channel": np.arange(192, dtype="int32"), "channel_low": channels[:, 0].astype("float32"), "channel_high": channels[:, -1].astype("float32"), "bits": 32}  # fmt: skip
+        if spec:
+            top = 2 ** (spec.bits - 1) - 1
+            scale = max(-low, high) / top
+            back = np.clip(np.round(values / scale), -top, top) * scale
+            row |= {"quantized": np.histogram(back, 128, (low, high))[0].astype("int32"), "bits": spec.bits, "symmetric": True, "granularity": spec.granularity.kind, "ranges": 1, "scale_low": scale, "scale_high": scale,
+                    "mse": float(((back - values) ** 2).mean()), "sqnr_db": float(10 * np.log10((values**2).mean() / ((back - values) ** 2).mean())), "clipped": 0.0, "codes_used": float(len(np.unique(back))), "codes": 2 * top + 1,
+                    "grid": (np.arange(-top, top + 1) * scale).astype("float32")}  # fmt: skip
+        weights.append(row)
+        if role == "embedding":
+            continue
+        for i, code in enumerate(LANGUAGES):
+            x = rng.normal(0, 1 + 0.05 * i, 4000)
+            row = {"module": name, "role": role, "block": block, "low": -8.0, "high": 8.0, "bits": 8 if spec else 32, "language": code, "counts": np.histogram(x, 128, (-8, 8))[0].astype("int32"), "language_low": float(x.min()), "language_high": float(x.max())}  # fmt: skip
+            if spec:
+                row |= {"dynamic": True, "granularity": "token", "range_low": -3.0, "range_high": 3.0, "widest_low": -6.0, "widest_high": 6.0, "mse": 1e-4 * (1 + i), "sqnr_db": 40.0 - i, "clipped": 0.0}
+            activations.append(row)
+        peak = np.abs(rng.normal(0, 2, 192)).astype("float32")
+        peak[17] = 20
+        profiles.append({"module": name, "role": role, "block": block, "position_low": -rng.random(20).astype("float32") * 4, "position_high": rng.random(20).astype("float32") * 4, "dimension_peak": peak, "dimension_rms": peak / 3})  # fmt: skip
+    found = {"weights": pd.DataFrame(weights), "activations": pd.DataFrame(activations), "profiles": pd.DataFrame(profiles)}
+    sample = [(e.id, code, e.text.split()) for code in LANGUAGES for e in loaded("intent").examples("test", (code,))[::5][:2]]
+    found["sample"] = pd.DataFrame([(i, *row) for i, row in enumerate(sample)], columns=["sentence", "id", "language", "tokens"])
+    if not spec:
+        return found
+    sites = []
+    for name, role, block in MODULES:
+        sites += [(f"{name}:input", "attention", block)] if role == "attention_output" else []
+        sites += [(name, role, block)]
+        sites += [(name.removesuffix(".output.dense"), "block", block)] if role == "ffn_out" else []
+    rows = []
+    for order, (name, role, block) in enumerate(sites):
+        for measure in ("local", "accumulated", *(("gap",) if recipe.training else ())):
+            if measure == "local" and role in ("attention", "block"):
+                continue
+            for i, code in enumerate(("all", *LANGUAGES)):
+                size = (1.05 - keep) * (1 + 0.03 * i) * (0.3 if measure == "local" else 0.2 + 0.15 * (block + 1))
+                rows.append({"site": name, "role": role, "block": block, "order": order, "measure": measure, "language": code, "relative_l2": size, "sqnr_db": -20 * np.log10(size), "mean_abs": 0.4 * size, "frobenius": 30 * size})  # fmt: skip
+    found["depth"] = pd.DataFrame(rows)
+    found["tokens"] = pd.DataFrame([(i, t, b, 0.1 * (b + 1) * (t + 1)) for i, (_, _, words) in enumerate(sample) for t in range(len(words)) for b in range(6)], columns=["sentence", "position", "block", "relative_l2"])  # fmt: skip
+    return found
 
 
 def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None = None) -> Report:
@@ -47,6 +124,8 @@ def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None =
         size_bytes={"fp32": 24_000_000, "quantized_simulated": 6_400_000 if recipe.rules else 24_000_000}, provenance={"seed": recipe.seed, "test_sentences": len(table), "torch": "2.13.0"},
     )  # fmt: skip
     store.begin(run, {"recipe": report.recipe})
+    for name, rows in tables(recipe, keep).items():
+        store.keep(run, name, rows)
     store.finish(report, table)
     return report
 

@@ -28,10 +28,21 @@ def preset_of(recipe: dict[str, Any]) -> str | None:
         return None
 
 
+@st.cache_data(max_entries=4, show_spinner=False)
+def _read(folder: str, state: tuple[tuple[str, float], ...]) -> list[Report]:
+    store = Store(Path(folder))
+    return [store.report(run) for run, _ in state]
+
+
+def finished(store: Store) -> list[Report]:
+    """Reports of all finished runs, newest first; read again only when a run came or went."""
+    return _read(str(store.folder), store.listing())
+
+
 def stored(store: Store, model: str, task: str) -> dict[str, Report]:
     """Preset name -> its newest finished run at seed 0."""
     found: dict[str, Report] = {}
-    for report in store.finished():
+    for report in finished(store):
         fits = (report.model, report.task, report.recipe.get("seed")) == (model, task, 0)
         name = preset_of(report.recipe) if fits else None
         if name is not None:
@@ -100,7 +111,7 @@ def how_made(reports: list[Report]) -> None:
 
 def choose(store: Store) -> str | None:
     """A list of all finished runs; the id of the one clicked."""
-    reports = store.finished()
+    reports = finished(store)
     if not reports:
         return None
     st.subheader("Or open a finished run", anchor=False)

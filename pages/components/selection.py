@@ -1,0 +1,134 @@
+"""What is selected (runs, layer, language, sentence): shared by all pages, and always in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from pages.components.runs import finished, preset_of
+from sdq.figures.languages import width
+from sdq.report import Report
+from sdq.store import Store
+
+T = TypeVar("T")
+KEYS = ("runs", "layer", "language", "example")
+FIRST = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")  # what a first visitor sees: where PTQ breaks and SDQ repairs
+
+
+def get(name: str) -> str | None:
+    """The selected value: from the address, or else what another page of this session left."""
+    if name not in KEYS:
+        raise KeyError(name)
+    value = st.query_params.get(name)
+    kept = st.session_state.setdefault("selection", {})
+    if value:
+        kept[name] = value
+    elif kept.get(name):
+        st.query_params[name] = kept[name]
+    return kept.get(name)
+
+
+def put(name: str, value: str | None) -> None:
+    """Select; the address follows. None forgets."""
+    kept = st.session_state.setdefault("selection", {})
+    kept[name] = value
+    if value:
+        st.query_params[name] = value
+    else:
+        st.query_params.pop(name, None)
+
+
+def query(*names: str) -> dict[str, str]:
+    """What a link to this view must carry."""
+    return {name: value for name in names or KEYS if (value := get(name))}
+
+
+def choose(
+    name: str, label: str, options: Sequence[T], *, of: Callable[[T], str] = str, show: Callable[[T], str] = str, help: str | None = None, where: Any = st
+) -> T:
+    """A select box whose value is the selection `name`: a click elsewhere moves it, and it moves every page. `of` gives the value in the address."""
+    codes = [of(option) for option in options]
+    now = get(name)
+    key = f"pick-{name}"
+    st.session_state[key] = now if now in codes else codes[0]
+    if st.session_state[key] != now:
+        put(name, st.session_state[key])
+    shown = dict(zip(codes, (show(option) for option in options), strict=True))
+    chosen = where.selectbox(label, codes, format_func=shown.get, key=key, help=help, on_change=lambda: put(name, st.session_state[key]))
+    return options[codes.index(chosen)]
+
+
+def run_label(report: Report) -> str:
+    """A run in a list."""
+    seed = report.recipe["seed"]
+    name = "" if preset_of(report.recipe) else f" · {report.recipe['name']}"
+    bits = "" if report.method == "FP32" else f" {width(report.recipe)}"
+    terms = report.recipe["training"]["distillation"] if report.recipe.get("training") else ()
+    losses = f" ({' + '.join(t['kind'] for t in terms)})" if terms else ""
+    return f"{report.method}{bits}{losses} · {report.task}{name}" + (f" · seed {seed}" if seed else "") + f" · {report.run[:4]}"
+
+
+def default_runs(reports: list[Report]) -> list[str]:
+    """What to show to somebody who chose nothing: FP32, PTQ, QAT and SDQ at the setting of the home page, or the newest run."""
+    best: dict[str, str] = {}
+    for report in reports:
+        if (report.model, report.task, report.recipe["seed"]) == ("mini", "intent", 0) and (name := preset_of(report.recipe)):
+            best.setdefault(name, report.run)
+    return [best[name] for name in FIRST if name in best] or [r.run for r in reports[:1]]
+
+
+def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
+    """Multiselect of finished runs, as in the address (`runs=id,id`); all of one model and task. `quantized` leaves FP32 out.
+
+    Stops the page with what to do if there is nothing to choose from.
+    """
+    every = [r for r in finished(store) if r.recipe["rules"] or not quantized]
+    if not every:
+        empty("No finished run is stored yet.")
+    by_id = {r.run: r for r in every}
+    wanted = [run for run in (get("runs") or "").split(",") if run]
+    unknown = [run for run in wanted if run not in {r.run for r in finished(store)}]
+    chosen = [run for run in wanted if run in by_id] or [run for run in default_runs(every) if run in by_id] or [every[0].run]
+    first = by_id[chosen[0]]
+    alike = [r for r in every if (r.model, r.task) == (first.model, first.task)]
+    chosen = [run for run in chosen if run in {r.run for r in alike}][:most]
+    st.session_state["pick-runs"] = chosen
+
+    def changed() -> None:
+        put("runs", ",".join(st.session_state["pick-runs"]) or None)
+
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    picked = left.multiselect(
+        "Runs", [r.run for r in alike], format_func=lambda run: run_label(by_id[run]), key="pick-runs", max_selections=most, on_change=changed,
+        help=f"Up to {most} finished runs of one model and task.",
+    )  # fmt: skip
+    tasks = sorted({(r.model, r.task) for r in every})
+
+    def other() -> None:
+        model, task = st.session_state["pick-task"]
+        mine = [r for r in every if (r.model, r.task) == (model, task)]
+        put("runs", ",".join(_twins(mine, [by_id[run] for run in chosen]) or [mine[0].run]))
+
+    st.session_state["pick-task"] = (first.model, first.task)
+    right.selectbox("Task", tasks, format_func=lambda t: t[1] if t[0] == "mini" else f"{t[1]} ({Path(t[0]).name})", key="pick-task", on_change=other)
+    if unknown:
+        st.warning(f"No finished run has the id {', '.join(unknown)}; showing the others.", icon=":material/search_off:")
+    if not picked:
+        picked = chosen
+    return [by_id[run] for run in picked]
+
+
+def _twins(of: list[Report], like: list[Report]) -> list[str]:
+    """The runs with the same recipes, for another task."""
+    by_recipe = {(r.recipe["name"], r.recipe["seed"]): r.run for r in reversed(of)}
+    return [run for r in like if (run := by_recipe.get((r.recipe["name"], r.recipe["seed"])))]
+
+
+def empty(text: str) -> None:
+    """Nothing to show: say so, say what to do, and end the page."""
+    st.info(text, icon=":material/inbox:")
+    st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
+    st.stop()
