@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup app test check bench screens
+.PHONY: setup app test check bench bench-ui screens
 
 .venv/app: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ check: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.costs
+
+bench-ui: .venv/dev
+	$(BIN)/python -m benchmarks.ui
 
 screens: .venv/dev
 	$(BIN)/python -m tests.e2e.screens screens

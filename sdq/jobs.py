@@ -1,19 +1,24 @@
-"""Runs as worker processes: start one, say how it stands, stop it. The process that calls this needs no torch.
+"""Runs as jobs, seen from the web process and the command line: ask for one, say how it stands, take the wish back. Needs neither torch nor dask.
 
-A run folder holds, besides what the store writes, request.json (the recipe), worker.pid (one line: pid and start time of the
-worker), worker.lock (held only while a worker is being started), stdout.txt and stderr.txt.
+All state is in files of the data folder, so that a reload, another browser, another server or a restart see the same:
+
+    queue/<run>          the run is wanted and not finished (an empty file)
+    runs/<run>/          request.json (the recipe), job.json (model, task), interest/<who> (whoever still wants it), cancel (a marker),
+                         worker.pid (pid and start time of the computing process), stdout.txt, stderr.txt, and what the store writes
+    asked/<key>.json     a sentence to be answered by some runs' models; <key>.answer.json is the answer
+    cluster.pid          the process of sdq.cluster, which works the queue off on dask.distributed
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import hashlib
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +30,16 @@ from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import ROOT, Store
 
-COMMAND = (sys.executable, "-m", "sdq", "run")
-_children: dict[str, subprocess.Popen[bytes]] = {}
+CLUSTER = (sys.executable, "-m", "sdq.cluster")
+CANCELLED = "the run was cancelled; start it again to have its result"
+LONGEST = 500  # characters of a typed sentence
+_WHO = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_clusters: list[subprocess.Popen[bytes]] = []  # children, to be reaped
 
 
 @dataclass(frozen=True)
 class State:
-    """How a run stands. `queued`: started, nothing heard of it yet; `failure` is one sentence."""
+    """How a run stands. `queued`: wanted, nothing done yet; `failure` is one sentence."""
 
     status: Literal["unknown", "queued", "running", "done", "failed"]
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -43,23 +51,21 @@ class State:
         return self.status in ("queued", "running")
 
 
-def _folder(run: str, store: Store) -> Path:
+def folder_of(run: str, store: Store) -> Path:
+    """The run's own folder. UserError for what is not a run id."""
     store.done(run)  # refuses what is not a run id
     return store.folder / run
 
 
-@contextlib.contextmanager
-def _starting(folder: Path) -> Iterator[None]:
-    """Only one process at a time looks for a worker and starts one; the lock ends with its holder."""
-    with (folder / "worker.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def queue(store: Store) -> Path:
+    """The folder of wanted runs."""
+    return store.folder.parent / "queue"
 
 
-def _worker(folder: Path) -> psutil.Process | None:
-    """The living worker of a folder. Its start time is compared as well: after a restart another process may have its pid."""
+def process_of(path: Path) -> psutil.Process | None:
+    """The living process a pid file names. Its start time is compared as well: after a restart another process may have its pid."""
     try:
-        pid, started = (folder / "worker.pid").read_text().split()
+        pid, started = path.read_text().split()
         process = psutil.Process(int(pid))
         alive = process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - float(started)) < 1
     except (OSError, ValueError, psutil.Error):
@@ -67,43 +73,61 @@ def _worker(folder: Path) -> psutil.Process | None:
     return process if alive else None
 
 
-def _start(folder: Path, store: Store, model: str, task: str) -> subprocess.Popen[bytes]:
-    command = [*COMMAND, str(folder / "request.json"), "--model", model, "--task", task, "--json"]
-    env = {**os.environ, "SDQ_DATA": str(store.folder.parent.resolve())}
-    with (folder / "stdout.txt").open("wb") as out, (folder / "stderr.txt").open("wb") as err:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT, env=env, start_new_session=True)
+def write_pid(path: Path, pid: int) -> None:
+    """Write a pid file at once or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(f"{pid} {psutil.Process(pid).create_time()}")
+    part.replace(path)
 
 
-def submit(recipe: Recipe, model: str, task: str, store: Store) -> str:
-    """Start the run in a process of its own, unless it is finished or under way. Returns the run id.
+def ensure(store: Store) -> None:
+    """Start the cluster's process if none is alive. Of several started at once, the first takes the lock and the others leave."""
+    _clusters[:] = [child for child in _clusters if child.poll() is None]
+    data = store.folder.parent
+    if _clusters or process_of(data / "cluster.pid") is not None:
+        return
+    env = {**os.environ, "SDQ_DATA": str(data.resolve())}
+    with (data / "cluster.log").open("ab") as log:
+        child = subprocess.Popen([*CLUSTER], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=env, start_new_session=True)
+    _clusters.append(child)
 
+
+def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "local") -> str:
+    """Ask for a run, unless it is finished or asked for already. Returns the run id.
+
+    `who` keeps the run alive until it is cancelled by everyone who asked for it.
     UserError for a model or task that does not exist, or a data folder that cannot be written.
     """
     run = identify(recipe, model, task)
     if store.done(run):
         return run
-    folder = _folder(run, store)
+    if not _WHO.fullmatch(who):
+        raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
+    folder = folder_of(run, store)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _starting(folder):
-            if _worker(folder) is not None:
-                return run
-            (folder / "events.jsonl").unlink(missing_ok=True)
-            (folder / "request.json").write_text(recipe.model_dump_json(indent=1))
-            (folder / "job.json").write_text(json.dumps({"model": model, "task": task}))
-            child = _start(folder, store, model, task)
-            _children[run] = child
-            part = folder / "worker.pid.part"
-            part.write_text(f"{child.pid} {psutil.Process(child.pid).create_time()}")
-            part.replace(folder / "worker.pid")
+        (folder / "interest").mkdir(parents=True, exist_ok=True)
+        queue(store).mkdir(exist_ok=True)
+        (folder / "interest" / who).touch()
+        if (queue(store) / run).exists() and not (folder / "cancel").exists():
+            ensure(store)
+            return run
+        part = folder / f"request.{os.getpid()}.{time.monotonic_ns()}.part"  # thirty may write it at once: the same content
+        part.write_text(recipe.model_dump_json(indent=1))
+        part.replace(folder / "request.json")
+        part.write_text(json.dumps({"model": model, "task": task, "lane": "train" if recipe.training else "quick"}))
+        part.replace(folder / "job.json")
+        (folder / "cancel").unlink(missing_ok=True)
+        store.tell(run, {"event": "queued"})
+        (queue(store) / run).touch()
+        ensure(store)
     except OSError as error:
         raise UserError(f"the data folder must be writable, {store.folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
     return run
 
 
 def request(run: str, store: Store) -> tuple[Recipe, str, str] | None:
-    """(recipe, model, task) of a run started here, or None."""
-    folder = _folder(run, store)
+    """(recipe, model, task) of a run asked for here, or None."""
+    folder = folder_of(run, store)
     try:
         job = json.loads((folder / "job.json").read_text())
         return Recipe.model_validate_json((folder / "request.json").read_text()), job["model"], job["task"]
@@ -111,42 +135,95 @@ def request(run: str, store: Store) -> tuple[Recipe, str, str] | None:
         return None
 
 
-def _failure(folder: Path, events: list[dict[str, Any]]) -> str:
-    told = [str(event["message"]) for event in events if event.get("event") == "failed"]
-    if told:
-        return told[-1]
-    path = folder / "stderr.txt"
-    lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip()] if path.exists() else []
-    if not lines:
-        return "the worker ended without a word (the machine may have stopped it for lack of memory); start it again"
-    return lines[-1].removeprefix("error: ")
-
-
 def state(run: str, store: Store) -> State:
-    """How the run stands now; `unknown` if nothing was ever started under this id."""
-    folder = _folder(run, store)
-    alive = _worker(folder) is not None  # asked before `done`: a worker that ends in between has left its marker
-    if run in _children and _children[run].poll() is not None:
-        del _children[run]
+    """How the run stands now; `unknown` if nobody asked for it. Restarts the cluster's process if it is gone while the run is wanted."""
+    folder = folder_of(run, store)
+    wanted = (queue(store) / run).exists()  # asked before `done`: what finishes in between has left its marker
     if store.done(run):
         return State("done", store.events(run))
     events = store.events(run)
-    if alive:
-        return State("running" if events else "queued", events)
-    if not (folder / "worker.pid").exists():
+    if (folder / "cancel").exists():
+        return State("failed", events, CANCELLED)
+    told = next((e for e in reversed(events) if e.get("event") in ("failed", "queued", "stage", "resumed")), {})
+    if told.get("event") == "failed":
+        return State("failed", events, str(told["message"]))
+    if wanted:
+        ensure(store)
+        return State("queued" if told.get("event") == "queued" else "running", events)
+    if not (folder / "job.json").exists():
         return State("unknown")
-    return State("failed", events, _failure(folder, events))
+    return State("failed", events, failure(folder))
 
 
-def cancel(run: str, store: Store) -> None:
-    """Stop the worker, if there is one; the run then stands as failed, and can be started again."""
-    worker = _worker(_folder(run, store))
-    if worker is None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(worker.pid, signal.SIGTERM)
-    with contextlib.suppress(psutil.TimeoutExpired):
-        worker.wait(5)
-    if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-        os.killpg(worker.pid, signal.SIGKILL)
-    store.tell(run, {"event": "failed", "message": "the run was cancelled; start it again to have its result"})
+def failure(folder: Path) -> str:
+    """Why a computing process ended without a result, in one sentence."""
+    path = folder / "stderr.txt"
+    lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip()] if path.exists() else []
+    if not lines:
+        return "the computing process ended without a word (the machine may have stopped it for lack of memory); start the run again"
+    return lines[-1].removeprefix("error: ")
+
+
+def cancel(run: str, store: Store, who: str = "local") -> bool:
+    """Take the wish back. The run is stopped only when nobody else wants it; returns whether it is."""
+    folder = folder_of(run, store)
+    if not _WHO.fullmatch(who):
+        raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
+    (folder / "interest" / who).unlink(missing_ok=True)
+    others = list((folder / "interest").iterdir()) if (folder / "interest").is_dir() else []
+    if others or not (queue(store) / run).exists():
+        return False
+    (folder / "cancel").touch()
+    return True
+
+
+def ask(text: str, runs: Sequence[str], store: Store) -> str:
+    """Have a typed sentence answered by the models of finished runs. Returns a key for `answered`. UserError for an empty or endless text."""
+    text = " ".join(text.split())
+    if not 1 <= len(text) <= LONGEST:
+        raise UserError(f"the sentence must have 1 to {LONGEST} characters, got {len(text)}")
+    for run in runs:
+        store.home(run)  # refuses what is not a finished run
+    wish = json.dumps({"text": text, "runs": list(runs)}, ensure_ascii=False)
+    key = hashlib.sha256(wish.encode()).hexdigest()[:16]
+    folder = store.folder.parent / "asked"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / f"{key}.answer.json").exists():
+            part = folder / f"{key}.{time.monotonic_ns()}.part"
+            part.write_text(wish)
+            part.replace(folder / f"{key}.json")
+            ensure(store)
+    except OSError as error:
+        raise UserError(f"the data folder must be writable, {store.folder.parent} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
+    return key
+
+
+def answered(key: str, store: Store) -> list[dict[str, Any]] | None:
+    """What the models said, one row per run (see sdq.answer), or None while they think. Restarts the cluster's process if it is gone."""
+    if not re.fullmatch(r"[0-9a-f]{16}", key):
+        raise UserError(f"the key of a question must be 16 hexadecimal digits, got {key[:40]!r}")
+    path = store.folder.parent / "asked" / f"{key}.answer.json"
+    if not path.exists():
+        ensure(store)
+        return None
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    return rows
+
+
+def stop(store: Store, patience: float = 5.0) -> None:
+    """End the cluster's process and what it computes; wanted runs stay wanted and go on when the next one starts."""
+    processes = [p for path in store.folder.glob("*/worker.pid") if (p := process_of(path))]
+    if cluster := process_of(store.folder.parent / "cluster.pid"):
+        processes += [cluster, *cluster.children(recursive=True)]
+    for process in processes:
+        try:
+            process.terminate()
+        except psutil.NoSuchProcess:
+            continue
+    _, alive = psutil.wait_procs(processes, timeout=patience)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=patience)
+    for child in _clusters:
+        child.poll()

@@ -48,6 +48,8 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     except (UserError, ValueError, RuntimeError) as error:
         tell({"event": "failed", "message": str(error)})
         raise UserError(str(error)) from error
+    except OSError as error:
+        raise UserError(f"the results must fit into {store.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
 
 
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:
@@ -60,6 +62,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
     from sdq.models import load
     from sdq.quant.rewrite import calibrate_, quantizers, rewrite
     from sdq.train.loop import train_
+    from sdq.train.resume import write
 
     seconds: dict[str, float] = {}
     watch = _Watch(seconds, tell)
@@ -94,6 +97,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
                 student, encode(task.examples("train", (task.labelled,)), task, tokenizer), recipe.training,
                 lambda what: scores(outcomes(dev, *predict(what, dev_data), task), task).by_language[task.labelled],
                 teacher=teacher, unlabelled=unlabelled, before_check=calibrate, seed=recipe.seed, progress=tell,
+                checkpoint=store.checkpoint(run),
             )  # fmt: skip
     with watch("evaluate", "Scoring the quantized model"):
         result = evaluate(student) if recipe.rules else reference
@@ -112,9 +116,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
                 store.keep(run, name, table)
         store.keep(run, "sample", _sample(seen, encoded, tokenizer))
     if recipe.training is not None:
-        from safetensors.torch import save_file
-
-        save_file({k: v.contiguous() for k, v in student.state_dict().items()}, store.folder / run / "model.safetensors")
+        write(store.folder / run / "model.safetensors", student.state_dict())
     report = Report(
         run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model=model, task=task.name, metric=task.metric,
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,

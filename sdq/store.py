@@ -72,12 +72,17 @@ class Store:
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "spec.json").write_text(json.dumps(spec, indent=1))
-            (path / "events.jsonl").write_text("")
+            if not self.checkpoint(run).exists():  # otherwise a training goes on where it was, and so does its log
+                (path / "events.jsonl").write_text("")
         except OSError as error:
             raise UserError(
                 f"the data folder must be writable, {self.folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder"
             ) from error
         return path
+
+    def checkpoint(self, run: str) -> Path:
+        """Where a training under way keeps its state."""
+        return self._path(run) / "checkpoint.safetensors"
 
     def tell(self, run: str, event: dict[str, Any]) -> None:
         """Append one event (a JSON line) to the run's log."""
@@ -114,6 +119,7 @@ class Store:
             (path / "report.json").write_text(report.model_dump_json(indent=1))
             (path / "done.part").write_text("")
             (path / "done.part").replace(path / "done")
+            self.checkpoint(report.run).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"the results must fit into {self.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
 

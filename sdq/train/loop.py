@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,18 +17,10 @@ from sdq.inspect.capture import Side, capture
 from sdq.models import blocks, heads, modules
 from sdq.quant.rewrite import set_noise_
 from sdq.train.losses import Seen, tap_of
+from sdq.train.resume import History, moving, resume_, save
 from sdq.train.settings import Training
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class History:
-    """What training did: one row of loss terms per logged step, dev scores, and which step's weights were kept."""
-
-    steps: list[dict[str, float]] = field(default_factory=list)
-    checks: list[dict[str, float]] = field(default_factory=list)
-    kept: int = 0
 
 
 class Watched:
@@ -73,9 +66,11 @@ def train_(
     before_check: Callable[[nn.Module], None] = lambda model: None,
     seed: int = 0,
     progress: Progress = lambda event: None,
+    checkpoint: Path | None = None,
 ) -> History:
     """Train in place. `check` scores the training language's dev split (higher is better); the best weights are kept,
     the later ones at a tie. `before_check` recalibrates static ranges. The teacher is an argument, never a part of the model.
+    With a `checkpoint` (a file that is written at every check), an interrupted training goes on where it was, to the same end.
 
     Raises ValueError if distillation terms are set without a teacher, RuntimeError if the loss stops being finite.
     """
@@ -94,9 +89,13 @@ def train_(
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
     student = Watched(model, terms)
     watched_teacher = None if teacher is None else Watched(teacher.eval(), terms)
-    history, best, best_state, bad = History(), float("-inf"), {}, 0
+    history, best, best_state, bad, step = History(), float("-inf"), {}, 0, 0
+    if checkpoint is not None and checkpoint.is_file():
+        history, best, best_state, bad, step = resume_(checkpoint, model, optimizer)
+        progress({"event": "resumed", "step": step, "of": settings.steps})
     try:
-        for step, (batch, labelled) in enumerate(_stream(train, unlabelled, settings, seed), 1):
+        batches = enumerate(_stream(train, unlabelled, settings, seed), 1)
+        for step, (batch, labelled) in itertools.islice(batches, step, settings.steps if bad < settings.patience else step):
             warm = max(1, round(settings.warmup * settings.steps))
             rate = settings.learning_rate * min(step / warm, max(0.0, settings.steps - step + 1) / max(1, settings.steps - warm))
             for group in optimizer.param_groups:
@@ -125,11 +124,14 @@ def train_(
                 bad = 0 if score > best else bad + 1
                 if score >= best:
                     best, history.kept = score, step
-                    best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
-                if bad >= settings.patience or step == settings.steps:
+                    best_state = {k: v.detach().clone() for k, v in moving(model).items()}
+                set_noise_(model, settings.noise, settings.refresh)  # ranges are measured anew, as they are after a resumption
+                if checkpoint is not None:
+                    save(checkpoint, model, optimizer, history, best, best_state, bad, step)
+                if bad >= settings.patience:
                     break
         if history.kept != step:
-            model.load_state_dict(best_state)
+            model.load_state_dict(best_state, strict=False)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)

@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sdq import jobs
+from sdq.store import Store
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -33,10 +36,10 @@ def chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def serve(data: Path, deadline: float = 60, shipped: bool = False) -> Iterator[str]:
-    """The app on a free port with its own data folder, without the shipped runs unless asked for; ends with the block.
+def serve(data: Path, deadline: float = 60, shipped: bool = False, **settings: str) -> Iterator[str]:
+    """The app on a free port with its own data folder, without the shipped runs unless asked for; ends with the block, as does what it computes.
 
-    Nothing but the health check is asked before.
+    Nothing but the health check is asked before. `settings` are more environment variables.
     """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -55,7 +58,8 @@ def serve(data: Path, deadline: float = 60, shipped: bool = False) -> Iterator[s
         "none",
     ]
     log = (data.parent / f"server-{port}.log").open("w+b")
-    server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SDQ_DATA": str(data), "SDQ_SHIPPED": "yes" if shipped else "no"}, stdout=log, stderr=log)
+    env = {**os.environ, "SDQ_DATA": str(data), "SDQ_SHIPPED": "yes" if shipped else "no", **settings}
+    server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + deadline
@@ -73,6 +77,7 @@ def serve(data: Path, deadline: float = 60, shipped: bool = False) -> Iterator[s
         server.terminate()
         server.wait(10)
         log.close()
+        jobs.stop(Store(data / "runs", None))
 
 
 @contextlib.contextmanager

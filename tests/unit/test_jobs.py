@@ -1,4 +1,4 @@
-"""Jobs: one worker per run, stale pids, failures in one sentence."""
+"""Jobs as files: who wants which run, how it stands, failures in one sentence. The cluster's side is in test_cluster.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,139 +16,152 @@ from sdq import jobs
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError
 from sdq.store import Store
+from tests import made_up
 
 RUN = "0123456789ab"
-SLEEP = "import sys, pathlib, time\npathlib.Path(sys.argv[1]).parent.joinpath('started').open('a').write('x')\ntime.sleep(60)\n"
-FAIL = "import sys\nprint('Traceback (most recent call last):', file=sys.stderr)\nprint('error: weights must be finite numbers, layer 3 holds NaN', file=sys.stderr)\nsys.exit(1)\n"
-TELL = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ['SDQ_DATA']]))\n"
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: RUN)
-    return Store(tmp_path / "data" / "runs")
+    monkeypatch.setattr(jobs, "ensure", lambda store: None)
+    return Store(tmp_path / "data" / "runs", shipped=None)
 
 
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    script = tmp_path / "worker.py"
-    script.write_text(text)
-    monkeypatch.setattr(jobs, "COMMAND", (sys.executable, str(script)))
+def submit(store: Store, recipe: Recipe = PRESETS["ptq-w4a8"], who: str = "local") -> str:
+    return jobs.submit(recipe, "mini", "intent", store, who)
 
 
-def submit(store: Store, recipe: Recipe = PRESETS["ptq-w4a8"]) -> str:
-    return jobs.submit(recipe, "mini", "intent", store)
+def queued(store: Store) -> list[str]:
+    return sorted(p.name for p in jobs.queue(store).glob("*"))
 
 
-def wait_for(condition, seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
-def test_many_submits_make_one_worker(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker(tmp_path, monkeypatch, SLEEP)
+def test_many_submits_are_one_wish(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: submit(store), range(8))) == {RUN}
-    started = store.folder / RUN / "started"
-    wait_for(started.exists)
-    time.sleep(0.3)
-    try:
-        assert started.read_text() == "x"
-        assert jobs.state(RUN, store).status == "queued"
-        store.tell(RUN, {"event": "stage", "name": "train", "text": "Training"})
-        assert jobs.state(RUN, store).status == "running"
-    finally:
-        jobs.cancel(RUN, store)
+        assert set(pool.map(lambda i: submit(store, who=f"student-{i}"), range(30))) == {RUN}
+    assert queued(store) == [RUN]
+    assert len(list((store.folder / RUN / "interest").iterdir())) == 30
+    assert jobs.state(RUN, store).status == "queued"
+    assert not list((store.folder / RUN).glob("*.part"))
+
+
+def test_a_run_keeps_its_recipe_and_its_lane(store: Store) -> None:
+    recipe = PRESETS["sdq-kld-w4a8"].model_copy(update={"seed": 5})
+    submit(store, recipe)
+    assert jobs.request(RUN, store) == (recipe, "mini", "intent")
+    assert json.loads((store.folder / RUN / "job.json").read_text())["lane"] == "train"
+    submit_again = PRESETS["ptq-w4a8"]
+    (jobs.queue(store) / RUN).unlink()
+    submit(store, submit_again)
+    assert json.loads((store.folder / RUN / "job.json").read_text())["lane"] == "quick"
+
+
+def test_a_finished_run_is_not_asked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = made_up.add(store, PRESETS["ptq-w3a8"])
+    monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: report.run)
+    assert submit(store) == report.run
+    assert not queued(store)
+    assert jobs.state(report.run, store).status == "done"
+
+
+def test_from_queued_to_running_to_failed_and_asked_for_again(store: Store) -> None:
+    assert jobs.state(RUN, store).status == "unknown"
+    submit(store)
+    store.tell(RUN, {"event": "stage", "name": "load", "text": "Reading"})
+    assert jobs.state(RUN, store).status == "running"
+    store.tell(RUN, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"})
+    assert jobs.state(RUN, store).failure == "weights must be finite numbers, layer 3 holds NaN"
+    (jobs.queue(store) / RUN).unlink()
+    submit(store)
+    assert jobs.state(RUN, store).status == "queued"
+
+
+def test_cancelling_takes_back_only_ones_own_wish(store: Store) -> None:
+    for who in ("ada", "bo"):
+        submit(store, who=who)
+    assert jobs.cancel(RUN, store, "ada") is False
+    assert jobs.state(RUN, store).status == "queued"
+    assert jobs.cancel(RUN, store, "ada") is False  # twice is once
+    assert jobs.cancel(RUN, store, "bo") is True
     state = jobs.state(RUN, store)
     assert state.status == "failed"
     assert "cancelled" in (state.failure or "")
-    assert started.read_text() == "x"
+    submit(store, who="ada")  # wanted again before anybody looked
+    assert jobs.state(RUN, store).status == "queued"
 
 
-def test_the_worker_gets_the_recipe_the_names_and_the_data_folder(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker(tmp_path, monkeypatch, TELL)
-    recipe = PRESETS["sdq-kld-w4a8"].model_copy(update={"seed": 5})
-    submit(store, recipe)
-    wait_for(lambda: jobs.state(RUN, store).status == "failed")
-    arguments, data = json.loads((store.folder / RUN / "stdout.txt").read_text())
-    assert arguments[1:] == ["--model", "mini", "--task", "intent", "--json"]
-    assert Recipe.model_validate_json(Path(arguments[0]).read_text()) == recipe
-    assert Path(data) == tmp_path / "data"
-    assert jobs.request(RUN, store) == (recipe, "mini", "intent")
+@pytest.mark.parametrize("who", ["", "../x", "a/b", "x" * 65, "å"])
+def test_who_asks_is_validated(store: Store, who: str) -> None:
+    with pytest.raises(UserError, match="who asks must be"):
+        submit(store, who=who)
+    with pytest.raises(UserError, match="who asks must be"):
+        jobs.cancel(RUN, store, who)
 
 
-@pytest.mark.parametrize("pid", ["999999 1.0", f"{os.getpid()} 1.0", "", "not a pid"], ids=["dead", "another process has the pid", "empty", "garbage"])
-def test_a_stale_pid_is_replaced(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: str) -> None:
-    worker(tmp_path, monkeypatch, SLEEP)
-    folder = store.folder / RUN
-    folder.mkdir(parents=True)
-    (folder / "worker.pid").write_text(pid)
-    assert jobs.state(RUN, store).status == "failed"
+@pytest.mark.parametrize("run", ["..", "0123456789AB", "../../etc/passwd", "0123456789ab/..", ""])
+def test_only_run_ids_reach_the_disk(store: Store, run: str) -> None:
+    for call in (jobs.state, jobs.cancel, jobs.request, jobs.folder_of):
+        with pytest.raises(UserError, match="run id must be"):
+            call(run, store)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "ended without a word"),
+        ("", "ended without a word"),
+        ("Traceback\nerror: weights must be finite numbers\n", "weights must be finite numbers"),
+        ("a\n  ValueError: bits\n\n", "ValueError: bits"),
+    ],
+)
+def test_a_failure_is_one_sentence(store: Store, text: str | None, said: str) -> None:
     submit(store)
-    try:
-        assert jobs.state(RUN, store).active
-        assert int((folder / "worker.pid").read_text().split()[0]) != os.getpid()
-    finally:
-        jobs.cancel(RUN, store)
+    (jobs.queue(store) / RUN).unlink()
+    if text is not None:
+        (store.folder / RUN / "stderr.txt").write_text(text)
+    store.tell(RUN, {"event": "stage", "name": "load", "text": "Reading"})
+    state = jobs.state(RUN, store)
+    assert state.status == "failed"
+    assert said in (state.failure or "")
+    assert "\n" not in (state.failure or "")
 
 
-def test_a_dead_child_that_nobody_waited_for_is_not_a_worker(tmp_path: Path) -> None:
+def test_a_pid_file_of_an_earlier_process_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "worker.pid"
+    assert jobs.process_of(path) is None
+    me = psutil.Process(os.getpid())
+    jobs.write_pid(path, me.pid)
+    assert jobs.process_of(path) == me
+    path.write_text(f"{me.pid} {me.create_time() - 100}")
+    assert jobs.process_of(path) is None
+    path.write_text("half")
+    assert jobs.process_of(path) is None
     child = subprocess.Popen([sys.executable, "-c", ""])
-    born = psutil.Process(child.pid).create_time()
-    wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
-    (tmp_path / "worker.pid").write_text(f"{child.pid} {born}")
-    assert jobs._worker(tmp_path) is None
+    jobs.write_pid(path, child.pid)
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert jobs.process_of(path) is None  # dead, though nobody has reaped it
     child.wait()
 
 
-def test_a_failure_is_the_sentence_the_worker_wrote(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker(tmp_path, monkeypatch, FAIL)
-    submit(store)
-    wait_for(lambda: jobs.state(RUN, store).status == "failed")
-    assert jobs.state(RUN, store).failure == "weights must be finite numbers, layer 3 holds NaN"
-    store.tell(RUN, {"event": "failed", "message": "the loss must stay finite, it did not"})
-    assert jobs.state(RUN, store).failure == "the loss must stay finite, it did not"
+def test_read_only_data_folder_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(UserError, match="data folder must be writable") as error:
+        submit(store)
+    assert "Read-only file system" in str(error.value)
 
 
-def test_a_failed_run_can_be_started_again_and_forgets_its_failure(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker(tmp_path, monkeypatch, FAIL)
-    submit(store)
-    wait_for(lambda: jobs.state(RUN, store).status == "failed")
-    store.tell(RUN, {"event": "failed", "message": "old"})
-    worker(tmp_path, monkeypatch, SLEEP)
-    submit(store)
-    try:
-        assert jobs.state(RUN, store) == jobs.State("queued", [])
-    finally:
-        jobs.cancel(RUN, store)
+def test_full_disk_leaves_earlier_runs_intact(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = made_up.add(store, PRESETS["ptq-w3a8"])
 
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
 
-def test_a_silent_death_is_told_as_such(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker(tmp_path, monkeypatch, "import os\nos.kill(os.getpid(), 9)\n")
-    submit(store)
-    wait_for(lambda: jobs.state(RUN, store).status == "failed")
-    assert "memory" in (jobs.state(RUN, store).failure or "")
-
-
-def test_a_finished_run_starts_no_worker(store: Store) -> None:
-    folder = store.folder / RUN
-    folder.mkdir(parents=True)
-    (folder / "done").write_text("")
-    assert submit(store) == RUN
-    assert not (folder / "worker.pid").exists()
-    assert jobs.state(RUN, store).status == "done"
-
-
-def test_unknown_and_impossible_ids(store: Store) -> None:
-    assert jobs.state("ffffffffffff", store).status == "unknown"
-    jobs.cancel("ffffffffffff", store)
-    with pytest.raises(UserError, match="12 hexadecimal"):
-        jobs.state("../../etc", store)
-
-
-def test_an_unwritable_data_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: RUN)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="data folder must be writable"):
-        submit(Store(tmp_path / "file" / "runs"))
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        submit(store)
+    monkeypatch.undo()
+    assert store.report(report.run) == report

@@ -1,0 +1,89 @@
+"""What the models of finished runs say to one sentence. Keeps the models it loaded."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sdq.checkpoint import folder_of
+from sdq.data.batches import encode
+from sdq.data.tasks import Example, Task, load_task
+from sdq.models import load
+from sdq.quant.rewrite import calibrate_, rewrite
+from sdq.recipe import Recipe
+from sdq.run import calibration_examples
+from sdq.settings import UserError
+from sdq.store import Store
+
+task_of = lru_cache(maxsize=4)(load_task)
+
+
+@lru_cache(maxsize=4)
+def _teacher(model: str, task: str) -> tuple[nn.Module, Any]:
+    loaded = task_of(task)
+    return load(folder_of(model, task), loaded.kind, loaded.labels)
+
+
+@lru_cache(maxsize=8)
+def _model(recipe_json: str, model: str, task: str, weights: str | None) -> nn.Module:
+    """The model of a run; `weights`: file of a trained student."""
+    recipe = Recipe.model_validate_json(recipe_json)
+    teacher, tokenizer = _teacher(model, task)
+    if not recipe.rules:
+        return teacher
+    student = rewrite(teacher, recipe.rules)
+    if weights is not None:
+        from safetensors.torch import load_file
+
+        student.load_state_dict(load_file(weights))
+    elif any(rule.activation is not None and not rule.activation.dynamic for rule in recipe.rules):
+        loaded = task_of(task)
+        data = encode(calibration_examples(recipe, loaded), loaded, tokenizer)
+        calibrate_(student, (b.inputs for b in data.in_order(recipe.calibration.batch_size)))
+    return student.eval()
+
+
+@torch.inference_mode()
+def answer(text: str, runs: list[str], store: Store) -> list[dict[str, Any]]:
+    """One row per run: run, method, words, answers (one label, or one tag per word), shares (probability 0..1 of each answer) and, for
+    one label, `best`: the five likeliest labels with their probabilities. A run whose weights are not here has `missing`: one sentence instead.
+    """
+    return [_row(text, run, store) for run in runs]
+
+
+def _row(text: str, run: str, store: Store) -> dict[str, Any]:
+    report = store.report(run)
+    recipe, task = Recipe.model_validate(report.recipe), task_of(report.task)
+    weights: Path | None = None
+    if recipe.training is not None:
+        weights = store.home(run) / "model.safetensors"
+        if not weights.is_file():
+            return {"run": run, "method": report.method, "missing": "the weights of this run are not on this machine; run its recipe here to have them"}
+    try:
+        model = _model(json.dumps(report.recipe), report.model, report.task, None if weights is None else str(weights))
+    except (UserError, RuntimeError) as error:
+        return {"run": run, "method": report.method, "missing": str(error)}
+    words = _words(text, task)
+    tokenizer = _teacher(report.model, report.task)[1]
+    example = Example("typed", "", text, words, (task.labels[0],) * (len(words) if task.kind == "token" else 1))
+    batch = encode([example], task, tokenizer).batch([0])
+    logits = model(**batch.inputs).logits
+    chosen = logits[batch.scored] if task.kind == "token" else logits
+    shares = chosen.softmax(-1)
+    best = shares.max(-1)
+    row = {"run": run, "method": report.method, "words": list(words), "answers": [task.labels[i] for i in best.indices.tolist()], "shares": best.values.tolist()}
+    if task.kind == "sequence":
+        five = shares[0].topk(min(5, len(task.labels)))
+        row["best"] = [[task.labels[i], share] for i, share in zip(five.indices.tolist(), five.values.tolist(), strict=True)]
+    return row
+
+
+def _words(text: str, task: Task) -> tuple[str, ...]:
+    """Words by spaces; a text without any (Thai, Chinese) by characters, as subwords would split it anyway."""
+    words = tuple(text.split())
+    return words if len(words) > 1 or len(text) < 8 or text.isascii() else tuple(text)

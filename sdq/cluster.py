@@ -1,0 +1,203 @@
+"""The process that works the queue off on dask.distributed: `python -m sdq.cluster`, started by sdq.jobs when none is alive.
+
+A local cluster has three lanes, each with workers of its own: "quick" (post-training quantization, a minute or less), "train", and
+"look" (typed sentences; this worker keeps the models it loaded).
+With SDQ_SCHEDULER=tcp://host:port a remote scheduler is used instead; its workers need the data folder at the same path (a shared file system), this
+project installed, and resources: `dask worker tcp://host:port --nworkers 2 --resources "quick=1 train=1 look=1"`.
+
+The task key is the run id, so that equal requests are one computation. A task runs `python -m sdq run` as a process of its own: it can
+be stopped at once, its memory is given back, and a worker that dies does not take the computation along: its successor adopts it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from sdq.jobs import CANCELLED, failure, process_of, queue, write_pid
+from sdq.store import ROOT, Store
+
+LOOK = 0.2  # seconds between two looks at the files
+IDLE = float(os.environ.get("SDQ_CLUSTER_IDLE", "900"))  # seconds without work after which the process ends
+TRIES = 3  # of a computation that is killed from outside
+log = logging.getLogger("sdq.cluster")
+
+
+def work(run: str, folder: str, threads: int) -> str:
+    """The task: compute one run in a process of its own, or adopt the one that a dead worker left behind. Returns how it ended."""
+    store = Store(Path(folder), Store.default().shipped)
+    home = store.folder / run
+    for _ in range(TRIES):
+        if (home / "cancel").exists():
+            return "cancelled"
+        if store.done(run):
+            return "done"
+        before = len(store.events(run))
+        process = process_of(home / "worker.pid")
+        if process is None:
+            process = _start(run, store, threads)
+        if _wait(process, home) == "cancelled":
+            return "cancelled"
+        if store.done(run):
+            return "done"
+        if any(e.get("event") == "failed" for e in store.events(run)[before:]):
+            return "failed"
+        if (home / "stderr.txt").exists() and "error: " in (home / "stderr.txt").read_text("utf-8", "replace"):
+            break  # it said why, before it could write its log; trying again would say the same
+        log.warning("run %s was killed; it goes on from its checkpoint", run)
+    store.tell(run, {"event": "failed", "message": failure(home)})
+    return "failed"
+
+
+def _start(run: str, store: Store, threads: int) -> Any:
+    home = store.folder / run
+    job = json.loads((home / "job.json").read_text())
+    command = [sys.executable, "-m", "sdq", "run", str(home / "request.json"), "--model", job["model"], "--task", job["task"], "--json"]
+    env = {**os.environ, "SDQ_DATA": str(store.folder.parent), "OMP_NUM_THREADS": str(threads)}
+    with (home / "stdout.txt").open("wb") as out, (home / "stderr.txt").open("wb") as err:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT, env=env, start_new_session=True)
+    write_pid(home / "worker.pid", child.pid)
+    return child
+
+
+def _wait(process: Any, home: Path) -> str:
+    """Until the process ended or a cancel marker lies in the run's folder. `process`: our child (Popen) or an adopted one (psutil)."""
+    while process.poll() is None if isinstance(process, subprocess.Popen) else process_of(home / "worker.pid") is not None:
+        if (home / "cancel").exists():
+            process.terminate()
+            try:
+                process.wait(1)
+            except Exception:  # subprocess.TimeoutExpired or psutil.TimeoutExpired
+                process.kill()
+            return "cancelled"
+        time.sleep(LOOK)
+    return "ended"
+
+
+def lanes(cores: int) -> dict[str, tuple[int, int]]:
+    """Lane -> (workers, threads of each computation): half of the cores each; in the quick lane up to four runs at a time."""
+    half = max(1, cores // 2)
+    quick = min(4, half)
+    return {"quick": (quick, max(1, half // quick)), "train": (1, half), "look": (1, 1)}
+
+
+def _cluster() -> Any:
+    """A local cluster with the lanes as resources; its scheduler listens on this machine only."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    workers = {}
+    for lane, (count, _) in lanes(os.cpu_count() or 1).items():
+        for i in range(count):
+            workers[f"{lane}-{i}"] = {"cls": Nanny, "options": {"nthreads": 1, "resources": {lane: 1}, "host": "127.0.0.1", "dashboard": False, "memory_limit": 0}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "allowed_failures": 10}}
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
+
+
+def dispatch(store: Store) -> None:
+    """Work the queue off until it has been empty for IDLE seconds."""
+    from distributed import Client
+
+    address = os.environ.get("SDQ_SCHEDULER")
+    cluster = None if address else _cluster()
+    threads = {lane: count for lane, (_, count) in lanes(os.cpu_count() or 1).items()}
+    futures: dict[str, Any] = {}
+    questions: dict[str, Any] = {}
+    asked = store.folder.parent / "asked"
+    busy = time.monotonic()
+    with Client(address or cluster, set_as_default=False) as client:
+        while time.monotonic() - busy < IDLE:
+            wanted = {path.name for path in queue(store).iterdir()} if queue(store).is_dir() else set()
+            for run in wanted - futures.keys():
+                lane = _lane(store, run)
+                futures[run] = client.submit(work, run, str(store.folder.resolve()), threads[lane], key=run, resources={lane: 1}, pure=False)
+                log.warning("run %s: %s lane", run, lane)
+            for key in {path.stem for path in asked.glob("*.json") if not path.stem.endswith(".answer")} - questions.keys():
+                questions[key] = client.submit(respond, key, str(store.folder.resolve()), key=f"ask-{key}", resources={"look": 1}, pure=False)
+            for key, future in list(questions.items()):
+                if future.done():
+                    if future.status == "error":
+                        log.warning("question %s: %s", key, future.exception())
+                        (asked / f"{key}.json").unlink(missing_ok=True)
+                    del questions[key]
+            for run, future in list(futures.items()):
+                if future.done():
+                    _settle(store, run, future)
+                    del futures[run]
+                elif (store.folder / run / "cancel").exists() and process_of(store.folder / run / "worker.pid") is None:
+                    future.cancel()
+                    _leave(store, run)
+                    del futures[run]
+            if futures or questions:
+                busy = time.monotonic()
+            time.sleep(LOOK if futures else 2 * LOOK)
+    if cluster is not None:
+        cluster.close()
+
+
+def respond(key: str, folder: str) -> str:
+    """The task of the "look" lane: answer one typed sentence, in this process, which keeps the models."""
+    from sdq.answer import answer
+
+    store = Store(Path(folder), Store.default().shipped)
+    asked = store.folder.parent / "asked"
+    wish = json.loads((asked / f"{key}.json").read_text())
+    rows = answer(wish["text"], wish["runs"], store)
+    part = asked / f"{key}.answer.part"
+    part.write_text(json.dumps(rows, ensure_ascii=False))
+    part.replace(asked / f"{key}.answer.json")
+    (asked / f"{key}.json").unlink(missing_ok=True)
+    return key
+
+
+def _lane(store: Store, run: str) -> str:
+    try:
+        lane = str(json.loads((store.folder / run / "job.json").read_text())["lane"])
+    except (OSError, ValueError, KeyError):
+        return "quick"
+    return lane if lane in ("quick", "train") else "quick"
+
+
+def _settle(store: Store, run: str, future: Any) -> None:
+    """A task ended: take the run off the queue; what broke in the cluster itself is told as the run's failure."""
+    if future.status == "error":
+        store.tell(run, {"event": "failed", "message": f"the cluster gave the run up ({future.exception()}); start it again"})
+    log.warning("run %s: %s", run, future.result() if future.status == "finished" else future.status)
+    _leave(store, run)
+
+
+def _leave(store: Store, run: str) -> None:
+    home = store.folder / run
+    (queue(store) / run).unlink(missing_ok=True)
+    for who in (home / "interest").glob("*"):
+        who.unlink(missing_ok=True)
+    if (home / "cancel").exists():
+        store.tell(run, {"event": "failed", "message": CANCELLED})
+        (home / "cancel").unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Take the lock (or leave, if another process has it), say who we are, and work."""
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    store = Store.default()
+    data = store.folder.parent
+    with (data / "cluster.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        write_pid(data / "cluster.pid", os.getpid())
+        try:
+            dispatch(store)
+        finally:
+            (data / "cluster.pid").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
