@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from sdq.settings import UserError
-
-ASSETS = Path(__file__).parent.parent / "assets"
+from sdq.settings import ASSETS, UserError
 
 
 def folder_of(name: str, task: str) -> Path:

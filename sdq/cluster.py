@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from sdq.jobs import CANCELLED, failure, process_of, queue, write_pid
-from sdq.store import ROOT, Store
+from sdq.settings import ROOT
+from sdq.store import Store
 
 LOOK = 0.2  # seconds between two looks at the files
 IDLE = float(os.environ.get("SDQ_CLUSTER_IDLE", "900"))  # seconds without work after which the process ends

@@ -27,8 +27,8 @@ import psutil  # type: ignore[import-untyped]
 
 from sdq.identity import identify
 from sdq.recipe import Recipe
-from sdq.settings import UserError
-from sdq.store import ROOT, Store
+from sdq.settings import ROOT, UserError
+from sdq.store import Store
 
 CLUSTER = (sys.executable, "-m", "sdq.cluster")
 CANCELLED = "the run was cancelled; start it again to have its result"

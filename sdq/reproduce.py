@@ -16,8 +16,8 @@ from sdq import statistics
 from sdq.identity import identify
 from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report
-from sdq.settings import UserError
-from sdq.store import ROOT, SHIPPED, TABLES, Store
+from sdq.settings import ROOT, UserError
+from sdq.store import SHIPPED, TABLES, Store
 
 TASKS = ("intent", "slots")
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8"}

@@ -1,10 +1,14 @@
-"""The base of every settings class, and the one way in which wrong settings are reported."""
+"""The base of every settings class, the one way in which wrong settings are reported, and where the project's own files are."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+ROOT = Path(__file__).parent.parent
+ASSETS = ROOT / "assets"  # what ships with the project
 
 
 class Settings(BaseModel):

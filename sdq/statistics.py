@@ -31,13 +31,13 @@ def by_language(table: pd.DataFrame) -> dict[str, float]:
 
 def interval(tp: Counts, predicted: Counts, gold: Counts, seed: int = 0, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of the score, resampling sentences."""
-    sums = np.stack([tp, predicted + gold]) @ _weights(len(tp), draws, seed)  # [2, draws]
+    sums = np.stack([tp, predicted + gold]) @ draw_counts(len(tp), draws, seed)  # [2, draws]
     low, high = np.quantile(2 * sums[0] / np.maximum(sums[1], 1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=8)
-def _weights(n: int, draws: int, seed: int) -> Counts:
+def draw_counts(n: int, draws: int, seed: int) -> Counts:
     """How often each of n sentences is drawn: [n, draws]. Kept, because a picture asks for it once per language and method."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).T.astype(np.float64)
 

@@ -20,11 +20,10 @@ import pandas as pd
 
 from sdq.recipe import Recipe
 from sdq.report import Report
-from sdq.settings import UserError
+from sdq.settings import ASSETS, ROOT, UserError
 
 ENGINE = 2  # raised when the same recipe would give other numbers
-ROOT = Path(__file__).parent.parent
-SHIPPED = ROOT / "assets" / "runs"
+SHIPPED = ASSETS / "runs"
 # see sdq.inspect: weights, activations and profiles (per module), depth (errors) and tokens (errors per token), sample (the sentences looked at)
 TABLES = ("weights", "activations", "profiles", "depth", "tokens", "sample")
 _ID = re.compile(r"[0-9a-f]{12}")

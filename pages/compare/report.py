@@ -1,7 +1,63 @@
-"""Report."""
+"""Report: how do I take this away?"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
-st.title("Report", anchor=False)
+from pages.components.glossary import TERMS, say
+from pages.components.selection import runs
+from sdq import document
+from sdq.figures.parts import MOST, Part, parts
+from sdq.settings import UserError
+from sdq.store import Store
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing the figures")
+def drawn(folder: str, chosen: tuple[str, ...]) -> list[Part]:
+    """The figures of these runs, as they are printed: in the light theme."""
+    store = Store(Path(folder))
+    return parts([store.report(run) for run in chosen], store)
+
+
+st.title("How do I take this away?", anchor=False)
+say("Choose the runs. Their pictures, numbers, recipes, seeds and commands then come as one web page that needs no network, or as a zip with everything.")
+store = Store.default()
+try:
+    reports = runs(store, most=MOST)
+    found = drawn(str(store.folder), tuple(report.run for report in reports))
+except UserError as error:
+    st.error(str(error), icon=":material/error:")
+    st.stop()
+title = (
+    st.text_input(
+        "Title", key="title", bind="query-params", placeholder=document.heading(reports), max_chars=200, help="Without one, the text in grey is taken."
+    )
+    or ""
+)
+name = document.stem(reports)
+with st.container(horizontal=True, key="take"):
+    st.download_button(
+        "One web page (HTML, about 5 MB)", lambda: document.page(title, reports, found, TERMS), f"{name}.html", "text/html",
+        key="html", on_click="ignore", type="primary", icon=":material/download:",
+    )  # fmt: skip
+    st.download_button(
+        "Everything (ZIP)", lambda: document.archive(title, reports, found, TERMS), f"{name}.zip", "application/zip",
+        key="zip", on_click="ignore", icon=":material/folder_zip:",
+    )  # fmt: skip
+if why := document.no_pictures():
+    st.caption(
+        f"The zip will hold no SVG pictures: {why}. Its README says how to have them. The camera at each picture of the web page saves that picture as SVG."
+    )
+
+st.subheader("What the web page will show", anchor=False)
+st.dataframe(document.summary(reports), hide_index=True, alt="The runs with their scores, simulated sizes and times")
+for part in found:
+    there = "" if part.table is None else f" · a picture and {len(part.table)} rows"
+    st.markdown(f"**{part.title}**{there}")
+    say(part.text, "note")
+st.subheader("The commands that make it again", anchor=False)
+st.code(document.commands(reports), language="bash", wrap_lines=True)
+st.subheader("What the zip will hold", anchor=False)
+st.dataframe(document.contents(reports, found), hide_index=True, alt="The files of the zip")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -17,14 +21,42 @@ def theme() -> Theme:
 
 def _address(query: dict[str, str]) -> str:
     base = (st.context.url or "").split("?")[0]
-    return base + ("?" + "&".join(f"{k}={v}" for k, v in query.items()) if query else "")
+    return base + ("?" + urlencode(query, safe=",") if query else "")
 
 
-def show(figure: go.Figure, table: pd.DataFrame, *, key: str, title: str, text: str, query: dict[str, str], terms: tuple[str, ...]) -> None:
-    """Draw the figure. `text` says what it shows (alt text and export), `query` is what a link must carry to show it again."""
+def _digits(column: pd.Series[float]) -> str:
+    """As many digits as tell the column's numbers apart."""
+    largest = column.abs().max()
+    return "%.1f" if not largest < 10 else "%.3f" if largest >= 0.1 else "%.2e"
+
+
+def show(
+    figure: go.Figure,
+    table: pd.DataFrame,
+    *,
+    key: str,
+    title: str,
+    text: str,
+    query: dict[str, str],
+    terms: tuple[str, ...],
+    clicked: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> None:
+    """Draw the figure. `text` says what it shows (alt text and export), `query` is what a link must carry to show it again.
+
+    `clicked` is called with the points of a click, before the page runs again.
+    """
     image = {"format": "svg", "filename": key, "width": 900, "height": figure.layout.height}
     config = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": image}
-    st.plotly_chart(figure, theme=None, key=key, config=config, alt=text)
+    if clicked is None:
+        st.plotly_chart(figure, theme=None, key=key, config=config, alt=text)
+    else:
+
+        def on_select() -> None:
+            points = st.session_state[key]["selection"]["points"]
+            if points:
+                clicked(points)
+
+        st.plotly_chart(figure, theme=None, key=key, config=config, alt=text, on_select=on_select, selection_mode="points")
     with st.container(horizontal=True, key=f"{key}-tools"):
         with st.popover("Export", icon=":material/download:"):
             st.download_button("Web page (HTML)", lambda: to_html(figure, title, text), f"{key}.html", "text/html", on_click="ignore", width="stretch")
@@ -35,5 +67,5 @@ def show(figure: go.Figure, table: pd.DataFrame, *, key: str, title: str, text: 
             st.code(_address(query), language=None, wrap_lines=True)
         words(*terms)
     with st.expander("The numbers behind the picture"):
-        numbers = {c: st.column_config.NumberColumn(format="%.1f") for c in table.select_dtypes("float")}
+        numbers = {c: st.column_config.NumberColumn(format=_digits(table[c])) for c in table.select_dtypes("float")}
         st.dataframe(table, hide_index=True, column_config=numbers, alt=text)

@@ -96,6 +96,8 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     alike = [r for r in every if (r.model, r.task) == (first.model, first.task)]
     chosen = [run for run in chosen if run in {r.run for r in alike}][:most]
     st.session_state["pick-runs"] = chosen
+    if not wanted:
+        put("runs", ",".join(chosen))  # a link to this view shows the same runs tomorrow
 
     def changed() -> None:
         put("runs", ",".join(st.session_state["pick-runs"]) or None)

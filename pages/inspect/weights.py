@@ -1,7 +1,87 @@
-"""Weights."""
+"""Weights: what did rounding do to them?"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import streamlit as st
 
-st.title("Weights", anchor=False)
+from pages.components.figure import show, theme
+from pages.components.glossary import say
+from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
+from sdq.figures.channels import channels_picture
+from sdq.figures.languages import width
+from sdq.figures.style import Theme
+from sdq.figures.weights import MEASURES, Picture, find, headline, histogram_picture, label_of, modules_picture, reading, table
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.store import Store
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def stored(folder: str, run: str) -> pd.DataFrame:
+    """The table of the run's weights."""
+    return Store(Path(folder)).table(run, "weights")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def picture(folder: str, run: str, method: str, kind: str, layer: str, option: str, theme: Theme) -> Picture:
+    """One of the three pictures; everything it depends on is in the arguments."""
+    weights = stored(folder, run)
+    if kind == "map":
+        return modules_picture(weights, option, layer, theme)
+    if kind == "histogram":
+        return histogram_picture(weights, layer, method, option == "log", theme)
+    return channels_picture(weights, layer, option == "reach", theme)
+
+
+def numbers(weights: pd.DataFrame, layer: str) -> None:
+    """The headline numbers of one layer."""
+    with st.container(horizontal=True, key="numbers"):
+        for label, value, meaning in headline(weights, layer):
+            st.metric(label, value, help=meaning, width=170)
+
+
+def draw(kind: str, title: str, report: Report, layer: str, option: str, *options: str, clickable: bool = False) -> None:
+    """One picture with its sentence; `options` are the entries of the address that it depends on."""
+    figure, rows, text = picture(str(store.folder), report.run, report.method, kind, layer, option, theme())
+    say(text)
+    terms = ("FP32", *((report.method, "fake quantization") if report.recipe["rules"] else ()))
+    key = f"weights-{kind}"
+    show(figure, rows, key=key, title=title, text=text, query=address(*options), terms=terms, clicked=follow_layer if clickable else None)
+
+
+st.title("What did rounding do to the weights?", anchor=False)
+store = Store.default()
+try:
+    report = one_run(store)
+    weights = stored(str(store.folder), report.run)
+    every = table(weights)
+    rounded = bool(every["SQNR, dB"].notna().any())
+    run = f"{width(report.recipe)} by {report.method}" if report.recipe["rules"] else "FP32"
+    say(reading(weights, run), "reading")
+
+    hardest = every["SQNR, dB"].idxmin() if rounded else every["largest / typical weight"].idxmax()
+    layer = one_layer(weights, every.loc[hardest, "module"])
+    name = label_of(find(weights, layer))
+    st.subheader(name[0].upper() + name[1:], anchor=False)
+    numbers(weights, layer)
+
+    st.subheader("All modules", anchor=False)
+    measure = "Range"
+    if rounded:
+        measure = st.segmented_control("In the cells", list(MEASURES), default="SQNR", required=True, key="cells", bind="query-params") or "SQNR"
+    say("Press a cell to see that module in the pictures below.", "note")
+    draw("map", f"{MEASURES[measure].column} of every module, {run}", report, layer, measure, "cells", clickable=True)
+
+    st.subheader(f"How the weights lie: {name}", anchor=False)
+    log = st.toggle("Counts on a log axis", key="log", bind="query-params", help="Shows rare, large weights that a plain axis hides.")
+    draw("histogram", f"Weights of {name}, {run}", report, layer, "log" if log else "plain", "log")
+
+    st.subheader(f"How far each channel reaches: {name}", anchor=False)
+    by_reach = st.toggle("Sort by reach", key="sorted", bind="query-params", help="Widest channel first, instead of by number.")
+    draw("channels", f"Channels of {name}, {run}", report, layer, "reach" if by_reach else "number", "sorted")
+    onward("weights", name)
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

@@ -4,48 +4,21 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.components import training
 from pages.components.figure import show, theme
 from pages.components.glossary import say
-from pages.components.runs import choose, headline, how_made, picture, preset_of, stored
-from pages.components.words import METHODS, TASKS, describe, preset_label, progress
+from pages.components.recipe import choice, files, fill_in
+from pages.components.runs import choose, finished, headline, how_made, picture, stored
+from pages.components.session import me
+from pages.components.words import describe, expected, progress
 from sdq import jobs
+from sdq.estimate import expect
 from sdq.figures.languages import reading, width
-from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
-MODEL = "mini"
 store = Store.default()
-
-
-def fill_in(run: str) -> None:
-    """Set the form to what the run was asked for, once per link."""
-    if st.session_state.get("filled_in") == run:
-        return
-    st.session_state["filled_in"] = run
-    if store.done(run):
-        report = store.report(run)
-        recipe, task = report.recipe, report.task
-    elif asked := jobs.request(run, store):
-        recipe, task = asked[0].model_dump(mode="json"), asked[2]
-    else:
-        return
-    if name := preset_of(recipe):
-        method = PRESETS[name].method
-        st.session_state.update({"on": task, "method": method, f"recipe-{method}": name, "seed": recipe["seed"]})
-
-
-def settings() -> tuple[Recipe, str]:
-    """The form."""
-    left, right = st.columns(2)
-    task = left.selectbox("Task", list(TASKS), format_func=TASKS.get, key="on")
-    method = right.selectbox("Method", list(METHODS), format_func=METHODS.get, key="method")
-    names = [name for name, recipe in PRESETS.items() if recipe.method == method]
-    left, right = st.columns([3, 1])
-    name = left.selectbox("Recipe", names, format_func=lambda n: preset_label(n, PRESETS[n]), key=f"recipe-{method}")
-    seed = right.number_input("Seed", 0, 2**31 - 1, key="seed", help="Order of the training data and choice of calibration sentences.")
-    return PRESETS[name].model_copy(update={"seed": seed}), task
 
 
 @st.fragment(run_every=2)
@@ -57,8 +30,13 @@ def watch(run: str) -> None:
     text, share = progress(state.events)
     st.progress(share or 0.0, text=text)
     if st.button("Cancel", key="cancel", icon=":material/stop_circle:"):
-        jobs.cancel(run, store)
+        if not jobs.cancel(run, store, me()):
+            st.session_state["goes-on"] = run
         st.rerun()
+    if st.session_state.get("goes-on") == run:
+        st.caption("It goes on: somebody else asked for it too, or another window of yours.")
+    asked = jobs.request(run, store)
+    training.live(run, state.events, asked[0] if asked else None)
 
 
 def result(report: Report) -> None:
@@ -69,11 +47,14 @@ def result(report: Report) -> None:
     text = reading(reports)
     title = f"{width(report.recipe)} by {report.method} on {report.task}, seed {report.recipe['seed']}" if quantized else f"FP32 on {report.task}"
     st.subheader(title, anchor=False)
+    if st.session_state.get("reused") == report.run:
+        st.info("These settings were run before: this is the stored result, nothing was computed again.", icon=":material/history:")
     say(text, "reading")
     headline(report)
     figure, table = picture(str(store.folder), tuple(r.run for r in reports), theme())
     terms = ("FP32", *((report.method, "fake quantization", "simulated") if quantized else ()), "zero-shot", "95 % interval")
     show(figure, table, key=f"run-{report.run}", title=f"{report.recipe['name']} on {report.task}", text=text, query={"run": report.run}, terms=terms)
+    training.finished(report, store)
     how_made(reports)
 
 
@@ -92,12 +73,18 @@ def stand(run: str) -> None:
 
 st.title("Quantize the model and see what it costs", anchor=False)
 try:
-    if run := st.query_params.get("run"):
-        fill_in(run)
-    recipe, task = settings()
-    say(describe(recipe, task))
-    if st.button("Quantize", type="primary", key="quantize", icon=":material/play_arrow:"):
-        run = st.query_params["run"] = st.session_state["filled_in"] = jobs.submit(recipe, MODEL, task, store)
+    run = st.query_params.get("run")
+    fill_in(run, store)
+    model, task, recipe = choice()
+    if recipe is not None:
+        say(describe(recipe, task))
+        say(expected(expect(recipe, model, task, store, finished(store))), "note")
+    with st.container(horizontal=True):
+        start = st.button("Quantize", type="primary", key="quantize", icon=":material/play_arrow:", disabled=recipe is None)
+        files(recipe)
+    if start and recipe is not None:
+        run = st.query_params["run"] = st.session_state["filled_in"] = jobs.submit(recipe, model, task, store, me())
+        st.session_state["reused"] = run if store.done(run) else None
     if run:
         stand(run)
     elif chosen := choose(store):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.components.doors import doors, newest
 from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.runs import how_made, picture, stored
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
+from sdq.recipe import PRESETS
 from sdq.report import METRICS, Report
+from sdq.reproduce import WIDTHS, plan
 from sdq.store import Store
 
 MODEL = "mini"
-COMPARED = {
-    "INT8": ("fp32", "ptq-int8-dynamic", "qat-int8", "sdq-att-kld-int8"),
-    "W4A8": ("fp32", "ptq-w4a8", "qat-w4a8", "sdq-att-kld-w4a8"),
-    "W3A8": ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8"),
-}
 SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
 MEANT = {
     "FP32": "The model as it was trained.",
@@ -26,7 +24,6 @@ MEANT = {
     "SDQ": "Trained likewise, and it has to imitate its FP32 self. English only, as in the paper.",
     "SDQ multi": "Our extension, not the paper's: it also imitates on unlabelled text of the other languages.",
 }
-MULTI = {"INT8": "sdq-att-kld-multi-int8", "W4A8": "sdq-att-kld-multi-w4a8", "W3A8": "sdq-att-kld-multi-w3a8"}
 
 
 def key(reports: list[Report]) -> None:
@@ -65,7 +62,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     )
     width = st.segmented_control(
         "Width",
-        list(COMPARED),
+        list(WIDTHS),
         default="W3A8",
         required=True,
         key="width",
@@ -83,7 +80,7 @@ task, width = task or "intent", width or "W3A8"  # an empty value in the address
 
 store = Store.default()
 found = stored(store, MODEL, task)
-names = (*COMPARED[width], *((MULTI[width],) if multi else ()))
+names = ("fp32", *(name for name in plan(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"))
 reports = [found[name] for name in names if name in found]
 
 if not any(report.method != "FP32" for report in reports):
@@ -106,3 +103,6 @@ else:
             st.caption(f"Not run yet: {', '.join(missing)}.")
         say("Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are simulated.", "note")
         st.page_link("pages/lab/quantize.py", label="Quantize it yourself", icon=":material/tune:")
+
+doors([report.run for report in reports])
+newest(store)

@@ -1,7 +1,82 @@
-"""Runs."""
+"""Runs: what has been run, and where is it?"""
 
 from __future__ import annotations
 
+import zlib
+
+import pandas as pd
 import streamlit as st
 
-st.title("Runs", anchor=False)
+from pages.components.glossary import say
+from pages.components.history import act, space, told, without_result
+from pages.components.runs import finished
+from sdq import history
+from sdq.report import Report
+from sdq.store import Store
+
+NAMES = {"score": "zero-shot, %", "size_mb": "size (simulated), MB", "origin": "whose", "run": "id"}
+COLUMNS = {
+    "zero-shot, %": st.column_config.NumberColumn(format="%.1f", help="Mean score over the languages without labels in training"),
+    "size (simulated), MB": st.column_config.NumberColumn(format="%.2f", help="What the codes and scales would take; for FP32, what the parameters take"),
+    "seconds": st.column_config.NumberColumn(format="%.0f"),
+    "seed": st.column_config.NumberColumn(format="%d"),
+    "made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, help="Not known of runs that came with the project"),
+    "whose": st.column_config.TextColumn(help="own: in your data folder. shipped: came with the project; cannot be deleted."),
+}
+store = Store.default()
+
+
+def ticked(table: pd.DataFrame) -> list[str]:
+    """The filters and the table; the ids of the ticked rows."""
+    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
+        text = st.text_input(
+            "Search", key="search", bind="query-params", placeholder="for example: sdq intent seed 1", help="Every word must occur in the row.", width=320
+        )
+        tasks = st.multiselect("Task", sorted(set(table["task"])), key="only-task", bind="query-params", width=260)
+        methods = st.multiselect("Method", list(dict.fromkeys(table["method"])), key="only-method", bind="query-params", width=320)
+    found = history.matching(table, text or "", tasks, methods)
+    if found.empty:
+        st.info("No run fits the search and the filters; take a word away.", icon=":material/filter_alt_off:")
+        return []
+    ids = list(found["run"])
+    key = f"runs-{zlib.crc32(' '.join(ids).encode()):08x}"  # ticks are row numbers: other rows must be another table
+    state = st.dataframe(found.rename(columns=NAMES), hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="multi-row", key=key)
+    return [ids[row] for row in state["selection"]["rows"]]
+
+
+def actions(picked: list[Report], pins: set[str]) -> None:
+    """What can be done with the ticked runs."""
+    alike, ids = history.comparable(picked), [report.run for report in picked]
+    query = {"runs": ",".join(alike)}
+    plain = not any(report.recipe["rules"] for report in picked)
+    with st.container(horizontal=True, vertical_alignment="center", key="actions"):
+        if len(picked) == 1:
+            st.page_link("pages/lab/quantize.py", label="Open", icon=":material/open_in_new:", query_params={"run": ids[0]})
+        st.page_link("pages/compare/methods.py", label="Compare", icon=":material/view_column:", query_params=query)
+        st.page_link("pages/compare/languages.py", label="Languages", icon=":material/translate:", query_params=query)
+        st.page_link("pages/inspect/depth.py", label="Error through depth", icon=":material/stacked_line_chart:", query_params=query, disabled=plain)
+        st.page_link("pages/compare/report.py", label="Report", icon=":material/description:", query_params=query)
+        on = not set(ids) <= pins
+        if st.button("Pin" if on else "Unpin", key="pin", icon=":material/keep:" if on else ":material/keep_off:", help="Pinned runs stand first."):
+            act(history.pin, store, ids, on)
+        if st.button("Delete", key="delete", icon=":material/delete:", help="Moves the runs to the trash; this can be undone."):
+            act(history.delete, store, ids, undo=ids)
+    if len(alike) < len(picked):
+        st.caption(f"The links take {len(alike)} of the {len(picked)} ticked runs: up to {history.SIDE_BY_SIDE} of one model and task.")
+
+
+st.title("What has been run, and where is it?", anchor=False)
+reports = finished(store)
+table = history.rows(reports, store)
+say(history.reading(table), "reading")
+told(store)
+if reports:
+    by_id = {report.run: report for report in reports}
+    if ids := ticked(table):
+        actions([by_id[run] for run in ids], set(table.loc[table["pinned"], "run"]))
+    else:
+        st.caption("Tick rows to open, compare, pin or delete them.")
+else:
+    st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
+without_result(store)
+space(store)

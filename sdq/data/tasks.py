@@ -6,14 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from sdq.settings import UserError
+from sdq.settings import ASSETS, UserError
 
-ASSETS = Path(__file__).parent.parent.parent / "assets"
 SPLITS = ("train", "dev", "test")
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from sdq import jobs
-from sdq.checkpoint import ASSETS
 from sdq.recipe import PRESETS, Recipe
-from sdq.store import ROOT, Store
+from sdq.settings import ASSETS, ROOT
+from sdq.store import Store
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
 

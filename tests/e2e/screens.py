@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -14,19 +13,33 @@ from tests.e2e.browser import browser, serve, settled
 SIZES = {1440: 900, 390: 844}
 
 
-def pages(run: str) -> dict[str, str]:
-    """Name of the picture -> address."""
-    return {"home": "/", "home-multi-slots-int8": "/?task=slots&width=INT8&multi=true", "quantize": "/quantize", "quantize-result": f"/quantize?run={run}"}
+def pages(ptq: str, sdq: str, fp32: str) -> dict[str, str]:
+    """Name of the picture -> address. `ptq`, `sdq`, `fp32`: ids of finished runs of one task."""
+    both = f"runs={fp32},{ptq},{sdq}"
+    return {
+        "home": "/",
+        "home-multi-slots-int8": "/?task=slots&width=INT8&multi=true",
+        "runs": "/runs",
+        "quantize": "/quantize",
+        "quantize-result": f"/quantize?run={sdq}",
+        "depth": f"/depth?{both}",
+        "weights": f"/weights?{both}&layer=roberta.encoder.layer.3.intermediate.dense",
+        "activations": f"/activations?{both}&layer=roberta.encoder.layer.3.intermediate.dense",
+        "examples": f"/examples?{both}&language=sw",
+        "languages": f"/languages?{both}",
+        "methods": f"/methods?{both}",
+        "report": f"/report?{both}",
+    }
 
 
-def shoot(out: Path, data: Path, run: str, only: str = "") -> None:
+def shoot(out: Path, data: Path, runs: tuple[str, str, str], shipped: bool, only: str = "") -> None:
     """Save one full-length picture per page, theme and width."""
     out.mkdir(parents=True, exist_ok=True)
-    with serve(data) as address, browser() as shown:
+    with serve(data, shipped=shipped) as address, browser() as shown:
         for theme in ("light", "dark"):
             for wide, high in SIZES.items():
                 page = shown.new_page(viewport={"width": wide, "height": high}, color_scheme=theme)
-                for name, path in pages(run).items():
+                for name, path in pages(*runs).items():
                     if only and only not in f"{name}-{theme}-{wide}":
                         continue
                     page.goto(address + path)
@@ -41,18 +54,24 @@ def shoot(out: Path, data: Path, run: str, only: str = "") -> None:
                 page.close()
 
 
+def chosen(store: Store) -> tuple[str, str, str]:
+    """Ids of a PTQ, an SDQ and an FP32 run of the intent task."""
+    mine = {r.recipe["name"]: r.run for r in store.finished() if r.task == "intent" and r.recipe["seed"] == 0}
+    return mine["ptq-w3a8"], mine["sdq-att-kld-w3a8"], mine["fp32"]
+
+
 def main() -> None:
-    out = Path(sys.argv[1])
-    only = sys.argv[2] if len(sys.argv) > 2 else ""
-    if "SDQ_DATA" in os.environ:
-        run = next(r.run for r in Store.default().finished() if r.method == "PTQ")
-        shoot(out, Path(os.environ["SDQ_DATA"]), run, only)
-        return
+    """Of the shipped runs; with --made-up of made-up ones. A second argument picks the pictures whose name holds it."""
+    words = [word for word in sys.argv[1:] if word != "--made-up"]
+    out, only = Path(words[0]), words[1] if len(words) > 1 else ""
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "data" / "runs")
-        made_up.fill(store)
-        run = next(r.run for r in store.finished() if r.recipe["name"] == "ptq-w3a8" and r.task == "intent")
-        shoot(out, Path(folder) / "data", run, only)
+        data = Path(folder) / "data"
+        if "--made-up" in sys.argv:
+            made_up.fill(Store(data / "runs", None))
+            shoot(out, data, chosen(Store(data / "runs", None)), False, only)
+        else:
+            data.mkdir()
+            shoot(out, data, chosen(Store(data / "runs")), True, only)
 
 
 if __name__ == "__main__":

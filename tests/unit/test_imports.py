@@ -18,11 +18,11 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("quant", "data", "models"),
     ("train", "evaluate", "inspect", "statistics"),
     ("recipe",),
-    ("store", "run", "identity", "kernels", "export", "mini"),
-    ("jobs", "figures", "reproduce", "__main__"),
+    ("store", "run", "identity", "answer", "kernels", "export", "mini"),
+    ("jobs", "cluster", "estimate", "figures", "history", "document", "reproduce", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
-WITHOUT_TORCH = ("sdq.recipe", "sdq.store", "sdq.report", "sdq.identity", "sdq.checkpoint", "sdq.data.tasks")
+WITHOUT_TORCH = ("sdq.recipe", "sdq.store", "sdq.report", "sdq.identity", "sdq.checkpoint", "sdq.data.tasks", "sdq.jobs", "sdq.history", "sdq.document", "sdq.estimate")
 
 
 def imported(path: Path) -> Iterator[str]:

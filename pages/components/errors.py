@@ -1,0 +1,44 @@
+"""Pictures of stored errors through depth, kept by run ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from sdq.figures import depth
+from sdq.figures.curves import run_names
+from sdq.figures.style import Theme
+from sdq.settings import UserError
+from sdq.store import Store
+
+Drawing = tuple[go.Figure, pd.DataFrame, str]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def table_of(folder: str, run: str, name: str) -> pd.DataFrame | None:
+    """A table of a finished run; None if it has none."""
+    try:
+        return Store(Path(folder)).table(run, name)
+    except UserError:
+        return None
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def drawn(folder: str, runs: tuple[str, ...], view: str, measure: str, error: str, language: str, one: str, theme: Theme) -> Drawing:
+    """(figure, table, what it shows) of a view other than "Tokens", of runs with errors; see sdq.figures.depth.draw."""
+    store = Store(Path(folder))
+    reports, errors = [store.report(run) for run in runs], {run: store.table(run, "depth") for run in runs}
+    return depth.draw(view, reports, errors, measure, error, language, one, theme)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def tokens_drawn(folder: str, runs: tuple[str, ...], language: str, example: str, theme: Theme) -> Drawing:
+    """(figure, table, what it shows) of one sentence."""
+    store = Store(Path(folder))
+    names = run_names([store.report(run) for run in runs])
+    tokens, samples = ({run: store.table(run, name) for run in runs} for name in ("tokens", "sample"))
+    table = depth.token_rows(tokens, samples, names, language, example)
+    return depth.token_map(table, theme), depth.titled(table, "relative_l2"), depth.token_reading(table)

@@ -1,0 +1,93 @@
+"""The list of runs as its page needs it: changes with their undo, runs without a result, the trash and the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from sdq import history
+from sdq.settings import UserError
+from sdq.store import Store
+
+LISTED = 20
+STATUS = {
+    "queued": ":material/hourglass_empty: waiting for its turn",
+    "running": ":material/play_circle: under way",
+    "elsewhere": ":material/terminal: under way in a terminal, or just stopped",
+    "failed": ":material/error: failed",
+    "stopped": ":material/stop_circle: stopped without a result",
+}
+
+
+def act(change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequence[str] = ()) -> None:
+    """Make a change, then run the page again; a refusal is told there in one sentence. `undo`: the runs it moved to the trash."""
+    try:
+        change(store, *arguments)
+        st.session_state["deleted"] = list(undo)
+    except UserError as error:
+        st.session_state["refused"] = str(error)
+    st.rerun()
+
+
+def told(store: Store) -> None:
+    """What the last change did, and the way back."""
+    if refused := st.session_state.pop("refused", None):
+        st.error(refused, icon=":material/error:")
+    if deleted := st.session_state.get("deleted"):
+        with st.container(horizontal=True, vertical_alignment="center", key="told"):
+            st.success(f"Moved to the trash: {', '.join(deleted)}.", icon=":material/delete:", width=520)
+            if st.button("Undo", key="undo", icon=":material/undo:"):
+                act(history.restore, store, deleted)
+
+
+def without_result(store: Store) -> None:
+    """Runs under way and those that ended without a result; looks again every three seconds while one is under way."""
+    waiting = any(u.active for u in history.unfinished(store))
+    st.fragment(_without_result, run_every=3 if waiting else None)(store)
+
+
+def _without_result(store: Store) -> None:
+    found = history.unfinished(store)
+    active = sum(u.active for u in found)
+    before, st.session_state["active-runs"] = st.session_state.get("active-runs", 0), active
+    if active < before:
+        st.rerun()  # one has ended: the table above has a new row
+    if found:
+        st.subheader("Under way, or ended without a result", anchor=False)
+    for u in found[:LISTED]:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished-{u.run}"):
+            st.markdown(f"{u.what}  \n{STATUS[u.status]}", width=320)
+            st.page_link("pages/lab/quantize.py", label=f"Open {u.run}", icon=":material/open_in_new:", query_params={"run": u.run})
+            if not u.active and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:"):
+                act(history.delete, store, [u.run], undo=[u.run])
+        if u.failure:
+            st.caption(u.failure)
+    if len(found) > LISTED:
+        st.caption(f"And {len(found) - LISTED} more in the folder below.")
+
+
+def space(store: Store) -> None:
+    """Where the runs are, what they take, and the trash."""
+    used, kept = history.disk(store), history.in_trash(store)
+    st.subheader("Where they are, and what they take", anchor=False)
+    st.caption("Your own runs are in this folder:")
+    st.code(str(store.folder.resolve()), language=None, wrap_lines=True)
+    with st.container(horizontal=True, key="disk"):
+        for label, size in (("Own runs", used.own), ("Trash", used.trash), ("Shipped runs", used.shipped), ("Free", used.free)):
+            st.metric(label, history.in_bytes(size), width=150)
+    if not kept:
+        return
+    with st.expander(f"The trash: {len(kept)} run{'s' if len(kept) > 1 else ''}, {history.in_bytes(used.trash)}"):
+        for run in list(kept)[:LISTED]:
+            with st.container(horizontal=True, vertical_alignment="center", key=f"trashed-{run}"):
+                st.markdown(f"{kept[run]}  \n{run}", width=320)
+                if st.button("Bring back", key=f"back-{run}", icon=":material/undo:"):
+                    act(history.restore, store, [run])
+        if len(kept) > LISTED:
+            st.caption(f"And {len(kept) - LISTED} more.")
+        with st.popover(f"Empty the trash ({history.in_bytes(used.trash)})", icon=":material/delete_forever:"):
+            st.caption("The runs in the trash are removed for good. They can be had again only by running their recipes.")
+            if st.button(f"Remove {history.in_bytes(used.trash)} for good", key="empty"):
+                act(history.empty_trash, store)

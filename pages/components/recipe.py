@@ -1,0 +1,111 @@
+"""Choosing what to do: model, task, a preset, any of its settings, or a recipe from a file.
+
+The form starts at the recipe in session_state["recipe-base"], or else at the chosen preset; session_state["recipe-round"] counts how often it
+started anew, and is a part of the keys of its controls.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+from pydantic import ValidationError
+
+from pages.components.form import fitting, form, parse
+from pages.components.glossary import say
+from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
+from sdq import jobs
+from sdq.recipe import PRESETS, Recipe
+from sdq.settings import UserError, explain
+from sdq.store import Store
+
+MODELS = ("mini",)
+
+
+def restart(base: Recipe | None = None) -> None:
+    """Let the form start anew, at `base` or at the chosen preset."""
+    st.session_state["recipe-base"] = base
+    st.session_state["recipe-round"] = st.session_state.get("recipe-round", 0) + 1
+    st.session_state.pop("recipe-refused", None)
+
+
+def nearest(recipe: Recipe) -> str:
+    """The preset of the same method that a recipe differs from in the fewest fields."""
+    return min((name for name, preset in PRESETS.items() if preset.method == recipe.method), key=lambda name: len(changes(recipe, PRESETS[name])))
+
+
+def put(recipe: Recipe) -> None:
+    """Set the form to a recipe. UserError if the form cannot hold it."""
+    name, method = nearest(fitting(recipe)), recipe.method
+    st.session_state.update({"method": method, f"recipe-{method}": name, "seed": recipe.seed})
+    restart(recipe)
+
+
+def fill_in(run: str | None, store: Store) -> None:
+    """Set the form to what a run was asked for: once per link, and again after a visit to another page."""
+    if "on" not in st.session_state:  # the controls of this page were not drawn just before
+        st.session_state["filled_in"] = None
+        restart()
+    if run is None or st.session_state["filled_in"] == run:
+        return
+    st.session_state["filled_in"] = run
+    try:
+        if store.done(run):
+            report = store.report(run)
+            recipe, model, task = Recipe.model_validate(report.recipe), report.model, report.task
+        elif asked := jobs.request(run, store):
+            recipe, model, task = asked
+        else:
+            return
+        if model in MODELS and task in TASKS:
+            put(recipe)
+            st.session_state["on"] = task
+    except (UserError, ValueError):  # no run id, or written by another version: the form stays as it is
+        return
+
+
+def _uploaded() -> None:
+    """Set the form to the file just chosen, or keep the sentence that says why not."""
+    file = st.session_state["upload"]
+    st.session_state.pop("recipe-refused", None)
+    if file is None:
+        return
+    try:
+        put(parse(Recipe, file.getvalue()))
+    except UserError as error:
+        st.session_state["recipe-refused"] = str(error)
+
+
+def choice() -> tuple[str, str, Recipe | None]:
+    """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if its settings do not fit together."""
+    first, second, third = st.columns(3)
+    model = first.selectbox("Model", MODELS, key="model", help="mini is the small multilingual model that comes with SDQ Lab.")
+    task = second.selectbox("Task", list(TASKS), format_func=TASKS.get, key="on")
+    method = third.selectbox("Method", list(METHODS), format_func=METHODS.get, key="method", on_change=restart)
+    names = [name for name, recipe in PRESETS.items() if recipe.method == method]
+    left, right = st.columns([3, 1])
+    name = left.selectbox("Preset", names, format_func=lambda n: preset_label(n, PRESETS[n]), key=f"recipe-{method}", on_change=restart)
+    seed = right.number_input("Seed", 0, 2**31 - 1, key="seed", help=Recipe.model_fields["seed"].description)
+    base = st.session_state["recipe-base"] or PRESETS[name]
+    with st.expander("Every setting", icon=":material/tune:"):
+        try:
+            recipe = form(Recipe, base.model_copy(update={"seed": seed}), f"recipe.{st.session_state['recipe-round']}", leave=("seed",))
+        except ValidationError as error:
+            recipe, problem = None, explain(error)
+    if refused := st.session_state.get("recipe-refused"):
+        st.error(refused, icon=":material/error:")
+    if recipe is None:
+        st.error(f"These settings do not fit together: {problem}", icon=":material/error:")
+        st.button("Back to the preset", key="reset", icon=":material/undo:", on_click=restart)
+    elif sentence := unlike(recipe, name, PRESETS[name]):
+        say(sentence)
+        st.button("Back to the preset", key="reset", icon=":material/undo:", on_click=restart)
+        recipe = recipe.model_copy(update={"name": "custom"}) if recipe.name == name else recipe
+    return model, task, recipe
+
+
+def files(recipe: Recipe | None) -> None:
+    """Buttons that save the recipe as a file, and open one."""
+    if recipe is not None:
+        name, data = f"{recipe.name}.json", recipe.model_dump_json(indent=1)
+        st.download_button("Save recipe", data, name, "application/json", icon=":material/download:", on_click="ignore", key="save")
+    with st.popover("Open recipe", icon=":material/upload_file:"):
+        st.file_uploader("Recipe (JSON, at most 100 kB)", type="json", key="upload", max_upload_size=1, on_change=_uploaded)

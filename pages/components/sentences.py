@@ -1,0 +1,133 @@
+"""Test sentences of a task and what stored runs answered to them, as pages need them."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.components.runs import finished
+from sdq.data.tasks import load_task
+from sdq.figures.drops import drop_table, run_labels
+from sdq.figures.examples import pair, tag_rows
+from sdq.figures.ranks import fertility
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.statistics import mcnemar
+from sdq.store import Store
+
+_FROM_RIGHT = ("ar", "fa", "he", "ur")
+_GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.8rem"
+_CELL = "padding:.15rem .8rem .15rem 0;text-align:start;font-weight:"
+
+
+def direction(language: str) -> str:
+    """How a language is written: "rtl" or "ltr"."""
+    return "rtl" if language in _FROM_RIGHT else "ltr"
+
+
+@st.cache_data(max_entries=4, show_spinner="Reading the sentences")
+def sentences(task: str) -> pd.DataFrame:
+    """Test sentences: id, language, text, gold (a label, or tags joined by spaces), words (joined by tabs; empty for tasks with one label a sentence)."""
+    data = load_task(task)
+    token = data.kind == "token"
+    rows = [(e.id, e.language, e.text, " ".join(e.targets), "\t".join(e.words) if token else "") for e in data.examples("test")]
+    return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
+
+
+def fp32_of(store: Store, like: Report) -> Report | None:
+    """The newest stored FP32 run of the same model and task."""
+    return next((r for r in finished(store) if r.method == "FP32" and (r.model, r.task) == (like.model, like.task)), None)
+
+
+def one_of(quantized: list[Report], key: str) -> Report:
+    """The quantized run a picture is about; asked for only if there are several. The address carries its short name under `key`."""
+    by_label = {label: run for run, label in run_labels(quantized).items()}
+    first, *others = by_label
+    label = st.segmented_control("Run", list(by_label), default=first, required=True, key=key, bind="query-params") if others else first
+    run = by_label.get(label or first, by_label[first])
+    return next(r for r in quantized if r.run == run)
+
+
+@st.cache_data(max_entries=32, show_spinner="Drawing the intervals")
+def drops(folder: str, runs: tuple[str, ...], fp32: str | None) -> pd.DataFrame:
+    """The drop table of quantized runs (see sdq.figures.drops); without intervals if there is no FP32 run on the same sentences."""
+    store = Store(Path(folder))
+    reports, tables = [store.report(run) for run in runs], {run: store.sentences(run) for run in runs}
+    try:
+        return drop_table(reports, tables, store.sentences(fp32) if fp32 else None)
+    except ValueError:
+        return drop_table(reports, tables)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def word_pieces(folder: str, runs: tuple[str, ...], task: str) -> pd.DataFrame | None:
+    """The fertility table (see sdq.figures.ranks) by the first of the runs that kept its tokens; None if none did."""
+    store = Store(Path(folder))
+    for run in runs:
+        try:
+            return fertility(store.table(run, "sample"), sentences(task))
+        except UserError:
+            continue
+    return None
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing the answers")
+def compared(folder: str, fp32: str, run: str, task: str) -> pd.DataFrame:
+    """The pairs of answers (see sdq.figures.examples.pair) of a run and FP32 to all test sentences."""
+    store = Store(Path(folder))
+    return pair(store.sentences(fp32), store.sentences(run), sentences(task))
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def verdict(folder: str, fp32: str, run: str, language: str | None) -> tuple[int, int, float]:
+    """(lost, gained, exact McNemar p) in one language, or in all."""
+    store = Store(Path(folder))
+    full, mine = (t if language is None else t[t["language"] == language] for t in (store.sentences(fp32), store.sentences(run)))
+    return mcnemar(full, mine)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def answers(folder: str, runs: tuple[str, ...], id: str, language: str) -> pd.DataFrame:
+    """What each run answered to one sentence: run, answer, right, margin (logits)."""
+    store, rows = Store(Path(folder)), []
+    for run in runs:
+        table = store.sentences(run)
+        for row in table[(table["id"] == id) & (table["language"] == language)].itertuples():
+            rows.append((run, row.answer, bool(2 * row.tp == row.predicted + row.gold), row.margin))
+    return pd.DataFrame(rows, columns=["run", "answer", "right", "margin"])
+
+
+def large(sentence: pd.Series[Any]) -> None:
+    """One sentence, large, in its own direction of writing."""
+    language = escape(sentence["language"])
+    style = "font-size:1.7rem;line-height:1.45;margin:.3rem 0"
+    st.html(f'<p class="sentence" lang="{language}" dir="{direction(language)}" style="{style}">{escape(sentence["text"])}</p>')
+
+
+def side_by_side(sentence: pd.Series[Any], given: pd.DataFrame, labels: dict[str, str]) -> None:
+    """The gold answer and each run's: one block each, or word by word where every word has a tag. A wrong one is marked with ✗ and bold."""
+    if sentence["words"]:
+        _word_by_word(sentence, given, labels)
+        return
+    blocks = [f"<div><small>gold (the right answer)</small><br>{escape(sentence['gold'])}</div>"]
+    for row in given.itertuples():
+        sign, weight = ("✓", 400) if row.right else ("✗", 700)
+        answer = f'<span style="font-weight:{weight}">{sign} {escape(row.answer)}</span>'
+        blocks.append(f"<div><small>{escape(labels[row.run])}</small><br>{answer}<br><small>lead {row.margin:.1f}</small></div>")
+    st.html(f'<div style="{_GRID}">{"".join(blocks)}</div>')
+
+
+def _word_by_word(sentence: pd.Series[Any], given: pd.DataFrame, labels: dict[str, str]) -> None:
+    words = sentence["words"].split("\t")
+    table = tag_rows(words, sentence["gold"], {labels[row.run]: row.answer for row in given.itertuples()})
+    head = "".join(f'<th scope="col" style="{_CELL}600">{escape(str(name))}</th>' for name in table)
+    body = ""
+    for _, row in table.iterrows():
+        word = f'<th scope="row" lang="{sentence["language"]}" dir="{direction(sentence["language"])}" style="{_CELL}400">{escape(row["word"])}</th>'
+        cells = "".join(f'<td style="{_CELL}{700 if cell.startswith("✗") else 400}">{escape(cell)}</td>' for cell in row.iloc[1:])
+        body += f"<tr>{word}{cells}</tr>"
+    st.html(f'<div style="overflow-x:auto"><table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')

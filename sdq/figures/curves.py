@@ -1,0 +1,141 @@
+"""Curves over blocks in small multiples, how runs are called and drawn in them, and the measures they show.
+
+Every picture that compares more than one run takes its names and marks from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from sdq.figures.languages import language_name, width
+from sdq.figures.style import INK, MARKS, Mark, Theme, template
+from sdq.report import METRICS, Metric, Report
+
+OTHERS = "each other language"  # a line drawn thinly, one per language
+MEASURES = {
+    "relative_l2": METRICS["relative_l2"],
+    "sqnr_db": METRICS["sqnr"],
+    "mean_abs": Metric(name="Mean absolute error", unit="activation units", higher_is_better=False),
+    "frobenius": Metric(name="Frobenius norm", unit="activation units", higher_is_better=False),
+}
+_SHAPES = ("", "-open", "-dot", "-open-dot")
+
+
+def run_names(reports: Sequence[Report]) -> dict[str, str]:
+    """Run id -> the shortest name that tells the runs apart: method, with width, with recipe, with seed, or with the id's first digits."""
+    levels: tuple[Callable[[Report], str], ...] = (
+        lambda r: r.method,
+        lambda r: r.method if r.method == "FP32" else f"{r.method} {width(r.recipe)}",
+        lambda r: f"{r.method} {r.recipe['name']}",
+        lambda r: f"{r.method} {r.recipe['name']}, seed {r.recipe['seed']}",
+        lambda r: f"{r.method} {r.run[:6]}",
+    )
+    several = len({width(r.recipe) for r in reports if r.recipe["rules"]}) > 1
+    names = {}
+    for report in reports:
+        twins = [r for r in reports if r.method == report.method]
+        fitting = (level for level in levels[several:] if len({level(r) for r in twins}) == len(twins))
+        names[report.run] = next(fitting, lambda r: str(r.run))(report)
+    return names
+
+
+def run_marks(reports: Sequence[Report]) -> dict[str, Mark]:
+    """Name of a run -> how it is drawn: its method's mark; a second run of a method gets an open symbol, a third a dotted one."""
+    seen: dict[str, int] = {}
+    marks = {}
+    for run, name in run_names(reports).items():
+        method = next(r.method for r in reports if r.run == run)
+        marks[name] = replace(MARKS[method], symbol=MARKS[method].symbol + _SHAPES[seen.get(method, 0) % len(_SHAPES)])
+        seen[method] = seen.get(method, 0) + 1
+    return marks
+
+
+def axis(measure: str) -> str:
+    """Name, unit and direction of a measure."""
+    metric = MEASURES[measure]
+    return f"{metric.name}, {metric.unit} ({'higher' if metric.higher_is_better else 'lower'} is better)"
+
+
+def said(value: float, measure: str) -> str:
+    """A value with three digits, and dB where it is that."""
+    number = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.1f} dB" if measure == "sqnr_db" else number
+
+
+def legend_height(labels: Sequence[str]) -> int:
+    """Pixels a legend of these labels needs at 390 px width, where it wraps."""
+    return 20 * math.ceil(sum(7 * len(label) + 52 for label in labels) / 330)
+
+
+def grid(panels: int, columns: int) -> list[list[dict[str, str] | None]]:
+    """Cells of small multiples, row by row; cells of the last row that no panel needs are left out."""
+    cells: list[dict[str, str] | None] = [{} for _ in range(panels)]
+    cells += [None] * (-panels % columns)
+    return [cells[i : i + columns] for i in range(0, len(cells), columns)]
+
+
+def _joined(part: pd.DataFrame, measure: str, name: str) -> tuple[list[object], list[object], list[object], list[str]]:
+    """(x, y, module behind, hover text) of one curve; several languages are several lines with a gap between them."""
+    x: list[object] = []
+    y: list[object] = []
+    behind: list[object] = []
+    text: list[str] = []
+    unit = "" if measure == "sqnr_db" else f" {MEASURES[measure].unit}".replace(" ratio", "")
+    for code, mine in part.groupby("language", sort=False):
+        gap = [None] if x else []
+        who = f"{language_name(str(code))} · " if name == OTHERS else f"{name} · "
+        x += [*gap, *mine["block"].tolist()]
+        y += [*gap, *(None if math.isnan(v) else v for v in mine["value"])]
+        behind += [*gap, *mine["weights"].tolist()]
+        told = ["no error" if math.isnan(v) else f"{said(v, measure)}{unit}" for v in mine["value"]]
+        text += [*([""] if gap else []), *(f"{who}{layer}<br>{value}" for layer, value in zip(mine["layer"], told, strict=True))]
+    return x, y, behind, text
+
+
+def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: Theme = "light", line: str = "run", panel: str | None = None) -> go.Figure:
+    """Values over blocks: a curve per `line`, drawn as `marks` say, and a panel per `panel`, all with the same axes. customdata is the module behind a point."""
+    ink, panels = INK[theme], list(dict.fromkeys(table[panel])) if panel else [""]
+    columns = min(2, len(panels))
+    count = math.ceil(len(panels) / columns)
+    inner = 300 if count == 1 and not panel else 150 * count + 54 * (count - 1)
+    figure = make_subplots(
+        count, columns, specs=grid(len(panels), columns), shared_xaxes="all", shared_yaxes="all", subplot_titles=[escape(p) for p in panels] if panel else None,
+        horizontal_spacing=0.05, vertical_spacing=54 / inner if count > 1 else 0,
+    )  # fmt: skip
+    known: set[str] = set()
+    for i, title in enumerate(panels):
+        inside = table[table[panel] == title] if panel else table
+        for label in dict.fromkeys(inside[line]):
+            mark, faint = marks[label], label == OTHERS
+            x, y, weights, text = _joined(inside[inside[line] == label], measure, label)
+            colour = ink.quiet if faint else mark.colour(theme)
+            figure.add_scatter(
+                x=x, y=y, customdata=weights, hovertext=text, hoverinfo="text", name=label, legendgroup=label, showlegend=label not in known and line != panel,
+                mode="lines" if faint else "lines+markers", opacity=0.45 if faint else 1,
+                line={"color": colour, "width": 1 if faint else 2.5, "dash": "solid" if faint else mark.dash}, marker={"color": colour, "symbol": mark.symbol, "size": 9},
+                row=i // columns + 1, col=i % columns + 1,
+            )  # fmt: skip
+            known.add(label)
+    blocks = sorted(table["block"].unique())
+    below = 0 if line == panel else legend_height(list(known))
+    figure.update_annotations(font={"size": 13, "color": ink.text}, yshift=2)
+    figure.update_xaxes(tickvals=blocks[:: math.ceil(len(blocks) / 12)], range=[-0.35, max(blocks, default=0) + 0.35], showticklabels=True, fixedrange=True)
+    figure.update_xaxes(title={"text": "Block (0 is the first)", "standoff": 4}, row=count)
+    figure.update_yaxes(rangemode="normal" if measure == "sqnr_db" else "tozero", fixedrange=True, nticks=5 if panel else 7)
+    top = 52 if panel else 30
+    figure.add_annotation(
+        text=axis(measure), x=0, xref="paper", xanchor="left", xshift=-46, y=1, yref="paper", yanchor="bottom", yshift=top - 24, showarrow=False,
+        font={"size": 12, "color": ink.quiet},
+    )  # fmt: skip
+    figure.update_layout(
+        template=template(theme), height=inner + top + 56 + below, margin={"l": 52, "r": 12, "t": top, "b": 56 + below}, hovermode="closest",
+        showlegend=line != panel, legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,145 @@
+"""The figures of a report: each drawn from stored runs, with the table behind it and what it shows.
+
+A figure is added by one line in FIGURES.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from sdq.figures import depth, drops, languages, weights
+from sdq.figures.style import Theme
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.store import Store
+
+MOST = 5  # runs
+Drawing = tuple[go.Figure, pd.DataFrame, str]
+Draw = Callable[[Sequence[Report], Store, Theme], Drawing]
+
+
+def _sentences(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
+    """Per-sentence outcomes of the runs that have them; scores stand without intervals where they are missing."""
+    found = {}
+    for report in reports:
+        try:
+            found[report.run] = store.sentences(report.run)
+        except OSError:
+            continue
+    return found
+
+
+def _scores(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+    sentences = _sentences(reports, store)
+    return languages.language_scores(reports, sentences, theme), languages.table(reports, sentences), languages.reading(reports)
+
+
+def _drops(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+    if not any(r.recipe["rules"] for r in reports):
+        raise UserError("a quantized run must be among the runs for this figure, none is")
+    sentences = _sentences(reports, store)
+    full = next((sentences[r.run] for r in reports if not r.recipe["rules"] and r.run in sentences), None)
+    table = drops.drop_table(reports, sentences, full)
+    return drops.drop_figure(table, reports[0].metric, theme), table, drops.reading(table, reports[0].metric)
+
+
+def _errors(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
+    found = {}
+    for report in reports:
+        try:
+            found[report.run] = store.table(report.run, "depth")
+        except UserError:  # FP32, or made by an older version
+            continue
+    if not found:
+        raise UserError("a run with stored errors per layer must be among the runs for this figure, none is (FP32 and older runs have none)")
+    return found
+
+
+def _through_depth(view: str, measure: str) -> Draw:
+    def draw(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+        errors = _errors(reports, store)
+        kept = [r for r in reports if r.run in errors]
+        return depth.draw(view, kept, errors, measure, "accumulated", depth.EVERY, kept[0].run, theme)
+
+    return draw
+
+
+def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+    trained = [r for r in reports if r.recipe.get("training")]
+    if not trained:
+        raise UserError("a trained run (QAT, SDQ) must be among the runs for this figure, none is")
+    errors = _errors(trained, store)
+    kept = [r for r in trained if r.run in errors]
+    figure, table, text = depth.draw("Blocks", kept, errors, "relative_l2", "gap", depth.EVERY, kept[0].run, theme)
+    return (
+        figure,
+        table,
+        f"{text} This is not rounding error: training has moved the student's weights, and part of the difference may be something it learned.",
+    )
+
+
+def _weights(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+    report = next((r for r in reports if r.recipe["rules"]), None)
+    if report is None:
+        raise UserError("a quantized run must be among the runs for this figure, none is")
+    table = store.table(report.run, "weights")
+    numbers = weights.table(table)
+    worst = numbers.loc[numbers["SQNR, dB"].idxmin(), "module"] if numbers["SQNR, dB"].notna().any() else numbers["module"].iloc[0]
+    figure, rows, text = weights.modules_picture(table, "SQNR", str(worst), theme)
+    return figure, rows, f"{weights.reading(table, f'{languages.width(report.recipe)} by {report.method}')} {text}"
+
+
+FIGURES: list[tuple[str, Draw]] = [
+    ("Scores per language", _scores),
+    ("What each language loses", _drops),
+    ("Rounding error through depth", _through_depth("Blocks", "relative_l2")),
+    ("Rounding error by kind of layer", _through_depth("Paper: error by layer type", "mean_abs")),
+    ("Distance of the trained students from their teacher", _teacher_gap),
+    ("Weights of the first quantized run, module by module", _weights),
+]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A figure of the document, the table behind it and what it shows; or, in `text`, why it is not there (figure and table are None)."""
+
+    title: str
+    text: str
+    figure: go.Figure | None = None
+    table: pd.DataFrame | None = None
+
+    @property
+    def slug(self) -> str:
+        """The title as a file name."""
+        return slug(self.title)
+
+
+def slug(text: str) -> str:
+    """Text as a file name: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")
+
+
+def checked(reports: Sequence[Report]) -> None:
+    """UserError unless these are one to MOST runs of one model and task."""
+    if not 1 <= len(reports) <= MOST or len({(r.model, r.task) for r in reports}) > 1:
+        got = ", ".join(f"{r.run} ({r.model}, {r.task})" for r in reports) or "none"
+        raise UserError(f"a report must be of one to {MOST} runs of one model and task, got {got}; choose others")
+
+
+def parts(reports: Sequence[Report], store: Store, theme: Theme = "light") -> list[Part]:
+    """Draw all of FIGURES. One that these runs have no numbers for says so in its text. UserError for too many runs, or unlike ones."""
+    checked(reports)
+    found = []
+    for title, draw in FIGURES:
+        try:
+            figure, table, text = draw(reports, store, theme)
+        except (UserError, ValueError, OSError) as error:
+            found.append(Part(title, f"Left out: {error}."))
+        else:
+            found.append(Part(title, text, figure, table))
+    return found

@@ -1,0 +1,289 @@
+"""What rounding did to the weights: per module, per value, per channel.
+
+`table` holds the numbers of all modules, `reading` says them in words. Each picture comes as (figure, table behind it, sentence).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from sdq.figures.names import ROLE_LABELS, module_label
+from sdq.figures.style import INK, MARKS, Theme, template
+from sdq.settings import UserError
+
+Picture = tuple[go.Figure, pd.DataFrame, str]
+EXACT = 200.0  # dB that stand for "no error at all"
+LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
+_WORSE = {"light": ("#f1f3f6", "#a63f00"), "dark": ("#232a37", "#f0a13c")}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of `table` that the map can show: its heading with the unit, and which direction is better."""
+
+    column: str
+    higher_is_better: bool
+
+
+MEASURES = {
+    "SQNR": Measure("SQNR, dB", True),
+    "MSE": Measure("MSE, ×10⁻⁶", False),
+    "Clipped": Measure("clipped, %", False),
+    "Codes": Measure("codes used, %", True),
+    "Range": Measure("largest / typical weight", False),
+}
+
+
+def nearest(layer: str | None, modules: Sequence[str]) -> str | None:
+    """The module that a layer selected on any page stands for: itself, the reader of "name:input", the first one inside a block; None if there is none."""
+    wanted = (layer or "").removesuffix(":input")
+    return next((m for m in modules if m == wanted or m.startswith(f"{wanted}.")), None) if wanted else None
+
+
+def faint(colour: str, opacity: float) -> str:
+    """The colour "#rrggbb" let through: opacity 0 (nothing) to 1."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def label_of(row: Any) -> str:
+    """What a row with module, role and block is called."""
+    return module_label(row["module"], row["role"], int(row["block"]))
+
+
+def find(rows: pd.DataFrame, layer: str) -> Any:
+    """The row of a module. UserError if there is none."""
+    found = rows[rows["module"] == layer]
+    if found.empty:
+        raise UserError(f"layer must be one of the {len(rows)} modules of this run, got {layer[:80]!r}; choose one from the list")
+    return found.iloc[0]
+
+
+def quantized(row: Any) -> bool:
+    """Whether the weight of this row was rounded."""
+    return bool(row["bits"] < 32)
+
+
+def _array(row: Any, name: str) -> np.ndarray[Any, Any] | None:
+    value = row.get(name)
+    return np.asarray(value) if isinstance(value, np.ndarray | list | tuple) else None
+
+
+def _crest(row: Any) -> float:
+    """Largest |weight| over their rms: exact where an SQNR is known, else from the histogram (Sheppard's correction)."""
+    reach, sqnr = max(abs(row["low"]), abs(row["high"])), row.get("sqnr_db", math.nan)
+    if sqnr < EXACT and row["mse"] > 0:
+        square = row["mse"] * 10 ** (sqnr / 10)
+    else:
+        counts = np.asarray(row["fp32"], dtype=float)
+        width = (row["high"] - row["low"]) / len(counts)
+        centres = row["low"] + (np.arange(len(counts)) + 0.5) * width
+        square = (counts * centres**2).sum() / counts.sum() - width**2 / 12
+    return float(reach / math.sqrt(square)) if square > 0 else math.nan
+
+
+def table(weights: pd.DataFrame) -> pd.DataFrame:
+    """One row per module, in forward order: layer (in words), bits, the columns of MEASURES (NaN where nothing was rounded), scales stored."""
+
+    def column(name: str, times: float = 1.0) -> Any:
+        return times * weights[name].astype(float) if name in weights else pd.Series(math.nan, weights.index)
+
+    return pd.DataFrame(
+        {
+            "module": weights["module"],
+            "layer": [label_of(row) for _, row in weights.iterrows()],
+            "role": weights["role"],
+            "block": weights["block"],
+            "weights": weights["rows"] * weights["columns"],
+            "bits": weights["bits"].astype(int),
+            "SQNR, dB": column("sqnr_db"),
+            "MSE, ×10⁻⁶": column("mse", 1e6),
+            "clipped, %": column("clipped", 100),
+            "codes used, %": 100 * column("codes_used") / column("codes"),
+            "scales stored": column("ranges"),
+            "largest / typical weight": [_crest(row) for _, row in weights.iterrows()],
+        }
+    )
+
+
+def error_share(db: float) -> str:
+    """An SQNR as the size of the error: "23 %" of what was rounded."""
+    share = 0.0 if db >= EXACT else 100 * 10 ** (-db / 20)
+    return f"{share:.0f} %" if share >= 9.95 else f"{share:.2g} %"
+
+
+def _db(db: float) -> str:
+    return "no error" if db >= EXACT else f"{db:.1f} dB"
+
+
+def reading(weights: pd.DataFrame, run: str) -> str:
+    """What happened to all modules, with the worst by name. `run` is the run in words, as "W3A8 by PTQ"."""
+    rows = table(weights)
+    rounded = rows.dropna(subset=["SQNR, dB"])
+    if rounded.empty:
+        widest = rows.loc[rows["largest / typical weight"].idxmax()]
+        return (
+            f"Nothing is rounded in this FP32 run. Hardest to round of its {len(rows)} modules would be {widest['layer']}: "
+            f"its largest weight is {widest['largest / typical weight']:.1f} times the typical one (rms), and one range has to hold both."
+        )
+    by = rounded["SQNR, dB"]
+    worst, best = rounded.loc[by.idxmin()], rounded.loc[by.idxmax()]
+    text = f"{run} hurts the weights of {worst['layer']} most: SQNR {_db(by.min())}, so the rounding error is {error_share(by.min())} as large as"
+    text += " the weights themselves."
+    if len(rounded) > 1:
+        text += f" The middle one of the {len(rounded)} rounded modules is at {_db(by.median())} ({error_share(by.median())}),"
+        text += f" the best, {best['layer']}, at {_db(by.max())}."
+    left = len(rows) - len(rounded)
+    return text + (f" {left} modules stay FP32." if left > 1 else " 1 module stays FP32." if left else "")
+
+
+def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
+    """(label, value with unit, explanation) of the numbers to show large for one module."""
+    row = find(weights, layer)
+    if not quantized(row):
+        reach = max(abs(row["low"]), abs(row["high"]))
+        return [("Bits", "32", "Not rounded."), ("Largest weight", f"{reach:.3g}", "By size, whatever its sign.")]
+    found = [
+        ("MSE", f"{1e6 * row['mse']:.3g} ×10⁻⁶", "Mean squared error: the mean over the weights of (rounded − exact)². Lower is better."),
+        (
+            "SQNR",
+            _db(row["sqnr_db"]),
+            "Signal-to-quantization-noise ratio: power of the weights over power of their rounding errors. Each 6 dB halve the error.",
+        ),
+        ("Clipped", f"{100 * row['clipped']:.3g} %", "Share of the weights outside the range that the codes cover; they are set to its end."),
+        (
+            "Codes used",
+            f"{row['codes_used']:.3g} of {int(row['codes'])}",
+            "How many of the integers that the bits allow occur; the mean, if there are several scales.",
+        ),
+    ]
+    if row["ranges"] > 1:
+        kind = {"channel": "One per output channel", "group": "One per group of neighbouring weights"}.get(row["granularity"], "Several")
+        found.append(("Scales stored", f"{int(row['ranges']):,}", f"{kind}: the steps between neighbouring values, kept beside the codes."))
+    return found
+
+
+def _short(value: float, measure: str) -> str:
+    """A number that fits into a cell."""
+    if math.isnan(value):
+        return "FP32"
+    if measure == "SQNR":
+        return "exact" if value >= EXACT else f"{value:.1f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    return "<.001" if 0 < value < 0.001 else f"{value:.2g}" if value < 10 else f"{value:.1f}"
+
+
+def _mixed(share: float, theme: Theme) -> tuple[str, str]:
+    """(colour of a cell, colour of the text on it); share 0 is best, 1 worst."""
+    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in _WORSE[theme]]
+    mixed = [round(a + (b - a) * share) for a, b in zip(*ends, strict=True)]
+    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in mixed]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#{:02x}{:02x}{:02x}".format(*mixed), "#000000" if light > 0.179 else "#ffffff"
+
+
+def _shares(values: pd.Series, measure: str) -> list[float]:
+    """How bad each value is among them, 0 best to 1 worst; NaN where there is none."""
+    known = values.where(values < EXACT) if measure == "SQNR" else values
+    low, high = known.min(), known.max()
+    if not high > low:
+        return [math.nan if math.isnan(v) else 0.0 for v in values]
+    shares = (known - low) / (high - low)
+    shares = 1 - shares if MEASURES[measure].higher_is_better else shares
+    return list(shares.where(known.notna(), values.where(values.isna(), 0.0)))
+
+
+def modules_picture(weights: pd.DataFrame, measure: str, layer: str, theme: Theme = "light") -> Picture:
+    """A map: blocks down, roles across, one cell with its number per module; each cell carries its module's name as customdata. `layer` is outlined."""
+    rows = table(weights)
+    find(rows, layer)
+    column, ink = MEASURES[measure].column, INK[theme]
+    inside = rows["block"] >= 0
+    roles = list(dict.fromkeys(rows.loc[inside, "role"])) or ["head"]
+    names = [f"block {row['block']}" if row["block"] >= 0 else row["layer"].replace(" · ", " ·<br>") for _, row in rows.iterrows()]
+    lines = list(dict.fromkeys(names))
+    y = [lines.index(name) for name in names]
+    left = [roles.index(role) - 0.5 if within else -0.5 for role, within in zip(rows["role"], inside, strict=True)]
+    wide = [1.0 if within else float(len(roles)) for within in inside]
+    shares = _shares(rows[column], measure)
+    paints = [(ink.paper, ink.quiet) if math.isnan(share) else _mixed(share, theme) for share in shares]
+    texts = [_short(value, measure) for value in rows[column]]
+    figure = go.Figure()
+    figure.add_bar(
+        y=y, base=left, x=wide, width=1.0, orientation="h", customdata=[[module] for module in rows["module"]],
+        marker={"color": [cell for cell, _ in paints], "line": {"color": ink.paper, "width": 2}},
+        text=texts, textposition="inside", insidetextanchor="middle", textangle=0, constraintext="none",
+        insidetextfont={"color": [font for _, font in paints], "size": 12},
+        hovertext=[f"{name}<br>{column}: {text}" for name, text in zip(rows["layer"], texts, strict=True)], hoverinfo="text", showlegend=False,
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+    )  # fmt: skip
+    at = list(rows["module"]).index(layer)
+    box = {"type": "rect", "x0": left[at], "x1": left[at] + wide[at], "y0": y[at] - 0.5, "y1": y[at] + 0.5, "line": {"color": ink.text, "width": 3}}
+    figure.update_layout(
+        template=template(theme), shapes=[box], height=34 * len(lines) + 120, margin={"l": 66, "r": 8, "t": 112, "b": 8}, hovermode="closest",
+        xaxis={"title": {"text": f"{column}<br>stronger colour: worse", "standoff": 8}, "side": "top", "range": [-0.55, len(roles) - 0.45],
+               "tickvals": list(range(len(roles))),
+               "ticktext": [ROLE_LABELS.get(r, r).replace("-", "-<br>").replace(" ", "<br>") for r in roles], "tickangle": 0, "tickfont": {"size": 11},
+               "showgrid": False, "fixedrange": True},
+        yaxis={"range": [len(lines) - 0.45, -0.55], "tickvals": list(range(len(lines))), "ticktext": lines, "showgrid": False,
+               "fixedrange": True, "tickfont": {"size": 12}},
+    )  # fmt: skip
+    known = rows.dropna(subset=[column])
+    if known.empty:
+        return figure, rows, f"Nothing is rounded in this run, so no module has a number for {column}."
+    low, high = known.loc[known[column].idxmin()], known.loc[known[column].idxmax()]
+    text = f"{column}: lowest at {low['layer']} ({_short(low[column], measure)}), highest at {high['layer']} ({_short(high[column], measure)})."
+    return figure, rows, f"{text} {'Higher' if MEASURES[measure].higher_is_better else 'Lower'} is better."
+
+
+def _grid_sentence(row: Any, grid: np.ndarray[Any, Any] | None) -> str:
+    """Which values the rounded weights can take."""
+    if grid is not None:
+        step = (grid[-1] - grid[0]) / (len(grid) - 1)
+        return f"Rounded to {int(row['bits'])} bits they can take {len(grid)} values, {step:.2g} apart, of which {row['codes_used']:.0f} occur."
+    owner = {"channel": "output channel", "group": "group of weights"}.get(row["granularity"], "part")
+    steps = f"{row['scale_low']:.2g} to {row['scale_high']:.2g}"
+    return f"Every {owner} has its own grid ({int(row['ranges']):,} scales, steps from {steps}), so no common grid can be drawn under the picture."
+
+
+def histogram_picture(weights: pd.DataFrame, layer: str, method: str, log: bool = False, theme: Theme = "light") -> Picture:
+    """Counts of the weights of one module before and after rounding; under them the values that rounded weights can take, if all share one grid."""
+    row, ink = find(weights, layer), INK[theme]
+    before, after = np.asarray(row["fp32"]), _array(row, "quantized") if quantized(row) else None
+    grid = _array(row, "grid") if after is not None else None
+    width = (row["high"] - row["low"]) / len(before) or 1.0
+    centres = row["low"] + (np.arange(len(before)) + 0.5) * width
+    rows = pd.DataFrame({"from": centres - width / 2, "to": centres + width / 2, "before rounding": before})
+    figure = go.Figure()
+    if after is not None:
+        rows["rounded"] = after
+        mark = MARKS[method]
+        figure.add_bar(
+            x=centres, y=after, width=width, marker={"color": faint(mark.colour(theme), 0.75), "line": {"width": 0}}, name=f"rounded to {int(row['bits'])} bits"
+        )
+    line = {"color": MARKS["FP32"].colour(theme), "width": 2, "shape": "hvh"}
+    figure.add_scatter(x=centres, y=[int(n) if n or not log else None for n in before], mode="lines", line=line, name="before rounding")
+    if grid is not None:
+        marker = {"symbol": "line-ns-open", "size": 12, "color": ink.text, "line": {"width": 1}}
+        figure.add_scatter(
+            x=grid, y=[0] * len(grid), yaxis="y2", mode="markers", marker=marker, name="values there are", hovertemplate="%{x:.4g}<extra></extra>"
+        )
+    figure.update_layout(
+        template=template(theme), height=360, margin={"l": 62, "r": 14, "t": 8, "b": 94}, bargap=0, barmode="overlay", hovermode="closest",
+        legend=LEGEND,
+        xaxis={"title": {"text": "Value of a weight", "standoff": 6}, "anchor": "y2" if grid is not None else "y", "nticks": 7, "fixedrange": True},
+        yaxis={"title": {"text": "Weights per bin"}, "type": "log" if log else "linear", "domain": [0.12 if grid is not None else 0.0, 1.0],
+               "tickformat": "~s", "fixedrange": True, **({"dtick": 1} if log else {})},
+    )  # fmt: skip
+    if grid is not None:
+        figure.update_layout(yaxis2={"domain": [0.0, 0.08], "tickvals": [0], "ticktext": ["grid"], "range": [-1, 1], "showgrid": False, "fixedrange": True})
+    text = f"{label_of(row)}: {int(row['rows'] * row['columns']):,} weights from {row['low']:.3g} to {row['high']:.3g}. "
+    return figure, rows, text + (_grid_sentence(row, grid) if after is not None else "They are not rounded in this run.")

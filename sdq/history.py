@@ -1,0 +1,342 @@
+"""What has been run: the rows of the page Runs, pins, the trash, disk use. Imports neither streamlit nor torch.
+
+The data folder (the store's folder is its `runs/`) also holds pins.json (a list of run ids) and trash/ (deleted runs, one folder each).
+Nothing outside it is written or removed, and no symbolic link is followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from sdq import jobs
+from sdq.figures.languages import width
+from sdq.recipe import Recipe
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.store import Store
+
+QUIET = 600  # seconds without a sign of life after which a run that nobody asked for here counts as ended
+SIDE_BY_SIDE = 5  # runs that the pages under Compare take
+_RUN = re.compile(r"[0-9a-f]{12}")
+_TRASHED = re.compile(r"([0-9a-f]{12})(?:\.(\d+))?")  # .2, .3: older copies of a run that was deleted more than once
+
+
+def own(store: Store, run: str) -> bool:
+    """Whether a finished run lies in the data folder, and not only among those that came with the project."""
+    return bool(_RUN.fullmatch(run)) and (store.folder / run / "done").is_file()
+
+
+def rows(reports: Sequence[Report], store: Store) -> pd.DataFrame:
+    """One row per finished run: pinned ones first, then newest first; shipped ones (made elsewhere, no time known) last.
+
+    score is the zero-shot mean in %, size_mb in 10^6 bytes (simulated; of an FP32 run what its parameters take), made a time in UTC.
+    """
+    pins, times = set(pinned(store)), dict(store.listing())
+    found = []
+    for report in reports:
+        mine, quantized = own(store, report.run), bool(report.recipe["rules"])
+        size = report.size_bytes["quantized_simulated" if quantized else "fp32"]
+        found.append(
+            {
+                "pinned": report.run in pins, "method": report.method, "width": width(report.recipe), "recipe": report.recipe["name"],
+                "task": report.task, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.zero_shot_mean,
+                "size_mb": size / 1e6, "seconds": sum(report.seconds.values()),
+                "made": pd.Timestamp(times[report.run], unit="s", tz="UTC") if mine and report.run in times else pd.NaT,
+                "origin": "own" if mine else "shipped", "run": report.run,
+            }
+        )  # fmt: skip
+    table = pd.DataFrame(found)
+    if table.empty:
+        return table
+    table["made"] = pd.to_datetime(table["made"], utc=True)
+    return table.sort_values(["pinned", "made"], ascending=False, na_position="last", kind="stable", ignore_index=True)
+
+
+def _text(row: Any) -> str:
+    day = "" if pd.isna(row.made) else f"{row.made:%Y-%m-%d}"
+    pin = "pinned" if row.pinned else ""
+    return f"{row.method} {row.width} {row.recipe} {row.task} {row.model} seed {row.seed} {row.run} {row.origin} {day} {pin}".casefold()
+
+
+def matching(table: pd.DataFrame, text: str = "", tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows in whose text every word of `text` occurs, of these tasks and methods; nothing given means all."""
+    words = text.casefold().split()
+    keep = [
+        all(word in _text(row) for word in words) and (not tasks or row.task in tasks) and (not methods or row.method in methods)
+        for row in table.itertuples(index=False)
+    ]
+    return table.loc[keep].reset_index(drop=True)
+
+
+def reading(table: pd.DataFrame) -> str:
+    """How many runs there are, whose they are, and which is the newest."""
+    if table.empty:
+        return "No run is finished yet."
+    mine = table[table["origin"] == "own"]
+    text = f"{len(table)} finished run{'s' if len(table) > 1 else ''}: {len(mine)} of your own, {len(table) - len(mine)} that came with the project."
+    if len(mine):
+        newest = mine.sort_values("made", ascending=False, kind="stable").iloc[0]
+        bits = "" if newest["method"] == "FP32" else f" {newest['width']}"
+        text += f" The newest is {newest['method']}{bits} on {newest['task']}, {newest['score']:.1f} % zero-shot."
+    return text
+
+
+def comparable(reports: Sequence[Report]) -> list[str]:
+    """Of the chosen runs those that can stand side by side: of the model and task of the first, at most SIDE_BY_SIDE."""
+    return [r.run for r in reports if (r.model, r.task) == (reports[0].model, reports[0].task)][:SIDE_BY_SIDE]
+
+
+def in_bytes(size: float) -> str:
+    """A number of bytes for people: 512 B, 3.4 MB, 1.2 GB."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+@contextlib.contextmanager
+def _changing(store: Store) -> Iterator[Path]:
+    """The data folder, for one writer at a time. UserError, one sentence, for whatever the disk refuses."""
+    folder = store.folder.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in (store.folder, folder / "trash"):
+            if part.is_symlink():
+                raise UserError(f"{part} must be a folder of its own to be changed here, it is a link to another place; change it there")
+        lock = os.open(folder / "history.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise UserError(f"the data folder must be writable, {folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
+
+
+def pinned(store: Store) -> tuple[str, ...]:
+    """Ids of the pinned runs; none if the file is not there or cannot be read."""
+    path = store.folder.parent / "pins.json"
+    try:
+        found = [] if path.is_symlink() else json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return ()
+    return tuple(run for run in found if isinstance(run, str) and _RUN.fullmatch(run)) if isinstance(found, list) else ()
+
+
+def pin(store: Store, runs: Sequence[str], on: bool = True) -> None:
+    """Pin finished runs, or unpin runs. UserError for a run that is not finished, or if the folder cannot be written."""
+    for run in runs:
+        if not store.done(run) and on:
+            raise UserError(f"a run must be finished to be pinned, {run} is not; load the page again")
+    with _changing(store) as folder:
+        rest = [run for run in pinned(store) if run not in runs]
+        handle, part = tempfile.mkstemp(dir=folder, prefix="pins.json.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump([*rest, *dict.fromkeys(runs)] if on else rest, file)
+            Path(part).replace(folder / "pins.json")
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run folder without a result. `elsewhere`: nobody asked for it here, but it was heard of lately (a run in a terminal); `stopped`: nobody does it."""
+
+    run: str
+    what: str
+    status: Literal["queued", "running", "failed", "elsewhere", "stopped"]
+    heard: float  # seconds ago
+    failure: str | None
+
+    @property
+    def active(self) -> bool:
+        """Whether it may still come to a result."""
+        return self.status in ("queued", "running", "elsewhere")
+
+
+def _heard(folder: Path) -> float:
+    """Seconds since the newest change in a run folder, 0 or more."""
+    times = [folder.lstat().st_mtime]
+    for name in ("events.jsonl", "spec.json", "worker.lock"):
+        with contextlib.suppress(OSError):
+            times.append((folder / name).lstat().st_mtime)
+    return max(0.0, time.time() - max(times))
+
+
+def _standing(store: Store, run: str) -> Unfinished:
+    folder, state = store.folder / run, jobs.state(run, store)
+    heard = _heard(folder)
+    last = (store.events(run) or [{}])[-1]
+    told = last.get("event") == "failed"
+    status: Literal["queued", "running", "failed", "elsewhere", "stopped"]
+    if state.status == "queued" or state.status == "running":
+        status = state.status
+    elif told:
+        status = "failed"
+    elif heard < QUIET:
+        status = "elsewhere"
+    else:
+        status = "failed" if state.status == "failed" else "stopped"
+    failure = state.failure or (str(last.get("message")) if told else None)
+    return Unfinished(run, _asked(store, run), status, heard, failure if status == "failed" else None)
+
+
+def _asked(store: Store, run: str) -> str:
+    """What an unfinished run is to do: "SDQ W3A8 on intent, seed 0"."""
+    try:
+        if asked := jobs.request(run, store):
+            recipe, task = asked[0], asked[2]
+        else:
+            spec = json.loads((store.folder / run / "spec.json").read_text("utf-8"))
+            recipe, task = Recipe.model_validate(spec["recipe"]), str(spec["task"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a run whose request cannot be read"
+    bits = f" {width(recipe.model_dump())}" if recipe.rules else ""
+    return f"{recipe.method}{bits} on {task}, seed {recipe.seed}"
+
+
+def unfinished(store: Store) -> list[Unfinished]:
+    """The runs under way and those that ended without a result, last heard of first."""
+    if not store.folder.is_dir():
+        return []
+    folders = [p for p in store.folder.iterdir() if _RUN.fullmatch(p.name) and p.is_dir() and not p.is_symlink() and not (p / "done").exists()]
+    found = []
+    for path in folders:
+        with contextlib.suppress(OSError, ValueError):  # gone, or finished, while we looked; or a log that is not ours
+            found.append(_standing(store, path.name))
+    return sorted((u for u in found if not store.done(u.run)), key=lambda u: (u.heard, u.run))
+
+
+def _deletable(store: Store, run: str) -> Path:
+    """The folder of a run that may be moved to the trash. UserError for all others."""
+    shipped = store.done(run)  # refuses what is not a run id
+    path = store.folder / run
+    if path.is_symlink():
+        raise UserError(f"run {run} must be a folder of its own to be deleted, it is a link to another place; remove it there")
+    if not path.is_dir():
+        if shipped:
+            raise UserError(f"only runs of your own can be deleted, {run} came with the project; use the search to leave it out")
+        raise UserError(f"run {run} must be in {store.folder} to be deleted, it is not there any more; load the page again")
+    if not (path / "done").is_file():
+        standing = _standing(store, run)
+        if standing.status == "elsewhere":
+            raise UserError(
+                f"run {run} must have ended to be deleted, it was heard of {standing.heard:.0f} s ago and may be under way in a terminal; "
+                f"stop it there, or wait until it has been silent for {QUIET // 60} minutes"
+            )
+        if standing.active or (jobs.queue(store) / run).exists() or jobs.process_of(path / "worker.pid") is not None:
+            raise UserError(f"run {run} must have ended to be deleted, it is under way; cancel it on the page Quantize, and wait a moment")
+    return path
+
+
+def delete(store: Store, runs: Sequence[str]) -> None:
+    """Move runs to the trash; none if one of them must stay. UserError for shipped runs, runs under way, and a folder that cannot be written."""
+    with _changing(store) as folder:
+        paths = [_deletable(store, run) for run in dict.fromkeys(runs)]
+        trash = folder / "trash"
+        trash.mkdir(exist_ok=True)
+        for path in paths:
+            place = trash / path.name
+            if os.path.lexists(place):  # deleted before and made again since
+                numbers = [int(match[2]) for p in trash.iterdir() if (match := _TRASHED.fullmatch(p.name)) and match[1] == path.name and match[2]]
+                place.rename(trash / f"{path.name}.{max([1, *numbers]) + 1}")
+            path.rename(place)
+            (jobs.queue(store) / path.name).unlink(missing_ok=True)  # nobody shall compute it from a folder that is gone
+
+
+def restore(store: Store, runs: Sequence[str]) -> None:
+    """Bring runs back from the trash. UserError for a run that is not there, or that was made again since."""
+    with _changing(store) as folder:
+        pairs = []
+        for run in dict.fromkeys(runs):
+            store.done(run)  # refuses what is not a run id
+            kept = [(int(m[2] or 10**9), p) for p in _trashed(folder) if (m := _TRASHED.fullmatch(p.name)) and m[1] == run]
+            if not kept:
+                raise UserError(f"run {run} must be in the trash to be brought back, it is not there any more; run its recipe again")
+            if os.path.lexists(store.folder / run):
+                raise UserError(f"run {run} must be gone to be brought back, it was made again since; delete that one first")
+            pairs.append((max(kept)[1], store.folder / run))
+        store.folder.mkdir(exist_ok=True)
+        for there, here in pairs:
+            there.rename(here)
+
+
+def _trashed(folder: Path) -> list[Path]:
+    """Run folders in the trash, last deleted first. Links and whatever else lies there are left alone."""
+    trash = folder / "trash"
+    if trash.is_symlink() or not trash.is_dir():
+        return []
+    found = [p for p in trash.iterdir() if _TRASHED.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
+    return sorted(found, key=lambda p: (-p.lstat().st_ctime, p.name))
+
+
+def in_trash(store: Store) -> dict[str, str]:
+    """Run id -> what it is, of the runs that can be brought back, last deleted first."""
+    found: dict[str, str] = {}
+    for path in _trashed(store.folder.parent):
+        try:
+            report = Report.model_validate_json((path / "report.json").read_text("utf-8"))
+            bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
+            what = f"{report.method}{bits} on {report.task}, seed {report.recipe['seed']}"
+        except (OSError, ValueError):
+            what = "a run without a result"
+        found.setdefault(path.name[:12], what)
+    return found
+
+
+def empty_trash(store: Store) -> int:
+    """Remove the runs in the trash for good. Returns the bytes that were freed."""
+    with _changing(store) as folder:
+        freed = 0
+        for path in _trashed(folder):
+            size = _bytes(path)
+            shutil.rmtree(path)
+            freed += size
+        return freed
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes taken by own runs, by the trash and by the shipped runs; bytes free where the data folder is."""
+
+    own: int
+    trash: int
+    shipped: int
+    free: int
+
+
+def _bytes(path: Path) -> int:
+    """Bytes of all files under a folder; links count as nothing and are not followed."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(path):
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    total += _bytes(Path(entry.path))
+                elif entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def disk(store: Store) -> Disk:
+    """What the runs take, in bytes."""
+    folder = store.folder.parent
+    there = next((p for p in (folder, *folder.parents) if p.is_dir()), Path("/"))
+    trash = sum(_bytes(path) for path in _trashed(folder))
+    return Disk(_bytes(store.folder), trash, _bytes(store.shipped) if store.shipped else 0, shutil.disk_usage(there).free)

@@ -1,0 +1,101 @@
+"""The page "Error through depth": its numbers are those of the stored tables."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from sdq.figures import depth
+from sdq.recipe import PRESETS
+from sdq.report import Report
+from sdq.store import Store
+from tests import made_up
+from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+
+PAGE = "pages/inspect/depth.py"
+FOUR = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
+
+
+def filled(store: Store) -> dict[str, Report]:  # noqa: F811
+    return {r.recipe["name"]: r for r in made_up.fill(store, FOUR, ("intent",))}
+
+
+def link_to_weights(app: AppTest) -> tuple[str, str]:
+    link = next(e.proto for e in app.get("page_link") if "weights" in e.proto.label)
+    return link.label, link.query_string
+
+
+def test_without_runs_it_says_what_to_do(store: Store) -> None:  # noqa: F811
+    app = opened(PAGE)
+    assert "No finished run" in app.info[0].value
+    assert not app.get("plotly_chart")
+
+
+def test_blocks_shows_the_stored_numbers_and_the_gap_apart(store: Store) -> None:  # noqa: F811
+    reports = filled(store)
+    app = opened(PAGE)
+    table = store.table(reports["ptq-w3a8"].run, "depth")
+    stored = table[(table["measure"] == "accumulated") & (table["role"] == "block") & (table["language"] == "all")]["relative_l2"].tolist()
+    shown, gap = app.dataframe[0].value, app.dataframe[1].value
+    assert shown[shown["run"] == "PTQ"].iloc[:, 6].tolist() == pytest.approx(stored)
+    assert f"from {stored[0]:.3g} at block 0 to {stored[-1]:.3g} at block 5" in text_of(app)
+    assert set(gap["run"]) == {"QAT", "SDQ"}
+    assert len(app.get("plotly_chart")) == 2
+    assert "must not be compared" in text_of(app)
+
+
+def test_a_layer_leads_to_its_weights(store: Store) -> None:  # noqa: F811
+    reports = filled(store)
+    label, query = link_to_weights(opened(PAGE, layer="roberta.encoder.layer.3.attention.self.query", runs=reports["ptq-w3a8"].run))
+    assert label == "Look at the weights of block 3 · query"
+    assert "layer=roberta.encoder.layer.3.attention.self.query" in query
+    assert reports["ptq-w3a8"].run in query
+
+
+@pytest.mark.parametrize("view", depth.VIEWS)
+def test_every_view_opens(store: Store, view: str) -> None:  # noqa: F811
+    reports = filled(store)
+    app = opened(PAGE, view=view, language="sw", runs=",".join(reports[name].run for name in FOUR[1:]))
+    assert app.segmented_control(key="view").value == view
+    shown = app.dataframe[0].value
+    assert len(shown)
+    if view == "Paper: self-attention":
+        assert set(shown["type"]) == {"self-attention"}
+        assert set(shown["language"]) == {"sw"}
+    if view == "Tokens":
+        assert app.selectbox(key="language-of-tokens").value == "sw"
+        assert list(shown["token"][:3]) == list(store.table(reports["ptq-w3a8"].run, "sample").query("language == 'sw'").iloc[0]["tokens"][:3])
+    if view == "Languages":
+        assert set(shown["run"]) == {"PTQ"}
+
+
+def test_an_untrained_run_has_no_teacher_gap(store: Store) -> None:  # noqa: F811
+    made_up.add(store, PRESETS["ptq-w3a8"])
+    app = opened(PAGE, view="nonsense", measure="nonsense", language="xx", layer="nowhere")
+    assert len(app.get("plotly_chart")) == 1
+    assert "Teacher gap" not in text_of(app)
+
+
+def test_runs_without_tables_are_named(store: Store) -> None:  # noqa: F811
+    report = made_up.add(store, PRESETS["ptq-w3a8"])
+    (store.folder / report.run / "depth.parquet").unlink()
+    app = opened(PAGE)
+    assert "older version" in app.warning[0].value
+    assert "None of the chosen runs" in app.info[0].value
+
+
+def test_the_picture_follows_measure_error_and_view(store: Store) -> None:  # noqa: F811
+    ptq = filled(store)["ptq-w3a8"]
+    app = opened(PAGE, view="Roles", measure="SQNR", runs=ptq.run)
+    table = store.table(ptq.run, "depth")
+    every = table[(table["language"] == "all") & table["role"].isin(depth.INSIDE)]
+    for error in ("local", "accumulated"):
+        app.segmented_control(key="error").set_value(error.capitalize()).run()
+        assert not app.exception
+        shown = app.dataframe[0].value
+        assert sorted(shown["SQNR, dB (higher is better)"]) == pytest.approx(sorted(every[every["measure"] == error]["sqnr_db"]))
+    for view in ("Paper: error by layer type", "Tokens", "Blocks"):
+        app.segmented_control(key="view").set_value(view).run()
+        assert not app.exception
+    assert app.selectbox(key="pick-language").value == "all"
+    assert set(app.dataframe[0].value["language"]) == {"all"}

@@ -1,0 +1,79 @@
+"""The page on languages: its numbers are those of the reports."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdq.figures.drops import paired_drop
+from sdq.figures.languages import language_name
+from sdq.recipe import PRESETS
+from sdq.report import Report
+from sdq.store import Store
+from tests import made_up
+from tests.ui.test_pages import opened, store, text_of
+
+__all__ = ["store"]
+PAGE = "pages/compare/languages.py"
+THREE = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
+
+
+def filled(store: Store, task: str = "intent") -> dict[str, Report]:
+    return {r.recipe["name"]: r for r in made_up.fill(store, THREE, (task,))}
+
+
+def test_without_runs_it_says_what_to_do(store: Store) -> None:
+    app = opened(PAGE)
+    assert "No finished run is stored yet" in app.info[0].value
+    assert not app.get("plotly_chart")
+
+
+def test_fp32_alone_has_no_drop(store: Store) -> None:
+    report = made_up.add(store, PRESETS["fp32"])
+    assert "Only FP32 is chosen" in text_of(opened(PAGE, runs=report.run))
+
+
+@pytest.mark.parametrize("task", ["intent", "slots"])
+def test_it_shows_the_drops_of_the_reports(store: Store, task: str) -> None:
+    reports = filled(store, task)
+    ptq = reports["ptq-w3a8"]
+    app = opened(PAGE, runs=",".join(r.run for r in reports.values()))
+    assert len(app.get("plotly_chart")) == 3
+    table = app.dataframe[0].value
+    assert len(table) == 2 * 15
+    mine = table[table["run"] == ptq.run].set_index("code")
+    for code, score in ptq.quantized.by_language.items():
+        assert mine.loc[code, "drop"] == pytest.approx(100 * (ptq.reference.by_language[code] - score))
+    worst = mine.index[0]
+    exact = paired_drop(store.sentences(reports["fp32"].run), store.sentences(ptq.run), worst)
+    shown = text_of(app)
+    assert f"costs {language_name(worst)} most: <b>{exact.drop:.1f} points</b>" in shown
+    assert f"{exact.low:.1f} to {exact.high:.1f}" in shown
+    assert f"n = {exact.n} test sentences per language" in shown
+    assert "n = 14" in shown
+    wide = app.dataframe[2].value.set_index("language")
+    assert wide.loc[language_name(worst), "PTQ"] == pytest.approx(exact.drop)
+
+
+def test_without_fp32_it_says_what_the_intervals_need(store: Store) -> None:
+    report = made_up.add(store, PRESETS["ptq-w3a8"])
+    app = opened(PAGE, runs=report.run)
+    assert "compares sentence by sentence" in text_of(app)
+    assert app.dataframe[0].value["low"].isna().all()
+
+
+def test_it_follows_its_controls(store: Store) -> None:
+    reports = filled(store)
+    app = opened(PAGE, runs=",".join(r.run for r in reports.values()), language="th", against="subwords", cells="score", by="SDQ")
+    assert app.selectbox(key="pick-language").value == "th"
+    shown = text_of(app)
+    assert "Thai" in shown
+    assert "they are left out of this picture" in shown
+    assert "too few, or too much alike" in shown  # every made-up word is one subword
+    numbers = app.dataframe[1].value
+    assert set(numbers["run"]) == {reports["sdq-att-kld-w3a8"].run}
+    assert not {"th", "zh"} & set(numbers["code"])
+    wide = app.dataframe[2].value.set_index("language")
+    assert wide.loc["Thai", "FP32"] == pytest.approx(100 * reports["fp32"].quantized.by_language["th"])
+    app.selectbox(key="pick-language").set_value("sw").run()
+    assert not app.exception
+    assert app.query_params["language"] in ("sw", ["sw"])

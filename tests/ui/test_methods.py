@@ -1,0 +1,79 @@
+"""The page "Methods side by side": its numbers are those of the reports and of the paired statistics."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdq.recipe import PRESETS
+from sdq.report import Report
+from sdq.statistics import compare
+from sdq.store import Store
+from tests import made_up
+from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+
+PAGE = "pages/compare/methods.py"
+FOUR = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
+
+
+def filled(store: Store) -> dict[str, Report]:  # noqa: F811
+    return {r.recipe["name"]: r for r in made_up.fill(store, FOUR, ("intent",))}
+
+
+def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:  # noqa: F811
+    reports = filled(store)
+    app = opened(PAGE)
+    shown = app.dataframe[0].value
+    assert shown["run"].tolist() == ["FP32", "PTQ", "QAT", "SDQ"]
+    ptq, full = reports["ptq-w3a8"], reports["fp32"]
+    assert shown.iloc[1]["zero-shot mean, % [95 %]"].startswith(f"{100 * ptq.quantized.zero_shot_mean:.1f} [")
+    codes = [code for code in made_up.LANGUAGES if code != "en"]
+    against = compare([store.sentences(full.run)], [store.sentences(ptq.run)], codes)
+    assert shown.iloc[1]["zero-shot against FP32, points [95 %]"] == f"{100 * against.mean:+.1f} [{100 * against.low:+.1f}, {100 * against.high:+.1f}]"
+    text = text_of(app)
+    assert "Latency" in text
+    assert "simulated" in text
+    assert len(app.get("plotly_chart")) == 3
+
+
+def test_price_layer_and_first_run_follow_the_choices(store: Store) -> None:  # noqa: F811
+    reports = filled(store)
+    layer = "roberta.encoder.layer.2.output.dense"
+    app = opened(PAGE, price="Time to make the run", layer=layer, runs=",".join(reports[n].run for n in ("ptq-w3a8", "fp32")))
+    assert app.segmented_control(key="price").value == "Time to make the run"
+    assert app.selectbox(key="pick-layer").value == layer
+    assert app.dataframe[0].value["run"].tolist() == ["PTQ", "FP32"]
+    text = text_of(app)
+    assert "Weights of block 2 · feed-forward out" in text
+    assert "3 bits" in text
+    assert "not rounded" in text
+
+
+def test_one_run_is_told_what_to_do(store: Store) -> None:  # noqa: F811
+    reports = filled(store)
+    app = opened(PAGE, runs=reports["ptq-w3a8"].run)
+    assert "at least two runs" in app.info[0].value
+    assert not app.get("plotly_chart")
+    app.button(key="suggest").click().run()
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 4
+
+
+def test_the_only_run_there_is(store: Store) -> None:  # noqa: F811
+    made_up.add(store, PRESETS["ptq-w3a8"])
+    app = opened(PAGE)
+    assert "at least two runs" in app.info[0].value
+    assert any("make one" in e.proto.label for e in app.get("page_link"))
+
+
+def test_without_runs_it_says_what_to_do(store: Store) -> None:  # noqa: F811
+    assert "No finished run" in opened(PAGE).info[0].value
+
+
+@pytest.mark.parametrize("names", [FOUR[1:], ("fp32", "ptq-w3a8")])
+def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[str, ...]) -> None:  # noqa: F811
+    reports = filled(store)
+    for table in ("depth", "weights"):
+        (store.folder / reports["ptq-w3a8"].run / f"{table}.parquet").unlink()
+    app = opened(PAGE, runs=",".join(reports[n].run for n in names))
+    assert len(app.dataframe[0].value) == len(names)
+    assert "older version" in text_of(app)
