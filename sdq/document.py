@@ -24,13 +24,11 @@ from sdq.figures.curves import run_names
 from sdq.figures.languages import width
 from sdq.figures.parts import Part, checked, slug
 from sdq.figures.style import INK
-from sdq.recipe import PRESETS, Recipe
+from sdq.recipe import preset_of
 from sdq.report import METRICS, Report
 
 LIMIT = 10_000_000  # bytes of the web page
 ROWS = 60  # rows of a table in the web page; the zip has all
-_UNNAMED = {"name", "seed"}
-_BY_CONTENT = {recipe.model_dump_json(exclude=_UNNAMED): name for name, recipe in PRESETS.items()}
 
 
 def heading(reports: Sequence[Report]) -> str:
@@ -66,14 +64,6 @@ def summary(reports: Sequence[Report]) -> pd.DataFrame:
 def versions(reports: Sequence[Report]) -> pd.DataFrame:
     """One row per run: its id, seed, and what its provenance says (versions, number of test sentences)."""
     return pd.DataFrame([{"id": r.run, "seed": r.recipe["seed"], **r.provenance} for r in reports])
-
-
-def preset_of(recipe: Mapping[str, Any]) -> str | None:
-    """The preset that a recipe equals but for its name and seed."""
-    try:
-        return _BY_CONTENT.get(Recipe.model_validate(recipe).model_dump_json(exclude=_UNNAMED))
-    except ValueError:  # written by another version
-        return None
 
 
 def command(report: Report) -> str:

@@ -11,6 +11,7 @@ All state is in files of the data folder, so that a reload, another browser, ano
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -32,6 +33,7 @@ from sdq.store import Store
 
 CLUSTER = (sys.executable, "-m", "sdq.cluster")
 CANCELLED = "the run was cancelled; start it again to have its result"
+FORGOTTEN = 60.0  # seconds without a look after which a wish no longer keeps a run alive that somebody cancels
 LONGEST = 500  # characters of a typed sentence
 _WHO = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _clusters: list[subprocess.Popen[bytes]] = []  # children, to be reaped
@@ -135,16 +137,23 @@ def request(run: str, store: Store) -> tuple[Recipe, str, str] | None:
         return None
 
 
-def state(run: str, store: Store) -> State:
-    """How the run stands now; `unknown` if nobody asked for it. Restarts the cluster's process if it is gone while the run is wanted."""
+def state(run: str, store: Store, who: str = "") -> State:
+    """How the run stands now; `unknown` if nobody asked for it. Restarts the cluster's process if it is gone while the run is wanted.
+
+    With `who` the look also counts as a sign that this one still wants it.
+    """
     folder = folder_of(run, store)
+    mine = folder / "interest" / who
+    if _WHO.fullmatch(who) and mine.exists():
+        with contextlib.suppress(OSError):
+            mine.touch()
     wanted = (queue(store) / run).exists()  # asked before `done`: what finishes in between has left its marker
     if store.done(run):
         return State("done", store.events(run))
     events = store.events(run)
     if (folder / "cancel").exists():
         return State("failed", events, CANCELLED)
-    told = next((e for e in reversed(events) if e.get("event") in ("failed", "queued", "stage", "resumed")), {})
+    told: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in ("failed", "queued", "stage", "resumed")), {})
     if told.get("event") == "failed":
         return State("failed", events, str(told["message"]))
     if wanted:
@@ -165,12 +174,13 @@ def failure(folder: Path) -> str:
 
 
 def cancel(run: str, store: Store, who: str = "local") -> bool:
-    """Take the wish back. The run is stopped only when nobody else wants it; returns whether it is."""
+    """Take the wish back. The run is stopped only when nobody else wants it, or has looked at it for FORGOTTEN seconds; returns whether it is."""
     folder = folder_of(run, store)
     if not _WHO.fullmatch(who):
         raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
     (folder / "interest" / who).unlink(missing_ok=True)
-    others = list((folder / "interest").iterdir()) if (folder / "interest").is_dir() else []
+    everyone = list((folder / "interest").iterdir()) if (folder / "interest").is_dir() else []
+    others = [path for path in everyone if time.time() - path.stat().st_mtime < FORGOTTEN]
     if others or not (queue(store) / run).exists():
         return False
     (folder / "cancel").touch()

@@ -7,6 +7,7 @@ with distillation = SDQ. No rules and no training = FP32.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +61,6 @@ class Recipe(Settings):
         return json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
 
 
-
 def _int8_dynamic() -> tuple[Rule, ...]:
     """The usual INT8: per-channel weights, dynamic per-token activations, the embedding per row."""
     return (Rule(weight=WeightSpec(bits=8), activation=ActivationSpec(bits=8)),)
@@ -110,6 +110,16 @@ def _presets() -> dict[str, Recipe]:
 
 
 PRESETS: dict[str, Recipe] = _presets()
+_UNNAMED = {"name", "seed"}
+_BY_CONTENT = {recipe.model_dump_json(exclude=_UNNAMED): name for name, recipe in PRESETS.items()}
+
+
+def preset_of(recipe: Mapping[str, Any]) -> str | None:
+    """The preset that a recipe (as in a report) equals but for its name and seed."""
+    try:
+        return _BY_CONTENT.get(Recipe.model_validate(recipe).model_dump_json(exclude=_UNNAMED))
+    except ValueError:  # written by another version
+        return None
 
 
 def load_recipe(name: str) -> Recipe:

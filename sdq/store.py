@@ -7,11 +7,13 @@ project are read from assets/runs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +125,11 @@ class Store:
             raise UserError(f"the results must fit into {self.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
 
     def report(self, run: str) -> Report:
-        """The report of a finished run."""
-        return Report.model_validate_json((self.home(run) / "report.json").read_text())
+        """The report of a finished run. UserError if it cannot be read."""
+        try:
+            return Report.model_validate_json((self.home(run) / "report.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"the report of run {run} must be readable, it is damaged or of another version; delete the run or make it again") from error
 
     def sentences(self, run: str) -> pd.DataFrame:
         """One row per test sentence: id, language, tp, predicted, gold (counts), answer."""
@@ -139,5 +144,13 @@ class Store:
         return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def finished(self) -> list[Report]:
-        """Reports of all finished runs, newest first."""
-        return [self.report(run) for run, _ in self.listing()]
+        """Reports of all finished runs, newest first; one that cannot be read is left out."""
+        return self.readable(run for run, _ in self.listing())
+
+    def readable(self, runs: Iterable[str]) -> list[Report]:
+        """The reports of these runs, without those that cannot be read."""
+        found = []
+        for run in runs:
+            with contextlib.suppress(UserError):
+                found.append(self.report(run))
+        return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,27 +10,16 @@ import streamlit as st
 
 from sdq.figures.languages import language_scores, table
 from sdq.figures.style import Theme
-from sdq.recipe import PRESETS, Recipe
+from sdq.recipe import preset_of
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
-
-_UNNAMED = {"name", "seed"}
-_BY_CONTENT = {recipe.model_dump_json(exclude=_UNNAMED): name for name, recipe in PRESETS.items()}
-
-
-def preset_of(recipe: dict[str, Any]) -> str | None:
-    """The preset that a recipe equals but for its name and seed."""
-    try:
-        return _BY_CONTENT.get(Recipe.model_validate(recipe).model_dump_json(exclude=_UNNAMED))
-    except ValueError:  # written by another version
-        return None
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def _read(folder: str, state: tuple[tuple[str, float], ...]) -> list[Report]:
     store = Store(Path(folder))
-    return [store.report(run) for run, _ in state]
+    return store.readable(run for run, _ in state)
 
 
 def finished(store: Store) -> list[Report]:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from pages.components.runs import finished, preset_of
+from pages.components.runs import finished
 from sdq.figures.languages import width
+from sdq.recipe import preset_of
 from sdq.report import Report
 from sdq.store import Store
 

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs
+from pages.components.typed import typed
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
 from sdq.figures.drops import run_labels
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
@@ -115,5 +116,4 @@ try:
     sentence_section(sentence, both, one, reference)
 except UserError as error:
     st.error(str(error), icon=":material/error:")
-
-# ---- Type your own sentence: typed(...) belongs here, below everything else ----
+typed([reference, *quantized], store)

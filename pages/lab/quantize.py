@@ -24,7 +24,7 @@ store = Store.default()
 @st.fragment(run_every=2)
 def watch(run: str) -> None:
     """How the worker is getting on; asks every two seconds, and only while this is on the page."""
-    state = jobs.state(run, store)
+    state = jobs.state(run, store, me())
     if not state.active:
         st.rerun()
     text, share = progress(state.events)

@@ -108,7 +108,7 @@ def test_a_link_opens_a_run_and_fills_the_form(store: Store) -> None:
 def test_quantize_opens_a_stored_result_without_a_worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     report = made_up.add(store, PRESETS["ptq-int8-dynamic"])
     monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: report.run)
-    monkeypatch.setattr(jobs, "_start", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setattr(jobs, "ensure", lambda store: pytest.fail("a worker was started"))
     app = opened("pages/lab/quantize.py")
     app.button(key="quantize").click().run()
     assert not app.exception
@@ -137,7 +137,7 @@ def test_progress_is_said_in_words(store: Store, monkeypatch: pytest.MonkeyPatch
     store.tell(run, {"event": "stage", "name": "train", "text": "Training the quantized student"})
     for step, when in ((1, 0.0), (40, 39.0)):
         store.tell(run, {"event": "step", "step": step, "of": 160, "loss": 1.0, "time": when})
-    monkeypatch.setattr(jobs, "_worker", lambda folder: object())
+    monkeypatch.setattr(jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run)))
     app = opened("pages/lab/quantize.py", run=run)
     assert app.get("progress")[0].proto.text == "Training, step 40 of 160, about 2 min left"
 
@@ -181,5 +181,5 @@ def test_the_web_process_has_no_torch(store: Store) -> None:
 
 
 def test_pages_stay_thin() -> None:
-    for path in (ROOT / "pages").glob("*/*.py"):
+    for path in (p for p in (ROOT / "pages").glob("*/*.py") if p.parent.name != "components"):
         assert len(path.read_text().splitlines()) <= 125, path

@@ -90,6 +90,17 @@ def test_cancelling_takes_back_only_ones_own_wish(store: Store) -> None:
     assert jobs.state(RUN, store).status == "queued"
 
 
+def test_a_wish_of_a_closed_browser_is_forgotten_but_one_that_looks_is_not(store: Store) -> None:
+    for who in ("closed", "looking"):
+        submit(store, who=who)
+        os.utime(store.folder / RUN / "interest" / who, (1, 1))
+    jobs.state(RUN, store, "looking")
+    jobs.state(RUN, store, "stranger")  # who never asked is not counted
+    submit(store, who="me")
+    assert jobs.cancel(RUN, store, "me") is False
+    assert jobs.cancel(RUN, store, "looking") is True
+
+
 @pytest.mark.parametrize("who", ["", "../x", "a/b", "x" * 65, "å"])
 def test_who_asks_is_validated(store: Store, who: str) -> None:
     with pytest.raises(UserError, match="who asks must be"):
