@@ -11,6 +11,8 @@ import streamlit as st
 from PIL import Image
 from streamlit.navigation.page import StreamlitPage
 
+from pages.components.preload import preload
+
 # drawn here: a named Material icon or an emoji as page icon may be fetched from the net
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
 STAIRS = np.array([[ORANGE if column == row else BLUE if column > row else CLEAR for column in range(4)] for row in (3, 2, 1, 0)], dtype=np.uint8)
@@ -21,6 +23,7 @@ st.html(
     "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} .reading{font-size:1.15rem;line-height:1.5;max-width:62rem}"
     " .key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8}</style>"
 )
+preload()
 
 
 def page(file: str, title: str, icon: str) -> StreamlitPage:

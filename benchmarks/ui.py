@@ -31,12 +31,25 @@ from tests.e2e.browser import browser, serve
 
 PAGES = ("home", "runs", "quantize", "depth", "weights", "activations", "examples", "languages", "methods", "report")
 LIMITS = {"cold": 4.0, "page": 1.0, "redraw": 0.5, "memory": 350.0, "student page, p95": 3.0}
-MIX = ("ptq-int8-dynamic", "ptq-int8-static", "ptq-w4a8", "ptq-w4a8-channel", "ptq-w3a8", "qat-int8", "qat-w4a8", "sdq-kld-w4a8", "sdq-att-kld-w4a8", "sdq-att-kld-w3a8")
+MIX = (
+    "ptq-int8-dynamic",
+    "ptq-int8-static",
+    "ptq-w4a8",
+    "ptq-w4a8-channel",
+    "ptq-w3a8",
+    "qat-int8",
+    "qat-w4a8",
+    "sdq-kld-w4a8",
+    "sdq-att-kld-w4a8",
+    "sdq-att-kld-w3a8",
+)
 
 
 def say(what: str, value: float, unit: str, limit: float | None = None, **more: Any) -> None:
     """One line of the result."""
-    print(json.dumps({"what": what, "value": round(value, 3), "unit": unit, **({"limit": limit, "holds": value <= limit} if limit else {}), **more}), flush=True)
+    print(
+        json.dumps({"what": what, "value": round(value, 3), "unit": unit, **({"limit": limit, "holds": value <= limit} if limit else {}), **more}), flush=True
+    )
 
 
 def drawn(page: Any) -> None:
@@ -71,7 +84,11 @@ def pages(data: Path) -> None:
                 other = "quantize" if name != "quantize" else "runs"
                 page.locator(f"[data-testid=stSidebarNav] a[href$='/{other}']").first.click()
                 drawn(page)
-                link = page.locator("[data-testid=stSidebarNav] a").first if name == "home" else page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").first
+                link = (
+                    page.locator("[data-testid=stSidebarNav] a").first
+                    if name == "home"
+                    else page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").first
+                )
                 started = time.perf_counter()
                 link.click()
                 page.wait_for_url(lambda url, name=name: url.split("?")[0].rstrip("/").endswith(address.rstrip("/") if name == "home" else name))
@@ -160,7 +177,15 @@ def crowd(data: Path, students: int = 30, seconds: float = 180) -> None:
         lost = [run for run in asked if jobs.state(run, store).status in ("unknown", "failed")]
         done = [run for run in asked if jobs.state(run, store).status == "done"]
         p95 = times[int(0.95 * len(times))]
-        say(f"{students} students for {seconds:.0f} s: page time, p95", p95, "s", LIMITS["student page, p95"], requests=len(times), errors=errors[:3], number_of_errors=len(errors))
+        say(
+            f"{students} students for {seconds:.0f} s: page time, p95",
+            p95,
+            "s",
+            LIMITS["student page, p95"],
+            requests=len(times),
+            errors=errors[:3],
+            number_of_errors=len(errors),
+        )
         say("runs asked for / finished / lost", len(asked), "runs", None, finished=len(done), lost=lost)
         jobs.stop(store)
 

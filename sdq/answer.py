@@ -76,7 +76,13 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     chosen = logits[batch.scored] if task.kind == "token" else logits
     shares = chosen.softmax(-1)
     best = shares.max(-1)
-    row = {"run": run, "method": report.method, "words": list(words), "answers": [task.labels[i] for i in best.indices.tolist()], "shares": best.values.tolist()}
+    row = {
+        "run": run,
+        "method": report.method,
+        "words": list(words),
+        "answers": [task.labels[i] for i in best.indices.tolist()],
+        "shares": best.values.tolist(),
+    }
     if task.kind == "sequence":
         five = shares[0].topk(min(5, len(task.labels)))
         row["best"] = [[task.labels[i], share] for i, share in zip(five.indices.tolist(), five.values.tolist(), strict=True)]

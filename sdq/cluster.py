@@ -96,7 +96,10 @@ def _cluster() -> Any:
     workers = {}
     for lane, (count, _) in lanes(os.cpu_count() or 1).items():
         for i in range(count):
-            workers[f"{lane}-{i}"] = {"cls": Nanny, "options": {"nthreads": 1, "resources": {lane: 1}, "host": "127.0.0.1", "dashboard": False, "memory_limit": 0}}
+            workers[f"{lane}-{i}"] = {
+                "cls": Nanny,
+                "options": {"nthreads": 1, "resources": {lane: 1}, "host": "127.0.0.1", "dashboard": False, "memory_limit": 0},
+            }
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "allowed_failures": 10}}
     return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
 

@@ -205,7 +205,9 @@ def ask(text: str, runs: Sequence[str], store: Store) -> str:
             part.replace(folder / f"{key}.json")
             ensure(store)
     except OSError as error:
-        raise UserError(f"the data folder must be writable, {store.folder.parent} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
+        raise UserError(
+            f"the data folder must be writable, {store.folder.parent} is not ({error.strerror}); free space or set SDQ_DATA to another folder"
+        ) from error
     return key
 
 

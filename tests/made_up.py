@@ -83,7 +83,17 @@ def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
             x = rng.normal(0, 1 + 0.05 * i, 4000)
             row = {"module": name, "role": role, "block": block, "low": -8.0, "high": 8.0, "bits": 8 if spec else 32, "language": code, "counts": np.histogram(x, 128, (-8, 8))[0].astype("int32"), "language_low": float(x.min()), "language_high": float(x.max())}  # fmt: skip
             if spec:
-                row |= {"dynamic": True, "granularity": "token", "range_low": -3.0, "range_high": 3.0, "widest_low": -6.0, "widest_high": 6.0, "mse": 1e-4 * (1 + i), "sqnr_db": 40.0 - i, "clipped": 0.0}
+                row |= {
+                    "dynamic": True,
+                    "granularity": "token",
+                    "range_low": -3.0,
+                    "range_high": 3.0,
+                    "widest_low": -6.0,
+                    "widest_high": 6.0,
+                    "mse": 1e-4 * (1 + i),
+                    "sqnr_db": 40.0 - i,
+                    "clipped": 0.0,
+                }
             activations.append(row)
         peak = np.abs(rng.normal(0, 2, 192)).astype("float32")
         peak[17] = 20

@@ -68,7 +68,11 @@ def headline(report: Report) -> None:
             )
         times = f"{size['fp32'] / size['quantized_simulated']:.1f} times smaller" if size["quantized_simulated"] else None
         st.metric(
-            "Size (simulated)", f"{size['quantized_simulated'] / 1e6:.2f} MB", times, help="What the integer codes and scales would take; compared with FP32.", **plain
+            "Size (simulated)",
+            f"{size['quantized_simulated'] / 1e6:.2f} MB",
+            times,
+            help="What the integer codes and scales would take; compared with FP32.",
+            **plain,
         )
         st.metric("Time it took", f"{sum(report.seconds.values()):.0f} s", width=160)
 

@@ -20,7 +20,9 @@ def typed(reports: list[Report], store: Store) -> None:
     st.subheader("Type your own sentence", anchor=False)
     with st.form("typed-form", border=False):
         left, right = st.columns([5, 1], vertical_alignment="bottom")
-        text = left.text_input("Sentence, in any language", key="typed", max_chars=jobs.LONGEST, placeholder="wake me up at seven tomorrow", bind="query-params")
+        text = left.text_input(
+            "Sentence, in any language", key="typed", max_chars=jobs.LONGEST, placeholder="wake me up at seven tomorrow", bind="query-params"
+        )
         asked = right.form_submit_button("Ask", icon=":material/send:", key="ask", width="stretch")
     if asked and text.strip():
         st.session_state["asked"] = text

@@ -10,8 +10,8 @@ import streamlit as st
 from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs
-from pages.components.typed import typed
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
+from pages.components.typed import typed
 from sdq.figures.drops import run_labels
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
 from sdq.figures.languages import language_name, width

@@ -53,3 +53,78 @@ def test_it_fits_a_phone_and_the_console_is_silent(server: str, page: Any, addre
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("h1").count() == 1
     assert page.get_by_role("dialog").count() == 0  # "Page not found"
+
+
+LAYER = "roberta.encoder.layer.3.intermediate.dense"
+
+
+@pytest.fixture(scope="module")
+def store(data: Path) -> Store:
+    return Store(data / "runs", None)
+
+
+@pytest.fixture(scope="module")
+def ids(store: Store) -> dict[str, str]:
+    return {r.recipe["name"]: r.run for r in store.finished() if r.task == "intent"}
+
+
+def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
+    """What must stand on a page, worked out here from the stored tables."""
+    fp32, ptq, sdq = (store.report(ids[n]) for n in ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8"))
+    if name == "weights":
+        row = store.table(ptq.run, "weights").set_index("module").loc[LAYER]
+        return [f"{row['sqnr_db']:.1f} dB", f"{row['codes_used']:.3g} of {row['codes']:.0f}"]
+    if name == "activations":
+        rows = store.table(ptq.run, "activations")
+        rows = rows[rows["module"] == LAYER]
+        return [f"SQNR {rows['sqnr_db'].min():.1f} dB"]
+    if name == "depth":
+        rows = store.table(ptq.run, "depth")
+        rows = rows[(rows["role"] == "block") & (rows["measure"] == "accumulated") & (rows["language"] == "all")].sort_values("block")
+        return [f"{rows['sqnr_db'].iloc[0]:.1f}", f"{rows['sqnr_db'].iloc[-1]:.1f} dB"]
+    if name == "examples":
+        both = store.sentences(fp32.run).merge(store.sentences(ptq.run), on=["id", "language"], suffixes=("", "_now"))
+        both = both[both["language"] == "sw"]
+        lost, gained = int(((both["tp"] == 1) & (both["tp_now"] == 0)).sum()), int(((both["tp"] == 0) & (both["tp_now"] == 1)).sum())
+        return [f"loses {lost:,} right answers and gains {gained:,}"]
+    drops = {code: 100 * (fp32.quantized.by_language[code] - score) for code, score in ptq.quantized.by_language.items() if code != "en"}
+    expected = {
+        "home": [f"{100 * r.quantized.zero_shot_mean:.1f} %" for r in (fp32, ptq, sdq)],
+        "runs": [f"{len(store.finished())} finished runs"],
+        "quantize-result": [f"{100 * sdq.quantized.mean:.1f} %", sdq.run],
+        "languages": [f"most: {max(drops.values()):.1f} points"],
+        "methods": [f"{100 * sdq.quantized.zero_shot_mean:.1f} %"],
+        "report": [f"--seed {sdq.recipe['seed']}", "python -m sdq run sdq-att-kld-w3a8"],
+    }
+    return expected[name]
+
+
+@pytest.mark.parametrize("name", ["home", "runs", "quantize-result", "depth", "weights", "activations", "examples", "languages", "methods", "report"])
+def test_the_numbers_on_the_page_are_those_of_the_store(
+    server: str, page: Any, addresses: dict[str, str], store: Store, ids: dict[str, str], name: str
+) -> None:
+    opened(page, server + addresses[name])
+    shown = page.locator("[data-testid='stMain']").inner_text().replace("\u00a0", " ")
+    for number in numbers_of(name, store, ids):
+        assert number in shown
+
+
+def test_a_click_on_a_layer_leads_to_its_weights(server: str, page: Any, addresses: dict[str, str]) -> None:
+    opened(page, server + addresses["depth"])
+    point = page.locator(".st-key-depth-blocks .scatterlayer .point").nth(2)
+    box = point.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_url("**layer=**layer.2**")
+    settled(page)
+    page.get_by_role("link", name="Look at the weights of block 2").click()
+    page.wait_for_url("**/weights**layer=**layer.2**")
+    settled(page)
+    assert page.get_by_role("heading", name="Block 2 ·").first.is_visible()
+
+
+def test_from_a_language_to_its_flipped_sentences(server: str, page: Any, addresses: dict[str, str]) -> None:
+    opened(page, server + addresses["languages"] + "&language=th")
+    page.get_by_role("link", name="Sentences whose answer changes, Thai").click()
+    page.wait_for_url("**/examples**language=th**")
+    settled(page)
+    assert "in Thai" in page.locator("[data-testid='stMain']").inner_text()

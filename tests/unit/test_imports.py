@@ -22,7 +22,18 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("jobs", "cluster", "estimate", "figures", "history", "document", "reproduce", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
-WITHOUT_TORCH = ("sdq.recipe", "sdq.store", "sdq.report", "sdq.identity", "sdq.checkpoint", "sdq.data.tasks", "sdq.jobs", "sdq.history", "sdq.document", "sdq.estimate")
+WITHOUT_TORCH = (
+    "sdq.recipe",
+    "sdq.store",
+    "sdq.report",
+    "sdq.identity",
+    "sdq.checkpoint",
+    "sdq.data.tasks",
+    "sdq.jobs",
+    "sdq.history",
+    "sdq.document",
+    "sdq.estimate",
+)
 
 
 def imported(path: Path) -> Iterator[str]:

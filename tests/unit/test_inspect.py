@@ -84,7 +84,9 @@ def test_an_unquantized_model_has_weights_too(tiny: Any) -> None:
 
 @pytest.mark.parametrize("static", [False, True])
 def test_activations_against_direct_computation(tiny: Any, static: bool) -> None:
-    spec = ActivationSpec(bits=4, symmetric=False, granularity=PerTensor(), dynamic=False, observer=Percentile(percent=95)) if static else ActivationSpec(bits=4)
+    spec = (
+        ActivationSpec(bits=4, symmetric=False, granularity=PerTensor(), dynamic=False, observer=Percentile(percent=95)) if static else ActivationSpec(bits=4)
+    )
     student, data = rewrite(tiny("xlmr"), (Rule(activation=spec),)), text(n=20)
     calibrate_(student, [b.inputs for b in data.in_order(8)])
     table, profile = activations(student, data, spoken(data), batch_size=7)
@@ -142,7 +144,10 @@ def test_depth_agrees_with_block_errors_measured_otherwise(tiny: Any) -> None:
     with torch.no_grad():
         for p in student.parameters():
             p.add_(0.01 * torch.randn_like(p))
-    before = [(b.local_relative_l2, b.accumulated_relative_l2, b.accumulated_sqnr_db, b.attention_accumulated_relative_l2, b.teacher_gap_relative_l2) for b in layer_errors(student, teacher, data)]
+    before = [
+        (b.local_relative_l2, b.accumulated_relative_l2, b.accumulated_sqnr_db, b.attention_accumulated_relative_l2, b.teacher_gap_relative_l2)
+        for b in layer_errors(student, teacher, data)
+    ]
     table, _ = depth(student, teacher, data, spoken(data))
     every = table[table["language"] == EVERY]
     for block, (_, accumulated, db, attention, gap) in enumerate(before):

@@ -40,7 +40,9 @@ def trained(teacher: nn.Module, rules: Any, settings: Training, checkpoint: Path
     def check(model: nn.Module) -> float:  # a score that depends on the weights
         return -float(sum(p.detach().double().abs().sum() for p in model.parameters()))
 
-    history = train_(student, data, settings, check, teacher=teacher, before_check=lambda m: calibrate_(m, batches), seed=4, progress=progress, checkpoint=checkpoint)
+    history = train_(
+        student, data, settings, check, teacher=teacher, before_check=lambda m: calibrate_(m, batches), seed=4, progress=progress, checkpoint=checkpoint
+    )
     return history, weights(student), told
 
 
