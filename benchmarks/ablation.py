@@ -1,4 +1,4 @@
-"""How the settings were found, on dev data: `python -m benchmarks.ablation [--task intent] [--part ptq|trained] [--seeds 1]`.
+"""How the settings were found, on dev data: `python -m benchmarks.ablation [--task intent] [--part ptq|trained] [--width w3a8] [--seeds 1]`.
 
 Nothing here looks at the test split. Training still stops by the English dev split alone; the zero-shot dev scores are only
 reported, and the choice between settings was made on them (a choice of ours, said so in docs/ablation.md).
@@ -35,15 +35,19 @@ PTQ = {
     "w4 per tensor, MSE ranges": _weights(4, granularity=PerTensor(), observer=Mse()),
     "w3 per channel": _weights(3),
     "w3 per tensor": _weights(3, granularity=PerTensor()),
+    "only the embedding: w4 per tensor": (Rule(roles=("embedding",), weight=WeightSpec(bits=4, granularity=PerTensor())),),
+    "Linear w4 per tensor, embedding w8 per row": (*_weights(4, granularity=PerTensor()), Rule(roles=("embedding",), weight=WeightSpec(bits=8))),
+    "Linear w3 per channel, embedding w8 per row": (*_weights(3), Rule(roles=("embedding",), weight=WeightSpec(bits=8))),
+    "Linear w3 per tensor, embedding w8 per row": PRESETS["ptq-w3a8"].rules,
 }
 
 
-def variations() -> dict[str, Recipe]:
-    """Every trained recipe that is compared, by what makes it different from the preset."""
-    rules = PRESETS["ptq-w4a8"].rules
-    sdq = PRESETS["sdq-att-kld-w4a8"].training
+def variations(width: str) -> dict[str, Recipe]:
+    """Every trained recipe that is compared at a width, by what makes it different from the preset."""
+    rules = PRESETS[f"ptq-{width}"].rules
+    sdq = PRESETS[f"sdq-att-kld-{width}"].training
     assert sdq is not None
-    out = {name: PRESETS[f"{name}-w4a8"] for name in ("qat", "qnat", "sdq-kld", "sdq-att", "sdq-att-kld", "sdq-hid", "sdq-hid-kld", "sdq-att-kld-multi")}
+    out = {name: PRESETS[f"{name}-{width}"] for name in ("qat", "qnat", "sdq-kld", "sdq-att", "sdq-att-kld", "sdq-hid", "sdq-hid-kld", "sdq-att-kld-multi")}
 
     def add(name: str, training: Training) -> None:
         out[name] = Recipe(rules=rules, training=training)
@@ -99,12 +103,13 @@ def main() -> None:
     parser.add_argument("--part", default="all", choices=("all", "ptq", "trained"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default="")
+    parser.add_argument("--width", default="w3a8", choices=("int8", "w4a8", "w3a8"))
     options = parser.parse_args()
     jobs = [("fp32", Recipe(), options.task, 0)]
     if options.part != "trained":
         jobs += [(f"ptq, {name}", Recipe(rules=rules), options.task, 0) for name, rules in PTQ.items()]
     if options.part != "ptq":
-        jobs += [(name, recipe, options.task, seed) for name, recipe in variations().items() for seed in range(options.seeds)]
+        jobs += [(name, recipe, options.task, seed) for name, recipe in variations(options.width).items() for seed in range(options.seeds)]
     jobs = [job for job in jobs if not options.only or job[0] in options.only.split(";")]
     rows = []
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -114,7 +119,7 @@ def main() -> None:
                 f"{row['name']:45} seed {row['seed']}  en {100 * row['english']:5.1f}  zero-shot {100 * row['zero_shot']:5.1f}  {row['train_seconds']:6.1f} s",
                 flush=True,
             )
-    path = Path("docs") / f"ablation-{options.task}.json"
+    path = Path("docs") / f"ablation-{options.task}-{options.width}.json"
     path.parent.mkdir(exist_ok=True)
     known = {(row["name"], row["seed"]): row for row in (json.loads(path.read_text()) if path.exists() else [])}
     known |= {(row["name"], row["seed"]): row for row in rows}

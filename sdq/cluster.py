@@ -89,10 +89,11 @@ def lanes(cores: int) -> dict[str, tuple[int, int]]:
     return {"quick": (quick, max(1, half // quick)), "train": (1, half), "look": (1, 1)}
 
 
-def _cluster() -> Any:
-    """A local cluster with the lanes as resources; its scheduler listens on this machine only."""
+def _cluster(scratch: Path) -> Any:
+    """A local cluster with the lanes as resources. It listens on this machine only, and writes to `scratch` only."""
     from distributed import Nanny, Scheduler, SpecCluster
 
+    here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     workers = {}
     for lane, (count, _) in lanes(os.cpu_count() or 1).items():
         for i in range(count):
@@ -100,7 +101,7 @@ def _cluster() -> Any:
                 "cls": Nanny,
                 "options": {"nthreads": 1, "resources": {lane: 1}, "host": "127.0.0.1", "dashboard": False, "memory_limit": 0},
             }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "allowed_failures": 10}}
+    scheduler = {"cls": Scheduler, "options": {**here, "port": 0, "allowed_failures": 10}}
     return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
 
 
@@ -109,7 +110,7 @@ def dispatch(store: Store) -> None:
     from distributed import Client
 
     address = os.environ.get("SDQ_SCHEDULER")
-    cluster = None if address else _cluster()
+    cluster = None if address else _cluster(store.folder.parent / "dask")
     threads = {lane: count for lane, (_, count) in lanes(os.cpu_count() or 1).items()}
     futures: dict[str, Any] = {}
     questions: dict[str, Any] = {}
@@ -189,6 +190,8 @@ def _leave(store: Store, run: str) -> None:
 def main() -> None:
     """Take the lock (or leave, if another process has it), say who we are, and work."""
     logging.basicConfig(format="%(asctime)s %(message)s")
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # of the workers
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     store = Store.default()
     data = store.folder.parent
     with (data / "cluster.lock").open("w") as lock:

@@ -94,8 +94,8 @@ def train_(
         history, best, best_state, bad, step = resume_(checkpoint, model, optimizer)
         progress({"event": "resumed", "step": step, "of": settings.steps})
     try:
-        batches = enumerate(_stream(train, unlabelled, settings, seed), 1)
-        for step, (batch, labelled) in itertools.islice(batches, step, settings.steps if bad < settings.patience else step):
+        done, last = step, settings.steps if bad < settings.patience else step
+        for step, (batch, labelled) in itertools.islice(enumerate(_stream(train, unlabelled, settings, seed), 1), done, last):
             warm = max(1, round(settings.warmup * settings.steps))
             rate = settings.learning_rate * min(step / warm, max(0.0, settings.steps - step + 1) / max(1, settings.steps - warm))
             for group in optimizer.param_groups:

@@ -286,7 +286,7 @@ def test_a_copied_layer_measures_its_own_weight() -> None:
 
 
 def test_one_tensor_is_quantized_once_for_q_k_and_v_and_forgotten_when_the_pass_ends_or_raises() -> None:
-    shared, spec, calls = ForwardPass(), ActivationSpec(), 0
+    shared, spec, _calls = ForwardPass(), ActivationSpec(), 0
     q, k, other = (ActivationQuantizer(s, shared).eval() for s in (spec, spec, ActivationSpec(bits=3)))
 
     class Model(nn.Module):
@@ -300,13 +300,16 @@ def test_one_tensor_is_quantized_once_for_q_k_and_v_and_forgotten_when_the_pass_
     model.register_forward_pre_hook(shared.begin, with_kwargs=True)
     model.register_forward_hook(shared.end, always_call=True)
     first, second, coarse, again = model(x)
-    assert second is first and again is not first
-    assert torch.equal(again, first) and not torch.equal(coarse, first)
+    assert second is first
+    assert again is not first
+    assert torch.equal(again, first)
+    assert not torch.equal(coarse, first)
     with pytest.raises(KeyError):
         model(x, fail=True)
     x.mul_(2)  # outside a model's pass nothing is remembered
     assert torch.equal(q(x), 2 * first)
-    assert torch.equal(k(x), q(x)) and k(x) is not q(x)
+    assert torch.equal(k(x), q(x))
+    assert k(x) is not q(x)
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.0])
