@@ -29,7 +29,7 @@ def with_head(encoder: XLMRobertaModel, task: Task, seed: int) -> nn.Module:
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.1
     kinds: dict[str, Any] = {"sequence": XLMRobertaForSequenceClassification, "token": XLMRobertaForTokenClassification}
     model: nn.Module = kinds[task.kind](config)
-    model.roberta.load_state_dict(encoder.state_dict())  # type: ignore[union-attr, operator]
+    model.roberta.load_state_dict(encoder.state_dict())  # type: ignore[union-attr]
     return model
 
 

