@@ -19,15 +19,22 @@ from sdq.report import Report
 from sdq.settings import ROOT, UserError
 from sdq.store import SHIPPED, TABLES, Store
 
-TASKS = ("intent", "slots")
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8"}
 TRAINED = ("qat", "sdq-att-kld", "sdq-att-kld-multi")
+# task and width, the most telling first; a run that is stopped early has the tables so far
+TABLES_OF = (("intent", "W3A8"), ("intent", "W4A8"), ("intent", "INT8"), ("slots", "W4A8"), ("slots", "INT8"), ("slots", "W3A8"))
 
 
 def plan(width: str) -> list[str]:
     """Presets compared at one width, baseline first."""
     ptq = "ptq-int8-dynamic" if width == "int8" else f"ptq-{width}"
     return [ptq, *(f"{name}-{width}" for name in TRAINED)]
+
+
+def jobs(task: str, width: str, seeds: Iterable[int]) -> list[tuple[str, str, int]]:
+    """(preset, task, seed) of everything one table needs."""
+    wanted = [("fp32", task, 0), (plan(WIDTHS[width])[0], task, 0)]
+    return wanted + [(preset, task, seed) for seed in seeds for preset in plan(WIDTHS[width])[1:]]
 
 
 def seeded(preset: str, seed: int) -> Recipe:
@@ -54,25 +61,23 @@ def ship(store: Store, runs: Iterable[str]) -> None:
 def reproduce_mini(store: Store, seeds: Iterable[int], workers: int, shipping: bool = False) -> str:
     """Run what is not stored yet, each run in a process of its own, and return the Markdown that was written."""
     seeds = list(seeds)
-    jobs = [("fp32", task, 0) for task in TASKS]
-    jobs += [
-        (preset, task, seed)
-        for seed in seeds
-        for task in TASKS
-        for width in WIDTHS.values()
-        for preset in plan(width)
-        if seed == seeds[0] or PRESETS[preset].training
-    ]
-    missing = [job for job in jobs if not store.done(identify(seeded(job[0], job[2]), "mini", job[1]))]
-    print(f"{len(jobs)} runs, {len(missing)} to do", flush=True)
+    wanted = list(dict.fromkeys(job for task, width in TABLES_OF for job in jobs(task, width, seeds)))
+    missing = [job for job in wanted if not _there(store, job)]
+    print(f"{len(wanted)} runs, {len(missing)} to do", flush=True)
     first = [job for job in missing if job[0] == "fp32"]
     with ThreadPoolExecutor(workers) as pool:
         each = partial(_in_process, threads=max(1, (os.cpu_count() or 1) // workers))
         list(pool.map(each, first))
         for i, _ in enumerate(pool.map(each, [job for job in missing if job not in first]), 1):
             print(f"{i} of {len(missing) - len(first)} done", flush=True)
+    return publish(store, seeds, shipping)
+
+
+def publish(store: Store, seeds: list[int], shipping: bool) -> str:
+    """Write docs/results.md and the tables of the README from what is stored; with `shipping`, copy its runs into assets/runs."""
     if shipping:
-        ship(store, (identify(seeded(preset, seed), "mini", task) for preset, task, seed in jobs))
+        wanted = dict.fromkeys(job for task, width in TABLES_OF for job in jobs(task, width, seeds) if _there(store, job))
+        ship(store, (identify(seeded(preset, seed), "mini", task) for preset, task, seed in wanted))
     text = results(store, seeds)
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "results.md").write_text(text)
@@ -102,10 +107,19 @@ def results(store: Store, seeds: list[int]) -> str:
         "p: approximate randomization over the pooled zero-shot test sentences, seed means, two-sided. "
         "Quantization is simulated (fake quantization); activations are 8 bits, dynamic, per token.",
     ]
-    for task in TASKS:
-        for width, tag in WIDTHS.items():
-            lines += ["", f"## {task}, {width}", "", *_table(store, seeds, task, tag)]
+    for task, width in TABLES_OF:
+        missing = [job for job in jobs(task, width, seeds) if not _there(store, job)]
+        lines += ["", f"## {task}, {width}", "", *(_unfinished(missing) if missing else _table(store, seeds, task, WIDTHS[width]))]
     return "\n".join(lines) + "\n"
+
+
+def _there(store: Store, job: tuple[str, str, int]) -> bool:
+    preset, task, seed = job
+    return store.done(identify(seeded(preset, seed), "mini", task))
+
+
+def _unfinished(missing: list[tuple[str, str, int]]) -> list[str]:
+    return [f"Not complete: {len(missing)} runs are missing ({', '.join(f'{preset} seed {seed}' for preset, _, seed in missing)}). The command above goes on where it was."]
 
 
 def _load(store: Store, preset: str, task: str, seeds: list[int]) -> tuple[list[Report], list[pd.DataFrame]]:

@@ -99,10 +99,10 @@ def test_nested(model: nn.Sequential) -> None:
 
 
 def test_on_a_transformer_and_its_quantized_copy(tiny: Any, padded: Any, family: str) -> None:
-    """Captured per name; capturing changes no number; the copy keeps its own padding hook and no other."""
+    """Captured per name; capturing changes no number; the copy keeps the two hooks of its own ForwardPass and no other."""
     plain = tiny(family)
     student = rewrite(plain, [Rule(weight=WeightSpec(), activation=ActivationSpec())])
-    for model, own in ((plain, 0), (student, 1)):
+    for model, own in ((plain, 0), (student, 2)):
         batch = padded(model)
         name = next(n for n, m in model.named_modules() if isinstance(m, nn.Linear) and ".layer.0." in n)
         with torch.no_grad():
