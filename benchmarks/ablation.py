@@ -55,7 +55,7 @@ def variations(width: str) -> dict[str, Recipe]:
     for rate in (1e-4, 1e-3):
         add(f"qat, learning rate {rate:g}", Training(learning_rate=rate))
         add(f"sdq-att-kld, learning rate {rate:g}", sdq.model_copy(update={"learning_rate": rate}))
-    for weight in (1.0, 100.0):
+    for weight in (10.0, 1000.0):
         add(f"sdq-att-kld, attention weight {weight:g}", sdq.model_copy(update={"distillation": (KLD(), Attention(weight=weight))}))
     add("sdq-att-kld, tap after the projection", sdq.model_copy(update={"distillation": (KLD(), Attention(at="output"))}))
     add("sdq-att-kld, noise 0.5", sdq.model_copy(update={"noise": 0.5}))
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--part", default="all", choices=("all", "ptq", "trained"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default="")
-    parser.add_argument("--width", default="w3a8", choices=("int8", "w4a8", "w3a8"))
+    parser.add_argument("--width", default="w3a8", choices=("int8", "w4a8", "w3a8", "w2a8"))
     options = parser.parse_args()
     jobs = [("fp32", Recipe(), options.task, 0)]
     if options.part != "trained":

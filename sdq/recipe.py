@@ -82,6 +82,12 @@ def _w3a8() -> tuple[Rule, ...]:
     return (body, Rule(roles=("embedding",), weight=WeightSpec(bits=8)))
 
 
+def _w2a8() -> tuple[Rule, ...]:
+    """Two-bit Linear weights (-1, 0, 1 times a scale per channel), the embedding in 8 bits per row: where PTQ breaks `mini` most (docs/ablation.md)."""
+    body = Rule(weight=WeightSpec(bits=2, granularity=PerChannel()), activation=ActivationSpec(bits=8, granularity=PerToken()))
+    return (body, Rule(roles=("embedding",), weight=WeightSpec(bits=8)))
+
+
 _LOSSES: dict[str, tuple[Any, ...]] = {
     "kld": (KLD(),),
     "att": (Attention(),),
@@ -99,7 +105,8 @@ def _presets() -> dict[str, Recipe]:
     per_channel = (Rule(weight=WeightSpec(bits=4, granularity=PerChannel()), activation=ActivationSpec(bits=8)),)
     made.append(Recipe(name="ptq-w4a8-channel", rules=per_channel))
     made.append(Recipe(name="ptq-w3a8", rules=_w3a8()))
-    for width, rules in (("int8", _int8_dynamic()), ("w4a8", _w4a8()), ("w3a8", _w3a8())):
+    made.append(Recipe(name="ptq-w2a8", rules=_w2a8()))
+    for width, rules in (("int8", _int8_dynamic()), ("w4a8", _w4a8()), ("w3a8", _w3a8()), ("w2a8", _w2a8())):
         made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
         made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
         for loss, terms in _LOSSES.items():

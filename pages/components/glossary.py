@@ -16,6 +16,7 @@ TERMS = {
     "SDQ multi": "Our extension of SDQ: the teacher is also imitated on unlabelled text of the other languages. The paper's setting trains on English only.",
     "zero-shot": "A language the model saw no labels for: it was trained on the English sentences of the task and is tested in this one.",
     "INT8": "Weights and activations are rounded to 8-bit integers, 255 levels.",
+    "W2A8": "Weights are rounded to 2 bits (3 levels), those of the embedding and all activations to 8 bits.",
     "W3A8": "Weights are rounded to 3 bits (7 levels), those of the embedding and all activations to 8 bits.",
     "W4A8": "Weights are rounded to 4 bits (15 levels), activations to 8 bits.",
     "fake quantization": "Numbers are rounded to the values that integers could hold, but computed in floating point: the accuracy is the real one, the speed is not.",

@@ -16,7 +16,7 @@ from sdq.store import Store
 
 T = TypeVar("T")
 KEYS = ("runs", "layer", "language", "example")
-FIRST = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")  # what a first visitor sees: where PTQ breaks and SDQ repairs
+FIRST = tuple(("fp32", f"ptq-{w}", f"qat-{w}", f"sdq-att-kld-{w}") for w in ("w2a8", "w3a8"))  # what a first visitor sees: where PTQ breaks and SDQ repairs
 
 
 def get(name: str) -> str | None:
@@ -78,7 +78,8 @@ def default_runs(reports: list[Report]) -> list[str]:
     for report in reports:
         if (report.model, report.task, report.recipe["seed"]) == ("mini", "intent", 0) and (name := preset_of(report.recipe)):
             best.setdefault(name, report.run)
-    return [best[name] for name in FIRST if name in best] or [r.run for r in reports[:1]]
+    names = next((names for names in FIRST if names[-1] in best), FIRST[-1])
+    return [best[name] for name in names if name in best] or [r.run for r in reports[:1]]
 
 
 def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:

@@ -6,10 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.figure import theme
 from pages.components.glossary import say
 from sdq import jobs
-from sdq.figures.style import MARKS
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -52,7 +50,7 @@ def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:
     for column, row in zip(st.columns(len(rows)), rows, strict=True):
         report = by_run[row["run"]]
         with column:
-            st.html(f'<b style="color:{MARKS[report.method].colour(theme())}">{report.method}</b> <small>{report.recipe["name"]}</small>')
+            st.html(f"<b>{report.method}</b> <small>{report.recipe['name']}</small>")
             if "missing" in row:
                 st.caption(row["missing"][0].upper() + row["missing"][1:] + ".")
             elif "best" in row:

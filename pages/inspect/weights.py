@@ -40,7 +40,7 @@ def numbers(weights: pd.DataFrame, layer: str) -> None:
     """The headline numbers of one layer."""
     with st.container(horizontal=True, key="numbers"):
         for label, value, meaning in headline(weights, layer):
-            st.metric(label, value, help=meaning, width=170)
+            st.metric(label, value, help=meaning, width="content")
 
 
 def draw(kind: str, title: str, report: Report, layer: str, option: str, *options: str, clickable: bool = False) -> None:

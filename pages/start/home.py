@@ -36,9 +36,14 @@ def key(reports: list[Report]) -> None:
         mark = MARKS[report.method]
         simulated = " simulated" if report.recipe["rules"] else ""
         st.html(
-            f'<div class="key"><b style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]} {report.method}</b> <b>{100 * report.quantized.zero_shot_mean:.1f} {metric.unit}</b>'
+            f'<div class="key"><span aria-hidden="true" style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]}</span> <b>{report.method} {100 * report.quantized.zero_shot_mean:.1f} {metric.unit}</b>'
             f"<br>{MEANT[report.method]}<br><small>{size[report.run]:.1f} MB{simulated}</small></div>"
         )
+
+
+def breaking(found: dict[str, Report]) -> str:
+    """The width to show first: the narrowest one of which the comparison is stored."""
+    return next((width for width, tag in reversed(WIDTHS.items()) if {f"ptq-{tag}", f"sdq-att-kld-{tag}"} <= found.keys()), "W3A8")
 
 
 def empty(task: str, width: str) -> None:
@@ -48,6 +53,7 @@ def empty(task: str, width: str) -> None:
     st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
 
 
+store = Store.default()
 st.title("Where quantization breaks a multilingual model, and what repairs it", anchor=False)
 sentence = st.container()
 with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
@@ -63,11 +69,11 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     width = st.segmented_control(
         "Width",
         list(WIDTHS),
-        default="W3A8",
+        default=breaking(stored(store, MODEL, st.query_params.get("task", "intent"))),
         required=True,
         key="width",
         bind="query-params",
-        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8: 3-bit weights, but an 8-bit embedding.",
+        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8, W2A8: 3- and 2-bit weights, but an 8-bit embedding.",
     )
     multi = st.toggle(
         "SDQ multi (ours)",
@@ -78,7 +84,6 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
 
 task, width = task or "intent", width or "W3A8"  # an empty value in the address
 
-store = Store.default()
 found = stored(store, MODEL, task)
 names = ("fp32", *(name for name in plan(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"))
 reports = [found[name] for name in names if name in found]

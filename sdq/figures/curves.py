@@ -99,6 +99,16 @@ def _joined(part: pd.DataFrame, measure: str, name: str) -> tuple[list[object], 
     return x, y, behind, text
 
 
+def _reach(values: pd.Series[float], measure: str) -> list[float]:
+    """The value axis, said outright: panels that share an axis do not find it by themselves. Errors start at 0, decibels where they are."""
+    known = values.dropna()
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    if measure != "sqnr_db":
+        return [0.0, 1.08 * high or 1.0]
+    margin = 0.08 * (high - low) or 1.0
+    return [low - margin, high + margin]
+
+
 def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: Theme = "light", line: str = "run", panel: str | None = None) -> go.Figure:
     """Values over blocks: a curve per `line`, drawn as `marks` say, and a panel per `panel`, all with the same axes. customdata is the module behind a point."""
     ink, panels = INK[theme], list(dict.fromkeys(table[panel])) if panel else [""]
@@ -128,7 +138,7 @@ def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: 
     figure.update_annotations(font={"size": 13, "color": ink.text}, yshift=2)
     figure.update_xaxes(tickvals=blocks[:: math.ceil(len(blocks) / 12)], range=[-0.35, max(blocks, default=0) + 0.35], showticklabels=True, fixedrange=True)
     figure.update_xaxes(title={"text": "Block (0 is the first)", "standoff": 4}, row=count)
-    figure.update_yaxes(rangemode="normal" if measure == "sqnr_db" else "tozero", fixedrange=True, nticks=5 if panel else 7)
+    figure.update_yaxes(range=_reach(table["value"], measure), fixedrange=True, nticks=5 if panel else 7)
     top = 52 if panel else 30
     figure.add_annotation(
         text=axis(measure), x=0, xref="paper", xanchor="left", xshift=-46, y=1, yref="paper", yanchor="bottom", yshift=top - 24, showarrow=False,

@@ -40,6 +40,7 @@ class KLD(_Term):
     """T^2 * KL(teacher || student) of the softened predictions, mean over scored positions."""
 
     kind: Literal["kld"] = "kld"
+    weight: float = Field(10.0, gt=0, description="Factor of this term in the sum")
     temperature: float = Field(2.0, gt=0, le=20, description="Softens both predictions before they are compared")
 
     def value(self, student: Seen, teacher: Seen, scored: Tensor, real: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ class Attention(_Term):
 
     kind: Literal["attention"] = "attention"
     at: Literal["context", "output"] = Field("context", description="Before the output projection (per head) or after it")
-    weight: float = Field(10.0, gt=0, description="Factor of this term in the sum")
+    weight: float = Field(100.0, gt=0, description="Factor of this term in the sum")
 
     def value(self, student: Seen, teacher: Seen, scored: Tensor, real: Tensor) -> Tensor:
         total = torch.zeros(())
