@@ -82,7 +82,7 @@ def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
     if name == "depth":
         rows = store.table(ptq.run, "depth")
         rows = rows[(rows["role"] == "block") & (rows["measure"] == "accumulated") & (rows["language"] == "all")].sort_values("block")
-        return [f"{rows['sqnr_db'].iloc[0]:.1f}", f"{rows['sqnr_db'].iloc[-1]:.1f} dB"]
+        return [f"{rows['relative_l2'].iloc[0]:.3g} at block 0", f"{rows['relative_l2'].iloc[-1]:.3g} at block 5"]
     if name == "examples":
         both = store.sentences(fp32.run).merge(store.sentences(ptq.run), on=["id", "language"], suffixes=("", "_now"))
         both = both[both["language"] == "sw"]
@@ -92,10 +92,10 @@ def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
     expected = {
         "home": [f"{100 * r.quantized.zero_shot_mean:.1f} %" for r in (fp32, ptq, sdq)],
         "runs": [f"{len(store.finished())} finished runs"],
-        "quantize-result": [f"{100 * sdq.quantized.mean:.1f} %", sdq.run],
+        "quantize-result": [f"{100 * sdq.quantized.mean:.1f} %"],
         "languages": [f"most: {max(drops.values()):.1f} points"],
         "methods": [f"{100 * sdq.quantized.zero_shot_mean:.1f} %"],
-        "report": [f"--seed {sdq.recipe['seed']}", "python -m sdq run sdq-att-kld-w3a8"],
+        "report": [f"costs {100 * (fp32.quantized.zero_shot_mean - ptq.quantized.zero_shot_mean):.1f} points"],
     }
     return expected[name]
 
@@ -105,9 +105,10 @@ def test_the_numbers_on_the_page_are_those_of_the_store(
     server: str, page: Any, addresses: dict[str, str], store: Store, ids: dict[str, str], name: str
 ) -> None:
     opened(page, server + addresses[name])
-    shown = page.locator("[data-testid='stMain']").inner_text().replace("\u00a0", " ")
+    main = page.locator("[data-testid='stMain']")
+    shown = f"{main.inner_text()} {main.text_content()}".replace("\u00a0", " ")
     for number in numbers_of(name, store, ids):
-        assert number in shown
+        assert number in shown or page.get_by_text(number).first.is_visible()  # a metric's number is in a shadow of its own
 
 
 def test_a_click_on_a_layer_leads_to_its_weights(server: str, page: Any, addresses: dict[str, str]) -> None:
