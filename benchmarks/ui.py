@@ -166,7 +166,13 @@ def crowd(data: Path, students: int = 30, seconds: float = 180) -> None:
         idle = [Student(address, i, 0) for i in range(30)]
         for i, student in enumerate(idle):
             student.ask({"page": PAGES[1 + i % (len(PAGES) - 1)]})
-        say("memory of the web process, 30 sessions", web.memory_info().rss / 2**20, "MiB", LIMITS["memory"], errors=functools.reduce(operator.iadd, (s.errors for s in idle), [])[:3])
+        say(
+            "memory of the web process, 30 sessions",
+            web.memory_info().rss / 2**20,
+            "MiB",
+            LIMITS["memory"],
+            errors=functools.reduce(operator.iadd, (s.errors for s in idle), [])[:3],
+        )
         crowd = [Student(address, i, time.monotonic() + seconds) for i in range(students)]
         for student in crowd:
             student.start()

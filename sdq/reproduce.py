@@ -121,7 +121,9 @@ def _there(store: Store, job: tuple[str, str, int]) -> bool:
 
 
 def _unfinished(missing: list[tuple[str, str, int]]) -> list[str]:
-    return [f"Not complete: {len(missing)} runs are missing ({', '.join(f'{preset} seed {seed}' for preset, _, seed in missing)}). The command above goes on where it was."]
+    return [
+        f"Not complete: {len(missing)} runs are missing ({', '.join(f'{preset} seed {seed}' for preset, _, seed in missing)}). The command above goes on where it was."
+    ]
 
 
 def _load(store: Store, preset: str, task: str, seeds: list[int]) -> tuple[list[Report], list[pd.DataFrame]]:

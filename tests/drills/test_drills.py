@@ -21,7 +21,7 @@ from sdq.store import Store
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
 
-TRAINED = Recipe(name="drill", rules=PRESETS["ptq-w4a8"].rules, training=Training(steps=300, check_every=10, batch_size=8, distillation=(KLD(),)))
+TRAINED = Recipe(name="drill", rules=PRESETS["ptq-w4a8"].rules, training=Training(steps=120, check_every=10, batch_size=8, distillation=(KLD(),)))
 HURRIED = TRAINED.model_copy(update={"training": Training(steps=20, check_every=10, batch_size=8)})
 
 
@@ -109,6 +109,7 @@ def test_thirty_identical_requests_are_one_computation(store: Store, model: str)
     assert [e["name"] for e in store.events(run) if e.get("event") == "stage"].count("load") == 1
 
 
+@pytest.mark.slow
 def test_the_web_server_dies(store: Store, model: str, undisturbed: Any) -> None:
     code = (
         "import sys, time\nfrom sdq import jobs\nfrom sdq.recipe import Recipe\nfrom sdq.store import Store\n"
@@ -133,6 +134,7 @@ def test_the_computing_process_dies(store: Store, model: str, undisturbed: Any) 
     assert resumed[0] >= 20
 
 
+@pytest.mark.slow
 def test_the_dask_worker_dies(store: Store, model: str, undisturbed: Any) -> None:
     run = jobs.submit(TRAINED, model, "intent", store)
     until(lambda: checks(run, store))
@@ -174,6 +176,7 @@ def test_cancel_takes_effect_within_two_seconds(store: Store, model: str) -> Non
     jobs.cancel(again, store)
 
 
+@pytest.mark.slow
 def test_cancel_before_it_began(store: Store, model: str) -> None:
     first = jobs.submit(TRAINED, model, "intent", store)
     second = jobs.submit(HURRIED, model, "intent", store)
@@ -212,6 +215,7 @@ def test_a_typed_sentence_is_answered_by_finished_runs(store: Store, model: str)
     assert "missing" in rows[2] or rows[2]["answers"]  # kept in memory, or said to be gone
 
 
+@pytest.mark.slow
 def test_a_broken_model_is_one_sentence_in_the_state(store: Store, model: str, tmp_path: Path) -> None:
     import shutil
 

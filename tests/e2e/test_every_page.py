@@ -29,7 +29,7 @@ def opened(page: Any, address: str) -> None:
     page.wait_for_function("() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(e => e.querySelector('.main-svg'))")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_axe_finds_no_serious_barrier(chromium: Any, server: str, addresses: dict[str, str], name: str, theme: str) -> None:
     if importlib.util.find_spec("axe_playwright_python") is None:
