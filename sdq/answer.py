@@ -48,7 +48,6 @@ def _model(recipe_json: str, model: str, task: str, weights: str | None) -> nn.M
     return student.eval()
 
 
-@torch.inference_mode()
 def answer(text: str, runs: list[str], store: Store) -> list[dict[str, Any]]:
     """One row per run: run, method, words, answers (one label, or one tag per word), shares (probability 0..1 of each answer) and, for
     one label, `best`: the five likeliest labels with their probabilities. A run whose weights are not here has `missing`: one sentence instead.
@@ -72,7 +71,8 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     tokenizer = _teacher(report.model, report.task)[1]
     example = Example("typed", "", text, words, (task.labels[0],) * (len(words) if task.kind == "token" else 1))
     batch = encode([example], task, tokenizer).batch([0])
-    logits = model(**batch.inputs).logits
+    with torch.inference_mode():  # not around the loading: quantizers watch the version of their weights
+        logits = model(**batch.inputs).logits
     chosen = logits[batch.scored] if task.kind == "token" else logits
     shares = chosen.softmax(-1)
     best = shares.max(-1)

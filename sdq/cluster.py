@@ -153,7 +153,10 @@ def respond(key: str, folder: str) -> str:
     store = Store(Path(folder), Store.default().shipped)
     asked = store.folder.parent / "asked"
     wish = json.loads((asked / f"{key}.json").read_text())
-    rows = answer(wish["text"], wish["runs"], store)
+    try:
+        rows = answer(wish["text"], wish["runs"], store)
+    except Exception as error:  # whoever asked is waiting: an answer of any kind is better than none
+        rows = [{"run": run, "missing": f"this model could not answer ({error})"} for run in wish["runs"]]
     part = asked / f"{key}.answer.part"
     part.write_text(json.dumps(rows, ensure_ascii=False))
     part.replace(asked / f"{key}.answer.json")

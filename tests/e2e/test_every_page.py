@@ -29,8 +29,8 @@ def opened(page: Any, address: str) -> None:
     page.wait_for_function("() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(e => e.querySelector('.main-svg'))")
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", [name if name in ("home", "weights") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
 def test_axe_finds_no_serious_barrier(chromium: Any, server: str, addresses: dict[str, str], name: str, theme: str) -> None:
     if importlib.util.find_spec("axe_playwright_python") is None:
         pytest.skip("axe-playwright-python is not installed (pip install -r requirements-dev.txt)")
@@ -47,7 +47,7 @@ def test_axe_finds_no_serious_barrier(chromium: Any, server: str, addresses: dic
         page.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name if name in ("depth", "examples", "runs") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
 def test_it_fits_a_phone_and_the_console_is_silent(server: str, page: Any, addresses: dict[str, str], name: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     opened(page, server + addresses[name])
