@@ -124,6 +124,7 @@ def test_the_web_server_dies(store: Store, model: str, undisturbed: Any) -> None
     assert not [e for e in store.events(run) if e.get("event") == "resumed"]  # it never noticed
 
 
+@pytest.mark.slow
 def test_the_computing_process_dies(store: Store, model: str, undisturbed: Any) -> None:
     run = jobs.submit(TRAINED, model, "intent", store)
     until(lambda: len(checks(run, store)) >= 3)
@@ -186,6 +187,7 @@ def test_cancel_before_it_began(store: Store, model: str) -> None:
     jobs.cancel(first, store)
 
 
+@pytest.mark.slow
 def test_full_disk_is_one_sentence_and_loses_nothing(store: Store, model: str) -> None:
     done = jobs.submit(PRESETS["ptq-int8-dynamic"], model, "intent", store)
     assert finished(done, store).status == "done"
