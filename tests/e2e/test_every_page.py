@@ -25,12 +25,13 @@ def addresses(data: Path) -> dict[str, str]:
 
 def opened(page: Any, address: str) -> None:
     page.goto(address)
+    page.wait_for_selector("[data-testid='stMain'] h1")
     settled(page)
     page.wait_for_function("() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(e => e.querySelector('.main-svg'))")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", [name if name in ("home", "weights") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
+@pytest.mark.parametrize("name", [name if name == "home" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
 def test_axe_finds_no_serious_barrier(chromium: Any, server: str, addresses: dict[str, str], name: str, theme: str) -> None:
     if importlib.util.find_spec("axe_playwright_python") is None:
         pytest.skip("axe-playwright-python is not installed (pip install -r requirements-dev.txt)")
@@ -47,7 +48,7 @@ def test_axe_finds_no_serious_barrier(chromium: Any, server: str, addresses: dic
         page.close()
 
 
-@pytest.mark.parametrize("name", [name if name in ("depth", "examples", "runs") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
+@pytest.mark.parametrize("name", [name if name == "depth" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
 def test_it_fits_a_phone_and_the_console_is_silent(server: str, page: Any, addresses: dict[str, str], name: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     opened(page, server + addresses[name])
@@ -100,15 +101,23 @@ def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
     return expected[name]
 
 
-@pytest.mark.parametrize("name", ["home", "runs", "quantize-result", "depth", "weights", "activations", "examples", "languages", "methods", "report"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "depth",
+        "weights",
+        "examples",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("home", "runs", "quantize-result", "activations", "languages", "methods", "report")),
+    ],
+)
 def test_the_numbers_on_the_page_are_those_of_the_store(
     server: str, page: Any, addresses: dict[str, str], store: Store, ids: dict[str, str], name: str
 ) -> None:
     opened(page, server + addresses[name])
-    main = page.locator("[data-testid='stMain']")
-    shown = f"{main.inner_text()} {main.text_content()}".replace("\u00a0", " ")
     for number in numbers_of(name, store, ids):
-        assert number in shown or page.get_by_text(number).first.is_visible()  # a metric's number is in a shadow of its own
+        page.wait_for_function(
+            "n => document.querySelector('[data-testid=stMain]').innerText.replaceAll('\\u00a0', ' ').includes(n)", arg=number, timeout=20_000
+        )
 
 
 def test_a_click_on_a_layer_leads_to_its_weights(server: str, page: Any, addresses: dict[str, str]) -> None:
@@ -124,6 +133,7 @@ def test_a_click_on_a_layer_leads_to_its_weights(server: str, page: Any, address
     assert page.get_by_role("heading", name="Block 2 ·").first.is_visible()
 
 
+@pytest.mark.slow
 def test_from_a_language_to_its_flipped_sentences(server: str, page: Any, addresses: dict[str, str]) -> None:
     opened(page, server + addresses["languages"] + "&language=th")
     page.get_by_role("link", name="Sentences whose answer changes, Thai").click()
