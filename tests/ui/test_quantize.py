@@ -55,7 +55,7 @@ def test_a_preset_fills_the_form_and_is_submitted_as_it_is(store: Store, asked: 
     app = app.selectbox(key="recipe-SDQ").set_value("sdq-att-kld-w3a8").run()
     assert control(app, "number_input", "rules.0.weight.bits").value == 3
     assert control(app, "number_input", "training.steps").value == 300
-    assert control(app, "number_input", "training.distillation.1.attention.weight").value == 10
+    assert control(app, "number_input", "training.distillation.1.attention.weight").value == 100
     assert control(app, "multiselect", "rules.1.roles").value == ["embedding"]
     assert "Custom recipe" not in text_of(app)
     app.button(key="quantize").click().run()
@@ -175,11 +175,11 @@ def test_a_training_under_way_shows_its_curves(store: Store, monkeypatch: pytest
     assert app.get("progress")[0].proto.text.startswith("Training, step 30 of 300")
     assert len(app.get("plotly_chart")) == 1
     assert "After 30 of 300 steps the loss of a batch is 1.03" in text_of(app)
-    assert "0.5 from attention outputs" in text_of(app)
+    assert "5 from attention outputs" in text_of(app)
     assert app.button(key="cancel").label == "Cancel"
     table = app.dataframe[0].value
     assert list(table["step"]) == [10, 20, 30]
-    assert list(table["attention outputs, weighted"]) == pytest.approx([0.5] * 3)
+    assert list(table["attention outputs, weighted"]) == pytest.approx([5.0] * 3)
 
 
 def test_a_finished_training_shows_its_curves_and_the_kept_step(store: Store) -> None:

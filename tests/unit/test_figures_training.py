@@ -12,24 +12,24 @@ from sdq.recipe import PRESETS
 
 EVENTS: list[dict[str, Any]] = [
     {"event": "stage", "name": "train", "time": 1.0},
-    {"event": "step", "of": 300, "step": 10, "loss": 2.0, "ce": 0.5, "kld": 0.5, "attention": 0.1, "time": 2.0},
-    {"event": "step", "of": 300, "step": 20, "loss": 1.0, "ce": 0.3, "kld": 0.2, "attention": 0.05, "time": 3.0},
+    {"event": "step", "of": 300, "step": 10, "loss": 2.0, "ce": 0.5, "kld": 0.05, "attention": 0.01, "time": 2.0},
+    {"event": "step", "of": 300, "step": 20, "loss": 1.0, "ce": 0.3, "kld": 0.02, "attention": 0.005, "time": 3.0},
     {"event": "check", "of": 300, "step": 25, "dev": 0.9, "time": 4.0},
-    {"event": "step", "of": 300, "step": 30, "loss": 0.8, "ce": 0.25, "kld": 0.15, "attention": 0.04, "time": 5.0},
+    {"event": "step", "of": 300, "step": 30, "loss": 0.8, "ce": 0.25, "kld": 0.015, "attention": 0.004, "time": 5.0},
     {"event": "check", "of": 300, "step": 30, "dev": 0.95, "time": 6.0},
 ]
 FACTORS = training.weights(PRESETS["sdq-att-kld-w3a8"].model_dump(mode="json")["training"])
 
 
 def test_the_weights_are_those_of_the_recipe() -> None:
-    assert FACTORS == {"ce": 1.0, "kld": 1.0, "attention": 10.0}
+    assert FACTORS == {"ce": 1.0, "kld": 10.0, "attention": 100.0}
     assert training.weights(None) is None
     assert training.weights({"distillation": [{"kind": "kld", "weight": 2.0}, {"kind": "kld", "weight": 3.0}]}) == {"ce": 1.0, "kld": 5.0}
 
 
 def test_the_history_of_events_has_the_shape_of_a_report() -> None:
     of = training.history(EVENTS)
-    assert of["steps"][0] == {"step": 10, "loss": 2.0, "ce": 0.5, "kld": 0.5, "attention": 0.1}
+    assert of["steps"][0] == {"step": 10, "loss": 2.0, "ce": 0.5, "kld": 0.05, "attention": 0.01}
     assert of["checks"] == [{"step": 25, "dev": 0.9}, {"step": 30, "dev": 0.95}]
     assert (of["kept"], of["of"]) == (None, 300)
     assert training.history([]) == {"steps": [], "checks": [], "kept": None, "of": None}
