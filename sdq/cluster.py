@@ -99,7 +99,7 @@ def _cluster(scratch: Path) -> Any:
         for i in range(count):
             workers[f"{lane}-{i}"] = {
                 "cls": Nanny,
-                "options": {"nthreads": 1, "resources": {lane: 1}, "host": "127.0.0.1", "dashboard": False, "memory_limit": 0},
+                "options": {**here, "nthreads": 1, "resources": {lane: 1}, "memory_limit": 0, "local_directory": str(scratch)},
             }
     scheduler = {"cls": Scheduler, "options": {**here, "port": 0, "allowed_failures": 10}}
     return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,6 @@ def opened(page: Any, address: str) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", [name if name == "home" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
 def test_axe_finds_no_serious_barrier(chromium: Any, server: str, addresses: dict[str, str], name: str, theme: str) -> None:
-    if importlib.util.find_spec("axe_playwright_python") is None:
-        pytest.skip("axe-playwright-python is not installed (pip install -r requirements-dev.txt)")
     from axe_playwright_python.sync_playwright import Axe
 
     page = chromium.new_page(viewport={"width": 1440, "height": 900}, color_scheme=theme)
