@@ -25,7 +25,7 @@ from sdq import jobs
 from sdq.figures.languages import width
 from sdq.recipe import Recipe
 from sdq.report import Report
-from sdq.settings import UserError
+from sdq.settings import UserError, unwritable
 from sdq.store import Store
 
 QUIET = 600  # seconds without a sign of life after which a run that nobody asked for here counts as ended
@@ -124,7 +124,7 @@ def _changing(store: Store) -> Iterator[Path]:
         finally:
             os.close(lock)
     except OSError as error:
-        raise UserError(f"the data folder must be writable, {folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
+        raise unwritable(folder, error) from error
 
 
 def pinned(store: Store) -> tuple[str, ...]:

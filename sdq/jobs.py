@@ -28,7 +28,7 @@ import psutil  # type: ignore[import-untyped]
 
 from sdq.identity import identify
 from sdq.recipe import Recipe
-from sdq.settings import ROOT, UserError
+from sdq.settings import ROOT, UserError, unwritable
 from sdq.store import Store
 
 CLUSTER = (sys.executable, "-m", "sdq.cluster")
@@ -123,7 +123,7 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
         (queue(store) / run).touch()
         ensure(store)
     except OSError as error:
-        raise UserError(f"the data folder must be writable, {store.folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder") from error
+        raise unwritable(store.folder, error) from error
     return run
 
 
@@ -205,9 +205,7 @@ def ask(text: str, runs: Sequence[str], store: Store) -> str:
             part.replace(folder / f"{key}.json")
             ensure(store)
     except OSError as error:
-        raise UserError(
-            f"the data folder must be writable, {store.folder.parent} is not ({error.strerror}); free space or set SDQ_DATA to another folder"
-        ) from error
+        raise unwritable(store.folder.parent, error) from error
     return key
 
 

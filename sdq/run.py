@@ -13,7 +13,7 @@ from sdq.data.tasks import Example, Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
 from sdq.recipe import Recipe
 from sdq.report import Report
-from sdq.settings import UserError
+from sdq.settings import UserError, unfitting
 from sdq.store import Store, run_id
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
         tell({"event": "failed", "message": str(error)})
         raise UserError(str(error)) from error
     except OSError as error:
-        raise UserError(f"the results must fit into {store.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
+        raise unfitting(store.folder, error) from error
 
 
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:

@@ -21,6 +21,16 @@ class UserError(Exception):
     """Something the user can mend. The message is one sentence: what must be what, got what, what to do."""
 
 
+def unwritable(folder: Path, error: OSError) -> UserError:
+    """What to say when nothing can be written to the data folder."""
+    return UserError(f"the data folder must be writable, {folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder")
+
+
+def unfitting(folder: Path, error: OSError) -> UserError:
+    """What to say when results could not be written."""
+    return UserError(f"the results must fit into {folder}, writing failed ({error.strerror}); earlier runs are intact")
+
+
 def explain(error: ValidationError) -> str:
     """The first problem of a pydantic error as one sentence with the path of the field."""
     first = error.errors()[0]

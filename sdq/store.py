@@ -22,7 +22,7 @@ import pandas as pd
 
 from sdq.recipe import Recipe
 from sdq.report import Report
-from sdq.settings import ASSETS, ROOT, UserError
+from sdq.settings import ASSETS, ROOT, UserError, unfitting, unwritable
 
 ENGINE = 2  # raised when the same recipe would give other numbers
 SHIPPED = ASSETS / "runs"
@@ -76,9 +76,7 @@ class Store:
             if not self.checkpoint(run).exists():  # otherwise a training goes on where it was, and so does its log
                 (path / "events.jsonl").write_text("")
         except OSError as error:
-            raise UserError(
-                f"the data folder must be writable, {self.folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder"
-            ) from error
+            raise unwritable(self.folder, error) from error
         return path
 
     def checkpoint(self, run: str) -> Path:
@@ -101,7 +99,7 @@ class Store:
         try:
             table.to_parquet(self._path(run) / f"{name}.parquet", compression="zstd", index=False)
         except OSError as error:
-            raise UserError(f"the results must fit into {self.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
+            raise unfitting(self.folder, error) from error
 
     def table(self, run: str, name: str) -> pd.DataFrame:
         """One of TABLES of a finished run. UserError if the run has none (FP32 has no errors; old runs have no tables)."""
@@ -122,7 +120,7 @@ class Store:
             (path / "done.part").replace(path / "done")
             self.checkpoint(report.run).unlink(missing_ok=True)
         except OSError as error:
-            raise UserError(f"the results must fit into {self.folder}, writing failed ({error.strerror}); earlier runs are intact") from error
+            raise unfitting(self.folder, error) from error
 
     def report(self, run: str) -> Report:
         """The report of a finished run. UserError if it cannot be read."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.style import INK, MARKS, Theme, template
-from sdq.figures.weights import LEGEND, Picture, faint, find, label_of, quantized
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
+from sdq.figures.weights import Picture, find, label_of, quantized
 
 OUTLIER = 4.0  # times the median reach of a channel
 _LISTED = 6

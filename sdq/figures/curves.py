@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sdq.figures.languages import language_name, width
-from sdq.figures.style import INK, MARKS, Mark, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.report import METRICS, Metric, Report
 
 OTHERS = "each other language"  # a line drawn thinly, one per language
@@ -146,6 +146,6 @@ def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: 
     )  # fmt: skip
     figure.update_layout(
         template=template(theme), height=inner + top + 56 + below, margin={"l": 52, "r": 12, "t": top, "b": 56 + below}, hovermode="closest",
-        showlegend=line != panel, legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+        showlegend=line != panel, legend=LEGEND,
     )  # fmt: skip
     return figure

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.languages import language_name, width
-from sdq.figures.style import INK, MARKS, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.report import METRICS, Report
 from sdq.statistics import draw_counts, score
 
@@ -230,7 +230,7 @@ def drop_figure(rows: pd.DataFrame, metric: str, theme: Theme = "light", chosen:
         annotations=headings,
         shapes=[*bands, nought],
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+        legend=LEGEND,
         xaxis={"title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6}, "range": _range(seen), "fixedrange": True},
         yaxis={"range": [bottom, -1.5], "tickvals": list(at.values()), "ticktext": list(mine["language"]), "showgrid": False, "fixedrange": True},
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.style import INK, MARKS, ORDER, Mark, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, ORDER, Mark, Theme, faint, template
 from sdq.report import METRICS, Report, Scores
 from sdq.statistics import interval
 
@@ -135,11 +135,6 @@ def reading(reports: Sequence[Report]) -> str:
     return f"{lost} Of the zero-shot loss, {shares}.{hardest}, and {worst[repaired]:.1f} % with {repaired}."
 
 
-def _faint(colour: str, opacity: float) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"
-
-
 def _bands(figure: go.Figure, spans: list[dict[str, Any]], repaired: str | None, theme: Theme) -> None:
     """Behind the marks: what quantization took (hatched), and the part of it that was won back (plain)."""
     parts = {
@@ -150,14 +145,14 @@ def _bands(figure: go.Figure, spans: list[dict[str, Any]], repaired: str | None,
         drawn = [s for s in spans if s["part"] == part and s["to"] > s["from"]]
         if not drawn:
             continue
-        pattern = {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": _faint(colour, 0.6), "bgcolor": "rgba(0,0,0,0)"} if part == "lost" else {"shape": ""}
+        pattern = {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": faint(colour, 0.6), "bgcolor": "rgba(0,0,0,0)"} if part == "lost" else {"shape": ""}
         figure.add_bar(
             y=[s["y"] for s in drawn],
             base=[s["from"] for s in drawn],
             x=[s["to"] - s["from"] for s in drawn],
             width=[s["height"] for s in drawn],
             orientation="h",
-            marker={"color": _faint(colour, 0.25), "pattern": pattern, "line": {"width": 0}},
+            marker={"color": faint(colour, 0.25), "pattern": pattern, "line": {"width": 0}},
             name=name,
             hoverinfo="skip",
         )
@@ -238,7 +233,7 @@ def language_scores(reports: Sequence[Report], sentences: Mapping[str, pd.DataFr
         margin={"l": 100, "r": 14, "t": 8, "b": 78},
         annotations=headings,
         showlegend=damaged != "FP32",
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+        legend=LEGEND,
         xaxis={"title": {"text": f"{metric.name}, {metric.unit}", "standoff": 6}, "range": [left, ceiling + 1.5], "fixedrange": True},
         yaxis={
             "range": [bottom, -1.1],

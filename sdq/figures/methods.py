@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 
 from sdq.figures.curves import grid, legend_height, run_marks, run_names
 from sdq.figures.languages import language_name, width
-from sdq.figures.style import INK, Theme, template
+from sdq.figures.style import INK, LEGEND, Theme, template
 from sdq.report import METRICS, Report
 from sdq.statistics import compare, mean_interval
 
@@ -207,7 +207,7 @@ def pareto(found: pd.DataFrame, reports: Sequence[Report], price: Price, theme: 
     heading = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": -46, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 6, "showarrow": False}
     figure.update_layout(
         template=template(theme), height=330 + 58 + below, margin={"l": 52, "r": 14, "t": 30, "b": 58 + below}, showlegend=True,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+        legend=LEGEND,
         annotations=[{**heading, "text": f"{metric.name}, zero-shot mean, {metric.unit}", "font": {"size": 13, "color": ink.quiet}}],
         xaxis={"title": {"text": title, "standoff": 4}, "rangemode": "tozero", "fixedrange": True}, yaxis={"fixedrange": True, "nticks": 7},
     )  # fmt: skip
@@ -279,6 +279,6 @@ def histograms(found: pd.DataFrame, theme: Theme = "light") -> go.Figure:
     )  # fmt: skip
     figure.update_layout(
         template=template(theme), barmode="overlay", bargap=0, height=inner + 52 + 78, margin={"l": 52, "r": 12, "t": 52, "b": 78}, showlegend=True,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+        legend=LEGEND,
     )  # fmt: skip
     return figure

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from sdq.figures.drops import _range, first_run, measure, symbols
 from sdq.figures.languages import language_name
-from sdq.figures.style import INK, MARKS, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.settings import ASSETS
 
 UNSPACED = ("ja", "km", "lo", "my", "th", "zh")  # languages written without spaces between words
@@ -159,7 +159,7 @@ def against(table: pd.DataFrame, metric: str, title: str, theme: Theme = "light"
         height=400,
         margin={"l": 62, "r": 14, "t": 10, "b": 90},
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+        legend=LEGEND,
         xaxis={"title": {"text": title, "standoff": 6}, "range": x_range, "fixedrange": True},
         yaxis={"title": {"text": f"Drop, points of {measure(metric)}", "standoff": 6}, "range": y_range, "fixedrange": True},
     )

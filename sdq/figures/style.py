@@ -51,6 +51,16 @@ INK: dict[Theme, Ink] = {
 }
 
 
+# below the picture, where it may wrap on a narrow screen
+LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
+
+
+def faint(colour: str, opacity: float) -> str:
+    """The colour "#rrggbb" let through: opacity 0 (nothing) to 1."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
 def template(theme: Theme) -> go.layout.Template:
     """Explicit template: the same picture in the app, in an exported file and in a notebook."""
     ink = INK[theme]

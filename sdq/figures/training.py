@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sdq.figures.style import INK, Mark, Theme, template
+from sdq.figures.style import INK, LEGEND, Mark, Theme, template
 
 TERMS = {"ce": "labels (CE)", "kld": "predictions (KLD)", "attention": "attention outputs", "hidden": "layer outputs"}
 TOTAL, DEV = "loss", "dev score, %"
@@ -150,7 +150,7 @@ def curves(of: Mapping[str, Any], factors: Mapping[str, float] | None = None, th
         height=430 if looked else 320,
         margin={"l": 62, "r": 14, "t": 10, "b": 118},
         hovermode="x unified",
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+        legend=LEGEND,
         showlegend=True,
     )
     return figure

@@ -15,12 +15,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.names import ROLE_LABELS, module_label
-from sdq.figures.style import INK, MARKS, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
 from sdq.settings import UserError
 
 Picture = tuple[go.Figure, pd.DataFrame, str]
 EXACT = 200.0  # dB that stand for "no error at all"
-LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
 _WORSE = {"light": ("#f1f3f6", "#a63f00"), "dark": ("#232a37", "#f0a13c")}
 
 
@@ -45,12 +44,6 @@ def nearest(layer: str | None, modules: Sequence[str]) -> str | None:
     """The module that a layer selected on any page stands for: itself, the reader of "name:input", the first one inside a block; None if there is none."""
     wanted = (layer or "").removesuffix(":input")
     return next((m for m in modules if m == wanted or m.startswith(f"{wanted}.")), None) if wanted else None
-
-
-def faint(colour: str, opacity: float) -> str:
-    """The colour "#rrggbb" let through: opacity 0 (nothing) to 1."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def label_of(row: Any) -> str:
