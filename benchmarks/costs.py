@@ -82,7 +82,9 @@ def _stepper(model, teacher, terms):  # type: ignore[no-untyped-def]
         loss = parts["ce"] + sum(term.weight * parts[term.kind] for term in terms)
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         optimizer.step()
+        torch.autograd.graph.increment_version([p for p in model.parameters() if p.requires_grad])  # as the loop does: weights have changed
 
     return step
 

@@ -137,6 +137,17 @@ def build(
     rebuild(corpus, work, out, seed)
 
 
+@mini.command()
+def finetune(
+    out: Annotated[Path, typer.Option(help="Folder with the encoder; data and models go there")] = Path("assets/mini"),
+    seed: Annotated[int, typer.Option(help="Seed of heads and batches")] = 0,
+) -> None:
+    """The last stage of `mini build` alone: data and fine-tuned models from the encoder that is there."""
+    from sdq.mini.build import finish
+
+    finish(out, seed)
+
+
 def _words(report: Report) -> str:
     lines = [f"run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task {report.task}, {report.metric} in %", ""]
     lines += [f"{'':4} {'FP32':>7} {'now':>7} {'change':>7}"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch.nn import functional as F
+from transformers import XLMRobertaModel
 
 from sdq.data.batches import encode
 from sdq.data.tasks import load_task
@@ -23,15 +24,23 @@ TASKS = ("intent", "slots")
 def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
     """Every stage; what `work` already holds is not computed again. Prints tokens per second, ETA and the scores."""
     started = time.perf_counter()
-    plan = replace(pretrain.Plan(), seed=seed)
+    encoder = pretrained(folder, work, replace(pretrain.Plan(), seed=seed))
+    save(encoder.model, tokenizer.load(work / "tokenizer"), out / "encoder")
+    card = json.loads((work / "corpus.json").read_text()) | {"minutes_of_pretraining": round((time.perf_counter() - started) / 60, 1)}
+    (out / "build.json").write_text(json.dumps(card, indent=1))
+    finish(out, seed)
+
+
+def finish(out: Path, seed: int = 0) -> None:
+    """The data, and a fine-tuned model per task, from the encoder in `out`; writes the cards."""
+    started = time.perf_counter()
     data.write(out / "data")
-    encoder = pretrained(folder, work, plan)
-    words = tokenizer.load(work / "tokenizer")
-    save(encoder.model, words, out / "encoder")
+    encoder = XLMRobertaModel.from_pretrained(out / "encoder", add_pooling_layer=False, dtype=torch.float32)
+    words = tokenizer.load(out / "encoder")
     found = {}
     for name in TASKS:
         task = load_task(name)
-        model = finetune(encoder.model, words, task, seed, _say)
+        model = finetune(encoder, words, task, seed, _say)
         test = task.examples("test")
         result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
         found[name] = {"mean": result.mean, "zero_shot_mean": result.zero_shot_mean, "by_language": result.by_language}
@@ -40,9 +49,10 @@ def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
             flush=True,
         )
         save(model, words, out / name)
-    card = json.loads((work / "corpus.json").read_text()) | {"scores": found, "minutes_of_this_call": round((time.perf_counter() - started) / 60, 1)}
+    card = json.loads((out / "build.json").read_text())
+    card |= {"scores": found, "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1)}
     (out / "build.json").write_text(json.dumps(card, indent=1))
-    cards.write(out, plan)
+    cards.write(out, replace(pretrain.Plan(), seed=seed))
 
 
 def _say(event: dict[str, object]) -> None:

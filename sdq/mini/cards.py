@@ -89,6 +89,8 @@ def _data(table: pd.DataFrame) -> str:
     english = table[table["language"] == "en"]
     counts = english.groupby("split").agg(sentences=("id", "size"), frames=("frame", "nunique"))
     rows = [f"| {split} | {counts.loc[split, 'frames']} | {counts.loc[split, 'sentences']} |" for split in frames.SPLITS]
+    alone = english[~english["parallel"]]
+    written = len(set(frames.more().frames) - set(frames.read("en").frames))
     slots = Counter(tag[2:] for tags in english["tags"] for tag in tags if tag.startswith("B-"))
     examples = []
     for code in frames.LANGUAGES:
@@ -101,13 +103,14 @@ project; the sources are `sdq/mini/text/*.txt`, one file per language. Values of
 position means the same, or is its counterpart, so the sentences of an id are parallel. Languages with cases, genders or articles have forms of their slots so that a frame agrees
 with every value. Words of Thai and Chinese are marked in the frames.
 
-Two tasks on the same sentences: `intent` ({english["intent"].nunique()} classes, accuracy) and `slots` (BIO tags of {len(slots)} slots, span F1). Per language:
+Two tasks on the same sentences: `intent` ({english["intent"].nunique()} classes, accuracy) and `slots` (BIO tags of {len(slots)} slots, span F1). In English (the others lack the untranslated sentences named below):
 
 | split | frames | sentences |
 |---|---|---|
 {chr(10).join(rows)}
 
-Labels of the train split are used in English only; its sentences in the other languages serve as unlabelled text. No frame is in two splits, and the values behind
+Labels of the train split are used in English only; its sentences in the other languages serve as unlabelled text. {len(alone)} of the English training sentences
+have no translation: {written} frames and further values of slots (`sdq/mini/text/more/en.txt`), written without a look at the test frames and not seen in pretraining. No frame is in two splits, and the values behind
 `||` in a slot's list (names, cities, artists, products, apps, shopping items) occur in test sentences only. Frame ids, slot values and their positions are kept in
 `data/sentences.parquet`; tests check all of this. Every class has equally many sentences.
 

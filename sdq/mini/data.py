@@ -13,22 +13,30 @@ PER_FRAME = {"train": 10, "dev": 5, "test": 5}
 
 
 def sentences(folder: Path = frames.TEXT) -> pd.DataFrame:
-    """One row per sentence: id, language, split, frame, intent, text, tokens, tags, values, surfaces.
+    """One row per sentence: id, language, split, frame, intent, text, tokens, tags, values, surfaces, parallel.
 
-    A sentence's id is the same in all languages. Classes are balanced: every frame gives equally many sentences.
+    The id of a `parallel` sentence is the same in all languages. English has further training sentences, with the
+    frames and values that were not translated. Every class has equally many frames.
     """
-    languages = {code: frames.read(code, folder) for code in frames.LANGUAGES}
-    english = languages["en"]
+    english = frames.read("en", folder)
     rows = []
-    for code, language in languages.items():
+
+    def add(language: frames.Language, frame: frames.Frame, drawn: list[dict[str, int]], start: int) -> None:
+        for number, choice in enumerate(drawn, start):
+            s = frames.fill(language, frame, choice)
+            rows.append({
+                "id": f"{frame.id}.{number:02d}", "language": language.code, "split": frame.split, "frame": frame.id, "intent": frame.intent,
+                "text": s.text, "tokens": list(s.tokens), "tags": list(s.tags), "values": json.dumps(s.values, sort_keys=True),
+                "surfaces": json.dumps(s.surfaces, sort_keys=True, ensure_ascii=False), "parallel": start == 0,
+            })  # fmt: skip
+
+    for code in frames.LANGUAGES:
+        language = frames.read(code, folder)
         for key, frame in english.frames.items():
-            for number, choice in enumerate(frames.choices(english, frame, PER_FRAME[frame.split])):
-                s = frames.fill(language, language.frames[key], choice)
-                rows.append({
-                    "id": f"{key}.{number:02d}", "language": code, "split": frame.split, "frame": key, "intent": frame.intent,
-                    "text": s.text, "tokens": list(s.tokens), "tags": list(s.tags),
-                    "values": json.dumps(s.values, sort_keys=True), "surfaces": json.dumps(s.surfaces, sort_keys=True, ensure_ascii=False),
-                })  # fmt: skip
+            add(language, language.frames[key], frames.choices(english, frame, PER_FRAME[frame.split]), 0)
+    more = frames.more(folder)
+    for frame in more.frames.values():
+        add(more, frame, frames.choices(more, frame, PER_FRAME["train"], seed=2), PER_FRAME["train"])
     return pd.DataFrame(rows)
 
 

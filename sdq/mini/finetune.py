@@ -16,8 +16,8 @@ from sdq.train.loop import Progress, train_
 from sdq.train.settings import Training
 
 SETTINGS = {
-    "intent": Training(steps=300, learning_rate=3e-4, frozen_blocks=2),
-    "slots": Training(steps=400, learning_rate=5e-4, frozen_blocks=4),
+    "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4),
+    "slots": Training(steps=800, learning_rate=5e-4, frozen_blocks=2),
 }
 
 

@@ -9,6 +9,9 @@ A language file `text/<language>.txt` has two kinds of lines:
   of the value (``on [12 May]``).
 * ``intent.split.number = text`` is a frame. ``{slot}`` or ``{slot.form}`` is replaced by a value. A middle dot
   ``·`` is a word boundary without a space, for scripts that write none (Thai, Chinese).
+
+``text/more/en.txt`` holds frames and values for training that exist in English only, so that the tasks are learnt
+from more wordings and names than were translated.
 """
 
 from __future__ import annotations
@@ -89,6 +92,17 @@ def read(code: str, folder: Path = TEXT) -> Language:
         else:
             raise ValueError(f"{where}: must be 'slot: a | b' or 'intent.split.01 = text', got {line[:60]!r}")
     return Language(code, values, kept, frames)
+
+
+def more(folder: Path = TEXT) -> Language:
+    """English training text without translations: `more/en.txt` adds values and frames to the training part of `en.txt`.
+
+    Only English is labelled, so that wordings cost nothing in the other languages. Values kept for test are left out.
+    """
+    main, extra = read("en", folder), read("en", folder / "more")
+    values = {slot: [*(all_[: main.kept[slot]]), *extra.values.get(slot, [])] for slot, all_ in main.values.items()}
+    trained = {key: frame for key, frame in main.frames.items() if frame.split == "train"}
+    return Language("en", values, {slot: len(v) for slot, v in values.items()}, trained | extra.frames)
 
 
 def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
