@@ -5,6 +5,7 @@ The figures are those of sdq.figures.parts. Imports neither streamlit nor torch.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import io
@@ -191,17 +192,20 @@ def pictures(found: Sequence[Part]) -> tuple[dict[str, bytes], str | None]:
         kaleido = importlib.import_module("kaleido")
     except ImportError:
         return {}, "the Python package kaleido is not installed"
-    drawn = {}
+    shown = [(part.slug, part.figure) for part in found if part.figure is not None]
+
+    async def draw() -> list[bytes]:
+        # asked directly, because plotly's own call lets Chrome fetch MathJax from the net; one Chrome draws all
+        async with kaleido.Kaleido(n=1, mathjax=False) as chrome:
+            sizes = [{"format": "svg", "width": 900, "height": figure.layout.height or 500, "scale": 1} for _, figure in shown]
+            return [await chrome.calc_fig(figure, opts=size) for (_, figure), size in zip(shown, sizes, strict=True)]
+
     try:
-        for part in found:
-            if part.figure is not None:
-                options = {"format": "svg", "width": 900, "height": part.figure.layout.height or 500, "scale": 1}
-                # asked directly, because plotly's own call lets Chrome fetch MathJax from the net
-                drawn[part.slug] = kaleido.calc_fig_sync(part.figure, opts=options, kopts={"mathjax": False})
+        drawn = asyncio.run(draw())
     except Exception as error:  # no Chrome, a Chrome that does not start, a time-out: of many kinds, and none may cost the zip
         first = (str(error).strip().splitlines() or [""])[0]
         return {}, f"kaleido found no Chrome or Chromium that works here ({type(error).__name__}: {first[:200]})"
-    return drawn, None
+    return {slug: svg for (slug, _), svg in zip(shown, drawn, strict=True)}, None
 
 
 def contents(reports: Sequence[Report], found: Sequence[Part]) -> pd.DataFrame:

@@ -70,8 +70,10 @@ def said(value: float, measure: str) -> str:
 
 
 def legend_height(labels: Sequence[str]) -> int:
-    """Pixels a legend of these labels needs at 390 px width, where it wraps."""
-    return 20 * math.ceil(sum(7 * len(label) + 52 for label in labels) / 330)
+    """Pixels a legend of these labels needs at 390 px width, where it wraps into columns as wide as the widest label."""
+    widths = [7 * len(label) + 52 for label in labels]
+    columns = len(labels) if sum(widths) <= 310 else max(1, 310 // max(widths))
+    return 20 * math.ceil(len(labels) / columns) if labels else 0
 
 
 def grid(panels: int, columns: int) -> list[list[dict[str, str] | None]]:

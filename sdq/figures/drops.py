@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.languages import language_name, width
-from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, mixed, template
 from sdq.report import METRICS, Report
 from sdq.statistics import draw_counts, score
 
@@ -248,6 +248,13 @@ def wide_table(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     return wide
 
 
+def _ink(ends: list[str], share: float) -> str:
+    """Colour of the text on a cell whose own colour lies at `share` (0 to 1) of a scale through evenly spaced colours."""
+    place = share * (len(ends) - 1)
+    left = min(int(place), len(ends) - 2)
+    return mixed(ends[left], ends[left + 1], place - left)[1]
+
+
 def heat(rows: pd.DataFrame, cells: Cells, metric: str, theme: Theme = "light", chosen: str | None = None) -> go.Figure:
     """Languages x runs with the number in each cell: the score in % (FP32 in the first column) or the drop in points.
 
@@ -258,7 +265,8 @@ def heat(rows: pd.DataFrame, cells: Cells, metric: str, theme: Theme = "light", 
     wide = wide_table(rows, cells).drop(columns="language")
     loss, gain = MARKS["PTQ"].colour(theme), MARKS["FP32"].colour(theme)
     edge = float(wide.abs().to_numpy().max()) or 1.0
-    scale = [[0, loss], [1, ink.paper]] if cells == "score" else [[0, gain], [0.5, ink.paper], [1, loss]]
+    ends = [loss, ink.paper] if cells == "score" else [gain, ink.paper, loss]
+    scale = [[i / (len(ends) - 1), colour] for i, colour in enumerate(ends)]
     bounds = {"zmin": float(wide.to_numpy().min()), "zmax": 100.0} if cells == "score" else {"zmin": -edge, "zmax": edge}
     unit = f"% {measure(metric)}" if cells == "score" else f"points of {measure(metric)}"
     names = [
@@ -269,9 +277,15 @@ def heat(rows: pd.DataFrame, cells: Cells, metric: str, theme: Theme = "light", 
         go.Heatmap(
             z=wide.to_numpy(), x=list(range(len(wide.columns))), y=list(range(len(codes))), colorscale=scale, showscale=False, xgap=2, ygap=2,
             customdata=[[f"{language_name(code)} · {label}" for label in wide.columns] for code in codes],
-            texttemplate="%{z:.1f}", hovertemplate="%{customdata}<br>%{z:.1f} " + unit + "<extra></extra>", **bounds,
+            hovertemplate="%{customdata}<br>%{z:.1f} " + unit + "<extra></extra>", **bounds,
         )
     )  # fmt: skip
+    for column, label in enumerate(wide.columns):  # plotly's own choice of colour for the numbers is hard to read on orange
+        inks = [_ink(ends, (z - bounds["zmin"]) / ((bounds["zmax"] - bounds["zmin"]) or 1)) for z in wide[label]]
+        figure.add_scatter(
+            x=[column] * len(codes), y=list(range(len(codes))), text=[f"{z:.1f}" for z in wide[label]], mode="text", textfont={"color": inks}, hoverinfo="skip",
+            showlegend=False,
+        )  # fmt: skip
     heads = [str(label).replace(" ", "<br>") for label in wide.columns]
     long = max(len(part) for head in heads for part in head.split("<br>")) > 8
     top = 140 if long else 16 + 16 * max(len(head.split("<br>")) for head in heads)
@@ -281,7 +295,15 @@ def heat(rows: pd.DataFrame, cells: Cells, metric: str, theme: Theme = "light", 
         height=26 * len(codes) + top + 10,
         margin={"l": 118, "r": 14, "t": top, "b": 10},
         shapes=[rule] if 0 < zero < len(codes) else [],
-        xaxis={"side": "top", "tickvals": list(range(len(heads))), "ticktext": heads, "tickangle": -60 if long else 0, "showgrid": False, "fixedrange": True},
+        xaxis={
+            "side": "top",
+            "range": [-0.5, len(heads) - 0.5],
+            "tickvals": list(range(len(heads))),
+            "ticktext": heads,
+            "tickangle": -60 if long else 0,
+            "showgrid": False,
+            "fixedrange": True,
+        },
         yaxis={"range": [len(codes) - 0.5, -0.5], "tickvals": list(range(len(codes))), "ticktext": names, "showgrid": False, "fixedrange": True},
     )
     return figure

@@ -61,6 +61,15 @@ def faint(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
+def mixed(start: str, end: str, share: float) -> tuple[str, str]:
+    """("#rrggbb" on the way from `start` (share 0) to `end` (1), black or white: the text that is read best on it)."""
+    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (start, end)]
+    rgb = [round(a + (b - a) * share) for a, b in zip(*ends, strict=True)]
+    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#{:02x}{:02x}{:02x}".format(*rgb), "#000000" if light > 0.179 else "#ffffff"
+
+
 def template(theme: Theme) -> go.layout.Template:
     """Explicit template: the same picture in the app, in an exported file and in a notebook."""
     ink = INK[theme]

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.names import ROLE_LABELS, module_label
-from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
 from sdq.settings import UserError
 
 Picture = tuple[go.Figure, pd.DataFrame, str]
@@ -137,6 +137,10 @@ def reading(weights: pd.DataFrame, run: str) -> str:
     return text + (f" {left} modules stay FP32." if left > 1 else " 1 module stays FP32." if left else "")
 
 
+def _squared(mse: float) -> str:
+    return f"{mse:.4f}" if mse >= 9.995e-4 else f"{1e6 * mse:.3g} ×10⁻⁶"
+
+
 def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
     """(label, value with unit, explanation) of the numbers to show large for one module."""
     row = find(weights, layer)
@@ -144,7 +148,7 @@ def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
         reach = max(abs(row["low"]), abs(row["high"]))
         return [("Bits", "32", "Not rounded."), ("Largest weight", f"{reach:.3g}", "By size, whatever its sign.")]
     found = [
-        ("MSE", f"{1e6 * row['mse']:.3g} ×10⁻⁶", "Mean squared error: the mean over the weights of (rounded − exact)². Lower is better."),
+        ("MSE", _squared(row["mse"]), "Mean squared error: the mean over the weights of (rounded − exact)². Lower is better."),
         (
             "SQNR",
             _db(row["sqnr_db"]),
@@ -174,15 +178,6 @@ def _short(value: float, measure: str) -> str:
     return "<.001" if 0 < value < 0.001 else f"{value:.2g}" if value < 10 else f"{value:.1f}"
 
 
-def _mixed(share: float, theme: Theme) -> tuple[str, str]:
-    """(colour of a cell, colour of the text on it); share 0 is best, 1 worst."""
-    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in _WORSE[theme]]
-    mixed = [round(a + (b - a) * share) for a, b in zip(*ends, strict=True)]
-    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in mixed]
-    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#{:02x}{:02x}{:02x}".format(*mixed), "#000000" if light > 0.179 else "#ffffff"
-
-
 def _shares(values: pd.Series, measure: str) -> list[float]:
     """How bad each value is among them, 0 best to 1 worst; NaN where there is none."""
     known = values.where(values < EXACT) if measure == "SQNR" else values
@@ -207,7 +202,7 @@ def modules_picture(weights: pd.DataFrame, measure: str, layer: str, theme: Them
     left = [roles.index(role) - 0.5 if within else -0.5 for role, within in zip(rows["role"], inside, strict=True)]
     wide = [1.0 if within else float(len(roles)) for within in inside]
     shares = _shares(rows[column], measure)
-    paints = [(ink.paper, ink.quiet) if math.isnan(share) else _mixed(share, theme) for share in shares]
+    paints = [(ink.paper, ink.quiet) if math.isnan(share) else mixed(*_WORSE[theme], share) for share in shares]
     texts = [_short(value, measure) for value in rows[column]]
     figure = go.Figure()
     figure.add_bar(

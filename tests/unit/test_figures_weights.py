@@ -69,7 +69,7 @@ def test_headline(weights: pd.DataFrame, full: pd.DataFrame) -> None:
     row = find(weights, QUERY)
     values = {label: value for label, value, _ in headline(weights, QUERY)}
     assert values == {
-        "MSE": f"{1e6 * row['mse']:.3g} ×10⁻⁶",
+        "MSE": f"{1e6 * row['mse']:.3g} ×10⁻⁶" if row["mse"] < 1e-3 else f"{row['mse']:.4f}",
         "SQNR": f"{row['sqnr_db']:.1f} dB",
         "Clipped": "0 %",
         "Codes used": f"{row['codes_used']:.3g} of 7",
