@@ -16,8 +16,8 @@ from sdq.train.loop import Progress, train_
 from sdq.train.settings import Training
 
 SETTINGS = {
-    "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4),
-    "slots": Training(steps=800, learning_rate=5e-4, frozen_blocks=2),
+    "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4, dropout=True),
+    "slots": Training(steps=800, learning_rate=5e-4, frozen_blocks=2, dropout=True),
 }
 
 

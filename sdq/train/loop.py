@@ -81,7 +81,7 @@ def train_(
         raise ValueError("unlabelled text needs distillation terms and sentences in other languages; add a term to `distillation`")
     torch.manual_seed(seed)
     set_noise_(model, settings.noise, settings.refresh)
-    frozen = _freeze_(model, settings)
+    frozen, dropouts = _freeze_(model, settings), [] if settings.dropout else _without_dropout_(model)
     groups = [
         {"params": [p for p in model.parameters() if p.requires_grad and p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in model.parameters() if p.requires_grad and p.ndim <= 1], "weight_decay": 0.0},
@@ -136,6 +136,8 @@ def train_(
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
+        for module, name, share in dropouts:
+            setattr(module, name, share)
         model.eval()
         set_noise_(model, 1.0)
     before_check(model)
@@ -154,6 +156,19 @@ def _stream(train: Encoded, unlabelled: Encoded | None, settings: Training, seed
     for mine in train.shuffled(half, seed):
         at = mine.at + [len(train) + i for i in next(other).at]
         yield both.batch(at), torch.arange(len(at)) < len(mine.at)
+
+
+def _without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
+    """Switch dropout off; returns (module, attribute, share) of each that was on. Attention keeps its share in the layer or as a number."""
+    found = [
+        (module, name, share)
+        for module in model.modules()
+        for name in (("p",) if isinstance(module, nn.Dropout) else ("attention_dropout", "dropout_prob"))
+        if isinstance(share := getattr(module, name, None), float) and share > 0
+    ]
+    for module, name, _ in found:
+        setattr(module, name, 0.0)
+    return found
 
 
 def _freeze_(model: nn.Module, settings: Training) -> list[nn.Parameter]:

@@ -18,6 +18,7 @@ class Training(Settings):
     weight_decay: float = Field(0.01, ge=0, lt=1, description="Decoupled weight decay on matrices")
     frozen_embedding: bool = Field(True, description="Keep embeddings as they are: their rows for other languages would go stale")
     frozen_blocks: int = Field(0, ge=0, description="How many of the first blocks keep their weights")
+    dropout: bool = Field(False, description="The model's own dropout while training; without it a student can imitate its teacher exactly")
     noise: float = Field(1.0, gt=0, le=1, description="Quant-Noise p: share of elements quantized at each step; 1 is plain QAT")
     refresh: int = Field(1, ge=1, description="Weight ranges are measured anew every so many steps")
     distillation: tuple[DistillLoss, ...] = Field((), description="What is distilled from the FP32 teacher")

@@ -317,6 +317,28 @@ def test_training_measures_weight_ranges_as_often_as_it_says(pair: Any, monkeypa
     assert [step for step, measured in counted if measured] == [1, 4, 7, 10]
 
 
+@pytest.mark.parametrize("dropout", [False, True])
+def test_dropout_is_on_only_if_asked_for_and_comes_back(dropout: bool, pair: Any) -> None:
+    """Without it a copy of the teacher imitates it exactly; afterwards, and after an error, every share is what it was."""
+    teacher, _ = pair
+    student = copy.deepcopy(teacher)
+    for model in (teacher, student):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.25
+    settings = SHORT.model_copy(update={"steps": 1, "dropout": dropout, "distillation": (KLD(),)})
+    history = train_(student, text(), settings, flat, teacher=teacher)
+    assert (history.steps[0]["kld"] == 0) is not dropout
+    assert {m.p for m in student.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
+
+    def fail(model: object) -> float:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        train_(student, text(), settings, fail, teacher=teacher)
+    assert {m.p for m in student.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
+
+
 # --- what is frozen, what is calibrated, what goes wrong
 
 
