@@ -34,4 +34,4 @@ bench-ui: .venv/dev
 	$(BIN)/python -m benchmarks.ui
 
 screens: .venv/dev
-	$(BIN)/python -m tests.e2e.screens screens
+	$(BIN)/python -m tests.e2e.screens docs/screens --readme

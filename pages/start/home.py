@@ -107,7 +107,6 @@ else:
         if missing:
             st.caption(f"Not run yet: {', '.join(missing)}.")
         say("Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are simulated.", "note")
-        st.page_link("pages/lab/quantize.py", label="Quantize it yourself", icon=":material/tune:")
 
 doors([report.run for report in reports])
 newest(store)

@@ -1,4 +1,4 @@
-"""`python -m tests.e2e.screens OUTDIR`: every page, light and dark, wide and narrow."""
+"""`python -m tests.e2e.screens OUTDIR`: every page, light and dark, wide and narrow. `--readme`: the six of the README (`make screens`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests import made_up
 from tests.e2e.browser import browser, serve, settled
 
 SIZES = {1440: 900, 390: 844}
+README = ("home", "depth", "weights", "examples", "languages", "methods")
 
 
 def pages(ptq: str, sdq: str, fp32: str) -> dict[str, str]:
@@ -54,21 +55,37 @@ def shoot(out: Path, data: Path, runs: tuple[str, str, str], shipped: bool, only
                 page.close()
 
 
+def for_readme(out: Path, data: Path, runs: tuple[str, str, str]) -> None:
+    """Save the pictures of the README: light, as wide as a laptop, what is seen at once and a bit more."""
+    out.mkdir(parents=True, exist_ok=True)
+    with serve(data, shipped=True) as address, browser() as shown:
+        page = shown.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+        for name in README:
+            page.goto(address + pages(*runs)[name])
+            settled(page)
+            page.wait_for_timeout(1200)
+            page.screenshot(path=out / f"{name}.png")
+
+
 def chosen(store: Store) -> tuple[str, str, str]:
-    """Ids of a PTQ, an SDQ and an FP32 run of the intent task."""
+    """Ids of a PTQ, an SDQ and an FP32 run of the intent task, at the narrowest width that is stored."""
     mine = {r.recipe["name"]: r.run for r in store.finished() if r.task == "intent" and r.recipe["seed"] == 0}
-    return mine["ptq-w3a8"], mine["sdq-att-kld-w3a8"], mine["fp32"]
+    width = next(w for w in ("w2a8", "w3a8") if f"sdq-att-kld-{w}" in mine)
+    return mine[f"ptq-{width}"], mine[f"sdq-att-kld-{width}"], mine["fp32"]
 
 
 def main() -> None:
     """Of the shipped runs; with --made-up of made-up ones. A second argument picks the pictures whose name holds it."""
-    words = [word for word in sys.argv[1:] if word != "--made-up"]
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
     out, only = Path(words[0]), words[1] if len(words) > 1 else ""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         if "--made-up" in sys.argv:
             made_up.fill(Store(data / "runs", None))
             shoot(out, data, chosen(Store(data / "runs", None)), False, only)
+        elif "--readme" in sys.argv:
+            data.mkdir()
+            for_readme(out, data, chosen(Store(data / "runs")))
         else:
             data.mkdir()
             shoot(out, data, chosen(Store(data / "runs")), True, only)
