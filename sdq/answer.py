@@ -14,12 +14,14 @@ from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task, load_task
 from sdq.models import load
+from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.recipe import Recipe
 from sdq.run import calibration_examples
 from sdq.settings import UserError
 from sdq.store import Store
 
+PACKED = "packed.safetensors"  # of a shipped run: codes instead of weights
 task_of = lru_cache(maxsize=4)(load_task)
 
 
@@ -31,7 +33,7 @@ def _teacher(model: str, task: str) -> tuple[nn.Module, Any]:
 
 @lru_cache(maxsize=8)
 def _model(recipe_json: str, model: str, task: str, weights: str | None) -> nn.Module:
-    """The model of a run; `weights`: file of a trained student."""
+    """The model of a run; `weights`: file of a trained student, or of its codes."""
     recipe = Recipe.model_validate_json(recipe_json)
     teacher, tokenizer = _teacher(model, task)
     if not recipe.rules:
@@ -40,7 +42,11 @@ def _model(recipe_json: str, model: str, task: str, weights: str | None) -> nn.M
     if weights is not None:
         from safetensors.torch import load_file
 
-        student.load_state_dict(load_file(weights))
+        tensors = load_file(weights)
+        if weights.endswith(PACKED):
+            unpack_(student, tensors)
+        else:
+            student.load_state_dict(tensors)
     elif any(rule.activation is not None and not rule.activation.dynamic for rule in recipe.rules):
         loaded = task_of(task)
         data = encode(calibration_examples(recipe, loaded), loaded, tokenizer)
@@ -60,8 +66,8 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     recipe, task = Recipe.model_validate(report.recipe), task_of(report.task)
     weights: Path | None = None
     if recipe.training is not None:
-        weights = store.home(run) / "model.safetensors"
-        if not weights.is_file():
+        weights = next((path for name in ("model.safetensors", PACKED) if (path := store.home(run) / name).is_file()), None)
+        if weights is None:
             return {"run": run, "method": report.method, "missing": "the weights of this run are not on this machine; run its recipe here to have them"}
     try:
         model = _model(json.dumps(report.recipe), report.model, report.task, None if weights is None else str(weights))

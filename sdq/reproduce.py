@@ -9,18 +9,21 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
 from sdq import statistics
 from sdq.identity import identify
-from sdq.recipe import PRESETS, Recipe
+from sdq.recipe import PRESETS, Recipe, preset_of
 from sdq.report import Report
 from sdq.settings import ROOT, UserError
 from sdq.store import SHIPPED, TABLES, Store
 
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8", "W2A8": "w2a8"}
 TRAINED = ("qat", "sdq-att-kld", "sdq-att-kld-multi")
+# presets whose students are shipped: with two bits a weight they are small
+PACKED = tuple(f"{name}-w2a8" for name in TRAINED)
 # task and width, the most telling first; a run that is stopped early has the tables so far
 TABLES_OF = (
     ("intent", "W2A8"), ("intent", "W4A8"), ("intent", "INT8"), ("slots", "W4A8"), ("slots", "INT8"), ("slots", "W2A8"), ("intent", "W3A8"), ("slots", "W3A8"),
@@ -46,18 +49,38 @@ def seeded(preset: str, seed: int) -> Recipe:
 
 
 def ship(store: Store, runs: Iterable[str]) -> None:
-    """Copy what a finished run is read from (not its weights) into assets/runs, so that it comes with the project.
+    """Copy what a finished run is read from into assets/runs, so that it comes with the project.
 
-    Of repetitions with other seeds only the scores go along: what a look inside showed takes ten times their space.
+    Of repetitions with other seeds only the scores go along: what a look inside showed takes ten times their space. The weights of
+    students of the packed widths go along as codes, so that they can be asked.
     """
     for run in runs:
-        inside = TABLES if store.report(run).recipe["seed"] == 0 else ()
+        report = store.report(run)
+        inside = TABLES if report.recipe["seed"] == 0 else ()
         home, place = store.home(run), SHIPPED / run
         if home != place:
             place.mkdir(parents=True, exist_ok=True)
             for name in ("spec.json", "report.json", "sentences.parquet", *(f"{table}.parquet" for table in inside), "done"):
                 if (home / name).exists():
                     shutil.copyfile(home / name, place / name)
+            if inside and preset_of(report.recipe) in PACKED:
+                _pack(report, home, place)
+
+
+def _pack(report: Report, home: Path, place: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from sdq.checkpoint import folder_of
+    from sdq.data.tasks import load_task
+    from sdq.models import load
+    from sdq.quant.packed import pack
+    from sdq.quant.rewrite import rewrite
+
+    task = load_task(report.task)
+    teacher, _ = load(folder_of(report.model, report.task), task.kind, task.labels)
+    student = rewrite(teacher, Recipe.model_validate(report.recipe).rules).eval()
+    student.load_state_dict(load_file(home / "model.safetensors"))
+    save_file(pack(student, teacher), place / "packed.safetensors")
 
 
 def reproduce_mini(store: Store, seeds: Iterable[int], workers: int, shipping: bool = False) -> str:

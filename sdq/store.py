@@ -2,7 +2,7 @@
 
 A run folder holds spec.json, events.jsonl, report.json, sentences.parquet (per-sentence outcomes), the tables of TABLES (what a look
 inside showed) and, for trained students, model.safetensors; the file `done` is written last. Finished runs that ship with the
-project are read from assets/runs.
+project are read from assets/runs; of some students they hold packed.safetensors (see sdq.quant.packed).
 """
 
 from __future__ import annotations

@@ -11,7 +11,12 @@ from sdq.store import Store
 
 NEWEST = 5
 DOORS = (
-    ("lab/quantize", "Learn: quantize it yourself", "tune", "Choose how coarsely to round and whether to train, run it, and see what it costs in each language."),
+    (
+        "lab/quantize",
+        "Learn: quantize it yourself",
+        "tune",
+        "Choose how coarsely to round and whether to train, run it, and see what it costs in each language.",
+    ),
     ("inspect/depth", "Inspect: error through depth", "stacked_line_chart", "Follow the rounding error from block to block, and see where it arises."),
     ("compare/methods", "Compare: methods side by side", "view_column", "Put runs next to each other, and see which method wins back how much."),
 )
