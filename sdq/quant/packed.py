@@ -61,4 +61,5 @@ def _squeeze(codes: Tensor, bits: int) -> Tensor:
 def _spread(packed: Tensor, bits: int, count: int) -> Tensor:
     """The inverse of `_squeeze`: int32 [count]."""
     shifts = bits * torch.arange(8 // bits, dtype=torch.int32)
-    return ((packed.to(torch.int32)[:, None] >> shifts) & (2**bits - 1)).flatten()[:count]
+    codes: Tensor = (packed.to(torch.int32)[:, None] >> shifts) & (2**bits - 1)
+    return codes.flatten()[:count]
