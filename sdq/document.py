@@ -14,6 +14,7 @@ import re
 import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from typing import Any
 
@@ -201,7 +202,8 @@ def pictures(found: Sequence[Part]) -> tuple[dict[str, bytes], str | None]:
             return [await chrome.calc_fig(figure, opts=size) for (_, figure), size in zip(shown, sizes, strict=True)]
 
     try:
-        drawn = asyncio.run(draw())
+        with ThreadPoolExecutor(1) as aside:  # a thread of its own, because the caller's may have an event loop already
+            drawn = aside.submit(lambda: asyncio.run(draw())).result()
     except Exception as error:  # no Chrome, a Chrome that does not start, a time-out: of many kinds, and none may cost the zip
         first = (str(error).strip().splitlines() or [""])[0]
         return {}, f"kaleido found no Chrome or Chromium that works here ({type(error).__name__}: {first[:200]})"

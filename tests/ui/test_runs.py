@@ -128,8 +128,8 @@ def test_runs_without_a_result_are_listed_apart(store: Store, reports: dict[str,
 def test_home_has_three_doors_and_the_newest_runs(store: Store, reports: dict[str, Report]) -> None:
     carried = links(opened())
     doors = [label for label in carried if label.startswith("**")]
-    assert [label.strip("*").split(":")[0] for label in doors] == ["Inspect", "Compare", "Make"]
-    assert reports["ptq-w3a8"].run in carried[doors[0]]
+    assert [label.strip("*").split(":")[0] for label in doors] == ["Learn", "Inspect", "Compare"]
+    assert reports["ptq-w3a8"].run in carried[doors[1]]
     newest = [label for label in carried if "% zero-shot" in label]
     assert len(newest) == 3
     assert any(f"{100 * reports['sdq-att-kld-w3a8'].quantized.zero_shot_mean:.1f} %" in label for label in newest)
