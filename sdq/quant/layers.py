@@ -180,12 +180,14 @@ class ActivationQuantizer(Quantizer):
 
 
 class QuantLinear(nn.Linear):
-    """y = q(x) q(W)^T + b."""
+    """y = q(x) q(W)^T + b; of a migrated layer (see migrate.py) q(x / s) q(W)^T + b, with s in the buffer `input_scale`."""
 
     weight_quantizer: WeightQuantizer | None
     input_quantizer: ActivationQuantizer | None
 
     def forward(self, x: Tensor) -> Tensor:
+        if (scale := self._buffers.get("input_scale")) is not None:
+            x = x / scale
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)

@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "sdq").rglob("*.py"))
 LINES: tuple[tuple[str, ...], ...] = (
     ("settings", "lazy", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
     ("quant", "data", "models"),
-    ("train", "evaluate", "inspect", "statistics"),
+    ("train", "evaluate", "inspect", "statistics", "mixed"),
     ("recipe",),
     ("store", "run", "identity", "answer", "kernels", "export", "mini"),
     ("jobs", "cluster", "estimate", "figures", "history", "document", "reproduce", "__main__"),
