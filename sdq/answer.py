@@ -14,14 +14,11 @@ from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task, load_task
 from sdq.models import load
-from sdq.quant.packed import unpack_
-from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.recipe import Recipe
-from sdq.run import calibration_examples
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.subject import student_of, weights_of
 
-PACKED = "packed.safetensors"  # of a shipped run: codes instead of weights
 task_of = lru_cache(maxsize=4)(load_task)
 
 
@@ -34,24 +31,8 @@ def _teacher(model: str, task: str) -> tuple[nn.Module, Any]:
 @lru_cache(maxsize=8)
 def _model(recipe_json: str, model: str, task: str, weights: str | None) -> nn.Module:
     """The model of a run; `weights`: file of a trained student, or of its codes."""
-    recipe = Recipe.model_validate_json(recipe_json)
     teacher, tokenizer = _teacher(model, task)
-    if not recipe.rules:
-        return teacher
-    student = rewrite(teacher, recipe.rules)
-    if weights is not None:
-        from safetensors.torch import load_file
-
-        tensors = load_file(weights)
-        if weights.endswith(PACKED):
-            unpack_(student, tensors)
-        else:
-            student.load_state_dict(tensors)
-    elif any(rule.activation is not None and not rule.activation.dynamic for rule in recipe.rules):
-        loaded = task_of(task)
-        data = encode(calibration_examples(recipe, loaded), loaded, tokenizer)
-        calibrate_(student, (b.inputs for b in data.in_order(recipe.calibration.batch_size)))
-    return student.eval()
+    return student_of(Recipe.model_validate_json(recipe_json), teacher, task_of(task), tokenizer, None if weights is None else Path(weights))
 
 
 def answer(text: str, runs: list[str], store: Store) -> list[dict[str, Any]]:
@@ -63,13 +44,9 @@ def answer(text: str, runs: list[str], store: Store) -> list[dict[str, Any]]:
 
 def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     report = store.report(run)
-    recipe, task = Recipe.model_validate(report.recipe), task_of(report.task)
-    weights: Path | None = None
-    if recipe.training is not None:
-        weights = next((path for name in ("model.safetensors", PACKED) if (path := store.home(run) / name).is_file()), None)
-        if weights is None:
-            return {"run": run, "method": report.method, "missing": "the weights of this run are not on this machine; run its recipe here to have them"}
+    task = task_of(report.task)
     try:
+        weights = weights_of(report, store)
         model = _model(json.dumps(report.recipe), report.model, report.task, None if weights is None else str(weights))
     except (UserError, RuntimeError) as error:
         return {"run": run, "method": report.method, "missing": str(error)}

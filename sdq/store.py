@@ -49,6 +49,14 @@ class Store:
         shipped = None if os.environ.get("SDQ_SHIPPED") == "no" else SHIPPED
         return cls(Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "runs", shipped)
 
+    def inspections(self) -> Store:
+        """Where inspections of runs are kept: beside the runs, in folders of the same kind (see sdq.inspection)."""
+        return Store(self.folder.parent / "inspections", None if self.shipped is None else self.shipped.parent / "inspections")
+
+    def folders(self) -> list[Path]:
+        """The folders that are read: our own, and the shipped one."""
+        return [folder for folder in (self.folder, self.shipped) if folder is not None]
+
     def _path(self, run: str) -> Path:
         if not _ID.fullmatch(run):
             raise UserError(f"a run id must be 12 hexadecimal digits, got {run[:40]!r}; `python -m sdq runs` lists them")

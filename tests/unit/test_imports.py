@@ -18,7 +18,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("quant", "data", "models"),
     ("train", "evaluate", "inspect", "statistics", "mixed"),
     ("recipe",),
-    ("store", "run", "identity", "answer", "kernels", "export", "mini"),
+    ("store", "run", "identity", "subject", "inspection", "answer", "kernels", "export", "mini"),
     ("jobs", "cluster", "estimate", "figures", "history", "document", "reproduce", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
@@ -33,6 +33,7 @@ WITHOUT_TORCH = (
     "sdq.history",
     "sdq.document",
     "sdq.estimate",
+    "sdq.inspection",
 )
 
 

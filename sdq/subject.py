@@ -1,0 +1,110 @@
+"""What is looked into: the model of a finished run, its task, and the sentences it is looked at on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from sdq.checkpoint import folder_of
+from sdq.data.batches import Encoded, encode
+from sdq.data.tasks import Example, Task, load_task
+from sdq.models import load
+from sdq.quant.packed import unpack_
+from sdq.quant.rewrite import calibrate_, rewrite
+from sdq.recipe import Recipe
+from sdq.report import Report
+from sdq.run import calibration_examples
+from sdq.settings import UserError
+from sdq.store import Store
+
+PACKED = "packed.safetensors"  # of a shipped run: codes instead of weights
+AWAY = "the weights of this run are not on this machine; run its recipe here to have them"
+
+
+def weights_of(report: Report, store: Store) -> Path | None:
+    """The file with a trained student's weights or codes; None for a run that trained nothing. UserError if it is not here."""
+    if not report.recipe.get("training"):
+        return None
+    found = next((path for name in ("model.safetensors", PACKED) if (path := store.home(report.run) / name).is_file()), None)
+    if found is None:
+        raise UserError(AWAY)
+    return found
+
+
+def student_of(recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, weights: Path | None = None) -> nn.Module:
+    """The quantized model of a recipe, a copy in eval mode: with a trained student's `weights` file, or calibrated anew. Without rules: the teacher."""
+    if not recipe.rules:
+        return teacher
+    student = rewrite(teacher, recipe.rules)
+    if weights is not None:
+        from safetensors.torch import load_file
+
+        tensors = load_file(weights)
+        if weights.name == PACKED:
+            unpack_(student, tensors)
+        else:
+            student.load_state_dict(tensors)
+    elif any(rule.activation is not None and not rule.activation.dynamic for rule in recipe.rules):
+        data = encode(calibration_examples(recipe, task), task, tokenizer)
+        calibrate_(student, (b.inputs for b in data.in_order(recipe.calibration.batch_size)))
+    return student.eval()
+
+
+def spread(examples: list[Example], sentences: int) -> list[Example]:
+    """About that many examples, equally many of each language, at least one; the same ids in every language, where ids are shared."""
+    codes = list(dict.fromkeys(e.language for e in examples))
+    each = max(1, sentences // len(codes))
+    chosen = []
+    for code in codes:
+        mine = sorted((e for e in examples if e.language == code), key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest())
+        chosen += mine[:each]
+    return chosen
+
+
+@dataclass
+class Subject:
+    """A quantized model (eval mode, this subject's own copy) with its task, tokenizer and recipe, and the test sentences chosen to look at it on."""
+
+    recipe: Recipe
+    model: str
+    task: Task
+    tokenizer: Any
+    student: nn.Module
+    examples: list[Example]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # what earlier analyses of the same inspection gave
+
+    @classmethod
+    def of_run(cls, report: Report, store: Store, sentences: int) -> Subject:
+        """The subject of a finished run. UserError if it is FP32, or a trained student's weights are not on this machine."""
+        recipe, task = Recipe.model_validate(report.recipe), load_task(report.task)
+        if not recipe.rules:
+            raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
+        weights = weights_of(report, store)
+        teacher, tokenizer = load(folder_of(report.model, task.name), task.kind, task.labels)
+        student = student_of(recipe, teacher, task, tokenizer, weights)
+        return cls(recipe, report.model, task, tokenizer, student, spread(task.examples("test"), sentences))
+
+    @cached_property
+    def data(self) -> Encoded:
+        """The examples, tokenized."""
+        return encode(self.examples, self.task, self.tokenizer)
+
+    @property
+    def languages(self) -> list[str]:
+        """One code per example."""
+        return [e.language for e in self.examples]
+
+    @cached_property
+    def teacher(self) -> nn.Module:
+        """The FP32 model the student was made of, read anew: most analyses need only the student, whose quantizers can be switched off."""
+        return load(folder_of(self.model, self.task.name), self.task.kind, self.task.labels)[0]
+
+    def unlabelled(self, sentences: int) -> list[Example]:
+        """Sentences of the train split in all languages: what may be used to choose by (never dev or test, and never a zero-shot label)."""
+        return spread(self.task.examples("train"), sentences)
