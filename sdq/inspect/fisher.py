@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
-from sdq.inspect.depth import EVERY
 from sdq.inspect.sensitivity import Forward, instead
 from sdq.models import modules
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 from sdq.quant.rewrite import only, quantized_modules
+from sdq.ranking import Agreement, one_at_a_time, rho
 
 _COLUMNS = ["module", "role", "block", "order", "estimate", "weight", "activation"]
 
@@ -71,24 +70,12 @@ def estimate(student: nn.Module, data: Encoded, batch_size: int = 32, draws: int
     return pd.DataFrame([(*known[name], sum(parts), *parts) for name, parts in means.items()], columns=_COLUMNS)
 
 
-class Agreement(NamedTuple):
-    """Spearman's rank correlation, -1..1 (NaN if either side ranks nothing), over n modules."""
-
-    rho: float
-    n: int
-
-
 def agreement(estimate: pd.DataFrame, exact: pd.DataFrame) -> Agreement:
     """How alike `estimate` and `scan` rank the modules both know, by the KL of one module alone over all languages.
 
     Raises ValueError if `exact` was not measured with "one".
     """
-    one = exact[(exact["measure"] == "one") & (exact["language"] == EVERY)]
-    if one.empty:
-        raise ValueError('the exact scan must hold the measure "one", it does not; scan with measures=("one",)')
-    both = estimate[["module", "estimate"]].merge(one[["module", "kl"]], on="module")
-    ranks = both[["estimate", "kl"]].rank()
-    return Agreement(float(ranks["estimate"].corr(ranks["kl"])) if (ranks.nunique() > 1).all() else float("nan"), len(both))
+    return rho(estimate[["module", "estimate"]].merge(one_at_a_time(exact)[["module", "kl"]], on="module"))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "sdq").rglob("*.py"))
 LINES: tuple[tuple[str, ...], ...] = (
     ("settings", "lazy", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
     ("quant", "data", "models"),
-    ("train", "evaluate", "inspect", "statistics", "mixed"),
+    ("train", "evaluate", "inspect", "statistics", "mixed", "ranking"),
     ("recipe",),
     ("store", "run", "identity", "subject", "inspection", "answer", "kernels", "export", "mini"),
     ("jobs", "cluster", "estimate", "figures", "history", "document", "reproduce", "__main__"),
@@ -34,6 +34,7 @@ WITHOUT_TORCH = (
     "sdq.document",
     "sdq.estimate",
     "sdq.inspection",
+    "sdq.ranking",
 )
 
 
