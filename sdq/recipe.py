@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sdq.quant.observers import MinMax
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
@@ -24,8 +24,17 @@ class Calibration(Settings):
     """The sentences that static ranges are measured on: from the train split, never from dev or test."""
 
     sentences: int = Field(256, ge=1, description="How many sentences")
-    languages: Literal["labelled", "all"] = Field("labelled", description="Only the training language, or all languages alike")
+    languages: Literal["labelled", "all"] | tuple[str, ...] = Field("labelled", description="Only the training language, all languages, or those chosen")
     batch_size: int = Field(32, ge=1, description="Sentences per forward pass")
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _languages_in_one_order(cls, value: Any) -> Any:
+        if value in ("labelled", "all"):
+            return value
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(code, str) and code.strip() for code in value):
+            raise ValueError("languages must be 'labelled', 'all' or a list of at least one language code")
+        return tuple(sorted(set(value)))  # the same languages in another order are the same run
 
 
 class Recipe(Settings):

@@ -69,6 +69,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
     with watch("load", "Reading the model and the sentences"):
         teacher, tokenizer = load(folder_of(model, task.name), task.kind, task.labels)
         test = task.examples("test")
+        calibrated_on = calibration_examples(recipe, task)
         data = encode(test, task, tokenizer)
 
     def evaluate(what: nn.Module) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         reference = _reference(store, run, plain, lambda: evaluate(teacher))
     student = rewrite(teacher, recipe.rules)
     with watch("calibrate", "Measuring activation ranges"):
-        calibration = encode(calibration_examples(recipe, task), task, tokenizer)
+        calibration = encode(calibrated_on, task, tokenizer)
 
         def calibrate(what: nn.Module) -> None:
             calibrate_(what, (b.inputs for b in calibration.in_order(recipe.calibration.batch_size)))
@@ -133,10 +134,19 @@ def _reference(store: Store, run: str, plain: str, compute: Callable[[], pd.Data
 
 
 def calibration_examples(recipe: Recipe, task: Task) -> list[Example]:
-    """The sentences static ranges are measured on: a seeded sample of the train split."""
-    languages = (task.labelled,) if recipe.calibration.languages == "labelled" else task.languages
-    pool = task.examples("train", languages)
+    """The sentences static ranges are measured on: a seeded sample of the train split. UserError for a language that the task does not have."""
+    pool = task.examples("train", calibration_languages(recipe, task))
     return random.Random(recipe.seed).sample(pool, min(recipe.calibration.sentences, len(pool)))
+
+
+def calibration_languages(recipe: Recipe, task: Task) -> tuple[str, ...]:
+    """The languages that static ranges are measured on. UserError for one that the task does not have."""
+    chosen = recipe.calibration.languages
+    if isinstance(chosen, str):
+        return (task.labelled,) if chosen == "labelled" else task.languages
+    if unknown := [code for code in chosen if code not in task.languages]:
+        raise UserError(f"the languages to calibrate on must be among {', '.join(task.languages)}, those of task {task.name}; got {unknown[0]!r}")
+    return chosen
 
 
 def looked_at(task: Task) -> list[Example]:

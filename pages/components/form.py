@@ -24,6 +24,7 @@ from sdq.settings import UserError, explain
 M = TypeVar("M", bound=BaseModel)
 MOST = 20  # entries of a list
 LARGEST = 2**53 - 1  # what a browser can hold exactly
+OWN = "my own list"
 WIDTH = 220  # of a control, in pixels: one column on a telephone, several on a screen
 
 
@@ -108,6 +109,8 @@ def _shape(info: FieldInfo) -> tuple[str, tuple[Any, ...]]:
             return "optional", (inner,)
         if all(isclass(a) and issubclass(a, BaseModel) for a in some):
             return "kinds", some
+        if [get_origin(a) for a in some] == [Literal, tuple] and get_args(some[1]) == (str, ...):
+            return "named", get_args(some[0])
     if kind is Literal:
         return ("choice" if len(args) > 1 else "constant"), args
     if kind is tuple and len(args) == 2 and args[1] is Ellipsis:
@@ -139,7 +142,7 @@ def _start(info: FieldInfo) -> Any:
     if shape in ("int", "float"):
         low, high = _limits(info)
         return next((limit for limit in (low, high) if limit is not None), 0)
-    return {"optional": None, "several": [], "list": [], "bool": False, "str": ""}[shape] if shape not in ("choice", "constant") else parts[0]
+    return {"optional": None, "several": [], "list": [], "bool": False, "str": ""}[shape] if shape not in ("choice", "constant", "named") else parts[0]
 
 
 def _untouched(model: type[BaseModel]) -> dict[str, Any]:
@@ -184,6 +187,8 @@ def _control(label: str, info: FieldInfo, value: Any, key: str, place: _Place) -
         return _kinds(label, info, parts, value, key, place)
     if shape == "list":
         return _list(label, info, parts[0], value, key, place)
+    if shape == "named":
+        return _named(label, info, parts, value, key, place)
     about: dict[str, Any] = {"key": key, "help": _help(info)}
     if shape == "model":
         box = place.block(border=True)
@@ -233,6 +238,17 @@ def _kinds(label: str, info: FieldInfo, classes: tuple[Any, ...], value: Any, ke
     )  # fmt: skip
     start = value if value[tag] == chosen else _untouched(by_tag[chosen])
     return _fields(by_tag[chosen], start, f"{key}.{chosen}", place)
+
+
+def _named(label: str, info: FieldInfo, names: tuple[str, ...], value: str | list[str], key: str, place: _Place) -> str | list[str]:
+    """A choice of names; the last entry stands for a list of one's own words, which is typed."""
+    own, row = [] if isinstance(value, str) else value, place.row()
+    at = names.index(value) if isinstance(value, str) else len(names)
+    chosen = row.selectbox(label, [*names, OWN], at, format_func=_option, key=key, help=_help(info), width=WIDTH)
+    if chosen != OWN:
+        return chosen
+    typed = {"accept_new_options": True, "placeholder": "type one and press Enter", "max_selections": MOST, "width": 2 * WIDTH}
+    return row.multiselect(f"{label}, one by one", own, own, key=f"{key}.own", **typed)
 
 
 def _list(label: str, info: FieldInfo, item: FieldInfo, value: list[Any], key: str, place: _Place) -> list[Any]:

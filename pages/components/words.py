@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from sdq.estimate import Expected
-from sdq.figures.languages import width
+from sdq.figures.languages import language_name, width
 from sdq.figures.names import ROLE_LABELS
 from sdq.quant.spec import Rule
 from sdq.recipe import Calibration, Recipe
@@ -72,7 +73,9 @@ def _inputs(rule: Rule, calibration: Calibration) -> str:
     if rule.activation is None:
         return "FP32"
     each = "token" if rule.activation.granularity.kind == "token" else "batch"
-    seen = "English training sentences" if calibration.languages == "labelled" else "training sentences of all languages"
+    named = {"labelled": "English training sentences", "all": "training sentences of all languages"}
+    codes = calibration.languages
+    seen = named[codes] if isinstance(codes, str) else f"training sentences in {', '.join(language_name(code) for code in codes)}"
     taken = f"taken from each {each} as it comes" if rule.activation.dynamic else f"measured beforehand on {calibration.sentences} {seen}"
     return f"{rule.activation.bits} bits, with ranges {taken}"
 
@@ -172,6 +175,19 @@ def duration(seconds: float) -> str:
     if seconds < 10:
         return "a few seconds"
     return f"about {5 * round(seconds / 5)} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+
+
+def looking(events: list[dict[str, Any]], seconds: float | None = None) -> tuple[str, float]:
+    """(what is going on, share done) of an inspection under way. `seconds`: what the analyses that are not made yet should take."""
+    asked = max((i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1)
+    stages = [e for e in events[asked + 1 :] if e.get("event") == "stage"]
+    if not stages:
+        return "Waiting for its turn", 0.0
+    stage = stages[-1]
+    if "number" not in stage:
+        return stage["text"], 0.0
+    left = "" if seconds is None else f", {duration(max(0.0, seconds - (time.time() - stage['time'])))} left"
+    return f"Analysis {stage['number']} of {stage['of']}: {stage['text'][:1].lower()}{stage['text'][1:]}{left}", (stage["number"] - 1) / stage["of"]
 
 
 def progress(events: list[dict[str, Any]]) -> tuple[str, float | None]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from streamlit.testing.v1 import AppTest
 
 from pages.components.form import fitting, form, parse, words
-from sdq.recipe import PRESETS, Recipe
+from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.settings import Settings, UserError
 
 
@@ -39,6 +39,7 @@ class Tiny(Settings):
     limit: float | None = Field(None, gt=0, description="Empty: no limit")
     steps: tuple[Annotated[Round | Dither, Field(discriminator="kind")], ...] = ()
     colours: tuple[Literal["red", "green"], ...] = ()
+    places: Literal["here", "everywhere"] | tuple[str, ...] = Field("here", description="Where it holds")
 
 
 def show(name: str) -> None:
@@ -67,7 +68,13 @@ def classes(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
             found += get_args(part)
 
 
-CLASSES: dict[str, Any] = {c.__name__: c for c in (*classes(Recipe), *classes(Tiny))}
+class OnTwo(Calibration):
+    """Calibrated on two languages."""
+
+    languages: Literal["labelled", "all"] | tuple[str, ...] = ("th", "de")
+
+
+CLASSES: dict[str, Any] = {c.__name__: c for c in (*classes(Recipe), *classes(Tiny), OnTwo)}
 
 
 def opened(name: str) -> AppTest:
@@ -149,6 +156,23 @@ def test_several_choices_and_text() -> None:
     app = app.multiselect(key="f.colours").set_value(["green", "red"]).run()
     app = app.text_input(key="f.note").set_value("abc").run()
     assert (value(app)["colours"], value(app)["note"]) == (["green", "red"], "abc")
+
+
+def test_a_name_or_a_list_of_ones_own() -> None:
+    app = opened("Tiny")
+    assert app.selectbox(key="f.places").options == ["here", "everywhere", "my own list"]
+    app = app.selectbox(key="f.places").set_value("everywhere").run()
+    assert value(app)["places"] == "everywhere"
+    app = app.selectbox(key="f.places").set_value("my own list").run()
+    assert (value(app)["places"], app.multiselect(key="f.places.own").label) == ([], "Places, one by one")
+
+
+def test_a_recipe_calibrated_on_chosen_languages_is_shown_as_it_is_and_an_empty_list_refused() -> None:
+    app = AppTest.from_function(show, args=("OnTwo",), default_timeout=30).run()
+    assert value(app)["languages"] == ["de", "th"]
+    assert app.multiselect(key="f.languages.own").value == ["de", "th"]
+    app = app.multiselect(key="f.languages.own").set_value([]).run()
+    assert app.error[0].value == "1 problem: languages"
 
 
 @pytest.mark.parametrize(("key", "wrong", "field"), [("f.note", "A B", "note"), ("f.limit", 0.0, "limit")])
