@@ -110,6 +110,29 @@ def compare(runs: Annotated[list[str], typer.Argument(help="Two or more run ids 
 
 
 @app.command()
+def inspect(
+    run: Annotated[str, typer.Argument(help="A run id (see `runs`)")],
+    only: Annotated[list[str] | None, typer.Option(help="An analysis; may be given again. Without: all of them")] = None,
+    sentences: Annotated[int, typer.Option(help="Test sentences, spread evenly over the languages")] = 120,
+    batch_size: Annotated[int, typer.Option(help="Sentences per forward pass")] = 32,
+    repeats: Annotated[int, typer.Option(help="Repetitions under tiny changes, for the noise floor")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the tiny changes and of what is drawn by chance")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """Look into a quantized run: which modules break, why, and what to do about it."""
+    from sdq.inspection import Inspection
+    from sdq.inspection import inspect as look
+
+    how = Inspection(sentences=sentences, batch_size=batch_size, repeats=repeats, seed=seed)
+    line = Line(quiet=as_json)
+    try:
+        tables = look(run, Store.default(), how, only or (), line)
+    finally:
+        line.bar.stop()
+    typer.echo("\n".join(f"{name}: {len(rows)} rows" for name, rows in tables.items()))
+
+
+@app.command()
 def reproduce(
     what: Annotated[str, typer.Argument(help="mini")] = "mini",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0")] = 3,

@@ -17,7 +17,7 @@ from sdq.models import load
 from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import Store
-from sdq.subject import student_of, weights_of
+from sdq.subject import student_of
 
 task_of = lru_cache(maxsize=4)(load_task)
 
@@ -46,7 +46,7 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     report = store.report(run)
     task = task_of(report.task)
     try:
-        weights = weights_of(report, store)
+        weights = store.weights(report)
         model = _model(json.dumps(report.recipe), report.model, report.task, None if weights is None else str(weights))
     except (UserError, RuntimeError) as error:
         return {"run": run, "method": report.method, "missing": str(error)}

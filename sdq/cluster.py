@@ -1,11 +1,11 @@
 """The process that works the queue off on dask.distributed: `python -m sdq.cluster`, started by sdq.jobs when none is alive.
 
-A local cluster has three lanes, each with workers of its own: "quick" (post-training quantization, a minute or less), "train", and
+A local cluster has three lanes, each with workers of its own: "quick" (post-training quantization and inspections, minutes or less), "train", and
 "look" (typed sentences; this worker keeps the models it loaded).
 With SDQ_SCHEDULER=tcp://host:port a remote scheduler is used instead; its workers need the data folder at the same path (a shared file system), this
 project installed, and resources: `dask worker tcp://host:port --nworkers 2 --resources "quick=1 train=1 look=1"`.
 
-The task key is the run id, so that equal requests are one computation. A task runs `python -m sdq run` as a process of its own: it can
+The task key is the run id, so that equal requests are one computation. A task runs `python -m sdq run` (or `inspect`) as a process of its own: it can
 be stopped at once, its memory is given back, and a worker that dies does not take the computation along: its successor adopts it.
 """
 
@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sdq.inspection import Inspection
 from sdq.jobs import CANCELLED, failure, process_of, queue, write_pid
 from sdq.settings import ROOT
 from sdq.store import Store
@@ -32,7 +33,7 @@ log = logging.getLogger("sdq.cluster")
 
 
 def work(run: str, folder: str, threads: int) -> str:
-    """The task: compute one run in a process of its own, or adopt the one that a dead worker left behind. Returns how it ended."""
+    """The task: compute one run (or inspection, where `folder` is of inspections) in a process of its own, or adopt the one that a dead worker left behind. Returns how it ended."""
     store = Store(Path(folder), Store.default().shipped)
     home = store.folder / run
     for _ in range(TRIES):
@@ -60,12 +61,20 @@ def work(run: str, folder: str, threads: int) -> str:
 def _start(run: str, store: Store, threads: int) -> Any:
     home = store.folder / run
     job = json.loads((home / "job.json").read_text())
-    command = [sys.executable, "-m", "sdq", "run", str(home / "request.json"), "--model", job["model"], "--task", job["task"], "--json"]
+    command = [sys.executable, "-m", "sdq", *_words(job, home / "request.json")]
     env = {**os.environ, "SDQ_DATA": str(store.folder.parent), "OMP_NUM_THREADS": str(threads)}
     with (home / "stdout.txt").open("wb") as out, (home / "stderr.txt").open("wb") as err:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT, env=env, start_new_session=True)
     write_pid(home / "worker.pid", child.pid)
     return child
+
+
+def _words(job: dict[str, str], request: Path) -> list[str]:
+    """What a job is on the command line."""
+    if "inspects" not in job:
+        return ["run", str(request), "--model", job["model"], "--task", job["task"], "--json"]
+    how = Inspection.model_validate_json(request.read_text())
+    return ["inspect", job["inspects"], *(word for name, value in how for word in (f"--{name.replace('_', '-')}", str(value)))]
 
 
 def _wait(process: Any, home: Path) -> str:
@@ -112,7 +121,7 @@ def dispatch(store: Store) -> None:
     address = os.environ.get("SDQ_SCHEDULER")
     cluster = None if address else _cluster(store.folder.parent / "dask")
     threads = {lane: count for lane, (_, count) in lanes(os.cpu_count() or 1).items()}
-    futures: dict[str, Any] = {}
+    futures: dict[str, tuple[Store, Any]] = {}
     questions: dict[str, Any] = {}
     asked = store.folder.parent / "asked"
     busy = time.monotonic()
@@ -120,8 +129,9 @@ def dispatch(store: Store) -> None:
         while time.monotonic() - busy < IDLE:
             wanted = {path.name for path in queue(store).iterdir()} if queue(store).is_dir() else set()
             for run in wanted - futures.keys():
-                lane = _lane(store, run)
-                futures[run] = client.submit(work, run, str(store.folder.resolve()), threads[lane], key=run, resources={lane: 1}, pure=False)
+                kept = next((s for s in (store, store.inspections()) if (s.folder / run / "job.json").is_file()), store)
+                lane = _lane(kept, run)
+                futures[run] = kept, client.submit(work, run, str(kept.folder.resolve()), threads[lane], key=run, resources={lane: 1}, pure=False)
                 log.warning("run %s: %s lane", run, lane)
             for key in {path.stem for path in asked.glob("*.json") if not path.stem.endswith(".answer")} - questions.keys():
                 questions[key] = client.submit(respond, key, str(store.folder.resolve()), key=f"ask-{key}", resources={"look": 1}, pure=False)
@@ -131,13 +141,13 @@ def dispatch(store: Store) -> None:
                         log.warning("question %s: %s", key, future.exception())
                         (asked / f"{key}.json").unlink(missing_ok=True)
                     del questions[key]
-            for run, future in list(futures.items()):
+            for run, (kept, future) in list(futures.items()):
                 if future.done():
-                    _settle(store, run, future)
+                    _settle(kept, run, future)
                     del futures[run]
-                elif (store.folder / run / "cancel").exists() and process_of(store.folder / run / "worker.pid") is None:
+                elif (kept.folder / run / "cancel").exists() and process_of(kept.folder / run / "worker.pid") is None:
                     future.cancel()
-                    _leave(store, run)
+                    _leave(kept, run)
                     del futures[run]
             if futures or questions:
                 busy = time.monotonic()

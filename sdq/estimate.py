@@ -67,6 +67,32 @@ def expect(recipe: Recipe, model: str, task: str, store: Store, reports: Sequenc
     return Expected(seconds, count, count > 0 and all(earlier.used.values()), size)
 
 
+def analyses(names: Sequence[str], report: Report, store: Store, sentences: int) -> float | None:
+    """Seconds these analyses of a run (see sdq.inspection) should take, by the median of earlier ones of its model; None if one was never made.
+
+    Of the same task, if there are any; scaled by the number of sentences.
+    """
+    kept = store.inspections()
+    logs = [path for folder in kept.folders() for path in sorted(folder.glob("*/events.jsonl"))]
+    made = [e for path in logs for e in _told(path) if e.get("event") == "analysed" and e.get("model") == report.model]
+    total = 0.0
+    for name in names:
+        each = [(e["task"], e["seconds"] / e["sentences"]) for e in made if e["name"] == name]
+        alike = [seconds for task, seconds in each if task == report.task] or [seconds for _, seconds in each]
+        if not alike:
+            return None
+        total += sentences * median(alike)
+    return total
+
+
+def _told(path: Path) -> list[dict[str, Any]]:
+    """The events in a log; none if it cannot be read."""
+    try:
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    except (OSError, ValueError):
+        return []
+
+
 def memory(recipe: Recipe, parameters: int) -> int:
     """Bytes a run should need: teacher and student in FP32; if it trains, the optimizer's two numbers per weight and the gradients."""
     return BASE + 4 * parameters * (1 + 1 + (2 + 1 if recipe.training is not None else 0))

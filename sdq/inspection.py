@@ -5,16 +5,19 @@ An inspection is a folder beside the runs, named by what it is of: a run and its
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import Field
 
+from sdq.report import Report
 from sdq.settings import Settings, UserError, unfitting
 from sdq.store import ENGINE, Store
 
@@ -70,51 +73,95 @@ def inspection_id(run: str, how: Inspection) -> str:
     return hashlib.sha256(json.dumps(["inspection", ENGINE, run, how.model_dump(mode="json")]).encode()).hexdigest()[:12]
 
 
-def read(run: str, store: Store, how: Inspection | None = None) -> Tables:
-    """The tables of an inspection that are there, by name; empty if it was never made."""
-    found: Tables = {}
+def paths(run: str, store: Store, how: Inspection | None = None) -> dict[str, Path]:
+    """The files of an inspection's tables that are there, by the names of the tables; our own before shipped ones."""
+    found: dict[str, Path] = {}
     home = inspection_id(run, how or Inspection())
     for folder in store.inspections().folders():
         for path in sorted((folder / home).glob("*.parquet")):
-            found.setdefault(path.stem, pd.read_parquet(path))
+            found.setdefault(path.stem, path)
     return found
+
+
+def read(run: str, store: Store, how: Inspection | None = None) -> Tables:
+    """The tables of an inspection that are there, by name; empty if it was never made."""
+    return {name: pd.read_parquet(path) for name, path in paths(run, store, how).items()}
+
+
+def missing(run: str, store: Store, how: Inspection | None = None, only: Collection[str] = ()) -> list[str]:
+    """The analyses in `only` (none: all) whose tables are not all there. UserError for an unknown one."""
+    if unknown := [name for name in only if name not in ANALYSES]:
+        raise UserError(f"an analysis must be one of {', '.join(ANALYSES)}, got {unknown[0]!r}")
+    there = paths(run, store, how).keys()
+    return [name for name in ANALYSES if (not only or name in only) and not set(ANALYSES[name].tables) <= there]
+
+
+def inspectable(report: Report, store: Store) -> None:
+    """UserError for a run that cannot be looked into: FP32, or trained, and its weights are not on this machine."""
+    if not report.recipe["rules"]:
+        raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
+    store.weights(report)
 
 
 def inspect(run: str, store: Store, how: Inspection | None = None, only: Collection[str] = (), progress: Progress = lambda event: None) -> Tables:
     """All tables of the inspection of a finished run, computing what is missing of the analyses in `only` (none: all of them).
 
+    An analysis that fails does not keep the others from being made; then its failure is raised. What was made before is kept.
+
+        from sdq.inspection import inspect, read
+        from sdq.store import Store
+
+        tables = inspect("0e16b6a1c9d9", Store.default(), only=("sensitivity",))  # computes, or reads what was computed before
+        tables["sensitivity"].nlargest(3, "kl")
+        read("0e16b6a1c9d9", Store.default())  # only reads, without torch: name -> DataFrame
+
     UserError for an unknown analysis or run, an FP32 run, weights that are not here, or a disk that refuses.
     """
-    how = how or Inspection()
-    if unknown := [name for name in only if name not in ANALYSES]:
-        raise UserError(f"an analysis must be one of {', '.join(ANALYSES)}, got {unknown[0]!r}")
-    report, tables = store.report(run), read(run, store, how)
-    missing = [name for name in ANALYSES if (not only or name in only) and not set(ANALYSES[name].tables) <= tables.keys()]
-    if not missing:
-        return tables
-    home = inspection_id(run, how)
-    kept = store.inspections()
-    kept.begin(home, {"inspects": run, "settings": how.model_dump(mode="json")})
-    from sdq.subject import Subject
+    how, kept = how or Inspection(), store.inspections()
+    report, home = store.report(run), inspection_id(run, how)
+    todo = missing(run, store, how, only)
+    if todo:
+        inspectable(report, store)
+        kept.begin(home, {"inspects": run, "settings": how.model_dump(mode="json")}, goes_on=True)
 
     def tell(event: dict[str, Any]) -> None:
         kept.tell(home, event)
         progress(event)
 
-    tell({"event": "stage", "name": "load", "text": "Reading the model and the sentences"})
-    subject = Subject.of_run(report, store, how.sentences)
-    subject.tables = tables
-    for name in missing:
-        tell({"event": "stage", "name": name, "text": ANALYSES[name].title})
-        started = time.perf_counter()
-        made = ANALYSES[name].compute(subject, how)
-        for table, rows in made.items():
-            kept.keep(home, table, rows)
-            tables[table] = rows
-        tell({"event": "analysed", "name": name, "seconds": round(time.perf_counter() - started, 2)})
     try:
-        if all(set(a.tables) <= tables.keys() for a in ANALYSES.values()):
+        if todo:
+            _compute(todo, report, store, how, tell)
+        if (kept.folder / home).is_dir() and not missing(run, store, how):
             (kept.folder / home / "done").write_text("")
+    except (UserError, ValueError, RuntimeError) as error:
+        with contextlib.suppress(OSError):  # a full disk is what may have failed
+            tell({"event": "failed", "message": str(error)})
+        raise UserError(str(error)) from error
     except OSError as error:
         raise unfitting(kept.folder, error) from error
-    return tables
+    return read(run, store, how)
+
+
+def _compute(names: Sequence[str], report: Report, store: Store, how: Inspection, tell: Progress) -> None:
+    """Make the tables of these analyses and keep them. Raises the first failure at the end."""
+    from sdq.subject import Subject
+
+    tell({"event": "stage", "name": "load", "text": "Reading the model and the sentences", "of": len(names)})
+    subject = Subject.of_run(report, store, how.sentences)
+    subject.tables = read(report.run, store, how)
+    failures = []
+    for number, name in enumerate(names, 1):
+        tell({"event": "stage", "name": name, "text": ANALYSES[name].title, "number": number, "of": len(names)})
+        started = time.perf_counter()
+        try:
+            made = ANALYSES[name].compute(subject, how)
+        except (UserError, ValueError, RuntimeError, LookupError) as error:  # a later one may miss the tables of this one
+            failures.append(UserError(f"the analysis {name} failed: {error}"))
+            continue
+        for table, rows in made.items():
+            store.inspections().keep(inspection_id(report.run, how), table, rows)
+        subject.tables |= made
+        seconds = round(time.perf_counter() - started, 2)
+        tell({"event": "analysed", "name": name, "seconds": seconds, "sentences": how.sentences, "model": report.model, "task": report.task})
+    if failures:
+        raise failures[0]

@@ -1,10 +1,11 @@
-"""Runs as jobs, seen from the web process and the command line: ask for one, say how it stands, take the wish back. Needs neither torch nor dask.
+"""Runs and inspections as jobs, seen from the web process and the command line: ask for one, say how it stands, take the wish back. Needs neither torch nor dask.
 
 All state is in files of the data folder, so that a reload, another browser, another server or a restart see the same:
 
     queue/<run>          the run is wanted and not finished (an empty file)
     runs/<run>/          request.json (the recipe), job.json (model, task), interest/<who> (whoever still wants it), cancel (a marker),
                          worker.pid (pid and start time of the computing process), stdout.txt, stderr.txt, and what the store writes
+    inspections/<id>/    the same of an inspection; its job.json names the run, its request.json the settings. Its store is `store.inspections()`
     asked/<key>.json     a sentence to be answered by some runs' models; <key>.answer.json is the answer
     cluster.pid          the process of sdq.cluster, which works the queue off on dask.distributed
 """
@@ -27,12 +28,13 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped]
 
 from sdq.identity import identify
+from sdq.inspection import Inspection, inspectable, inspection_id, missing
 from sdq.recipe import Recipe
-from sdq.settings import ROOT, UserError, unwritable
+from sdq.settings import ROOT, Settings, UserError, unwritable
 from sdq.store import Store
 
 CLUSTER = (sys.executable, "-m", "sdq.cluster")
-CANCELLED = "the run was cancelled; start it again to have its result"
+CANCELLED = "it was cancelled; start it again to have its result"
 FORGOTTEN = 60.0  # seconds without a look after which a wish no longer keeps a run alive that somebody cancels
 LONGEST = 500  # characters of a typed sentence
 _WHO = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -101,8 +103,27 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
     UserError for a model or task that does not exist, or a data folder that cannot be written.
     """
     run = identify(recipe, model, task)
-    if store.done(run):
-        return run
+    if not store.done(run):
+        _want(run, recipe, {"model": model, "task": task, "lane": "train" if recipe.training else "quick"}, store, who)
+    return run
+
+
+def look_into(run: str, store: Store, how: Inspection | None = None, who: str = "local") -> str:
+    """Ask for the analyses that are missing in the inspection of a finished run. Returns its id, for `state` and `cancel` with `store.inspections()`.
+
+    UserError for a run that cannot be looked into, or a data folder that cannot be written.
+    """
+    how = how or Inspection()
+    inspectable(store.report(run), store)
+    home, kept = inspection_id(run, how), store.inspections()
+    if missing(run, store, how):
+        (folder_of(home, kept) / "done").unlink(missing_ok=True)  # of an earlier version, with fewer analyses
+        _want(home, how, {"inspects": run, "lane": "quick"}, kept, who)
+    return home
+
+
+def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: str) -> None:
+    """Put a run of this store on the queue, unless it is there already."""
     if not _WHO.fullmatch(who):
         raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
     folder = folder_of(run, store)
@@ -112,11 +133,11 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
         (folder / "interest" / who).touch()
         if (queue(store) / run).exists() and not (folder / "cancel").exists():
             ensure(store)
-            return run
+            return
         part = folder / f"request.{os.getpid()}.{time.monotonic_ns()}.part"  # thirty may write it at once: the same content
-        part.write_text(recipe.model_dump_json(indent=1))
+        part.write_text(request.model_dump_json(indent=1))
         part.replace(folder / "request.json")
-        part.write_text(json.dumps({"model": model, "task": task, "lane": "train" if recipe.training else "quick"}))
+        part.write_text(json.dumps(job))
         part.replace(folder / "job.json")
         (folder / "cancel").unlink(missing_ok=True)
         store.tell(run, {"event": "queued"})
@@ -124,7 +145,6 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
         ensure(store)
     except OSError as error:
         raise unwritable(store.folder, error) from error
-    return run
 
 
 def request(run: str, store: Store) -> tuple[Recipe, str, str] | None:
@@ -169,7 +189,7 @@ def failure(folder: Path) -> str:
     path = folder / "stderr.txt"
     lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip()] if path.exists() else []
     if not lines:
-        return "the computing process ended without a word (the machine may have stopped it for lack of memory); start the run again"
+        return "the computing process ended without a word (the machine may have stopped it for lack of memory); start it again"
     return lines[-1].removeprefix("error: ")
 
 
@@ -223,7 +243,7 @@ def answered(key: str, store: Store) -> list[dict[str, Any]] | None:
 
 def stop(store: Store, patience: float = 5.0) -> None:
     """End the cluster's process and what it computes; wanted runs stay wanted and go on when the next one starts."""
-    processes = [p for path in store.folder.glob("*/worker.pid") if (p := process_of(path))]
+    processes = [p for kept in (store, store.inspections()) for path in kept.folder.glob("*/worker.pid") if (p := process_of(path))]
     if cluster := process_of(store.folder.parent / "cluster.pid"):
         processes += [cluster, *cluster.children(recursive=True)]
     for process in processes:

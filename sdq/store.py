@@ -28,6 +28,8 @@ ENGINE = 2  # raised when the same recipe would give other numbers
 SHIPPED = ASSETS / "runs"
 # see sdq.inspect: weights, activations and profiles (per module), depth (errors) and tokens (errors per token), sample (the sentences looked at)
 TABLES = ("weights", "activations", "profiles", "depth", "tokens", "sample")
+PACKED = "packed.safetensors"  # of a shipped run: codes instead of weights
+AWAY = "the weights of this run are not on this machine; run its recipe here to have them"
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -75,13 +77,13 @@ class Store:
         self._path(run)
         return any((folder / run / "done").is_file() for folder in (self.folder, self.shipped) if folder)
 
-    def begin(self, run: str, spec: dict[str, Any]) -> Path:
-        """Make the run's folder and write what it is going to do. UserError if the folder cannot be written."""
+    def begin(self, run: str, spec: dict[str, Any], goes_on: bool = False) -> Path:
+        """Make the run's folder and write what it is going to do; its log starts anew, unless it `goes_on`. UserError if the folder cannot be written."""
         path = self._path(run)
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "spec.json").write_text(json.dumps(spec, indent=1))
-            if not self.checkpoint(run).exists():  # otherwise a training goes on where it was, and so does its log
+            if not goes_on and not self.checkpoint(run).exists():  # otherwise a training goes on where it was, and so does its log
                 (path / "events.jsonl").write_text("")
         except OSError as error:
             raise unwritable(self.folder, error) from error
@@ -103,10 +105,14 @@ class Store:
         return [json.loads(line) for line in lines]
 
     def keep(self, run: str, name: str, table: pd.DataFrame) -> None:
-        """Write one of TABLES. UserError if the disk refuses."""
+        """Write a table, at once or not at all. UserError if the disk refuses."""
+        part = self._path(run) / f"{name}.{os.getpid()}.part"
         try:
-            table.to_parquet(self._path(run) / f"{name}.parquet", compression="zstd", index=False)
+            table.to_parquet(part, compression="zstd", index=False)
+            part.replace(self._path(run) / f"{name}.parquet")
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             raise unfitting(self.folder, error) from error
 
     def table(self, run: str, name: str) -> pd.DataFrame:
@@ -136,6 +142,15 @@ class Store:
             return Report.model_validate_json((self.home(run) / "report.json").read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"the report of run {run} must be readable, it is damaged or of another version; delete the run or make it again") from error
+
+    def weights(self, report: Report) -> Path | None:
+        """The file with a trained student's weights or codes; None for a run that trained nothing. UserError if it is not here."""
+        if not report.recipe.get("training"):
+            return None
+        found = next((path for name in ("model.safetensors", PACKED) if (path := self.home(report.run) / name).is_file()), None)
+        if found is None:
+            raise UserError(AWAY)
+        return found
 
     def sentences(self, run: str) -> pd.DataFrame:
         """One row per test sentence: id, language, tp, predicted, gold (counts), answer."""

@@ -21,20 +21,7 @@ from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.run import calibration_examples
 from sdq.settings import UserError
-from sdq.store import Store
-
-PACKED = "packed.safetensors"  # of a shipped run: codes instead of weights
-AWAY = "the weights of this run are not on this machine; run its recipe here to have them"
-
-
-def weights_of(report: Report, store: Store) -> Path | None:
-    """The file with a trained student's weights or codes; None for a run that trained nothing. UserError if it is not here."""
-    if not report.recipe.get("training"):
-        return None
-    found = next((path for name in ("model.safetensors", PACKED) if (path := store.home(report.run) / name).is_file()), None)
-    if found is None:
-        raise UserError(AWAY)
-    return found
+from sdq.store import PACKED, Store
 
 
 def student_of(recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, weights: Path | None = None) -> nn.Module:
@@ -85,7 +72,7 @@ class Subject:
         recipe, task = Recipe.model_validate(report.recipe), load_task(report.task)
         if not recipe.rules:
             raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
-        weights = weights_of(report, store)
+        weights = store.weights(report)
         teacher, tokenizer = load(folder_of(report.model, task.name), task.kind, task.labels)
         student = student_of(recipe, teacher, task, tokenizer, weights)
         return cls(recipe, report.model, task, tokenizer, student, spread(task.examples("test"), sentences))

@@ -1,20 +1,110 @@
-"""The inspection of a run as pages need it: its tables, or the offer to compute them."""
+"""The inspection of a run as pages need it: its tables, or the offer to compute them, and how far that is."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from sdq.inspection import read
+from pages.components import selection
+from pages.components.glossary import say
+from pages.components.runs import finished
+from pages.components.session import me
+from pages.components.words import duration, looking
+from sdq import jobs
+from sdq.estimate import analyses
+from sdq.inspection import ANALYSES, Inspection, inspectable, inspection_id, missing, paths
 from sdq.report import Report
+from sdq.settings import UserError
 from sdq.store import Store
+
+OTHERS = 6  # runs that are named where one cannot be looked into
 
 
 def tables(store: Store, report: Report, *names: str) -> dict[str, pd.DataFrame]:
-    """The named tables of the run's inspection (see sdq.inspection). If one is missing, offers to compute it and ends the page."""
-    found = read(report.run, store)
-    missing = [name for name in names if name not in found]
-    if missing:
-        st.info(f"Run {report.run} was not looked into yet: python -m sdq inspect {report.run}", icon=":material/inbox:")
+    """The named tables of the run's inspection (see sdq.inspection). If one is missing, offers to compute it or shows how far that is, and ends the page."""
+    found = paths(report.run, store)
+    if not set(names) <= found.keys():
+        try:
+            inspectable(report, store)
+            _missing(store, report, names)
+        except UserError as error:
+            st.info(_sentence(str(error)), icon=":material/inbox:")
+            _others(store, report)
         st.stop()
-    return {name: found[name] for name in names}
+    return {name: _table(str(found[name]), found[name].stat().st_mtime_ns) for name in names}
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _table(path: str, made: int) -> pd.DataFrame:
+    """A table of an inspection; `made` is the time of its file, so that one made anew is read anew."""
+    return pd.read_parquet(path)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
+    """What there is to see instead of the tables: the offer, the progress, or why they could not be made."""
+    kept, home = store.inspections(), inspection_id(report.run, Inspection())
+    state = jobs.state(home, kept)
+    if state.active:
+        _watch(store, report, names)
+        return
+    if state.failure:
+        st.error(f"Looking into run {report.run} came to nothing: {state.failure}", icon=":material/error:")
+    else:
+        st.info(f"Run {report.run} was not looked into yet.", icon=":material/inbox:")
+    left = missing(report.run, store)
+    titles = "; ".join(ANALYSES[name].title[:1].lower() + ANALYSES[name].title[1:] for name in left)
+    seconds = analyses(left, report, store, Inspection().sentences)
+    time = "How long that takes is unknown yet: no run of this model was looked into." if seconds is None else f"That should take {duration(seconds)}."
+    say(
+        f"A look inside measures, on {Inspection().sentences} test sentences of all languages: {titles}. {time} The pages show each result when it is there.",
+        "note",
+    )
+    if st.button("Look into this run", type="primary", key="look-into", icon=":material/search:"):
+        jobs.look_into(report.run, store, who=me())
+        st.rerun()
+
+
+@st.fragment(run_every=2)
+def _watch(store: Store, report: Report, names: tuple[str, ...]) -> None:
+    """How far it is; asks every two seconds until these tables are there, and only while this is on the page."""
+    kept, home = store.inspections(), inspection_id(report.run, Inspection())
+    state = jobs.state(home, kept, me())
+    if not state.active or set(names) <= paths(report.run, store).keys():
+        st.rerun()
+    text, share = looking(state.events, analyses(missing(report.run, store), report, store, Inspection().sentences))
+    st.progress(share, text=text)
+    st.caption("This page shows its result as soon as it is there, also if you come back later.")
+    if st.button("Cancel", key="cancel-inspection", icon=":material/stop_circle:"):
+        if not jobs.cancel(home, kept, me()):
+            st.session_state["goes-on"] = home
+        st.rerun()
+    if st.session_state.get("goes-on") == home:
+        st.caption("It goes on: somebody else asked for it too, or another window of yours.")
+
+
+def _others(store: Store, report: Report) -> None:
+    """Runs of the same model and task that can be looked into, each behind a button."""
+    found = []
+    for other in finished(store):
+        if (other.model, other.task) == (report.model, report.task) and other.run != report.run:
+            try:
+                inspectable(other, store)
+            except UserError:
+                continue
+            found.append(other)
+    if not found:
+        selection.empty("No other run of this model and task is stored that can be looked into.")
+    st.markdown("**Runs that can be looked into:**")
+    with st.container(horizontal=True, key="inspectable"):
+        for other in sorted(found, key=lambda r: not paths(r.run, store))[:OTHERS]:
+            st.button(selection.run_label(other), key=f"look-at-{other.run}", on_click=_show, args=(other.run,))
+
+
+def _show(run: str) -> None:
+    selection.put("runs", run)
+    st.query_params.pop("shown", None)
+    st.session_state.pop("shown-run", None)
