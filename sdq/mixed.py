@@ -141,22 +141,14 @@ def _holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None
     return found
 
 
-def weight_bytes(shape: tuple[int, int], spec: WeightSpec | None) -> int:
-    """Bytes (simulated) of a weight [rows, columns] as `sdq.inspect.errors.size_bytes` counts them; None: FP32."""
+def weight_bytes(shape: tuple[int, ...], spec: WeightSpec | None) -> int:
+    """Bytes (simulated) of a weight [rows, columns]: its codes packed, and per range a scale in FP32 and, if affine, a byte of zero-point. None: FP32."""
     import torch
-    from torch import nn
 
-    from sdq.inspect.errors import size_bytes
-    from sdq.quant.rewrite import rewrite
-
-    rows, columns = shape
-    with torch.device("meta"):  # no memory, no numbers
-        inner: nn.Module = nn.ModuleDict({"dense": nn.Linear(columns, rows, bias=False)})
-    for name in ("output", "attention", "0", "layer", "encoder"):  # the shortest name that is a layer of an encoder
-        inner = nn.ModuleDict({name: inner})
     if spec is None:
-        return size_bytes(inner)["fp32"]
-    return size_bytes(rewrite(inner, (Rule(weight=spec),)))["quantized_simulated"]
+        return 4 * math.prod(shape)
+    ranges = spec.granularity.rows(torch.empty(shape, device="meta")).shape[0]  # no memory, no numbers
+    return math.ceil(math.prod(shape) * spec.bits / 8) + ranges * (4 if spec.symmetric else 5)
 
 
 # --- the integer program

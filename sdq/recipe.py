@@ -43,6 +43,10 @@ class Recipe(Settings):
     name: str = Field("custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="A short name; it does not change the run")
     rules: tuple[Rule, ...] = Field((), description="Which modules are quantized, and how")
     calibration: Calibration = Calibration()
+    migration: float | None = Field(
+        None, ge=0, le=1,
+        description="SmoothQuant: before anything is rounded, outlier channels move from activations into the weights that read them; 0 evens out the weights, 1 the activations",
+    )  # fmt: skip
     training: Training | None = Field(None, description="Absent: post-training quantization")
     seed: int = Field(0, ge=0, lt=2**31, description="Order of the training data, Quant-Noise, choice of calibration sentences")
 
@@ -53,6 +57,17 @@ class Recipe(Settings):
                 "training must come with at least one quantization rule; to fine-tune in FP32 use `python -m sdq mini build` stages or transformers"
             )
         return self
+
+    @model_validator(mode="after")
+    def _migration_needs_rules(self) -> Recipe:
+        if self.migration is not None and not self.rules:
+            raise ValueError("migration must come with at least one quantization rule, as without rounding it changes nothing; leave it out or add a rule")
+        return self
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether anything is measured on calibration sentences: static ranges, or which channels to migrate."""
+        return self.migration is not None or any(rule.activation is not None and not rule.activation.dynamic for rule in self.rules)
 
     @property
     def method(self) -> str:
@@ -66,8 +81,9 @@ class Recipe(Settings):
         return "QAT" if self.training.noise == 1 else "QNAT"
 
     def canonical(self) -> str:
-        """The JSON that decides the run id: everything but the name."""
-        return json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+        """The JSON that decides the run id: everything but the name; migration only if there is one."""
+        left = {"name"} if self.migration is not None else {"name", "migration"}
+        return json.dumps(self.model_dump(mode="json", exclude=left), sort_keys=True)
 
 
 def _int8_dynamic() -> tuple[Rule, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sdq.checkpoint import fingerprint, folder_of
@@ -18,7 +18,7 @@ from sdq.store import Store, run_id
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
+    from torch import Tensor, nn
 
     from sdq.data.batches import Encoded
 
@@ -60,6 +60,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
     from sdq.inspect.errors import layer_errors, size_bytes
     from sdq.inspect.weights import weights
     from sdq.models import load
+    from sdq.quant.migrate import migrate
     from sdq.quant.rewrite import calibrate_, quantizers, rewrite
     from sdq.train.loop import train_
     from sdq.train.resume import write
@@ -80,13 +81,16 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
 
     with watch("reference", "Scoring the FP32 model"):
         reference = _reference(store, run, plain, lambda: evaluate(teacher))
-    student = rewrite(teacher, recipe.rules)
     with watch("calibrate", "Measuring activation ranges"):
         calibration = encode(calibrated_on, task, tokenizer)
 
-        def calibrate(what: nn.Module) -> None:
-            calibrate_(what, (b.inputs for b in calibration.in_order(recipe.calibration.batch_size)))
+        def seen() -> Iterator[dict[str, Tensor]]:
+            return (b.inputs for b in calibration.in_order(recipe.calibration.batch_size))
 
+        def calibrate(what: nn.Module) -> None:
+            calibrate_(what, seen())
+
+        student = rewrite(teacher if recipe.migration is None else migrate(teacher, seen(), recipe.migration), recipe.rules)
         calibrate(student)
     history = None
     if recipe.training is not None:
@@ -107,15 +111,15 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         moved = teacher if recipe.training else None
         layers = layer_errors(student, moved, sample) if quantizers(student) else ()
     with watch("inspect", "Looking into weights and activations"):
-        seen = looked_at(task)
-        encoded, languages = encode(seen, task, tokenizer), [e.language for e in seen]
+        examples = looked_at(task)
+        encoded, languages = encode(examples, task, tokenizer), [e.language for e in examples]
         store.keep(run, "weights", weights(student))
         for name, table in zip(("activations", "profiles"), activations(student, encoded, languages), strict=True):
             store.keep(run, name, table)
         if quantizers(student):
             for name, table in zip(("depth", "tokens"), depth(student, moved, encoded, languages), strict=True):
                 store.keep(run, name, table)
-        store.keep(run, "sample", _sample(seen, encoded, tokenizer))
+        store.keep(run, "sample", _sample(examples, encoded, tokenizer))
     if recipe.training is not None:
         write(store.folder / run / "model.safetensors", student.state_dict())
     report = Report(

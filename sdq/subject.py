@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from sdq.checkpoint import folder_of
 from sdq.data.batches import Encoded, encode
 from sdq.data.tasks import Example, Task, load_task
 from sdq.models import load
+from sdq.quant.migrate import migrate
 from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.recipe import Recipe
@@ -28,7 +29,11 @@ def student_of(recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, w
     """The quantized model of a recipe, a copy in eval mode: with a trained student's `weights` file, or calibrated anew. Without rules: the teacher."""
     if not recipe.rules:
         return teacher
-    student = rewrite(teacher, recipe.rules)
+    batches: list[dict[str, Tensor]] = []
+    if recipe.calibrates:
+        data = encode(calibration_examples(recipe, task), task, tokenizer)
+        batches = [b.inputs for b in data.in_order(recipe.calibration.batch_size)]
+    student = rewrite(teacher if recipe.migration is None else migrate(teacher, batches, recipe.migration), recipe.rules)
     if weights is not None:
         from safetensors.torch import load_file
 
@@ -37,9 +42,8 @@ def student_of(recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, w
             unpack_(student, tensors)
         else:
             student.load_state_dict(tensors)
-    elif any(rule.activation is not None and not rule.activation.dynamic for rule in recipe.rules):
-        data = encode(calibration_examples(recipe, task), task, tokenizer)
-        calibrate_(student, (b.inputs for b in data.in_order(recipe.calibration.batch_size)))
+    else:
+        calibrate_(student, batches)
     return student.eval()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sdq.data.batches import Encoded
 from sdq.inspect.capture import Side, capture
+from sdq.mixed import weight_bytes
 from sdq.models import blocks, modules
 from sdq.quant.rewrite import only, quantized_modules
 from sdq.report import LayerError
@@ -81,13 +82,15 @@ def layer_errors(student: nn.Module, teacher: nn.Module | None, data: Encoded, b
 
 
 def size_bytes(model: nn.Module) -> dict[str, int]:
-    """Bytes of all parameters in FP32, and (simulated) with codes packed and scales in FP32 where weights are quantized."""
+    """Bytes of all parameters in FP32, and (simulated) with codes packed and scales in FP32 where weights are quantized.
+
+    The factors of a migrated layer count as simulated bytes: the FP32 model it was made of does without them.
+    """
     full = sum(p.numel() for p in model.parameters()) * 4
     small = full
     for module in quantized_modules(model).values():
-        quantizer = module.weight_quantizer
-        if quantizer is not None:
-            ranges = quantizer.spec.granularity.rows(module.weight).shape[0]
-            per_range = 4 if quantizer.spec.symmetric else 5
-            small += math.ceil(module.weight.numel() * quantizer.spec.bits / 8) + ranges * per_range - module.weight.numel() * 4
+        shape = tuple(module.weight.shape)
+        if module.weight_quantizer is not None:
+            small += weight_bytes(shape, module.weight_quantizer.spec) - weight_bytes(shape, None)
+    small += sum(4 * factors.numel() for name, factors in model.named_buffers() if name.endswith(".input_scale"))
     return {"fp32": full, "quantized_simulated": small}
