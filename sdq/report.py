@@ -15,11 +15,15 @@ class Metric(Settings):
     name: str
     unit: str
     higher_is_better: bool
+    kinds: tuple[str, ...] = Field((), description="Of a score: the kinds of task (see sdq.data.taskfile) it is for")
 
 
 METRICS = {
-    "accuracy": Metric(name="Accuracy", unit="%", higher_is_better=True),
-    "f1": Metric(name="F1", unit="%", higher_is_better=True),
+    "accuracy": Metric(name="Accuracy", unit="%", higher_is_better=True, kinds=("sentence", "pair", "ranking")),
+    "f1": Metric(name="F1", unit="%", higher_is_better=True, kinds=("token",)),
+    "precision": Metric(name="Precision", unit="%", higher_is_better=True, kinds=("token",)),
+    "token_accuracy": Metric(name="Token accuracy", unit="%", higher_is_better=True, kinds=("token",)),
+    "ndcg": Metric(name="nDCG", unit="%", higher_is_better=True, kinds=("ranking",)),
     "relative_l2": Metric(name="Relative L2 error", unit="ratio", higher_is_better=False),
     "sqnr": Metric(name="SQNR", unit="dB", higher_is_better=True),
     "size": Metric(name="Size", unit="bytes", higher_is_better=False),

@@ -42,6 +42,8 @@ class Encoded:
     labels: list[list[int]]  # one label, or one per subword
     token: bool
     pad: int
+    types: list[list[int]] | None = None  # of pairs, where the model tells the two texts apart: 0 or 1 per subword
+    cut: int = 0  # how many were longer than the tokenizer or the task allows
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,7 +62,17 @@ class Encoded:
                 labels[row, :n] = torch.tensor(self.labels[i])
             else:
                 labels[row] = self.labels[i][0]
-        return Batch({"input_ids": ids, "attention_mask": mask}, labels, at)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self.types is not None:
+            inputs["token_type_ids"] = torch.zeros_like(ids)
+            for row, i in enumerate(at):
+                inputs["token_type_ids"][row, : len(self.types[i])] = torch.tensor(self.types[i])
+        return Batch(inputs, labels, at)
+
+    def followed_by(self, other: Encoded) -> Encoded:
+        """These examples, then those of the other. Both of the same task."""
+        types = None if self.types is None or other.types is None else self.types + other.types
+        return Encoded(self.ids + other.ids, self.labels + other.labels, self.token, self.pad, types, self.cut + other.cut)
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """All examples once, longest batches first, always composed alike."""
@@ -83,19 +95,27 @@ class Encoded:
                 yield self.batch(chunk)
 
 
-def encode(examples: list[Example], task: Task, tokenizer: Any, longest: int = 128) -> Encoded:
-    """Tokenize. In token tasks the label stands on a word's first subword; longer inputs are cut at `longest`."""
+def encode(examples: list[Example], task: Task, tokenizer: Any, longest: int | None = None) -> Encoded:
+    """Tokenize. In token tasks the label stands on a word's first subword; inputs longer than `longest` (else what the task says, or the
+    tokenizer allows) are cut, of a pair the longer text first. A sentence without labels gets the first one: it must never be scored."""
+    longest = longest or min(task.longest, tokenizer.model_max_length)
     place = {label: i for i, label in enumerate(task.labels)}
-    token = task.kind == "token"
-    if not token:
-        coded = tokenizer([e.text for e in examples], truncation=True, max_length=longest)
-        return Encoded(coded["input_ids"], [[place[e.targets[0]]] for e in examples], False, tokenizer.pad_token_id)
+    if task.kind != "token":
+        second = [e.second or "" for e in examples] if any(e.second is not None for e in examples) else None
+        coded = tokenizer([e.text for e in examples], second, truncation=True, max_length=longest)
+        types = None if second is None else coded.get("token_type_ids")
+        return Encoded(coded["input_ids"], [[place[e.targets[0]] if e.targets else 0] for e in examples], False, tokenizer.pad_token_id, types, _cut(coded))
     coded = tokenizer([list(e.words) for e in examples], is_split_into_words=True, truncation=True, max_length=longest)
     labels = []
     for i, example in enumerate(examples):
         row, before = [], None
         for word in coded.word_ids(i):
-            row.append(IGNORE if word is None or word == before else place[example.targets[word]])
+            row.append(IGNORE if word is None or word == before else place[example.targets[word]] if example.targets else 0)
             before = word
         labels.append(row)
-    return Encoded(coded["input_ids"], labels, True, tokenizer.pad_token_id)
+    return Encoded(coded["input_ids"], labels, True, tokenizer.pad_token_id, None, _cut(coded))
+
+
+def _cut(coded: Any) -> int:
+    """How many inputs a fast tokenizer cut."""
+    return sum(bool(encoding.overflowing) for encoding in coded.encodings or ())

@@ -1,29 +1,38 @@
-"""Task: languages, labels, splits, metric. Reading one needs no torch."""
+"""Task: languages, labels, splits, metric. Reading one needs no torch.
+
+One door for all of them, `load_task(name)`. A name is an embedded task, a task file kept in the data folder, the path of a task file,
+`xglue:DIR/NC` (an extracted XGLUE archive) or `hub:ENTRY` (a declared dataset of the Hugging Face Hub).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from sdq.settings import ASSETS, UserError
+from sdq.settings import ASSETS, ROOT, UserError
 
 SPLITS = ("train", "dev", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
-    """One sentence: `words` and one `target` per word (token tasks), or `text` and one target (sequence tasks)."""
+    """One sentence or pair: `words` and one `target` per word (token tasks), or `text`, perhaps a `second` text, and one target."""
 
     id: str
     language: str
     text: str
     words: tuple[str, ...]
-    targets: tuple[str, ...]  # one label, or one tag per word
+    targets: tuple[str, ...]  # one label, or one tag per word; empty where a sentence for training has none
+    second: str | None = None
+    group: str = ""  # which query a ranked pair belongs to
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,8 @@ class Task:
     metric: str
     fingerprint: str
     splits: dict[str, list[Example]] = field(repr=False)
+    beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
+    longest: int = 128  # subwords; a longer input is cut
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
         """Examples of a split in file order. Raises UserError if there are none."""
@@ -71,12 +82,50 @@ def _embedded(name: str) -> Task:
 
 # name -> loader; a new embedded task is one line
 TASKS: dict[str, Callable[[str], Task]] = {"intent": _embedded, "slots": _embedded}
+_KEPT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+
+
+def home() -> Path:
+    """Where task files of one's own are kept, a folder each: `tasks/` in the data folder."""
+    return Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "tasks"
+
+
+def kept() -> tuple[str, ...]:
+    """Names of the tasks kept in the data folder, in alphabetical order."""
+    return tuple(sorted(path.parent.name for path in home().glob("*/task.json")))
+
+
+def title(name: str) -> str:
+    """What a task is called where there is no room for a path: `/home/me/topics/task.json` is "topics"."""
+    if name.startswith(("xglue:", "hub:")):
+        kind, _, rest = name.partition(":")
+        return f"{'XGLUE' if kind == 'xglue' else 'Hub'} {Path(rest).name}"
+    path = Path(name)
+    return name if path.suffix != ".json" else path.parent.name if path.stem == "task" and path.parent.name else path.stem
+
+
+def address(name: str) -> str:
+    """The name under which a task is remembered: the same from every working directory. UserError for an unknown task."""
+    if name in TASKS or (_KEPT.fullmatch(name) and (home() / name / "task.json").is_file()):
+        return name
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "xglue":
+        return f"xglue:{Path(rest).expanduser().resolve()}"
+    if colon and kind == "hub":
+        return name
+    if name.endswith(".json"):
+        return str(Path(name).expanduser().resolve())
+    others = f" ({', '.join(kept())})" if kept() else ""
+    raise UserError(
+        f"task must be one of {', '.join(TASKS)}, a task kept in the data folder{others}, a task file (.json), xglue:DIR/NC or hub:ENTRY, got {name[:80]!r}"
+    )
 
 
 def fingerprint(name: str) -> str:
     """16 hex digits that name the content of a task, without reading its examples. UserError for an unknown task."""
+    name = address(name)
     if name not in TASKS:
-        raise UserError(f"task must be one of {', '.join(TASKS)}, got {name!r}")
+        return _source(name)[0]()
     path = ASSETS / "mini" / "data" / "sentences.parquet"
     if not path.is_file():
         raise UserError(f"the embedded data must be in {path}, it is not there; clone the project again or run `python -m sdq mini build`")
@@ -84,6 +133,27 @@ def fingerprint(name: str) -> str:
 
 
 def load_task(name: str) -> Task:
-    """The task of that name. Raises UserError with the known names for any other."""
-    fingerprint(name)
-    return TASKS[name](name)
+    """The task of that name. Raises UserError for one that is unknown or cannot be read as it says."""
+    name = address(name)
+    if name in TASKS:
+        fingerprint(name)
+        return TASKS[name](name)
+    return _source(name)[1]()
+
+
+def _source(name: str) -> tuple[Callable[[], str], Callable[[], Task]]:
+    """(fingerprint, load) of a task that is not embedded. Its room is imported here: who uses embedded tasks needs none of it."""
+    kind, _, rest = name.partition(":")
+    if kind == "xglue":
+        from sdq.data import xglue
+
+        return lambda: xglue.fingerprint(Path(rest)), lambda: xglue.load(Path(rest))
+    from sdq.data import taskfile
+
+    if kind == "hub":
+        from sdq.data import hub
+
+        path = hub.fetch(rest)
+    else:
+        path = Path(name) if name.endswith(".json") else home() / name / "task.json"
+    return lambda: taskfile.fingerprint(path), lambda: taskfile.load(path, name)

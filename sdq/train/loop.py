@@ -150,7 +150,7 @@ def _stream(train: Encoded, unlabelled: Encoded | None, settings: Training, seed
         for batch in train.shuffled(settings.batch_size, seed):
             yield batch, torch.ones(len(batch.at), dtype=torch.bool)
         return
-    both = Encoded(train.ids + unlabelled.ids, train.labels + unlabelled.labels, train.token, train.pad)
+    both = train.followed_by(unlabelled)
     half = max(1, settings.batch_size // 2)
     other = unlabelled.shuffled(half, seed + 1)
     for mine in train.shuffled(half, seed):

@@ -1,0 +1,241 @@
+"""Rows of files -> the examples of a task. Every refusal names the file, the row and the column. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sdq.data.formats import Row, read
+from sdq.data.taskfile import CODE, Named, Source, TaskFile
+from sdq.data.tasks import SPLITS, Example, Task
+from sdq.settings import UserError
+
+MOST_LABELS = 500
+_SPLIT = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"} | {split: split for split in SPLITS}
+_CODE = re.compile(CODE)
+
+
+def assemble(file: TaskFile, sources: Iterable[Source], name: str, fingerprint: str) -> Task:
+    """The task of a task file, from its data files. UserError for the first row that does not fit."""
+    builder = Builder(file)
+    for source in sources:
+        builder.add(source, read(source.path, file.names))
+    return builder.task(name, fingerprint)
+
+
+@dataclass
+class Builder:
+    """Collects the examples of a task, file by file."""
+
+    file: TaskFile
+    splits: dict[str, list[Example]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # rows so far by (split of the file, language)
+    _ids: dict[tuple[str, str], dict[str, str]] = field(default_factory=lambda: defaultdict(dict))  # (split, language) -> id -> where
+    _seen: dict[str, str] = field(default_factory=dict)  # label -> where it was first
+
+    def add(self, source: Source, rows: Iterable[Row]) -> None:
+        """The rows of one file."""
+        query, number = None, 0
+        for row in rows:
+            place = _Place(source.path, row)
+            language = self._language(source, place)
+            if language is None:
+                continue
+            self._counts[source.split, language] += 1
+            given = self.file.columns.id
+            id = place.plain(given) if given else f"{self._counts[source.split, language]:06d}"
+            example = self._example(place, language, id)
+            if self.file.kind == "ranking" and not self.file.columns.group:  # as the official scorer of XGLUE: neighbours with the same query
+                number += example.text != query
+                query = example.text
+                example = replace(example, group=f"q{number:06d}")
+            split = self._split(source, place, example)
+            if (before := self._ids[split, language].get(id)) is not None:
+                raise place.wrong(
+                    given, f"ids must be unique within a language and split, {id[:40]!r} was in {before} already; correct it, or leave `columns.id` out"
+                )
+            if not example.targets and (split != "train" or language == self.file.training_language):
+                missing = self.file.columns.tags if self.file.kind == "token" else self.file.columns.label
+                raise place.wrong(missing, "a label must not be empty where it is used, this one is; fill it in, or take the row out")
+            self._ids[split, language][id] = place.name
+            self.splits[split].append(example)
+
+    def task(self, name: str, fingerprint: str) -> Task:
+        """What was collected. UserError if there is too little for a task."""
+        languages, labels = self._languages(), self._labels()
+        order = {code: i for i, code in enumerate(languages)}
+        for examples in self.splits.values():
+            examples.sort(key=lambda e: order[e.language])
+        task = Task(
+            name, "token" if self.file.kind == "token" else "sequence", labels, languages, self.file.training_language, self.file.scored_by, fingerprint,
+            self.splits, self.file.beside, self.file.longest,
+        )  # fmt: skip
+        for split in ("train", "dev"):
+            if not any(e.language == task.labelled for e in self.splits[split]):
+                raise UserError(
+                    f"the {split} split must have examples in the training language {task.labelled}, task {self.file.name} has none; correct training_language or splits.{split}"
+                )
+        if not self.splits["test"]:
+            raise UserError(f"the test split must have examples, task {self.file.name} has none; correct splits.test")
+        return task
+
+    def _languages(self) -> tuple[str, ...]:
+        found = {e.language for examples in self.splits.values() for e in examples}
+        listed = self.file.languages
+        wanted = list(dict.fromkeys(listed.values() if isinstance(listed, dict) else listed))
+        missing = [code for code in wanted if code not in found]
+        if missing:
+            raise UserError(
+                f"every language listed under `languages` must occur, task {self.file.name} has none of {', '.join(missing[:5])}; take it out or correct its code"
+            )
+        return tuple(wanted or sorted(found))
+
+    def _labels(self) -> tuple[str, ...]:
+        given = self.file.labels
+        labels = list(dict.fromkeys(given.values() if isinstance(given, dict) else given)) or sorted(self._seen, key=_order)
+        if not 2 <= len(labels) <= MOST_LABELS:
+            what = "tags" if self.file.kind == "token" else "label"
+            raise UserError(
+                f"a task must have 2 to {MOST_LABELS} different labels, {self.file.name} has {len(labels)}; check which column is named under columns.{what}"
+            )
+        if self.file.kind == "ranking" and (bad := next((label for label in labels if not re.fullmatch(r"\d{1,2}", label)), None)) is not None:
+            raise UserError(f"labels of a ranking must be whole numbers from 0 (how relevant), {self.file.name} has {bad[:40]!r}; map them under `labels`")
+        return tuple(labels)
+
+    def _language(self, source: Source, place: _Place) -> str | None:
+        """The row's language as it is called, None if the task leaves it out."""
+        code = source.language if source.language is not None else place.plain(self.file.columns.language or "")
+        if not _CODE.fullmatch(code):
+            raise place.wrong(
+                self.file.columns.language, f"a language must be a code such as en or zh-hans, got {code[:40]!r}; correct it, or map the right column"
+            )
+        listed = self.file.languages
+        if isinstance(listed, dict):
+            return listed.get(code)
+        return code if not listed or code in listed else None
+
+    def _split(self, source: Source, place: _Place, example: Example) -> str:
+        if source.split != "all":
+            return source.split
+        column = self.file.columns.split
+        if column:
+            value = place.plain(column).strip().lower()
+            if value not in _SPLIT:
+                raise place.wrong(column, f"a split must be train, dev or test, got {value[:40]!r}; correct it, or use `shares`")
+            return _SPLIT[value]
+        assert self.file.shares is not None
+        train, dev, _ = self.file.shares
+        part = int.from_bytes(hashlib.sha256((example.group or example.id).encode()).digest()[:8]) / 2**64
+        return "train" if part < train else "dev" if part < train + dev else "test"
+
+    def _example(self, place: _Place, language: str, id: str) -> Example:
+        columns = self.file.columns
+        group = place.plain(columns.group) if columns.group else ""
+        if self.file.kind == "token":
+            words, tags = place.several(columns.tokens or ""), place.several(columns.tags or "")
+            if tags and len(tags) != len(words):
+                raise place.wrong(columns.tags, f"every word must have one tag, there are {len(words)} words and {len(tags)} tags; mend the row")
+            return Example(
+                id, language, place.joined(columns.text) if columns.text else " ".join(words), words, self._named(place, columns.tags, tags), None, group
+            )
+        label = place.plain(columns.label or "")
+        second = place.joined(columns.second) if columns.second else None
+        return Example(id, language, place.joined(columns.text or ""), (), self._named(place, columns.label, (label,) if label else ()), second, group)
+
+    def _named(self, place: _Place, column: str | None, raw: tuple[str, ...]) -> tuple[str, ...]:
+        """Labels as the task calls them. UserError for one that is not listed, or is a broken number."""
+        given = self.file.labels
+        for label in raw:
+            if given and label not in given:
+                shown = ", ".join(given)[:120]
+                raise place.wrong(column, f"a label must be one of {shown}, got {label[:40]!r}; correct it, or add it under `labels`")
+            if label not in self._seen:
+                if not given and _broken(label):
+                    raise place.wrong(column, f"a label must be a name or a whole number, got {label[:40]!r}; correct it, or say what it means under `labels`")
+                self._seen[label] = place.name
+        return tuple(given[label] for label in raw) if isinstance(given, dict) else raw
+
+
+def _broken(label: str) -> bool:
+    """Whether a label is a number, but no whole one: 1.0, nan, 1e3."""
+    try:
+        number = float(label)
+    except ValueError:
+        return False
+    return not (math.isfinite(number) and label.lstrip("+-").isdigit())
+
+
+def _order(label: str) -> tuple[int, int, str]:
+    """O first, numbers by size, names by alphabet."""
+    return (0 if label == "O" else 1, int(label), "") if label.lstrip("-").isdecimal() else (0 if label == "O" else 1, 0, label)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A row and where it is."""
+
+    path: Path
+    row: Row
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.name}, {self.row.at}"
+
+    def wrong(self, column: str | None, said: str) -> UserError:
+        """The error of this place."""
+        where = f", column {column}" if column else ""
+        return UserError(f"{self.name}{where}: {said}")
+
+    def _cell(self, column: str) -> Any:
+        if column not in self.row.cells:
+            there = ", ".join(str(name) for name in self.row.cells)[:160]
+            raise self.wrong(None, f"the file must have a column {column[:40]!r}, it has {there}; correct the task file's columns")
+        return self.row.cells[column]
+
+    def plain(self, column: str) -> str:
+        """A cell as text; nothing, and not a number, are empty. UserError for a list."""
+        value = self._cell(column)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return ""
+        if isinstance(value, bool | list | dict | bytes):
+            raise self.wrong(column, f"a cell must be text or a number, this one is a {type(value).__name__}; map another column")
+        return str(value)
+
+    def joined(self, columns: Named) -> str:
+        """The text of one column, or of several."""
+        return self.plain(columns) if isinstance(columns, str) else " ".join(part for c in columns if (part := self.plain(c)))
+
+    def several(self, column: str) -> tuple[str, ...]:
+        """A cell of words: a list, a JSON list, or text with spaces between. UserError for anything else."""
+        value = self._cell(column)
+        if isinstance(value, str):
+            value = json.loads(value) if _is_list(value) else value.split()
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(word, str | int) and not isinstance(word, bool) for word in value):
+            raise self.wrong(column, "words and tags must be lists of text, or text with spaces between, this one is not; map another column")
+        return tuple(str(word) for word in value)
+
+
+def _is_list(text: str) -> bool:
+    if not text.startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def rows_of(source: Source, file: TaskFile, most: int) -> Iterator[Row]:
+    """The first rows of a file, for a preview."""
+    for i, row in enumerate(read(source.path, file.names)):
+        if i == most:
+            return
+        yield row

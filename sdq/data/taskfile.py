@@ -1,0 +1,182 @@
+"""Task file: a JSON file that says what a folder of labelled text is. Everything that is not embedded comes in by one. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from pydantic import Field, ValidationError, model_validator
+
+from sdq.data.tasks import SPLITS, Task
+from sdq.report import METRICS
+from sdq.settings import Settings, UserError, explain
+
+CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
+MOST = 400  # files of one split
+_LONGEST = 1_000_000  # bytes of a task file
+_METRIC = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg"}
+_NEEDED = {"sentence": ("text", "label"), "pair": ("text", "second", "label"), "token": ("tokens", "tags"), "ranking": ("text", "second", "label")}
+
+Kind = Literal["sentence", "pair", "token", "ranking"]
+Named = str | tuple[str, ...]  # a column, or several joined by a space
+
+
+class Columns(Settings):
+    """Which column holds what."""
+
+    text: Named | None = Field(None, description="The sentence, or the first of a pair (of a ranking: the query)")
+    second: Named | None = Field(None, description="The second of a pair (of a ranking: the document)")
+    label: str | None = Field(None, description="The right answer")
+    tokens: str | None = Field(None, description="The words: a list, or text with a space between words")
+    tags: str | None = Field(None, description="One tag per word, written like the words")
+    language: str | None = Field(None, description="The language, if it is not a part of the file's name")
+    split: str | None = Field(None, description="train, dev or test, if the splits are not files of their own")
+    id: str | None = Field(None, description="Unique in its language and split; the same for translations of one sentence")
+    group: str | None = Field(None, description="What belongs together: the query of a ranking; rows that a split by shares may not part")
+
+
+class TaskFile(Settings):
+    """What is to be predicted, where the examples are, and how answers are scored."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name")
+    about: str = Field("", max_length=400, description="What it is, its source and its licence")
+    kind: Kind = Field(description="sentence or pair: one label each; token: one tag per word; ranking: how well a document answers a query")
+    splits: dict[Literal["train", "dev", "test", "all"], str] = Field(
+        description="Split -> files, relative to this one; {language} stands for the language's code"
+    )
+    shares: tuple[float, float, float] | None = Field(None, description="Of `all`: how much of it is train, dev and test, by a fixed hash of group or id")
+    columns: Columns
+    names: tuple[str, ...] = Field((), description="The columns of files that do not name them")
+    labels: tuple[str, ...] | dict[str, str] = Field((), description="The labels, or what each is called; none: those that occur")
+    languages: tuple[str, ...] | dict[str, str] = Field((), description="The languages, or what each code is called (deu_Latn -> de); none: those that occur")
+    training_language: str = Field(pattern=f"^{CODE}$", description="The language whose labels are trained on")
+    metric: str = Field("", description="How answers are scored; none: what is usual for the kind")
+    beside: tuple[str, ...] = Field((), description="Further metrics that are reported")
+    longest: int = Field(128, ge=8, le=8192, description="Subwords; a longer input is cut")
+
+    @model_validator(mode="after")
+    def _fits(self) -> TaskFile:
+        if set(self.splits) not in ({"all"}, set(SPLITS)):
+            raise ValueError(
+                f"splits must be train, dev and test, or all alone, got {', '.join(self.splits) or 'none'}; with all, say `shares` or `columns.split`"
+            )
+        if ("all" in self.splits) != ((self.shares is not None) != (self.columns.split is not None)) or ("all" not in self.splits and self.shares is not None):
+            raise ValueError("splits: `all` must come with either shares or columns.split, and train, dev and test with neither; take one of them out")
+        if self.shares is not None and (min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6):
+            raise ValueError(f"shares must be three parts above 0 whose sum is 1, got {self.shares}")
+        for pattern in self.splits.values():
+            _refuse_climbing(pattern)
+        for column in _NEEDED[self.kind]:
+            if not getattr(self.columns, column):
+                raise ValueError(f"columns.{column} must name a column in a {self.kind} task, it does not")
+        for metric in (self.scored_by, *self.beside):
+            if metric not in METRICS or self.kind not in METRICS[metric].kinds:
+                fitting = ", ".join(name for name, m in METRICS.items() if self.kind in m.kinds)
+                raise ValueError(f"metric must be one of {fitting} in a {self.kind} task, got {metric!r}")
+        return self
+
+    @property
+    def scored_by(self) -> str:
+        """The metric that counts."""
+        return self.metric or _METRIC[self.kind]
+
+
+class Source(NamedTuple):
+    """One file of a task: its split ("all" if rows say which), its language (None if rows say which), its path."""
+
+    split: str
+    language: str | None
+    path: Path
+
+
+def _refuse_climbing(pattern: str) -> None:
+    path = PurePosixPath(pattern)
+    if not pattern or path.is_absolute() or ".." in path.parts or "\\" in pattern or "\0" in pattern or pattern.startswith("~") or ":" in pattern:
+        raise ValueError(f"files must be given relative to the task file's folder and stay in it, got {pattern[:80]!r}; put the data beside the task file")
+
+
+def parse(data: bytes, called: str) -> TaskFile:
+    """The task file in these bytes. UserError with one sentence for anything else."""
+    if len(data) > _LONGEST:
+        raise UserError(f"a task file must have at most {_LONGEST // 1000} kB, {called} has {len(data) // 1000}; it describes the data, and does not hold it")
+    try:
+        return TaskFile.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise UserError(f"a task file must be JSON text, {called} is not; see the README for an example") from error
+        if not first["loc"] and first["type"] != "value_error":
+            raise UserError(f"a task file must be a JSON object, {called} is not; see the README for an example") from error
+        raise UserError(f"task file {called}: {explain(error).removeprefix('recipe: ').removeprefix('value error, ')[:400]}") from error
+
+
+def read(path: Path) -> TaskFile:
+    """The task file at this path. UserError if there is none or it is not one."""
+    try:
+        return parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"task file {path} must be readable, it is not ({error.strerror}); check the path") from error
+
+
+def locate(file: TaskFile, folder: Path) -> list[Source]:
+    """The files of a task, by split and language. UserError if a split has none, a language has two, or one lies outside the folder."""
+    root = folder.resolve()
+    found: list[Source] = []
+    for split, pattern in file.splits.items():
+        before = len(found)
+        languages: dict[str, Path] = {}
+        shape = re.compile(
+            re.escape(pattern)
+            .replace(re.escape("{language}"), f"(?P<language>{CODE}?)", 1)
+            .replace(re.escape("{language}"), "(?P=language)")
+            .replace(r"\*", "[^/]*")
+        )
+        for path in sorted(root.glob(pattern.replace("{language}", "*"))):
+            match = shape.fullmatch(path.relative_to(root).as_posix())
+            if match is None or not path.is_file():
+                continue
+            if not path.resolve().is_relative_to(root):
+                raise UserError(f"data files must lie in the task file's folder, {path.name} is a link that leads out of it; copy the file there")
+            code = match["language"] if "{language}" in pattern else None if file.columns.language else file.training_language
+            if code is not None and code in languages and "{language}" in pattern:
+                one, two = (p.relative_to(root) for p in (languages[code], path))
+                raise UserError(
+                    f"each language must have one file in a split, {split} has two for {code}: {one} and {two}; join them, or make the pattern narrower"
+                )
+            if code is not None:
+                languages[code] = path
+            found.append(Source(split, code, path))
+        if len(found) == before:
+            raise UserError(f"splits.{split} must match at least one file, {pattern!r} matches none in {folder}; check the pattern")
+        if len(found) - before > MOST:
+            raise UserError(f"splits.{split} must match at most {MOST} files, {pattern!r} matches {len(found) - before}; make the pattern narrower")
+    return found
+
+
+def fingerprint(path: Path) -> str:
+    """16 hex digits from the task file and the content of its files."""
+    file = read(path)
+    digest = hashlib.sha256(file.model_dump_json(exclude_defaults=True).encode())
+    for source in locate(file, path.parent):
+        state = source.path.stat()
+        digest.update(
+            f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} {_content(source.path, state.st_mtime_ns, state.st_size)}".encode()
+        )
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)
+def _content(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def load(path: Path, name: str) -> Task:
+    """The task that the file at `path` describes; `name` is what it is remembered by."""
+    from sdq.data.assemble import assemble
+
+    file = read(path)
+    return assemble(file, locate(file, path.parent), name, fingerprint(path))
