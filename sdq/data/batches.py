@@ -69,6 +69,11 @@ class Encoded:
                 inputs["token_type_ids"][row, : len(self.types[i])] = torch.tensor(self.types[i])
         return Batch(inputs, labels, at)
 
+    def some(self, at: list[int]) -> Encoded:
+        """The examples at these positions alone."""
+        ids, labels, types = ([rows[i] for i in at] if rows is not None else None for rows in (self.ids, self.labels, self.types))
+        return Encoded(ids or [], labels or [], self.token, self.pad, types)
+
     def followed_by(self, other: Encoded) -> Encoded:
         """These examples, then those of the other. Both of the same task."""
         types = None if self.types is None or other.types is None else self.types + other.types

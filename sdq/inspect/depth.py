@@ -7,7 +7,8 @@ quantizes. Teacher gap: the trained, quantized student against the FP32 teacher,
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -36,15 +37,26 @@ def sites(model: nn.Module) -> list[tuple[Module, Side]]:
     return found
 
 
-class _Sums:
+@contextmanager
+def watch(model: nn.Module, places: Collection[tuple[Module, Side]]) -> Iterator[Callable[[], dict[str, Tensor]]]:
+    """Inside, forward passes are noted; the function that is given says what the newest one put out at each of the places, by name."""
+    taps = {m.name: (m.name.removesuffix(":input"), side) for m, side in places}
+    with (
+        capture(model, {name: side for name, side in taps.values() if side == "input"}) as inputs,
+        capture(model, {name: side for name, side in taps.values() if side == "output"}) as outputs,
+    ):
+        yield lambda: {place: (inputs if side == "input" else outputs)[name] for place, (name, side) in taps.items()}
+
+
+class Sums:
     """Per language: squared error, squared signal, absolute error, values, sentences."""
 
     def __init__(self, languages: int) -> None:
         self.sums = torch.zeros(languages, 5, dtype=torch.float64)
 
-    def add(self, exact: Tensor, other: Tensor, real: Tensor, language: Tensor) -> None:
-        """exact, other [B, T, D] or [B, D]; padding never counts."""
-        difference = (other - exact).double()
+    def add(self, exact: Tensor, difference: Tensor, real: Tensor, language: Tensor) -> None:
+        """exact, difference [B, T, D] or [B, D]; padding never counts."""
+        difference = difference.double()
         if exact.dim() == 3:
             difference = difference * real[..., None]
             exact = exact * real[..., None]
@@ -53,7 +65,8 @@ class _Sums:
         parts = [(difference**2).sum(within), (exact.double() ** 2).sum(within), difference.abs().sum(within), values.double(), torch.ones(len(exact))]
         self.sums.index_add_(0, language, torch.stack([p.double() for p in parts], 1))
 
-    def row(self, at: int | None) -> dict[str, float]:
+    def row(self, at: int | None = None) -> dict[str, float]:
+        """The four measures of `depth`, of one language or of all."""
         error, signal, absolute, values, sentences = (self.sums.sum(0) if at is None else self.sums[at]).tolist()
         return {
             "relative_l2": math.sqrt(error / signal) if signal else 0.0,
@@ -76,34 +89,31 @@ def depth(student: nn.Module, teacher: nn.Module | None, data: Encoded, language
     number = torch.tensor([codes.index(code) for code in languages])
     places = sites(student)
     quantized = quantized_modules(student)
-    sums: dict[tuple[str, str], _Sums] = {}
+    sums: dict[tuple[str, str], Sums] = {}
     tokens: list[dict[str, Any]] = []
 
     def add(site: str, measure: str, exact: Tensor, other: Tensor, real: Tensor, at: list[int]) -> None:
-        sums.setdefault((site, measure), _Sums(len(codes))).add(exact, other, real, number[torch.tensor(at)])
+        sums.setdefault((site, measure), Sums(len(codes))).add(exact, other - exact, real, number[torch.tensor(at)])
 
     for batch in data.in_order(batch_size):
         real = batch.real
-        with ExitStack() as stack:
-            inputs = stack.enter_context(capture(student, dict.fromkeys(quantized, "input")))
-            outputs = _outputs(stack, student, places)
+        with capture(student, dict.fromkeys(quantized, "input")) as inputs, watch(student, places) as seen:
             with only(student, ()):
                 student(**batch.inputs)
-            exact = {m.name: outputs[side][_tapped(m)] for m, side in places}
-            given = dict(inputs)
+            exact, given = seen(), dict(inputs)
             student(**batch.inputs)
-            final = {m.name: outputs[side][_tapped(m)] for m, side in places}
+            final = seen()
         for name, module in quantized.items():
             add(name, "local", exact[name], module(given[name]), real, batch.at)
         for m, _ in places:
             add(m.name, "accumulated", exact[m.name], final[m.name], real, batch.at)
         tokens += _tokens([(m, exact[m.name], final[m.name]) for m, _ in places if m.role == "block"], real, batch.at)
         if teacher is not None:
-            with ExitStack() as stack:
-                theirs = _outputs(stack, teacher, places)
+            with watch(teacher, places) as seen:
                 teacher(**batch.inputs)
-                for m, side in places:
-                    add(m.name, "gap", theirs[side][_tapped(m)], final[m.name], real, batch.at)
+                theirs = seen()
+            for m, _ in places:
+                add(m.name, "gap", theirs[m.name], final[m.name], real, batch.at)
     rows: list[dict[str, Any]] = []
     for order, (m, _) in enumerate(places):
         known = {"site": m.name, "role": m.role, "block": m.block, "order": order}
@@ -113,15 +123,6 @@ def depth(student: nn.Module, teacher: nn.Module | None, data: Encoded, language
                 rows += [known | {"measure": measure, "language": code} | found.row(i) for i, code in enumerate(codes)]
     small = {"sentence": "int16", "position": "int16", "block": "int8", "relative_l2": "float32"}
     return pd.DataFrame(rows), pd.DataFrame(tokens, columns=list(small)).astype(small)
-
-
-def _tapped(m: Module) -> str:
-    return m.name.removesuffix(":input")
-
-
-def _outputs(stack: ExitStack, model: nn.Module, places: list[tuple[Module, Side]]) -> dict[Side, dict[str, Tensor]]:
-    sides: tuple[Side, ...] = ("input", "output")
-    return {side: stack.enter_context(capture(model, {_tapped(m): side for m, s in places if s == side})) for side in sides}
 
 
 def _tokens(found: list[tuple[Module, Tensor, Tensor]], real: Tensor, at: list[int]) -> list[dict[str, Any]]:

@@ -13,24 +13,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
+from sdq.inspect.changes import Answers, Changes, columns
 from sdq.inspect.depth import EVERY
 from sdq.models import modules
 from sdq.quant.rewrite import only, quantized_modules
 
 Measure = Literal["one", "but_one", "all"]
 Forward = Callable[..., Any]
-METRICS = ("kl", "flips", "loss", "accuracy")
-_COLUMNS = ["module", "role", "block", "order", "measure", "language", "sentences", "positions"]
-_NORMAL = 1.959964  # 97.5 % of a normal distribution lie below
+TOP = 3  # modules named for every sentence, whether or not they flip its answer
 
 
-@torch.inference_mode()
 def scan(
     student: nn.Module,
     data: Encoded,
@@ -54,38 +51,66 @@ def scan(
     Hook only a private copy: the model's modules run other forwards meanwhile.
     Raises ValueError for an unknown measure, other than one language per sentence, no sentence, or a model in training mode.
     """
-    _check(student, data, languages, measures)
-    names = list(quantized_modules(student))
-    ended = _ended_before(student, next(data.in_order(1)), names) if reuse else dict.fromkeys(names, ())
-    kept = {n for earlier in ended.values() for n in earlier}
-    changes: dict[tuple[str, Measure], Tensor] = {}  # [sentences, 4 metrics], sums over positions
-    counts = torch.zeros(len(data), 2, dtype=torch.float64)  # positions, labelled positions
-
-    def add(name: str, measure: Measure, at: list[int], change: Tensor) -> None:
-        changes.setdefault((name, measure), torch.zeros(len(data), len(METRICS), dtype=torch.float64))[at] = change
-
-    for batch in data.in_order(batch_size):
-        logits, before = _run(student, batch, (), keep=kept if "one" in measures else ())
-        exact = _Answers(logits, batch, data.token)
-        counts[batch.at] = exact.counts
-        if "one" in measures:
-            for name in names:
-                add(name, "one", batch.at, exact.change(_run(student, batch, (name,), {n: before[n] for n in ended[name]})[0]))
-        if not {"but_one", "all"} & set(measures):
-            continue
-        logits, before = _run(student, batch, names, keep=kept if "but_one" in measures else ())
-        if "all" in measures:
-            add(EVERY, "all", batch.at, exact.change(logits))
-        if "but_one" in measures:
-            for name in names:
-                rest = [n for n in names if n != name]
-                add(name, "but_one", batch.at, exact.change(_run(student, batch, rest, {n: before[n] for n in ended[name]})[0]))
-    return _table(student, changes, counts.numpy(), languages)
+    return table(student, changes(student, data, languages, measures, batch_size, reuse))
 
 
-def _check(student: nn.Module, data: Encoded, languages: list[str], measures: Collection[str]) -> None:
+@torch.inference_mode()
+def changes(
+    student: nn.Module, data: Encoded, languages: list[str], measures: Collection[Measure] = ("one", "but_one"), batch_size: int = 64, reuse: bool = True
+) -> Changes:
+    """What `table` and `alone` are made of: the changes of each sentence, by (module, measure). Arguments and errors as of `scan`."""
     if unknown := set(measures) - set(get_args(Measure)):
         raise ValueError(f"measures must be among {list(get_args(Measure))}, got {sorted(unknown)}")
+    check(student, data, languages)
+    passes, found = Passes(student, data, reuse), Changes(languages)
+    for batch in data.in_order(batch_size):
+        ones = passes.of(batch, each="one" in measures)
+        exact = Answers(next(ones)[1], batch, data.token)
+        found.count(batch.at, exact.counts)
+        for name, logits in ones:
+            found.add((name, "one"), batch.at, exact.change(logits))
+        if not {"but_one", "all"} & set(measures):
+            continue
+        for name, logits in passes.of(batch, but=True, each="but_one" in measures):
+            if (measure := "all" if name == EVERY else "but_one") in measures:
+                found.add((name, measure), batch.at, exact.change(logits))
+    return found
+
+
+def table(student: nn.Module, changes: Changes) -> pd.DataFrame:
+    """The changes as the rows that `scan` describes."""
+    known = {m.name: {"module": m.name, "role": m.role, "block": m.block, "order": i} for i, m in enumerate(modules(student))}
+    known[EVERY] = {"module": EVERY, "role": EVERY, "block": -1, "order": -1}
+    keys = sorted(changes.sums, key=lambda key: get_args(Measure).index(key[1]))
+    rows = [known[name] | {"measure": measure} | row for name, measure in keys for row in changes.rows((name, measure))]
+    return pd.DataFrame(rows, columns=columns("module", "role", "block", "order", "measure"))
+
+
+def alone(student: nn.Module, changes: Changes, ids: list[str]) -> pd.DataFrame:
+    """Which module alone flips which sentence: id, language, module, role, block, kl, flips; `ids` names the sentences.
+
+    Means over the sentence's scored positions: kl in nats, flips the share (0..1) of its positions whose likeliest label changes. Of a
+    sentence only the modules that flip something and the TOP of largest kl have a row, the one of largest kl first. Sentences without a
+    scored position have none. Raises ValueError if `changes` were not measured with "one".
+    """
+    known = {m.name: m for m in modules(student)}
+    names = [name for name, measure in changes.sums if measure == "one"]
+    if not names:
+        raise ValueError('the changes must hold the measure "one", they do not; measure them with measures=("one",)')
+    sums = torch.stack([changes.sums[name, "one"][:, :2] for name in names], 1)  # [sentences, modules, 2]
+    means = sums / changes.counts[:, :1, None]
+    rows = []
+    for i in torch.nonzero(changes.counts[:, 0])[:, 0].tolist():
+        for place, at in enumerate(means[i, :, 0].argsort(descending=True, stable=True).tolist()):
+            kl, flips = means[i, at].tolist()
+            if flips > 0 or place < TOP:
+                m = known[names[at]]
+                rows.append((ids[i], changes.languages[i], m.name, m.role, m.block, kl, flips))
+    return pd.DataFrame(rows, columns=["id", "language", "module", "role", "block", "kl", "flips"])
+
+
+def check(student: nn.Module, data: Encoded, languages: list[str]) -> None:
+    """ValueError for other than one language per sentence, no sentence, or a model in training mode."""
     if len(languages) != len(data):
         raise ValueError(f"each of the {len(data)} sentences must have one language, got {len(languages)} languages")
     if not len(data):
@@ -95,6 +120,27 @@ def _check(student: nn.Module, data: Encoded, languages: list[str], measures: Co
 
 
 # --- running a part of a forward pass
+
+
+class Passes:
+    """Forward passes of a model over batches of `data`, with one module after the other changed; what ended before it is reused."""
+
+    def __init__(self, student: nn.Module, data: Encoded, reuse: bool = True) -> None:
+        self.student, self.names = student, list(quantized_modules(student))
+        nothing: dict[str, tuple[str, ...]] = dict.fromkeys(self.names, ())
+        self.ended = _ended_before(student, next(data.in_order(1)), self.names) if reuse else nothing
+        self.kept = {n for earlier in self.ended.values() for n in earlier}
+
+    def of(self, batch: Batch, but: bool = False, each: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """("all", logits of FP32) and then, with `each`, per module (its name, logits when it alone quantizes).
+
+        With `but`: ("all", logits when all quantize), then (name, logits when all but this one do).
+        """
+        logits, before = run(self.student, batch, self.names if but else (), keep=self.kept if each else ())
+        yield EVERY, logits
+        for name in self.names if each else ():
+            quantizing = [n for n in self.names if n != name] if but else (name,)
+            yield name, run(self.student, batch, quantizing, {n: before[n] for n in self.ended[name]})[0]
 
 
 @contextmanager
@@ -147,7 +193,7 @@ def _ended_before(model: nn.Module, batch: Batch, names: Collection[str]) -> dic
     return found
 
 
-def _run(
+def run(
     student: nn.Module, batch: Batch, quantizing: Collection[str], known: Mapping[str, Any] | None = None, keep: Collection[str] = ()
 ) -> tuple[Tensor, dict[str, Any]]:
     """(logits, outputs of the modules to `keep`) of a pass in which only `quantizing` quantizes and modules of `known` outputs do not run."""
@@ -163,70 +209,3 @@ def _run(
     with only(student, quantizing), instead(student, forwards):
         logits: Tensor = student(**batch.inputs).logits
     return logits, outputs
-
-
-# --- what a change is
-
-
-class _Answers:
-    """FP32 answers of one batch at the positions that count, and how far others are from them."""
-
-    def __init__(self, logits: Tensor, batch: Batch, token: bool) -> None:
-        self.asked = batch.scored if token else torch.ones_like(batch.labels, dtype=torch.bool)  # a sentence has an answer also without a label
-        self.sentence = torch.nonzero(self.asked)[:, 0]  # of each position [n]
-        self.size = len(batch.at)
-        self.labelled = batch.scored[self.asked]
-        self.gold = batch.labels[self.asked].clamp(min=0)
-        self.log_p = self._log_softmax(logits)
-        self.counts = self._per_sentence(torch.stack([torch.ones_like(self.labelled), self.labelled], 1))
-
-    def _log_softmax(self, logits: Tensor) -> Tensor:
-        """[B, C] or [B, T, C] -> [n, C], in double precision: small divergences are differences of nearly equal numbers."""
-        return logits[self.asked].double().log_softmax(-1)
-
-    def _per_sentence(self, values: Tensor) -> Tensor:
-        """[n, k] -> sums [B, k]"""
-        return torch.zeros(self.size, values.shape[1], dtype=torch.float64).index_add_(0, self.sentence, values.double())
-
-    def change(self, logits: Tensor) -> Tensor:
-        """Sums over each sentence's positions of METRICS: [B, 4]"""
-        log_p, log_q = self.log_p, self._log_softmax(logits)
-        kl = (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0)
-        before, after = log_p.argmax(-1), log_q.argmax(-1)
-        loss = (log_p - log_q).gather(1, self.gold[:, None])[:, 0]
-        right = (after == self.gold).double() - (before == self.gold).double()
-        labelled = [torch.where(self.labelled, x, 0.0) for x in (loss, right)]
-        return self._per_sentence(torch.stack([kl, (before != after).double(), *labelled], 1))
-
-
-# --- what came out
-
-
-def _table(student: nn.Module, changes: Mapping[tuple[str, Measure], Tensor], counts: np.ndarray[Any, Any], languages: list[str]) -> pd.DataFrame:
-    known = {m.name: {"module": m.name, "role": m.role, "block": m.block, "order": i} for i, m in enumerate(modules(student))}
-    known[EVERY] = {"module": EVERY, "role": EVERY, "block": -1, "order": -1}
-    groups = {EVERY: np.ones(len(languages), dtype=bool)} | {code: np.array([c == code for c in languages]) for code in dict.fromkeys(languages)}
-    rows = []
-    for (name, measure), change in sorted(changes.items(), key=lambda item: get_args(Measure).index(item[0][1])):
-        sums = change.numpy()
-        for code, mine in groups.items():
-            row = known[name] | {"measure": measure, "language": code, "sentences": int(mine.sum()), "positions": int(counts[mine, 0].sum())}
-            for k, metric in enumerate(METRICS):
-                value, half = _mean(sums[mine, k], counts[mine, int(metric in ("loss", "accuracy"))])
-                row |= {metric: value, f"{metric}_low": value - half, f"{metric}_high": value + half}
-            rows.append(row)
-    return pd.DataFrame(rows, columns=[*_COLUMNS, *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))])
-
-
-def _mean(sums: np.ndarray[Any, Any], counts: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """(mean per position, half of its 95 % interval) of sums and counts per sentence [n], sentences without positions left out.
-
-    The mean is a ratio of two means over sentences; its variance is linearized (Cochran 1977, Sampling Techniques, chapter 6),
-    which is that of a plain mean if every sentence has one position.
-    """
-    total, n = float(counts.sum()), int((counts > 0).sum())
-    if not n:
-        return math.nan, math.nan
-    mean = float(sums.sum()) / total
-    residual = sums - mean * counts
-    return mean, _NORMAL * math.sqrt(n / (n - 1) * float((residual**2).sum())) / total if n > 1 else math.nan

@@ -18,9 +18,10 @@ from benchmarks.sensitivity import scans
 from sdq.data.batches import IGNORE, Encoded
 from sdq.inspect import fisher
 from sdq.inspect.capture import capture
+from sdq.inspect.changes import METRICS, _mean
 from sdq.inspect.depth import EVERY
 from sdq.inspect.fisher import Agreement, agreement, estimate
-from sdq.inspect.sensitivity import METRICS, _mean, scan
+from sdq.inspect.sensitivity import alone, changes, scan
 from sdq.models import modules
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
@@ -259,7 +260,7 @@ def test_what_a_scan_must_be_given(tiny: Any) -> None:
 # --- the estimate
 
 
-def changes(module: Any, x: Tensor) -> dict[str, Tensor]:
+def roundings(module: Any, x: Tensor) -> dict[str, Tensor]:
     """What rounding the weight alone and the input alone does to the module's output."""
     exact, found = F.embedding(x, module.weight) if isinstance(module, QuantEmbedding) else F.linear(x, module.weight, module.bias), {}
     for part, quantizer in (("weight", "weight_quantizer"), ("activation", "input_quantizer")):
@@ -282,7 +283,7 @@ def curvature(student: nn.Module, data: Encoded) -> pd.DataFrame:
         with capture(student, dict.fromkeys(names, "output")) as y, capture(student, dict.fromkeys(names, "input")) as x, only(student, ()):
             z = student(**batch.inputs).logits[batch.scored]
         with torch.no_grad():
-            d = {name: changes(module, x[name]) for name, module in quantized_modules(student).items()}
+            d = {name: roundings(module, x[name]) for name, module in quantized_modules(student).items()}
         for position in z:
             p = position.softmax(-1).detach()
             jacobian = [torch.autograd.grad(c, [y[name] for name in names], retain_graph=True) for c in position]
