@@ -50,9 +50,10 @@ class Analysis:
 
 
 def _sensitivity(subject: Subject, how: Inspection) -> Tables:
-    from sdq.inspect.sensitivity import scan
+    from sdq.inspect.sensitivity import alone, changes, table
 
-    return {"sensitivity": scan(subject.student, subject.data, subject.languages, ("one", "but_one", "all"), how.batch_size)}
+    found = changes(subject.student, subject.data, subject.languages, ("one", "but_one", "all"), how.batch_size)
+    return {"sensitivity": table(subject.student, found), "alone": alone(subject.student, found, [e.id for e in subject.examples])}
 
 
 def _estimate(subject: Subject, how: Inspection) -> Tables:
@@ -61,10 +62,24 @@ def _estimate(subject: Subject, how: Inspection) -> Tables:
     return {"estimate": estimate(subject.student, subject.data, how.batch_size)}
 
 
+def _parts(subject: Subject, how: Inspection) -> Tables:
+    from sdq.inspect.parts import parts
+
+    return {"parts": parts(subject.student, subject.data, subject.languages, how.batch_size)}
+
+
+def _floor(subject: Subject, how: Inspection) -> Tables:
+    from sdq.inspect.floor import floor
+
+    return {"floor": floor(subject.student, subject.data, subject.languages, how.repeats, how.seed, how.batch_size)}
+
+
 # name -> analysis, in the order in which they are computed; a later one may read the tables of earlier ones through `subject.tables`
 ANALYSES: dict[str, Analysis] = {
-    "sensitivity": Analysis("Which module breaks the answers, alone and as the only exception", ("sensitivity",), _sensitivity),
+    "sensitivity": Analysis("Which module breaks the answers, alone and as the only exception", ("sensitivity", "alone"), _sensitivity),
     "estimate": Analysis("The same, estimated from gradients", ("estimate",), _estimate),
+    "parts": Analysis("Whether the weights or the activations break the answers", ("parts",), _parts),
+    "floor": Analysis("How much all this moves by itself: the noise floor", ("floor",), _floor),
 }
 
 

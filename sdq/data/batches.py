@@ -71,8 +71,8 @@ class Encoded:
 
     def some(self, at: list[int]) -> Encoded:
         """The examples at these positions alone."""
-        ids, labels, types = ([rows[i] for i in at] if rows is not None else None for rows in (self.ids, self.labels, self.types))
-        return Encoded(ids or [], labels or [], self.token, self.pad, types)
+        types = None if self.types is None else [self.types[i] for i in at]
+        return Encoded([self.ids[i] for i in at], [self.labels[i] for i in at], self.token, self.pad, types)
 
     def followed_by(self, other: Encoded) -> Encoded:
         """These examples, then those of the other. Both of the same task."""
