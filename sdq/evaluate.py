@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
-from seqeval.metrics.sequence_labeling import get_entities
 from torch import nn
 
 from sdq.data.batches import Encoded
 from sdq.data.tasks import Example, Task
+from sdq.metrics import beside, tally
 from sdq.report import Scores
 from sdq.statistics import by_language, means
 
@@ -40,19 +40,8 @@ def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = l
 
 
 def outcomes(examples: list[Example], answers: list[list[int]], margins: list[float], task: Task) -> pd.DataFrame:
-    """One row per sentence: id, language, tp, predicted, gold (counts, see sdq.statistics), answer, margin."""
-    rows = []
-    for example, answer, margin in zip(examples, answers, margins, strict=True):
-        labels = [task.labels[i] for i in answer]
-        if task.kind == "sequence":
-            tp, predicted, gold = int(labels[0] == example.targets[0]), 1, 1
-        else:
-            # words cut off by truncation have no answer and count as O
-            mine = set(get_entities(labels + ["O"] * (len(example.targets) - len(labels))))
-            theirs = set(get_entities(list(example.targets)))
-            tp, predicted, gold = len(mine & theirs), len(mine), len(theirs)
-        rows.append((example.id, example.language, tp, predicted, gold, " ".join(labels), margin))
-    return pd.DataFrame(rows, columns=["id", "language", "tp", "predicted", "gold", "answer", "margin"])
+    """One row per sentence (of a ranking: per query): id, language, tp, predicted, gold (counts, see sdq.metrics), answer, margin."""
+    return tally(examples, [[task.labels[i] for i in answer] for answer in answers], margins, task.metric)
 
 
 def scores(table: pd.DataFrame, task: Task) -> Scores:
@@ -61,3 +50,8 @@ def scores(table: pd.DataFrame, task: Task) -> Scores:
     ordered = {code: found[code] for code in task.languages if code in found}
     mean, zero_shot = means(ordered, task.labelled)
     return Scores(mean=mean, zero_shot_mean=zero_shot, by_language=ordered)
+
+
+def scores_beside(table: pd.DataFrame, examples: list[Example], task: Task) -> dict[str, Scores]:
+    """Scores by the metrics that are reported beside the one that counts, by name."""
+    return {metric: scores(rows, task) for metric, rows in beside(table, examples, task).items()}

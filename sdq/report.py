@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from sdq.settings import Settings
 
@@ -31,7 +31,9 @@ METRICS = {
 
 
 class Scores(Settings):
-    """Scores in 0..1: the unweighted mean over all languages, over the zero-shot ones, and each language's."""
+    """Scores in 0..1: the unweighted mean over all languages, over the zero-shot ones (NaN if there is none), and each language's."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     mean: float
     zero_shot_mean: float
@@ -67,6 +69,7 @@ class Report(Settings):
     labelled: str
     reference: Scores
     quantized: Scores
+    beside: dict[str, tuple[Scores, Scores]] = Field({}, description="Other metrics than the one that counts: name -> (reference, quantized)")
     layers: tuple[LayerError, ...]
     history: dict[str, Any] | None = Field(None, description="Loss terms per step, dev scores, kept step")
     seconds: dict[str, float]

@@ -54,7 +54,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
 
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:
     from sdq.data.batches import encode
-    from sdq.evaluate import outcomes, predict, scores
+    from sdq.evaluate import outcomes, predict, scores, scores_beside
     from sdq.inspect.activations import activations
     from sdq.inspect.depth import depth
     from sdq.inspect.errors import layer_errors, size_bytes
@@ -72,6 +72,8 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         test = task.examples("test")
         calibrated_on = calibration_examples(recipe, task)
         data = encode(test, task, tokenizer)
+        if data.cut:
+            tell({"event": "cut", "split": "test", "sentences": data.cut, "of": len(test), "longest": task.longest})
 
     def evaluate(what: nn.Module) -> pd.DataFrame:
         def said(done: int) -> None:
@@ -122,11 +124,13 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         store.keep(run, "sample", _sample(examples, encoded, tokenizer))
     if recipe.training is not None:
         write(store.folder / run / "model.safetensors", student.state_dict())
+    before, after = (scores_beside(table, test, task) for table in (reference, result))
     report = Report(
         run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model=model, task=task.name, metric=task.metric,
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
+        beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, len(test)),
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data),
     )  # fmt: skip
     store.finish(report, result)
     return report
@@ -155,8 +159,8 @@ def calibration_languages(recipe: Recipe, task: Task) -> tuple[str, ...]:
 
 def looked_at(task: Task) -> list[Example]:
     """The test sentences that weights, activations and errors are looked at on: the same ids in every language, where ids are shared."""
-    chosen = []
-    for code in task.languages:
+    chosen, there = [], {e.language for e in task.examples("test")}
+    for code in (code for code in task.languages if code in there):
         mine = sorted(task.examples("test", (code,)), key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest())
         chosen += mine[:INSPECTED]
     return chosen
@@ -188,10 +192,13 @@ class _Watch:
         self.seconds[self.name] = time.perf_counter() - self.started
 
 
-def _provenance(recipe: Recipe, sentences: int) -> dict[str, Any]:
+def _provenance(recipe: Recipe, test: Encoded) -> dict[str, Any]:
     import torch
     import transformers
 
     from sdq.store import ENGINE
 
-    return {"seed": recipe.seed, "test_sentences": sentences, "torch": torch.__version__, "transformers": transformers.__version__, "engine": ENGINE}
+    return {
+        "seed": recipe.seed, "test_sentences": len(test), "test_sentences_cut": test.cut, "torch": torch.__version__, "transformers": transformers.__version__,
+        "engine": ENGINE,
+    }  # fmt: skip

@@ -23,7 +23,7 @@ def table(right: np.ndarray, language: str = "de") -> pd.DataFrame:
 
 
 def task(kind: str, labels: tuple[str, ...]) -> Task:
-    return Task("made", kind, labels, ("de", "en"), "en", "f1", "0", {"test": []})  # type: ignore[arg-type]
+    return Task("made", kind, labels, ("de", "en"), "en", "f1" if kind == "token" else "accuracy", "0", {"test": []})  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 2**20)), min_size=1, max_size=12))
