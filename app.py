@@ -6,6 +6,12 @@ st.navigation was called once; the files pages/<url>.py are doors for that one m
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import streamlit as st
 from PIL import Image
@@ -17,15 +23,12 @@ from pages.components.preload import preload
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
 STAIRS = np.array([[ORANGE if column == row else BLUE if column > row else CLEAR for column in range(4)] for row in (3, 2, 1, 0)], dtype=np.uint8)
 ICON = Image.fromarray(STAIRS.repeat(16, 0).repeat(16, 1))
-
-st.set_page_config(page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
-st.html(
+STYLE = (
     "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} .reading{font-size:1.15rem;line-height:1.5;max-width:62rem}"
     " .key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8}"
     " [data-testid=stCaptionContainer],[data-testid=stCaptionContainer] p{color:inherit;opacity:.9}"
     " [data-selected=true] [data-testid=stMarkdownContainer] p{color:light-dark(#1a1f2b,#f2f4f8)}</style>"
 )
-preload()
 
 
 def page(file: str, title: str, icon: str) -> StreamlitPage:
@@ -33,20 +36,41 @@ def page(file: str, title: str, icon: str) -> StreamlitPage:
     return st.Page(f"pages/{file}.py", title=title, icon=f":material/{icon}:", url_path=file.split("/")[1])
 
 
-st.navigation(
-    {
-        "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True), page("start/runs", "Runs", "history")],
-        "Lab": [page("lab/quantize", "Quantize", "tune")],
-        "Inspect": [
-            page("inspect/depth", "Error through depth", "stacked_line_chart"),
-            page("inspect/weights", "Weights", "bar_chart"),
-            page("inspect/activations", "Activations", "ssid_chart"),
-            page("inspect/examples", "Examples", "swap_vert"),
-        ],
-        "Compare": [
-            page("compare/languages", "Languages", "translate"),
-            page("compare/methods", "Methods side by side", "view_column"),
-            page("compare/report", "Report", "description"),
-        ],
-    }
-).run()
+def frame() -> None:
+    """Draw the page that was asked for."""
+    st.set_page_config(page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
+    st.html(STYLE)
+    preload()
+    st.navigation(
+        {
+            "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True), page("start/runs", "Runs", "history")],
+            "Lab": [page("lab/quantize", "Quantize", "tune")],
+            "Inspect": [
+                page("inspect/depth", "Error through depth", "stacked_line_chart"),
+                page("inspect/weights", "Weights", "bar_chart"),
+                page("inspect/activations", "Activations", "ssid_chart"),
+                page("inspect/examples", "Examples", "swap_vert"),
+            ],
+            "Compare": [
+                page("compare/languages", "Languages", "translate"),
+                page("compare/methods", "Methods side by side", "view_column"),
+                page("compare/report", "Report", "description"),
+            ],
+        }
+    ).run()
+
+
+@asynccontextmanager
+async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
+    """Read in what pages import before the first visitor is let in, so that the first page does not wait for it."""
+    for name in ("figures.languages", "figures.depth", "figures.parts", "document", "history", "jobs", "estimate", "reproduce"):
+        importlib.import_module(f"sdq.{name}")
+    for path in sorted((Path(__file__).parent / "pages" / "components").glob("*.py")):
+        importlib.import_module(f"pages.components.{path.stem}")
+    yield {}
+
+
+if __name__ == "app":  # the server imports this file once, before it serves; each visit runs it as a script
+    app = st.App(__file__, lifespan=warm)
+else:
+    frame()
