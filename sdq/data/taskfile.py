@@ -161,11 +161,14 @@ def fingerprint(path: Path) -> str:
     file = read(path)
     digest = hashlib.sha256(file.model_dump_json(exclude_defaults=True).encode())
     for source in locate(file, path.parent):
-        state = source.path.stat()
-        digest.update(
-            f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} {_content(source.path, state.st_mtime_ns, state.st_size)}".encode()
-        )
+        digest.update(f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} {content(source.path)}".encode())
     return digest.hexdigest()[:16]
+
+
+def content(path: Path) -> str:
+    """SHA-256 of a file; not read again while its time and size stay."""
+    state = path.stat()
+    return _content(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=4096)

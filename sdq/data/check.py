@@ -1,0 +1,113 @@
+"""What a task's data are like, before anything is computed with them: counts and warnings. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sdq.data.tasks import SPLITS, Example, Task
+from sdq.settings import ASSETS, UserError
+
+TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
+MEASURED = 2000  # inputs that are tokenized, spread evenly over all
+IMBALANCE = 20  # the commonest label this many times as often as the rarest
+FEW = 30  # test sentences of a language
+
+
+@dataclass(frozen=True)
+class Checked:
+    """`counts`: split, language, label, count (sentences; of tags, words). `sentences`: split, language, sentences, empty (texts).
+    `cut`: share 0..1 of inputs longer than the task allows. `warnings`: one sentence each."""
+
+    counts: pd.DataFrame
+    sentences: pd.DataFrame
+    cut: float
+    warnings: tuple[str, ...]
+
+
+def check(task: Task, tokenizer: Path = TOKENIZER) -> Checked:
+    """Counts per split, language and label, and what may spoil a result. Lengths are measured with a tokenizer.json, by default that of `mini`."""
+    everything = [(split, e) for split in SPLITS for e in task.splits[split]]
+    labels: Counter[tuple[str, str, str]] = Counter((split, e.language, label) for split, e in everything for label in e.targets)
+    counts = pd.DataFrame([(*key, n) for key, n in labels.items()], columns=["split", "language", "label", "count"])
+    texts: Counter[tuple[str, str]] = Counter((split, e.language) for split, e in everything)
+    empty: Counter[tuple[str, str]] = Counter((split, e.language) for split, e in everything if _is_empty(e))
+    sentences = pd.DataFrame([(*key, n, empty[key]) for key, n in texts.items()], columns=["split", "language", "sentences", "empty"])
+    cut = _cut(task, [e for _, e in everything], tokenizer)
+    return Checked(counts, sentences, cut, tuple(_warnings(task, counts, sentences, cut)))
+
+
+def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame, cut: float) -> Iterator[str]:
+    yield from _repeated(task)
+    trained = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)].set_index("label")["count"]
+    for split in ("dev", "test"):
+        unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
+        if unseen:
+            yield f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences of {task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}."
+    if len(trained) and trained.max() >= IMBALANCE * trained.min():
+        much, little = trained.idxmax(), trained.idxmin()
+        yield f"Labels are unbalanced in training: {trained.max():,} times {much}, {trained.min():,} times {little}; {task.metric} may hide that rare ones are never answered."
+    for row in sentences[sentences["empty"] > 0].itertuples():
+        yield f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: they are answered all the same."
+    for split in ("test", *(("train",) if len(set(sentences.loc[sentences["split"] == "train", "language"])) > 1 else ())):
+        missing = [code for code in task.languages if code not in set(sentences.loc[sentences["split"] == split, "language"])]
+        if missing:
+            yield f"The {split} split has no sentences in {', '.join(missing)}."
+    tested = sentences[sentences["split"] == "test"].set_index("language")["sentences"]
+    few = [code for code, n in tested.items() if n < FEW]
+    if few:
+        yield f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there can be told from chance."
+    if list(tested.index) == [task.labelled]:
+        yield f"The only test language is {task.labelled}, the language of training: nothing can be said about transfer to others."
+    if cut > 0:
+        yield f"About {100 * cut:.1f} % of inputs are longer than {task.longest} subwords (counted with the tokenizer of mini) and are cut; raise `longest` if their ends matter."
+
+
+def _repeated(task: Task) -> Iterator[str]:
+    """What is in more than one split: it makes scores too good."""
+    homes: dict[bytes, dict[str, int]] = defaultdict(dict)
+    for split in SPLITS:
+        for e in task.splits[split]:
+            if not _is_empty(e):
+                key = hashlib.sha256("\0".join((e.language, e.text.strip(), (e.second or "").strip())).encode()).digest()
+                homes[key][split] = homes[key].get(split, 0) + 1
+    for one, two in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        both = sum(one in splits and two in splits for splits in homes.values())
+        if both:
+            yield f"{both:,} text{' is' if both == 1 else 's are'} in {one} and in {two}: scores come out too good; take them out of one of the two."
+
+
+def _is_empty(example: Example) -> bool:
+    return not example.text.strip() or (example.second is not None and not example.second.strip())
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:5])
+    return f"{shown} and {len(labels) - 5} more labels" if len(labels) > 5 else shown
+
+
+def _occur(labels: Sequence[str]) -> str:
+    return "occurs" if len(labels) == 1 else "occur"
+
+
+def _cut(task: Task, examples: list[Example], file: Path) -> float:
+    """Share of inputs that are cut, of a sample of them."""
+    from tokenizers import Tokenizer
+
+    sample = examples[:: max(1, len(examples) // MEASURED)]
+    try:
+        tokenizer: Any = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise UserError(f"a tokenizer must be a tokenizer.json, {file} is none; name the file of another model") from error
+    tokenizer.enable_truncation(task.longest)
+    if task.kind == "token":
+        coded = tokenizer.encode_batch([list(e.words) for e in sample], is_pretokenized=True)
+    else:
+        coded = tokenizer.encode_batch([e.text if e.second is None else (e.text, e.second) for e in sample])
+    return sum(bool(c.overflowing) for c in coded) / max(1, len(sample))
