@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 from sdq.recipe import PRESETS, load_recipe
@@ -34,7 +35,11 @@ class Line:
         self.started = time.perf_counter()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] == "stage":
+        if "number" in event:  # one of several stages; `share`: of the whole, before it
+            text = f"{event['number']} of {event['of']}: {event['text']}"
+            done = event["of"] * event["share"] if "share" in event else event["number"] - 1
+            self.bar.update(self.task, description=text, completed=done, total=event["of"])
+        elif event["event"] == "stage":
             self.text = event["text"]
             self.bar.reset(self.task, description=self.text, total=1)
         elif event["event"] in ("step", "evaluate"):
@@ -89,24 +94,29 @@ def show(run: Annotated[str, typer.Argument(help="A run id")], as_json: Annotate
 
 
 @app.command()
-def compare(runs: Annotated[list[str], typer.Argument(help="Two or more run ids of one task; the first is the baseline")]) -> None:
-    """Paired comparison of runs over the same test sentences."""
-    from sdq import statistics
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more run ids of one task; the first is the baseline")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """Paired comparison of runs over the same test sentences: per language with Holm's correction, and for the means over languages."""
+    from sdq.verdicts import power_text, verdicts
 
     store = Store.default()
     reports = [store.report(run) for run in runs]
     if len({(r.task, r.model) for r in reports}) > 1 or len(reports) < 2:
         raise UserError(f"compare needs at least two runs of one model and task, got {', '.join(f'{r.run} ({r.model}, {r.task})' for r in reports)}")
-    tables = {r.run: store.sentences(r.run) for r in reports}
-    base = reports[0]
-    zero_shot = [code for code in base.quantized.by_language if code != base.labelled]
-    typer.echo(f"{base.run}  {base.recipe['name']:26} {100 * base.quantized.zero_shot_mean:6.2f} %")
+    base, found = reports[0], {}
     for other in reports[1:]:
-        d = statistics.compare([tables[base.run]], [tables[other.run]], zero_shot)
-        typer.echo(
-            f"{other.run}  {other.recipe['name']:26} {100 * other.quantized.zero_shot_mean:6.2f} %  {100 * d.mean:+.2f} points "
-            f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}], p = {d.p:.4f}, n = {d.n}"
-        )
+        try:
+            found[other.run] = verdicts(store.sentences(base.run), store.sentences(other.run), list(base.quantized.by_language), (base.labelled,))
+        except ValueError as error:
+            raise UserError(f"{base.run} and {other.run}: {error}; run both recipes again") from error
+    if as_json:
+        typer.echo(json.dumps({"base": base.run, "metric": base.metric, "runs": {run: json.loads(t.to_json(orient="records")) for run, t in found.items()}}))
+        return
+    for other in reports[1:]:
+        typer.echo(_verdicts(base, other, found[other.run]))
+        typer.echo(f"{power_text(found[other.run])}\n")
 
 
 @app.command()
@@ -117,19 +127,34 @@ def inspect(
     batch_size: Annotated[int, typer.Option(help="Sentences per forward pass")] = 32,
     repeats: Annotated[int, typer.Option(help="Repetitions under tiny changes, for the noise floor")] = 4,
     seed: Annotated[int, typer.Option(help="Of the tiny changes and of what is drawn by chance")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON: every table of the run and of its inspection")] = False,
+    out: Annotated[Path | None, typer.Option(help="A folder for one CSV, JSON and web page per analysis")] = None,
 ) -> None:
-    """Look into a quantized run: which modules break, why, and what to do about it."""
-    from sdq.inspection import Inspection
+    """Look into a quantized run: which modules break, why, and what to do about it. What was found before is not computed again."""
+    from sdq import findings
+    from sdq.estimate import analyses
+    from sdq.inspection import Inspection, missing
     from sdq.inspection import inspect as look
 
-    how = Inspection(sentences=sentences, batch_size=batch_size, repeats=repeats, seed=seed)
+    store, how = Store.default(), Inspection(sentences=sentences, batch_size=batch_size, repeats=repeats, seed=seed)
+    report = store.report(run)
+    seconds = [analyses([name], report, store, sentences) for name in missing(run, store, how, only or ())]
+    if out is not None:
+        findings.writable(out)
     line = Line(quiet=as_json)
+
+    def told(event: dict[str, Any]) -> None:
+        known = [each for each in seconds if each is not None]
+        if "number" in event and len(known) == len(seconds) and sum(known) > 0:
+            event = event | {"share": sum(known[: event["number"] - 1]) / sum(known)}
+        line(event)
+
     try:
-        tables = look(run, Store.default(), how, only or (), line)
+        look(run, store, how, only or (), told)
+        index = None if out is None else findings.write(out, report, store, how, line)
     finally:
         line.bar.stop()
-    typer.echo("\n".join(f"{name}: {len(rows)} rows" for name, rows in tables.items()))
+    typer.echo(json.dumps(findings.everything(report, store, how), allow_nan=False) if as_json else findings.words(report, store, how, index))
 
 
 @app.command()
@@ -180,6 +205,24 @@ def _words(report: Report) -> str:
     lines += ["", "mean: all languages; zero: languages without labels in training", f"seconds {json.dumps(report.seconds)}"]
     lines += [f"bytes {json.dumps(report.size_bytes)} (quantized size is simulated)"]
     return "\n".join(lines)
+
+
+def _verdicts(base: Report, other: Report, table: pd.DataFrame) -> str:
+    from sdq.statistics import p_cell
+
+    named = [f"{r.run} {r.recipe['name']} seed {r.recipe['seed']}" for r in (base, other)]
+    lines = [f"{named[1]} against {named[0]}, {base.metric} in %, change in points", ""]
+    lines += [f"{'':9} {'base':>6} {'now':>6} {'change':>7}  {'95 %':16} {'p':>7} {'Holm':>7} {'lost':>5} {'gained':>6} {'n':>6}  seen from"]
+    for row in table.to_dict("records"):
+        bounds = f"[{row['low']:+.1f}, {row['high']:+.1f}]"
+        lines.append(
+            f"{row['language']:9} {row['base']:6.1f} {row['other']:6.1f} {row['change']:+7.1f}  {bounds:16} {p_cell(row['p']):>7} {p_cell(row['p_holm']):>7} "
+            f"{row['lost']:5} {row['gained']:6} {row['n']:6}  {row['detectable']:.1f} points"
+        )
+    tests = " and ".join(f"{test} ({', '.join(codes)})" for test, codes in table.groupby("test", sort=False)["language"].agg(list).items())
+    alike = table["clusters"].iloc[0] < table["n"].iloc[0]
+    together = f" Sentences made from one frame are one cluster: {table['clusters'].iloc[0]} clusters." if alike else ""
+    return "\n".join([*lines, "", f"p: {tests}. Holm: adjusted for the number of languages.{together}"])
 
 
 def main() -> None:

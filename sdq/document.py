@@ -16,10 +16,10 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
-from typing import Any
 
 import pandas as pd
 import plotly
+import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from sdq.figures.curves import run_names
@@ -114,18 +114,34 @@ def _style() -> str:
     return _STYLE.replace("TEXT", ink.text).replace("PAPER", ink.paper).replace("GRID", ink.grid).replace("QUIET", ink.quiet)
 
 
-def _table(table: pd.DataFrame, title: str) -> str:
+def table_html(table: pd.DataFrame, title: str, rows: int = ROWS, rest: str = "the zip has all") -> str:
+    """The first `rows` of a table; `rest` says where the others are."""
     with pd.option_context("display.max_colwidth", None):  # otherwise long names are cut
-        body = table.head(ROWS).to_html(index=False, border=0, na_rep="", escape=True, float_format=lambda value: f"{value:.4g}")
-    more = f'<p class="quiet">The first {ROWS} of {len(table)} rows; the zip has all.</p>' if len(table) > ROWS else ""
+        body = table.head(rows).to_html(index=False, border=0, na_rep="", escape=True, float_format=lambda value: f"{value:.4g}")
+    more = f'<p class="quiet">The first {rows} of {len(table)} rows; {rest}.</p>' if len(table) > rows else ""
     return f'<div class="wide" role="region" tabindex="0" aria-label="{escape(title)}">{body}</div>{more}'
 
 
-def _figure(part: Part, figure: Any) -> str:
-    image = {"format": "svg", "filename": part.slug, "width": 900, "height": figure.layout.height or 500}
+def figure_html(figure: go.Figure, name: str, title: str) -> str:
+    """A picture for a page of `offline`; `name` is unique on the page, and the file it is saved as."""
+    image = {"format": "svg", "filename": name, "width": 900, "height": figure.layout.height or 500}
     config = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage"]], "toImageButtonOptions": image}
-    body = figure.to_html(full_html=False, include_plotlyjs=False, config=config, div_id=f"figure-{part.slug}")
-    return f'<figure role="group" aria-label="{escape(part.title)}">{body}</figure>'
+    body = figure.to_html(full_html=False, include_plotlyjs=False, config=config, div_id=f"figure-{name}")
+    return f'<figure role="group" aria-label="{escape(title)}">{body}</figure>'
+
+
+def offline(title: str, body: str, drawn: bool = True) -> str:
+    """A web page that asks nothing of the network; `drawn`: it has pictures, and so carries plotly along (5 MB)."""
+    script = f'<script>window.PlotlyConfig = {{MathJaxConfig: "local"}};</script><script>{get_plotlyjs()}</script>' if drawn else ""
+    without = "<noscript><p>The pictures need JavaScript. Every number in them is in the table below it.</p></noscript>" if drawn else ""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title><style>{_style()}</style>
+{script}</head>
+<body><h1>{escape(title)}</h1>{without}
+{body}
+{f"<script>{_PRINTING}</script>" if drawn else ""}</body></html>
+"""
 
 
 def _sections(found: Sequence[Part], room: int) -> str:
@@ -135,11 +151,11 @@ def _sections(found: Sequence[Part], room: int) -> str:
         out.append(f"<h2>{escape(part.title)}</h2><p>{escape(part.text)}</p>")
         if part.figure is None or part.table is None:
             continue
-        drawn = _figure(part, part.figure)
+        drawn = figure_html(part.figure, part.slug, part.title)
         if len(drawn.encode()) > room:
             drawn = '<p class="quiet">The picture would make this page too large; its numbers follow.</p>'
         room -= len(drawn.encode())
-        out.append(f"{drawn}{_table(part.table, part.title)}")
+        out.append(f"{drawn}{table_html(part.table, part.title)}")
     return "\n".join(out)
 
 
@@ -162,24 +178,14 @@ def page(title: str, reports: Sequence[Report], found: Sequence[Part], words: Ma
     )
     rest = f"""<h2>How to make it again</h2><p>Enter these where the project lies. The same engine, model and data give the same run ids.{own_recipe}</p>
 <pre>{escape(commands(reports))}</pre>
-<h2>Seeds and versions</h2>{_table(versions(reports), "Seeds and versions")}<p class="quiet">Drawn with plotly {escape(plotly.__version__)}.</p>
+<h2>Seeds and versions</h2>{table_html(versions(reports), "Seeds and versions")}<p class="quiet">Drawn with plotly {escape(plotly.__version__)}.</p>
 <h2>Recipes</h2>{recipes}"""
-    first = f"<h2>The runs</h2>{_table(summary(reports), 'The runs')}<p>{SIMULATED}</p>"
+    first = f"<h2>The runs</h2>{table_html(summary(reports), 'The runs')}<p>{SIMULATED}</p>"
     terms = _explained(words or {}, " ".join([title, SIMULATED, *(f"{p.title} {p.text}" for p in found), summary(reports).to_csv()]))
-    script, around = get_plotlyjs(), len((first + rest + terms).encode())
-    tables = sum(len(_table(p.table, p.title).encode()) for p in found if p.table is not None)
-    sections = _sections(found, LIMIT - len(script.encode()) - around - tables - 100_000)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title><style>{_style()}</style>
-<script>window.PlotlyConfig = {{MathJaxConfig: "local"}};</script><script>{script}</script></head>
-<body><h1>{escape(title)}</h1><noscript><p>The pictures need JavaScript. Every number in them is in the table below it.</p></noscript>
-{first}
-{sections}
-{rest}
-{terms}
-<script>{_PRINTING}</script></body></html>
-"""
+    around = len((first + rest + terms).encode())
+    tables = sum(len(table_html(p.table, p.title).encode()) for p in found if p.table is not None)
+    sections = _sections(found, LIMIT - len(get_plotlyjs().encode()) - around - tables - 100_000)
+    return offline(title, f"{first}\n{sections}\n{rest}\n{terms}")
 
 
 def no_pictures() -> str | None:

@@ -16,10 +16,10 @@ FILES = sorted((ROOT / "sdq").rglob("*.py"))
 LINES: tuple[tuple[str, ...], ...] = (
     ("settings", "lazy", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
     ("quant", "data", "models"),
-    ("train", "evaluate", "inspect", "statistics", "mixed", "ranking"),
+    ("train", "evaluate", "inspect", "statistics", "metrics", "mixed", "ranking"),
     ("recipe",),
     ("store", "run", "identity", "subject", "inspection", "answer", "kernels", "export", "mini"),
-    ("jobs", "cluster", "estimate", "figures", "history", "document", "reproduce", "__main__"),
+    ("jobs", "cluster", "estimate", "figures", "history", "document", "findings", "reproduce", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
 WITHOUT_TORCH = (
@@ -29,11 +29,14 @@ WITHOUT_TORCH = (
     "sdq.identity",
     "sdq.checkpoint",
     "sdq.data.tasks",
+    "sdq.data.assemble",
+    "sdq.metrics",
     "sdq.jobs",
     "sdq.history",
     "sdq.document",
     "sdq.estimate",
     "sdq.inspection",
+    "sdq.findings",
     "sdq.ranking",
 )
 

@@ -1,0 +1,86 @@
+"""The pictures of what was measured inside a run, by analysis (sdq.inspection) and by table of the run itself (sdq.store).
+
+A picture is added by one line in PICTURES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from sdq.figures import activations, channels, depth, dimensions, languages, weights
+from sdq.figures.style import Theme
+from sdq.figures.weights import Picture
+from sdq.report import Report
+from sdq.settings import UserError
+
+Tables = Mapping[str, pd.DataFrame]
+Draw = Callable[[Tables, Report, Theme], Picture | None]
+
+
+def _most_distorted(table: pd.DataFrame) -> str:
+    """The module whose values are rounded worst: of lowest SQNR; the first one where nothing is rounded."""
+    rows = table.dropna(subset=["sqnr_db"]) if "sqnr_db" in table else table[:0]
+    return str((rows.loc[rows["sqnr_db"].idxmin()] if len(rows) else table.iloc[0])["module"])
+
+
+def _map(tables: Tables, report: Report, theme: Theme) -> Picture:
+    table = tables["weights"]
+    figure, rows, text = weights.modules_picture(table, "SQNR", _most_distorted(table), theme)
+    return figure, rows, f"{weights.reading(table, f'{languages.width(report.recipe)} by {report.method}')} {text}"
+
+
+def _histogram(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return weights.histogram_picture(tables["weights"], _most_distorted(tables["weights"]), report.method, True, theme)
+
+
+def _channels(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return channels.channels_picture(tables["weights"], _most_distorted(tables["weights"]), True, theme)
+
+
+def _flowing(tables: Tables, report: Report, theme: Theme) -> Picture:
+    table = tables["activations"]
+    layer, home = _most_distorted(table), report.labelled
+    return activations.histogram_picture(table, layer, [home, *activations.compared(table, layer, home)], home, True, theme)
+
+
+def _distorted(tables: Tables, report: Report, theme: Theme) -> Picture | None:
+    return activations.sqnr_picture(tables["activations"], _most_distorted(tables["activations"]), report.labelled, theme)
+
+
+def _units(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return dimensions.dimension_picture(tables["profiles"], _most_distorted(tables["activations"]), theme)
+
+
+def _positions(tables: Tables, report: Report, theme: Theme) -> Picture | None:
+    return activations.position_picture(tables["profiles"], _most_distorted(tables["activations"]), theme)
+
+
+def _through_depth(view: str, error: str) -> Draw:
+    def draw(tables: Tables, report: Report, theme: Theme) -> Picture:
+        return depth.draw(view, [report], {report.run: tables["depth"]}, "relative_l2", error, depth.EVERY, report.run, theme)
+
+    return draw
+
+
+# name of an analysis or of a table of the run -> its pictures
+PICTURES: dict[str, tuple[Draw, ...]] = {
+    "weights": (_map, _histogram, _channels),
+    "activations": (_flowing, _distorted),
+    "profiles": (_units, _positions),
+    "depth": (_through_depth("Blocks", "accumulated"), _through_depth("Roles", "local"), _through_depth("Languages", "accumulated")),
+}
+
+
+def pictures(name: str, tables: Tables, report: Report, theme: Theme = "light") -> list[Picture]:
+    """(figure, table, what it shows) of an analysis or a table of the run, as far as these tables allow."""
+    found = []
+    for draw in PICTURES.get(name, ()):
+        try:
+            picture = draw(tables, report, theme)
+        except (UserError, KeyError, IndexError, ValueError):  # a table that is missing, or has nothing to draw
+            continue
+        if picture is not None:
+            found.append(picture)
+    return found
