@@ -37,14 +37,15 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     run = run_id(recipe, weights, data)
     if store.done(run):
         return store.report(run)
-    store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task_name, "weights": weights, "data": data})
+    task = load_task(task_name)  # data that cannot be read start no run
+    store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task.name, "weights": weights, "data": data})
 
     def tell(event: dict[str, Any]) -> None:
         store.tell(run, event)
         progress(event)
 
     try:
-        return _compute(recipe, model, load_task(task_name), store, run, run_id(Recipe(), weights, data), tell)
+        return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), tell)
     except (UserError, ValueError, RuntimeError) as error:
         tell({"event": "failed", "message": str(error)})
         raise UserError(str(error)) from error

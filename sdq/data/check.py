@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdq.data.tasks import SPLITS, Example, Task
+from sdq.data.tasks import SPLITS, Example, Task, title
 from sdq.settings import ASSETS, UserError
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
@@ -41,6 +42,33 @@ def check(task: Task, tokenizer: Path = TOKENIZER) -> Checked:
     sentences = pd.DataFrame([(*key, n, empty[key]) for key, n in texts.items()], columns=["split", "language", "sentences", "empty"])
     cut = _cut(task, [e for _, e in everything], tokenizer)
     return Checked(counts, sentences, cut, tuple(_warnings(task, counts, sentences, cut)))
+
+
+def words(task: Task, found: Checked) -> str:
+    """What was found, for a terminal: sentences by language and split, labels by split and language, warnings."""
+    lines = [f"{title(task.name)}: {task.kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
+    lines += [_wide(found.sentences, "language", "split", "sentences", task.languages, SPLITS)]
+    for split in SPLITS:
+        mine = found.counts[found.counts["split"] == split]
+        lines += [
+            "",
+            f"{split}: {'words' if task.kind == 'token' else 'sentences'} with each label",
+            _wide(mine, "label", "language", "count", task.labels, task.languages),
+        ]
+    return "\n".join([*lines, "", *(f"warning: {warning}" for warning in found.warnings), *([] if found.warnings else ["no warnings"])])
+
+
+def as_json(task: Task, found: Checked) -> str:
+    """What was found, as one JSON object."""
+    tables = {"sentences": found.sentences.to_dict("records"), "counts": found.counts.to_dict("records")}
+    return json.dumps({"task": task.name, "fingerprint": task.fingerprint, **tables, "cut": found.cut, "warnings": found.warnings}, ensure_ascii=False)
+
+
+def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Sequence[str], across: Sequence[str]) -> str:
+    """Rows by columns, as text; 0 where there is nothing."""
+    wide = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="sum", fill_value=0)
+    shown: str = wide.reindex(index=list(down), columns=[c for c in across if c in wide], fill_value=0).rename_axis(index=None, columns=None).to_string()
+    return shown
 
 
 def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame, cut: float) -> Iterator[str]:

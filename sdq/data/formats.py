@@ -28,25 +28,29 @@ class Row:
 Reader = Callable[[Path, tuple[str, ...]], Iterator[Row]]
 
 
-def read(path: Path, names: tuple[str, ...] = (), largest: int = LARGEST) -> Iterator[Row]:
+def read(path: Path, names: tuple[str, ...] = ()) -> Iterator[Row]:
     """The rows of a file, by its ending (see FORMATS). `names`: the columns of a CSV, TSV or CoNLL file that does not name them.
 
-    Raises UserError naming the file, the line and the remedy for what is no file of its format, and for one larger than `largest` bytes.
+    Raises UserError naming the file, the line and the remedy for what is no file of its format.
     """
-    reader = FORMATS.get(path.suffix.lower())
-    if reader is None:
+    accept(path)
+    return FORMATS[path.suffix.lower()](path, names)
+
+
+def accept(path: Path) -> None:
+    """UserError for a file that is not worth opening: of no known ending, unreadable, empty, or larger than LARGEST bytes."""
+    if path.suffix.lower() not in FORMATS:
         raise UserError(f"a data file must end in {', '.join(FORMATS)}, {path.name} does not; convert it to one of these")
     try:
         size = path.stat().st_size
     except OSError as error:
         raise UserError(f"data file {path.name} must be readable, it is not ({error.strerror}); check the path and its permissions") from error
-    if size > largest:
+    if size > LARGEST:
         raise UserError(
-            f"a data file must have at most {largest // 10**6} MB, {path.name} has {size / 10**6:.0f} MB; take a sample of it or split it by language"
+            f"a data file must have at most {LARGEST // 10**6} MB, {path.name} has {size / 10**6:.0f} MB; take a sample of it or split it by language"
         )
     if size == 0:
         raise UserError(f"a data file must hold rows, {path.name} is empty; save it again")
-    return reader(path, names)
 
 
 def text_of(path: Path) -> str:
@@ -99,17 +103,21 @@ def _fitted(path: Path, names: tuple[str, ...], rows: Iterator[tuple[int, list[s
 
 
 def read_csv(path: Path, names: tuple[str, ...]) -> Iterator[Row]:
-    """Comma-separated fields, quoted as in RFC 4180."""
+    """Comma-separated fields, quoted as in RFC 4180; a row is where it begins."""
     lines = csv.reader(io.StringIO(text_of(path), newline=""), strict=True)
 
     def fields() -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(_WIDEST)
+        start = 1
         try:
             for cells in lines:
                 if cells:
-                    yield lines.line_num, cells
+                    yield start, cells
+                start = lines.line_num + 1
         except csv.Error as error:
-            raise UserError(f"{path.name} must be CSV, line {lines.line_num} is not ({error}); mend the quotes, or save it again as CSV") from error
+            raise UserError(
+                f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); mend its quotes, or save it again as CSV"
+            ) from error
 
     return _fitted(path, names, fields())
 

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
+from sdq.data.formats import accept
 from sdq.data.tasks import SPLITS, Task
 from sdq.report import METRICS
 from sdq.settings import Settings, UserError, explain
@@ -75,7 +76,7 @@ class TaskFile(Settings):
         for metric in (self.scored_by, *self.beside):
             if metric not in METRICS or self.kind not in METRICS[metric].kinds:
                 fitting = ", ".join(name for name, m in METRICS.items() if self.kind in m.kinds)
-                raise ValueError(f"metric must be one of {fitting} in a {self.kind} task, got {metric!r}")
+                raise ValueError(f"metric must be one of {fitting} in a {self.kind} task, got {metric[:40]!r}; leave it out to take the usual one")
         return self
 
     @property
@@ -110,7 +111,8 @@ def parse(data: bytes, called: str) -> TaskFile:
             raise UserError(f"a task file must be JSON text, {called} is not; see the README for an example") from error
         if not first["loc"] and first["type"] != "value_error":
             raise UserError(f"a task file must be a JSON object, {called} is not; see the README for an example") from error
-        raise UserError(f"task file {called}: {explain(error).removeprefix('recipe: ').removeprefix('value error, ')[:400]}") from error
+        said = explain(error).removeprefix("recipe: ").removeprefix("value error, ")[:400]
+        raise UserError(f"task file {called}: {said}{'' if ';' in said else '; correct this field'}") from error
 
 
 def read(path: Path) -> TaskFile:
@@ -148,6 +150,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
                 )
             if code is not None:
                 languages[code] = path
+            accept(path)
             found.append(Source(split, code, path))
         if len(found) == before:
             raise UserError(f"splits.{split} must match at least one file, {pattern!r} matches none in {folder}; check the pattern")
