@@ -19,6 +19,8 @@ from sdq.store import Store
 app = typer.Typer(help="Quantize multilingual Transformers and see what happened.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 mini = typer.Typer(help="The embedded model and its data.", no_args_is_help=True)
 app.add_typer(mini, name="mini")
+tasks = typer.Typer(help="Tasks of your own: a JSON file that says what a folder of labelled text is.", no_args_is_help=True)
+app.add_typer(tasks, name="task")
 
 
 class Line:
@@ -52,7 +54,7 @@ class Line:
 def run(
     recipe: Annotated[str, typer.Argument(help="A preset (see `presets`) or a JSON file")],
     model: Annotated[str, typer.Option(help="'mini' or a folder with config, tokenizer and safetensors")] = "mini",
-    task: Annotated[str, typer.Option(help="intent or slots")] = "intent",
+    task: Annotated[str, typer.Option(help="intent, slots, a task file (.json), xglue:DIR/NC or hub:ENTRY")] = "intent",
     seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
 ) -> None:
@@ -172,6 +174,20 @@ def reproduce(
     typer.echo(reproduce_mini(Store.default(), range(seeds), workers, ship))
 
 
+@tasks.command()
+def check(
+    task: Annotated[str, typer.Argument(help="A task file (.json), or any other task")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """Count a task's sentences and labels per split and language, and say what may spoil a result."""
+    from sdq.data import check as data
+    from sdq.data.tasks import load_task
+
+    loaded = load_task(task)
+    found = data.check(loaded)
+    typer.echo(data.as_json(loaded, found) if as_json else data.words(loaded, found))
+
+
 @mini.command()
 def build(
     corpus: Annotated[Path, typer.Option(help="Folder with ntrex, tatoeba, mediawiki_i18n, libreoffice_help, debian_ddtp")],
@@ -212,17 +228,17 @@ def _verdicts(base: Report, other: Report, table: pd.DataFrame) -> str:
 
     named = [f"{r.run} {r.recipe['name']} seed {r.recipe['seed']}" for r in (base, other)]
     lines = [f"{named[1]} against {named[0]}, {base.metric} in %, change in points", ""]
-    lines += [f"{'':9} {'base':>6} {'now':>6} {'change':>7}  {'95 %':16} {'p':>7} {'Holm':>7} {'lost':>5} {'gained':>6} {'n':>6}  seen from"]
+    lines += [f"{'':9} {'base':>6} {'now':>6} {'change':>7}  {'95 %':16} {'p':>7} {'Holm':>7} {'McNemar':>7} {'lost':>5} {'gained':>6} {'n':>6}  seen from"]
     for row in table.to_dict("records"):
         bounds = f"[{row['low']:+.1f}, {row['high']:+.1f}]"
         lines.append(
             f"{row['language']:9} {row['base']:6.1f} {row['other']:6.1f} {row['change']:+7.1f}  {bounds:16} {p_cell(row['p']):>7} {p_cell(row['p_holm']):>7} "
-            f"{row['lost']:5} {row['gained']:6} {row['n']:6}  {row['detectable']:.1f} points"
+            f"{p_cell(row['mcnemar']):>7} {row['lost']:5} {row['gained']:6} {row['n']:6}  {row['detectable']:.1f} points"
         )
     tests = " and ".join(f"{test} ({', '.join(codes)})" for test, codes in table.groupby("test", sort=False)["language"].agg(list).items())
     alike = table["clusters"].iloc[0] < table["n"].iloc[0]
     together = f" Sentences made from one frame are one cluster: {table['clusters'].iloc[0]} clusters." if alike else ""
-    return "\n".join([*lines, "", f"p: {tests}. Holm: adjusted for the number of languages.{together}"])
+    return "\n".join([*lines, "", f"p: {tests}. Holm: p adjusted for the number of languages. McNemar: exact, every sentence for itself.{together}"])
 
 
 def main() -> None:
