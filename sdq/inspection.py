@@ -74,12 +74,31 @@ def _floor(subject: Subject, how: Inspection) -> Tables:
     return {"floor": floor(subject.student, subject.data, subject.languages, how.repeats, how.seed, how.batch_size)}
 
 
+def _attribution(subject: Subject, how: Inspection) -> Tables:
+    from sdq.inspect.attribution import SENTENCES, drift, words
+    from sdq.subject import spread
+
+    chosen = spread(subject.examples, min(how.sentences, SENTENCES))
+    data = subject.data.some([subject.examples.index(example) for example in chosen])
+    teacher = subject.teacher if subject.recipe.training is not None else None
+    found = words(subject.student, teacher, data, chosen, subject.task.labels, subject.tokenizer, seed=how.seed)
+    return {"words": found, "drift": drift(found)}
+
+
+def _conductance(subject: Subject, how: Inspection) -> Tables:
+    from sdq.inspect.conductance import conductance
+
+    return {"conductance": conductance(subject.student, subject.data, subject.languages, subject.tables.get("sensitivity"), how.batch_size)}
+
+
 # name -> analysis, in the order in which they are computed; a later one may read the tables of earlier ones through `subject.tables`
 ANALYSES: dict[str, Analysis] = {
     "sensitivity": Analysis("Which module breaks the answers, alone and as the only exception", ("sensitivity", "alone"), _sensitivity),
     "estimate": Analysis("The same, estimated from gradients", ("estimate",), _estimate),
     "parts": Analysis("Whether the weights or the activations break the answers", ("parts",), _parts),
     "floor": Analysis("How much all this moves by itself: the noise floor", ("floor",), _floor),
+    "attribution": Analysis("Which words the model looks at, in FP32 and quantized", ("words", "drift"), _attribution),
+    "conductance": Analysis("Through which module the damage flows: a second opinion", ("conductance",), _conductance),
 }
 
 
