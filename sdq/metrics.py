@@ -120,7 +120,7 @@ def beside(table: pd.DataFrame, examples: Sequence[Example], task: Task) -> dict
     """The tables of the metrics reported beside the one that counts, by name, from the answers in the table of that one."""
     answers: list[Tags] = [()] * len(examples)
     for (_, at), given in zip(units(examples, task.metric), table["answer"], strict=True):
-        labels = given.split(" ") if task.kind == "token" or len(at) > 1 else [given]
+        labels = given.split() if task.kind == "token" or len(at) > 1 else [given]
         for place, i in enumerate(at):
             answers[i] = labels if task.kind == "token" else labels[place : place + 1]
     return {metric: tally(examples, answers, [0.0] * len(examples), metric) for metric in task.beside}

@@ -140,6 +140,8 @@ class Builder:
         group = place.plain(columns.group) if columns.group else ""
         if self.file.kind == "token":
             words, tags = place.several(columns.tokens or ""), place.several(columns.tags or "")
+            if (odd := next((tag for tag in tags if not tag or re.search(r"\s", tag)), None)) is not None:
+                raise place.wrong(columns.tags, f"a tag must have no space in it, got {odd[:40]!r}; correct the row")
             if tags and len(tags) != len(words):
                 raise place.wrong(columns.tags, f"every word must have one tag, there are {len(words)} words and {len(tags)} tags; mend the row")
             return Example(
