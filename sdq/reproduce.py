@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from sdq import statistics
 from sdq.identity import identify
 from sdq.recipe import PRESETS, Recipe, preset_of
 from sdq.report import Report
 from sdq.settings import ROOT, UserError
+from sdq.statistics import mean_interval, p_text
 from sdq.store import SHIPPED, TABLES, Store
+from sdq.verdicts import verdicts
 
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8", "W2A8": "w2a8"}
 TRAINED = ("qat", "sdq-att-kld", "sdq-att-kld-multi")
@@ -159,24 +161,32 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
     report = loaded["fp32"][0][0]
     every = list(report.quantized.by_language)
     zero = [code for code in every if code != report.labelled]
-    lost = statistics.compare(fp32, ptq, zero).mean
+    damage = verdicts(fp32, ptq, zero).iloc[-1]
+    lost = damage["change"]
     head = f"| method | {report.labelled} | mean of 15 | mean of {len(zero)} zero-shot [95 %] | won back of PTQ's loss | against PTQ, points [95 %], p | against QAT, points [95 %], p |"
     lines = [head, "|" + "---|" * 7]
     for name in names:
         reports, tables = loaded[name]
-        mean, low, high = statistics.mean_interval(tables, zero)
-        overall = statistics.mean_interval(tables, every)[0]
+        mean, low, high = mean_interval(tables, zero)
+        overall = mean_interval(tables, every)[0]
         english = sum(r.quantized.by_language[report.labelled] for r in reports) / len(reports)
         cells = [f"{100 * english:.1f}", f"{100 * overall:.1f}", f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"]
-        gain = statistics.compare(ptq, tables, zero)
-        cells.append("" if name in names[:2] else f"{100 * gain.mean / -lost:.0f} %" if lost < -0.005 else "loss under 0.5 points")
+        gain = verdicts(ptq, tables, zero).iloc[-1]
+        cells.append("" if name in names[:2] else f"{100 * gain['change'] / -lost:.0f} %" if lost < -0.5 else "loss under 0.5 points")
         cells.append("" if name in names[:2] else _difference(gain))
-        cells.append("" if name in names[:3] else _difference(statistics.compare(qat, tables, zero)))
+        cells.append("" if name in names[:3] else _difference(verdicts(qat, tables, zero).iloc[-1]))
         label = name + (" (our extension: unlabelled text in all languages)" if "multi" in name else "")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    lines += ["", f"PTQ loses {-100 * lost:.1f} points of mean zero-shot score; n = {statistics.compare(fp32, ptq, zero).n} sentences."]
+    lines += [
+        "",
+        f"PTQ loses {-lost:.1f} points of mean zero-shot score {_bounds(-damage['high'], -damage['low'])}; n = {damage['n']} sentences in {damage['clusters']} clusters.",
+    ]
     return lines
 
 
-def _difference(d: statistics.Difference) -> str:
-    return f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}], p {'< 0.001' if d.p < 0.001 else f'= {d.p:.3f}'}"
+def _bounds(low: float, high: float) -> str:
+    return f"[{low:+.2f}, {high:+.2f}]"
+
+
+def _difference(verdict: pd.Series[Any]) -> str:
+    return f"{verdict['change']:+.2f} {_bounds(verdict['low'], verdict['high'])}, {p_text(verdict['p'])}"

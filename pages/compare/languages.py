@@ -12,7 +12,8 @@ from pages.components.glossary import say
 from pages.components.runs import how_made
 from pages.components.selection import choose, empty, put, query, runs
 from pages.components.sentences import drops, fp32_of, one_of, word_pieces
-from sdq.figures.drops import drop_figure, first_run, heat, heat_reading, reading, run_labels, sentence_count, wide_table
+from sdq.figures.curves import run_names
+from sdq.figures.drops import drop_figure, first_run, heat, heat_reading, reading, sentence_count, wide_table
 from sdq.figures.languages import language_name
 from sdq.figures.ranks import against, points, rank_reading, text_shares, unspaced_note
 from sdq.report import Report
@@ -30,7 +31,7 @@ def clicked(marks: list[dict[str, Any]]) -> None:
 
 def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None) -> str | None:
     """Drop of each language and run; gives the chosen language."""
-    first, labels = reports[0], run_labels(reports)
+    first, labels = reports[0], run_names(reports)
     text = reading(rows, first.metric)
     say(text, "reading")
     left, right = st.columns([2, 3], vertical_alignment="bottom")
@@ -80,7 +81,7 @@ def rank_section(rows: pd.DataFrame, reports: list[Report], full: Report | None,
         return
     text = rank_reading(table, what)
     say(text)
-    asked = query("runs", "language") | {"by": run_labels(reports)[report.run], "against": over or "text"}
+    asked = query("runs", "language") | {"by": run_names(reports)[report.run], "against": over or "text"}
     figure = against(table, report.metric, title, theme(), chosen)
     key, terms = f"against-{over}-{report.task}", ("FP32", report.method, "zero-shot")
     show(figure, table, key=key, title=f"Drop and {what}", text=text, query=asked, terms=terms, clicked=clicked)

@@ -11,13 +11,15 @@ import streamlit as st
 
 from pages.components.runs import finished
 from sdq.data.tasks import load_task
-from sdq.figures.drops import drop_table, run_labels
+from sdq.figures.curves import run_names
+from sdq.figures.drops import drop_table
 from sdq.figures.examples import pair, tag_rows
 from sdq.figures.ranks import fertility
 from sdq.report import Report
 from sdq.settings import UserError
-from sdq.statistics import mcnemar
+from sdq.statistics import right
 from sdq.store import Store
+from sdq.verdicts import ALL, verdicts
 
 _FROM_RIGHT = ("ar", "fa", "he", "ur")
 _GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.8rem"
@@ -45,7 +47,7 @@ def fp32_of(store: Store, like: Report) -> Report | None:
 
 def one_of(quantized: list[Report], key: str) -> Report:
     """The quantized run a picture is about; asked for only if there are several. The address carries its short name under `key`."""
-    by_label = {label: run for run, label in run_labels(quantized).items()}
+    by_label = {label: run for run, label in run_names(quantized).items()}
     first, *others = by_label
     label = st.segmented_control("Run", list(by_label), default=first, required=True, key=key, bind="query-params") if others else first
     run = by_label.get(label or first, by_label[first])
@@ -82,12 +84,21 @@ def compared(folder: str, fp32: str, run: str, task: str) -> pd.DataFrame:
     return pair(store.sentences(fp32), store.sentences(run), sentences(task))
 
 
-@st.cache_data(max_entries=128, show_spinner=False)
-def verdict(folder: str, fp32: str, run: str, language: str | None) -> tuple[int, int, float]:
-    """(lost, gained, exact McNemar p) in one language, or in all."""
+@st.cache_data(max_entries=32, show_spinner="Testing the difference")
+def _flips_tested(folder: str, fp32: str, run: str) -> pd.DataFrame:
+    """The verdicts on right and wrong sentences of a run against FP32 (see sdq.verdicts), over the sentences both have answered."""
     store = Store(Path(folder))
-    full, mine = (t if language is None else t[t["language"] == language] for t in (store.sentences(fp32), store.sentences(run)))
-    return mcnemar(full, mine)
+    sides = [table[["id", "language"]].assign(tp=right(table).astype(int), predicted=1, gold=1) for table in (store.sentences(fp32), store.sentences(run))]
+    shared = sides[0][["id", "language"]].merge(sides[1][["id", "language"]])
+    full, mine = (side.merge(shared) for side in sides)
+    return verdicts(full, mine, list(dict.fromkeys(shared["language"])))
+
+
+def verdict(folder: str, fp32: str, run: str, language: str | None) -> dict[str, Any]:
+    """The row of `_flips_tested` for one language, or for all."""
+    rows = _flips_tested(folder, fp32, run)
+    mine = rows[rows["language"] == (ALL if language is None and len(rows) > 1 else language or rows["language"].iloc[0])]
+    return {str(name): value for name, value in mine.iloc[0].items()}
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -12,7 +12,7 @@ from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
 from pages.components.typed import typed
-from sdq.figures.drops import run_labels
+from sdq.figures.curves import run_names
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
 from sdq.figures.languages import language_name, width
 from sdq.report import Report
@@ -39,13 +39,13 @@ def clicked(marks: list[dict[str, Any]]) -> None:
 def picture(pairs: pd.DataFrame, report: Report, full: Report, language: str, seen: pd.Series[Any] | None) -> None:
     """Margins before and after."""
     where = "all languages" if language == EVERY else language_name(language)
-    label = run_labels(quantized)[report.run]
+    label = run_names(quantized)[report.run]
     found = verdict(folder, full.run, report.run, None if language == EVERY else language)
     text = reading(pairs, found, f"{width(report.recipe)} by {report.method}", where)
     say(text, "reading")
     figure = margins(pairs, label, theme(), None if seen is None else (seen["id"], seen["language"]))
     title, asked = f"Flipped answers on {report.task}, {where}", query("runs", "language", "example") | {"of": label}
-    key, terms = f"margins-{report.task}-{report.run}-{language}", ("FP32", report.method)
+    key, terms = f"margins-{report.task}-{report.run}-{language}", ("FP32", report.method, "McNemar test", "randomisation test", "clusters")
     show(figure, summary(pairs), key=key, title=title, text=text, query=asked, terms=terms, clicked=clicked)
     lead, kind = "the lead of the first answer over the second", ""
     if report.metric == "f1":
@@ -55,8 +55,6 @@ def picture(pairs: pd.DataFrame, report: Report, full: Report, language: str, se
         f"Margin: {lead}, in logits (the model's raw scores); here with a minus sign when the answer is wrong. {kind}"
         f"Drawn: {len(thinned(pairs)):,} of {len(pairs):,} sentences, all flips among them. On the dotted line nothing moved.", "note",
     )  # fmt: skip
-    if language == EVERY:
-        say("The same sentences are asked in every language, so over all languages the test's p is too optimistic. Choose one language for a fair one.", "note")
 
 
 def flips_section(pairs: pd.DataFrame, report: Report, language: str) -> None:
@@ -73,7 +71,7 @@ def flips_section(pairs: pd.DataFrame, report: Report, language: str) -> None:
         if at := st.session_state[key]["selection"]["rows"]:
             select(rows["id"].iloc[at[0]], rows["language"].iloc[at[0]])
 
-    shown = listing(rows, run_labels(quantized)[report.run])
+    shown = listing(rows, run_names(quantized)[report.run])
     numbers = {c: st.column_config.NumberColumn(format="%.1f") for c in shown.select_dtypes("float")}
     alt = f"{len(found)} flipped sentences"
     st.dataframe(shown, hide_index=True, height=300, key=key, column_config=numbers, on_select=row_chosen, selection_mode="single-row", alt=alt)
@@ -88,9 +86,9 @@ def sentence_section(seen: pd.Series[Any] | None, every: pd.DataFrame, report: R
     st.subheader(f"One sentence: {language_name(seen['language'])}, {seen['group']}", anchor=False)
     large(seen)
     compared_runs = [full, *(r for r in chosen if r.run != full.run)]
-    side_by_side(seen, answers(folder, tuple(r.run for r in compared_runs), seen["id"], seen["language"]), run_labels(compared_runs))
+    side_by_side(seen, answers(folder, tuple(r.run for r in compared_runs), seen["id"], seen["language"]), run_names(compared_runs))
     with st.expander("The same sentence in every language"):
-        label = run_labels(quantized)[report.run]
+        label = run_names(quantized)[report.run]
         st.dataframe(listing(every[every["id"] == seen["id"]], label), hide_index=True, alt="The same sentence and its answers in every language")
     asked = query("runs") | {"language": seen["language"], "example": seen["id"]}
     st.page_link("pages/inspect/depth.py", label="Error of each token, layer by layer", icon=":material/stacked_line_chart:", query_params=asked)

@@ -25,23 +25,29 @@ MEASURES = {
     "mean_abs": Metric(name="Mean absolute error", unit="activation units", higher_is_better=False),
     "frobenius": Metric(name="Frobenius norm", unit="activation units", higher_is_better=False),
 }
-_SHAPES = ("", "-open", "-dot", "-open-dot")
+SHAPES = ("", "-open", "-dot", "-open-dot")  # several runs of one method keep its colour and shape
 
 
 def run_names(reports: Sequence[Report]) -> dict[str, str]:
-    """Run id -> the shortest name that tells the runs apart: method, with width, with recipe, with seed, or with the id's first digits."""
+    """Run id -> the shortest name that tells the runs apart: the method, with the width where there are several, and among runs of one method
+    with the seed, the recipe, both, or the id's first digits.
+    """
+    several = len({width(r.recipe) for r in reports if r.recipe["rules"]}) > 1
+
+    def wide(report: Report) -> str:
+        return f"{report.method} {width(report.recipe)}" if several and report.recipe["rules"] else report.method
+
     levels: tuple[Callable[[Report], str], ...] = (
-        lambda r: r.method,
-        lambda r: r.method if r.method == "FP32" else f"{r.method} {width(r.recipe)}",
+        wide,
+        lambda r: f"{wide(r)}, seed {r.recipe['seed']}",
         lambda r: f"{r.method} {r.recipe['name']}",
         lambda r: f"{r.method} {r.recipe['name']}, seed {r.recipe['seed']}",
         lambda r: f"{r.method} {r.run[:6]}",
     )
-    several = len({width(r.recipe) for r in reports if r.recipe["rules"]}) > 1
     names = {}
     for report in reports:
         twins = [r for r in reports if r.method == report.method]
-        fitting = (level for level in levels[several:] if len({level(r) for r in twins}) == len(twins))
+        fitting = (level for level in levels if len({level(r) for r in twins}) == len(twins))
         names[report.run] = next(fitting, lambda r: str(r.run))(report)
     return names
 
@@ -52,7 +58,7 @@ def run_marks(reports: Sequence[Report]) -> dict[str, Mark]:
     marks = {}
     for run, name in run_names(reports).items():
         method = next(r.method for r in reports if r.run == run)
-        marks[name] = replace(MARKS[method], symbol=MARKS[method].symbol + _SHAPES[seen.get(method, 0) % len(_SHAPES)])
+        marks[name] = replace(MARKS[method], symbol=MARKS[method].symbol + SHAPES[seen.get(method, 0) % len(SHAPES)])
         seen[method] = seen.get(method, 0) + 1
     return marks
 

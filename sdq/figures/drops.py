@@ -7,91 +7,58 @@ property of the languages, is in sdq.figures.ranks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.curves import SHAPES, run_names
 from sdq.figures.languages import language_name, width
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, mixed, template
 from sdq.report import METRICS, Report
-from sdq.statistics import draw_counts, score
+from sdq.verdicts import verdicts
 
-_DRAWS = 1000
-_TWINS = ("", "-open", "-dot", "-open-dot")  # several runs of one method keep its colour and shape
+SURE = 0.05  # Holm's p below which a drop is told from chance
+_TESTED = ("p", "p_holm", "detectable")
 Cells = Literal["score", "drop"]
-
-
-class Drop(NamedTuple):
-    """Score of FP32 minus that of the quantized model, in points, its 95 % bounds, and the number of sentences."""
-
-    drop: float
-    low: float
-    high: float
-    n: int
-
-
-def paired_drop(fp32_table: pd.DataFrame, table: pd.DataFrame, language: str) -> Drop:
-    """The drop of one language: both per-sentence tables are resampled together, so what is hard for both cancels out.
-
-    Raises ValueError if the tables do not hold the same sentences of the language.
-    """
-    full, mine = (t[t["language"] == language].sort_values("id") for t in (fp32_table, table))
-    if full.empty or full["id"].tolist() != mine["id"].tolist():
-        raise ValueError(f"both tables must hold the same sentences in {language!r}, got {len(full)} and {len(mine)} with other ids")
-    weights = draw_counts(len(full), _DRAWS, 0)
-    scores = []
-    for part in (full, mine):
-        sums = np.stack([part["tp"].to_numpy(), (part["predicted"] + part["gold"]).to_numpy()]) @ weights  # [2, draws]
-        scores.append(2 * sums[0] / np.maximum(sums[1], 1))
-    low, high = np.quantile(scores[0] - scores[1], [0.025, 0.975])
-    before, after = (score(t["tp"].to_numpy(), t["predicted"].to_numpy(), t["gold"].to_numpy()) for t in (full, mine))
-    return Drop(100 * (before - after), 100 * float(low), 100 * float(high), len(full))
-
-
-def run_labels(reports: Sequence[Report]) -> dict[str, str]:
-    """Run id -> short name, different for each: the method, and width, seed, recipe or id where that is needed to tell them apart."""
-
-    def wide(report: Report) -> str:
-        return report.method if report.method == "FP32" else f"{report.method} {width(report.recipe)}"
-
-    namings: tuple[Callable[[Report], str], ...] = (lambda r: r.method, wide, lambda r: f"{wide(r)} seed {r.recipe['seed']}", lambda r: str(r.recipe["name"]))
-    for name in namings:
-        found = {r.run: name(r) for r in reports}
-        if len(set(found.values())) == len(found):
-            return found
-    return {r.run: f"{r.recipe['name']} {r.run}" for r in reports}
 
 
 def drop_table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame] | None = None, fp32: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per language and quantized run; languages by falling drop of the first quantized run, the trained-on one last.
 
     Scores in %, drops in points. `sentences` (run id -> per-sentence table) adds the number of sentences, `fp32` (that of the FP32 run) the
-    95 % bounds. Raises ValueError if no report is of a quantized run, or if `fp32` holds other sentences.
+    paired 95 % bounds and the test of sdq.verdicts: p, p_holm, test, lost, gained, clusters, detectable (points). Raises ValueError if no report
+    is of a quantized run, or if `fp32` holds other sentences.
     """
     quantized = [r for r in reports if r.recipe["rules"]]
     if not quantized:
         raise ValueError("reports must hold at least one quantized run, got none")
-    labels, rows = run_labels(quantized), []
     first = quantized[0]
     lost = {code: first.reference.by_language[code] - value for code, value in first.quantized.by_language.items()}
     order = sorted(lost, key=lambda code: (code == first.labelled, -lost[code]))
-    for code in order:
-        for report in quantized:
-            before, after = 100 * report.reference.by_language[code], 100 * report.quantized.by_language[code]
-            row: dict[str, Any] = {"code": code, "language": language_name(code), "labels in training": code == report.labelled}
-            row |= {"run": report.run, "method": report.method, "label": labels[report.run], "width": width(report.recipe)}
-            row |= {"FP32": before, "score": after, "drop": before - after, "low": np.nan, "high": np.nan, "sentences": pd.NA}
-            if sentences is not None and report.run in sentences:
-                mine = sentences[report.run]
-                row["sentences"] = int((mine["language"] == code).sum())
-                if fp32 is not None:
-                    drop = paired_drop(fp32, mine, code)
-                    row |= {"low": drop.low, "high": drop.high}
-            rows.append(row)
-    return pd.DataFrame(rows).astype({"sentences": "Int64"})
+    tested = {
+        r.run: verdicts(fp32, sentences[r.run], order, (r.labelled,)).set_index("language")
+        for r in quantized
+        if sentences is not None and fp32 is not None and r.run in sentences
+    }
+    labels = run_names(quantized)
+    rows = [_drop_row(code, r, labels[r.run], (sentences or {}).get(r.run), tested.get(r.run)) for code in order for r in quantized]
+    return pd.DataFrame(rows).astype(dict.fromkeys(("sentences", "lost", "gained", "clusters"), "Int64"))
+
+
+def _drop_row(code: str, report: Report, label: str, sentences: pd.DataFrame | None, tested: pd.DataFrame | None) -> dict[str, Any]:
+    before, after = 100 * report.reference.by_language[code], 100 * report.quantized.by_language[code]
+    row: dict[str, Any] = {"code": code, "language": language_name(code), "labels in training": code == report.labelled}
+    row |= {"run": report.run, "method": report.method, "label": label, "width": width(report.recipe)}
+    row |= {"FP32": before, "score": after, "drop": before - after, "low": np.nan, "high": np.nan}
+    row["sentences"] = pd.NA if sentences is None else int((sentences["language"] == code).sum())
+    row |= dict.fromkeys(_TESTED, np.nan) | {"test": "", "lost": pd.NA, "gained": pd.NA, "clusters": pd.NA}
+    if tested is not None:
+        found = tested.loc[code]
+        row |= {"low": -found["high"], "high": -found["low"]} | {name: found[name] for name in (*_TESTED, "test", "lost", "gained", "clusters")}
+    return row
 
 
 def measure(metric: str) -> str:
@@ -125,9 +92,8 @@ def reading(rows: pd.DataFrame, metric: str) -> str:
     if len(home):
         text += f" {home.iloc[0]['language']}, which it was trained on, loses {home.iloc[0]['drop']:.1f}."
     if known:
-        sure = int((zero["low"] > 0).sum())
-        text += f" In {sure} of the {len(zero)} zero-shot languages the whole interval lies above zero: "
-        text += "a drop there is hard to put down to the choice of test sentences."
+        sure = int(((zero["p_holm"] < SURE) & (zero["drop"] > 0)).sum())
+        text += f" In {sure} of the {len(zero)} zero-shot languages the drop is more than chance would give (p < {SURE} after Holm's correction for {len(mine)} languages)."
     return text
 
 
@@ -159,7 +125,7 @@ def symbols(rows: pd.DataFrame) -> dict[str, str]:
     seen: dict[str, int] = {}
     found = {}
     for run, method in rows[["run", "method"]].drop_duplicates().itertuples(index=False):
-        found[str(run)] = MARKS[method].symbol + _TWINS[seen.get(method, 0) % len(_TWINS)]
+        found[str(run)] = MARKS[method].symbol + SHAPES[seen.get(method, 0) % len(SHAPES)]
         seen[method] = seen.get(method, 0) + 1
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,13 @@ import plotly.graph_objects as go
 from sdq.figures.languages import language_name
 from sdq.figures.style import INK, MARKS, Theme, template
 from sdq.settings import UserError
+from sdq.statistics import p_text, right
+from sdq.verdicts import test_text
 
 GROUPS = ("kept right", "lost", "gained", "still wrong")
 MOST = 600
 _REST = 150  # so many unflipped sentences are drawn even where flips alone fill the picture
 _JOINED = ("ja", "th", "zh")  # words are written without a space between them
-
-
-def right(table: pd.DataFrame) -> pd.Series:
-    """Whether each sentence of a per-sentence table is answered right: everything found, nothing invented."""
-    return table["tp"] * 2 == table["predicted"] + table["gold"]
 
 
 def pair(fp32: pd.DataFrame, table: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
@@ -64,23 +62,18 @@ def summary(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("net", ignore_index=True)
 
 
-def p_text(p: float) -> str:
-    """A p-value in words."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.095 else f"p = {p:.2f}"
-
-
-def reading(pairs: pd.DataFrame, verdict: tuple[int, int, float], setting: str, where: str) -> str:
-    """How many answers are lost and gained, the net, and whether chance splits flips so unevenly. `verdict` is that of sdq.statistics.mcnemar."""
-    lost, gained, p = verdict
+def reading(pairs: pd.DataFrame, verdict: Mapping[str, Any], setting: str, where: str) -> str:
+    """How many answers are lost and gained, the net, and whether chance splits flips so unevenly. `verdict` is a row of sdq.verdicts.verdicts."""
+    lost, gained, p = verdict["lost"], verdict["gained"], verdict["p"]
     n, net = len(pairs), gained - lost
     if not lost + gained:
         return f"{setting} leaves right answers right and wrong ones wrong: none of the {n:,} sentences in {where} flips."
     text = f"{setting} loses {lost:,} right answers and gains {gained:,} that were wrong before: "
     text += f"net {net:+,} of {n:,} sentences in {where} ({100 * net / n:+.1f} points)."
     if p < 0.05:
-        text += f" If losing and gaining were equally likely, so uneven a split would be rare (exact McNemar test, {p_text(p)})."
+        text += f" If losing and gaining were equally likely, so uneven a split would be rare ({test_text(verdict)}, {p_text(p)})."
     else:
-        text += f" If losing and gaining were equally likely, a split like this would be nothing unusual (exact McNemar test, {p_text(p)})."
+        text += f" If losing and gaining were equally likely, a split like this would be nothing unusual ({test_text(verdict)}, {p_text(p)})."
     other = int(((pairs["group"] == "still wrong") & (pairs["FP32 answer"] != pairs["answer"])).sum())
     return text + (f" Another {other:,} went from one wrong answer to another." if other else "")
 

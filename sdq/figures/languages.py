@@ -11,21 +11,18 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.data.languages import language
 from sdq.figures.style import INK, LEGEND, MARKS, ORDER, Mark, Theme, faint, template
 from sdq.report import METRICS, Report, Scores
-from sdq.statistics import interval
+from sdq.statistics import intervals
 
-NAMES = {
-    "ar": "Arabic", "bg": "Bulgarian", "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "fr": "French", "hi": "Hindi",
-    "ru": "Russian", "sw": "Swahili", "th": "Thai", "tr": "Turkish", "ur": "Urdu", "vi": "Vietnamese", "zh": "Chinese",
-}  # fmt: skip
 _NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing to win back
 _LANE = 0.75  # height of a line of the summary block, in rows
 
 
 def language_name(code: str) -> str:
     """English name of a language, or its code."""
-    return NAMES.get(code, code)
+    return language(code).name
 
 
 def width(recipe: Mapping[str, Any]) -> str:
@@ -64,12 +61,6 @@ def _repaired(labels: Sequence[str]) -> str | None:
     return next((label for label in ("SDQ", "SDQ multi", "QAT", "QNAT") if label in labels), None)
 
 
-def _bounds(sentences: pd.DataFrame, code: str) -> tuple[float, float, int]:
-    rows = sentences[sentences["language"] == code]
-    low, high = interval(rows["tp"].to_numpy(), rows["predicted"].to_numpy(), rows["gold"].to_numpy())
-    return 100 * low, 100 * high, len(rows)
-
-
 def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame] | None = None) -> pd.DataFrame:
     """One row per language: zero-shot ones by falling drop, then the trained-on one. Scores in %, drop and gain in points.
 
@@ -79,13 +70,17 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame] | Non
     labels = list(lines)
     sign = 1 if METRICS[reports[0].metric].higher_is_better else -1
     damaged, repaired = _damaged(labels), _repaired(labels)
+    codes = list(lines["FP32"][0].by_language)
+    known = {label: sentences[run] for label, (_, run) in lines.items() if sentences is not None and run is not None and run in sentences}
+    bounds = {label: intervals(table, codes) for label, table in known.items()}
     rows: list[dict[str, Any]] = []
-    for code in lines["FP32"][0].by_language:
+    for code in codes:
         row: dict[str, Any] = {"code": code, "language": language_name(code), "labels in training": code == reports[0].labelled}
-        for label, (scores, run) in lines.items():
+        for label, (scores, _) in lines.items():
             row[label] = 100 * scores.by_language[code]
-            if sentences is not None and run is not None and run in sentences:
-                row[f"{label} low"], row[f"{label} high"], row["sentences"] = _bounds(sentences[run], code)
+            if label in known:
+                row[f"{label} low"], row[f"{label} high"] = (100 * bound for bound in bounds[label][code])
+                row["sentences"] = int((known[label]["language"] == code).sum())
         if damaged != "FP32":
             row[f"lost by {damaged}"] = sign * (row["FP32"] - row[damaged])
         if repaired:

@@ -20,7 +20,8 @@ from sdq.figures.curves import grid, legend_height, run_marks, run_names
 from sdq.figures.languages import language_name, width
 from sdq.figures.style import INK, LEGEND, Theme, template
 from sdq.report import METRICS, Report
-from sdq.statistics import compare, mean_interval
+from sdq.statistics import mean_interval, p_cell, p_text
+from sdq.verdicts import verdicts
 
 Price = Literal["size", "time"]
 PRICES: dict[Price, tuple[str, str]] = {
@@ -74,8 +75,8 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
             _, low, high = mean_interval([mine], codes)
             row |= {"low": 100 * low, "high": 100 * high}
         if report is not first and mine is not None and base is not None and paired(base, mine):
-            against = compare([base], [mine], codes)
-            row |= {"difference low": 100 * against.low, "difference high": 100 * against.high, "p": against.p}
+            against = verdicts(base, mine, codes).iloc[-1]  # of the mean over the languages
+            row |= {"difference low": against["low"], "difference high": against["high"], "p": against["p"]}
         found.append(row)
     return pd.DataFrame(found)
 
@@ -83,11 +84,6 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
 def bracket(low: float, high: float, sign: str = "") -> str:
     """An interval in writing, empty if there is none."""
     return "" if math.isnan(low) else f" [{low:{sign}.1f}, {high:{sign}.1f}]"
-
-
-def chance(p: float) -> str:
-    """A p-value in writing."""
-    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def printed(found: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
@@ -101,7 +97,7 @@ def printed(found: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
             f"mean, {unit}": f"{row['mean']:.1f}",
             f"zero-shot mean, {unit} [95 %]": f"{row['zero-shot mean']:.1f}{bracket(row['low'], row['high'])}",
             f"zero-shot against {first}, points [95 %]": "" if own else f"{row['difference']:+.1f}{bracket(row['difference low'], row['difference high'], '+')}",
-            "p": chance(row["p"]),
+            "p": p_cell(row["p"]),
             f"{language_name(labelled)}, {unit}": f"{row['labelled']:.1f}",
             f"worst language, {unit}": f"{row['worst language']}, {row['worst']:.1f}",
             "size, MB": f"{row['MB']:.2f}{' simulated' if row['simulated'] else ''}",
@@ -138,9 +134,9 @@ def reading(found: pd.DataFrame) -> str:
 def _against(row: Any, first: Any) -> str:
     if math.isnan(row["difference"]):
         return ""
-    p = f", p {chance(row['p'])}" if row["p"] < 0.001 else f", p = {chance(row['p'])}"
     interval = bracket(row["difference low"], row["difference high"], "+")
-    return f", {row['difference']:+.1f} points{interval} against {first['run']}{'' if math.isnan(row['p']) else p}"
+    p = "" if math.isnan(row["p"]) else f", {p_text(row['p'])}"
+    return f", {row['difference']:+.1f} points{interval} against {first['run']}{p}"
 
 
 def _prices(found: pd.DataFrame, best: Any) -> str:

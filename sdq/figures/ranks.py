@@ -17,6 +17,7 @@ from sdq.figures.drops import _range, first_run, measure, symbols
 from sdq.figures.languages import language_name
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.settings import ASSETS
+from sdq.statistics import p_text
 
 UNSPACED = ("ja", "km", "lo", "my", "th", "zh")  # languages written without spaces between words
 _SPECIAL = ("<s>", "</s>", "<pad>", "[CLS]", "[SEP]", "[PAD]")
@@ -95,10 +96,9 @@ def rank_reading(table: pd.DataFrame, what: str) -> str:
     rank = rank_correlation(zero["x"], zero["drop"])
     if rank is None:
         return f"The {len(zero)} zero-shot languages shown are too few, or too much alike in {what}, to say whether their drop goes along with it."
-    p = "p < 0.001" if rank.p < 0.001 else f"p = {rank.p:.2f}" if rank.p >= 0.095 else f"p = {rank.p:.3f}"
     rho = f"{rank.rho:+.2f}".replace("-", "−")
     text = f"Over the {rank.n} zero-shot languages, {what} and the drop with {table['label'].iloc[0]} have Spearman's rank correlation "
-    text += f"ρ = {rho} ({p}, n = {rank.n})."
+    text += f"ρ = {rho} ({p_text(rank.p)}, n = {rank.n})."
     if rank.p >= 0.05:
         often = f"anything between −{rank.chance:.2f} and +{rank.chance:.2f}"
         return f"{text} That is not distinguishable from zero: with {rank.n} languages, chance alone often gives {often}."

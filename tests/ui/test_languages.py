@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sdq.figures.drops import paired_drop
 from sdq.figures.languages import language_name
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store
+from sdq.verdicts import verdicts
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of
 
@@ -44,14 +44,16 @@ def test_it_shows_the_drops_of_the_reports(store: Store, task: str) -> None:
     for code, score in ptq.quantized.by_language.items():
         assert mine.loc[code, "drop"] == pytest.approx(100 * (ptq.reference.by_language[code] - score))
     worst = mine.index[0]
-    exact = paired_drop(store.sentences(reports["fp32"].run), store.sentences(ptq.run), worst)
+    tested = verdicts(store.sentences(reports["fp32"].run), store.sentences(ptq.run), list(mine.index), ("en",)).set_index("language")
+    exact = tested.loc[worst]
+    assert mine["p_holm"].tolist() == tested.loc[mine.index, "p_holm"].tolist()
     shown = text_of(app)
-    assert f"costs {language_name(worst)} most: <b>{exact.drop:.1f} points</b>" in shown
-    assert f"{exact.low:.1f} to {exact.high:.1f}" in shown
-    assert f"n = {exact.n} test sentences per language" in shown
+    assert f"costs {language_name(worst)} most: <b>{-exact['change']:.1f} points</b>" in shown
+    assert f"{-exact['high']:.1f} to {-exact['low']:.1f}" in shown
+    assert f"n = {exact['n']} test sentences per language" in shown
     assert "n = 14" in shown
     wide = app.dataframe[2].value.set_index("language")
-    assert wide.loc[language_name(worst), "PTQ"] == pytest.approx(exact.drop)
+    assert wide.loc[language_name(worst), "PTQ"] == pytest.approx(-exact["change"])
 
 
 def test_without_fp32_it_says_what_the_intervals_need(store: Store) -> None:

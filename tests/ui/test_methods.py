@@ -6,8 +6,8 @@ import pytest
 
 from sdq.recipe import PRESETS
 from sdq.report import Report
-from sdq.statistics import compare
 from sdq.store import Store
+from sdq.verdicts import verdicts
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
 
@@ -27,8 +27,8 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:  
     ptq, full = reports["ptq-w3a8"], reports["fp32"]
     assert shown.iloc[1]["zero-shot mean, % [95 %]"].startswith(f"{100 * ptq.quantized.zero_shot_mean:.1f} [")
     codes = [code for code in made_up.LANGUAGES if code != "en"]
-    against = compare([store.sentences(full.run)], [store.sentences(ptq.run)], codes)
-    assert shown.iloc[1]["zero-shot against FP32, points [95 %]"] == f"{100 * against.mean:+.1f} [{100 * against.low:+.1f}, {100 * against.high:+.1f}]"
+    against = verdicts(store.sentences(full.run), store.sentences(ptq.run), codes).iloc[-1]
+    assert shown.iloc[1]["zero-shot against FP32, points [95 %]"] == f"{against['change']:+.1f} [{against['low']:+.1f}, {against['high']:+.1f}]"
     text = text_of(app)
     assert "Latency" in text
     assert "simulated" in text

@@ -176,7 +176,9 @@ def test_runs_of_one_method_are_told_apart(store: Store) -> None:
     twin = made_up.add(store, PRESETS["ptq-int8-dynamic"])
     again = first.model_copy(update={"run": "f" * 12, "recipe": {**first.recipe, "seed": 5}})
     assert list(curves.run_names([first, twin]).values()) == ["PTQ W3A8", "PTQ INT8"]
-    assert list(curves.run_names([first, again]).values()) == ["PTQ ptq-w3a8, seed 0", "PTQ ptq-w3a8, seed 5"]
+    assert list(curves.run_names([first, again]).values()) == ["PTQ, seed 0", "PTQ, seed 5"]
+    assert list(curves.run_names([first, twin, again]).values()) == ["PTQ W3A8, seed 0", "PTQ INT8, seed 0", "PTQ W3A8, seed 5"]
+    assert len(set(curves.run_names([first, first.model_copy(update={"run": "e" * 12})]).values())) == 2
     assert [m.symbol for m in curves.run_marks([first, twin]).values()] == ["x", "x-open"]
     assert curves.run_names([first]) == {first.run: "PTQ"}
 

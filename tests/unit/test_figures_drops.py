@@ -9,7 +9,8 @@ import pytest
 from sdq.figures import drops, ranks
 from sdq.recipe import PRESETS
 from sdq.report import Report, Scores
-from sdq.statistics import compare, interval
+from sdq.statistics import intervals
+from sdq.verdicts import verdicts
 
 FULL = {"en": 0.95, "sw": 0.9, "de": 0.9}
 
@@ -43,24 +44,23 @@ def test_the_table_sorts_by_the_first_run_and_agrees_with_the_reports() -> None:
     assert ((rows["low"] <= rows["drop"]) & (rows["drop"] <= rows["high"])).all()
 
 
-def test_the_interval_is_paired() -> None:
-    full, mine = answered({"sw": 0.9}), answered({"sw": 0.8})
-    found = drops.paired_drop(full, mine.sample(frac=1, random_state=0), "sw")
-    assert found.drop == pytest.approx(10)
-    other = compare([mine], [full], ["sw"])  # another resampling of the same thing
-    assert (found.low, found.high) == pytest.approx((100 * other.low, 100 * other.high), abs=1)
-    ones = np.ones(200, dtype=int)
-    low, high = interval(mine["tp"].to_numpy(), ones, ones)
-    assert found.high - found.low < 100 * (high - low)
-    same = drops.paired_drop(full, full, "sw")
-    assert (same.drop, same.low, same.high, same.n) == (0, 0, 0, 200)
+def test_intervals_and_tests_are_those_of_the_verdicts() -> None:
+    full = answered(FULL)
+    rows = drops.drop_table([PTQ, SDQ], TABLES, full.sample(frac=1, random_state=0))
+    mine = drops.first_run(rows).set_index("code")
+    tested = verdicts(full, TABLES[PTQ.run], ["sw", "de", "en"], ("en",)).set_index("language").loc[["sw", "de", "en"]]
+    assert mine["drop"].tolist() == pytest.approx((-tested["change"]).tolist())
+    assert mine["low"].tolist() == (-tested["high"]).tolist()
+    assert mine["high"].tolist() == (-tested["low"]).tolist()
+    for name in ("p", "p_holm", "test", "lost", "gained", "clusters", "detectable"):
+        assert mine[name].tolist() == tested[name].tolist()
+    low, high = intervals(TABLES[PTQ.run], ["sw"])["sw"]
+    assert mine.loc["sw", "high"] - mine.loc["sw", "low"] < 100 * (high - low)  # paired
 
 
 def test_other_sentences_are_refused() -> None:
-    with pytest.raises(ValueError, match="same sentences in 'sw', got 200 and 100"):
-        drops.paired_drop(answered({"sw": 0.9}), answered({"sw": 0.9}, 100), "sw")
-    with pytest.raises(ValueError, match="same sentences"):
-        drops.paired_drop(answered({"de": 0.9}), answered({"de": 0.9}), "sw")
+    with pytest.raises(ValueError, match="same sentences in 'sw', got 100, 200"):
+        drops.drop_table([PTQ], TABLES, answered(FULL, 100))
     with pytest.raises(ValueError, match="at least one quantized run"):
         drops.drop_table([simple("fp32", 0.9, 0.9)])
 
@@ -69,7 +69,9 @@ def test_the_sentence_names_the_extremes() -> None:
     text = drops.reading(drops.drop_table([PTQ, SDQ], TABLES, answered(FULL)), "accuracy")
     assert "W3A8 by PTQ costs Swahili most: 30.0 points of accuracy (95 % interval" in text
     assert "and German least: 10.0. English, which it was trained on, loses 2.0." in text
-    assert "In 2 of the 2 zero-shot languages the whole interval lies above zero" in text
+    assert "In 2 of the 2 zero-shot languages the drop is more than chance would give (p < 0.05 after Holm's correction for 3 languages)." in text
+    small = drops.drop_table([simple("ptq-w3a8", 0.89, 0.8)], {"ptq-w3a8": answered({"en": 0.93, "sw": 0.89, "de": 0.8})}, answered(FULL))
+    assert "In 1 of the 2 zero-shot languages" in drops.reading(small, "accuracy")
     plain = drops.reading(drops.drop_table([PTQ]), "accuracy")
     assert "interval" not in plain
     gains = drops.reading(drops.drop_table([simple("ptq-w3a8", 0.95, 0.92)]), "accuracy")
@@ -95,11 +97,9 @@ def test_the_figure_has_zero_intervals_and_clickable_marks(theme: drops.Theme) -
 
 def test_runs_of_one_method_keep_apart() -> None:
     twins = [PTQ, simple("ptq-int8-dynamic", 0.89, 0.89, run="b"), simple("ptq-w4a8", 0.7, 0.7, run="c")]
-    assert list(drops.run_labels(twins).values()) == ["PTQ W3A8", "PTQ INT8", "PTQ W4A8"]
+    assert list(drops.drop_table(twins)["label"].drop_duplicates()) == ["PTQ W3A8", "PTQ INT8", "PTQ W4A8"]
     shapes = drops.symbols(drops.drop_table(twins))
     assert list(shapes.values()) == ["x", "x-open", "x-dot"]
-    same = [simple("ptq-w3a8", 0.6, 0.8, run=f"r{i}") for i in range(2)]
-    assert len(set(drops.run_labels(same).values())) == 2
 
 
 @pytest.mark.parametrize(("cells", "columns", "first"), [("drop", ["PTQ", "SDQ"], [30, 6]), ("score", ["FP32", "PTQ", "SDQ"], [90, 60, 84])])

@@ -8,7 +8,7 @@ import pytest
 
 from sdq.figures import examples
 from sdq.settings import UserError
-from sdq.statistics import mcnemar
+from sdq.verdicts import verdicts
 
 
 def answered(right: list[int], margins: list[float], language: str = "sw") -> pd.DataFrame:
@@ -38,17 +38,18 @@ def test_margins_are_signed_and_groups_named() -> None:
 
 
 def test_the_counts_are_those_of_the_test() -> None:
-    lost, gained, p = mcnemar(FP32, PTQ)
+    verdict = verdicts(FP32, PTQ, ["sw"]).iloc[0]
     found = examples.counts(PAIRS)
-    assert (lost, gained) == (found["lost"], found["gained"])
-    text = examples.reading(PAIRS, (lost, gained, p), "W3A8 by PTQ", "Swahili")
+    assert (verdict["lost"], verdict["gained"]) == (found["lost"], found["gained"])
+    text = examples.reading(PAIRS, verdict, "W3A8 by PTQ", "Swahili")
     assert "W3A8 by PTQ loses 2 right answers and gains 1 that were wrong before: net -1 of 5 sentences in Swahili (-20.0 points)." in text
     assert "nothing unusual (exact McNemar test, p = 1.00)" in text
     assert "from one wrong answer to another" not in text
     other = PAIRS.assign(answer=["weather", "x", "x", "weather", "music_play"])
-    assert "Another 1 went from one wrong answer to another." in examples.reading(other, (300, 2, 1e-80), "W3A8 by PTQ", "Swahili")
-    assert "rare (exact McNemar test, p < 0.001)" in examples.reading(PAIRS, (300, 2, 1e-80), "W3A8 by PTQ", "Swahili")
-    assert "none of the 5 sentences in Swahili flips" in examples.reading(PAIRS, (0, 0, 1.0), "W3A8 by PTQ", "Swahili")
+    assert "Another 1 went from one wrong answer to another." in examples.reading(other, verdict, "W3A8 by PTQ", "Swahili")
+    clear = {"lost": 300, "gained": 2, "p": 1e-80, "test": "randomisation", "clusters": 140, "n": 700}
+    assert "rare (randomisation test over 140 clusters of sentences, p < 0.001)" in examples.reading(PAIRS, clear, "W3A8 by PTQ", "Swahili")
+    assert "none of the 5 sentences in Swahili flips" in examples.reading(PAIRS, clear | {"lost": 0, "gained": 0}, "W3A8 by PTQ", "Swahili")
 
 
 def test_the_summary_adds_up() -> None:

@@ -11,8 +11,9 @@ import pytest
 from sdq.figures import curves, methods, style
 from sdq.recipe import PRESETS
 from sdq.report import Report
-from sdq.statistics import compare, mean_interval
+from sdq.statistics import mean_interval, p_cell
 from sdq.store import Store
+from sdq.verdicts import verdicts
 from tests import made_up
 
 FOUR = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
@@ -54,10 +55,10 @@ def test_intervals_and_differences_are_those_of_the_statistics(store: Store, fou
     codes = [code for code in made_up.LANGUAGES if code != "en"]
     _, low, high = mean_interval([ptq], codes)
     assert found[["low", "high"]].iloc[1].tolist() == pytest.approx([100 * low, 100 * high])
-    against = compare([full], [ptq], codes)
+    against = verdicts(full, ptq, codes).set_index("language").loc["all"]
     row = found.iloc[1]
-    assert [row["difference"], row["difference low"], row["difference high"]] == pytest.approx([100 * against.mean, 100 * against.low, 100 * against.high])
-    assert row["p"] == against.p
+    assert [row["difference"], row["difference low"], row["difference high"]] == pytest.approx([against["change"], against["low"], against["high"]])
+    assert row["p"] == against["p"]
     assert found.iloc[0][["difference", "p"]].isna().all()
 
 
@@ -85,7 +86,7 @@ def test_the_table_in_writing(found: pd.DataFrame) -> None:
     assert text["zero-shot against FP32, points [95 %]"].iloc[1] == f"{row['difference']:+.1f} [{row['difference low']:+.1f}, {row['difference high']:+.1f}]"
     assert text["zero-shot against FP32, points [95 %]"].iloc[0] == ""
     assert text["size, MB"].tolist()[:2] == ["24.00", "6.40 simulated"]
-    assert [methods.chance(p) for p in (0.0004, 0.04, math.nan)] == ["< 0.001", "0.040", ""]
+    assert text["p"].tolist() == ["", *(p_cell(p) for p in found["p"].iloc[1:])]
 
 
 def test_the_sentence_names_best_worst_and_price(found: pd.DataFrame) -> None:

@@ -16,9 +16,9 @@ FILES = sorted((ROOT / "sdq").rglob("*.py"))
 LINES: tuple[tuple[str, ...], ...] = (
     ("settings", "lazy", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
     ("quant", "data", "models"),
-    ("train", "evaluate", "inspect", "statistics", "metrics", "mixed", "ranking"),
+    ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
-    ("store", "run", "identity", "subject", "inspection", "answer", "kernels", "export", "mini"),
+    ("store", "run", "identity", "subject", "inspection", "remedies", "answer", "kernels", "export", "mini"),
     ("jobs", "cluster", "estimate", "figures", "history", "document", "findings", "reproduce", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
@@ -36,6 +36,7 @@ WITHOUT_TORCH = (
     "sdq.document",
     "sdq.estimate",
     "sdq.inspection",
+    "sdq.verdicts",
     "sdq.findings",
     "sdq.ranking",
 )
