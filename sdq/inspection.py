@@ -35,6 +35,7 @@ class Inspection(Settings):
     batch_size: int = Field(32, ge=1, description="Sentences per forward pass")
     repeats: int = Field(4, ge=2, description="Repetitions under tiny changes, for the noise floor")
     seed: int = Field(0, ge=0, lt=2**31, description="Of the tiny changes and of what is drawn by chance")
+    tested: int | None = Field(None, ge=1, description="Test sentences that remedies are scored on; without it all of them")
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,26 @@ def _conductance(subject: Subject, how: Inspection) -> Tables:
     return {"conductance": conductance(subject.student, subject.data, subject.languages, subject.tables.get("sensitivity"), how.batch_size)}
 
 
+def _costs(subject: Subject, how: Inspection) -> Tables:
+    from sdq.remedies import price
+
+    return price(subject, how)
+
+
+def _remedies(subject: Subject, how: Inspection) -> Tables:
+    from sdq.remedies import tried
+
+    return tried(subject, how)
+
+
 # name -> analysis, in the order in which they are computed; a later one may read the tables of earlier ones through `subject.tables`
 ANALYSES: dict[str, Analysis] = {
     "sensitivity": Analysis("Which module breaks the answers, alone and as the only exception", ("sensitivity", "alone"), _sensitivity),
     "estimate": Analysis("The same, estimated from gradients", ("estimate",), _estimate),
     "parts": Analysis("Whether the weights or the activations break the answers", ("parts",), _parts),
     "floor": Analysis("How much all this moves by itself: the noise floor", ("floor",), _floor),
+    "costs": Analysis("What each width of each module costs, and what is to be had at which size", ("costs", "pareto"), _costs),
+    "remedies": Analysis("What helps: other recipes, run and compared with this one", ("remedies",), _remedies),
     "attribution": Analysis("Which words the model looks at, in FP32 and quantized", ("words", "drift"), _attribution),
     "conductance": Analysis("Through which module the damage flows: a second opinion", ("conductance",), _conductance),
 }

@@ -96,20 +96,20 @@ def pareto(table: pd.DataFrame, points: int = 20) -> pd.DataFrame:
 
 
 def rules(choice: Choice, base: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """The base rules, and after them one per module of the choice: its width, everything else as the base rule that holds for the module.
+    """The base rules, and after them one per module of the choice that they do not give its width: everything else as the base rule that holds for it.
 
     FP quantizes neither weight nor input. What the choice does not name stays as in `base`. ValueError for a module that is to be quantized but
     whose weight no base rule quantizes, and if base rules are for roles but the table of costs had no column role.
     """
     made = []
     for name, bits in choice.widths.items():
+        rule = holding(name, choice.roles.get(name), base) or Rule()
         if bits == FP:
-            made.append(Rule(name=name))
-            continue
-        rule = _holding(name, choice.roles.get(name), base)
-        if rule is None or rule.weight is None:
+            made += [Rule(name=name)] if rule.weight or rule.activation else []
+        elif rule.weight is None:
             raise ValueError(f"a base rule must say how the weight of {name} is quantized, none does; add one or choose FP (bits {FP}) for it")
-        made.append(Rule(name=name, weight=rule.weight.model_copy(update={"bits": bits}), activation=rule.activation))
+        elif rule.weight.bits != bits:
+            made.append(Rule(name=name, weight=rule.weight.model_copy(update={"bits": bits}), activation=rule.activation))
     return (*base, *made)
 
 
@@ -128,7 +128,7 @@ def keep_worst(costs: Mapping[str, float] | pd.Series[float], k: int, base: tupl
     return (*base, *(Rule(name=name) for name in worst))
 
 
-def _holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
+def holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
     """The base rule that rewrite would take for a module: the last that matches."""
     found = None
     for rule in base:

@@ -69,6 +69,8 @@ class Subject:
     student: nn.Module
     examples: list[Example]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # what earlier analyses of the same inspection gave
+    report: Report | None = None  # of the run, and where that is kept
+    store: Store | None = None
 
     @classmethod
     def of_run(cls, report: Report, store: Store, sentences: int) -> Subject:
@@ -79,7 +81,7 @@ class Subject:
         weights = store.weights(report)
         teacher, tokenizer = load(folder_of(report.model, task.name), task.kind, task.labels)
         student = student_of(recipe, teacher, task, tokenizer, weights)
-        return cls(recipe, report.model, task, tokenizer, student, spread(task.examples("test"), sentences))
+        return cls(recipe, report.model, task, tokenizer, student, spread(task.examples("test"), sentences), report=report, store=store)
 
     @cached_property
     def data(self) -> Encoded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -10,13 +11,14 @@ from torch import nn
 
 from sdq.data.batches import Encoded
 from sdq.inspect.depth import EVERY
-from sdq.inspect.sensitivity import scan
+from sdq.inspect.sensitivity import Measure, scan
 from sdq.mixed import FP, weight_bytes
 from sdq.models import modules
 from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
 from sdq.quant.rewrite import quantized_modules
 
 WIDTHS = (2, 3, 4, 6, 8)
+_ALONE: tuple[Measure, ...] = ("one",)
 _COLUMNS = ["module", "role", "block", "bits", "cost", "low", "high", "bytes"]
 
 
@@ -34,7 +36,7 @@ def costs(student: nn.Module, data: Encoded, languages: list[str], widths: Colle
     rows = [(name, FP, 0.0, 0.0, 0.0) for name in layers]
     for bits in sorted({*widths, *(spec.bits for spec in present.values())}):
         with at_width(student, bits):
-            found = scan(student, data, languages, ("one",), batch_size)
+            found = scan(student, data, languages, _ALONE, batch_size)
         found = found[(found["language"] == EVERY) & found["module"].isin(list(layers))]
         mine = [bits in widths or bits == present[name].bits for name in found["module"]]
         rows += [(name, bits, *kl) for name, *kl in found.loc[mine, ["module", "kl", "kl_low", "kl_high"]].itertuples(index=False)]
@@ -45,6 +47,12 @@ def costs(student: nn.Module, data: Encoded, languages: list[str], widths: Colle
         rows_columns = tuple(layers[name].weight.shape)
         table.append((name, known[name].role, known[name].block, bits, cost, low, high, weight_bytes(rows_columns, spec)))
     return pd.DataFrame(table, columns=_COLUMNS)
+
+
+def total(student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64) -> float:
+    """What the table of `costs` says of the student as it is: the summed cost (nats) of its modules, each quantizing alone."""
+    found = scan(student, data, languages, _ALONE, batch_size)
+    return math.fsum(found.loc[found["language"] == EVERY, "kl"])
 
 
 @contextmanager
