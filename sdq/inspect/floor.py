@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,8 @@ class _Repeated:
         """All repetitions of one batch of the data, of both causes."""
         n = len(batch.at)
         for number in range(self.repeats):
-            draw = torch.Generator().manual_seed((self.seed << 32) + (number << 24) + batch.at[0])
+            # torch's generator heeds only 32 bits of a seed
+            draw = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, number, batch.at[0]]).generate_state(1)[0]))
             yield _Repetition("perturbation", number, batch, list(range(n)), self._perturbed(batch, draw))
             order = torch.randperm(n, generator=draw).tolist()
             for rows in (order[: n - n // 2], order[n - n // 2 :]):
@@ -120,8 +122,8 @@ class _Repeated:
                     yield _Repetition("batch", number, data.batch([batch.at[i] for i in rows]), rows, {})
 
     def _perturbed(self, batch: Batch, draw: torch.Generator) -> dict[str, Callable[[Forward], Forward]]:
-        name = next(m.name for m in modules(self.student) if m.role == "embedding")
-        width = self.student.get_parameter(f"{name}.weight").shape[1]
+        found = ((m.name, self.student.get_submodule(m.name)) for m in modules(self.student))
+        name, width = next((name, module.embedding_dim) for name, module in found if isinstance(module, nn.Embedding))
         noise = self.amount * torch.randn(*batch.real.shape, width, generator=draw)  # [B, T, D], the same in every pass of the repetition
 
         def make(forward: Forward) -> Forward:

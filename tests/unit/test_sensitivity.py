@@ -202,6 +202,33 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
     assert list(one["block"]) == [m.block for m in modules(student)]
 
 
+@pytest.mark.parametrize("token", [False, True])
+def test_which_module_alone_flips_which_sentence(token: bool, tiny: Any) -> None:
+    rules = (Rule(weight=WeightSpec(bits=2, granularity=PerTensor()), activation=ActivationSpec(bits=4)),)
+    student, data = rewrite(tiny("xlmr", "token" if token else "sequence"), rules), text(token, n=9)
+    if token:
+        data.labels[4][:] = [IGNORE] * len(data.labels[4])  # nothing is asked there
+    found, ids = changes(student, data, spoken(data), ("one", "but_one"), batch_size=4), [f"s{i}" for i in range(9)]
+    rows = alone(student, found, ids)
+    known, expected = {m.name: m for m in modules(student)}, by_hand(student, data, 4)
+    for i, sentence in enumerate(ids):
+        mine = rows[rows["id"] == sentence]
+        values = {name: expected[name, "one"][i] for name in known if expected[name, "one"][i]}
+        assert bool(values) == (not token or i != 4)
+        kl = {name: sum(p[0] for p in positions) / len(positions) for name, positions in values.items()}
+        flips = {name: sum(p[1] for p in positions) / len(positions) for name, positions in values.items()}
+        worst = sorted(kl, key=lambda name: -kl[name])
+        assert list(mine["module"]) == [name for place, name in enumerate(worst) if flips[name] or place < 3]
+        assert list(mine["kl"]) == pytest.approx([kl[name] for name in mine["module"]], rel=1e-5, abs=1e-9)
+        assert list(mine["flips"]) == pytest.approx([flips[name] for name in mine["module"]])
+        assert set(mine["language"]) <= {spoken(data)[i]}
+        assert [(r.role, r.block) for r in mine.itertuples()] == [(known[name].role, known[name].block) for name in mine["module"]]
+    assert 0 < (rows["flips"] > 0).sum() < len(rows)
+    assert rows.groupby("id").size().max() > 3
+    with pytest.raises(ValueError, match='measure "one"'):
+        alone(student, changes(student, data, spoken(data), ("all",)), ids)
+
+
 def test_interval_of_sentences_with_several_positions() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 9, 300).astype(float)
