@@ -12,14 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from sdq import jobs
+from sdq.inspection import ANALYSES, Inspection, inspection_id, read
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ASSETS, ROOT
 from sdq.store import Store
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
+from tests import made_up
 
 TRAINED = Recipe(name="drill", rules=PRESETS["ptq-w4a8"].rules, training=Training(steps=120, check_every=10, batch_size=8, distillation=(KLD(),)))
 HURRIED = TRAINED.model_copy(update={"training": Training(steps=20, check_every=10, batch_size=8)})
@@ -229,3 +232,45 @@ def test_a_broken_model_is_one_sentence_in_the_state(store: Store, model: str, t
     state = finished(run, store)
     assert state.status == "failed"
     assert "one output per label" in (state.failure or "")
+
+
+def stored(store: Store, model: str) -> str:
+    """A finished run of the model, of made-up scores."""
+    report = made_up.add(store, PRESETS["ptq-int8-dynamic"]).model_copy(update={"model": model})
+    store.finish(report, store.sentences(report.run))
+    return report.run
+
+
+def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_missing(store: Store, model: str) -> None:
+    run = stored(store, model)
+    kept, home = store.inspections(), inspection_id(run, Inspection())
+    kept.begin(home, {})
+    for name in {table for analysis in ANALYSES.values() for table in analysis.tables} - {"sensitivity", "estimate"}:
+        kept.keep(home, name, pd.DataFrame({"made": ["up"]}))  # as if computed before
+
+    def told(event: str) -> list[str]:
+        return [e["name"] for e in kept.events(home) if e["event"] == event]
+
+    with ThreadPoolExecutor(30) as pool:
+        assert set(pool.map(lambda i: jobs.look_into(run, store, who=f"student-{i}"), range(30))) == {home}
+    until(lambda: "sensitivity" in told("analysed"))
+    killed(store, store.folder.parent / "cluster.pid")
+    killed(store, kept.folder / home / "worker.pid")
+    assert finished(home, kept).status == "done"  # looking at it is what restarts it
+    assert told("analysed") == ["sensitivity", "estimate"]
+    assert told("stage").count("sensitivity") == 1
+    assert not (read(run, store).keys() ^ {table for analysis in ANALYSES.values() for table in analysis.tables})
+
+
+@pytest.mark.slow
+def test_an_inspection_is_cancelled_within_two_seconds(store: Store, model: str) -> None:
+    run = stored(store, model)
+    kept, home = store.inspections(), jobs.look_into(run, store, Inspection(sentences=3000))
+    until(lambda: [e for e in kept.events(home) if e["event"] == "stage"])
+    computing = jobs.process_of(kept.folder / home / "worker.pid")
+    started = time.monotonic()
+    assert jobs.cancel(home, kept)
+    until(lambda: computing is not None and not computing.is_running(), 10)
+    assert time.monotonic() - started < 2
+    until(lambda: not (jobs.queue(store) / home).exists(), 10)
+    assert "cancelled" in (jobs.state(home, kept).failure or "")

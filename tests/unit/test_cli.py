@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,6 +20,8 @@ from transformers import AutoTokenizer, BertConfig, GPT2Config, GPT2ForSequenceC
 
 from sdq import __main__ as cli
 from sdq.data import tasks
+from sdq.identity import identify
+from sdq.recipe import PRESETS
 from sdq.store import ROOT, Store
 
 MINI = ROOT / "assets" / "mini"
@@ -240,3 +244,69 @@ def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str
     assert all(layer["teacher_gap_relative_l2"] > 0 for layer in one["layers"])
     student = load_file(Store(tmp_path / "one" / "runs", shipped=None).home(one["run"]) / "model.safetensors")
     assert not [name for name in student if "teacher" in name]
+
+
+# --- inspect
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Preset -> the id of its shipped run."""
+    monkeypatch.delenv("SDQ_SHIPPED")
+    return lambda preset: identify(PRESETS[preset], "mini", "intent")
+
+
+LOOK = ("--only", "estimate", "--sentences", "15")
+
+
+def test_inspect_prints_json_alone_with_the_numbers_of_the_files(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path, shipped: Callable[[str], str]
+) -> None:
+    name = shipped("ptq-w2a8")
+    code, out, err = run(capsys, "inspect", name, *LOOK, "--json", "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["run"], found["settings"]["sentences"]) == (name, 15)
+    (path,) = data.glob("inspections/*/*.parquet")
+    kept = pd.read_parquet(path)
+    assert found["tables"]["estimate"] == kept.to_dict("records")
+    assert kept["estimate"].gt(0).any()
+    assert (tmp_path / "out" / "index.html").is_file()
+    before = path.stat().st_mtime_ns
+    code, words, _ = run(capsys, "inspect", name, *LOOK)
+    assert code == 0
+    assert f"estimate         {len(kept)} rows of module" in words
+    assert path.stat().st_mtime_ns == before, "what was found is not computed again"
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "said"),
+    [
+        ("fp32", (), "is FP32"),
+        ("qat-int8", (), "weights of this run are not on this machine"),
+        ("ptq-w2a8", ("--only", "colour"), "an analysis must be one of sensitivity"),
+        ("ptq-w2a8", ("--sentences", "0"), "sentences: "),
+        ("ptq-w2a8", ("--repeats", "1"), "repeats: "),
+    ],
+)
+def test_what_cannot_be_inspected(
+    capsys: pytest.CaptureFixture[str], data: Path, shipped: Callable[[str], str], preset: str, options: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(capsys, "inspect", shipped(preset), *options)
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "0" * 12])
+def test_inspect_wants_a_finished_run(capsys: pytest.CaptureFixture[str], run_id: str) -> None:
+    assert "run" in refused(capsys, "inspect", run_id)
+
+
+def test_inspect_where_nothing_can_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path, shipped: Callable[[str], str]
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file stands where the folder should be")
+    assert "the folder for what was found must be writable" in refused(capsys, "inspect", shipped("ptq-w2a8"), *LOOK, "--out", str(blocked))
+    assert not data.exists(), "said before anything is computed"
+    monkeypatch.setenv("SDQ_DATA", str(blocked))
+    assert "the data folder must be writable" in refused(capsys, "inspect", shipped("ptq-w2a8"), *LOOK)
