@@ -14,6 +14,7 @@ from sdq.data.tasks import load_task
 from sdq.figures.curves import run_names
 from sdq.figures.drops import drop_table
 from sdq.figures.examples import pair, tag_rows
+from sdq.figures.languages import direction
 from sdq.figures.ranks import fertility
 from sdq.report import Report
 from sdq.settings import UserError
@@ -21,14 +22,8 @@ from sdq.statistics import right
 from sdq.store import Store
 from sdq.verdicts import ALL, verdicts
 
-_FROM_RIGHT = ("ar", "fa", "he", "ur")
 _GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.8rem"
 _CELL = "padding:.15rem .8rem .15rem 0;text-align:start;font-weight:"
-
-
-def direction(language: str) -> str:
-    """How a language is written: "rtl" or "ltr"."""
-    return "rtl" if language in _FROM_RIGHT else "ltr"
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the sentences")

@@ -17,12 +17,18 @@ from sdq.report import METRICS, Report, Scores
 from sdq.statistics import intervals
 
 _NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing to win back
+_FROM_RIGHT = ("Arab", "Hebr")  # scripts
 _LANE = 0.75  # height of a line of the summary block, in rows
 
 
 def language_name(code: str) -> str:
     """English name of a language, or its code."""
     return language(code).name
+
+
+def direction(code: str) -> str:
+    """How a language is written: "rtl" or "ltr"."""
+    return "rtl" if language(code).script in _FROM_RIGHT else "ltr"
 
 
 def width(recipe: Mapping[str, Any]) -> str:
