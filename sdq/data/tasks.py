@@ -82,7 +82,7 @@ def _embedded(name: str) -> Task:
 
 # name -> loader; a new embedded task is one line
 TASKS: dict[str, Callable[[str], Task]] = {"intent": _embedded, "slots": _embedded}
-_KEPT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+KEPT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 
 
 def home() -> Path:
@@ -106,7 +106,7 @@ def title(name: str) -> str:
 
 def address(name: str) -> str:
     """The name under which a task is remembered: the same from every working directory. UserError for an unknown task."""
-    if name in TASKS or (_KEPT.fullmatch(name) and (home() / name / "task.json").is_file()):
+    if name in TASKS or (KEPT.fullmatch(name) and (home() / name / "task.json").is_file()):
         return name
     kind, colon, rest = name.partition(":")
     if colon and kind == "xglue":

@@ -1,0 +1,148 @@
+"""From files somebody brings to a task kept in the data folder. What comes in is read, never executed, and written nowhere else. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sdq.data.check import Checked, check
+from sdq.data.formats import FORMATS, read
+from sdq.data.taskfile import load, parse
+from sdq.data.tasks import KEPT, SPLITS, TASKS, home
+from sdq.settings import UserError, unwritable
+
+LARGEST = 50  # 10^6 bytes of one file
+MOST = 120  # files
+ROWS = 8  # of a preview
+_NAME = re.compile(r"[\w][\w.,()+ -]{0,119}")
+_SPLITS = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev", "eval": "dev"} | {split: split for split in SPLITS}
+# what columns are usually called, the best name first
+_USUAL = {
+    "text": ("text", "sentence1", "premise", "query", "question", "utt", "sentence", "utterance", "content", "review", "title"),
+    "second": ("second", "sentence2", "hypothesis", "passage", "document", "answer", "body", "snippet"),
+    "label": ("label", "gold_label", "category", "intent", "class", "target", "sentiment", "stars"),
+    "tokens": ("tokens", "words", "form"),
+    "tags": ("tags", "upos", "ner_tags", "pos_tags", "ner", "pos"),
+    "language": ("language", "lang", "locale"),
+    "split": ("split", "partition", "set"),
+    "id": ("id", "index_id", "sent_id", "uid", "idx"),
+    "group": ("group", "query_id", "qid"),
+}
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One file: its name where it comes from, where its bytes are now, and whose examples it holds ("all": a column says, or shares; None: a column says)."""
+
+    name: str
+    path: Path
+    split: str
+    language: str | None
+
+
+def accepted(name: str) -> str:
+    """The ending of a file name that may come in. UserError for a name with a path in it, or an ending that cannot be read."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise UserError(f"a file name must be of letters, digits, spaces and . , - + ( ), got {name[:60]!r}; rename the file")
+    ending = Path(name).suffix.lower()
+    if ending not in FORMATS:
+        raise UserError(f"a data file must end in {', '.join(FORMATS)}, {name[:60]} does not; convert it to one of these")
+    return ending
+
+
+def guess(name: str) -> tuple[str, str]:
+    """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"); "all" and "" where it does not."""
+    parts = [part for part in re.split(r"[^A-Za-z]+", Path(name).stem) if part]
+    split = next((_SPLITS[part.lower()] for part in parts if part.lower() in _SPLITS), "all")
+    return split, next((part.lower() for part in parts if len(part) == 2), "")
+
+
+def preview(path: Path) -> pd.DataFrame:
+    """The first rows of a file, all columns as text. UserError if it cannot be read."""
+    rows = [row.cells for row in islice(read(path), ROWS)]
+    return pd.DataFrame([{str(k): _shown(v) for k, v in cells.items()} for cells in rows])
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 300 else f"{text[:300]} …"
+
+
+def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """(kind, what each role's column is likely to be) from the names of the columns."""
+    by_name = {name.lower(): name for name in columns}
+    there = {role: [by_name[name] for name in names if name in by_name] for role, names in _USUAL.items()}
+    first = {role: names[0] for role, names in there.items() if names}
+    return "token" if {"tokens", "tags"} <= set(first) else "pair" if "second" in first else "sentence", first
+
+
+def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = False) -> tuple[Path, Checked]:
+    """Write a task and its files into the data folder, and check them there. `fields`: those of a task file, but for its splits.
+
+    Returns the task file's path and what the check found. UserError if the name is taken (unless `replace`), or the data do not fit:
+    nothing is left behind then, and what was there stays.
+    """
+    name = str(fields.get("name"))
+    if not KEPT.fullmatch(name) or name in TASKS or name == "mini":
+        raise UserError(f"a task must have a name of small letters, digits, - and _ that no embedded task has, got {name[:60]!r}; choose another name")
+    folder = home() / name
+    if folder.exists() and not replace:
+        raise UserError(f"a task must have a name of its own, {name!r} is taken; choose another name, or replace it")
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".coming-", dir=home()) as place:
+            made = Path(place) / name
+            made.mkdir()
+            file = parse(json.dumps({**fields, "splits": _spread(files, made)}).encode(), "as chosen here")
+            (made / "task.json").write_text(file.model_dump_json(indent=1, exclude_defaults=True), "utf-8")
+            found = check(load(made / "task.json", name))
+            if folder.exists():
+                shutil.rmtree(folder)
+            made.replace(folder)
+    except OSError as error:
+        raise unwritable(home(), error) from error
+    return folder / "task.json", found
+
+
+def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
+    """Copy the files to SPLIT/LANGUAGE.ending; returns the patterns that find them. UserError if they do not go together."""
+    if not 1 <= len(files) <= MOST:
+        raise UserError(f"a task must have 1 to {MOST} files, got {len(files)}; add files, or join some")
+    endings = {accepted(file.name) for file in files}
+    if len(endings) > 1:
+        raise UserError(f"all files of a task must have one format, got {', '.join(sorted(endings))}; convert the others")
+    ending = endings.pop()
+    patterns: dict[str, str] = {}
+    taken: dict[tuple[str, str | None], str] = {}
+    for number, file in enumerate(files):
+        if file.split not in (*SPLITS, "all"):
+            raise UserError(f"the split of {file.name} must be train, dev, test or all, got {file.split[:20]!r}; choose one")
+        if file.path.stat().st_size > LARGEST * 10**6:
+            raise UserError(
+                f"a file must have at most {LARGEST} MB, {file.name} has {file.path.stat().st_size / 10**6:.0f} MB; take a sample, or write a task file by hand"
+            )
+        if file.language and (other := taken.get((file.split, file.language))):
+            raise UserError(
+                f"each language must have one file in a split, {file.split} has two for {file.language}: {other} and {file.name}; join them, or correct one"
+            )
+        taken[file.split, file.language] = file.name
+        if file.language and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,23}", file.language):
+            raise UserError(f"the language of {file.name} must be a code such as en or zh-hans, got {file.language[:24]!r}; correct it")
+        pattern = f"{file.split}/{{language}}{ending}" if file.language else f"{file.split}/*{ending}"
+        if patterns.setdefault(file.split, pattern) != pattern:
+            raise UserError(
+                f"all files of {file.split} must have a language, or none of them and a column that says; {file.name} differs from the others, correct one"
+            )
+        target = folder / file.split / f"{file.language or f'part-{number:03d}'}{ending}"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file.path, target)
+    return patterns
