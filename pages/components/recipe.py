@@ -13,11 +13,17 @@ from pages.components.form import fitting, form, parse
 from pages.components.glossary import say
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
 from sdq import jobs
+from sdq.data.tasks import kept
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError, explain
 from sdq.store import Store
 
 MODELS = ("mini",)
+
+
+def tasks() -> list[str]:
+    """The tasks that can be chosen: the embedded ones, and those kept in the data folder."""
+    return [*TASKS, *kept()]
 
 
 def restart(base: Recipe | None = None) -> None:
@@ -44,6 +50,8 @@ def fill_in(run: str | None, store: Store) -> None:
     if "on" not in st.session_state:  # the controls of this page were not drawn just before
         st.session_state["filled_in"] = None
         restart()
+        if (task := st.query_params.get("task")) in tasks():
+            st.session_state["on"] = task
     if run is None or st.session_state["filled_in"] == run:
         return
     st.session_state["filled_in"] = run
@@ -55,7 +63,7 @@ def fill_in(run: str | None, store: Store) -> None:
             recipe, model, task = asked
         else:
             return
-        if model in MODELS and task in TASKS:
+        if model in MODELS and task in tasks():
             put(recipe)
             st.session_state["on"] = task
     except (UserError, ValueError):  # no run id, or written by another version: the form stays as it is
@@ -78,7 +86,7 @@ def choice() -> tuple[str, str, Recipe | None]:
     """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if its settings do not fit together."""
     first, second, third = st.columns(3)
     model = first.selectbox("Model", MODELS, key="model", help="mini is the small multilingual model that comes with SDQ Lab.")
-    task = second.selectbox("Task", list(TASKS), format_func=TASKS.get, key="on")
+    task = second.selectbox("Task", tasks(), format_func=lambda name: TASKS.get(name, f"{name} (yours)"), key="on")
     method = third.selectbox("Method", list(METHODS), format_func=METHODS.get, key="method", on_change=restart)
     names = [name for name, recipe in PRESETS.items() if recipe.method == method]
     left, right = st.columns([3, 1])

@@ -107,7 +107,7 @@ def describe(recipe: Recipe, task: str) -> str:
     text = "A copy of the model mini is made. " + _rounded(recipe)
     training = recipe.training
     if training is not None:
-        text += f"Then the copy is trained for {training.steps} steps on the English sentences of {task} with the rounding switched on"
+        text += f"Then the copy is trained for {training.steps} steps on the {'English' if task in TASKS else 'labelled'} sentences of {task} with the rounding switched on"
         if training.noise < 1:
             text += f" for a random {100 * training.noise:.0f} % of each weight"
         if training.distillation:

@@ -1,0 +1,155 @@
+"""Files that somebody brings: taking them in, what each holds, and which column is what."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from sdq.data.check import Checked, check
+from sdq.data.formats import FORMATS
+from sdq.data.intake import LARGEST, MOST, Incoming, accepted, guess, preview, propose
+from sdq.data.tasks import SPLITS, fingerprint, home, load_task
+from sdq.settings import UserError
+
+KINDS = {
+    "sentence": "One label for a sentence",
+    "pair": "One label for a pair of texts",
+    "token": "One tag for every word",
+    "ranking": "How well a document answers a query",
+}
+ROLES = {
+    "sentence": ("text", "label"),
+    "pair": ("text", "second", "label"),
+    "token": ("tokens", "tags"),
+    "ranking": ("text", "second", "label", "group"),
+}
+LABELS = {
+    "text": "Text", "second": "Second text", "label": "Label", "tokens": "Words", "tags": "Tags", "group": "Query id (none: neighbours with the same text)",
+    "id": "Id (none: the row number)", "language": "Language", "split": "Split",
+}  # fmt: skip
+NONE = "none"
+
+
+def inbox() -> Path:
+    """The folder whose files the page offers beside uploads: in the data folder, so that no address can reach others."""
+    return home().parent / "inbox"
+
+
+def _place() -> Path:
+    """A folder for this session's uploads, in the data folder; it goes with the session, or after a day if the server was killed."""
+    if "coming" not in st.session_state:
+        home().mkdir(parents=True, exist_ok=True)
+        for left in home().glob(".session-*"):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
+        st.session_state["coming"] = tempfile.TemporaryDirectory(prefix=".session-", dir=home())
+    return Path(st.session_state["coming"].name)
+
+
+def arrived() -> list[tuple[str, Path]]:
+    """(name, where its bytes are) of every file that was uploaded or ticked. UserError for a name that may not come in."""
+    brought = st.file_uploader(
+        f"Files ({', '.join(ending.removeprefix('.') for ending in FORMATS)}; at most {LARGEST} MB each)", type=[e.removeprefix(".") for e in FORMATS],
+        accept_multiple_files=True, key="files", max_upload_size=LARGEST, help="One file for everything, or one for each language and split.",
+    )  # fmt: skip
+    found = []
+    for file in brought or ():
+        path = _place() / f"{file.file_id}{accepted(file.name)}"
+        if not path.exists():
+            path.write_bytes(file.getvalue())
+        found.append((file.name, path))
+    there = {path.name: path for path in sorted(inbox().glob("*")) if path.suffix.lower() in FORMATS and path.is_file() and not path.is_symlink()}
+    if there:
+        chosen = st.multiselect(f"Files in {inbox()}", list(there), key="inbox")
+        found += [(name, there[name]) for name in chosen if accepted(name)]
+    if len(found) > MOST:
+        raise UserError(f"a task can have at most {MOST} files, got {len(found)}; join some, or write a task file by hand")
+    return found
+
+
+def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
+    """What each file holds, as its name tells and the controls say. `by_row`: a column says the language."""
+    found = []
+    with st.expander("What each file holds", icon=":material/folder_open:", expanded=len(files) <= 3):
+        for number, (name, path) in enumerate(files):
+            split, language = guess(name)
+            row = st.container(horizontal=True, vertical_alignment="bottom", key=f"file-{number}")
+            row.markdown(f"`{name}`", width=280)
+            key = f"{path.name}-{number}"
+            split = row.selectbox("Split", [*SPLITS, "all"], [*SPLITS, "all"].index(split), key=f"split-{key}", width=120)
+            code = None if by_row else row.text_input("Language code", language, key=f"language-{key}", width=140, placeholder="en").strip() or None
+            found.append(Incoming(name, path, split, code))
+    return found
+
+
+@st.cache_data(max_entries=32, show_spinner="Reading the file")
+def _first(path: str, changed: float) -> pd.DataFrame:
+    return preview(Path(path))
+
+
+def first_rows(path: Path) -> pd.DataFrame:
+    """The first rows of a file, shown."""
+    table = _first(str(path), path.stat().st_mtime)
+    st.dataframe(table, hide_index=True, key="preview")
+    return table
+
+
+def mapped(columns: Sequence[str]) -> dict[str, Any]:
+    """kind and columns of a task file, as the names of the columns propose and the controls say."""
+    kind, proposed = propose(columns)
+    kind = st.segmented_control("What is to be predicted", list(KINDS), default=kind, format_func=KINDS.get, required=True, key="kind") or kind
+    found: dict[str, str] = {}
+    row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
+    for role in (*ROLES[kind], "id", "language", "split"):
+        free = role in ("id", "language", "split", "group")
+        options = [NONE, *columns] if free else list(columns)
+        start = options.index(proposed[role]) if proposed.get(role) in options else 0
+        chosen = row.selectbox(LABELS[role], options, start, key=f"column-{kind}-{role}", width=220)
+        if chosen and chosen != NONE:
+            found[role] = chosen
+    return {"kind": kind, "columns": found}
+
+
+def shares(files: Sequence[Incoming], columns: dict[str, str]) -> dict[str, Any]:
+    """How a task without splits is cut into three, for those that need it."""
+    if "split" in columns or any(file.split != "all" for file in files):
+        return {}
+    train, dev = st.slider(
+        "Train up to, dev up to (%); the rest is test",
+        5,
+        95,
+        (70, 80),
+        key="shares",
+        help="By a fixed hash of the id: translations of one sentence stay together.",
+    )
+    return {"shares": [train / 100, (dev - train) / 100, (100 - dev) / 100]}
+
+
+@st.cache_data(max_entries=16, show_spinner="Counting")
+def _checked(name: str, content: str) -> Checked:
+    return check(load_task(name))
+
+
+def checked(name: str) -> Checked:
+    """What a task's data are like; kept until they change."""
+    return _checked(name, fingerprint(name))
+
+
+def counts(found: Checked) -> None:
+    """Warnings first, then sentences by language and split, and labels by language."""
+    for warning in found.warnings:
+        st.warning(warning, icon=":material/warning:")
+    if not found.warnings:
+        st.success("Nothing about the data looks wrong.", icon=":material/check:")
+    sentences = found.sentences.pivot_table(index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0)
+    st.dataframe(sentences[[split for split in SPLITS if split in sentences]].reset_index(), hide_index=True, key="sentences")
+    split = st.segmented_control("Labels of", [s for s in SPLITS if s in set(found.counts["split"])], default="train", required=True, key="of") or "train"
+    mine = found.counts[found.counts["split"] == split]
+    st.dataframe(mine.pivot_table(index="label", columns="language", values="count", aggfunc="sum", fill_value=0).reset_index(), hide_index=True, key="labels")

@@ -1,0 +1,66 @@
+"""Your data: which labelled text of one's own can be worked with, and is it fit for it?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, shares
+from pages.components.glossary import say
+from sdq.data.intake import keep
+from sdq.data.tasks import kept
+from sdq.settings import UserError
+
+
+def described(columns: list[str]) -> dict[str, Any]:
+    """The fields of the task file, as the controls have them."""
+    fields = mapped(columns)
+    row = st.container(horizontal=True, vertical_alignment="bottom", key="names")
+    fields["name"] = row.text_input("Name of the task", key="name", max_chars=41, placeholder="topics", help="Small letters, digits, - and _.", width=220)
+    fields["training_language"] = row.text_input("Language with labels for training", "en", key="training-language", width=220)
+    fields["longest"] = int(row.number_input("Longest input, subwords", 8, 512, 128, key="longest", width=200))
+    return fields
+
+
+def bring() -> None:
+    """From files to a kept task."""
+    files = arrived()
+    if not files:
+        st.caption(
+            f"Nothing is chosen yet. Files of this machine can also be put into {inbox()}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
+        )
+        return
+    first = first_rows(files[0][1])
+    fields = described(list(first.columns))
+    incoming = held(files, by_row="language" in fields["columns"])
+    fields |= shares(incoming, fields["columns"])
+    replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() else False
+    if st.button("Check and keep", type="primary", key="keep", icon=":material/save:", disabled=not fields["name"]):
+        keep(fields, incoming, replace)
+        st.session_state["kept"] = fields["name"]
+        st.rerun()
+
+
+def stand(name: str) -> None:
+    """What a kept task is like, and where it goes from here."""
+    st.subheader(f"The task {name}", anchor=False)
+    counts(checked(name))
+    st.page_link("pages/lab/quantize.py", label="Quantize with this task", icon=":material/tune:", query_params={"task": name})
+    st.caption(f"A model needs a head for it first: `python -m sdq finetune --model mini --task {name} --out DIR`")
+
+
+st.title("Is your data fit for it?", anchor=False)
+say(
+    "Bring labelled text in two languages or more: models are trained on one of them and tested in all. Files are read, counted and kept in the data folder; nothing in them is run.",
+    "reading",
+)
+try:
+    with st.expander("Bring files", icon=":material/upload_file:", expanded=True):
+        bring()
+    if tasks := kept():
+        stand(st.selectbox("Tasks kept here", tasks, key="kept", bind="query-params") or tasks[0])
+    else:
+        st.info("No task of your own is kept here yet; the embedded ones are on the page Quantize.", icon=":material/info:")
+except UserError as error:
+    st.error(str(error), icon=":material/error:")
