@@ -28,9 +28,9 @@ def _metrics(kl: float, language: int, sentences: int) -> dict[str, float]:
 
 def sensitivity() -> pd.DataFrame:
     known = [(name, role, block, i) for i, (name, role, block) in enumerate(MODULES)]
-    whole = sum(KL.values())
-    kinds = [(*module, measure, KL[module[0]] if measure == "one" else whole - KL[module[0]]) for measure in ("one", "but_one") for module in known]
-    rows = []
+    whole, rows = sum(KL.values()), []
+    of = {"one": lambda kl: kl, "but_one": lambda kl: whole - 0.9 * kl, "added": lambda kl: 0.9 * kl}
+    kinds = [(*module, measure, kl(KL[module[0]])) for measure, kl in of.items() for module in known]
     for name, role, block, order, measure, kl in [*kinds, ("all", "all", -1, -1, "all", whole)]:
         for i, code in enumerate(("all", *LANGUAGES)):
             n = 8 if i else 8 * len(LANGUAGES)
@@ -66,11 +66,13 @@ def floor() -> pd.DataFrame:
     for order, (name, role, block) in enumerate(MODULES):
         kl = 3 * KL[name] if name == QUIET else 0.01 * KL[name]
         known = {"kind": "module", "name": name, "role": role, "block": block, "order": order}
-        found += [known | {"measure": "kl", "value": kl}, known | {"measure": "flips", "value": 0.01}]
+        found += [known | {"measure": m, "value": v} for m, v in (("kl", kl), ("flips", 0.01), ("loss", kl / 5), ("accuracy", 0.005))]
     for kind, kl in (("model", 0.05), ("fp32", 1e-9)):
         known = {"kind": kind, "name": "all", "role": "all", "block": -1, "order": -1}
         flips = 0.1 if kind == "model" else 0.0
-        found += [known | {"measure": m, "value": v} for m, v in (("kl", kl), ("flips", flips), ("loss", kl / 5), ("accuracy", flips / 4))]
+        moved = {"kl": kl, "flips": flips, "loss": kl / 5, "accuracy": flips / 4}
+        moved |= {"kl_shift": kl / 2, "flips_shift": flips / 5} if kind == "model" else {}
+        found += [known | {"measure": m, "value": v} for m, v in moved.items()]
     far = {"sqnr_db": 0.9}  # of the farthest repetition, times the median; fewer decibels are farther
     return pd.DataFrame(
         [

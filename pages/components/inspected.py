@@ -18,6 +18,7 @@ PAGES = {
     "weights": ("pages/inspect/weights.py", "Its weights", ":material/bar_chart:"),
     "activations": ("pages/inspect/activations.py", "What flows into it", ":material/ssid_chart:"),
     "depth": ("pages/inspect/depth.py", "Its error, and where it goes", ":material/stacked_line_chart:"),
+    "sensitivity": ("pages/inspect/sensitivity.py", "What it does to the answers", ":material/sort:"),
 }
 
 

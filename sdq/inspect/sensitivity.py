@@ -44,7 +44,8 @@ def scan(
     (change of cross-entropy to the labels, nats, positive: worse), accuracy (change of the share of right positions, -1..1, negative:
     worse); NaN where nothing is labelled. `*_low` and `*_high`: 95 % interval from the sentences' values, by the normal approximation of a
     mean (of a ratio, where sentences have several positions), which few sentences or rare flips make rough; NaN for one sentence. With
-    "all" in `measures` further rows, of module "all", say what the whole quantized model does.
+    "all" in `measures` further rows, of module "all", say what the whole quantized model does; with "but_one" as well, rows of the measure
+    "added" say what the module adds to that: "all" less "but_one", sentence by sentence, and so with the interval of the difference.
 
     A position is a sentence, labelled or not, or a word's first subword. `reuse` = False runs every pass whole: same result, slower. Of one
     batch it keeps about nine hidden states per block, and the attention weights if they are eager; a smaller batch keeps less.
@@ -74,6 +75,8 @@ def changes(
         for name, logits in passes.of(batch, but=True, each="but_one" in measures):
             if (measure := "all" if name == EVERY else "but_one") in measures:
                 found.add((name, measure), batch.at, exact.change(logits))
+    for name in passes.names if {"but_one", "all"} <= set(measures) else ():
+        found.sums[name, "added"] = found.sums[EVERY, "all"] - found.sums[name, "but_one"]
     return found
 
 
@@ -81,7 +84,8 @@ def table(student: nn.Module, changes: Changes) -> pd.DataFrame:
     """The changes as the rows that `scan` describes."""
     known = {m.name: {"module": m.name, "role": m.role, "block": m.block, "order": i} for i, m in enumerate(modules(student))}
     known[EVERY] = {"module": EVERY, "role": EVERY, "block": -1, "order": -1}
-    keys = sorted(changes.sums, key=lambda key: get_args(Measure).index(key[1]))
+    order = (*get_args(Measure), "added")
+    keys = sorted(changes.sums, key=lambda key: order.index(key[1]))
     rows = [known[name] | {"measure": measure} | row for name, measure in keys for row in changes.rows((name, measure))]
     return pd.DataFrame(rows, columns=columns("module", "role", "block", "order", "measure"))
 

@@ -1,0 +1,75 @@
+"""The estimate from gradients against the exact scan: how far a module may be trusted to be ranked without a scan."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from sdq.figures.names import module_label
+from sdq.figures.sensitivity import Picture
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.ranking import ranked, rho
+
+NAMED = 3  # modules of largest effect, named in the picture
+
+
+def rows(sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFrame) -> pd.DataFrame:
+    """The ranking of `sdq.ranking.ranked`, with `layer`, what each module is called."""
+    table = ranked(sensitivity, estimate, floor)
+    label = [module_label(name, role, int(block)) for name, role, block in zip(table["module"], table["role"], table["block"], strict=True)]
+    table.insert(0, "layer", label)
+    return table
+
+
+def estimate_picture(
+    sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFrame, chosen: str | None = None, method: str = "PTQ", theme: Theme = "light"
+) -> Picture:
+    """Exact KL of one module alone over its estimate, both logarithmic; the line is where they are equal. customdata is the module.
+
+    Modules not above their floor are open, the module `chosen` is ringed; what is not positive has no place here.
+    """
+    table, ink, colour = rows(sensitivity, estimate, floor), INK[theme], MARKS[method].colour(theme)
+    shown = table[(table["kl"] > 0) & (table["estimate"] > 0)]
+    values = [*shown["kl"], *shown["estimate"]] or [1e-6, 1.0]
+    reach = [math.log10(min(values)) - 0.3, math.log10(max(values)) + 0.3]
+    ends = [10 ** reach[0], 10 ** reach[1]]
+    figure = go.Figure()
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": ink.quiet, "width": 1, "dash": "dot"}, name="estimate = exact", hoverinfo="skip")
+    ringed = shown[shown["module"] == chosen]
+    if len(ringed):
+        ring = {"symbol": "circle-open", "size": 20, "color": ink.text, "line": {"width": 2}}
+        figure.add_scatter(x=ringed["estimate"], y=ringed["kl"], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    for above, name, symbol in ((True, "above its noise floor", MARKS[method].symbol), (False, "not above it: not ranked", "circle-open")):
+        at = [i for i, stands in enumerate(shown["above"]) if bool(stands) == above]
+        if not at:
+            continue
+        part = shown.iloc[at]
+        hover = [f"{r['layer']}<br>exact {r['kl']:.3g} nats, estimate {r['estimate']:.3g} nats" for _, r in part.iterrows()]
+        figure.add_scatter(
+            x=part["estimate"], y=part["kl"], mode="markers+text", name=name, hovertext=hover, hoverinfo="text", customdata=[[m] for m in part["module"]],
+            text=[r["layer"] if i < NAMED else "" for i, (_, r) in zip(at, part.iterrows(), strict=True)], textposition="middle left",
+            textfont={"size": 12, "color": ink.text}, unselected={"marker": {"opacity": 1}, "textfont": {"color": ink.text}},
+            marker={"color": colour, "symbol": symbol, "size": 9, "line": {"color": ink.paper if above else colour, "width": 1 if above else 2}},
+        )  # fmt: skip
+    axis = {"type": "log", "range": reach, "fixedrange": True, "dtick": 1, "exponentformat": "power"}
+    figure.update_layout(
+        template=template(theme), height=420, margin={"l": 62, "r": 14, "t": 10, "b": 110}, showlegend=True, legend=LEGEND, hovermode="closest",
+        xaxis={"title": {"text": "Estimated KL divergence, nats", "standoff": 6}, **axis}, yaxis={"title": {"text": "Exact, nats", "standoff": 6}, **axis},
+    )  # fmt: skip
+    return figure, table, reading(table)
+
+
+def reading(table: pd.DataFrame) -> str:
+    """How alike estimate and scan rank the modules, how far they are from each other, and whether they agree on the worst."""
+    found = rho(table)
+    if math.isnan(found.rho):
+        return f"The {found.n} modules are too few, or too much alike, to say whether estimate and exact scan rank them alike."
+    rank = f"{found.rho:.3f}".replace("-", "−")
+    text = f"Over {found.n} modules, the estimate from gradients and the exact scan have Spearman's rank correlation ρ = {rank}."
+    both = table[(table["kl"] > 0) & (table["estimate"] > 0)]
+    if len(both):
+        text += f" The exact KL divergence is {(both['kl'] / both['estimate']).median():.2g} times the estimate in the median."
+    first, guessed = table.iloc[0]["layer"], table.loc[table["estimate"].idxmax(), "layer"]
+    return f"{text} Both name {first} first." if first == guessed else f"{text} The scan names {first} first, the estimate {guessed}."
