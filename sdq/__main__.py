@@ -125,22 +125,22 @@ def compare(
 def inspect(
     run: Annotated[str, typer.Argument(help="A run id (see `runs`)")],
     only: Annotated[list[str] | None, typer.Option(help="An analysis; may be given again. Without: all of them")] = None,
-    sentences: Annotated[int, typer.Option(help="Test sentences, spread evenly over the languages")] = 120,
-    batch_size: Annotated[int, typer.Option(help="Sentences per forward pass")] = 32,
-    repeats: Annotated[int, typer.Option(help="Repetitions under tiny changes, for the noise floor")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the tiny changes and of what is drawn by chance")] = 0,
+    sentences: Annotated[int | None, typer.Option(help="Test sentences, spread evenly over the languages; 120, if the settings say nothing else")] = None,
+    settings: Annotated[Path | None, typer.Option(help='A JSON file with settings, such as {"repeats": 8, "batch_size": 16}')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON: every table of the run and of its inspection")] = False,
     out: Annotated[Path | None, typer.Option(help="A folder for one CSV, JSON and web page per analysis")] = None,
 ) -> None:
     """Look into a quantized run: which modules break, why, and what to do about it. What was found before is not computed again."""
     from sdq import findings
     from sdq.estimate import analyses
-    from sdq.inspection import Inspection, missing
+    from sdq.inspection import Inspection, load_settings, missing
     from sdq.inspection import inspect as look
 
-    store, how = Store.default(), Inspection(sentences=sentences, batch_size=batch_size, repeats=repeats, seed=seed)
+    store, how = Store.default(), Inspection() if settings is None else load_settings(settings)
+    if sentences is not None:
+        how = Inspection.model_validate(how.model_dump() | {"sentences": sentences})
     report = store.report(run)
-    seconds = [analyses([name], report, store, sentences) for name in missing(run, store, how, only or ())]
+    seconds = [analyses([name], report, store, how) for name in missing(run, store, how, only or ())]
     if out is not None:
         findings.writable(out)
     line = Line(quiet=as_json)

@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdq.inspection import Inspection
 from sdq.jobs import CANCELLED, failure, process_of, queue, write_pid
 from sdq.settings import ROOT
 from sdq.store import Store
@@ -71,10 +70,9 @@ def _start(run: str, store: Store, threads: int) -> Any:
 
 def _words(job: dict[str, str], request: Path) -> list[str]:
     """What a job is on the command line."""
-    if "inspects" not in job:
-        return ["run", str(request), "--model", job["model"], "--task", job["task"], "--json"]
-    how = Inspection.model_validate_json(request.read_text())
-    return ["inspect", job["inspects"], *(word for name, value in how for word in (f"--{name.replace('_', '-')}", str(value)))]
+    if "inspects" in job:
+        return ["inspect", job["inspects"], "--settings", str(request)]
+    return ["run", str(request), "--model", job["model"], "--task", job["task"], "--json"]
 
 
 def _wait(process: Any, home: Path) -> str:

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from sdq.checkpoint import folder_of
+from sdq.inspection import Inspection
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError
@@ -67,21 +68,22 @@ def expect(recipe: Recipe, model: str, task: str, store: Store, reports: Sequenc
     return Expected(seconds, count, count > 0 and all(earlier.used.values()), size)
 
 
-def analyses(names: Sequence[str], report: Report, store: Store, sentences: int) -> float | None:
+def analyses(names: Sequence[str], report: Report, store: Store, how: Inspection) -> float | None:
     """Seconds these analyses of a run (see sdq.inspection) should take, by the median of earlier ones of its model; None if one was never made.
 
-    Of the same task, if there are any; scaled by the number of sentences.
+    Of the same task and settings, if there are any; otherwise scaled by the number of sentences.
     """
     kept = store.inspections()
     logs = [path for folder in kept.folders() for path in sorted(folder.glob("*/events.jsonl"))]
-    made = [e for path in logs for e in _told(path) if e.get("event") == "analysed" and e.get("model") == report.model]
+    made = [e for path in logs for e in _told(path) if (e.get("event"), e.get("model")) == ("analysed", report.model)]
     total = 0.0
     for name in names:
-        each = [(e["task"], e["seconds"] / e["sentences"]) for e in made if e["name"] == name]
-        alike = [seconds for task, seconds in each if task == report.task] or [seconds for _, seconds in each]
-        if not alike:
+        mine = [e for e in made if e["name"] == name]
+        mine = [e for e in mine if e["task"] == report.task] or mine
+        mine = [e for e in mine if e["settings"] == how.model_dump(mode="json")] or mine
+        if not mine:
             return None
-        total += sentences * median(alike)
+        total += median(e["seconds"] * how.sentences / e["settings"]["sentences"] for e in mine)
     return total
 
 

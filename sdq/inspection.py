@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from sdq.report import Report
-from sdq.settings import Settings, UserError, unfitting
+from sdq.settings import Settings, UserError, explain, unfitting
 from sdq.store import ENGINE, Store
 
 if TYPE_CHECKING:
@@ -117,6 +117,16 @@ ANALYSES: dict[str, Analysis] = {
 }
 
 
+def load_settings(path: Path) -> Inspection:
+    """Settings from a JSON file. UserError with one sentence for anything else."""
+    try:
+        return Inspection.model_validate_json(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"settings must be a JSON file, {path} cannot be read as text") from error
+    except ValidationError as error:
+        raise UserError(f"settings {path}: {explain(error)}") from error
+
+
 def inspection_id(run: str, how: Inspection) -> str:
     """12 hex digits from the run, the settings and the engine's version."""
     return hashlib.sha256(json.dumps(["inspection", ENGINE, run, how.model_dump(mode="json")]).encode()).hexdigest()[:12]
@@ -211,6 +221,7 @@ def _compute(names: Sequence[str], report: Report, store: Store, how: Inspection
             store.inspections().keep(inspection_id(report.run, how), table, rows)
         subject.tables |= made
         seconds = round(time.perf_counter() - started, 2)
-        tell({"event": "analysed", "name": name, "seconds": seconds, "sentences": how.sentences, "model": report.model, "task": report.task})
+        told = {"settings": how.model_dump(mode="json"), "model": report.model, "task": report.task}
+        tell({"event": "analysed", "name": name, "seconds": seconds, **told})
     if failures:
         raise failures[0]

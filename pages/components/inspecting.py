@@ -57,7 +57,7 @@ def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
         st.info(f"Run {report.run} was not looked into yet.", icon=":material/inbox:")
     left = missing(report.run, store)
     titles = "; ".join(ANALYSES[name].title[:1].lower() + ANALYSES[name].title[1:] for name in left)
-    seconds = analyses(left, report, store, Inspection().sentences)
+    seconds = analyses(left, report, store, Inspection())
     time = "How long that takes is unknown yet: no run of this model was looked into." if seconds is None else f"That should take {duration(seconds)}."
     say(
         f"A look inside measures, on {Inspection().sentences} test sentences of all languages: {titles}. {time} The pages show each result when it is there.",
@@ -75,7 +75,7 @@ def _watch(store: Store, report: Report, names: tuple[str, ...]) -> None:
     state = jobs.state(home, kept, me())
     if not state.active or set(names) <= paths(report.run, store).keys():
         st.rerun()
-    text, share = looking(state.events, analyses(missing(report.run, store), report, store, Inspection().sentences))
+    text, share = looking(state.events, analyses(missing(report.run, store), report, store, Inspection()))
     st.progress(share, text=text)
     st.caption("This page shows its result as soon as it is there, also if you come back later.")
     if st.button("Cancel", key="cancel-inspection", icon=":material/stop_circle:"):

@@ -66,7 +66,7 @@ def keep(store: Store, report: Report, *names: str) -> str:
 def analysed(store: Store, report: Report, name: str, seconds: float, task: str = "intent") -> None:
     home = "f" * 12
     store.inspections().begin(home, {}, goes_on=True)
-    store.inspections().tell(home, {"event": "analysed", "name": name, "seconds": seconds, "sentences": 60, "model": report.model, "task": task})
+    store.inspections().tell(home, {"event": "analysed", "name": name, "seconds": seconds, "settings": {"sentences": 60}, "model": report.model, "task": task})
 
 
 def test_tables_that_are_there_are_drawn(store: Store, report: Report) -> None:

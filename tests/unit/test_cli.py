@@ -286,7 +286,7 @@ def test_inspect_prints_json_alone_with_the_numbers_of_the_files(
         ("qat-int8", (), "weights of this run are not on this machine"),
         ("ptq-w2a8", ("--only", "colour"), "an analysis must be one of sensitivity"),
         ("ptq-w2a8", ("--sentences", "0"), "sentences: "),
-        ("ptq-w2a8", ("--repeats", "1"), "repeats: "),
+        ("ptq-w2a8", ("--settings", "nowhere.json"), "nowhere.json cannot be read"),
     ],
 )
 def test_what_cannot_be_inspected(

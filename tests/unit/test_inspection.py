@@ -13,7 +13,7 @@ import pytest
 
 from sdq import inspection, jobs
 from sdq.estimate import analyses
-from sdq.inspection import ANALYSES, Analysis, Inspection, inspect, inspection_id, missing, paths, read
+from sdq.inspection import ANALYSES, Analysis, Inspection, inspect, inspection_id, load_settings, missing, paths, read
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import UserError
@@ -189,25 +189,40 @@ def test_a_run_that_cannot_be_looked_into_is_not_asked_for(store: Store, unatten
 def test_the_command_of_a_job_says_all_settings(tmp_path: Path) -> None:
     from sdq.cluster import _words
 
-    how = Inspection(sentences=15, batch_size=4, repeats=3, seed=9)
-    (tmp_path / "request.json").write_text(how.model_dump_json())
-    words = _words({"inspects": "0123456789ab", "lane": "quick"}, tmp_path / "request.json")
-    assert words == ["inspect", "0123456789ab", "--sentences", "15", "--batch-size", "4", "--repeats", "3", "--seed", "9"]
-    assert len(words) == 2 + 2 * len(Inspection.model_fields)
+    how, request = Inspection(sentences=15, batch_size=4, repeats=3, seed=9), tmp_path / "request.json"
+    request.write_text(how.model_dump_json())
+    assert _words({"inspects": "0123456789ab", "lane": "quick"}, request) == ["inspect", "0123456789ab", "--settings", str(request)]
+    assert load_settings(request) == how
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"{", "settings .*: "), (b"\xff\xfe\x00", "cannot be read as text"), (b'{"colour": 1}', "colour: unknown field"), (None, "cannot be read")],
+)
+def test_settings_that_are_none_are_one_sentence(tmp_path: Path, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "settings.json").write_bytes(content)
+    with pytest.raises(UserError, match=said) as error:
+        load_settings(tmp_path / "settings.json")
+    assert "\n" not in str(error.value)
 
 
 def test_time_is_judged_by_the_median_of_the_same_model(store: Store, report: Report, log: Callable[..., None]) -> None:
-    assert analyses(["first"], report, store, 120) is None
+    how, usual = Inspection(sentences=60), Inspection()
+    assert analyses(["first"], report, store, usual) is None
     for seconds in (1.0, 2.0, 30.0):
         log("first", seconds)
     log("first", 500.0, model="another")
     log("second", 10.0, task="slots")
-    assert analyses(["first"], report, store, 120) == pytest.approx(2 * 2.0)
-    assert analyses(["first", "second"], report, store, 60) == pytest.approx(2.0 + 10.0), "another task is better than nothing"
-    assert analyses(["first", "third"], report, store, 60) is None
-    assert analyses([], report, store, 60) == 0
+    assert analyses(["first"], report, store, usual) == pytest.approx(2 * 2.0)
+    assert analyses(["first", "second"], report, store, how) == pytest.approx(2.0 + 10.0), "another task is better than nothing"
+    assert analyses(["first", "third"], report, store, how) is None
+    assert analyses([], report, store, how) == 0
+    log("first", 7.0, sentences=120)
+    assert analyses(["first"], report, store, usual) == 7.0, "the same settings say more than others"
+    assert analyses(["first"], report, store, how) == pytest.approx(2.0)
     (store.inspections().folder / ("f" * 12) / "events.jsonl").write_text("{half\n")
-    assert analyses(["first"], report, store, 60) is None
+    assert analyses(["first"], report, store, how) is None
 
 
 @pytest.fixture
@@ -215,7 +230,8 @@ def log(store: Store, report: Report) -> Callable[..., None]:
     kept, home = store.inspections(), "f" * 12
     kept.begin(home, {})
 
-    def tell(name: str, seconds: float, model: str = report.model, task: str = report.task) -> None:
-        kept.tell(home, {"event": "analysed", "name": name, "seconds": seconds, "sentences": 60, "model": model, "task": task})
+    def tell(name: str, seconds: float, model: str = report.model, task: str = report.task, sentences: int = 60) -> None:
+        settings = Inspection(sentences=sentences).model_dump(mode="json")
+        kept.tell(home, {"event": "analysed", "name": name, "seconds": seconds, "settings": settings, "model": model, "task": task})
 
     return tell
