@@ -1,30 +1,23 @@
-"""Name or folder -> model and tokenizer, and the role of each layer in it."""
+"""A model and what is in it: the role of each layer, the order of the blocks, and loading it from a folder."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from sdq.checkpoint import config_of
+from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.settings import UserError
 
-ROLES = ("embedding", "q", "k", "v", "attention_output", "ffn_in", "ffn_out", "head")
-
-# One line per family: what the end of a module's name says about its role, inside a block.
-_IN_BLOCK = (
-    (r"attention\.self\.query|attention\.q_lin", "q"),
-    (r"attention\.self\.key|attention\.k_lin", "k"),
-    (r"attention\.self\.value|attention\.v_lin", "v"),
-    (r"attention\.output\.dense|attention\.out_lin", "attention_output"),
-    (r"intermediate\.dense|ffn\.lin1", "ffn_in"),
-    (r"output\.dense|ffn\.lin2", "ffn_out"),
-)
-_BLOCK = re.compile(r"^(.*\.layers?\.(\d+))\.(.+)$")
+__all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
 
 @dataclass(frozen=True)
@@ -36,64 +29,181 @@ class Module:
     block: int
 
 
+@dataclass(frozen=True)
+class Step:
+    """One run of a block in a forward pass: the block's number and name, and how often it ran before in this pass.
+
+    Where blocks share their weights over the depth (ALBERT) one block runs at many steps: what is measured along the depth (errors, taps
+    of distillation terms) is counted per step, what is said of weights per module.
+    """
+
+    block: int
+    name: str
+    call: int
+
+    def tap(self, module: str) -> str:
+        """The module's call at this step, as `sdq.inspect.capture` names it: "name", or "name@3" for its fourth call in a pass."""
+        return f"{module}@{self.call}" if self.call else module
+
+
 def modules(model: nn.Module) -> list[Module]:
-    """Every Linear and the word embedding, in forward order, with roles (see ROLES)."""
+    """Every Linear with a role (see sdq.families) and the word embedding, in forward order.
+
+    Raises UserError if the model is no encoder whose blocks can be told.
+    """
+    family = _family(model)
+    inside = re.compile(rf"((?:.*\.)?{family.block})\.(.+)")
+    numbers = {name: i for i, name in enumerate(blocks(model))}
     found = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and name.endswith("word_embeddings"):
+        if not isinstance(module, (nn.Linear, nn.Embedding)):
+            continue
+        if re.fullmatch(rf"(?:.*\.)?(?:{family.embedding})", name):
             found.append(Module(name, "embedding", -1))
         elif isinstance(module, nn.Linear):
-            if match := _BLOCK.match(name):
-                role = next((r for pattern, r in _IN_BLOCK if re.fullmatch(pattern, match[3])), None)
-                if role is not None:
-                    found.append(Module(name, role, int(match[2])))
-            else:
+            if not (match := inside.fullmatch(name)):
                 found.append(Module(name, "head", -1))
+            elif role := next((r for r, names in family.inside.items() if re.fullmatch(names, match[2])), None):
+                found.append(Module(name, role, numbers[match[1]]))
     if not any(m.role == "attention_output" for m in found):
-        raise UserError(
-            f"the model must be an encoder of the BERT, RoBERTa, XLM-R or DistilBERT shape, got {type(model).__name__}; no attention output layer was found in it"
-        )
+        raise _refused(model)
     # modules may be registered in another order than they are called (XLM-R: the head first)
     return sorted(found, key=lambda m: (m.role == "head", m.block))
 
 
 def blocks(model: nn.Module) -> list[str]:
-    """Names of the Transformer blocks, first to last."""
-    names = {(int(m[2]), m[1]) for name, _ in model.named_modules() if (m := _BLOCK.match(name))}
-    return [name for _, name in sorted(names)]
+    """Names of the Transformer blocks, first to last; one whose weights are shared over the depth is one block."""
+    family = _family(model)
+    return [name for name, _ in model.named_modules() if re.fullmatch(rf"(?:.*\.)?{family.block}", name)]
+
+
+def steps(model: nn.Module) -> list[Step]:
+    """The runs of the blocks in a forward pass, first to last: as many as the model has layers."""
+    names, called, found = blocks(model), dict[int, int](), []
+    for block in _family(model).order(model.config, len(names)):
+        found.append(Step(block, names[block], called.get(block, 0)))
+        called[block] = called.get(block, 0) + 1
+    return found
+
+
+def taps(model: nn.Module, role: str) -> list[str]:
+    """What `capture` must tap for the module of a role at every step; role "block": the blocks themselves."""
+    of = {m.block: m.name for m in modules(model) if m.role == role}
+    return [step.tap(step.name if role == "block" else of[step.block]) for step in steps(model)]
 
 
 def heads(model: nn.Module) -> int:
-    """Attention heads per block."""
+    """Attention heads per block; 1 where the model's configuration does not tell."""
     config: Any = model.config
-    return int(getattr(config, "num_attention_heads", None) or config.n_heads)
+    return int(getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None) or 1)
 
 
-def load(folder: Path, kind: str, labels: tuple[str, ...]) -> tuple[nn.Module, Any]:
-    """(model in float32 and eval mode, fast tokenizer). `kind` is "sequence" or "token".
+def remarks(model: nn.Module) -> list[str]:
+    """Sentences to be shown with a model's results: that its roles were guessed, and how; that its layers share weights."""
+    family, layers, apart = _family(model), len(steps(model)), len(blocks(model))
+    found = [f"the roles of this architecture's layers were guessed from its structure: {family.words}"] if family.guessed else []
+    if apart < layers:
+        found.append(f"{layers} layers share the weights of {apart}: errors are counted per layer of the depth, weights and activations once per shared module")
+    return found
 
-    Raises UserError for an architecture transformers cannot load so, a wrong number of labels, or weights that are not finite.
+
+def _family(model: nn.Module) -> Family:
+    family = family_of(model)
+    if family is None:
+        raise _refused(model)
+    return family
+
+
+def _refused(model: nn.Module) -> UserError:
+    return UserError(
+        f"the model must be an encoder with attention and feed-forward layers in like blocks, got {type(model).__name__}, in which none were found; "
+        f"known families are {', '.join(FAMILIES)}, a new one is one entry in sdq/families.py"
+    )
+
+
+def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-tune it on this task first") -> tuple[nn.Module, Any]:
+    """(model in float32 and eval mode, fast tokenizer). `kind` is "token", or anything else for one answer per sentence or pair.
+
+    Raises UserError for an architecture transformers cannot load so, a head that is missing or has other labels (`remedy`: what to do
+    about it), or weights that are not finite. Code that came with a model never runs.
     """
+    known = {int(i): str(label) for i, label in (config_of(folder).get("id2label") or {}).items()}
+    if (len(known) or 2) != len(labels):
+        raise UserError(f"the model must have one output per label of the task ({len(labels)}), got {len(known) or 2} in {folder / 'config.json'}; {remedy}")
+    named = [known[i] for i in sorted(known)]
+    if set(named) == set(labels) and named != list(labels):
+        raise UserError(f"the model's labels must be in the task's order ({', '.join(labels)[:200]}), got {', '.join(named)[:200]}; {remedy}")
+    model, missing = _read(folder, kind)
+    if missing:
+        raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, it is a base model; {remedy}")
+    return model, tokenizer_of(folder)
+
+
+def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes: Any) -> tuple[nn.Module, Any]:
+    """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder under a head of these labels.
+
+    The head starts from `seed`, unless the folder has one of that shape. `changes` replace entries of the configuration.
+    """
+    named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    model, missing = _read(folder, kind, **named, **changes)
+    if missing:
+        torch.manual_seed(seed)
+        fresh = type(model)(model.config).state_dict()
+        model.load_state_dict({name: fresh[name] for name in missing}, strict=False)
+    return model, tokenizer_of(folder)
+
+
+def tokenizer_of(folder: Path) -> Any:
+    """The fast tokenizer of a folder. UserError if there is none that can be read."""
+    from transformers import AutoTokenizer
+
+    with _in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
+        lacks = "padding" if tokenizer.is_fast else "a fast form"
+        raise UserError(f"the tokenizer in {folder} must be a fast one with a padding token, it has no {lacks}; save it again with save_pretrained")
+    return tokenizer
+
+
+def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]]:
+    """(model, names of its head's weights that the folder does not have). With `changes` a head of another shape is put aside."""
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    auto = AutoModelForTokenClassification if kind == "token" else AutoModelForSequenceClassification
+    with _in_one_sentence(f"the model in {folder} must be an encoder that transformers loads for {_asks(kind)}"):
+        model, told = auto.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, attn_implementation="eager",
+            output_loading_info=True, ignore_mismatched_sizes=bool(changes), **changes,
+        )  # fmt: skip
+    missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
+    top = {m.name for m in modules(model) if m.role == "head"}
+    if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
+        raise UserError(
+            f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors of the encoder ({lost[0]}); copy the folder again"
+        )
+    for name, parameter in model.named_parameters():
+        if not all(torch.isfinite(end) for end in parameter.aminmax()):  # of NaN both ends are NaN
+            raise UserError(f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the checkpoint is damaged or its training diverged")
+    return model.eval(), missing
+
+
+def _asks(kind: str) -> str:
+    return "token classification" if kind == "token" else "sequence classification"
+
+
+@contextmanager
+def _in_one_sentence(wanted: str) -> Iterator[None]:
+    """Inside, transformers is silent, and what it has against a folder becomes a UserError that begins with what is wanted."""
     from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    auto = {"sequence": AutoModelForSequenceClassification, "token": AutoModelForTokenClassification}[kind]
+    before = logging.get_verbosity()
+    logging.set_verbosity(CRITICAL)
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        known = len(config.get("id2label") or {}) or 2
-        if known != len(labels):
-            raise UserError(
-                f"the model must have one output per label of the task ({len(labels)}), got {known} in {folder / 'config.json'}; fine-tune it on this task first"
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = auto.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, attn_implementation="eager")
-    except (ValueError, KeyError, OSError, SafetensorError) as error:
+        yield
+    except (ValueError, KeyError, OSError, ImportError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"the model in {folder} must be an encoder that transformers loads for {kind} classification; it was refused: {first}") from error
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise UserError(f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the checkpoint is damaged or its training diverged")
-    model.eval()
-    return model, tokenizer
+        raise UserError(f"{wanted}; it was refused: {first}") from error
+    finally:
+        logging.set_verbosity(before)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from sdq.checkpoint import fingerprint, folder_of
+from sdq.checkpoint import fingerprint, folder_of, remedy
 from sdq.data.tasks import Example, Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
 from sdq.recipe import Recipe
@@ -33,7 +33,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     Raises UserError for anything the user can mend; the failure is also written to the run's events.
     """
     data = task_fingerprint(task_name)
-    weights = fingerprint(folder_of(model, task_name))
+    weights = fingerprint(folder_of(model, task_name, fetch=True))
     run = run_id(recipe, weights, data)
     if store.done(run):
         return store.report(run)
@@ -60,16 +60,16 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
     from sdq.inspect.depth import depth
     from sdq.inspect.errors import layer_errors, size_bytes
     from sdq.inspect.weights import weights
-    from sdq.models import load
+    from sdq.models import load, remarks
     from sdq.quant.migrate import migrate
     from sdq.quant.rewrite import calibrate_, quantizers, rewrite
-    from sdq.train.loop import train_
+    from sdq.train.loop import frozen_by, train_
     from sdq.train.resume import write
 
     seconds: dict[str, float] = {}
     watch = _Watch(seconds, tell)
     with watch("load", "Reading the model and the sentences"):
-        teacher, tokenizer = load(folder_of(model, task.name), task.kind, task.labels)
+        teacher, tokenizer = load(folder_of(model, task.name), task.kind, task.labels, remedy(model, task.name))
         test = task.examples("test")
         calibrated_on = calibration_examples(recipe, task)
         data = encode(test, task, tokenizer)
@@ -93,7 +93,8 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         def calibrate(what: nn.Module) -> None:
             calibrate_(what, seen())
 
-        student = rewrite(teacher if recipe.migration is None else migrate(teacher, seen(), recipe.migration), recipe.rules)
+        base = teacher if recipe.migration is None else migrate(teacher, seen(), recipe.migration)
+        student = rewrite(base, recipe.rules, share=frozen_by(recipe.training, base))
         calibrate(student)
     history = None
     if recipe.training is not None:
@@ -131,7 +132,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
         beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data),
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, remarks(teacher)),
     )  # fmt: skip
     store.finish(report, result)
     return report
@@ -193,7 +194,7 @@ class _Watch:
         self.seconds[self.name] = time.perf_counter() - self.started
 
 
-def _provenance(recipe: Recipe, test: Encoded) -> dict[str, Any]:
+def _provenance(recipe: Recipe, test: Encoded, remarks: list[str]) -> dict[str, Any]:
     import torch
     import transformers
 
@@ -201,5 +202,5 @@ def _provenance(recipe: Recipe, test: Encoded) -> dict[str, Any]:
 
     return {
         "seed": recipe.seed, "test_sentences": len(test), "test_sentences_cut": test.cut, "torch": torch.__version__, "transformers": transformers.__version__,
-        "engine": ENGINE,
+        "engine": ENGINE, **({"remarks": "; ".join(remarks)} if remarks else {}),
     }  # fmt: skip

@@ -33,7 +33,8 @@ def student_of(recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, w
     if recipe.calibrates:
         data = encode(calibration_examples(recipe, task), task, tokenizer)
         batches = [b.inputs for b in data.in_order(recipe.calibration.batch_size)]
-    student = rewrite(teacher if recipe.migration is None else migrate(teacher, batches, recipe.migration), recipe.rules)
+    base = teacher if recipe.migration is None else migrate(teacher, batches, recipe.migration)
+    student = rewrite(base, recipe.rules, share=[name for name, _ in base.named_parameters()])  # weights from a file take the place of these
     if weights is not None:
         from safetensors.torch import load_file
 
@@ -41,7 +42,7 @@ def student_of(recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, w
         if weights.name == PACKED:
             unpack_(student, tensors)
         else:
-            student.load_state_dict(tensors)
+            student.load_state_dict(tensors, assign=True)
     else:
         calibrate_(student, batches)
     return student.eval()

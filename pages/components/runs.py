@@ -87,6 +87,8 @@ def how_made(reports: list[Report]) -> None:
             "the sentences of a language. Only English sentences with labels were used for training. Accuracy is measured with fake quantization: "
             "numbers are rounded as integers would be and computed in floating point. Sizes are simulated from the codes and scales."
         )
+        if remarks := first.provenance.get("remarks"):
+            st.markdown(f"About this model: {remarks}.")
         rows = [
             {
                 "method": r.method,

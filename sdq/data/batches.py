@@ -79,11 +79,13 @@ class Encoded:
         types = None if self.types is None or other.types is None else self.types + other.types
         return Encoded(self.ids + other.ids, self.labels + other.labels, self.token, self.pad, types, self.cut + other.cut)
 
-    def in_order(self, size: int) -> Iterator[Batch]:
-        """All examples once, longest batches first, always composed alike."""
+    def in_order(self, size: int, tokens: int | None = None) -> Iterator[Batch]:
+        """All examples once, longest batches first, always composed alike; none of more than `tokens` with padding, but one sentence at least."""
         order = sorted(range(len(self)), key=lambda i: (-len(self.ids[i]), i))
-        for start in range(0, len(order), size):
-            yield self.batch(order[start : start + size])
+        while order:
+            most = size if tokens is None else max(1, min(size, tokens // len(self.ids[order[0]])))
+            yield self.batch(order[:most])
+            order = order[most:]
 
     def shuffled(self, size: int, seed: int) -> Iterator[Batch]:
         """Endless epochs of random batches of similar length; the order depends on the seed alone."""

@@ -21,12 +21,14 @@ from sdq.figures.style import INK, MARKS, Mark, Theme, template
 from sdq.report import Report
 
 EVERY = "all"  # the language code that stands for all of them
-INSIDE = ("q", "k", "v", "attention_output", "ffn_in", "ffn_out")
+INSIDE = ("q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out")
 _PHRASES = {"relative_l2": "relative L2 error", "sqnr_db": "SQNR", "mean_abs": "mean absolute error", "frobenius": "Frobenius norm of the error"}
 _EXACT = 200.0  # dB that stand for "no error at all"
 _LEADS_TO = {"block": "ffn_out", "attention": "attention_output"}  # which weights stand behind an output that has none of its own
 _STRONG = Mark("#000000", "#ffffff", "solid", "pentagon")
-TYPE_MARKS = {**{ROLE_LABELS[role]: mark for role, mark in zip(INSIDE, MARKS.values(), strict=True)}, ROLE_LABELS["attention"]: _STRONG}
+_APART = [role for role in INSIDE if role != "qkv"]  # which no model has beside q, k and v: it takes the mark of q
+TYPE_MARKS = {ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=True)} | {ROLE_LABELS["attention"]: _STRONG}
+TYPE_MARKS[ROLE_LABELS["qkv"]] = TYPE_MARKS[ROLE_LABELS["q"]]
 COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]
 
 
@@ -55,10 +57,12 @@ VIEWS = {
 
 
 def behind(table: pd.DataFrame) -> dict[str, str]:
-    """Site -> the module whose weights to look at: itself, the block's feed-forward out or attention output."""
+    """Site -> the module whose weights to look at: itself, the block's feed-forward out or attention output. A shared module has a site
+    for each of its runs ("name@3"), but weights only once."""
     known = table.drop_duplicates("site")
     at = {(role, block): site for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)}
-    return {site: at.get((_LEADS_TO.get(role, ""), block), site) for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)}
+    found = {site: at.get((_LEADS_TO.get(role, ""), block), site) for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)}
+    return {site: module.partition("@")[0] for site, module in found.items()}
 
 
 def rows(

@@ -7,6 +7,7 @@ ROLE_LABELS = {
     "q": "query",
     "k": "key",
     "v": "value",
+    "qkv": "query, key, value",
     "attention": "self-attention",
     "attention_output": "attention output",
     "ffn_in": "feed-forward in",
@@ -20,4 +21,7 @@ def module_label(module: str, role: str, block: int) -> str:
     """Of module "roberta.encoder.layer.3.attention.self.query", role "q", block 3: "block 3 · query". Blocks count from 0, as in the checkpoint."""
     if block >= 0:
         return f"block {block} · {ROLE_LABELS.get(role, role)}"
-    return f"head · {module.rpartition('.')[2]}" if role == "head" else ROLE_LABELS.get(role, module)
+    end = module.rpartition(".")[2]
+    if role == "embedding" and ("project" in end or "mapping" in end):  # of a factorized embedding
+        return "embedding projection"
+    return f"head · {end}" if role == "head" else ROLE_LABELS.get(role, module)

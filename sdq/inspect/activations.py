@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
-from sdq.inspect.capture import capture
-from sdq.models import Module, modules
+from sdq.inspect.capture import Side, in_pieces, listen
+from sdq.models import Module, modules, steps
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer
 from sdq.quant.rewrite import only
@@ -111,21 +111,27 @@ def activations(model: nn.Module, data: Encoded, languages: list[str], batch_siz
     high), language_low, language_high; where inputs are quantized also bits, dynamic, granularity, range_low and range_high (median over tokens of the
     range the observer chose), widest_low, widest_high, mse, sqnr_db (200: exact), clipped (share of values outside their range).
     Second table, one row per module: position_low, position_high (extremes per token position), dimension_peak (largest |x| of each
-    hidden unit) and dimension_rms. Measured with quantizers off: what a quantizer would get if nothing before it erred.
+    hidden unit) and dimension_rms. Measured with quantizers off: what a quantizer would get if nothing before it erred. A module of shared
+    weights (ALBERT) has one row for all the layers it runs as: they share its range.
     """
     codes = list(dict.fromkeys(languages))
     number = torch.tensor([codes.index(code) for code in languages])
     linear = [m for m in modules(model) if isinstance(model.get_submodule(m.name), nn.Linear)]
     sites = {m.name: _Site(m, model.get_submodule(m.name), len(codes)) for m in linear}  # type: ignore[arg-type]
-    with capture(model, dict.fromkeys(sites, "input")) as seen, only(model, ()):
-        for batch in data.in_order(batch_size):
-            model(**batch.inputs)
-            for name, site in sites.items():
-                site.extremes(_real(seen[name], batch))
-        for batch in data.in_order(batch_size):
-            model(**batch.inputs)
-            for name, site in sites.items():
-                _add(site, seen[name], batch, number[torch.tensor(batch.at)])
+    taps: dict[str, Side] = {step.tap(m.name): "input" for step in steps(model) for m in linear if m.block == step.block}
+    taps |= {m.name: "input" for m in linear if m.block < 0}
+    for add in (False, True):
+        for batch in in_pieces(model, data, batch_size):
+
+            def see(tap: str, module: nn.Module, args: tuple[Tensor, ...], kwargs: Any, out: None, batch: Batch = batch, add: bool = add) -> None:
+                site = sites[tap.partition("@")[0]]
+                if add:
+                    _add(site, args[0], batch, number[torch.tensor(batch.at)])
+                else:
+                    site.extremes(_real(args[0], batch))
+
+            with listen(model, taps, see), only(model, ()):
+                model(**batch.inputs)
     return pd.DataFrame([row for site in sites.values() for row in site.rows(codes)]), pd.DataFrame([site.profile() for site in sites.values()])
 
 

@@ -15,26 +15,33 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdq.data.batches import Encoded
-from sdq.inspect.capture import Side, capture
-from sdq.models import Module, blocks, modules
-from sdq.quant.rewrite import only, quantized_modules
+from sdq.data.batches import Batch, Encoded
+from sdq.inspect.capture import Side, capture, in_pieces, listen, tensor_of
+from sdq.models import Module, modules, steps
+from sdq.quant.rewrite import only, quantized_modules, quantizers
 
 EVERY = "all"
 
 
 def sites(model: nn.Module) -> list[tuple[Module, Side]]:
     """Where errors are measured, in forward order: outputs of quantizable modules, every block's self-attention context ("attention": the
-    input of the attention output layer, what SDQ distils) and every block's output ("block")."""
-    found: list[tuple[Module, Side]] = []
-    for m in modules(model):
-        if m.role == "attention_output":
-            found.append((Module(f"{m.name}:input", "attention", m.block), "input"))
-        found.append((m, "output"))
-    for i, name in enumerate(blocks(model)):
-        last = max(k for k, (m, _) in enumerate(found) if m.block <= i and m.role != "head")
-        found.insert(last + 1, (Module(name, "block", i), "output"))
-    return found
+    input of the attention output layer, what SDQ distils) and every block's output ("block").
+
+    Blocks are counted along the depth: one of shared weights (ALBERT) has its places anew at every layer it runs as, under names that
+    end in "@3" for its fourth run.
+    """
+    known = modules(model)
+    found: list[tuple[Module, Side]] = [(m, "output") for m in known if m.role == "embedding"]
+    for i, step in enumerate(steps(model)):
+        for m in known:
+            if m.block != step.block:
+                continue
+            name = step.tap(m.name)
+            if m.role == "attention_output":
+                found.append((Module(f"{name}:input", "attention", i), "input"))
+            found.append((Module(name, m.role, i), "output"))
+        found.append((Module(step.tap(step.name), "block", i), "output"))
+    return found + [(m, "output") for m in known if m.role == "head"]
 
 
 @contextmanager
@@ -46,6 +53,35 @@ def watch(model: nn.Module, places: Collection[tuple[Module, Side]]) -> Iterator
         capture(model, {name: side for name, side in taps.values() if side == "output"}) as outputs,
     ):
         yield lambda: {place: (inputs if side == "input" else outputs)[name] for place, (name, side) in taps.items()}
+
+
+@contextmanager
+def told(model: nn.Module, places: Collection[tuple[Module, Side]], see: Callable[[Module, Tensor], None]) -> Iterator[None]:
+    """Inside, `see` is told each place and what it puts out while a forward pass runs; nothing is kept."""
+    inputs, outputs = ({m.name.removesuffix(":input"): m for m, s in places if s == side} for side in ("input", "output"))
+    with (
+        listen(model, dict.fromkeys(inputs, "input"), lambda tap, module, args, kwargs, out: see(inputs[tap], tensor_of(args))),
+        listen(model, dict.fromkeys(outputs, "output"), lambda tap, module, args, kwargs, out: see(outputs[tap], tensor_of(out))),
+    ):
+        yield
+
+
+def alone_in(model: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Tensor]:
+    """What a module (or block) of the model puts out for (args, kwargs) when it alone quantizes, with the quantizers that are on now;
+    to be asked while all are off."""
+    on = {q for q in quantizers(model).values() if q.enabled}
+
+    def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        mine = [q for q in module.modules() if q in on]
+        try:
+            for q in mine:
+                q.enabled = True
+            return tensor_of(module.forward(*args, **kwargs))
+        finally:
+            for q in mine:
+                q.enabled = False
+
+    return run
 
 
 class Sums:
@@ -76,6 +112,51 @@ class Sums:
         }
 
 
+class _Found:
+    """What one inspection found so far: it is told while forward passes run, and keeps every site's newest output until it is compared."""
+
+    def __init__(self, student: nn.Module, languages: list[str]) -> None:
+        self.codes = list(dict.fromkeys(languages))
+        self.number = torch.tensor([self.codes.index(code) for code in languages])
+        self.alone = alone_in(student)
+        self.sums: dict[tuple[str, str], Sums] = {}
+        self.tokens: list[dict[str, Any]] = []
+        self.kept: dict[str, Tensor] = {}
+
+    def begin(self, batch: Batch) -> None:
+        self.real, self.at, self.language = batch.real, batch.at, self.number[torch.tensor(batch.at)]
+
+    def add(self, site: str, measure: str, exact: Tensor, other: Tensor) -> None:
+        self.sums.setdefault((site, measure), Sums(len(self.codes))).add(exact, other - exact, self.real, self.language)
+
+    def local(self, tap: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
+        self.add(tap, "local", out, self.alone(module, args, kwargs))
+
+    def exact(self, m: Module, out: Tensor) -> None:
+        self.kept[m.name] = out
+
+    def accumulated(self, m: Module, out: Tensor) -> None:
+        exact, self.kept[m.name] = self.kept[m.name], out
+        self.add(m.name, "accumulated", exact, out)
+        if m.role == "block":
+            error = (out - exact).double().norm(dim=-1) / exact.double().norm(dim=-1).clamp(min=1e-30)  # [B, T]
+            for b, t in torch.nonzero(self.real).tolist():
+                self.tokens.append({"sentence": self.at[b], "position": t, "block": m.block, "relative_l2": float(error[b, t])})
+
+    def gap(self, m: Module, out: Tensor) -> None:
+        self.add(m.name, "gap", out, self.kept.pop(m.name))
+
+    def rows(self, places: list[tuple[Module, Side]]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for order, (m, _) in enumerate(places):
+            known = {"site": m.name, "role": m.role, "block": m.block, "order": order}
+            for measure in ("local", "accumulated", "gap"):
+                if sums := self.sums.get((m.name, measure)):
+                    rows.append(known | {"measure": measure, "language": EVERY} | sums.row(None))
+                    rows += [known | {"measure": measure, "language": code} | sums.row(i) for i, code in enumerate(self.codes)]
+        return rows
+
+
 @torch.inference_mode()
 def depth(student: nn.Module, teacher: nn.Module | None, data: Encoded, languages: list[str], batch_size: int = 64) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Errors on `data`, whose sentences are in `languages` (one code each). `teacher` is given only when the student's weights have moved.
@@ -83,52 +164,20 @@ def depth(student: nn.Module, teacher: nn.Module | None, data: Encoded, language
     First table: site, role, block, order, language ("all": over all of them), measure ("local", "accumulated" or "gap"), relative_l2
     (ratio), sqnr_db (dB, 200: no error), mean_abs (units of the activation), frobenius (root mean square over sentences of the norm of
     the difference). Local exists for quantized modules. Second table: sentence (position in `data`), position, block, relative_l2 of
-    each real token at the block outputs, accumulated.
+    each real token at the block outputs, accumulated. Of one batch it keeps the outputs of all sites once.
     """
-    codes = list(dict.fromkeys(languages))
-    number = torch.tensor([codes.index(code) for code in languages])
-    places = sites(student)
+    places, found = sites(student), _Found(student, languages)
     quantized = quantized_modules(student)
-    sums: dict[tuple[str, str], Sums] = {}
-    tokens: list[dict[str, Any]] = []
-
-    def add(site: str, measure: str, exact: Tensor, other: Tensor, real: Tensor, at: list[int]) -> None:
-        sums.setdefault((site, measure), Sums(len(codes))).add(exact, other - exact, real, number[torch.tensor(at)])
-
-    for batch in data.in_order(batch_size):
-        real = batch.real
-        with capture(student, dict.fromkeys(quantized, "input")) as inputs, watch(student, places) as seen:
-            with only(student, ()):
-                student(**batch.inputs)
-            exact, given = seen(), dict(inputs)
+    local: dict[str, Side] = {m.name: "output" for m, side in places if m.name.partition("@")[0] in quantized and side == "output"}
+    for batch in in_pieces(student, data, batch_size):
+        found.begin(batch)
+        with told(student, places, found.exact), listen(student, local, found.local), only(student, ()):
             student(**batch.inputs)
-            final = seen()
-        for name, module in quantized.items():
-            add(name, "local", exact[name], module(given[name]), real, batch.at)
-        for m, _ in places:
-            add(m.name, "accumulated", exact[m.name], final[m.name], real, batch.at)
-        tokens += _tokens([(m, exact[m.name], final[m.name]) for m, _ in places if m.role == "block"], real, batch.at)
+        with told(student, places, found.accumulated):
+            student(**batch.inputs)
         if teacher is not None:
-            with watch(teacher, places) as seen:
+            with told(teacher, places, found.gap):
                 teacher(**batch.inputs)
-                theirs = seen()
-            for m, _ in places:
-                add(m.name, "gap", theirs[m.name], final[m.name], real, batch.at)
-    rows: list[dict[str, Any]] = []
-    for order, (m, _) in enumerate(places):
-        known = {"site": m.name, "role": m.role, "block": m.block, "order": order}
-        for measure in ("local", "accumulated", "gap"):
-            if found := sums.get((m.name, measure)):
-                rows.append(known | {"measure": measure, "language": EVERY} | found.row(None))
-                rows += [known | {"measure": measure, "language": code} | found.row(i) for i, code in enumerate(codes)]
+        found.kept.clear()
     small = {"sentence": "int16", "position": "int16", "block": "int8", "relative_l2": "float32"}
-    return pd.DataFrame(rows), pd.DataFrame(tokens, columns=list(small)).astype(small)
-
-
-def _tokens(found: list[tuple[Module, Tensor, Tensor]], real: Tensor, at: list[int]) -> list[dict[str, Any]]:
-    rows = []
-    for m, exact, final in found:
-        error = (final - exact).double().norm(dim=-1) / exact.double().norm(dim=-1).clamp(min=1e-30)  # [B, T]
-        for b, t in torch.nonzero(real).tolist():
-            rows.append({"sentence": at[b], "position": t, "block": m.block, "relative_l2": float(error[b, t])})
-    return rows
+    return pd.DataFrame(found.rows(places)), pd.DataFrame(found.tokens, columns=list(small)).astype(small)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import Encoded
-from sdq.inspect.capture import Side, capture
+from sdq.inspect.capture import Side, in_pieces, listen, tensor_of
+from sdq.inspect.depth import alone_in
 from sdq.mixed import weight_bytes
-from sdq.models import blocks, modules
+from sdq.models import taps
 from sdq.quant.rewrite import only, quantized_modules
 from sdq.report import LayerError
 
@@ -37,47 +39,48 @@ class _Sums:
 
 @torch.inference_mode()
 def layer_errors(student: nn.Module, teacher: nn.Module | None, data: Encoded, batch_size: int = 64) -> tuple[LayerError, ...]:
-    """Errors at every block's output and attention context, over the real tokens of `data`.
+    """Errors at every block's output and attention context, over the real tokens of `data`: one row per layer that a pass goes through, also
+    where layers share their weights.
 
     `teacher` is given only when the student's weights have moved; it adds the teacher gap.
     """
-    names = blocks(student)
-    contexts = [m.name for m in modules(student) if m.role == "attention_output"]
-    taps: dict[str, Side] = dict.fromkeys(names, "output") | dict.fromkeys(contexts, "input")  # type: ignore[assignment]
-    quantized = quantized_modules(student)
-    inside = [[n for n in quantized if n.startswith(block + ".")] for block in names]
-    local, accumulated, attention, gap = ([_Sums() for _ in names] for _ in range(4))
-    for batch in data.in_order(batch_size):
+    names, contexts = taps(student, "block"), taps(student, "attention_output")
+    of: dict[str, Side] = dict.fromkeys(names, "output") | dict.fromkeys(contexts, "input")  # type: ignore[assignment]
+    local, accumulated, gap = ({tap: _Sums() for tap in of} for _ in range(3))
+    alone, kept = alone_in(student), dict[str, Tensor]()
+    for batch in in_pieces(student, data, batch_size):
         real = batch.real
-        with capture(student, taps) as seen:
-            with only(student, ()):
-                student(**batch.inputs)
-            exact = dict(seen)
+
+        def exact(tap: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, real: Tensor = real) -> None:
+            kept[tap] = tensor_of(args if out is None else out)
+            if out is not None:
+                local[tap].add(kept[tap], alone(module, args, kwargs), real)
+
+        def quantized(tap: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, real: Tensor = real) -> None:
+            before, kept[tap] = kept[tap], tensor_of(args if out is None else out)
+            accumulated[tap].add(before, kept[tap], real)
+
+        def theirs(tap: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, real: Tensor = real) -> None:
+            gap[tap].add(tensor_of(out), kept[tap], real)
+
+        with listen(student, of, exact), only(student, ()):
             student(**batch.inputs)
-            for i, name in enumerate(names):
-                accumulated[i].add(exact[name], seen[name], real)
-                attention[i].add(exact[contexts[i]], seen[contexts[i]], real)
-            final = dict(seen)
-            for i, name in enumerate(names):
-                with only(student, inside[i]):
-                    student(**batch.inputs)
-                local[i].add(exact[name], seen[name], real)
+        with listen(student, of, quantized):
+            student(**batch.inputs)
         if teacher is not None:
-            with capture(teacher, dict.fromkeys(names, "output")) as theirs:
+            with listen(teacher, dict.fromkeys(names, "output"), theirs):
                 teacher(**batch.inputs)
-                for i, name in enumerate(names):
-                    gap[i].add(theirs[name], final[name], real)
     return tuple(
         LayerError(
             block=i,
-            local_relative_l2=local[i].relative_l2,
-            local_sqnr_db=local[i].sqnr_db,
-            accumulated_relative_l2=accumulated[i].relative_l2,
-            accumulated_sqnr_db=accumulated[i].sqnr_db,
-            attention_accumulated_relative_l2=attention[i].relative_l2,
-            teacher_gap_relative_l2=gap[i].relative_l2 if teacher is not None else None,
+            local_relative_l2=local[name].relative_l2,
+            local_sqnr_db=local[name].sqnr_db,
+            accumulated_relative_l2=accumulated[name].relative_l2,
+            accumulated_sqnr_db=accumulated[name].sqnr_db,
+            attention_accumulated_relative_l2=accumulated[context].relative_l2,
+            teacher_gap_relative_l2=gap[name].relative_l2 if teacher is not None else None,
         )
-        for i in range(len(names))
+        for i, (name, context) in enumerate(zip(names, contexts, strict=True))
     )
 
 

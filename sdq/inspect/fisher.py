@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
+from sdq.inspect.capture import in_pieces
 from sdq.inspect.sensitivity import Forward, instead
-from sdq.models import modules
+from sdq.models import modules, steps
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 from sdq.quant.rewrite import only, quantized_modules
 from sdq.ranking import Agreement, one_at_a_time, rho
@@ -38,7 +40,8 @@ def estimate(student: nn.Module, data: Encoded, batch_size: int = 32, draws: int
     0.974 / 0.882. Diagonal form, sum over elements of E[g^2] (W' - W)^2: per-sentence gradients to the gold label 0.972 / 0.870, per-batch
     ones 0.814 / 0.847. The form of the activation part changed nothing: at 8 bits it is a few per cent of the weight part. The median of
     exact / estimate was 1.1 / 1.3. Where a module breaks the model d is not small, and only the order of magnitude can be trusted.
-    Of one batch it keeps what a training step keeps, and `draws` gradients of it.
+    A module whose weights are shared over the depth moves the answer by the sum over its calls, before the square. Of one batch it keeps
+    what a training step keeps, and `draws` gradients of it.
     Raises ValueError for fewer than one draw or a model in training mode.
     """
     if draws < 1:
@@ -48,23 +51,31 @@ def estimate(student: nn.Module, data: Encoded, batch_size: int = 32, draws: int
     found = quantized_modules(student)
     sums = {name: torch.zeros(2, dtype=torch.float64) for name in found}
     positions = 0
-    for batch in data.in_order(batch_size):
+    ran = Counter(step.block for step in steps(student))
+    runs = {m.name: max(1, ran[m.block]) for m in modules(student)}
+    for batch in in_pieces(student, data, batch_size, copies=4):
         asked = batch.scored if data.token else torch.ones_like(batch.labels, dtype=torch.bool)
         positions += int(asked.sum())
-        calls = _Calls()
+        calls = _Calls(runs)
         with instead(student, calls.noting(found)), _differentiable(student), only(student, ()), torch.enable_grad():
             logits = student(**batch.inputs).logits
         if not calls.outputs:
             continue
         directions = _directions(logits.detach(), asked, batch.at, draws)
-        ends = [*calls.outputs.values(), *calls.inputs.values()]
-        gradients = [torch.autograd.grad(logits, ends, u, retain_graph=True, materialize_grads=True) for u in directions]
-        places = [(0, name) for name in calls.outputs] + [(1, name) for name in calls.inputs]
+        kinds = (calls.outputs, calls.inputs)
+        ends = [x for kind in kinds for noted in kind.values() for x in noted]
+        gradients = [list(torch.autograd.grad(logits, ends, u, retain_graph=True, materialize_grads=True)) for u in directions]
+        places = [(part, name, call) for part, kind in enumerate(kinds) for name, noted in kind.items() for call in range(len(noted))]
         del logits, ends
-        for i, (part, name) in enumerate(places):
-            change = calls.input_change(found[name], name) if part else calls.output_change(found[name], name)
-            for g in gradients:
-                sums[name][part] += _square(g[i], change, batch) / (2 * draws)
+        along: dict[tuple[int, str], list[Tensor]] = {}  # of each draw, by how much a sentence's answer moves [B]
+        for i, (part, name, call) in enumerate(places):
+            change = (calls.input_change if part else calls.output_change)(found[name], name, call)
+            moved = [_along(g[i], change, batch) for g in gradients]
+            before = along.get((part, name))
+            along[part, name] = moved if before is None else [a + b for a, b in zip(before, moved, strict=True)]
+        for (part, name), moved in along.items():
+            for each in moved:
+                sums[name][part] += (each.double() ** 2).sum() / (2 * draws)
     known = {m.name: (m.name, m.role, m.block, order) for order, m in enumerate(modules(student))}
     means = {name: (parts / positions).tolist() for name, parts in sums.items()}
     return pd.DataFrame([(*known[name], sum(parts), *parts) for name, parts in means.items()], columns=_COLUMNS)
@@ -106,12 +117,14 @@ def _directions(logits: Tensor, asked: Tensor, at: list[int], draws: int) -> Ten
 
 
 class _Calls:
-    """What the modules were given and gave in one forward pass."""
+    """What the modules were given and gave in one forward pass: in as many calls as their block has runs. A module that reads the positions
+    after the tokens (DeBERTa-v2) is noted for the tokens alone."""
 
-    def __init__(self) -> None:
-        self.given: dict[str, Tensor] = {}
-        self.outputs: dict[str, Tensor] = {}
-        self.inputs: dict[str, Tensor] = {}  # what input quantizers saw
+    def __init__(self, runs: Mapping[str, int]) -> None:
+        self.runs = runs
+        self.given: dict[str, list[Tensor]] = {}
+        self.outputs: dict[str, list[Tensor]] = {}
+        self.inputs: dict[str, list[Tensor]] = {}  # what input quantizers saw
 
     def noting(self, found: Mapping[str, QuantLinear | QuantEmbedding]) -> dict[str, Callable[[Forward], Forward]]:
         """Forwards that note their calls, for `instead`."""
@@ -119,39 +132,46 @@ class _Calls:
         def call(name: str) -> Callable[[Forward], Forward]:
             def make(forward: Forward) -> Forward:
                 def run(x: Tensor) -> Tensor:
-                    self.given[name], self.outputs[name] = x.detach(), forward(x)
-                    return self.outputs[name]
+                    out: Tensor = forward(x)
+                    if len(noted := self.outputs.setdefault(name, [])) < self.runs[name]:
+                        self.given.setdefault(name, []).append(x.detach())
+                        noted.append(out)
+                    return out
 
                 return run
 
             return make
 
         def passed(name: str) -> Callable[[Forward], Forward]:
-            # a view of its own: the gradient there is what goes through this module alone, though q, k, v and the residual share the tensor
-            return lambda forward: lambda x: self.inputs.setdefault(name, x.view_as(x))
+            def run(x: Tensor) -> Tensor:
+                # a view of its own: the gradient there is what goes through this module alone, though q, k, v and the residual share the tensor
+                view = x.view_as(x)
+                if len(noted := self.inputs.setdefault(name, [])) < self.runs[name]:
+                    noted.append(view)
+                return view
+
+            return lambda forward: run
 
         inputs = {f"{name}.input_quantizer": passed(name) for name, m in found.items() if getattr(m, "input_quantizer", None) is not None}
         return {name: call(name) for name in found} | inputs
 
-    def output_change(self, module: QuantLinear | QuantEmbedding, name: str) -> Tensor:
-        """Of the output, by rounding the weight alone."""
+    def output_change(self, module: QuantLinear | QuantEmbedding, name: str, call: int) -> Tensor:
+        """Of the output of a call, by rounding the weight alone."""
         if module.weight_quantizer is None:
             return torch.zeros(())
         whole = {"input_quantizer": lambda forward: lambda x: x} if name in self.inputs else {}
         with instead(module, whole):
-            change: Tensor = module(self.given[name]) - self.outputs[name].detach()
+            change: Tensor = module(self.given[name][call]) - self.outputs[name][call].detach()
         return change
 
-    def input_change(self, module: QuantLinear | QuantEmbedding, name: str) -> Tensor:
-        """Of the input, by rounding it."""
-        x = self.inputs[name].detach()
+    def input_change(self, module: QuantLinear | QuantEmbedding, name: str, call: int) -> Tensor:
+        """Of the input of a call, by rounding it."""
+        x = self.inputs[name][call].detach()
         change: Tensor = module.get_submodule("input_quantizer")(x) - x
         return change
 
 
-def _square(gradient: Tensor, change: Tensor, batch: Batch) -> Tensor:
-    """Sum over sentences of (sum over a sentence's real tokens and units of gradient * change) squared."""
+def _along(gradient: Tensor, change: Tensor, batch: Batch) -> Tensor:
+    """Sum over a sentence's real tokens and units of gradient * change: [B]"""
     along: Tensor = torch.linalg.vecdot(gradient, change.expand_as(gradient))  # [B, T], or [B] after pooling
-    if along.dim() == 2:
-        along = torch.where(batch.real, along, 0.0).sum(1)
-    return (along.double() ** 2).sum()
+    return torch.where(batch.real, along, 0.0).sum(1) if along.dim() == 2 else along

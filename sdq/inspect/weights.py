@@ -15,6 +15,7 @@ from sdq.quant.integer import code_range, quantize
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 
 BINS = 128
+_PIECE = 1 << 22  # weights that are looked at at a time
 CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach are kept
 
 
@@ -33,8 +34,8 @@ def weights(model: nn.Module) -> pd.DataFrame:
 
 def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
     weight: Tensor = module.weight.detach().float()
-    low, high = float(weight.min()), float(weight.max())
-    reach = weight.abs().amax(1)
+    low, high = (float(end) for end in weight.aminmax())
+    reach = torch.maximum(weight.amax(1), -weight.amin(1))
     kept = reach.topk(min(CHANNELS, len(reach))).indices.sort().values
     row: dict[str, Any] = {
         "module": name,
@@ -57,14 +58,24 @@ def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
     spec = quantizer.spec
     scale, zero = quantizer.ranges(module.weight)
     rows = spec.granularity.rows(weight)
-    codes = quantize(rows, scale, zero, spec.bits, spec.symmetric)
-    back = (codes - zero) * scale
-    noise, signal = float(((back - rows).double() ** 2).mean()), float((rows.double() ** 2).mean())
     bottom, top = code_range(spec.bits, spec.symmetric)
-    exact = (rows / scale).round() + zero
-    single = len(scale) == 1
+    counts, sums, used = np.zeros(BINS, dtype=np.int64), torch.zeros(3, dtype=torch.float64), 0  # sums: noise, signal, clipped weights
+    single, height = len(scale) == 1, max(1, _PIECE // rows.shape[1])
+    for at in range(0, len(rows), height):
+        s, z = scale[at : at + height], zero[at : at + height]
+        seen = torch.zeros(len(s), top - bottom + 1, dtype=torch.bool)
+        for piece in rows[at : at + height].split(_PIECE, dim=1):
+            codes = quantize(piece, s, z, spec.bits, spec.symmetric)
+            back = (codes - z) * s
+            exact = (piece / s).round() + z
+            parts = ((back - piece).double() ** 2).sum(), (piece.double() ** 2).sum(), ((exact < bottom) | (exact > top)).sum().double()
+            sums += torch.stack(parts)
+            counts += _counts(back, low, high)
+            seen.scatter_(1, (codes - bottom).long(), True)
+        used += int(seen.sum())
+    noise, signal, clipped = (sums / rows.numel()).tolist()
     return row | {
-        "quantized": _counts(back, low, high),
+        "quantized": counts.astype(np.int32),
         "bits": spec.bits,
         "symmetric": spec.symmetric,
         "granularity": spec.granularity.kind,
@@ -73,8 +84,8 @@ def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
         "scale_high": float(scale.max()),
         "mse": noise,
         "sqnr_db": 10 * math.log10(signal / noise) if noise and signal else 200.0,
-        "clipped": float(((exact < bottom) | (exact > top)).double().mean()),
-        "codes_used": _codes_used(codes, bottom, top),
+        "clipped": clipped,
+        "codes_used": used / len(scale),
         "codes": top - bottom + 1,
         "grid": ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy() if single else None,
     }
@@ -83,14 +94,7 @@ def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
 def _counts(x: Tensor, low: float, high: float) -> np.ndarray[Any, Any]:
     """Counts of BINS equal bins from low to high; what lies outside goes to the outermost ones."""
     width = (high - low) / BINS or 1.0
-    at = ((x - low) / width).floor().clamp(0, BINS - 1).long()
-    return torch.bincount(at.flatten(), minlength=BINS).numpy().astype(np.int32)
-
-
-def _codes_used(codes: Tensor, bottom: int, top: int) -> float:
-    """Different codes that occur, mean over ranges; codes [ranges, n]."""
-    used = 0
-    for piece in codes.split(max(1, (1 << 20) // (top - bottom + 1))):
-        seen = torch.zeros(len(piece), top - bottom + 1, dtype=torch.bool)
-        used += int(seen.scatter_(1, (piece - bottom).long(), True).sum())
-    return used / len(codes)
+    counts = torch.zeros(BINS, dtype=torch.int64)
+    for piece in x.flatten().split(_PIECE):
+        counts += torch.bincount(((piece - low) / width).floor().clamp(0, BINS - 1).long(), minlength=BINS)
+    return counts.numpy().astype(np.int32)

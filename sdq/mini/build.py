@@ -7,16 +7,16 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
-from transformers import XLMRobertaModel
 
 from sdq.data.batches import encode
 from sdq.data.tasks import load_task
 from sdq.evaluate import outcomes, predict, scores
+from sdq.finetune import DROPOUT, MINI, train
 from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
-from sdq.mini.finetune import finetune, save
 
 TASKS = ("intent", "slots")
 
@@ -35,12 +35,10 @@ def finish(out: Path, seed: int = 0) -> None:
     """The data, and a fine-tuned model per task, from the encoder in `out`; writes the cards."""
     started = time.perf_counter()
     data.write(out / "data")
-    encoder = XLMRobertaModel.from_pretrained(out / "encoder", add_pooling_layer=False, dtype=torch.float32)
-    words = tokenizer.load(out / "encoder")
     found = {}
     for name in TASKS:
         task = load_task(name)
-        model = finetune(encoder, words, task, seed, _say)
+        model, words, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
         test = task.examples("test")
         result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
         found[name] = {"mean": result.mean, "zero_shot_mean": result.zero_shot_mean, "by_language": result.by_language}
@@ -53,6 +51,14 @@ def finish(out: Path, seed: int = 0) -> None:
     card |= {"scores": found, "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1)}
     (out / "build.json").write_text(json.dumps(card, indent=1))
     cards.write(out, replace(pretrain.Plan(), seed=seed))
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write config, fp16 safetensors and tokenizer: what `from_pretrained` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    model.float()
 
 
 def _say(event: dict[str, object]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from sdq.finetune import MINI
 from sdq.mini import frames
-from sdq.mini.finetune import SETTINGS
 from sdq.mini.pretrain import Plan
 
 SOURCES = {
@@ -47,7 +47,7 @@ def _model(built: dict[str, Any], plan: Plan) -> str:
         )
     others = [c for c in frames.LANGUAGES if c != "en"]
     sources = "\n".join(f"- {text}: {built['pairs_by_source'].get(name, 0):,} pairs" for name, text in SOURCES.items())
-    settings = "\n".join(f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`" for name, settings in SETTINGS.items())
+    settings = "\n".join(f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`" for name, settings in MINI.items())
     return f"""# Model card: mini
 
 A small multilingual encoder (XLM-R architecture: {plan.layers} layers, {plan.hidden} wide, {plan.heads} heads, {plan.vocabulary:,} unigram pieces) made by this project to study

@@ -2,12 +2,14 @@
 
 SmoothQuant (Xiao et al. 2023, arXiv 2211.10438, equations 3 and 4): y = x W^T = (x / s) (W s)^T with one s_j > 0 per input channel j.
 
-The paper folds the division into the LayerNorm before, whose output only those Linear layers read (pre-LN). Here every family is
+The paper folds the division into the LayerNorm before, whose output only those Linear layers read (pre-LN). Here most families are
 post-LN: the LayerNorm's output is also the residual that the next LayerNorm adds, and dividing its gain and bias would divide the
-residual too. A factor on the residual to undo that would cost as much as the division itself, so the LayerNorm stays as it is and the
-division stands in front of the Linear, as a buffer `input_scale` of the layer: names, roles and the number of modules do not change,
-`rewrite` keeps the buffer (its twins take over all a layer has), and a QuantLinear divides before it quantizes. Only q, k, v and ffn_in
-read a LayerNorm, so only they are migrated; the inputs of attention_output and ffn_out come from elsewhere, the heads read few tokens.
+residual too. A factor on the residual to undo that would cost as much as the division itself, so the LayerNorm stays as it is (in pre-LN
+families too, so that all are treated alike) and the division stands in front of the Linear, as a buffer `input_scale` of the layer: names,
+roles and the number of modules do not change, `rewrite` keeps the buffer (its twins take over all a layer has), and a QuantLinear divides
+before it quantizes. Only q, k, v (or the layer that gives all three) and ffn_in read a LayerNorm, so only they are migrated; the inputs of
+attention_output and ffn_out come from elsewhere, the heads read few tokens. Of a block whose weights are shared over the depth (ALBERT) the
+maximum is over all the layers it runs as.
 
 What it costs at run time: one division per element of the input of each migrated Linear, 1 for every `out_features` multiplications of
 that layer, but a pass through memory of its own; and q, k, v no longer share one quantized input, each divides and quantizes its own. An
@@ -30,7 +32,7 @@ from torch.nn import functional as F
 from sdq.models import modules
 from sdq.quant.layers import ForwardPass
 
-_READERS = (("q", "k", "v"), ("ffn_in",))  # roles in one block that read the same LayerNorm
+_READERS = (("q", "k", "v", "qkv"), ("ffn_in",))  # roles in one block that read the same LayerNorm
 
 
 class ScaledLinear(nn.Linear):

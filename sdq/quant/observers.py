@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 
+_PIECE = 1 << 22  # numbers that are counted at a time, so that a table of any size takes the same memory
+
+
 class _Observer(Settings):
     order_matters: ClassVar[bool] = False
     covers: ClassVar[bool] = False  # whether the range of one batch holds all its values
@@ -112,8 +115,10 @@ class _Histogram(_Observer):
         else:
             counts = torch.zeros(len(values), bins, dtype=torch.float64)
         half = bins // 2  # dividing by a power of two is exact, so the bins of wider and narrower reaches nest exactly
-        at = (torch.floor(values / torch.exp2(wanted)[:, None] * half).long() + half).clamp(0, bins - 1)
-        fresh = torch.zeros_like(counts).scatter_add_(1, at, torch.ones_like(at, dtype=torch.float64))
+        fresh = torch.zeros_like(counts)
+        for piece in values.split(max(1, _PIECE // len(values)), dim=1):
+            at = (torch.floor(piece / torch.exp2(wanted)[:, None] * half).long() + half).clamp(0, bins - 1)
+            fresh.scatter_add_(1, at, torch.ones_like(at, dtype=torch.float64))
         return {"low": low, "high": high, "power": wanted, "counts": counts + fresh}
 
     def _centers(self, state: State) -> Tensor:

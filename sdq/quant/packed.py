@@ -42,9 +42,10 @@ def unpack_(student: nn.Module, packed: dict[str, Tensor]) -> None:
         spec = module.weight_quantizer.spec
         codes = _spread(left.pop(f"{name}.codes"), spec.bits, module.weight.numel()) + code_range(spec.bits, spec.symmetric)[0]
         rows = codes.reshape(spec.granularity.rows(module.weight).shape)
-        module.weight.copy_(dequantize(rows, left.pop(f"{name}.scale"), left.pop(f"{name}.zero")).reshape(module.weight.shape))
+        back = dequantize(rows, left.pop(f"{name}.scale"), left.pop(f"{name}.zero")).reshape(module.weight.shape)
+        module.weight = nn.Parameter(back, module.weight.requires_grad)  # not into its memory: that may be the teacher's
         module.weight_quantizer.enabled = False
-    missing = student.load_state_dict(left, strict=False)
+    missing = student.load_state_dict(left, strict=False, assign=True)
     if missing.unexpected_keys:
         raise ValueError(f"a packed student must fit the model, got {missing.unexpected_keys[0]}, which it does not have; it was made from another model")
 

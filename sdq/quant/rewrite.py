@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,12 +16,14 @@ from sdq.quant.layers import ActivationQuantizer, ForwardPass, QuantEmbedding, Q
 from sdq.quant.spec import Rule
 
 
-def rewrite(model: nn.Module, rules: Iterable[Rule]) -> nn.Module:
+def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()) -> nn.Module:
     """A deep copy of the model in which every matched Linear and Embedding is fake-quantized.
 
-    Raises ValueError for a rule that matches nothing.
+    `share`: names of parameters whose memory it shares with the model, which then nobody may write to: what training freezes, or all if
+    nothing is trained. Raises ValueError for a rule that matches nothing.
     """
-    student = copy.deepcopy(model)
+    shared = {id(p): nn.Parameter(p.detach(), p.requires_grad) for name, p in model.named_parameters() if name in share}
+    student = copy.deepcopy(model, shared)
     forward_pass = ForwardPass()
     chosen: dict[str, Rule] = {}
     known = modules(student)

@@ -84,7 +84,7 @@ class ActivationSpec(_Spec):
         return self
 
 
-Role = Literal["embedding", "q", "k", "v", "attention_output", "ffn_in", "ffn_out", "head"]
+Role = Literal["embedding", "q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out", "head"]
 
 
 class Rule(Settings):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.inspect.capture import Side, capture
-from sdq.models import blocks, heads, modules
+from sdq.models import blocks, heads, modules, taps
 from sdq.quant.rewrite import set_noise_
 from sdq.train.losses import Seen, tap_of
 from sdq.train.resume import History, moving, resume_, save
@@ -24,13 +24,13 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 class Watched:
-    """A model whose blocks are tapped for the distillation terms while inside `with`."""
+    """A model whose blocks are tapped for the distillation terms, at every step of a pass: a block of shared weights at every layer it runs as."""
 
     def __init__(self, model: nn.Module, terms: tuple[Any, ...]) -> None:
         self.model, self.heads = model, heads(model)
         wanted = {tap for term in terms if (tap := tap_of(term))}
-        outputs = [m.name for m in modules(model) if m.role == "attention_output"]
-        places: dict[str, tuple[list[str], Side]] = {"context": (outputs, "input"), "output": (outputs, "output"), "hidden": (blocks(model), "output")}
+        outputs = taps(model, "attention_output")
+        places: dict[str, tuple[list[str], Side]] = {"context": (outputs, "input"), "output": (outputs, "output"), "hidden": (taps(model, "block"), "output")}
         self.places = {tap: places[tap] for tap in wanted}
 
     def __call__(self, batch: Batch) -> Seen:
@@ -159,11 +159,11 @@ def _stream(train: Encoded, unlabelled: Encoded | None, settings: Training, seed
 
 
 def _without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
-    """Switch dropout off; returns (module, attribute, share) of each that was on. Attention keeps its share in the layer or as a number."""
+    """Switch dropout off; returns (module, attribute, share) of each that was on. A share is in a Dropout layer or a number of another module."""
     found = [
         (module, name, share)
         for module in model.modules()
-        for name in (("p",) if isinstance(module, nn.Dropout) else ("attention_dropout", "dropout_prob"))
+        for name in (("p",) if isinstance(module, nn.Dropout) else [n for n in vars(module) if "dropout" in n])
         if isinstance(share := getattr(module, name, None), float) and share > 0
     ]
     for module, name, _ in found:
@@ -171,12 +171,21 @@ def _without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
     return found
 
 
-def _freeze_(model: nn.Module, settings: Training) -> list[nn.Parameter]:
-    """Switch gradients off for what the settings freeze; returns the parameters that had them on before."""
-    names = [n for n, _ in model.named_parameters() if settings.frozen_embedding and ".embeddings." in f".{n}"]
+def frozen_by(settings: Training | None, model: nn.Module) -> list[str]:
+    """Names of the parameters that a training with these settings never writes to; without a training all of them."""
+    if settings is None:
+        return [name for name, _ in model.named_parameters()]
+    tables = [m.name for m in modules(model) if m.role == "embedding"]
+    names = [n for n, _ in model.named_parameters() if settings.frozen_embedding and (".embeddings." in f".{n}" or n.rpartition(".")[0] in tables)]
     for block in blocks(model)[: settings.frozen_blocks]:
         names += [n for n, _ in model.named_parameters() if n.startswith(block + ".")]
-    frozen = [p for n, p in model.named_parameters() if n in set(names) and p.requires_grad]
+    return names
+
+
+def _freeze_(model: nn.Module, settings: Training) -> list[nn.Parameter]:
+    """Switch gradients off for what the settings freeze; returns the parameters that had them on before."""
+    names = set(frozen_by(settings, model))
+    frozen = [p for n, p in model.named_parameters() if n in names and p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     return frozen

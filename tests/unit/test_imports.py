@@ -14,11 +14,11 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "sdq").rglob("*.py"))
 # The arrow of DESIGN.md: a module imports from its own line or the ones above. A new module is put on its line.
 LINES: tuple[tuple[str, ...], ...] = (
-    ("settings", "lazy", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
-    ("quant", "data", "models"),
+    ("settings", "lazy", "catalog", "hub", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
+    ("families", "quant", "data", "models"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
-    ("store", "run", "identity", "subject", "inspection", "remedies", "answer", "kernels", "export", "mini"),
+    ("store", "run", "identity", "subject", "inspection", "remedies", "answer", "kernels", "export", "finetune", "mini"),
     ("jobs", "cluster", "estimate", "figures", "history", "document", "findings", "reproduce", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
@@ -27,6 +27,9 @@ WITHOUT_TORCH = (
     "sdq.store",
     "sdq.report",
     "sdq.identity",
+    "sdq.catalog",
+    "sdq.hub",
+    "sdq.families",
     "sdq.checkpoint",
     "sdq.data.tasks",
     "sdq.data.assemble",

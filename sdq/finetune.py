@@ -1,0 +1,125 @@
+"""Fine-tuning: from an encoder to a model with a head for a task, by the one training loop, on the labelled language alone.
+
+What is finished is a folder that `run --model` takes: config with label names, safetensors, tokenizer, and `finetuning.json`, which says
+what it was made of. What is not finished is in `unfinished/` inside it, and goes on from there when it is asked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sdq.checkpoint import base_of, fingerprint
+from sdq.data.batches import encode
+from sdq.data.tasks import Task, load_task
+from sdq.data.tasks import fingerprint as task_fingerprint
+from sdq.evaluate import outcomes, predict, scores
+from sdq.models import start
+from sdq.settings import UserError, unfitting
+from sdq.store import Store
+from sdq.train.loop import train_
+from sdq.train.resume import History
+from sdq.train.settings import Training
+
+Progress = Callable[[dict[str, Any]], None]
+CARD = "finetuning.json"
+MINI = {  # how the shipped models were made
+    "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4, dropout=True),
+    "slots": Training(steps=800, learning_rate=5e-4, frozen_blocks=2, dropout=True),
+}
+# the embedded encoder was pretrained without dropout
+DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+
+
+def usual(model: str, task: str, steps: int | None = None, learning_rate: float | None = None, freeze: int | None = None) -> Training:
+    """Settings that suit a model and task, but for what is given: those of the shipped models for `mini` on their tasks; else a learning rate
+    for narrow models (3e-4) or for those of the size of XLM-R base (2e-5), and a stop after six looks at dev without a better score."""
+    narrow = model == "mini"
+    base = MINI.get(task) if narrow else None
+    found = base or Training(steps=1000, learning_rate=3e-4 if narrow else 2e-5, dropout=True, patience=6)
+    given = {"steps": steps, "learning_rate": learning_rate, "frozen_blocks": freeze}
+    made = found.model_dump() | {name: value for name, value in given.items() if value is not None}
+    return Training.model_validate(made if base else made | {"check_every": max(10, made["steps"] // 20)})
+
+
+def finetune(model: str, task_name: str, out: Path, training: Training, seed: int = 0, progress: Progress = lambda event: None) -> dict[str, Any]:
+    """Fine-tune `model` (`mini`: the embedded encoder; a folder; a Hub name) on a task into the folder `out`; what CARD says of it.
+
+    If `out` has this very fine-tuning, finished or not, it is taken up there. UserError if it has anything else, or the disk refuses.
+    """
+    task = load_task(task_name)
+    folder = base_of(model, fetch=True)
+    card: dict[str, Any] = {
+        "base": model, "weights": fingerprint(folder), "task": task.name, "data": task.fingerprint, "language": task.labelled, "labels": list(task.labels),
+        "training": training.model_dump(mode="json"), "seed": seed,
+    }  # fmt: skip
+    work = out / "unfinished"
+    for path in (out / CARD, work / CARD):
+        if path.is_file():
+            known = json.loads(path.read_text("utf-8"))
+            if card != {name: known.get(name) for name in card}:
+                raise UserError(
+                    f"{out} must be free or have this very fine-tuning, it has another ({known.get('base')} on {known.get('task')}); choose another --out"
+                )
+            if path.parent == out:
+                return dict(known)
+    if out.exists() and not work.exists() and any(out.iterdir()):
+        raise UserError(f"{out} must be an empty folder or a new one, it has files in it; choose another --out")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / CARD).write_text(json.dumps(card, indent=1))
+        progress({"event": "stage", "name": "load", "text": "Reading the model and the sentences"})
+        changes = DROPOUT if model == "mini" else {}
+        trained, tokenizer, history = train(folder, task, training, seed, progress, work / "checkpoint.safetensors", **changes)
+        card["dev"] = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
+        card["kept_step"] = history.kept
+        _save(trained, tokenizer, card, out, work)
+    except OSError as error:
+        raise unfitting(out, error) from error
+    return card
+
+
+def teacher(model: str, task_name: str, store: Store, training: Training | None = None, progress: Progress | None = None) -> str | None:
+    """The folder of `model` fine-tuned on a task, kept under `models/` in the data folder and made once; without `progress` None if it is not there."""
+    training = training or usual(model, task_name)
+    key = json.dumps([fingerprint(base_of(model, fetch=progress is not None)), task_fingerprint(task_name), training.model_dump(mode="json")])
+    folder = store.folder.parent / "models" / hashlib.sha256(key.encode()).hexdigest()[:12]
+    if not (folder / CARD).is_file():
+        if progress is None:
+            return None
+        finetune(model, task_name, folder, training, progress=progress)
+    return str(folder)
+
+
+def train(
+    folder: Path, task: Task, training: Training, seed: int, progress: Progress = lambda event: None, checkpoint: Path | None = None, **changes: Any
+) -> tuple[nn.Module, Any, History]:
+    """(model, tokenizer, history): the encoder of a folder under a new head, trained on the labelled language; the dev split of that
+    language picks the weights. `changes` replace entries of its configuration."""
+    model, tokenizer = start(folder, task.kind, task.labels, seed, **changes)
+    mine = task.examples("train", (task.labelled,)), task.examples("dev", (task.labelled,))
+    data, dev = (encode(examples, task, tokenizer) for examples in mine)
+    progress({"event": "stage", "name": "train", "text": f"Fine-tuning on {len(data):,} sentences ({task.labelled})"})
+
+    def check(what: nn.Module) -> float:
+        return scores(outcomes(mine[1], *predict(what, dev), task), task).by_language[task.labelled]
+
+    return model, tokenizer, train_(model, data, training, check, seed=seed, progress=progress, checkpoint=checkpoint)
+
+
+def _save(model: Any, tokenizer: Any, card: dict[str, Any], out: Path, work: Path) -> None:
+    """Put everything into `out`, the card last: a folder that has it is whole."""
+    made = work / "made"
+    model.save_pretrained(made)
+    tokenizer.save_pretrained(made)
+    for path in sorted(made.iterdir()):
+        path.replace(out / path.name)
+    (work / CARD).write_text(json.dumps(card, indent=1))
+    (work / CARD).replace(out / CARD)
+    shutil.rmtree(work)
