@@ -65,10 +65,12 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
     Raises ValueError if a language has no sentence, or if the tables do not hold the same sentences.
     """
     kept = [t[t["language"].isin(languages)].sort_values(["language", "id"], kind="stable") for t in tables]
-    for code in languages:
-        ids = [t.loc[t["language"] == code, "id"].tolist() for t in kept]
-        if not ids[0] or any(other != ids[0] for other in ids):
-            raise ValueError(f"all tables must hold the same sentences in {code!r}, got {', '.join(str(len(i)) for i in ids)} of them with other ids or none")
+    rows = kept[0][["language", "id"]].to_numpy()
+    alike = all(np.array_equal(rows, other[["language", "id"]].to_numpy()) for other in kept[1:])
+    if not alike or kept[0]["language"].nunique() < len(set(languages)):
+        ids = {code: [t.loc[t["language"] == code, "id"].tolist() for t in kept] for code in languages}
+        code = next(code for code, of in ids.items() if not of[0] or any(other != of[0] for other in of))
+        raise ValueError(f"all tables must hold the same sentences in {code!r}, got {', '.join(str(len(i)) for i in ids[code])} of them with other ids or none")
     cluster, names = pd.factorize(clusters(kept[0]["id"]), sort=True)
     at = kept[0]["language"].map({code: i for i, code in enumerate(languages)}).to_numpy() * len(names) + cluster
     sums = [[np.bincount(at, t[c].to_numpy(float), len(languages) * len(names)) for c in ("tp", "predicted", "gold")] for t in kept]
