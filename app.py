@@ -51,6 +51,8 @@ def frame() -> None:
                 page("inspect/weights", "Weights", "bar_chart"),
                 page("inspect/activations", "Activations", "ssid_chart"),
                 page("inspect/examples", "Examples", "swap_vert"),
+                page("inspect/flips", "Flips", "grid_on"),
+                page("inspect/attribution", "Attribution", "format_ink_highlighter"),
             ],
             "Compare": [
                 page("compare/languages", "Languages", "translate"),

@@ -106,12 +106,70 @@ def alone() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def words() -> pd.DataFrame:
+    """Of 5 real sentences per language (the first five of `alone`): FP32 and quantized attributions; in every second one another answer."""
+    rng = np.random.default_rng(8)
+    rows = []
+    for code in LANGUAGES:
+        for i, example in enumerate(loaded("intent").examples("test", (code,))[::5][:5]):
+            answer = "weather" if i % 2 and example.targets[0] != "weather" else example.targets[0]
+            deltas = float(rng.normal(0, 0.002)), float(rng.normal(0, 0.03))
+            for position, word in enumerate(example.words):
+                fp32 = float(rng.normal(0.3, 0.8))
+                quantized = 0.8 * fp32 + float(rng.normal(0, 0.4))
+                rows.append((example.id, code, position, word, fp32, quantized, quantized + float(rng.normal(0, 0.001)), example.targets[0], answer, *deltas))
+    return pd.DataFrame(
+        rows, columns=["id", "language", "position", "word", "fp32", "quantized", "nudged", "target", "answer", "delta_fp32", "delta_quantized"]
+    )
+
+
+def drift() -> pd.DataFrame:
+    rows = []
+    for i, code in enumerate(("all", *LANGUAGES)):
+        rank, sign, half = 0.9 - 0.02 * i, 0.88 - 0.01 * i, 0.15 if i else 0.05
+        row = {"language": code, "sentences": 5 if i else 5 * len(LANGUAGES), "words": 40 if i else 40 * len(LANGUAGES), "rank_correlation": rank}
+        row |= {
+            "rank_low": rank - half,
+            "rank_high": min(1.0, rank + half),
+            "floor": 0.998,
+            "sign_agreement": sign,
+            "sign_low": sign - half,
+            "sign_high": min(1.0, sign + half),
+        }
+        rows.append(row | {"completeness_fp32": 0.001, "completeness_quantized": 0.008 + 0.001 * i})
+    return pd.DataFrame(rows)
+
+
+def conductance() -> pd.DataFrame:
+    """Nine tenths of its KL alone flow through each module; QUIET repairs."""
+    value = {name: (0.9 if name != QUIET else -20.0) * kl for name, kl in KL.items()}
+    whole = sum(value.values()) / 0.98
+    sites = [("module", name, role, block, i, [name]) for i, (name, role, block) in enumerate(MODULES)]
+    outside = [("block", *site[1:]) for site in sites if site[3] < 0]
+    inside = {block: [name for name, _, b in MODULES if b == block] for block in range(6)}
+    blocks = [("block", f"roberta.encoder.layer.{block}", "block", block, 6 * (block + 1), names) for block, names in inside.items()]
+    rows = []
+    for level, site, role, block, order, names in [*sites, *sorted([*outside, *blocks], key=lambda each: each[4])]:
+        for measure, factor in (("kl", 1.0), ("loss", 1.1)):
+            for i, code in enumerate(("all", *LANGUAGES)):
+                grown = factor * (1 + 0.04 * i)
+                mine = grown * sum(value[name] for name in names)
+                half = abs(mine) * (0.1 if i == 0 else 0.4)
+                known = {"site": site, "role": role, "block": block, "order": order, "level": level, "measure": measure, "language": code}
+                known |= {"sentences": 8 if i else 8 * len(LANGUAGES), "value": mine, "low": mine - half, "high": mine + half, "share": mine / (grown * whole)}
+                rows.append(known | {"total": grown * whole, "delta": -0.02 * grown * whole, "scan": grown * sum(KL[name] for name in names), "rho": 0.9})
+    return pd.DataFrame(rows)
+
+
 MADE: dict[str, Callable[[], pd.DataFrame]] = {
     "sensitivity": sensitivity,
     "estimate": estimate,
     "floor": floor,
     "parts": parts,
     "alone": alone,
+    "words": words,
+    "drift": drift,
+    "conductance": conductance,
 }
 
 

@@ -57,11 +57,17 @@ def show(
                 clicked(points)
 
         st.plotly_chart(figure, theme=None, key=key, config=config, alt=text, on_select=on_select, selection_mode="points")
+    beside(lambda: to_html(figure, title, text), table, key=key, text=text, query=query, terms=terms, camera=True)
+
+
+def beside(page: Callable[[], str], table: pd.DataFrame, *, key: str, text: str, query: dict[str, str], terms: tuple[str, ...], camera: bool = False) -> None:
+    """What belongs to a picture: exports (`page` gives the web page; with a `camera` it can be saved as SVG), a link, words, and the table behind it."""
     with st.container(horizontal=True, key=f"{key}-tools"):
         with st.popover("Export", icon=":material/download:"):
-            st.download_button("Web page (HTML)", lambda: to_html(figure, title, text), f"{key}.html", "text/html", on_click="ignore", width="stretch")
+            st.download_button("Web page (HTML)", page, f"{key}.html", "text/html", on_click="ignore", width="stretch")
             st.download_button("Table (CSV)", lambda: table.to_csv(index=False), f"{key}.csv", "text/csv", on_click="ignore", width="stretch")
-            st.caption("Picture (SVG): the camera at the picture's upper right corner.")
+            if camera:
+                st.caption("Picture (SVG): the camera at the picture's upper right corner.")
         with st.popover("Link", icon=":material/link:"):
             st.caption("This address shows the same picture again.")
             st.code(_address(query), language=None, wrap_lines=True)

@@ -33,6 +33,7 @@ from sdq.inspect.depth import EVERY
 from sdq.inspect.sensitivity import Forward, instead
 from sdq.models import modules
 from sdq.quant.rewrite import only
+from sdq.statistics import clusters
 
 SENTENCES = 75  # looked at at most: with two models, and one of them twice, about 40 s on one thread (mini)
 STEPS = 20  # of the path, at the nodes of Gauss and Legendre; FP32 is then complete to about 0.1 % (mini)
@@ -114,16 +115,16 @@ def drift(words: pd.DataFrame) -> pd.DataFrame:
     of at least three words) with its 95 % interval rank_low, rank_high; floor (the same of quantized and nudged: a rank_correlation not below
     it is noise); sign_agreement (share of a sentence's words with the same sign, 0..1, mean over sentences) with sign_low, sign_high; completeness_fp32 and
     completeness_quantized (sum of |delta| over the sum of |gain over the baseline|, 0: complete). Intervals are Student's of a mean, NaN for one
-    sentence; over all languages a sentence and its translations, which share an id, count as one draw.
+    draw; a sentence and its translations, and all fillings of a frame, are one draw (see `sdq.statistics.clusters`).
     """
     sentences = pd.DataFrame([_one(part) for _, part in words.groupby(["language", "id"], sort=False)])
     rows = []
     for code in (EVERY, *sentences["language"].unique()):
         mine = sentences if code == EVERY else sentences[sentences["language"] == code]
         row: dict[str, Any] = {"language": code, "sentences": len(mine), "words": int(mine["words"].sum())}
-        row |= dict(zip(("rank_correlation", "rank_low", "rank_high"), _mean(mine["rank"], mine["id"], -1.0), strict=True))
+        row |= dict(zip(("rank_correlation", "rank_low", "rank_high"), _mean(mine["rank"], clusters(mine["id"]), -1.0), strict=True))
         row["floor"] = float(mine["floor"].mean())
-        row |= dict(zip(("sign_agreement", "sign_low", "sign_high"), _mean(mine["sign"], mine["id"], 0.0), strict=True))
+        row |= dict(zip(("sign_agreement", "sign_low", "sign_high"), _mean(mine["sign"], clusters(mine["id"]), 0.0), strict=True))
         for model in ("fp32", "quantized"):
             gain = float(mine[f"gain_{model}"].sum())
             row[f"completeness_{model}"] = float(mine[f"delta_{model}"].sum()) / gain if gain else math.nan

@@ -29,6 +29,8 @@ def pages(ptq: str, sdq: str, fp32: str) -> dict[str, str]:
         "weights": f"/weights?{both}&layer=roberta.encoder.layer.3.intermediate.dense",
         "activations": f"/activations?{both}&layer=roberta.encoder.layer.3.intermediate.dense",
         "examples": f"/examples?{both}&language=sw",
+        "flips": f"/flips?{both}&language=sw",
+        "attribution": f"/attribution?runs={ptq}&language=ar",
         "languages": f"/languages?{both}",
         "methods": f"/methods?{both}",
         "report": f"/report?{both}",

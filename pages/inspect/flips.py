@@ -1,0 +1,94 @@
+"""Flips: which answers change, into what, in which languages, and how sure FP32 was of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from pages.components import flipped
+from pages.components.figure import show, theme
+from pages.components.flipped import forget, sentences_section
+from pages.components.glossary import say
+from pages.components.selection import choose, empty, put, query, runs
+from pages.components.sentences import fp32_of, one_of
+from sdq.figures import flips
+from sdq.figures.curves import run_marks, run_names
+from sdq.figures.languages import language_name
+from sdq.report import Report
+from sdq.settings import UserError
+from sdq.store import Store
+
+EVERY = flipped.EVERY
+store = Store.default()
+folder = str(store.folder)
+
+
+def language_clicked(points: list[dict[str, Any]]) -> None:
+    """A bar carries its language."""
+    put("language", points[0]["customdata"][0])
+
+
+def cell_clicked(points: list[dict[str, Any]]) -> None:
+    """A cell carries both answers; one that folds several labels, or where nothing changed, selects none."""
+    before, now = points[0]["customdata"]
+    if before == now or flips.OTHERS in (before, now):
+        forget()
+    else:
+        st.query_params.update({"was": before, "now": now})
+
+
+def languages_section(report: Report, full: Report, label: str, language: str) -> None:
+    """Flips in both directions, per language."""
+    every = flipped.pairs(folder, full.run, report.run, report.task, EVERY)
+    figure, rows, text = flips.language_picture(every, label, theme(), None if language == EVERY else language)
+    say(text, "reading")
+    asked, terms = query("runs", "language") | {"of": label}, ("FP32", report.method, "flip", "95 % interval")
+    title = f"Changed answers per language on {report.task}"
+    show(figure, rows, key=f"changed-{report.run}", title=title, text=text, query=asked, terms=terms, clicked=language_clicked)
+    say("Press a bar to choose its language. The intervals (Wilson) take every sentence for independent; sentences made from one frame are not.", "note")
+
+
+def matrix_section(report: Report, full: Report, label: str, language: str) -> tuple[str, str] | None:
+    """Which answer becomes which; gives the chosen cell."""
+    st.subheader("Which answer becomes which?", anchor=False)
+    cells = flipped.cells(folder, full.run, report.run, report.task, language)
+    was, now = (st.query_params.get(name) for name in ("was", "now"))
+    cell = (was, now) if was and now and was != now and {was, now} <= {*cells["FP32"], *cells["now"]} else None
+    figure, rows, text = flips.matrix_picture(cells, label, theme(), cell)
+    say(text)
+    asked, terms = query("runs", "language") | {"of": label} | (dict(zip(("was", "now"), cell, strict=True)) if cell else {}), ("FP32", report.method)
+    key, title = f"matrix-{report.run}-{language}", f"From FP32's answer to that of {label}"
+    show(figure, rows, key=key, title=title, text=text, query=asked, terms=terms, clicked=cell_clicked)
+    say("FP32's answer: down; the quantized one: across. Press a cell to list its sentences below.", "note")
+    return cell
+
+
+def margin_section(quantized: list[Report], full: Report, language: str) -> None:
+    """How often answers change by how sure FP32 was."""
+    st.subheader("Do only unsure answers change?", anchor=False)
+    names = run_names(quantized)
+    rows = flipped.likely(folder, full.run, tuple(names.items()), full.task, language)
+    figure, rows, text = flips.odds_picture(rows, run_marks(quantized), theme())
+    say(text)
+    key, asked = f"odds-{full.task}-{'-'.join(names)}", query("runs", "language")
+    show(figure, rows, key=key, title="Changed answers by FP32's margin", text=text, query=asked, terms=("margin", "logits", "95 % interval"))
+
+
+st.title("Which answers change, and into what?", anchor=False)
+chosen = runs(store)
+several = [r for r in chosen if r.recipe["rules"]]
+if not several:
+    empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.")
+reference = fp32_of(store, several[0])
+if reference is None:
+    empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {several[0].task} is stored yet. Run FP32 once.")
+try:
+    one = one_of(several, "of")
+    tongue = choose("language", "Language", [EVERY, *one.quantized.by_language], show=lambda c: "All languages" if c == EVERY else language_name(c))
+    name = run_names(several)[one.run]
+    languages_section(one, reference, name, tongue)
+    sentences_section(store, one, reference, name, tongue, matrix_section(one, reference, name, tongue))
+    margin_section(several, reference, tongue)
+except UserError as error:
+    st.error(str(error), icon=":material/error:")
