@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,17 +16,20 @@ from typing import Any
 import pandas as pd
 
 from sdq.identity import identify
+from sdq.inspection import ANALYSES, Inspection, Progress, inspect, inspection_id, paths
 from sdq.recipe import PRESETS, Recipe, preset_of
 from sdq.report import Report
-from sdq.settings import ROOT, UserError
+from sdq.settings import ASSETS, ROOT, UserError
 from sdq.statistics import mean_interval, p_text
-from sdq.store import SHIPPED, TABLES, Store
+from sdq.store import SHIPPED, TABLES, Store, write
 from sdq.verdicts import verdicts
 
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8", "W2A8": "w2a8"}
 TRAINED = ("qat", "sdq-att-kld", "sdq-att-kld-multi")
 # presets whose students are shipped: with two bits a weight they are small
 PACKED = tuple(f"{name}-w2a8" for name in TRAINED)
+# presets whose intent runs at seed 0 are shipped with their inspection
+INSPECTED = ("ptq-w4a8", "ptq-w2a8", "sdq-att-kld-w2a8", "ptq-int8-dynamic")
 # task and width, the most telling first; a run that is stopped early has the tables so far
 TABLES_OF = (("intent", "W2A8"), ("intent", "W4A8"), ("intent", "INT8"), ("slots", "W4A8"), ("slots", "INT8"))
 
@@ -83,6 +87,63 @@ def _pack(report: Report, home: Path, place: Path) -> None:
     save_file(pack(student, teacher), place / "packed.safetensors")
 
 
+def ship_inspections(store: Store, place: Path, progress: Progress = lambda event: None) -> None:
+    """Look into the runs of INSPECTED, as far as that was not done yet, and copy what was found to `place` in the stead of what is there.
+
+    Without the marker `done`: an analysis that is added later can then be computed for a shipped run. UserError if a run or its weights are missing.
+    """
+    fresh = {}
+    for preset in INSPECTED:
+        run = identify(seeded(preset, 0), "mini", "intent")
+        inspect(run, store, progress=progress)
+        files = paths(run, store)
+        made = [e for folder in {path.parent for path in files.values()} for e in _analysed(folder / "events.jsonl")]
+        tables = {table: files[table].read_bytes() for analysis in ANALYSES.values() for table in analysis.tables}
+        spec = {"inspects": run, "settings": Inspection().model_dump(mode="json")}
+        fresh[inspection_id(run, Inspection())] = tables, spec, made
+    if place.exists():
+        shutil.rmtree(place)
+    for home, (tables, spec, made) in fresh.items():
+        (place / home).mkdir(parents=True)
+        for name, content in tables.items():
+            (place / home / f"{name}.parquet").write_bytes(content)
+        (place / home / "spec.json").write_text(json.dumps(spec, indent=1))
+        (place / home / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in made))
+
+
+def _analysed(log: Path) -> list[dict[str, Any]]:
+    """What a log says about how long each analysis took, the last time."""
+    told = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return list({e["name"]: e for e in told if e["event"] == "analysed"}.values())
+
+
+def compact(assets: Path) -> int:
+    """Write the tables of shipped runs and inspections, and the encoder's tokenizer, as small as they can be; returns the bytes saved.
+
+    Every table is read back and must be the same, number by number, before it takes the place of the other.
+    """
+    saved = 0
+    for path in sorted([*assets.glob("runs/*/*.parquet"), *assets.glob("inspections/*/*.parquet")]):
+        table, other = pd.read_parquet(path), path.with_suffix(".smaller")
+        write(table, other)
+        pd.testing.assert_frame_equal(pd.read_parquet(other), table, check_exact=True)
+        saved += _take(other, path)
+    # the tokenizers beside the fine-tuned models are part of the run ids, and stay as they are
+    path = assets / "mini" / "encoder" / "tokenizer.json"
+    other = path.with_suffix(".smaller")
+    other.write_text(json.dumps(json.loads(path.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), "utf-8")
+    return saved + _take(other, path)
+
+
+def _take(other: Path, path: Path) -> int:
+    """Put the smaller one of two files at `path`; returns the bytes that saves."""
+    saved = path.stat().st_size - other.stat().st_size
+    if saved > 0:
+        other.replace(path)
+    other.unlink(missing_ok=True)
+    return max(0, saved)
+
+
 def reproduce_mini(store: Store, seeds: Iterable[int], workers: int, shipping: bool = False) -> str:
     """Run what is not stored yet, each run in a process of its own, and return the Markdown that was written."""
     seeds = list(seeds)
@@ -99,10 +160,12 @@ def reproduce_mini(store: Store, seeds: Iterable[int], workers: int, shipping: b
 
 
 def publish(store: Store, seeds: list[int], shipping: bool) -> str:
-    """Write docs/results.md and the tables of the README from what is stored; with `shipping`, copy its runs into assets/runs."""
+    """Write docs/results.md and the tables of the README from what is stored; with `shipping`, copy its runs and inspections into assets/."""
     if shipping:
         wanted = dict.fromkeys(job for task, width in TABLES_OF for job in jobs(task, width, seeds) if _there(store, job))
         ship(store, (identify(seeded(preset, seed), "mini", task) for preset, task, seed in wanted))
+        ship_inspections(store, ASSETS / "inspections")
+        compact(ASSETS)
     text = results(store, seeds)
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "results.md").write_text(text)
