@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from sdq.figures import activations, channels, depth, dimensions, languages, weights
+from sdq.figures import activations, attribution, channels, conductance, depth, dimensions, languages, weights
 from sdq.figures.style import Theme
 from sdq.figures.weights import Picture
 from sdq.report import Report
@@ -64,12 +64,25 @@ def _through_depth(view: str, error: str) -> Draw:
     return draw
 
 
+def _drift(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return attribution.drift_picture(tables["drift"], report.method, theme)
+
+
+def _flowing_through(level: str) -> Draw:
+    def draw(tables: Tables, report: Report, theme: Theme) -> Picture:
+        return conductance.picture(tables["conductance"], "kl", "all", level, theme)
+
+    return draw
+
+
 # name of an analysis or of a table of the run -> its pictures
 PICTURES: dict[str, tuple[Draw, ...]] = {
     "weights": (_map, _histogram, _channels),
     "activations": (_flowing, _distorted),
     "profiles": (_units, _positions),
     "depth": (_through_depth("Blocks", "accumulated"), _through_depth("Roles", "local"), _through_depth("Languages", "accumulated")),
+    "attribution": (_drift,),
+    "conductance": (_flowing_through("block"), _flowing_through("module")),
 }
 
 
