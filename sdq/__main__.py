@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from sdq.store import Store
 app = typer.Typer(help="Quantize multilingual Transformers and see what happened.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 mini = typer.Typer(help="The embedded model and its data.", no_args_is_help=True)
 app.add_typer(mini, name="mini")
+models = typer.Typer(help="Models to start from: curated ones, and what is in the local cache.")
+app.add_typer(models, name="models")
 tasks = typer.Typer(help="Tasks of your own: a JSON file that says what a folder of labelled text is.", no_args_is_help=True)
 app.add_typer(tasks, name="task")
 
@@ -53,7 +56,7 @@ class Line:
 @app.command()
 def run(
     recipe: Annotated[str, typer.Argument(help="A preset (see `presets`) or a JSON file")],
-    model: Annotated[str, typer.Option(help="'mini' or a folder with config, tokenizer and safetensors")] = "mini",
+    model: Annotated[str, typer.Option(help="'mini', a folder with config, tokenizer and safetensors, or a Hub name; see `models`")] = "mini",
     task: Annotated[str, typer.Option(help="intent, slots, a task file (.json), xglue:DIR/NC or hub:ENTRY")] = "intent",
     seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
@@ -70,6 +73,61 @@ def run(
     finally:
         line.bar.stop()
     typer.echo(report.model_dump_json() if as_json else _words(report))
+
+
+@app.command()
+def finetune(
+    out: Annotated[Path, typer.Option(help="A new folder for the model, or one with an unfinished fine-tuning, which goes on")],
+    task: Annotated[str, typer.Option(help="intent, slots, a task file (.json), xglue:DIR/NC or hub:ENTRY")],
+    model: Annotated[str, typer.Option(help="'mini' (the embedded encoder), a folder, or a Hub name; see `models`")] = "mini",
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps at most")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Largest learning rate")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the head and of the batches")] = 0,
+    freeze: Annotated[int | None, typer.Option(help="How many of the first blocks keep their weights")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """Train a head and the upper blocks of an encoder on the labelled language of a task, for `run --model OUT`."""
+    from sdq import finetune as tuning
+
+    line = Line(quiet=as_json)
+    try:
+        card = tuning.finetune(model, task, out, tuning.usual(model, task, steps, learning_rate, freeze), seed, line)
+    finally:
+        line.bar.stop()
+    said = f"{out}: {model} fine-tuned on {task} ({card['language']}), {100 * card['dev']:.1f} % on its dev split after {card['kept_step']} steps"
+    typer.echo(json.dumps(card) if as_json else f"{said}\nnext: python -m sdq run ptq-int8-dynamic --model {shlex.quote(str(out))} --task {shlex.quote(task)}")
+
+
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False) -> None:
+    """List models worth starting from, with size, licence, languages and whether they are on this machine."""
+    from sdq import hub
+    from sdq.catalog import CURATED
+
+    if context.invoked_subcommand is not None:
+        return
+    rows = [known.model_dump() | {"here": hub.cached(known.name) is not None} for known in CURATED]
+    others = [name for name in hub.present() if name not in {known.name for known in CURATED}]
+    if as_json:
+        typer.echo(json.dumps({"curated": rows, "cached": others}))
+        return
+    typer.echo("mini: the embedded model, 6 layers, 15 languages, with heads for intent and slots; `finetune` gives it others\n")
+    for row in rows:
+        here = "on this machine" if row["here"] else f"not on this machine: `python -m sdq models fetch {row['name']}`"
+        typer.echo(f"{row['name']} ({row['title']}), {here}")
+        typer.echo(f"    {row['parameters'] / 1e6:.0f} million parameters, {row['size'] / 1e6:,.0f} MB, licence {row['licence']}, languages: {row['languages']}")
+        typer.echo(f"    {row['sources']}")
+    if others:
+        typer.echo(f"\nalso in the local cache: {', '.join(others)}")
+    typer.echo("\nNone of these has a head for a task: `python -m sdq finetune --model NAME --task TASK --out DIR` first")
+
+
+@models.command("fetch")
+def fetch_model(name: Annotated[str, typer.Argument(help="owner/model, or owner/model@revision")]) -> None:
+    """Bring a model of the Hub into the local cache: configuration, tokenizer and safetensors only."""
+    from sdq import hub
+
+    typer.echo(str(hub.fetch(name)))
 
 
 @app.command()
@@ -161,17 +219,43 @@ def inspect(
 
 @app.command()
 def reproduce(
-    what: Annotated[str, typer.Argument(help="mini")] = "mini",
+    what: Annotated[
+        str, typer.Argument(help="mini: our results; grid: the paper's comparison on the embedded tasks; xglue: the same on an XGLUE archive")
+    ] = "mini",
+    model: Annotated[str, typer.Option(help="Of grid and xglue: what teachers are fine-tuned from; 'mini', a folder or a Hub name")] = "mini",
+    xglue: Annotated[Path | None, typer.Option(help="The extracted archive, the folder with NC, XNLI, ...")] = None,
+    tasks: Annotated[str, typer.Option(help="Of xglue: which ones, with commas between; all of them if not given")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0")] = 3,
-    workers: Annotated[int, typer.Option(min=1, help="Runs at a time")] = 2,
-    ship: Annotated[bool, typer.Option("--ship", help="Copy the results into assets/runs")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of grid and xglue: training steps of a student")] = None,
+    teacher_steps: Annotated[int | None, typer.Option(min=1, help="Of xglue: training steps of a teacher")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Of xglue: rows to take of every file, to see that all runs; scores are then not XGLUE's")] = None,
+    out: Annotated[Path | None, typer.Option(help="Of grid and xglue: folder for the tables")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Of mini: runs at a time")] = 2,
+    ship: Annotated[bool, typer.Option("--ship", help="Of mini: copy the results into assets/runs")] = False,
 ) -> None:
-    """Run the whole comparison on the embedded tasks and write docs/results.md (resumable)."""
-    from sdq.reproduce import reproduce_mini
+    """Run a whole comparison (resumable): mini writes docs/results.md, grid and xglue write CSV, HTML, LaTeX and Markdown."""
+    if what == "mini":
+        from sdq.reproduce import reproduce_mini
 
-    if what != "mini":
-        raise UserError(f"reproduce knows only 'mini' so far, got {what!r}")
-    typer.echo(reproduce_mini(Store.default(), range(seeds), workers, ship))
+        typer.echo(reproduce_mini(Store.default(), range(seeds), workers, ship))
+    elif what in ("grid", "xglue"):
+        from sdq.grid import compare
+
+        if what == "xglue" and xglue is None and model != "mini":
+            raise UserError(
+                "the XGLUE archive must be named, it is not; add --xglue DIR (the folder with NC, XNLI, ...), or take the embedded tasks with --model mini"
+            )
+        line = Line(quiet=False)
+        try:
+            typer.echo(
+                compare(
+                    model, xglue if what == "xglue" else None, tasks, seeds, steps, teacher_steps, limit, out, lambda text: typer.echo(text, err=True), line
+                )
+            )
+        finally:
+            line.bar.stop()
+    else:
+        raise UserError(f"what is reproduced must be mini, grid or xglue, got {what[:40]!r}")
 
 
 @tasks.command()
@@ -201,8 +285,8 @@ def build(
     rebuild(corpus, work, out, seed)
 
 
-@mini.command()
-def finetune(
+@mini.command("finetune")
+def finetune_mini(
     out: Annotated[Path, typer.Option(help="Folder with the encoder; data and models go there")] = Path("assets/mini"),
     seed: Annotated[int, typer.Option(help="Seed of heads and batches")] = 0,
 ) -> None:
@@ -210,6 +294,20 @@ def finetune(
     from sdq.mini.build import finish
 
     finish(out, seed)
+
+
+@mini.command()
+def ship() -> None:
+    """Look into some of the shipped runs, ship what was found, and write all shipped tables as small as they can be."""
+    from sdq.reproduce import compact, ship_inspections
+    from sdq.settings import ASSETS
+
+    line = Line(quiet=False)
+    try:
+        ship_inspections(Store.default(), ASSETS / "inspections", line)
+    finally:
+        line.bar.stop()
+    typer.echo(f"{compact(ASSETS) / 1e6:.1f} MB saved")
 
 
 def _words(report: Report) -> str:
@@ -220,6 +318,7 @@ def _words(report: Report) -> str:
     lines += [f"{code:4} {100 * a:7.1f} {100 * b:7.1f} {100 * (b - a):+7.1f}" for code, a, b in rows]
     lines += ["", "mean: all languages; zero: languages without labels in training", f"seconds {json.dumps(report.seconds)}"]
     lines += [f"bytes {json.dumps(report.size_bytes)} (quantized size is simulated)"]
+    lines += [f"note: {remarks}"] if (remarks := report.provenance.get("remarks")) else []
     return "\n".join(lines)
 
 

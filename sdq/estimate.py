@@ -100,8 +100,11 @@ def memory(recipe: Recipe, parameters: int) -> int:
     return BASE + 4 * parameters * (1 + 1 + (2 + 1 if recipe.training is not None else 0))
 
 
-def parameters(folder: Path) -> int:
-    """How many numbers the weights of a model folder hold, from the headers of its files. UserError if one cannot be read."""
+def parameters(folder: Path, without: str | None = None) -> int:
+    """How many numbers the weights of a model folder hold, from the headers of its files, but for those with `without` in their names.
+
+    UserError if one cannot be read.
+    """
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -110,7 +113,7 @@ def parameters(folder: Path) -> int:
                 if length > _HEADER:
                     raise ValueError(length)
                 header = json.loads(file.read(length))
-            total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+            total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__" and not (without and without in name))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"weights must be a safetensors file, the header of {path} cannot be read; copy the file again") from error
     return total

@@ -19,7 +19,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
     ("store", "run", "identity", "subject", "inspection", "remedies", "answer", "kernels", "export", "finetune", "mini"),
-    ("jobs", "cluster", "estimate", "figures", "history", "document", "findings", "reproduce", "__main__"),
+    ("jobs", "cluster", "estimate", "figures", "history", "document", "findings", "reproduce", "papertable", "grid", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
 WITHOUT_TORCH = (
@@ -33,7 +33,10 @@ WITHOUT_TORCH = (
     "sdq.checkpoint",
     "sdq.data.tasks",
     "sdq.data.assemble",
+    "sdq.data.check",
+    "sdq.data.intake",
     "sdq.metrics",
+    "sdq.papertable",
     "sdq.jobs",
     "sdq.history",
     "sdq.document",
