@@ -7,12 +7,11 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.curves import legend_height
 from sdq.figures.names import module_label
 from sdq.figures.sensitivity import Picture
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.ranking import ranked, rho
-
-NAMED = 3  # modules of largest effect, named in the picture
 
 
 def rows(sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +27,7 @@ def estimate_picture(
 ) -> Picture:
     """Exact KL of one module alone over its estimate, both logarithmic; the line is where they are equal. customdata is the module.
 
-    Modules not above their floor are open, the module `chosen` is ringed; what is not positive has no place here.
+    Modules not above their floor are open, the module `chosen` (without: the worst) is ringed and named; what is not positive has no place here.
     """
     table, ink, colour = rows(sensitivity, estimate, floor), INK[theme], MARKS[method].colour(theme)
     shown = table[(table["kl"] > 0) & (table["estimate"] > 0)]
@@ -37,25 +36,28 @@ def estimate_picture(
     ends = [10 ** reach[0], 10 ** reach[1]]
     figure = go.Figure()
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": ink.quiet, "width": 1, "dash": "dot"}, name="estimate = exact", hoverinfo="skip")
-    ringed = shown[shown["module"] == chosen]
-    if len(ringed):
-        ring = {"symbol": "circle-open", "size": 20, "color": ink.text, "line": {"width": 2}}
-        figure.add_scatter(x=ringed["estimate"], y=ringed["kl"], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    ringed = shown[shown["module"] == chosen] if chosen else shown.head(1)
+    for _, row in ringed.iterrows():
+        right = math.log10(row["estimate"]) > sum(reach) / 2
+        figure.add_scatter(
+            x=[row["estimate"]], y=[row["kl"]], mode="markers+text", text=[f"{row['layer']}  " if right else f"  {row['layer']}"],
+            textposition="middle left" if right else "middle right", textfont={"size": 13, "color": ink.text}, hoverinfo="skip", showlegend=False,
+            marker={"symbol": "circle-open", "size": 20, "color": ink.text, "line": {"width": 2}},
+        )  # fmt: skip
     for above, name, symbol in ((True, "above its noise floor", MARKS[method].symbol), (False, "not above it: not ranked", "circle-open")):
-        at = [i for i, stands in enumerate(shown["above"]) if bool(stands) == above]
-        if not at:
+        part = shown[shown["above"] == above]
+        if part.empty:
             continue
-        part = shown.iloc[at]
         hover = [f"{r['layer']}<br>exact {r['kl']:.3g} nats, estimate {r['estimate']:.3g} nats" for _, r in part.iterrows()]
         figure.add_scatter(
-            x=part["estimate"], y=part["kl"], mode="markers+text", name=name, hovertext=hover, hoverinfo="text", customdata=[[m] for m in part["module"]],
-            text=[r["layer"] if i < NAMED else "" for i, (_, r) in zip(at, part.iterrows(), strict=True)], textposition="middle left",
-            textfont={"size": 12, "color": ink.text}, unselected={"marker": {"opacity": 1}, "textfont": {"color": ink.text}},
+            x=part["estimate"], y=part["kl"], mode="markers", name=name, hovertext=hover, hoverinfo="text", customdata=[[m] for m in part["module"]],
+            unselected={"marker": {"opacity": 1}},
             marker={"color": colour, "symbol": symbol, "size": 9, "line": {"color": ink.paper if above else colour, "width": 1 if above else 2}},
         )  # fmt: skip
     axis = {"type": "log", "range": reach, "fixedrange": True, "dtick": 1, "exponentformat": "power"}
+    below = legend_height([trace.name for trace in figure.data if trace.showlegend is not False])
     figure.update_layout(
-        template=template(theme), height=420, margin={"l": 62, "r": 14, "t": 10, "b": 110}, showlegend=True, legend=LEGEND, hovermode="closest",
+        template=template(theme), height=366 + below, margin={"l": 62, "r": 14, "t": 10, "b": 56 + below}, showlegend=True, legend=LEGEND, hovermode="closest",
         xaxis={"title": {"text": "Estimated KL divergence, nats", "standoff": 6}, **axis}, yaxis={"title": {"text": "Exact, nats", "standoff": 6}, **axis},
     )  # fmt: skip
     return figure, table, reading(table)

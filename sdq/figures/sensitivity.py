@@ -47,7 +47,8 @@ VIEWS = {"One at a time": "one", "All but one": "added"}
 
 
 def rows(sensitivity: pd.DataFrame, floor: pd.DataFrame, metric: str, view: str = "One at a time", language: str = EVERY) -> pd.DataFrame:
-    """One row per module in forward order: module, role, block, layer, value with its interval low, high, floor, above; in the unit of `metric`.
+    """One row per module in forward order: module, role, block, layer, sentences, value with its interval low, high, floor, above; in the
+    unit of `metric`.
 
     "One at a time": what the module alone changes; its floor is its own. "All but one": what it adds to the others, and column `rest` what
     the others do without it; its floor is by how much that number of the whole model moves. The floor is the largest over repetitions and
@@ -57,7 +58,7 @@ def rows(sensitivity: pd.DataFrame, floor: pd.DataFrame, metric: str, view: str 
     spoken = sensitivity[sensitivity["language"] == language]
     mine = spoken[spoken["measure"] == VIEWS[view]].sort_values("order", ignore_index=True)
     label = [module_label(name, role, int(block)) for name, role, block in zip(mine["module"], mine["role"], mine["block"], strict=True)]
-    table = mine[["module", "role", "block"]].assign(layer=label)
+    table = mine[["module", "role", "block"]].assign(layer=label, sentences=mine["sentences"])
     for name, end in (("value", ""), ("low", "_low"), ("high", "_high")):
         table[name] = known.times * mine[column + end]
     if view == "All but one":
@@ -109,6 +110,8 @@ def modules_picture(
         if view == "One at a time"
         else added_reading(table, metric, whole(sensitivity, metric, language), language)
     )
+    if language != EVERY:
+        text += f" There are {table['sentences'].max()} sentences in {language_name(language)}: only a large effect shows."
     return figure, titled(table, metric), text
 
 
@@ -168,9 +171,9 @@ def _modules_figure(table: pd.DataFrame, metric: Metric, itself: float | None, c
         for h, text in headings.items()
     ]
     ticks = [r["module"].rpartition(".")[2] if r["role"] == "head" else ROLE_LABELS.get(r["role"], r["role"]) for _, r in table.iterrows()]
-    bottom = max(heights, default=0) + 0.7
+    bottom, below = max(heights, default=0) + 0.7, 20 * len(figure.data)
     figure.update_layout(
-        template=template(theme), height=int(19 * (bottom + 0.7)) + 128, margin={"l": 116, "r": 14, "t": 8, "b": 120}, bargap=0, annotations=above,
+        template=template(theme), height=int(19 * (bottom + 0.7)) + 64 + below, margin={"l": 116, "r": 14, "t": 8, "b": 56 + below}, bargap=0, annotations=above,
         shapes=[*bands, *([] if logarithmic else shapes)], showlegend=True, legend=LEGEND, hovermode="closest",
         xaxis={"title": {"text": metric.axis, "standoff": 6}, "range": reach, "fixedrange": True, "type": "log" if logarithmic else "linear"}
         | ({"dtick": 1, "exponentformat": "power"} if logarithmic else {}),

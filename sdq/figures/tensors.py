@@ -45,8 +45,9 @@ def parts_picture(parts: pd.DataFrame, floor: pd.DataFrame, metric: str, languag
         hovertext=hover, hoverinfo="text", marker={"color": colour, "symbol": MARKS[method].symbol, "size": 11, "line": {"color": ink.paper, "width": 1}},
     )  # fmt: skip
     figure.add_vrect(x0=-itself, x1=itself, fillcolor=faint(ink.quiet, 0.25), line_width=0, layer="below", name="noise floor", showlegend=True)
+    below = 20 * (len(figure.data) + 1)  # a line each on a phone
     figure.update_layout(
-        template=template(theme), height=320, margin={"l": 116, "r": 14, "t": 8, "b": 132}, showlegend=True, legend=LEGEND, hovermode="closest",
+        template=template(theme), height=244 + below, margin={"l": 116, "r": 14, "t": 8, "b": 56 + below}, showlegend=True, legend=LEGEND, hovermode="closest",
         xaxis={"title": {"text": known.axis, "standoff": 6}, "range": reach_of(pd.concat([mine, each[["value"]]]), False, itself), "fixedrange": True},
         yaxis={"range": [2.6, -0.5], "tickvals": list(height.values()), "ticktext": list(height), "showgrid": False, "fixedrange": True},
     )  # fmt: skip
@@ -62,11 +63,14 @@ def reading(table: pd.DataFrame, metric: str, itself: float, language: str = EVE
     quiet = [part.removesuffix(" only") for part in ("weights only", "activations only") if abs(mine[part]) <= itself]
     floor = known.said(itself / known.times)
     if not mine.abs().max():
-        return f"No rounding changes any answer{where(language)}: the {known.phrase} is {said['both']}."
+        return f"Neither half of the rounding moves the {known.phrase}{where(language)}: it is {said['both']}."
     if len(quiet) == 2:
         return f"{text} Neither half does more than the model does by itself when it is only repeated ({floor})."
     if quiet:
         return f"{text} The {quiet[0]} do no more than the model does by itself when it is only repeated ({floor})."
     larger, smaller = sorted(("weights only", "activations only"), key=lambda part: -abs(mine[part]))
     times = abs(mine[larger] / mine[smaller])
-    return f"{text} The {larger.removesuffix(' only')} do {times:.1f} times as much as the {smaller.removesuffix(' only')}; by itself the model moves by up to {floor}."
+    more = f"{times:,.0f}" if times >= 100 else f"{times:.3g}"
+    return (
+        f"{text} The {larger.removesuffix(' only')} do {more} times as much as the {smaller.removesuffix(' only')}; by itself the model moves by up to {floor}."
+    )
