@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from sdq.data.taskfile import Columns, Kind, TaskFile
 from sdq.data.tasks import home
 from sdq.settings import UserError, unwritable
 
+CACHE = ".cache"  # of what is fetched, until all of it is here
 SECONDS = 5.0  # within which the Hub must answer the first question
 ROOT = "hf://datasets/{repository}@refs%2Fconvert%2Fparquet/{configuration}/{split}/*.parquet"
 
@@ -97,6 +99,7 @@ def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text
                 if split == "test" or code == "en":  # labels are learned from English alone
                     tell(f"{entry.title}: {split}, {code}")
                     _keep(entry, configuration, split, folder / split / f"{code}.parquet", root)
+        shutil.rmtree(folder / CACHE, ignore_errors=True)
         part = folder / "task.json.part"
         part.write_text(_described(name, entry).model_dump_json(indent=1, exclude_defaults=True))
         part.replace(folder / "task.json")
@@ -116,7 +119,7 @@ def _described(name: str, entry: Entry) -> TaskFile:
 
 def _keep(entry: Entry, configuration: str, split: str, path: Path, root: str) -> None:
     """Write one split of one language as Parquet; numbers that stand for names become names."""
-    table = _table(entry, configuration, split, root)
+    table = _table(entry, configuration, split, root, path.parents[1] / CACHE)
     wanted = entry.columns.model_dump(exclude_none=True).values()
     missing = [column for column in wanted if column not in table.column_names]
     if missing:
@@ -136,7 +139,7 @@ def _keep(entry: Entry, configuration: str, split: str, path: Path, root: str) -
     frame.to_parquet(path, index=False)
 
 
-def _table(entry: Entry, configuration: str, split: str, root: str) -> Any:
+def _table(entry: Entry, configuration: str, split: str, root: str, cache: Path) -> Any:
     """One split of one configuration, under the first of its names that exists."""
     import datasets
 
@@ -145,7 +148,7 @@ def _table(entry: Entry, configuration: str, split: str, root: str) -> Any:
     for named in entry.splits[split]:
         files = root.format(repository=entry.repository, configuration=configuration, split=named)
         try:
-            return datasets.load_dataset("parquet", data_files=files, split="train")
+            return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(cache))
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             failure = error
     said = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
@@ -155,15 +158,23 @@ def _table(entry: Entry, configuration: str, split: str, root: str) -> Any:
 
 
 def _refuse_offline(entry: Entry) -> None:
-    """UserError at once if the Hub may not or cannot be asked."""
+    """UserError at once if the Hub may not be asked, and soon if it cannot be reached."""
     instead = "fetch it on a machine with network and copy its folder of tasks/ in the data folder, or give local files with a task file"
     if any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")):
         raise UserError(f"{entry.title} must be fetched from the Hub first, and HF_HUB_OFFLINE forbids it; {instead}")
+    there: list[bool] = []
+    thread = threading.Thread(target=lambda: there.append(_reachable(entry.repository)), daemon=True)  # looking up a host name heeds no timeout
+    thread.start()
+    thread.join(SECONDS)
+    if not any(there):
+        raise UserError(f"{entry.title} must be fetched from the Hub first, which did not answer; {instead}")
+
+
+def _reachable(repository: str) -> bool:
     from huggingface_hub import HfApi
 
-    from sdq.hub import _within as within
-
     try:
-        within(SECONDS, lambda: HfApi().dataset_info(entry.repository, timeout=SECONDS))
-    except Exception as error:
-        raise UserError(f"{entry.title} must be fetched from the Hub first, which cannot be reached ({type(error).__name__}); {instead}") from error
+        HfApi().dataset_info(repository, timeout=SECONDS)
+    except Exception:  # of many kinds: no network, no such dataset, refused
+        return False
+    return True

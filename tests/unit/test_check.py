@@ -1,0 +1,76 @@
+"""What a look at a task's data finds: the counts are those of a plain loop, and every warning comes when its cause is planted, and only then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sdq.data.check import as_json, check, words
+from sdq.data.tasks import Example, Task, load_task
+
+LABELS = ("no", "yes")
+
+
+def clean(n: int = 40) -> Task:
+    """Two languages, balanced labels, no text twice."""
+    splits = {
+        split: [Example(f"{i}", code, f"{code} {split} sentence number {i}", (), (LABELS[i % 2],)) for code in ("en", "de") for i in range(n)]
+        for split in ("train", "dev", "test")
+    }
+    return Task("made", "sequence", LABELS, ("en", "de"), "en", "accuracy", "0", splits)
+
+
+def change(task: Task, split: str, **changed: Any) -> Task:
+    """The task with its first example in German of a split changed."""
+    at = next(i for i, e in enumerate(task.splits[split]) if e.language == "de")
+    examples = list(task.splits[split])
+    examples[at] = replace(examples[at], **changed)
+    return replace(task, splits=task.splits | {split: examples})
+
+
+def without(task: Task, split: str, language: str, keep: int = 0) -> Task:
+    mine = [e for e in task.splits[split] if e.language == language][:keep]
+    return replace(task, splits=task.splits | {split: [e for e in task.splits[split] if e.language != language] + mine})
+
+
+def test_clean_data_have_no_warnings() -> None:
+    assert check(clean()).warnings == ()
+    assert check(clean()).cut == 0
+
+
+PLANTED: dict[str, tuple[Task, str]] = {
+    "a text in two splits": (change(clean(), "test", text="de train sentence number 3"), "1 text is in train and in test"),
+    "a label never seen": (replace(change(clean(), "test", targets=("maybe",)), labels=(*LABELS, "maybe")), "maybe occurs in test and never in the training sentences of en"),
+    "an empty text": (change(clean(), "test", text="  "), "1 of 40 texts are empty in test, de"),
+    "an empty second text": (change(clean(), "dev", second=""), "1 of 40 texts are empty in dev, de"),
+    "a language without test": (without(clean(), "test", "de"), "The test split has no sentences in de."),
+    "few test sentences": (without(clean(), "test", "de", keep=29), "Fewer than 30 test sentences in de"),
+    "one language": (without(without(without(clean(), "test", "de"), "train", "de"), "dev", "de"), "The only test language is en"),
+    "a long text": (change(clean(), "test", text="word " * 500), "longer than 128 subwords"),
+    "an unbalanced label": (replace(clean(), splits=clean().splits | {"train": [e for i, e in enumerate(clean().splits["train"]) if e.targets == ("no",) or i % 40 == 1]}), "Labels are unbalanced in training: 20 times no, 1 times yes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_what_is_planted_is_found(case: str) -> None:
+    task, said = PLANTED[case]
+    assert any(said in warning for warning in check(task).warnings), check(task).warnings
+
+
+@pytest.mark.parametrize("name", ["intent", "slots"])
+def test_counts_are_those_of_a_plain_loop(name: str) -> None:
+    task = load_task(name)
+    found = check(task)
+    expected = Counter((split, e.language, label) for split, examples in task.splits.items() for e in examples for label in e.targets)
+    assert {tuple(row[:3]): row[3] for row in found.counts.itertuples(index=False, name=None)} == expected
+    assert found.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
+
+
+def test_words_and_json_hold_what_was_found() -> None:
+    task, said = PLANTED["an empty text"]
+    assert f"warning: {said}" in words(task, check(task))
+    assert said in as_json(task, check(task))
+    assert "no warnings" in words(clean(), check(clean()))
