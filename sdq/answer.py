@@ -13,7 +13,7 @@ from torch import nn
 from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task, load_task
-from sdq.models import load
+from sdq.retrieval import load_for
 from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import Store
@@ -25,7 +25,7 @@ task_of = lru_cache(maxsize=4)(load_task)
 @lru_cache(maxsize=4)
 def _teacher(model: str, task: str) -> tuple[nn.Module, Any]:
     loaded = task_of(task)
-    return load(folder_of(model, task), loaded.kind, loaded.labels)
+    return load_for(loaded, folder_of(model, task))
 
 
 @lru_cache(maxsize=8)

@@ -139,6 +139,14 @@ def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-t
     return model, tokenizer_of(folder)
 
 
+def encoder(folder: Path) -> nn.Module:
+    """The encoder of a folder without any head, in float32 and eval mode. UserError as `load`."""
+    model, _ = _read(folder, "retrieval")
+    if getattr(model, "pooler", None) is not None:
+        setattr(model, "pooler", None)  # a head of its own, for another task  # noqa: B010
+    return model
+
+
 def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes: Any) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder under a head of these labels.
 
@@ -167,9 +175,9 @@ def tokenizer_of(folder: Path) -> Any:
 
 def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]]:
     """(model, names of its head's weights that the folder does not have). With `changes` a head of another shape is put aside."""
-    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    auto = AutoModelForTokenClassification if kind == "token" else AutoModelForSequenceClassification
+    auto = {"token": AutoModelForTokenClassification, "retrieval": AutoModel}.get(kind, AutoModelForSequenceClassification)
     with _in_one_sentence(f"the model in {folder} must be an encoder that transformers loads for {_asks(kind)}"):
         model, told = auto.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, attn_implementation="eager",
@@ -188,7 +196,7 @@ def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]
 
 
 def _asks(kind: str) -> str:
-    return "token classification" if kind == "token" else "sequence classification"
+    return {"token": "token classification", "retrieval": "embedding"}.get(kind, "sequence classification")
 
 
 @contextmanager

@@ -96,6 +96,16 @@ def _int8_static() -> tuple[Rule, ...]:
     return (Rule(weight=WeightSpec(bits=8), activation=activation),)
 
 
+def _linear(weight: WeightSpec, activation: ActivationSpec | None = None) -> tuple[Rule, ...]:
+    """Every Linear, the embedding in FP32."""
+    return (Rule(weight=weight, activation=activation), Rule(roles=("embedding",)))
+
+
+def _int8_tensor() -> tuple[Rule, ...]:
+    """What PyTorch's dynamic quantization does unless told otherwise: one range per tensor, activations affine in 7 bits, Linear layers only."""
+    return _linear(WeightSpec(granularity=PerTensor()), ActivationSpec(bits=7, symmetric=False, granularity=PerTensor()))
+
+
 def _w4a8() -> tuple[Rule, ...]:
     """Four-bit weights with one range per tensor: the setting at which PTQ breaks `mini` (found on dev, see docs/ablation.md)."""
     return (Rule(weight=WeightSpec(bits=4, granularity=PerTensor()), activation=ActivationSpec(bits=8, granularity=PerToken())),)
@@ -126,6 +136,9 @@ def _presets() -> dict[str, Recipe]:
     made = [Recipe(name="fp32")]
     made.append(Recipe(name="ptq-int8-dynamic", rules=_int8_dynamic()))
     made.append(Recipe(name="ptq-int8-static", rules=_int8_static()))
+    made.append(Recipe(name="ptq-int8-tensor", rules=_int8_tensor()))
+    made.append(Recipe(name="ptq-int8-linear", rules=_linear(WeightSpec(), ActivationSpec())))
+    made.append(Recipe(name="ptq-int8-weights", rules=_linear(WeightSpec())))
     made.append(Recipe(name="ptq-w4a8", rules=_w4a8()))
     per_channel = (Rule(weight=WeightSpec(bits=4, granularity=PerChannel()), activation=ActivationSpec(bits=8)),)
     made.append(Recipe(name="ptq-w4a8-channel", rules=per_channel))

@@ -19,7 +19,7 @@ class Metric(Settings):
 
 
 METRICS = {
-    "accuracy": Metric(name="Accuracy", unit="%", higher_is_better=True, kinds=("sentence", "pair", "ranking")),
+    "accuracy": Metric(name="Accuracy", unit="%", higher_is_better=True, kinds=("sentence", "pair", "ranking", "retrieval")),
     "f1": Metric(name="F1", unit="%", higher_is_better=True, kinds=("token",)),
     "precision": Metric(name="Precision", unit="%", higher_is_better=True, kinds=("token",)),
     "token_accuracy": Metric(name="Token accuracy", unit="%", higher_is_better=True, kinds=("token",)),

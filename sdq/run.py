@@ -38,6 +38,8 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     if store.done(run):
         return store.report(run)
     task = load_task(task_name)  # data that cannot be read start no run
+    if task.kind == "retrieval" and recipe.training is not None:
+        raise UserError(f"a training must have labels, the retrieval task {task.name} has none; choose a recipe without training (PTQ)")
     store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task.name, "weights": weights, "data": data})
 
     def tell(event: dict[str, Any]) -> None:
@@ -60,16 +62,17 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
     from sdq.inspect.depth import depth
     from sdq.inspect.errors import layer_errors, size_bytes
     from sdq.inspect.weights import weights
-    from sdq.models import load, remarks
+    from sdq.models import remarks
     from sdq.quant.migrate import migrate
     from sdq.quant.rewrite import calibrate_, quantizers, rewrite
+    from sdq.retrieval import load_for
     from sdq.train.loop import frozen_by, train_
     from sdq.train.resume import write
 
     seconds: dict[str, float] = {}
     watch = _Watch(seconds, tell)
     with watch("load", "Reading the model and the sentences"):
-        teacher, tokenizer = load(folder_of(model, task.name), task.kind, task.labels, remedy(model, task.name))
+        teacher, tokenizer = load_for(task, folder_of(model, task.name), remedy(model, task.name))
         test = task.examples("test")
         calibrated_on = calibration_examples(recipe, task)
         data = encode(test, task, tokenizer)

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from sdq.checkpoint import folder_of
 from sdq.data.batches import Encoded, encode
 from sdq.data.tasks import Example, Task, load_task
-from sdq.models import load
 from sdq.quant.migrate import migrate
 from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.recipe import Recipe
 from sdq.report import Report
+from sdq.retrieval import load_for
 from sdq.run import calibration_examples
 from sdq.settings import UserError
 from sdq.store import PACKED, Store
@@ -80,7 +80,7 @@ class Subject:
         if not recipe.rules:
             raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
         weights = store.weights(report)
-        teacher, tokenizer = load(folder_of(report.model, task.name), task.kind, task.labels)
+        teacher, tokenizer = load_for(task, folder_of(report.model, task.name))
         student = student_of(recipe, teacher, task, tokenizer, weights)
         return cls(recipe, report.model, task, tokenizer, student, spread(task.examples("test"), sentences), report=report, store=store)
 
@@ -97,7 +97,7 @@ class Subject:
     @cached_property
     def teacher(self) -> nn.Module:
         """The FP32 model the student was made of, read anew: most analyses need only the student, whose quantizers can be switched off."""
-        return load(folder_of(self.model, self.task.name), self.task.kind, self.task.labels)[0]
+        return load_for(self.task, folder_of(self.model, self.task.name))[0]
 
     def unlabelled(self, sentences: int) -> list[Example]:
         """Sentences of the train split in all languages: what may be used to choose by (never dev or test, and never a zero-shot label)."""

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sdq.data.formats import Row, read
 from sdq.data.taskfile import CODE, Named, Source, TaskFile
@@ -18,6 +18,8 @@ from sdq.data.tasks import SPLITS, Example, Task
 from sdq.settings import UserError
 
 MOST_LABELS = 500
+MOST_FOUND = 5000  # sentences that can be found
+_KINDS: dict[str, Literal["sequence", "token", "retrieval"]] = {"token": "token", "retrieval": "retrieval"}
 _SPLIT = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"} | {split: split for split in SPLITS}
 _CODE = re.compile(CODE)
 
@@ -61,7 +63,7 @@ class Builder:
                 raise place.wrong(
                     given, f"ids must be unique within a language and split, {id[:40]!r} was in {before} already; correct it, or leave `columns.id` out"
                 )
-            if not example.targets and (split != "train" or language == self.file.training_language):
+            if self.file.kind != "retrieval" and not example.targets and (split != "train" or language == self.file.training_language):
                 missing = self.file.columns.tags if self.file.kind == "token" else self.file.columns.label
                 raise place.wrong(missing, "a label must not be empty where it is used, this one is; fill it in, or take the row out")
             self._ids[split, language][id] = place.name
@@ -69,12 +71,13 @@ class Builder:
 
     def task(self, name: str, fingerprint: str) -> Task:
         """What was collected. UserError if there is too little for a task."""
-        languages, labels = self._languages(), self._labels()
+        languages = self._languages()
+        labels = self._found() if self.file.kind == "retrieval" else self._labels()
         order = {code: i for i, code in enumerate(languages)}
         for examples in self.splits.values():
             examples.sort(key=lambda e: order[e.language])
         task = Task(
-            name, "token" if self.file.kind == "token" else "sequence", labels, languages, self.file.training_language, self.file.scored_by, fingerprint,
+            name, _KINDS.get(self.file.kind, "sequence"), labels, languages, self.file.training_language, self.file.scored_by, fingerprint,
             self.splits, self.file.beside, self.file.longest,
         )  # fmt: skip
         for split in ("train", "dev"):
@@ -108,6 +111,18 @@ class Builder:
         if self.file.kind == "ranking" and (bad := next((label for label in labels if not re.fullmatch(r"\d{1,2}", label)), None)) is not None:
             raise UserError(f"labels of a ranking must be whole numbers from 0 (how relevant), {self.file.name} has {bad[:40]!r}; map them under `labels`")
         return tuple(labels)
+
+    def _found(self) -> tuple[str, ...]:
+        """Of a retrieval: ids of the test sentences in the training language. The test sentences are given them as what is to be found."""
+        home = self.file.training_language
+        ids = tuple(e.id for e in self.splits["test"] if e.language == home)
+        if not 2 <= len(ids) <= MOST_FOUND:
+            raise UserError(f"a retrieval must have 2 to {MOST_FOUND} test sentences in the training language {home}, {self.file.name} has {len(ids)}")
+        known = set(ids)
+        if stray := next((e for e in self.splits["test"] if e.id not in known), None):
+            raise UserError(f"every test sentence must have one with the same id in {home}, {stray.id[:40]!r} in {stray.language} has none; take it out")
+        self.splits["test"] = [replace(e, targets=(e.id,)) for e in self.splits["test"]]
+        return ids
 
     def _language(self, source: Source, place: _Place) -> str | None:
         """The row's language as it is called, None if the task leaves it out."""
@@ -147,6 +162,8 @@ class Builder:
             return Example(
                 id, language, place.joined(columns.text) if columns.text else " ".join(words), words, self._named(place, columns.tags, tags), None, group
             )
+        if self.file.kind == "retrieval":
+            return Example(id, language, place.joined(columns.text or ""), (), (), None, group)
         label = place.plain(columns.label or "")
         second = place.joined(columns.second) if columns.second else None
         return Example(id, language, place.joined(columns.text or ""), (), self._named(place, columns.label, (label,) if label else ()), second, group)

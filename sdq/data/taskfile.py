@@ -18,10 +18,16 @@ from sdq.settings import Settings, UserError, explain
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
 _LONGEST = 1_000_000  # bytes of a task file
-_METRIC = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg"}
-_NEEDED = {"sentence": ("text", "label"), "pair": ("text", "second", "label"), "token": ("tokens", "tags"), "ranking": ("text", "second", "label")}
+_METRIC = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
+_NEEDED = {
+    "sentence": ("text", "label"),
+    "pair": ("text", "second", "label"),
+    "token": ("tokens", "tags"),
+    "ranking": ("text", "second", "label"),
+    "retrieval": ("text", "id"),
+}
 
-Kind = Literal["sentence", "pair", "token", "ranking"]
+Kind = Literal["sentence", "pair", "token", "ranking", "retrieval"]
 Named = str | tuple[str, ...]  # a column, or several joined by a space
 
 
@@ -44,7 +50,10 @@ class TaskFile(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name")
     about: str = Field("", max_length=400, description="What it is, its source and its licence")
-    kind: Kind = Field(description="sentence or pair: one label each; token: one tag per word; ranking: how well a document answers a query")
+    kind: Kind = Field(
+        description="sentence or pair: one label each; token: one tag per word; ranking: how well a document answers a query; "
+        "retrieval: sentences without labels, for an encoder without a head: is the one with the same id found in the training language?"
+    )
     splits: dict[Literal["train", "dev", "test", "all"], str] = Field(
         description="Split -> files, relative to this one; {language} stands for the language's code"
     )

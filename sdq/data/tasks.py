@@ -39,12 +39,13 @@ class Example:
 class Task:
     """What is to be predicted, for which languages.
 
+    In a retrieval task the labels are the ids of the test sentences in the labelled language, and the answer is which of them means the same.
     `labelled` is the language whose train split has labels; the train sentences of all others are unlabelled
     text. Splits are disjoint. `fingerprint` names the content.
     """
 
     name: str
-    kind: Literal["sequence", "token"]
+    kind: Literal["sequence", "token", "retrieval"]
     labels: tuple[str, ...]
     languages: tuple[str, ...]
     labelled: str

@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "sdq").rglob("*.py"))
 # The arrow of DESIGN.md: a module imports from its own line or the ones above. A new module is put on its line.
 LINES: tuple[tuple[str, ...], ...] = (
     ("settings", "lazy", "catalog", "hub", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
-    ("families", "quant", "data", "models"),
+    ("families", "quant", "data", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
     ("store", "run", "identity", "subject", "inspection", "remedies", "answer", "kernels", "export", "finetune", "mini"),
