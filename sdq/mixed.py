@@ -1,17 +1,21 @@
 """Mixed precision: which width for which module, from measured costs, under a limit. An exact choice, not a greedy one.
 
 The costs are taken to add up over the modules; whether they do is a question for a run of the chosen recipe. One integer program picks one
-width per module, a multiple-choice knapsack (Hubara et al. 2021, arXiv 2006.10518, section 4 choose so from layer-wise costs); it is solved
-by HiGHS. A table of costs has the columns module, bits (2 to 8, or FP = 32), cost (expected increase of the KL in nats, or drop in points;
-lower is better; below 0 only by noise, taken as it is) and bytes (of the weight at that width with its scales, see `weight_bytes`); and,
-for base rules that are for roles, role. Reads no torch but in `weight_bytes`.
+row of the table per module, a multiple-choice knapsack (Hubara et al. 2021, arXiv 2006.10518, section 4 choose so from layer-wise costs); it
+is solved by HiGHS. A table of costs has the columns module, bits (2 to 8, or FP = 32), cost (expected increase of the KL in nats, or drop in
+points; lower is better; below 0 only by noise, taken as it is) and bytes (of the weight at that width with its scales, see `weight_bytes`);
+for base rules that are for roles, role; and if there is a choice of it, ranges (how many weights share a range: "tensor" or "channel").
+Reads no torch but in `weight_bytes`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -19,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdq.quant.spec import Rule, WeightSpec
+from sdq.quant.spec import PerChannel, PerTensor, Rule, WeightSpec
 from sdq.settings import UserError
 
 FP = 32
@@ -32,12 +36,13 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Choice:
-    """Bits per module (FP = 32), their summed cost (unit of the table, lower is better) and bytes (simulated)."""
+    """Bits per module (FP = 32), their summed cost (unit of the table, lower is better) and bytes (simulated); role and ranges per module if known."""
 
     widths: Mapping[str, int]
     cost: float
     bytes: int
     roles: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose(table: pd.DataFrame, budget_bytes: float | None = None, tolerated: float | None = None) -> Choice:
@@ -66,11 +71,11 @@ def choose(table: pd.DataFrame, budget_bytes: float | None = None, tolerated: fl
         raise UserError(f"{what} must be at least {reach}, the least that the widths in the table can reach, got {limit}; raise it or measure other widths")
     found = _least(first, second, limit, member)
     found = _least(second, first, math.fsum(first[found]), member)
-    return _choice(table.iloc[found])
+    return choice_of(table.iloc[found])
 
 
 def pareto(table: pd.DataFrame, points: int = 20) -> pd.DataFrame:
-    """What is to be had at which size: bytes (simulated), cost (predicted, unit of the table), widths (bits per module as JSON).
+    """What is to be had at which size: bytes (simulated), cost (predicted, unit of the table), widths and ranges (per module, as JSON).
 
     At most `points` >= 2 choices, from the smallest to that of least cost, at budgets evenly spaced in the logarithm of the size; each row is
     larger than the one before and costs less, none is dominated by any choice of widths. ValueError as for `choose`.
@@ -85,18 +90,18 @@ def pareto(table: pd.DataFrame, points: int = 20) -> pd.DataFrame:
     for budget in np.geomspace(smallest.bytes, best.bytes, points)[1:-1]:
         choice = choose(table, budget_bytes=max(float(budget), smallest.bytes))
         found[choice.bytes] = choice
-    rows: list[tuple[int, float, str]] = []
-    for size in sorted(found):
-        if not rows or found[size].cost < rows[-1][1]:
-            rows.append((size, found[size].cost, json.dumps(dict(found[size].widths))))
-    return pd.DataFrame(rows, columns=["bytes", "cost", "widths"])
+    rows: list[tuple[int, float, str, str]] = []
+    for size, choice in sorted(found.items()):
+        if not rows or choice.cost < rows[-1][1]:
+            rows.append((size, choice.cost, json.dumps(dict(choice.widths)), json.dumps(dict(choice.ranges))))
+    return pd.DataFrame(rows, columns=["bytes", "cost", "widths", "ranges"])
 
 
 # --- a choice as rules of a recipe
 
 
 def rules(choice: Choice, base: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """The base rules, and after them one per module of the choice that they do not give its width: everything else as the base rule that holds for it.
+    """The base rules, and after them one per module that they do not give what the choice does: its width and ranges; everything else as in `base`.
 
     FP quantizes neither weight nor input. What the choice does not name stays as in `base`. ValueError for a module that is to be quantized but
     whose weight no base rule quantizes, and if base rules are for roles but the table of costs had no column role.
@@ -108,9 +113,16 @@ def rules(choice: Choice, base: tuple[Rule, ...]) -> tuple[Rule, ...]:
             made += [Rule(name=name)] if rule.weight or rule.activation else []
         elif rule.weight is None:
             raise ValueError(f"a base rule must say how the weight of {name} is quantized, none does; add one or choose FP (bits {FP}) for it")
-        elif rule.weight.bits != bits:
-            made.append(Rule(name=name, weight=rule.weight.model_copy(update={"bits": bits}), activation=rule.activation))
+        elif (spec := with_ranges(rule.weight, choice.ranges.get(name)).model_copy(update={"bits": bits})) != rule.weight:
+            made.append(Rule(name=name, weight=spec, activation=rule.activation))
     return (*base, *made)
+
+
+def with_ranges(spec: WeightSpec, ranges: str | None) -> WeightSpec:
+    """The spec with a range per "tensor" or per "channel"; None leaves it, and so does the name of what it has."""
+    if ranges in (None, spec.granularity.kind):
+        return spec
+    return spec.model_copy(update={"granularity": {"tensor": PerTensor(), "channel": PerChannel()}[str(ranges)]})
 
 
 def keep_worst(costs: Mapping[str, float] | pd.Series[float], k: int, base: tuple[Rule, ...]) -> tuple[Rule, ...]:
@@ -161,8 +173,8 @@ def _check(table: pd.DataFrame) -> None:
         raise ValueError("the table of costs must have at least one row, it has none")
     if wrong := sorted(set(table["bits"]) - set(_WIDTHS)):
         raise ValueError(f"bits must be from 2 to 8, or {FP} for FP, got {wrong[0]}")
-    if table.duplicated(["module", "bits"]).any():
-        row = table[table.duplicated(["module", "bits"])].iloc[0]
+    if (again := table.duplicated(["module", "bits", *(["ranges"] if "ranges" in table else [])])).any():
+        row = table[again].iloc[0]
         raise ValueError(f"the table of costs must have one row per module and width, {row['module']} at {row['bits']} bits has more; average them first")
     if not np.isfinite(table["cost"].to_numpy(float)).all():
         raise ValueError("costs must be finite numbers, the table holds NaN or infinity; measure them again")
@@ -188,10 +200,9 @@ def _least(goal: Array, limited: Array, limit: float, member: Array) -> Array:
     constraints = [LinearConstraint(member, 1, 1), LinearConstraint(np.where(fits, extra / unit, 0) * _REACH, -np.inf, room / unit * _REACH)]
     gain = gain / (gain[fits].max() or 1.0) * _REACH
     while True:
-        # exactly: without the gap of 1e-4 that HiGHS allows itself, and without its presolve, which missed the best of some tables that
-        # held sizes from a byte to a gigabyte
-        exactly = {"mip_rel_gap": 0, "presolve": False}
-        result = milp(np.where(fits, gain, 0), integrality=fits, bounds=Bounds(0, fits), constraints=constraints, options=exactly)
+        exactly = {"mip_rel_gap": 0}  # HiGHS allows itself a gap of 1e-4
+        with _silent():
+            result = milp(np.where(fits, gain, 0), integrality=fits, bounds=Bounds(0, fits), constraints=constraints, options=exactly)
         if result.x is None:
             raise RuntimeError(f"the integer program must have a solution, HiGHS found none: {result.message}")
         taken: Array = np.where(member & fits, result.x, -1).argmax(1)
@@ -201,6 +212,20 @@ def _least(goal: Array, limited: Array, limit: float, member: Array) -> Array:
         over = np.zeros_like(goal)
         over[taken] = 1
         constraints.append(LinearConstraint(over, -np.inf, len(member) - 1))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Inside, nothing reaches the process's standard output: HiGHS 1.12 prints there what it was told not to, and JSON may be on it."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _above_least(values: Array, member: Array) -> Array:
@@ -214,7 +239,8 @@ def _slack(values: Array) -> float:
     return float(_ROUNDING * np.abs(values).max())
 
 
-def _choice(rows: pd.DataFrame) -> Choice:
+def choice_of(rows: pd.DataFrame) -> Choice:
+    """The choice of these rows of a table of costs, one per module."""
     widths = {str(name): int(bits) for name, bits in zip(rows["module"], rows["bits"], strict=True)}
-    roles = {str(name): str(role) for name, role in zip(rows["module"], rows["role"], strict=True)} if "role" in rows else {}
-    return Choice(widths, math.fsum(rows["cost"]), int(rows["bytes"].sum()), roles)
+    roles, ranges = ({str(m): str(v) for m, v in zip(rows["module"], rows[c], strict=True)} if c in rows else {} for c in ("role", "ranges"))
+    return Choice(widths, math.fsum(rows["cost"]), int(rows["bytes"].sum()), roles, ranges)

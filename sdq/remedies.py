@@ -5,16 +5,16 @@ The costs come from unlabelled train sentences (see `sdq.inspect.costs`); the te
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from sdq.identity import identify
-from sdq.mixed import FP, Choice, choose, holding, keep_worst, pareto, rules
-from sdq.quant.spec import PerChannel, Rule
+from sdq.mixed import Choice, choice_of, choose, keep_worst, pareto, rules
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError
@@ -44,39 +44,31 @@ class Remedy:
 # --- what the costs of the widths say; needs no torch
 
 
-def present(recipe: Recipe, costs: pd.DataFrame) -> dict[str, int]:
-    """The width the recipe gives each module of a table of costs: bits, FP = 32."""
-    found = {}
-    for name, role in costs.drop_duplicates("module")[["module", "role"]].itertuples(index=False):
-        rule = holding(name, role, recipe.rules) or Rule()
-        found[name] = rule.weight.bits if rule.weight else FP
-    return found
+def present(costs: pd.DataFrame) -> Choice:
+    """What the run has now, as a choice from its table of costs."""
+    return choice_of(costs[costs["present"]])
 
 
-def chosen(widths: Mapping[str, int], costs: pd.DataFrame) -> Choice:
-    """These widths as a choice: their summed cost and bytes by the table."""
-    rows = costs[[widths.get(name) == bits for name, bits in zip(costs["module"], costs["bits"], strict=True)]]
-    return Choice(dict(widths), math.fsum(rows["cost"]), int(rows["bytes"].sum()), dict(zip(rows["module"], rows["role"], strict=True)))
+def at(point: Mapping[str, Any], costs: pd.DataFrame) -> Choice:
+    """The choice behind a row of the table "pareto"."""
+    widths, ranges = json.loads(point["widths"]), json.loads(point["ranges"])
+    taken = [(widths[m], ranges[m]) == (b, r) for m, b, r in zip(costs["module"], costs["bits"], costs["ranges"], strict=True)]
+    return choice_of(costs[taken])
 
 
-def mixed(recipe: Recipe, choice: Choice, name: str) -> Recipe:
-    """The recipe with the widths of a choice, under its name and `name`."""
-    return recipe.model_copy(update={"name": f"{recipe.name[: 60 - len(name)]}-{name}", "rules": rules(choice, recipe.rules)})
-
-
-def fixed(report: Report, costs: pd.DataFrame) -> int:
-    """Bytes of the run's model that no width changes."""
-    return report.size_bytes["quantized_simulated"] - chosen(present(Recipe.model_validate(report.recipe), costs), costs).bytes
+def mixed(recipe: Recipe, choice: Choice, code: str) -> Recipe:
+    """The recipe with the widths of a choice; `code` is added to its name."""
+    return _named(recipe, code, rules=rules(choice, recipe.rules))
 
 
 def wanted(report: Report, costs: pd.DataFrame, size: float | None = None, tolerated: float | None = None) -> tuple[Recipe, Choice]:
-    """The recipe of least cost whose whole model takes at most `size` bytes (simulated); or the smallest whose cost is at most `tolerated` (nats).
+    """The recipe of least cost whose model takes at most `size` bytes (simulated); or the smallest whose summed cost (nats) is at most `tolerated`.
 
     And the choice of widths in it. UserError unless exactly one limit is given, and if no widths meet it.
     """
     if (size is None) == (tolerated is None):
         raise UserError(f"exactly one limit must be given, a size or a tolerated cost, got {'neither' if size is None else 'both'}")
-    rest = fixed(report, costs)
+    rest = report.size_bytes["quantized_simulated"] - present(costs).bytes
     least = rest + int(costs.groupby("module")["bytes"].min().sum())
     if size is not None and not size >= least:
         raise UserError(f"the size must be at least {least} bytes, the least that the widths in the table can reach, got {size:.0f}; allow more")
@@ -84,52 +76,48 @@ def wanted(report: Report, costs: pd.DataFrame, size: float | None = None, toler
     return mixed(Recipe.model_validate(report.recipe), choice, f"mixed-{(rest + choice.bytes) / 1e6:.2f}mb"), choice
 
 
-def candidates(recipe: Recipe, costs: pd.DataFrame, rest: int, channel: pd.DataFrame | None = None) -> list[Remedy]:
-    """The remedies that apply to a recipe. `rest`: bytes that no width changes; `channel`: costs of the same recipe with a range per output channel."""
-    now = chosen(present(recipe, costs), costs)
-    found = list(_mixed(recipe, costs, now.bytes + rest, rest, SHARES, "", ""))
-    at_present = costs[[now.widths[name] == bits for name, bits in zip(costs["module"], costs["bits"], strict=True)]].set_index("module")["cost"]
-    for k in (k for k in WORST if k < (at_present > 0).sum()):
-        kept = recipe.model_copy(update={"name": f"{recipe.name[:53]}-keep-{k}", "rules": keep_worst(at_present, k, recipe.rules)})
-        left = math.fsum(sorted(at_present)[: len(at_present) - k])
-        found.append(Remedy(f"keep-{k}", f"Keep the {'worst module' if k == 1 else f'{k} worst modules'} in FP32", kept, left))
+def candidates(recipe: Recipe, costs: pd.DataFrame, size: int) -> list[Remedy]:
+    """The remedies that apply to a recipe whose model takes `size` bytes (simulated)."""
+    found = [*_mixed(recipe, costs, size), *_kept(recipe, costs)]
     if recipe.migration is None and any(rule.activation for rule in recipe.rules):
-        moved = recipe.model_copy(update={"name": f"{recipe.name[:50]}-migrated", "migration": STRENGTH})
-        found.append(Remedy("migration", f"Move outliers from activations into weights (strength {STRENGTH:g})", moved))
-    if channel is not None:
-        per_channel = by_channel(recipe)
-        found.append(Remedy("channel", "One range per output channel instead of one per layer", per_channel, chosen(present(recipe, channel), channel).cost))
-        found += _mixed(per_channel, channel, now.bytes + rest, rest, (1.0,), "channel-", "One range per output channel and ")
+        what = f"Move outliers from activations into weights (SmoothQuant, strength {STRENGTH:g})"
+        found.append(Remedy("migration", what, _named(recipe, "migrated", migration=STRENGTH)))
+    if "tensor" in present(costs).ranges.values():
+        choice = by_channel(costs)
+        found.append(Remedy("channel", "One range per output channel instead of one per layer", mixed(recipe, choice, "channel"), choice.cost))
     if recipe.calibration.languages != "all" and any(rule.activation and not rule.activation.dynamic for rule in recipe.rules):
         everywhere = recipe.calibration.model_copy(update={"languages": "all"})
-        of_all = recipe.model_copy(update={"name": f"{recipe.name[:48]}-calibrated", "calibration": everywhere})
-        found.append(Remedy("calibration", "Calibrate on sentences of all languages", of_all))
+        found.append(Remedy("calibration", "Calibrate on sentences of all languages", _named(recipe, "calibrated", calibration=everywhere)))
     return [remedy for remedy in found if remedy.recipe.canonical() != recipe.canonical()]
 
 
-def _mixed(recipe: Recipe, costs: pd.DataFrame, size: int, rest: int, shares: Iterable[float], code: str, words: str) -> Iterable[Remedy]:
-    """Mixed widths at these shares of `size`, as far as the widths reach them."""
-    for share in shares:
-        try:
-            choice = choose(costs, budget_bytes=share * size - rest)
-        except UserError:
+def _mixed(recipe: Recipe, costs: pd.DataFrame, size: int) -> Iterator[Remedy]:
+    rest, least = size - present(costs).bytes, costs.groupby("module")["bytes"].min().sum()
+    for share in SHARES:
+        if share * size - rest < least:
             continue
-        name, than = f"mixed-{100 * share:.0f}", "smaller" if share < 1 else "larger"
-        what = f"{words}mixed widths, {'as large as this run' if share == 1 else f'at least {100 * (1 - share):.0f} % smaller' if share < 1 else f'at most {100 * (share - 1):.0f} % {than}'}"
-        yield Remedy(f"{code}{name}", what[:1].upper() + what[1:], mixed(recipe, choice, name), choice.cost)
+        choice = choose(costs, budget_bytes=share * size - rest)
+        code, than = f"mixed-{100 * share:.0f}", f"{100 * abs(share - 1):.0f} % {'smaller' if share < 1 else 'larger'}"
+        yield Remedy(code, f"Mixed widths, {'as large as this run' if share == 1 else than}", mixed(recipe, choice, code), choice.cost)
 
 
-def by_channel(recipe: Recipe) -> Recipe:
-    """The recipe with a range per output channel wherever a weight has one for all of it."""
-    finer = [
-        rule.model_copy(update={"weight": rule.weight.model_copy(update={"granularity": PerChannel()})}) if _coarse(rule) and rule.weight else rule
-        for rule in recipe.rules
-    ]
-    return recipe.model_copy(update={"name": f"{recipe.name[:52]}-channel", "rules": tuple(finer)})
+def _kept(recipe: Recipe, costs: pd.DataFrame) -> Iterator[Remedy]:
+    alone = costs[costs["present"]].set_index("module")["cost"]
+    for k in (k for k in WORST if k < len(alone)):
+        code, which = f"keep-{k}", "worst module" if k == 1 else f"{k} worst modules"
+        left = math.fsum(sorted(alone)[:-k])
+        yield Remedy(code, f"Keep the {which} in FP32", _named(recipe, code, rules=keep_worst(alone, k, recipe.rules)), left)
 
 
-def _coarse(rule: Rule) -> bool:
-    return rule.weight is not None and rule.weight.granularity.kind == "tensor"
+def by_channel(costs: pd.DataFrame) -> Choice:
+    """The run's widths with a range per output channel wherever a weight has one for all of it."""
+    now = present(costs)
+    wanted = {m: (bits, "channel" if now.ranges[m] == "tensor" else now.ranges[m]) for m, bits in now.widths.items()}
+    return choice_of(costs[[wanted[m] == (b, r) for m, b, r in zip(costs["module"], costs["bits"], costs["ranges"], strict=True)]])
+
+
+def _named(recipe: Recipe, code: str, **changed: Any) -> Recipe:
+    return recipe.model_copy(update={"name": f"{recipe.name[: 60 - len(code)]}-{code}", **changed})
 
 
 # --- what is computed
@@ -146,7 +134,7 @@ def price(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     student = _untrained(subject, subject.recipe)
     table = costs(student, *_text(subject, how), batch_size=how.batch_size)
     front = pareto(table)
-    rest = size_bytes(student)["quantized_simulated"] - chosen(present(subject.recipe, table), table).bytes
+    rest = size_bytes(student)["quantized_simulated"] - present(table).bytes
     return {"costs": table, "pareto": front.assign(bytes=front["bytes"] + rest)}
 
 
@@ -158,19 +146,14 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     high (points), p, n (sentences), run (its id if it is stored, or empty). Where there are no languages without labels, change is over
     all. A recipe that trains is not run here: what it gives is missing, unless it is stored, and `predicted` is before training.
     """
-    from sdq.inspect.costs import costs, total
+    from sdq.inspect.costs import total
     from sdq.inspect.errors import size_bytes
     from sdq.verdicts import ALL, ZERO_SHOT, verdicts
 
     text, trial = _text(subject, how), _Trial(subject, how)
-    table = subject.tables["costs"]
-    student = _untrained(subject, subject.recipe)
-    rest = size_bytes(student)["quantized_simulated"] - chosen(present(subject.recipe, table), table).bytes
-    channel = None
-    if any(_coarse(rule) for rule in subject.recipe.rules):
-        channel = costs(_untrained(subject, by_channel(subject.recipe)), *text, batch_size=how.batch_size)
+    size = size_bytes(_untrained(subject, subject.recipe))["quantized_simulated"]
     before, rows = trial.run(subject.recipe, subject.student), []
-    for remedy in candidates(subject.recipe, table, rest, channel):
+    for remedy in candidates(subject.recipe, subject.tables["costs"], size):
         student = _untrained(subject, remedy.recipe)
         predicted = total(student, *text, batch_size=how.batch_size) if remedy.predicted is None else remedy.predicted
         row: dict[str, Any] = dict.fromkeys(_COLUMNS, math.nan)

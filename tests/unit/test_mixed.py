@@ -219,7 +219,7 @@ def test_an_unsound_table(rows: Any, said: str) -> None:
 @given(tables(), st.integers(2, 8))
 def test_pareto_is_monotone_and_undominated(table: pd.DataFrame, points: int) -> None:
     every, found = combinations(table), pareto(table, points)
-    assert list(found.columns) == ["bytes", "cost", "widths"]
+    assert list(found.columns) == ["bytes", "cost", "widths", "ranges"]
     assert 1 <= len(found) <= points
     assert (found["bytes"].diff()[1:] > 0).all()
     assert (found["cost"].diff()[1:] < 0).all()
