@@ -92,6 +92,12 @@ def _conductance(subject: Subject, how: Inspection) -> Tables:
     return {"conductance": conductance(subject.student, subject.data, subject.languages, subject.tables.get("sensitivity"), how.batch_size)}
 
 
+def _why(subject: Subject, how: Inspection) -> Tables:
+    from sdq.causes import found
+
+    return found(subject, how)
+
+
 def _costs(subject: Subject, how: Inspection) -> Tables:
     from sdq.remedies import price
 
@@ -110,6 +116,7 @@ ANALYSES: dict[str, Analysis] = {
     "estimate": Analysis("The same, estimated from gradients", ("estimate",), _estimate),
     "parts": Analysis("Whether the weights or the activations break the answers", ("parts",), _parts),
     "floor": Analysis("How much all this moves by itself: the noise floor", ("floor",), _floor),
+    "why": Analysis("Why the worst modules break, and what removing each cause wins", ("why", "mismatch"), _why),
     "costs": Analysis("What each width of each module costs, and what is to be had at which size", ("costs", "pareto"), _costs),
     "remedies": Analysis("What helps: other recipes, run and compared with this one", ("remedies",), _remedies),
     "attribution": Analysis("Which words the model looks at, in FP32 and quantized", ("words", "drift"), _attribution),

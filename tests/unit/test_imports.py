@@ -18,8 +18,8 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("families", "quant", "data", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
-    ("store", "run", "identity", "subject", "inspection", "remedies", "answer", "kernels", "export", "finetune", "mini"),
-    ("jobs", "cluster", "estimate", "figures", "history", "document", "findings", "reproduce", "papertable", "grid", "__main__"),
+    ("store", "run", "identity", "subject", "inspection", "remedies", "causes", "answer", "kernels", "export", "finetune", "mini"),
+    ("jobs", "cluster", "estimate", "figures", "history", "document", "diagnosis", "findings", "reproduce", "papertable", "grid", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
 WITHOUT_TORCH = (
@@ -45,6 +45,7 @@ WITHOUT_TORCH = (
     "sdq.verdicts",
     "sdq.findings",
     "sdq.ranking",
+    "sdq.diagnosis",
 )
 
 
