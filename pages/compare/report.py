@@ -10,13 +10,14 @@ from pages.components.glossary import TERMS, say
 from pages.components.selection import runs
 from sdq import document
 from sdq.figures.parts import MOST, Part, parts
+from sdq.inspection import paths
 from sdq.settings import UserError
 from sdq.store import Store
 
 
 @st.cache_data(max_entries=8, show_spinner="Drawing the figures")
-def drawn(folder: str, chosen: tuple[str, ...]) -> list[Part]:
-    """The figures of these runs, as they are printed: in the light theme."""
+def drawn(folder: str, chosen: tuple[str, ...], made: tuple[int, ...]) -> list[Part]:
+    """The figures of these runs, as they are printed: in the light theme. `made`: when their inspections were."""
     store = Store(Path(folder))
     return parts([store.report(run) for run in chosen], store)
 
@@ -26,7 +27,8 @@ say("Choose the runs. Their pictures, numbers, recipes, seeds and commands then 
 store = Store.default()
 try:
     reports = runs(store, most=MOST)
-    found = drawn(str(store.folder), tuple(report.run for report in reports))
+    made = tuple(path.stat().st_mtime_ns for report in reports for path in paths(report.run, store).values())
+    found = drawn(str(store.folder), tuple(report.run for report in reports), made)
 except UserError as error:
     st.error(str(error), icon=":material/error:")
     st.stop()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from sdq.figures import activations, attribution, channels, conductance, depth, dimensions, languages, weights
+from sdq.figures import activations, attribution, channels, conductance, depth, dimensions, estimates, languages, sensitivity, tensors, weights
 from sdq.figures.style import Theme
 from sdq.figures.weights import Picture
 from sdq.report import Report
@@ -64,6 +64,21 @@ def _through_depth(view: str, error: str) -> Draw:
     return draw
 
 
+def _modules(view: str) -> Draw:
+    def draw(tables: Tables, report: Report, theme: Theme) -> Picture:
+        return sensitivity.modules_picture(tables["sensitivity"], tables["floor"], "KL", view, method=report.method, theme=theme)
+
+    return draw
+
+
+def _estimated(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return estimates.estimate_picture(tables["sensitivity"], tables["estimate"], tables["floor"], method=report.method, theme=theme)
+
+
+def _parts(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return tensors.parts_picture(tables["parts"], tables["floor"], "KL", method=report.method, theme=theme)
+
+
 def _drift(tables: Tables, report: Report, theme: Theme) -> Picture:
     return attribution.drift_picture(tables["drift"], report.method, theme)
 
@@ -81,6 +96,9 @@ PICTURES: dict[str, tuple[Draw, ...]] = {
     "activations": (_flowing, _distorted),
     "profiles": (_units, _positions),
     "depth": (_through_depth("Blocks", "accumulated"), _through_depth("Roles", "local"), _through_depth("Languages", "accumulated")),
+    "sensitivity": tuple(_modules(view) for view in sensitivity.VIEWS),
+    "estimate": (_estimated,),
+    "parts": (_parts,),
     "attribution": (_drift,),
     "conductance": (_flowing_through("block"), _flowing_through("module")),
 }

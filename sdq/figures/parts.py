@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures import depth, drops, languages, weights
+from sdq.figures import depth, drops, inspected, languages, weights
+from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
+from sdq.inspection import read
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -94,6 +96,22 @@ def _weights(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     return figure, rows, f"{weights.reading(table, f'{languages.width(report.recipe)} by {report.method}')} {text}"
 
 
+def _inspected(analysis: str) -> Draw:
+    """The first picture of an analysis, of the first of the runs that was looked into."""
+
+    def draw(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+        quantized = [r for r in reports if r.recipe["rules"]]
+        if not quantized:
+            raise UserError("a quantized run must be among the runs for this figure, none is")
+        for report in quantized:
+            if drawn := inspected.pictures(analysis, read(report.run, store), report, theme):
+                figure, table, text = drawn[0]
+                return figure, table, f"Of the run {run_names(reports)[report.run]}: {text}" if len(quantized) > 1 else text
+        raise UserError(f"a run must have been looked into for this figure, none is; run `python -m sdq inspect {quantized[0].run}`")
+
+    return draw
+
+
 FIGURES: list[tuple[str, Draw]] = [
     ("Scores per language", _scores),
     ("What each language loses", _drops),
@@ -101,6 +119,7 @@ FIGURES: list[tuple[str, Draw]] = [
     ("Rounding error by kind of layer", _through_depth("Paper: error by layer type", "mean_abs")),
     ("Distance of the trained students from their teacher", _teacher_gap),
     ("Weights of the first quantized run, module by module", _weights),
+    ("Which modules break the answers", _inspected("sensitivity")),
 ]
 
 

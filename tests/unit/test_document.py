@@ -27,7 +27,7 @@ from sdq.recipe import PRESETS, Calibration, Recipe, load_recipe
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up
+from tests import made_up, made_up_inspection
 
 NAMES = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 WORDS = {"SDQ": "It imitates <itself>.", "QNAT": "Not in these runs."}
@@ -36,7 +36,9 @@ WORDS = {"SDQ": "It imitates <itself>.", "QNAT": "Not in these runs."}
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("data") / "runs", shipped=None)
-    made_up.fill(store, NAMES, ("intent",))
+    for report in made_up.fill(store, NAMES, ("intent",)):
+        if report.recipe["name"] == "qat-w3a8":
+            made_up_inspection.write(store, report.run)
     made_up.add(store, Recipe(name="mine", rules=PRESETS["ptq-int8-static"].rules, calibration=Calibration(sentences=3), seed=7))
     made_up.add(store, PRESETS["ptq-w3a8"], "slots")
     return store
@@ -97,6 +99,18 @@ def test_all_text_is_escaped(html: str) -> None:
     assert "<b>away" not in rest
     assert "It imitates &lt;itself&gt;." in rest
     assert "Not in these runs" not in rest
+
+
+def test_a_run_that_was_looked_into_shows_it_and_the_others_say_how(store: Store, reports: list[Report], found: list[Part]) -> None:
+    title = next(title for title, draw in FIGURES if "_inspected" in draw.__qualname__)
+    (part,) = (p for p in found if p.title == title)
+    assert part.text.startswith("Of the run QAT")
+    assert part.table is not None
+    alone = next(p for p in parts([r for r in reports if r.method != "QAT"], store) if p.title == title)
+    assert alone.figure is None
+    assert f"python -m sdq inspect {reports[1].run}" in alone.text
+    only = next(p for p in parts([r for r in reports if r.method == "QAT"], store) if p.title == title)
+    assert not only.text.startswith("Of the run")
 
 
 def test_hostile_names_stay_text(reports: list[Report], found: list[Part]) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from sdq import findings
+from sdq.figures import inspected
 from sdq.inspection import ANALYSES, Inspection, read
 from sdq.recipe import PRESETS
 from sdq.report import Report
@@ -198,3 +199,14 @@ def test_words_say_what_there_is(store: Store, report: Report) -> None:
     rows = len(made_up_inspection.sensitivity())
     assert f"sensitivity    {rows} rows of module, role, block" in text
     assert text.endswith("All of it: out/index.html")
+
+
+@pytest.mark.parametrize("name", inspected.PICTURES)
+def test_every_picture_is_drawn_from_its_tables(store: Store, report: Report, name: str) -> None:
+    found = inspected.pictures(name, findings.tables(report, store), report)
+    assert len(found) == len(inspected.PICTURES[name])
+    assert all(len(rows) and text.endswith(".") for _, rows, text in found)
+
+
+def test_a_picture_whose_tables_are_missing_is_left_out(report: Report) -> None:
+    assert all(inspected.pictures(name, {}, report) == [] for name in (*inspected.PICTURES, "nothing"))
