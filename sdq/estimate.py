@@ -174,8 +174,8 @@ def _rate(report: Report) -> float | None:
 
 
 def _calibrating(recipe: Recipe, earlier: _Earlier) -> float | None:
-    """Seconds for measuring static ranges, scaled by the number of sentences; next to nothing where all ranges are dynamic."""
-    if not any(rule.activation is not None and not rule.activation.dynamic for rule in recipe.rules):
+    """Seconds for measuring static ranges or what to migrate, scaled by the number of sentences; next to nothing where neither is asked for."""
+    if not recipe.calibrates:
         return None
 
     def each(report: Report) -> float | None:

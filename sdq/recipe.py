@@ -136,6 +136,7 @@ def _presets() -> dict[str, Recipe]:
     made = [Recipe(name="fp32")]
     made.append(Recipe(name="ptq-int8-dynamic", rules=_int8_dynamic()))
     made.append(Recipe(name="ptq-int8-static", rules=_int8_static()))
+    made.append(Recipe(name="ptq-int8-migrated", rules=_int8_static(), migration=0.5))
     made.append(Recipe(name="ptq-int8-tensor", rules=_int8_tensor()))
     made.append(Recipe(name="ptq-int8-linear", rules=_linear(WeightSpec(), ActivationSpec())))
     made.append(Recipe(name="ptq-int8-weights", rules=_linear(WeightSpec())))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 from sdq.estimate import Expected
 from sdq.figures.languages import language_name, width
 from sdq.figures.names import ROLE_LABELS
+from sdq.mixed import FP
 from sdq.quant.spec import Rule
 from sdq.recipe import Calibration, Recipe
 from sdq.train.settings import Training
@@ -49,6 +51,8 @@ def preset_label(name: str, recipe: Recipe) -> str:
         parts.append("ranges from each token" if activation is None or activation.dynamic else "ranges measured beforehand")
         if weight is not None and weight.observer.kind == "mse":
             parts.append("weights clipped for least error")
+        if recipe.migration is not None:
+            parts.append("outliers moved into the weights")
     elif recipe.training.distillation:
         parts.append("imitates " + _imitated(recipe.training).replace("its ", ""))
     return f"{', '.join(parts)} ({name})"
@@ -82,7 +86,9 @@ def _inputs(rule: Rule, calibration: Calibration) -> str:
 
 def _rounded(recipe: Recipe) -> str:
     """What the rules of a recipe round."""
-    first, *others = recipe.rules
+    own = [rule for rule in recipe.rules if rule.name != "*" and not rule.roles]
+    own = own if len(own) > _NAMED else []
+    first, *others = (rule for rule in recipe.rules if rule not in own)
     of = _which(first)
     text = ""
     if first.weight is not None:
@@ -97,6 +103,10 @@ def _rounded(recipe: Recipe) -> str:
             text += f"The weights of the {_which(rule) or 'whole model'} are rounded {_weights(rule)} (fake quantization). "
         if rule.activation not in (None, first.activation):
             text += f"The inputs of the {_which(rule) or 'whole model'} are rounded to {_inputs(rule, recipe.calibration)}. "
+    if own:
+        widths = Counter(rule.weight.bits if rule.weight else FP for rule in own)
+        each = ", ".join(f"{count} {'in FP32' if bits == FP else f'of {bits} bits'}" for bits, count in sorted(widths.items()))
+        text += f"{len(own)} modules have a width or ranges of their own: {each}. "
     return text
 
 
@@ -104,7 +114,10 @@ def describe(recipe: Recipe, task: str) -> str:
     """What a run of this recipe will do, in a few sentences."""
     if not recipe.rules:
         return f"The model mini is scored as it is (FP32) on the task {task}, in every language. Nothing is quantized."
-    text = "A copy of the model mini is made. " + _rounded(recipe)
+    text = "A copy of the model mini is made. "
+    if recipe.migration is not None:
+        text += f"Outliers move from its activations into the weights that read them (SmoothQuant, strength {recipe.migration:g}). "
+    text += _rounded(recipe)
     training = recipe.training
     if training is not None:
         text += f"Then the copy is trained for {training.steps} steps on the {'English' if task in TASKS else 'labelled'} sentences of {task} with the rounding switched on"

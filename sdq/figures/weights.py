@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.names import ROLE_LABELS, module_label
+from sdq.figures.maps import WORSE, module_map
+from sdq.figures.names import module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
 from sdq.settings import UserError
 
 Picture = tuple[go.Figure, pd.DataFrame, str]
 EXACT = 200.0  # dB that stand for "no error at all"
-_WORSE = {"light": ("#f1f3f6", "#a63f00"), "dark": ("#232a37", "#f0a13c")}
 
 
 @dataclass(frozen=True)
@@ -194,36 +194,10 @@ def modules_picture(weights: pd.DataFrame, measure: str, layer: str, theme: Them
     rows = table(weights)
     find(rows, layer)
     column, ink = MEASURES[measure].column, INK[theme]
-    inside = rows["block"] >= 0
-    roles = list(dict.fromkeys(rows.loc[inside, "role"])) or ["head"]
-    names = [f"block {row['block']}" if row["block"] >= 0 else row["layer"].replace(" · ", " ·<br>") for _, row in rows.iterrows()]
-    lines = list(dict.fromkeys(names))
-    y = [lines.index(name) for name in names]
-    left = [roles.index(role) - 0.5 if within else -0.5 for role, within in zip(rows["role"], inside, strict=True)]
-    wide = [1.0 if within else float(len(roles)) for within in inside]
-    shares = _shares(rows[column], measure)
-    paints = [(ink.paper, ink.quiet) if math.isnan(share) else mixed(*_WORSE[theme], share) for share in shares]
+    paints = [(ink.paper, ink.quiet) if math.isnan(share) else mixed(*WORSE[theme], share) for share in _shares(rows[column], measure)]
     texts = [_short(value, measure) for value in rows[column]]
-    figure = go.Figure()
-    figure.add_bar(
-        y=y, base=left, x=wide, width=1.0, orientation="h", customdata=[[module] for module in rows["module"]],
-        marker={"color": [cell for cell, _ in paints], "line": {"color": ink.paper, "width": 2}},
-        text=texts, textposition="inside", insidetextanchor="middle", textangle=0, constraintext="none",
-        insidetextfont={"color": [font for _, font in paints], "size": 12},
-        hovertext=[f"{name}<br>{column}: {text}" for name, text in zip(rows["layer"], texts, strict=True)], hoverinfo="text", showlegend=False,
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
-    )  # fmt: skip
-    at = list(rows["module"]).index(layer)
-    box = {"type": "rect", "x0": left[at], "x1": left[at] + wide[at], "y0": y[at] - 0.5, "y1": y[at] + 0.5, "line": {"color": ink.text, "width": 3}}
-    figure.update_layout(
-        template=template(theme), shapes=[box], height=34 * len(lines) + 120, margin={"l": 66, "r": 8, "t": 112, "b": 8}, hovermode="closest",
-        xaxis={"title": {"text": f"{column}<br>stronger colour: worse", "standoff": 8}, "side": "top", "range": [-0.55, len(roles) - 0.45],
-               "tickvals": list(range(len(roles))),
-               "ticktext": [ROLE_LABELS.get(r, r).replace("-", "-<br>").replace(" ", "<br>") for r in roles], "tickangle": 0, "tickfont": {"size": 11},
-               "showgrid": False, "fixedrange": True},
-        yaxis={"range": [len(lines) - 0.45, -0.55], "tickvals": list(range(len(lines))), "ticktext": lines, "showgrid": False,
-               "fixedrange": True, "tickfont": {"size": 12}},
-    )  # fmt: skip
+    hover = [f"{name}<br>{column}: {text}" for name, text in zip(rows["layer"], texts, strict=True)]
+    figure = module_map(rows, texts, paints, hover, f"{column}<br>stronger colour: worse", theme, layer)
     known = rows.dropna(subset=[column])
     if known.empty:
         return figure, rows, f"Nothing is rounded in this run, so no module has a number for {column}."
