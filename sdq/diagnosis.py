@@ -1,0 +1,294 @@
+"""What is wrong with a quantized run, why, whom it hurts and what helps: sentences made of measured numbers. Reads tables; needs no torch.
+
+Nothing is said without a number, and each sentence names the table and column its number is from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from sdq.figures.drops import SURE, drop_table, measure
+from sdq.figures.languages import language_name, width
+from sdq.figures.names import module_label
+from sdq.ranking import EVERY, one_at_a_time, ranked
+from sdq.report import Report
+from sdq.settings import Settings
+
+WORST = 3  # modules named
+EXPLAINS = 0.5  # of a module's KL must vanish with a cause for that to be called the reason
+ALIKE = 0.9  # of the largest win: the more specific cause is taken
+CALIBRATION = "calibration"
+Row = Mapping[str, Any]
+Tables = Mapping[str, pd.DataFrame]
+
+
+class Sentence(Settings):
+    """A statement, and the table and columns that its numbers are from ("report": the run's report)."""
+
+    text: str
+    table: str
+    columns: tuple[str, ...]
+
+
+class Finding(Settings):
+    """Something that breaks the answers: a module, or what the ranges were calibrated on."""
+
+    label: str = Field(description="What it is, in words")
+    module: str = Field(description="The module's name; empty: the whole model")
+    cause: str = Field(description="Code of the reason found (see sdq.inspect.removal); empty: none was")
+    at: int = Field(description="Hidden unit, row, column or token position of the cause; -1: no single one")
+    source: str = Field(description="The module that produces the hidden unit; empty: not known")
+    cost: float = Field(description="Mean KL of the FP32 answers from the quantized ones that it alone brings, nats; lower is better")
+    gain: float | None = Field(description="How much of it removing the cause won, nats")
+    sentences: tuple[Sentence, ...]
+    page: str = Field(description="Address of the page that shows it")
+    query: dict[str, str] = Field(description="What a link to it carries")
+
+
+class Diagnosis(Settings):
+    """What was found, worst first; then the languages that suffer, and the remedy."""
+
+    run: str
+    opening: tuple[Sentence, ...]
+    findings: tuple[Finding, ...]
+    languages: tuple[Sentence, ...]
+    remedy: tuple[Sentence, ...]
+
+    @property
+    def sentences(self) -> tuple[Sentence, ...]:
+        """All of them, in order."""
+        return (*self.opening, *(s for finding in self.findings for s in finding.sentences), *self.languages, *self.remedy)
+
+    @property
+    def paragraph(self) -> str:
+        return " ".join(sentence.text for sentence in self.sentences)
+
+
+def diagnose(report: Report, tables: Tables) -> Diagnosis:
+    """The diagnosis of a run from its report and the tables of its inspection (sdq.inspection); at least "sensitivity" must be there.
+
+    Modules are ranked above their noise floor if "floor" and "estimate" are there. Reasons come from "why", the calibration's languages
+    from "mismatch", remedies from "remedies"; of what is missing nothing is said. "sentences" and "reference" (the per-sentence tables of
+    the run and of its FP32 run) give the languages' drops their intervals. Raises ValueError if the scan has no measure "one".
+    """
+    found = _modules(report, tables)
+    if (lost := _mismatch(report, tables)) is not None:
+        found = [*found, lost]
+    found.sort(key=lambda finding: -finding.cost)
+    return Diagnosis(
+        run=report.run, opening=_opening(report, tables), findings=tuple(found), languages=_languages(report, tables), remedy=_remedy(report, tables)
+    )
+
+
+# --- numbers in words
+
+
+def nats(value: float) -> str:
+    """Two digits that count, without exponent: 0.0027, 0.000027; nothing below a billionth."""
+    if value == 0 or not math.isfinite(value) or abs(value) < 1e-9:
+        return "0"
+    digits = max(0, 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def share(value: float) -> str:
+    """A share as a percentage: 0.004 -> "0.4 %"."""
+    return f"{nats(100 * value)} %" if 0 < abs(value) < 0.01 else f"{100 * value:.0f} %"
+
+
+def _interval(low: float, high: float, show: Callable[[float], str] = nats) -> str:
+    return "" if math.isnan(low) else f" (95 % interval {show(low)} to {show(high)})"
+
+
+def _three(value: float) -> str:
+    return f"{value:.3g}" if abs(value) >= 0.01 or value == 0 else nats(value)
+
+
+# --- the modules, and the reason of each
+
+# Code -> (what stands out, with the numbers of its row; what was done to remove it). The more specific ones first: of causes that win about
+# as much, the first is the reason. `weights` and `inputs`, which only say on which side it is, come last and are no match for the others.
+_UNIT = "hidden unit {at} of its input reaches {value}, the median unit {usual}"
+CAUSES: dict[str, tuple[str, str]] = {
+    "outlier_unit": (_UNIT, "with that unit in FP32"),
+    "weight_row": ("row {at} of its weight reaches {value}, the median row {usual}, and all rows share one range", "with that row in FP32"),
+    "weight_column": ("column {at} of its weight reaches {value}, the median column {usual}", "with that column in FP32"),
+    "clipped": ("{value} of its inputs in {language} lie outside the range, {usual} in the median language", "with a range that holds all it was measured on"),
+    CALIBRATION: ("{value} of its inputs in {language} lie outside the range that was calibrated, {usual} if that is done on all languages", "calibrated on all languages alike"),
+    "massive_token": ("the token{token} at position {at} of a sentence in {language} reaches {value}, the median token {usual}, and all share one range", "with a range per token"),
+    "weight_range": ("all rows of its weight share one range, up to {value}, where the median row{token} reaches {usual}", "with a range per row"),
+    "weights": ("rounding its weight errs by a relative L2 of {value}, in the median module by {usual}", "with its weight in FP32"),
+    "inputs": ("rounding its input errs by a relative L2 of {value}, in the median module by {usual}", "with its input in FP32"),
+}  # fmt: skip
+GENERAL = ("weights", "inputs")
+_SEEN_ON = {"weight_row": "weights", "weight_column": "weights", "weight_range": "weights", "weights": "weights"}
+
+
+def reason(rows: pd.DataFrame) -> dict[str, Any] | None:
+    """The row of the table "why" that explains its module: of the causes that were removed the one that won most, or a more specific one that won
+    ALIKE of that. None if none won EXPLAINS of the module's KL."""
+    tried = rows[rows["gain"].notna() & rows["cause"].isin(list(CAUSES))]
+    for general in (False, True):
+        mine = tried[tried["cause"].isin(GENERAL) == general]
+        if mine.empty or not mine["gain"].max() >= EXPLAINS * mine["kl"].iloc[0]:
+            continue
+        enough = mine[mine["gain"] >= ALIKE * mine["gain"].max()]
+        order = enough["cause"].map(list(CAUSES).index)
+        return dict(enough[order == order.min()].sort_values("gain", ascending=False).iloc[0])
+    return None
+
+
+def described(row: Row) -> str:
+    """What stands out, in words: a row of the table "why"."""
+    show = share if row["unit"] == "share" else _three
+    token = f" “{row['token']}”" if row.get("token") else ""
+    language = language_name(row["language"]) if row["language"] else ""
+    text = CAUSES[row["cause"]][0].format(at=row["at"], value=show(row["value"]), usual=show(row["usual"]), language=language, token=token)
+    if row["cause"] == "weight_row" and token:
+        text = text.replace("of its weight", f"of its weight (the subword{token})")
+    if row["cause"] != "outlier_unit" or not row["source"]:
+        return text
+    value, usual = _three(row["source_value"]), _three(row["source_usual"])
+    how = f"a gain of {value} against a median of {usual}" if "norm" in row["source"].lower() else f"a row that reaches {value} against a median of {usual}"
+    return f"{text}; {row['source']} makes it, with {how}"
+
+
+def _modules(report: Report, tables: Tables) -> list[Finding]:
+    scan = tables["sensitivity"]
+    if {"estimate", "floor"} <= tables.keys():
+        rows = ranked(scan, tables["estimate"], tables["floor"])
+        rows = rows[rows["above"]]
+    else:
+        rows = one_at_a_time(scan).sort_values("kl", ascending=False)
+    return [_module(report, row, tables.get("why"), place) for place, row in enumerate(rows.head(WORST).to_dict("records"))]
+
+
+def _module(report: Report, row: Row, why: pd.DataFrame | None, place: int) -> Finding:
+    label = module_label(row["module"], row["role"], row["block"])
+    start = f"{label[:1].upper()}{label[1:]}"
+    which = ("breaks the answers most: alone it", "comes second: alone it", "comes third: alone it")[place]
+    text = f"{start} {which} moves them from FP32 by a KL of {nats(row['kl'])} nats{_interval(row['kl_low'], row['kl_high'])}"
+    columns: tuple[str, ...] = ("kl", "kl_low", "kl_high")
+    if "floor" in row:
+        times = row["kl"] / row["floor"] if row["floor"] > 0 else math.inf
+        text += f", {f'{times:.1f} times its' if times < 1000 else 'more than 1000 times its'} noise floor of {nats(row['floor'])}"
+    sentences = [Sentence(text=f"{text}.", table="sensitivity", columns=columns)]
+    cause, page = None, "why"
+    if why is not None:
+        mine = why[why["module"] == row["module"]]
+        cause = reason(mine)
+        sentences += _because(mine, cause)
+        page = _SEEN_ON.get(cause["cause"], "activations" if cause["cause"] in ("outlier_unit", "massive_token", "inputs") else "why") if cause else "why"
+    return Finding(
+        label=label, module=row["module"], cause=cause["cause"] if cause else "", at=int(cause["at"]) if cause else -1, source=cause["source"] if cause else "",
+        cost=float(row["kl"]), gain=float(cause["gain"]) if cause else None, sentences=tuple(sentences), page=page,
+        query={"runs": report.run, "layer": row["module"]},
+    )  # fmt: skip
+
+
+def _because(rows: pd.DataFrame, cause: Row | None) -> list[Sentence]:
+    columns = ("value", "usual", "gain", "gain_low", "gain_high", "kl")
+    if cause is not None:
+        won = f"{CAUSES[cause['cause']][1]} its KL falls by {nats(cause['gain'])} nats{_interval(cause['gain_low'], cause['gain_high'])}"
+        text = f"The reason found: {described(cause)}; {won}, {share(min(1.0, cause['gain'] / cause['kl']))} of it."
+        return [Sentence(text=text, table="why", columns=columns)]
+    tried = rows[rows["gain"].notna()]
+    if tried.empty:
+        return []
+    best = tried.loc[tried["gain"].idxmax()]
+    part = share(max(0.0, best["gain"] / best["kl"])) if best["kl"] > 0 else "0 %"
+    text = f"None of the {len(tried)} causes that were removed explains it: {CAUSES[best['cause']][1]}, the best of them, it keeps all but {part} of its KL."
+    return [Sentence(text=text, table="why", columns=("gain", "kl"))]
+
+
+# --- calibrated on other languages than it is used in
+
+
+def _mismatch(report: Report, tables: Tables) -> Finding | None:
+    table = tables.get("mismatch")
+    if table is None or table.empty:
+        return None
+    whole, each = table[table["language"] == EVERY].iloc[0], table[table["language"] != EVERY]
+    if not whole["cost_low"] > 0:
+        return None
+    home = each[each["calibrated"]]
+    on = " and ".join(language_name(code) for code in home["language"]) if 0 < len(home) <= 3 else f"{len(home)} of {len(each)} languages"
+    text = f"The ranges were calibrated on {on}, the model answers in {len(each)} languages: that costs a KL of {nats(whole['cost'])} nats"
+    text += f"{_interval(whole['cost_low'], whole['cost_high'])} of {nats(whole['kl'])}."
+    worst = each.loc[each["cost"].idxmax()]
+    clipped = f"The ranges clip {share(whole['clipped'])} of all inputs, {share(worst['clipped'])} in {language_name(worst['language'])}, which loses most "
+    clipped += (
+        f"({nats(worst['cost'])} nats); calibrated on all languages alike they clip {share(whole['clipped_alike'])} and the KL is {nats(whole['kl_alike'])}."
+    )
+    sentences = (
+        Sentence(text=text, table="mismatch", columns=("cost", "cost_low", "cost_high", "kl", "calibrated")),
+        Sentence(text=clipped, table="mismatch", columns=("clipped", "clipped_alike", "cost", "kl_alike")),
+    )
+    return Finding(
+        label=f"calibration on {on}", module="", cause=CALIBRATION, at=-1, source="", cost=float(whole["cost"]), gain=float(whole["cost"]),
+        sentences=sentences, page="why", query={"runs": report.run},
+    )  # fmt: skip
+
+
+# --- the run as a whole, its languages, its remedy
+
+
+def _opening(report: Report, tables: Tables) -> tuple[Sentence, ...]:
+    before, after = 100 * report.reference.mean, 100 * report.quantized.mean
+    name = f"{width(report.recipe)} by {report.method}"
+    text = f"{name} has a mean {measure(report.metric)} of {after:.1f} % over {len(report.quantized.by_language)} languages, FP32 {before:.1f} %"
+    found = [Sentence(text=f"{text}.", table="report", columns=("quantized.mean", "reference.mean"))]
+    scan = tables["sensitivity"]
+    whole = scan[(scan["measure"] == "all") & (scan["language"] == EVERY)]
+    if len(whole):
+        row = whole.iloc[0]
+        text = f"On {row['sentences']} sentences its answers are a KL of {nats(row['kl'])} nats{_interval(row['kl_low'], row['kl_high'])} from those of FP32"
+        found.append(Sentence(text=f"{text}, and {share(row['flips'])} of them change.", table="sensitivity", columns=("kl", "kl_low", "kl_high", "flips")))
+    return tuple(found)
+
+
+def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
+    """The three of largest drop among those whose drop is more than chance; without the sentences' outcomes the three of largest drop."""
+    tested = {"sentences", "reference"} <= tables.keys()
+    rows = drop_table([report], {report.run: tables["sentences"]} if "sentences" in tables else None, tables.get("reference") if tested else None)
+    columns: tuple[str, ...] = ("tp", "predicted", "gold") if tested else ("quantized.by_language", "reference.by_language")
+    table = "sentences" if tested else "report"
+    surely = rows[(rows["p_holm"] < SURE) & (rows["drop"] > 0)] if tested else rows[rows["drop"] > 0]
+    if surely.empty:
+        if not tested:
+            return ()
+        text = f"No language loses more than chance would give: after Holm's correction for {len(rows)} languages the smallest p is {rows['p_holm'].min():.2f}."
+        return (Sentence(text=text, table=table, columns=columns),)
+    parts = []
+    for row in surely.sort_values("drop", ascending=False).head(WORST).to_dict("records"):
+        parts.append(f"{row['language']} {row['drop']:.1f}" + (f" ({row['low']:.1f} to {row['high']:.1f})" if tested else ""))
+    count = f" of the {len(surely)} of {len(rows)} languages with a drop beyond chance (p < {SURE} after Holm's correction)," if tested else ""
+    text = f"Most is lost{count} in points of {measure(report.metric)}, by {', '.join(parts)}."
+    return (Sentence(text=text, table=table, columns=columns),)
+
+
+def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
+    """The smallest of the remedies that were run and surely won something; if none did, the one that won most."""
+    table = tables.get("remedies")
+    if table is None:
+        return ()
+    run = table[table["change"].notna()]
+    if run.empty:
+        return ()
+    columns = ("change", "low", "high", "bytes", "p")
+    won = run[run["low"] > 0]
+    size = report.size_bytes.get("quantized_simulated", 0)
+    if won.empty:
+        best = run.loc[run["change"].idxmax()]
+        text = f"None of the {len(run)} remedies that were run surely wins: the best, “{best['what']}”, changes the score by {best['change']:+.1f} points"
+        return (Sentence(text=f"{text} ({best['low']:.1f} to {best['high']:.1f}).".replace("-", "−"), table="remedies", columns=columns),)
+    best = won.sort_values(["bytes", "change"], ascending=[True, False]).iloc[0]
+    than = f" ({best['bytes'] / size:.2f} times as large as this run)" if size else ""
+    text = f"The cheapest remedy that was run and surely won is “{best['what']}”: {best['bytes'] / 1e6:.2f} MB simulated{than}, "
+    text += f"{best['change']:+.1f} points (95 % interval {best['low']:.1f} to {best['high']:.1f}, p = {best['p']:.3f})."
+    return (Sentence(text=text, table="remedies", columns=columns),)
