@@ -32,12 +32,13 @@ def direction(code: str) -> str:
 
 
 def width(recipe: Mapping[str, Any]) -> str:
-    """INT8, W4A8 and so on: bits of weights and activations of a recipe's first rule; "FP32" without rules."""
+    """INT8, W4A8 and so on: bits of weights and activations of a recipe's first rule, "mixed" if modules have rules of their own; "FP32" without rules."""
     if not recipe.get("rules"):
         return "FP32"
     weight, activation = recipe["rules"][0].get("weight"), recipe["rules"][0].get("activation")
     w, a = (spec["bits"] if spec else 32 for spec in (weight, activation))
-    return f"INT{w}" if w == a else f"W{w}A{a}"
+    mixed = any(rule.get("name", "*") != "*" for rule in recipe["rules"][1:])
+    return (f"INT{w}" if w == a else f"W{w}A{a}") + (" mixed" if mixed else "")
 
 
 def series(reports: Sequence[Report]) -> dict[str, tuple[Scores, str | None]]:
