@@ -11,6 +11,7 @@ import streamlit as st
 from sdq.figures import depth
 from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
+from sdq.inspection import paths
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -26,12 +27,20 @@ def table_of(folder: str, run: str, name: str) -> pd.DataFrame | None:
         return None
 
 
+def with_floor(store: Store, runs: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the runs whose noise floor was measured."""
+    return tuple(run for run in runs if "floor" in paths(run, store))
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
-def drawn(folder: str, runs: tuple[str, ...], view: str, measure: str, error: str, language: str, one: str, theme: Theme) -> Drawing:
-    """(figure, table, what it shows) of a view other than "Tokens", of runs with errors; see sdq.figures.depth.draw."""
+def drawn(
+    folder: str, runs: tuple[str, ...], view: str, measure: str, error: str, language: str, one: str, theme: Theme, floor: tuple[str, ...] = ()
+) -> Drawing:
+    """(figure, table, what it shows) of a view other than "Tokens", of runs with errors, with the noise floor of some; see sdq.figures.depth.draw."""
     store = Store(Path(folder))
     reports, errors = [store.report(run) for run in runs], {run: store.table(run, "depth") for run in runs}
-    return depth.draw(view, reports, errors, measure, error, language, one, theme)
+    floors = {run: pd.read_parquet(paths(run, store)["floor"]) for run in floor}
+    return depth.draw(view, reports, errors, measure, error, language, one, theme, floors)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

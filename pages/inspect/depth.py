@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.errors import drawn, table_of, tokens_drawn
+from pages.components.errors import drawn, table_of, tokens_drawn, with_floor
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.selection import choose, empty, get, put, query, runs
@@ -19,7 +19,7 @@ from sdq.store import Store
 
 TOKENS, LANGUAGES, ATTENTION = "Tokens", "Languages", "Paper: self-attention"
 NAMES = {MEASURES[m].name: m for m in MEASURES}
-WORDS = ("SQNR", "relative L2", "Frobenius norm", "local error", "accumulated", "self-attention", "teacher gap")
+WORDS = ("SQNR", "relative L2", "Frobenius norm", "local error", "accumulated", "self-attention", "teacher gap", "noise floor")
 APART = (
     "The teacher gap must not be compared with the rounding error above: training has moved the student's weights, so its outputs may differ "
     "from the teacher's without any rounding, and part of the difference may be something it learned."
@@ -99,16 +99,21 @@ link |= {"error": error.capitalize()} if len(how.errors) > 1 else {}
 if view == TOKENS:
     figure, rows, text = tokens_drawn(folder, chosen, language, example, theme())
 else:
-    figure, rows, text = drawn(folder, chosen, view, measure, error, language, one, theme())
+    floor = with_floor(store, chosen)
+    figure, rows, text = drawn(folder, chosen, view, measure, error, language, one, theme(), floor)
 say(text, "reading")
+if view != TOKENS and error == "accumulated" and (missing := [names[run] for run in chosen if run not in floor]):
+    say(
+        f"No noise floor was measured yet for {', '.join(missing)}: the page Sensitivity, or python -m sdq inspect RUN, measures how much this moves by itself.",
+        "note",
+    )
 title = f"{view}: {'error' if view == TOKENS else error + ' error'} on {reports[0].task}"
 terms = tuple(word for word in (*dict.fromkeys(r.method for r in reports), *WORDS) if word in TERMS)
 key, on_click = f"depth-{view.lower().replace(':', '').replace(' ', '-')}", None if view == TOKENS else clicked
 show(figure, rows, key=key, title=title, text=text, query=link, terms=terms, clicked=on_click)
 closer(table, chosen)
 
-trained = tuple(r.run for r in reports if r.recipe["training"])
-if trained:
+if trained := tuple(r.run for r in reports if r.recipe["training"]):
     st.subheader("Teacher gap: how far the trained students are from their FP32 teacher", anchor=False)
     say(APART)
     site = ATTENTION if view == ATTENTION else "Blocks"

@@ -6,7 +6,7 @@ Every picture that compares more than one run takes its names and marks from her
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -107,6 +107,16 @@ def _joined(part: pd.DataFrame, measure: str, name: str) -> tuple[list[object], 
     return x, y, behind, text
 
 
+def _floors(inside: pd.DataFrame, runs: int, measure: str) -> Iterator[tuple[str, list[int], list[float]]]:
+    """(name, blocks, values) of the noise floor of each run in a panel: over its layers the one that moves most."""
+    if "floor" not in inside:
+        return
+    for run, mine in inside.dropna(subset="floor").groupby("run", sort=False):
+        by_block = mine.groupby("block")["floor"]
+        worst = by_block.min() if MEASURES[measure].higher_is_better else by_block.max()
+        yield "noise floor" if runs == 1 else f"noise floor, {run}", worst.index.tolist(), worst.tolist()
+
+
 def _reach(values: pd.Series[float], measure: str) -> list[float]:
     """The value axis, said outright: panels that share an axis do not find it by themselves. Errors start at 0, decibels where they are."""
     known = values.dropna()
@@ -118,7 +128,10 @@ def _reach(values: pd.Series[float], measure: str) -> list[float]:
 
 
 def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: Theme = "light", line: str = "run", panel: str | None = None) -> go.Figure:
-    """Values over blocks: a curve per `line`, drawn as `marks` say, and a panel per `panel`, all with the same axes. customdata is the module behind a point."""
+    """Values over blocks: a curve per `line`, drawn as `marks` say, and a panel per `panel`, all with the same axes. customdata is the module behind a point.
+
+    Where the table has a column `floor`, the highest of each run and block is a thin line.
+    """
     ink, panels = INK[theme], list(dict.fromkeys(table[panel])) if panel else [""]
     columns = min(2, len(panels))
     count = math.ceil(len(panels) / columns)
@@ -141,12 +154,22 @@ def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: 
                 row=i // columns + 1, col=i % columns + 1,
             )  # fmt: skip
             known.add(label)
+        for label, at, moved in _floors(inside, table["run"].nunique(), measure):
+            run = str(inside["run"].iloc[0]) if label == "noise floor" else label.removeprefix("noise floor, ")
+            colour = marks[run].colour(theme) if run in marks else ink.quiet
+            figure.add_scatter(
+                x=at, y=moved, mode="lines", name=label, legendgroup=label, showlegend=label not in known and line != panel, opacity=0.7, hoverinfo="text",
+                hovertext=[f"{label} · block {b}<br>{said(v, measure)}" for b, v in zip(at, moved, strict=True)], line={"color": colour, "width": 1.5, "dash": "dot"},
+                row=i // columns + 1, col=i % columns + 1,
+            )  # fmt: skip
+            known.add(label)
     blocks = sorted(table["block"].unique())
     below = 0 if line == panel else legend_height(list(known))
     figure.update_annotations(font={"size": 13, "color": ink.text}, yshift=2)
     figure.update_xaxes(tickvals=blocks[:: math.ceil(len(blocks) / 12)], range=[-0.35, max(blocks, default=0) + 0.35], showticklabels=True, fixedrange=True)
     figure.update_xaxes(title={"text": "Block (0 is the first)", "standoff": 4}, row=count)
-    figure.update_yaxes(range=_reach(table["value"], measure), fixedrange=True, nticks=5 if panel else 7)
+    seen = pd.concat([table["value"], table["floor"]]) if "floor" in table else table["value"]
+    figure.update_yaxes(range=_reach(seen, measure), fixedrange=True, nticks=5 if panel else 7)
     top = 52 if panel else 30
     figure.add_annotation(
         text=axis(measure), x=0, xref="paper", xanchor="left", xshift=-46, y=1, yref="paper", yanchor="bottom", yshift=top - 24, showarrow=False,

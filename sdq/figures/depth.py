@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sdq.figures import noise
 from sdq.figures.curves import MEASURES, OTHERS, axis, curves, run_marks, run_names, said
 from sdq.figures.languages import language_name
 from sdq.figures.names import ROLE_LABELS, module_label
@@ -151,7 +152,7 @@ def measured(table: pd.DataFrame) -> dict[str, str]:
 
 def titled(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """The table as people see it: the value's column says what it is."""
-    return table.rename(columns={"value": axis(measure), "id": "run id"})
+    return table.rename(columns={"value": axis(measure), "id": "run id", "floor": "noise floor"})
 
 
 def token_map(table: pd.DataFrame, theme: Theme = "light") -> go.Figure:
@@ -184,9 +185,20 @@ def token_map(table: pd.DataFrame, theme: Theme = "light") -> go.Figure:
 
 
 def draw(
-    view: str, reports: Sequence[Report], errors: Mapping[str, pd.DataFrame], measure: str, error: str, language: str, one: str, theme: Theme = "light"
+    view: str,
+    reports: Sequence[Report],
+    errors: Mapping[str, pd.DataFrame],
+    measure: str,
+    error: str,
+    language: str,
+    one: str,
+    theme: Theme = "light",
+    floors: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[go.Figure, pd.DataFrame, str]:
-    """(figure, table, what it shows) of one of VIEWS but "Tokens". `error`: local, accumulated or gap. `one` is the run id of the view "Languages"."""
+    """(figure, table, what it shows) of one of VIEWS but "Tokens". `error`: local, accumulated or gap. `one` is the run id of the view "Languages".
+
+    `floors`: run id -> table of the noise floor, drawn beside accumulated errors; the floor of a layer type or language is that of its run.
+    """
     how, names = VIEWS[view], run_names(reports)
     if view == "Languages":
         table = language_rows(errors[one], one, names[one], reports[0].labelled, measure)
@@ -201,7 +213,8 @@ def draw(
             text = type_reading(table, measure)
         else:
             text = reading(errors, names, measure, language, "attention" if how.roles == ("attention",) else "block")
-    return curves(table, measure, marks, theme, how.line, how.panel), titled(table, measure), text
+    table = noise.beside(table, (floors or {}) if error == "accumulated" else {}, measure)
+    return curves(table, measure, marks, theme, how.line, how.panel), titled(table, measure), text + noise.reading(table, measure)
 
 
 def _where(language: str) -> str:

@@ -9,7 +9,7 @@ from sdq.figures import depth
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store
-from tests import made_up
+from tests import made_up, made_up_inspection
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
 
 PAGE = "pages/inspect/depth.py"
@@ -99,3 +99,23 @@ def test_the_picture_follows_measure_error_and_view(store: Store) -> None:  # no
         assert not app.exception
     assert app.selectbox(key="pick-language").value == "all"
     assert set(app.dataframe[0].value["language"]) == {"all"}
+
+
+def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:  # noqa: F811
+    reports = filled(store)
+    ptq, sdq = reports["ptq-w3a8"].run, reports["sdq-att-kld-w3a8"].run
+    app = opened(PAGE, runs=f"{ptq},{sdq}")
+    assert "No noise floor was measured yet for PTQ, SDQ" in text_of(app)
+    assert "noise floor" not in app.dataframe[0].value
+    made_up_inspection.write(store, ptq)
+    app = opened(PAGE, runs=f"{ptq},{sdq}")
+    assert "No noise floor was measured yet for SDQ" in text_of(app)
+    floor = made_up_inspection.floor()
+    stored = floor[(floor["kind"] == "site") & (floor["role"] == "block") & (floor["measure"] == "relative_l2")].groupby("block")["high"].max()
+    shown = app.dataframe[0].value
+    assert shown[shown["run"] == "PTQ"]["noise floor"].tolist() == pytest.approx(stored.tolist())
+    assert "nearest to this noise floor it is" in text_of(app)
+    app = opened(PAGE, runs=ptq)
+    assert "No noise floor" not in text_of(app)
+    app.segmented_control(key="view").set_value("Tokens").run()
+    assert "noise floor it is" not in text_of(app)
