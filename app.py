@@ -53,9 +53,11 @@ def frame() -> None:
                 page("inspect/examples", "Examples", "swap_vert"),
                 page("inspect/flips", "Flips", "grid_on"),
                 page("inspect/attribution", "Attribution", "format_ink_highlighter"),
+                page("inspect/remedies", "Remedies", "healing"),
             ],
             "Compare": [
                 page("compare/languages", "Languages", "translate"),
+            page("compare/zero_shot", "Zero-shot", "travel_explore"),
                 page("compare/methods", "Methods side by side", "view_column"),
                 page("compare/report", "Report", "description"),
             ],

@@ -191,8 +191,9 @@ def results(store: Store, seeds: list[int]) -> str:
         "# Results on `mini`",
         "",
         f"Made by `python -m sdq reproduce mini --seeds {len(seeds)}`. Seeds {', '.join(map(str, seeds))} vary the training of the student (data order, initial noise); "
-        "the FP32 teacher is the shipped one. Intervals: 95 % bootstrap over test sentences (700 per language) and seeds. "
-        "p: approximate randomization over the pooled zero-shot test sentences, seed means, two-sided. "
+        "the FP32 teacher is the shipped one. Intervals: 95 %, bootstrap over the 140 frames that the 700 test sentences per language are made from, a frame with all its "
+        "sentences in all languages at once; over the seeds of trained students by Student's t. p is two-sided and from the same draws (FP32 against PTQ: "
+        "approximate randomisation over the frames). "
         "Quantization is simulated (fake quantization); activations are 8 bits, dynamic, per token.",
     ]
     for task, width in TABLES_OF:

@@ -140,7 +140,8 @@ def resample(models: Sequence[Sequence[pd.DataFrame]], languages: Sequence[str],
     """
     counts = gathered([table for tables in models for table in tables], languages)
     weights = draw_counts(counts.shape[-1], draws, seed)
-    extra = np.random.default_rng([seed, 1]).poisson(0.5, (2, len(languages), draws))
+    # seeded by the language, so that a language has the same interval whichever others stand beside it
+    extra = np.stack([np.random.default_rng([seed, *code.encode()]).poisson(0.5, (2, draws)) for code in languages], axis=1)  # [2, languages, draws]
     observed, drawn, first = [], [], 0
     for i, tables in enumerate(models):
         mine = counts[first : first + len(tables)]
@@ -170,10 +171,11 @@ def swapped(base: pd.DataFrame, other: pd.DataFrame, languages: Sequence[str], s
     """
     rng = np.random.default_rng([seed, 3])
     first, second = gathered([base, other], languages).astype(np.float32)  # [2, languages, clusters]
-    moved = (second - first)[..., (second != first).any((0, 1))]  # where both agree, a swap changes nothing
+    unlike = (second != first).any((0, 1))  # where both agree, a swap changes nothing
+    moved = (second - first)[..., unlike]
     found = []
     for start in range(0, draws, _CHUNK):
-        swap = rng.integers(0, 2, (moved.shape[-1], min(_CHUNK, draws - start)), dtype=np.int8).astype(np.float32)
+        swap = rng.integers(0, 2, (len(unlike), min(_CHUNK, draws - start)), dtype=np.int8)[unlike].astype(np.float32)
         given = moved @ swap  # [2, languages, draws]
         a, b = first.sum(-1)[..., None] + given, second.sum(-1)[..., None] - given
         found.append(_ratio(b, 0) - _ratio(a, 0))

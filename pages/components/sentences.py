@@ -35,6 +35,15 @@ def sentences(task: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
 
 
+@st.cache_data(max_entries=8, show_spinner=False)
+def languages_with_text(task: str) -> tuple[str, ...] | None:
+    """The languages that the task has training sentences in, labelled or not; None if the task is not at hand."""
+    try:
+        return tuple(sorted({e.language for e in load_task(task).splits["train"]}))
+    except UserError:
+        return None
+
+
 def fp32_of(store: Store, like: Report) -> Report | None:
     """The newest stored FP32 run of the same model and task."""
     return next((r for r in finished(store) if r.method == "FP32" and (r.model, r.task) == (like.model, like.task)), None)

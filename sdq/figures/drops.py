@@ -130,7 +130,7 @@ def symbols(rows: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _range(values: pd.Series) -> list[float]:
+def axis_range(values: pd.Series) -> list[float]:
     """Axis range that holds all values and zero, with a margin."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     pad = 0.06 * (high - low) or 1.0
@@ -148,7 +148,7 @@ def _heading(text: str, y: float, theme: Theme) -> dict[str, Any]:
     return {"text": f"<b>{text}</b>", "x": 0, "xref": "paper", "xshift": -98, "xanchor": "left", "y": y, "showarrow": False, "font": font}
 
 
-def _add_run(figure: go.Figure, mine: pd.DataFrame, y: list[float], symbol: str, theme: Theme) -> None:
+def add_run(figure: go.Figure, mine: pd.DataFrame, y: list[float], symbol: str, theme: Theme) -> None:
     """One run: its marks, and its intervals as lines in the dash of its method."""
     mark = MARKS[mine["method"].iloc[0]]
     colour = mark.colour(theme)
@@ -181,7 +181,7 @@ def drop_figure(rows: pd.DataFrame, metric: str, theme: Theme = "light", chosen:
     figure = go.Figure()
     for lane, run in enumerate(runs):
         part = first_run(rows, run)
-        _add_run(figure, part, [at[code] + (lane - (len(runs) - 1) / 2) * 0.72 / len(runs) for code in part["code"]], shapes[run], theme)
+        add_run(figure, part, [at[code] + (lane - (len(runs) - 1) / 2) * 0.72 / len(runs) for code in part["code"]], shapes[run], theme)
     headings = [_heading(f"Zero-shot, largest {mine['label'].iloc[0]} drop first", -0.95, theme)] if zero else []
     if zero < len(codes):
         headings.append(_heading("Trained on", at[codes[zero]] - 0.9, theme))
@@ -197,7 +197,7 @@ def drop_figure(rows: pd.DataFrame, metric: str, theme: Theme = "light", chosen:
         shapes=[*bands, nought],
         showlegend=True,
         legend=LEGEND,
-        xaxis={"title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6}, "range": _range(seen), "fixedrange": True},
+        xaxis={"title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6}, "range": axis_range(seen), "fixedrange": True},
         yaxis={"range": [bottom, -1.5], "tickvals": list(at.values()), "ticktext": list(mine["language"]), "showgrid": False, "fixedrange": True},
     )
     return figure

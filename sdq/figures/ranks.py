@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.drops import _range, first_run, measure, symbols
+from sdq.figures.drops import axis_range, first_run, measure, symbols
 from sdq.figures.languages import language_name
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.settings import ASSETS
@@ -132,7 +132,7 @@ def against(table: pd.DataFrame, metric: str, title: str, theme: Theme = "light"
     """
     ink, mark = INK[theme], MARKS[table["method"].iloc[0]]
     symbol = next(iter(symbols(table).values()))
-    x_range, y_range = _range(table["x"]), _range(table["drop"])
+    x_range, y_range = axis_range(table["x"]), axis_range(table["drop"])
     px = [_PHONE[0] * (v - x_range[0]) / (x_range[1] - x_range[0]) for v in table["x"]]
     py = [_PHONE[1] * (v - y_range[0]) / (y_range[1] - y_range[0]) for v in table["drop"]]
     places = label_places(px, py)

@@ -30,8 +30,10 @@ def pages(ptq: str, sdq: str, fp32: str) -> dict[str, str]:
         "activations": f"/activations?{both}&layer=roberta.encoder.layer.3.intermediate.dense",
         "examples": f"/examples?{both}&language=sw",
         "flips": f"/flips?{both}&language=sw",
+        "remedies": f"/remedies?runs={ptq}",
         "attribution": f"/attribution?runs={ptq}&language=ar",
         "languages": f"/languages?{both}",
+        "zero-shot": f"/zero_shot?{both}",
         "methods": f"/methods?{both}",
         "report": f"/report?{both}",
     }

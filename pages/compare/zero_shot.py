@@ -1,0 +1,85 @@
+"""Zero-shot: does quantization hurt unseen languages more?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from pages.components.figure import show, theme
+from pages.components.glossary import say
+from pages.components.runs import how_made
+from pages.components.selection import empty, query, runs
+from pages.components.sentences import drops, fp32_of, languages_with_text, one_of
+from sdq.figures import sample_size, zero_shot
+from sdq.figures.curves import run_names
+from sdq.report import Report
+from sdq.store import Store
+
+SEEN = "What was seen of them"
+BY: dict[str, zero_shot.By] = {SEEN: "seen", "Script": "script", "Family": "family"}
+store = Store.default()
+folder = str(store.folder)
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing the languages")
+def grouped(folder: str, runs: tuple[str, ...], fp32: str, by: zero_shot.By) -> pd.DataFrame:
+    """The drops of the groups (see sdq.figures.zero_shot)."""
+    kept = Store(Path(folder))
+    reports = [kept.report(run) for run in runs]
+    return zero_shot.table(reports, {run: kept.sentences(run) for run in runs}, kept.sentences(fp32), by, languages_with_text(reports[0].task))
+
+
+def groups_section(single: pd.DataFrame, reports: list[Report], full: Report) -> None:
+    """The drop of the trained-on language beside that of the others, group by group."""
+    chosen = tuple(r.run for r in reports)
+    help = "Seen: labels, unlabelled text, text to calibrate on, or nothing after pre-training. Families are the topmost of Glottolog, scripts ISO 15924."
+    label = st.segmented_control("Group the languages by", list(BY), default=SEEN, required=True, key="groups", bind="query-params", help=help) or SEEN
+    by = BY[label]
+    rows, metric = grouped(folder, chosen, full.run, by), reports[0].metric
+    text = zero_shot.reading(rows, metric, by)
+    say(text, "reading")
+    terms = ("FP32", *dict.fromkeys(r.method for r in reports), "zero-shot", "interaction", "95 % interval", "Holm's correction", "clusters")
+    asked = query("runs") | {"groups": label}
+    drawn = zero_shot.figure(rows, single, metric, theme())
+    show(drawn, rows, key=f"zero-shot-{by}-{reports[0].task}", title="Drop of the languages without labels", text=text, query=asked, terms=terms)
+    say(
+        "Mark and line: the mean drop of a group and its 95 % interval; ticks: its languages. What is compared is paired: every sentence is drawn in all its languages "
+        "at once. The interval is about other sentences in these languages, not about other languages of a script or family. Unseen: no text of the task in this "
+        "language since pre-training.", "note",
+    )  # fmt: skip
+
+
+def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
+    """The slider on the number of sentences."""
+    st.subheader("How many sentences does it take to see a drop?", anchor=False)
+    report = one_of(reports, "by")
+    table = sample_size.needed(single, report.run)
+    text = sample_size.reading(table)
+    say(text)
+    asked, terms = query("runs") | {"by": run_names(reports)[report.run]}, ("FP32", report.method, "95 % interval", "power")
+    drawn = sample_size.figure(table, report.metric, theme())
+    show(drawn, table, key=f"needed-{report.task}", title="Drop and number of sentences", text=text, query=asked, terms=terms)
+    say(
+        "Drag the slider: it shows the intervals that so many sentences of the same kind would give if the drops were those found here. A filled mark is told from "
+        "noise, as its interval leaves zero out; an open one could be noise. In the table, detectable is the smallest drop these sentences show 4 times out of 5.", "note",
+    )  # fmt: skip
+
+
+st.title("Does it hurt unseen languages more?", anchor=False)
+quantized = [r for r in runs(store) if r.recipe["rules"]]
+if not quantized:
+    empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.")
+reference = fp32_of(store, quantized[0])
+if reference is None:
+    empty(f"Drops are compared sentence by sentence with FP32, and no FP32 run of this model on the task {quantized[0].task} is stored yet. Run FP32 once.")
+found = drops(folder, tuple(r.run for r in quantized), reference.run)
+if found["low"].isna().any():
+    empty("These runs and the FP32 run were tested on other sentences, which cannot be compared. Run their recipes again.")
+try:
+    groups_section(found, quantized, reference)
+except ValueError as error:
+    st.info(f"The languages cannot be compared in groups: {error}.", icon=":material/translate:")
+needed_section(found, quantized)
+how_made(quantized)

@@ -1,0 +1,66 @@
+"""The page on unseen languages: its numbers are those of the interaction and of the drops."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sdq.figures import drops, sample_size, zero_shot
+from sdq.recipe import PRESETS
+from sdq.report import Report
+from sdq.store import Store
+from sdq.verdicts import interaction
+from tests import made_up
+from tests.ui.test_pages import opened, store, text_of
+
+__all__ = ["store"]
+PAGE = "pages/compare/zero_shot.py"
+THREE = ("fp32", "ptq-w3a8", "sdq-att-kld-multi-w3a8")
+
+
+def filled(store: Store, task: str = "intent") -> list[Report]:
+    return made_up.fill(store, THREE, (task,))
+
+
+def test_without_runs_or_fp32_it_says_what_to_do(store: Store) -> None:
+    assert "No finished run is stored yet" in opened(PAGE).info[0].value
+    ptq = made_up.add(store, PRESETS["ptq-w3a8"])
+    app = opened(PAGE, runs=ptq.run)
+    assert "Run FP32 once" in app.info[0].value
+    assert not app.get("plotly_chart")
+    full = made_up.add(store, PRESETS["fp32"])
+    assert "Only FP32 is chosen" in text_of(opened(PAGE, runs=full.run))
+
+
+@pytest.mark.parametrize("task", ["intent", "slots"])
+def test_it_shows_the_interaction_and_what_was_seen(store: Store, task: str) -> None:
+    full, ptq, multi = filled(store, task)
+    app = opened(PAGE, runs=",".join(r.run for r in (full, ptq, multi)))
+    shown, zero = text_of(app), [code for code in made_up.LANGUAGES if code != "en"]
+    exact = interaction(store.sentences(full.run), store.sentences(ptq.run), {"zero-shot": zero}, ["en"]).set_index("group")
+    assert f"costs English, which it was trained on, {exact.loc['trained on', 'drop']:.1f} points" in shown.replace("<b>", "").replace("</b>", "")
+    assert f"a difference of {exact.loc['zero-shot', 'extra']:+.1f} points" in shown.replace("<b>", "").replace("</b>", "")
+    rows = app.dataframe[0].value
+    assert rows.loc[rows["label"] == "PTQ", "group"].tolist() == ["trained on", "zero-shot"]
+    assert rows["extra"].iloc[1] == pytest.approx(exact.loc["zero-shot", "extra"])
+    needed = sample_size.needed(drops.drop_table([ptq], {ptq.run: store.sentences(ptq.run)}, store.sentences(full.run)))
+    assert app.dataframe[1].value["needed"].tolist() == needed["needed"].tolist()
+    assert len(app.get("plotly_chart")) == 2
+    assert zero_shot.exposures(multi)["sw"] == "text in distillation"
+
+
+def test_it_follows_its_controls_and_the_slider_works_in_the_browser(store: Store) -> None:
+    full, ptq, multi = filled(store)
+    app = opened(PAGE, runs=",".join(r.run for r in (full, ptq, multi)), groups="Script", by="SDQ multi")
+    assert app.segmented_control(key="groups").value == "Script"
+    rows = app.dataframe[0].value
+    assert "Cyrillic" in set(rows["group"])
+    assert "Of the 7 scripts" in text_of(app)
+    assert set(app.dataframe[1].value["label"]) == {"SDQ multi"}
+    slider = json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]["sliders"][0]
+    assert [step["label"] for step in slider["steps"]][:3] == ["25", "50", "100"]
+    assert {step["method"] for step in slider["steps"]} == {"update"}
+    app.segmented_control(key="groups").set_value("Family").run()
+    assert not app.exception
+    assert "Of the 7 families" in text_of(app)
