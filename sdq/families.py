@@ -180,8 +180,9 @@ def _roles(shapes: _Shapes, width: int) -> dict[str, list[str]] | None:
     reads = shapes[found["qkv"][0]][1] // 3 if "qkv" in found else shapes[found["q"][0]][1]
     outputs = [name for name, shape in left.items() if shape == (reads, width)]
     found["attention_output"] = take(([n for n in outputs if _OUTPUT.search(n)] or outputs)[:1])
-    inner = max((a for a, b in left.values() if b == width and a > width), default=0)
-    found["ffn_in"] = take([n for n, (a, b) in left.items() if a == width and b in (inner, 2 * inner) and inner])
+    wide = {b for a, b in left.values() if a == width} - {width}
+    inner = max((a for a, b in left.values() if b == width and (a in wide or 2 * a in wide)), default=0)
+    found["ffn_in"] = take([n for n, (a, b) in left.items() if a == width and b in (inner, 2 * inner)])
     found["ffn_out"] = take([n for n, shape in left.items() if shape == (inner, width)][:1])
     return found if all(found.values()) else None
 

@@ -56,23 +56,16 @@ def fetch(name: str) -> Path:
         raise UserError(f"a Hub model must be named owner/model, got {name[:80]!r}")
     repository, revision = parts
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     if constants.HF_HUB_OFFLINE:
         raise UserError(f"{absent(name)}, and HF_HUB_OFFLINE forbids fetching it; {elsewhere()}")
-    try:
-        info = _within(SECONDS, lambda: HfApi().model_info(repository, revision=revision, timeout=SECONDS))
-        if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
-            raise UserError(
-                f"the model {name} must have safetensors weights, at the Hub it has none; pickled weights (.bin, .pt) are never loaded: "
-                f"name a revision that has them ({repository}@refs/pr/1, say), or {elsewhere()}"
-            )
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES), etag_timeout=SECONDS))
-    except HfHubHTTPError as error:
-        said = str(error).strip().splitlines()[0][:160]
-        raise UserError(f"the Hub must give the model {name}, it refused ({said}); check the name, or {elsewhere()}") from error
-    except (OSError, TimeoutError, RuntimeError, ValueError) as error:
-        raise UserError(f"{absent(name)}, and the Hub cannot be reached ({type(error).__name__}); {elsewhere()}") from error
+    info = _asked(name, lambda: HfApi().model_info(repository, revision=revision, timeout=SECONDS), SECONDS)
+    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+        raise UserError(
+            f"the model {name} must have safetensors weights, at the Hub it has none; pickled weights (.bin, .pt) are never loaded: "
+            f"name a revision that has them ({repository}@refs/pr/1, say), or {elsewhere()}"
+        )
+    return Path(_asked(name, lambda: snapshot_download(repository, revision=revision, allow_patterns=list(FILES), etag_timeout=SECONDS)))
 
 
 def absent(name: str) -> str:
@@ -87,22 +80,28 @@ def elsewhere() -> str:
     return f"{here} or give a local folder with config.json, tokenizer and safetensors"
 
 
-def _within(seconds: float, work: Callable[[], Any]) -> Any:
-    """What work() gives or raises; TimeoutError after so many seconds. Looking up a host name heeds no timeout of its own."""
+def _asked(name: str, work: Callable[[], Any], seconds: float | None = None) -> Any:
+    """What work() gives. UserError if the Hub refuses, cannot be reached, or does not answer in time.
+
+    The time is kept here: looking up a host name heeds no timeout of its own.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
     answer: list[Any] = []
-    failure: list[Exception] = []
+    failure: list[Exception] = [TimeoutError("no answer in time")]
 
     def run() -> None:
         try:
             answer.append(work())
-        except Exception as error:
-            failure.append(error)
+        except Exception as error:  # the client's own kinds, which change with the library it is built on
+            failure[0] = error
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if failure:
-        raise failure[0]
-    if not answer:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return answer[0]
+    if answer:
+        return answer[0]
+    said = (str(failure[0]).strip().splitlines() or [type(failure[0]).__name__])[0][:160]
+    if isinstance(failure[0], HfHubHTTPError):
+        raise UserError(f"the Hub must give the model {name}, it refused ({said}); check the name, or {elsewhere()}") from failure[0]
+    raise UserError(f"{absent(name)}, and the Hub cannot be reached ({said}); {elsewhere()}") from failure[0]

@@ -33,11 +33,44 @@ def _config(family: str) -> tuple[Any, str]:
             return t.XLMRobertaConfig(hidden_size=24, num_attention_heads=3, pad_token_id=1, type_vocab_size=1, **_BERT), "XLMRoberta"
         case "distilbert":
             return t.DistilBertConfig(dim=24, n_heads=3, n_layers=BLOCKS, hidden_dim=40, max_position_embeddings=48, pad_token_id=0, **_SIZES), "DistilBert"
+        case "electra":  # factorized embedding
+            return t.ElectraConfig(embedding_size=16, hidden_size=24, num_attention_heads=3, pad_token_id=0, **_BERT), "Electra"
+        case "albert":  # factorized embedding, one block that runs at three layers
+            sizes = _BERT | {"num_hidden_layers": 3}
+            return t.AlbertConfig(embedding_size=16, hidden_size=24, num_attention_heads=3, pad_token_id=0, **sizes), "Albert"
+        case "albert-groups":  # two groups of two blocks over four layers
+            groups = {"num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2}
+            return t.AlbertConfig(embedding_size=16, hidden_size=24, num_attention_heads=3, pad_token_id=0, **(_BERT | groups)), "Albert"
+        case "deberta":  # q, k and v from one layer
+            positions = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "pooler_hidden_size": 24}
+            return t.DebertaConfig(hidden_size=24, num_attention_heads=3, pad_token_id=0, **positions, **_BERT), "Deberta"
+        case "deberta-v3":  # q and k read the positions after the tokens
+            positions = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "pooler_hidden_size": 24, "share_att_key": True, "position_buckets": 8}
+            return t.DebertaV2Config(hidden_size=24, num_attention_heads=3, pad_token_id=0, norm_rel_ebd="layer_norm", **positions, **_BERT), "DebertaV2"
+        case "modernbert":  # q, k and v from one layer, GeGLU, pre-LN, local attention in every other block
+            ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+            return t.ModernBertConfig(hidden_size=24, num_attention_heads=3, global_attn_every_n_layers=2, local_attention=6, **ids, **_BERT), "ModernBert"
+        case "xlmr-xl":  # pre-LN
+            return t.XLMRobertaXLConfig(hidden_size=24, num_attention_heads=3, pad_token_id=1, type_vocab_size=1, **_BERT), "XLMRobertaXL"
+        case "mpnet":  # not declared
+            return t.MPNetConfig(hidden_size=24, num_attention_heads=3, pad_token_id=1, **_BERT), "MPNet"
     raise KeyError(family)
+
+
+# every family of sdq.families in the shapes that differ, and one that is guessed
+ARCHITECTURES = (
+    "bert", "minilm", "roberta", "xlmr", "distilbert", "electra", "albert", "albert-groups", "deberta", "deberta-v3", "modernbert", "xlmr-xl", "mpnet",
+)  # fmt: skip
 
 
 @pytest.fixture(params=["bert", "minilm", "roberta", "xlmr", "distilbert"])
 def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request: pytest.FixtureRequest) -> str:
+    """For the contract that every family keeps (test_families.py); other tests take `family`, which is shorter."""
     return str(request.param)
 
 
