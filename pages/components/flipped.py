@@ -61,9 +61,9 @@ def changes(folder: str, fp32: str, run: str, task: str, language: str, cell: tu
     return found.merge(mine, on=["id", "language"])
 
 
-def alone_table(store: Store, run: str) -> pd.DataFrame | None:
-    """The table "alone" of the run's inspection; None if it was not made."""
-    path: Path | None = paths(run, store).get("alone")
+def measured(store: Store, run: str, name: str) -> pd.DataFrame | None:
+    """A table of the run's inspection (see sdq.inspection); None if it was not made."""
+    path: Path | None = paths(run, store).get(name)
     return None if path is None else _read(str(path), path.stat().st_mtime_ns)
 
 
@@ -85,10 +85,13 @@ def sentences_section(store: Store, report: Report, full: Report, label: str, la
     st.subheader("Sentences whose answer changes" + (f": {cell[0]} → {cell[1]}" if cell else ""), anchor=False)
     if cell:
         st.button("Show all changes", key="forget", icon=":material/close:", on_click=forget)
+    listed = measured(store, report.run, "alone")
+    if listed is not None and st.toggle("Only sentences on which each module was measured alone", key="measured", bind="query-params"):
+        found = found.merge(listed[["id", "language"]].drop_duplicates(), on=["id", "language"])
     if found.empty:
         st.info("No answer changes this way here. Choose another language or run, or show all changes.")
         return
-    rows, key = found.head(ROWS), f"listed-{report.run}-{language}-{cell}"
+    rows, key = found.head(ROWS), f"listed-{report.run}-{language}-{cell}-{len(found)}"
 
     def row_chosen() -> None:
         if at := st.session_state[key]["selection"]["rows"]:
@@ -99,29 +102,26 @@ def sentences_section(store: Store, report: Report, full: Report, label: str, la
     numbers = {c: st.column_config.NumberColumn(format="%.1f") for c in shown.select_dtypes("float")}
     alt = f"{len(found)} sentences whose answer changes"
     st.dataframe(shown, hide_index=True, height=260, key=key, column_config=numbers, on_select=row_chosen, selection_mode="single-row", alt=alt)
-    most = f"The {ROWS} of {len(found):,}" if len(found) > ROWS else f"{len(found):,} sentences"
-    say(f"{most}, of which FP32 was least sure first. Select a row to see the sentence below.", "note")
+    most = f"{ROWS} of {len(found):,}" if len(found) > ROWS else f"{len(found):,}"
+    say(f"{most} sentences, those of which FP32 was least sure first. Select a row to see the sentence below.", "note")
     named = found[found["id"] == get("example")]
     seen = (named if len(named) else found).iloc[0]
     large(seen)
     side_by_side(seen, answers_to(folder, (full.run, report.run), seen["id"], seen["language"]), {full.run: "FP32", report.run: label})
-    _alone_section(store, report, seen)
+    _alone_section(report, seen, listed)
     asked = query("runs") | {"language": seen["language"], "example": seen["id"], "of": label}
     st.page_link("pages/inspect/examples.py", label="This sentence in every language", icon=":material/swap_vert:", query_params=asked)
 
 
-def _alone_section(store: Store, report: Report, seen: pd.Series[Any]) -> None:
+def _alone_section(report: Report, seen: pd.Series[Any], found: pd.DataFrame | None) -> None:
     """Which module's quantization alone changes this sentence."""
-    found = alone_table(store, report.run)
     rows = None if found is None else alone.rows(found, seen["id"], seen["language"])
     if found is None:
         say("Which module alone changes this answer is known once this run was looked into; the next page offers it.", "note")
         st.page_link("pages/inspect/attribution.py", label="Look into this run", icon=":material/search:", query_params={"runs": report.run})
     elif rows is None or rows.empty:
-        say(
-            f"Which module alone changes this answer was measured on {len(found[['id', 'language']].drop_duplicates())} other sentences, not on this one.",
-            "note",
-        )
+        others = len(found[["id", "language"]].drop_duplicates())
+        say(f"Which module alone changes this answer was measured on {others} other sentences, not on this one.", "note")
     else:
         figure, rows, text = alone.picture(rows, theme())
         say(text)

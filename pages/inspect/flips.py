@@ -41,9 +41,11 @@ def cell_clicked(points: list[dict[str, Any]]) -> None:
 def languages_section(report: Report, full: Report, label: str, language: str) -> None:
     """Flips in both directions, per language."""
     every = flipped.pairs(folder, full.run, report.run, report.task, EVERY)
-    figure, rows, text = flips.language_picture(every, label, theme(), None if language == EVERY else language)
+    noise = flipped.measured(store, report.run, "floor") if report.metric != "f1" else None  # it counts words where words have tags
+    floor = None if noise is None else flips.floor_of(noise)
+    figure, rows, text = flips.language_picture(every, label, theme(), None if language == EVERY else language, floor)
     say(text, "reading")
-    asked, terms = query("runs", "language") | {"of": label}, ("FP32", report.method, "flip", "95 % interval")
+    asked, terms = query("runs", "language") | {"of": label}, ("FP32", report.method, "flip", "95 % interval", "noise floor")
     title = f"Changed answers per language on {report.task}"
     show(figure, rows, key=f"changed-{report.run}", title=title, text=text, query=asked, terms=terms, clicked=language_clicked)
     say("Press a bar to choose its language. The intervals (Wilson) take every sentence for independent; sentences made from one frame are not.", "note")

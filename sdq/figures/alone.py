@@ -46,7 +46,8 @@ def reading(found: pd.DataFrame) -> str:
     where = language_name(str(found["language"].iloc[0]))
     if flips.empty:
         first = found.iloc[0]
-        return f"No module alone changes the answer to this sentence in {where}; {first['part']} moves it most ({first['kl']:.3g} nats). It takes several together."
+        most = f"{first['part']} moves it most ({first['kl']:.3g} nats)"
+        return f"No module alone changes the answer to this sentence in {where}; {most}. It takes several together."
     named = ", ".join(f"{row['part']} ({row['kl']:.3g} nats)" for _, row in flips.head(5).iterrows())
     many = f"{len(flips)} modules, each alone, change" if len(flips) > 1 else "One module alone changes"
     return f"{many} the answer to this sentence in {where}: {named}{' and others' if len(flips) > 5 else ''}."

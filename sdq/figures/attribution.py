@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.languages import direction, language_name
+from sdq.figures.ranks import UNSPACED
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
 from sdq.figures.weights import Picture
 from sdq.settings import UserError
@@ -23,6 +24,7 @@ _DEEPEST = 0.55  # of the colour behind the word that counts most
 _THICKEST = 5  # pixels of the line under it
 _SPOKEN = 0.05  # of the largest attribution: a word below it is not coloured
 _ROW = 26  # pixels
+_ISOLATED = "\u2068{}\u2069"  # keeps a text from the right from turning round what stands beside it
 
 
 def sentence(words: pd.DataFrame, language: str, example: str) -> pd.DataFrame:
@@ -34,12 +36,12 @@ def sentence(words: pd.DataFrame, language: str, example: str) -> pd.DataFrame:
 
 
 def texts(words: pd.DataFrame, language: str) -> dict[str, str]:
-    """Id -> text, made of its words, of the sentences in a language; changed answers are told."""
-    mine = words[words["language"] == language]
-    return {
-        str(example): " ".join(part["word"]) + (" (another answer)" if (part["target"] != part["answer"]).any() else "")
-        for example, part in mine.groupby("id", sort=False)
-    }
+    """Id -> text, made of its words, of the sentences in a language; where the quantized model gives another answer, it says so."""
+    glue, found = "" if language in UNSPACED else " ", {}
+    for example, part in words[words["language"] == language].groupby("id", sort=False):
+        told = " (another answer)" if (part["target"] != part["answer"]).any() else ""
+        found[str(example)] = _ISOLATED.format(glue.join(part["word"])) + told
+    return found
 
 
 def table(rows: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -79,11 +81,10 @@ def _span(word: str, value: float, largest: float, digits: int, theme: Theme) ->
 def reading(rows: pd.DataFrame, label: str) -> str:
     """On which word each model's answer rests most, how alike their orders are, and what the words do not explain."""
     most = {model: rows.loc[rows[model].idxmax()] for model in MODELS}
-    first, second = (f"“{most[model]['word']}” ({most[model][model]:+.2f} logits)" for model in MODELS)
+    first, second = (f"“{_ISOLATED.format(most[model]['word'])}” ({most[model][model]:+.2f} logits)" for model in MODELS)
     tagged = rows["target"].nunique() > 1
     what = "the tags it gives to all words" if tagged else str(rows["target"].iloc[0])
-    text = f"FP32 answers {what} and rests that most on {first}; for the same answer {label} rests most on "
-    text += f"{first if most['fp32'].name == most['quantized'].name else second}."
+    text = f"FP32 answers {what} and rests that most on {first}; for the same answer {label} rests most on {second}."
     if most["fp32"].name == most["quantized"].name:
         text = f"FP32 answers {what}, and both models rest that most on the same word, {first} in FP32 and {most['quantized']['quantized']:+.2f} in {label}."
     changed = int((rows["target"] != rows["answer"]).sum())
@@ -108,7 +109,8 @@ def drift_table(drift: pd.DataFrame) -> pd.DataFrame:
     """One row per language, least alike first, then all languages: the numbers of `drift` with their units."""
     names = {
         "rank_correlation": "rank correlation", "rank_low": "low", "rank_high": "high", "floor": "noise floor", "sign_agreement": "same sign, share of words",
-        "sign_low": "same sign low", "sign_high": "same sign high", "completeness_fp32": "completeness error of FP32, share", "completeness_quantized": "completeness error, quantized, share",
+        "sign_low": "same sign low", "sign_high": "same sign high",
+        "completeness_fp32": "completeness error of FP32, share", "completeness_quantized": "completeness error, quantized, share",
     }  # fmt: skip
     rows = drift.assign(code=drift["language"], last=drift["language"] == EVERY).sort_values(["last", "rank_correlation"], ignore_index=True)
     rows["language"] = ["all languages" if code == EVERY else language_name(code) for code in rows["code"]]

@@ -46,7 +46,10 @@ def positions(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix(answers: pd.DataFrame) -> pd.DataFrame:
-    """Disagreement matrix of `positions`: one row per pair of labels that occurs, FP32, now, count, share (of FP32's answers of that label); most frequent change first."""
+    """Disagreement matrix of `positions`, most frequent change first, then what did not change: one row per pair of labels that occurs.
+
+    FP32, now, count, share (of FP32's answers of that label, 0..1).
+    """
     found = answers.groupby(["FP32", "now"], sort=True).size().rename("count").reset_index()
     found["share"] = found["count"] / found.groupby("FP32")["count"].transform("sum")
     order = (found["FP32"] == found["now"]).map({True: 1, False: 0})
@@ -147,10 +150,11 @@ def language_table(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("changed, %", ascending=False, kind="stable", ignore_index=True)
 
 
-def language_picture(pairs: pd.DataFrame, label: str, theme: Theme = "light", chosen: str | None = None) -> Picture:
+def language_picture(pairs: pd.DataFrame, label: str, theme: Theme = "light", chosen: str | None = None, floor: float | None = None) -> Picture:
     """A bar per language: the share of its sentences that lose a right answer, gain one, or change from one wrong answer to another.
 
-    The line at a bar's end is the interval of all three together. Each bar carries [language code] as customdata; `chosen` is written bold.
+    The line at a bar's end is the interval of all three together, the upright one the noise `floor` (share, 0..1; see `floor_of`). Each bar
+    carries [language code] as customdata; `chosen` is written bold.
     """
     rows, ink = language_table(pairs), INK[theme]
     y = list(range(len(rows)))
@@ -168,13 +172,17 @@ def language_picture(pairs: pd.DataFrame, label: str, theme: Theme = "light", ch
     ends = [v for low, high in zip(rows["low"], rows["high"], strict=True) for v in (low, high, None)]
     lines = {"mode": "lines", "line": {"color": ink.text, "width": 2}, "hoverinfo": "skip", "name": "95 % interval of all three"}
     figure.add_scatter(x=ends, y=[v for place in y for v in (place, place, None)], **lines)
+    if floor is not None:
+        look = {"color": ink.text, "dash": "dot", "width": 2}
+        figure.add_scatter(x=[100 * floor] * 2, y=[-0.6, len(rows) - 0.4], mode="lines", line=look, hoverinfo="skip", name="noise floor")
     names = [f"<b>{name}</b>" if code == chosen else name for name, code in zip(rows["language"], rows["code"], strict=True)]
     figure.update_layout(
-        template=template(theme), barmode="stack", bargap=0.35, height=_ROW * len(rows) + 150, margin={"l": 100, "r": 14, "t": 8, "b": 116}, legend=LEGEND | {"traceorder": "normal"},
+        template=template(theme), barmode="stack", bargap=0.35, height=_ROW * len(rows) + 150, margin={"l": 100, "r": 14, "t": 8, "b": 116},
+        legend=LEGEND | {"traceorder": "normal"},
         xaxis={"title": {"text": "Sentences whose answer changes, %", "standoff": 6}, "rangemode": "tozero", "fixedrange": True},
         yaxis={"range": [len(rows) - 0.4, -0.6], "tickvals": y, "ticktext": names, "showgrid": False, "fixedrange": True},
     )  # fmt: skip
-    return figure, rows, language_reading(rows, label)
+    return figure, rows, language_reading(rows, label) + _above(floor, rows["changed"].sum() / max(1, rows["sentences"].sum()), label)
 
 
 def language_reading(rows: pd.DataFrame, label: str) -> str:
@@ -186,6 +194,19 @@ def language_reading(rows: pd.DataFrame, label: str) -> str:
         first, last = rows.iloc[0], rows.iloc[-1]
         text += f" Most in {first['language']} ({first['changed, %']:.1f} %), fewest in {last['language']} ({last['changed, %']:.1f} %)."
     return text
+
+
+def floor_of(floor: pd.DataFrame) -> float:
+    """The share (0..1) of the quantized model's answers that change when it is run again: the most of any repetition (see sdq.inspect.floor)."""
+    return float(floor[(floor["kind"] == "model") & (floor["measure"] == "flips")]["high"].max())
+
+
+def _above(floor: float | None, share: float, label: str) -> str:
+    """What the noise floor says of a share of changed answers, if it was measured."""
+    if floor is None:
+        return ""
+    text = f" Run again with a tiny change, {label} gives {100 * floor:.1f} % other answers than it gave before (noise floor)"
+    return f"{text}: {'that is less than what quantization changes.' if share > floor else 'what changes here is no more than that.'}"
 
 
 # --- by margin
@@ -207,20 +228,8 @@ def odds(pairs: Mapping[str, pd.DataFrame], bins: int = _BINS) -> pd.DataFrame:
         for number, part in table.groupby("bin"):
             k, n = int(part["other"].sum()), len(part)
             low, high = wilson(k, n)
-            ends = {"from": float(edges[int(number)]), "to": float(edges[min(int(number) + 1, len(edges) - 1)])}
-            rows.append(
-                {
-                    "run": name,
-                    "bin": int(number),
-                    **ends,
-                    "margin": float(part["lead"].mean()),
-                    "sentences": n,
-                    "changed": k,
-                    "share": k / n,
-                    "low": low,
-                    "high": high,
-                }
-            )
+            known = {"run": name, "bin": int(number), "from": float(edges[int(number)]), "to": float(edges[min(int(number) + 1, len(edges) - 1)])}
+            rows.append(known | {"margin": float(part["lead"].mean()), "sentences": n, "changed": k, "share": k / n, "low": low, "high": high})
     return pd.DataFrame(rows)
 
 
@@ -231,6 +240,10 @@ def odds_picture(rows: pd.DataFrame, marks: Mapping[str, Mark], theme: Theme = "
         pooled = name == POOLED
         mark = Mark(ink.text, ink.text, "solid", "circle") if pooled else marks[str(name)]
         colour = mark.colour(theme)
+        hover = [
+            f"{name}: margin {row['from']:.1f} to {row['to']:.1f}<br>{row['changed']:,} of {row['sentences']:,} change ({100 * row['share']:.1f} %)"
+            for _, row in part.iterrows()
+        ]
         bars = {
             "array": 100 * (part["high"] - part["share"]),
             "arrayminus": 100 * (part["share"] - part["low"]),
@@ -238,9 +251,8 @@ def odds_picture(rows: pd.DataFrame, marks: Mapping[str, Mark], theme: Theme = "
             "thickness": 1.5,
         }
         figure.add_scatter(
-            x=part["margin"], y=100 * part["share"], mode="lines+markers", name=str(name), error_y=bars, line={"color": colour, "dash": mark.dash, "width": 4 if pooled else 2},
-            marker={"symbol": mark.symbol, "size": 9, "color": colour}, hoverinfo="text",
-            hovertext=[f"{name}: margin {row['from']:.1f} to {row['to']:.1f}<br>{row['changed']:,} of {row['sentences']:,} change ({100 * row['share']:.1f} %)" for _, row in part.iterrows()],
+            x=part["margin"], y=100 * part["share"], mode="lines+markers", name=str(name), error_y=bars, hovertext=hover, hoverinfo="text",
+            line={"color": colour, "dash": mark.dash, "width": 4 if pooled else 2}, marker={"symbol": mark.symbol, "size": 9, "color": colour},
         )  # fmt: skip
     figure.update_layout(
         template=template(theme), height=400, margin={"l": 58, "r": 14, "t": 8, "b": 110}, legend=LEGEND,

@@ -42,12 +42,12 @@ def conductance(
 ) -> pd.DataFrame:
     """The damage to the answers on `data`, whose sentences are in `languages` (one code each), shared out among the quantized modules.
 
-    One row per site, level ("module": quantized modules; "block": embedding, Transformer blocks, modules of the head), measure and
-    language ("all": over all of them): site, role, block, order, level, measure, language, sentences; value (nats per scored position, may be negative: this
-    site repairs) with its 95 % interval low, high (as of `sdq.inspect.sensitivity.scan`); total (damage of the whole model), share (value / total, NaN without damage)
-    and delta (sum of the values minus total). Measures: "kl" (KL of the FP32 answers from the quantized ones), "loss" (rise of the cross-entropy to the labels).
-    With the table `sensitivity` of the exact scan: scan (the same measure with this site alone quantized, a block's modules added up; else NaN) and rho
-    (Spearman's rank correlation of value and scan over the sites of a level).
+    One row per site, level ("module": quantized modules; "block": embedding, Transformer blocks, modules of the head), measure ("kl": KL of the
+    FP32 answers from the quantized ones; "loss": rise of the cross-entropy to the labels) and language ("all": over all of them): site, role,
+    block, order, level, measure, language, sentences; value (nats per scored position; negative: the site repairs) with its 95 % interval low,
+    high (as of `sdq.inspect.sensitivity.scan`); total (damage of the whole model), share (value / total, NaN without damage) and delta (sum of
+    the values minus total). With the table `sensitivity` of the exact scan: scan (the measure with this site alone quantized, a block's modules
+    added up; else NaN) and rho (Spearman's rank correlation of value and scan over the sites of a level).
 
     FP32 is the student with its quantizers off. `steps` nodes of Gauss and Legendre, each a forward pass that computes every module twice,
     and two backward passes. Hook only a private copy: the model's modules run other forwards meanwhile.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -13,15 +14,20 @@ import torch
 from scipy.stats import spearmanr, ttest_1samp
 from torch import nn
 
+from sdq.checkpoint import folder_of
 from sdq.data.batches import IGNORE, Encoded
-from sdq.data.tasks import Example
+from sdq.data.tasks import Example, load_task
 from sdq.evaluate import predict
 from sdq.inspect import attribution
 from sdq.inspect.attribution import attributions, drift, merged, spans, words
 from sdq.inspect.sensitivity import instead
+from sdq.inspection import ANALYSES, Inspection
+from sdq.models import load, modules
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import only, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
+from sdq.recipe import PRESETS
+from sdq.subject import Subject, spread
 
 LENGTHS = (9, 4, 6, 3)
 LABELS = ("rain", "sun", "snow")
@@ -246,6 +252,46 @@ def test_it_runs_after_a_scan_in_inference_mode(tiny: Callable[..., Any]) -> Non
         used(**data.batch([0, 1]).inputs)
     tables = [words(student, None, data, examples_of(data), LABELS, Pieces(), 4) for student in (fresh, used)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+# --- as an analysis of mini
+
+
+def subject_of(name: str) -> Subject:
+    """mini's model of a task, rewritten by a preset, its last feed-forward moved as training would; one sentence each of three languages."""
+    recipe, task = PRESETS[name], load_task("intent")
+    teacher, tokenizer = load(folder_of("mini", "intent"), task.kind, task.labels)
+    student = rewrite(teacher, recipe.rules)
+    if recipe.training is not None:
+        student.get_submodule("roberta.encoder.layer.5.output.dense").weight.data *= 1.5
+    return Subject(recipe, "mini", task, tokenizer, student.eval(), spread(task.examples("test", ("ar", "en", "th")), 3))
+
+
+@pytest.mark.parametrize("name", ["sdq-att-kld-w4a8", pytest.param("ptq-w4a8", marks=pytest.mark.slow)])
+def test_as_an_analysis_it_takes_the_real_teacher_of_a_trained_student(name: str) -> None:
+    subject, how = subject_of(name), Inspection(sentences=3)
+    table, found = (ANALYSES["attribution"].compute(subject, how)[part] for part in ("words", "drift"))
+    assert list(found["language"]) == ["all", "ar", "en", "th"]
+    assert found["completeness_fp32"].max() < 0.01
+    assert found["floor"].iloc[0] > 0.9
+    assert found["rank_correlation"].iloc[0] < found["floor"].iloc[0]
+    wanted = predict(subject.teacher, subject.data)[0]
+    exact = attributions(subject.teacher, subject.data, wanted, subject.tokenizer)[0]
+    for i, example in enumerate(subject.examples):
+        mine = table[table["language"] == example.language]
+        assert mine["fp32"].sum() == pytest.approx(exact[i].sum(), abs=1e-9)
+        assert "".join(mine["word"]) == unicodedata.normalize("NFKC", example.text).replace(" ", "")
+
+
+def test_as_an_analysis_conductance_stands_beside_the_scan_that_was_made_before() -> None:
+    subject, how = subject_of("ptq-w4a8"), Inspection(sentences=3)
+    names, codes = [m.name for m in modules(subject.student)], ("all", "ar", "en", "th")
+    subject.tables["sensitivity"] = pd.DataFrame([{"module": m, "measure": "one", "language": c, "kl": 1.0, "loss": 2.0} for m in names for c in codes])
+    table = ANALYSES["conductance"].compute(subject, how)["conductance"]
+    one = table[(table["level"] == "module") & (table["measure"] == "kl") & (table["language"] == "all")]
+    assert list(one["site"]) == names
+    assert one["value"].sum() == pytest.approx(one["total"].iloc[0], rel=0.1)
+    assert set(table[(table["role"] == "block") & (table["measure"] == "loss")]["scan"]) == {12.0}
 
 
 # --- words
