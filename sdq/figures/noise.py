@@ -36,8 +36,8 @@ def reading(table: pd.DataFrame, measure: str) -> str:
         room = mine["floor"] - mine["value"] if decibels else mine["value"] / mine["floor"].clip(lower=1e-30)
         nearest = mine.loc[room.idxmin()]
         within += int((room <= (0 if decibels else 1)).sum())
-        parts.append(f"{said(nearest['floor'], measure)} against {said(nearest['value'], measure)} with {name} at {nearest['layer']}")
+        parts.append(f"with {name} at {nearest['layer']} ({said(nearest['floor'], measure)} against {said(nearest['value'], measure)})")
     if not parts:
         return ""
-    text = f" Measured again with a change of a ten-millionth at the input or in other batches, it moves by itself; nearest to this noise floor it is {' and '.join(parts)}."
+    text = f" The noise floor, how far the same moves when it is measured again, comes nearest to it {' and '.join(parts)}."
     return text + (f" {within} of the {len(table)} errors shown are no larger than that." if within else "")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
-from sdq.inspect.capture import Side
+from sdq.inspect.capture import Side, in_pieces
 from sdq.inspect.changes import METRICS, Answers, Changes
 from sdq.inspect.depth import EVERY, Sums, sites, watch
 from sdq.inspect.sensitivity import Forward, Passes, check, instead
@@ -154,7 +154,7 @@ def _whole(
             logits = student(**batch.inputs).logits
             return seen(), logits
 
-    for batch in data.in_order(batch_size):
+    for batch in in_pieces(student, data, batch_size, copies=3):
         (exact, sharp), (plain, rounded) = look(batch, (), {}), look(batch, everything, {})
         first = Answers(sharp, batch, data.token)
         answers.count(batch.at, first.counts)

@@ -114,8 +114,8 @@ def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:  
     stored = floor[(floor["kind"] == "site") & (floor["role"] == "block") & (floor["measure"] == "relative_l2")].groupby("block")["high"].max()
     shown = app.dataframe[0].value
     assert shown[shown["run"] == "PTQ"]["noise floor"].tolist() == pytest.approx(stored.tolist())
-    assert "nearest to this noise floor it is" in text_of(app)
+    assert "measured again, comes nearest to it with PTQ at" in text_of(app)
     app = opened(PAGE, runs=ptq)
     assert "No noise floor" not in text_of(app)
     app.segmented_control(key="view").set_value("Tokens").run()
-    assert "noise floor it is" not in text_of(app)
+    assert "comes nearest to it" not in text_of(app)

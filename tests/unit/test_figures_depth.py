@@ -223,8 +223,7 @@ def test_the_floor_stands_beside_the_accumulated_error(store: Store) -> None:
         low, high = figure.layout.yaxis.range
         assert low <= min(expected)
         assert max(expected) <= high
-        assert "nearest to this noise floor it is" in text
-        assert "with PTQ at block" in text
+        assert "comes nearest to it with PTQ at block" in text
     for error in ("local", "gap"):
         _, table, text = depth.draw("Roles", reports, errors(store), "relative_l2", error, "all", "", "light", floors)
         assert "noise floor" not in table
@@ -249,10 +248,10 @@ def test_what_is_said_of_the_floor() -> None:
         {"run": ["PTQ"] * 3 + ["SDQ"] * 3, "layer": ["a", "b", "c"] * 2, "value": [0.1, 0.2, 0.4, 0.1, 0.2, 0.3], "floor": [0.01, 0.1, 0.1, 0.2, 0.1, math.nan]}
     )
     text = noise.reading(table, "relative_l2")
-    assert "nearest to this noise floor it is 0.1 against 0.2 with PTQ at b and 0.2 against 0.1 with SDQ at a." in text
+    assert "comes nearest to it with PTQ at b (0.1 against 0.2) and with SDQ at a (0.2 against 0.1)." in text
     assert text.endswith("1 of the 6 errors shown are no larger than that.")
     decibels = noise.reading(table.assign(value=[20.0, 10, 5, 9, 9, 9], floor=[30.0, 15, 40, math.nan, math.nan, math.nan]), "sqnr_db")
-    assert "it is 15.0 dB against 10.0 dB with PTQ at b." in decibels
+    assert "with PTQ at b (15.0 dB against 10.0 dB)." in decibels
     assert noise.reading(table.drop(columns="floor"), "relative_l2") == ""
     assert noise.reading(table.assign(floor=math.nan), "relative_l2") == ""
     still = noise.beside(
