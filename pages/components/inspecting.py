@@ -54,18 +54,17 @@ def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
     if state.failure:
         st.error(f"Looking into run {report.run} came to nothing: {state.failure}", icon=":material/error:")
     else:
-        st.info(f"Run {report.run} was not looked into yet.", icon=":material/inbox:")
+        st.info(f"Run {report.run} was not looked into yet{' as this page needs it' if paths(report.run, store) else ''}.", icon=":material/inbox:")
     left = missing(report.run, store)
-    titles = "; ".join(ANALYSES[name].title[:1].lower() + ANALYSES[name].title[1:] for name in left)
     seconds = analyses(left, report, store, Inspection())
     time = "How long that takes is unknown yet: no run of this model was looked into." if seconds is None else f"That should take {duration(seconds)}."
-    say(
-        f"A look inside measures, on {Inspection().sentences} test sentences of all languages: {titles}. {time} The pages show each result when it is there.",
-        "note",
-    )
+    count = f"{len(left)} analyses" if len(left) > 1 else "One analysis"
+    say(f"{count} on {Inspection().sentences} test sentences of all languages, one after the other. {time} Each page shows its result as soon as it is there.")
     if st.button("Look into this run", type="primary", key="look-into", icon=":material/search:"):
         jobs.look_into(report.run, store, who=me())
         st.rerun()
+    with st.expander("What is measured", icon=":material/checklist:"):
+        st.markdown("\n".join(f"- {ANALYSES[name].title}" for name in left))
 
 
 @st.fragment(run_every=2)
