@@ -18,6 +18,7 @@ LEVELS = {"Blocks": "block", "Modules": "module"}
 _AXES = {"kl": "KL of the FP32 answers, nats", "loss": "Rise of the loss, nats"}
 _ROW = 24  # pixels
 _NAMED = 3  # sites
+_MISSED = 0.2  # share of the damage that the sites may leave over before it is said
 _REPAIRS = 0.01  # share of the damage that a site must take away to be named
 
 
@@ -81,7 +82,10 @@ def reading(found: pd.DataFrame) -> str:
     if len(repairs):
         best = repairs.nsmallest(1, "value").iloc[0]
         text += f" {best['part'][0].upper()}{best['part'][1:]} takes {-100 * best['share']:.0f} % away: it undoes what others did."
-    text += f" The parts sum up to {100 * (1 + first['delta'] / total):.0f} % of it."
+    text += f" The parts sum up to {100 * (1 + first['delta'] / total):.0f} % of it"
+    text += (
+        ": gradients through rounding miss much of so little damage, and its order is to be taken with care." if abs(first["delta"]) > _MISSED * total else "."
+    )
     if first["rho"] == first["rho"]:
         text += f" With the exact scan, in which each quantizes alone, the order of the {len(found)} sites has rank correlation {first['rho']:+.2f}."
     return text

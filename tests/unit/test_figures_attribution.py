@@ -156,6 +156,7 @@ def test_conductance_says_when_there_is_nothing_to_say() -> None:
     rows = conductance.rows(table)
     assert "no damage to share out" in conductance.reading(rows.assign(total=-0.1))
     assert "rank correlation" not in conductance.reading(rows.assign(rho=float("nan")))
+    assert "sum up to 65 % of it: gradients through rounding miss much" in conductance.reading(rows.assign(delta=-0.35 * rows["total"]))
     assert ", its interval holds 0)" in conductance.reading(rows.assign(low=-1.0))
     assert "undoes" not in conductance.reading(rows.assign(high=1.0))
     figure, *_ = conductance.picture(table.assign(scan=float("nan")))
