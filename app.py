@@ -57,7 +57,7 @@ def frame() -> None:
             ],
             "Compare": [
                 page("compare/languages", "Languages", "translate"),
-            page("compare/zero_shot", "Zero-shot", "travel_explore"),
+                page("compare/zero_shot", "Zero-shot", "travel_explore"),
                 page("compare/methods", "Methods side by side", "view_column"),
                 page("compare/report", "Report", "description"),
             ],

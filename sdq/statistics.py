@@ -170,16 +170,16 @@ def swapped(base: pd.DataFrame, other: pd.DataFrame, languages: Sequence[str], s
     Approximate randomisation (Noreen 1989): the two models' outcomes are swapped at random in each cluster, in all its languages alike.
     """
     rng = np.random.default_rng([seed, 3])
-    first, second = gathered([base, other], languages).astype(np.float32)  # [2, languages, clusters]
+    first, second = gathered([base, other], languages)  # [2, languages, clusters]
     unlike = (second != first).any((0, 1))  # where both agree, a swap changes nothing
     moved = (second - first)[..., unlike]
     found = []
     for start in range(0, draws, _CHUNK):
-        swap = rng.integers(0, 2, (len(unlike), min(_CHUNK, draws - start)), dtype=np.int8)[unlike].astype(np.float32)
+        swap = rng.integers(0, 2, (len(unlike), min(_CHUNK, draws - start)), dtype=np.int8)[unlike].astype(float)  # in double precision: ties count
         given = moved @ swap  # [2, languages, draws]
         a, b = first.sum(-1)[..., None] + given, second.sum(-1)[..., None] - given
         found.append(_ratio(b, 0) - _ratio(a, 0))
-    return np.concatenate(found, axis=-1).astype(float)
+    return np.concatenate(found, axis=-1)
 
 
 def mcnemar(lost: int, gained: int) -> float:

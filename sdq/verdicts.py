@@ -128,7 +128,7 @@ def interaction(base: Tables, other: Tables, groups: Mapping[str, Sequence[str]]
     return table
 
 
-def test_text(verdict: Mapping[str, Any]) -> str:
+def named_test(verdict: Mapping[str, Any]) -> str:
     """The test behind the p of a row of `verdicts`, in words."""
     if verdict["test"] == MCNEMAR:
         return "exact McNemar test"

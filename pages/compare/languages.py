@@ -18,6 +18,7 @@ from sdq.figures.languages import language_name
 from sdq.figures.ranks import against, points, rank_reading, text_shares, unspaced_note
 from sdq.report import Report
 from sdq.store import Store
+from sdq.verdicts import power_text
 
 EVERY = "all"
 store = Store.default()
@@ -41,13 +42,22 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
     asked = query("runs", "language")
     label = f"Sentences whose answer changes, {where}"
     right.page_link("pages/inspect/examples.py", label=label, icon=":material/swap_vert:", query_params=asked | {"of": labels[first.run]})
-    terms = ("FP32", *dict.fromkeys(r.method for r in reports), "zero-shot", *(("95 % interval",) if full else ()), *(("F1",) if first.metric == "f1" else ()))
+    terms = (
+        "FP32",
+        *dict.fromkeys(r.method for r in reports),
+        "zero-shot",
+        *(("95 % interval", "Holm's correction", "power", "clusters") if full else ()),
+        *(("F1",) if first.metric == "f1" else ()),
+    )
     chosen = None if language == EVERY else language
     figure = drop_figure(rows, first.metric, theme(), chosen)
-    show(figure, rows, key=f"drops-{first.task}", title=f"Drop per language on {first.task}", text=text, query=asked, terms=terms, clicked=clicked)
+    show(figure, rows, key=f"drops-{first.task}", title=f"Drop per language on {first.on}", text=text, query=asked, terms=terms, clicked=clicked)
     count = sentence_count(rows)
     if rows["low"].notna().all():
-        say(f"{count}. Lines beside the marks: 95 % interval, paired: FP32 and the quantized model are tested on the same drawn sentences.", "note")
+        say(
+            f"{count}. Lines beside the marks: 95 % interval, paired: FP32 and the quantized model are tested on the same drawn sentences, and sentences made from one "
+            f"frame are drawn together. {power_text(first_run(rows).rename(columns={'sentences': 'n'}))}", "note",
+        )  # fmt: skip
     else:
         say(f"{count}. The intervals need the stored FP32 run of this model and task, which compares sentence by sentence. Run FP32 once.", "note")
         st.page_link("pages/lab/quantize.py", label="Run FP32", icon=":material/tune:")

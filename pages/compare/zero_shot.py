@@ -63,7 +63,7 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
     show(drawn, table, key=f"needed-{report.task}", title="Drop and number of sentences", text=text, query=asked, terms=terms)
     say(
         "Drag the slider: it shows the intervals that so many sentences of the same kind would give if the drops were those found here. A filled mark is told from "
-        "noise, as its interval leaves zero out; an open one could be noise. In the table, detectable is the smallest drop these sentences show 4 times out of 5.", "note",
+        "noise, as its interval leaves zero out; an open one could be noise (language by language, not adjusted for their number). In the table, detectable is the smallest drop these sentences show 4 times out of 5.", "note",
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ if not quantized:
     empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.")
 reference = fp32_of(store, quantized[0])
 if reference is None:
-    empty(f"Drops are compared sentence by sentence with FP32, and no FP32 run of this model on the task {quantized[0].task} is stored yet. Run FP32 once.")
+    empty(f"Drops are compared sentence by sentence with FP32, and no FP32 run of this model on the task {quantized[0].on} is stored yet. Run FP32 once.")
 found = drops(folder, tuple(r.run for r in quantized), reference.run)
 if found["low"].isna().any():
     empty("These runs and the FP32 run were tested on other sentences, which cannot be compared. Run their recipes again.")

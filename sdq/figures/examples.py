@@ -19,7 +19,7 @@ from sdq.figures.languages import language_name
 from sdq.figures.style import INK, MARKS, Theme, template
 from sdq.settings import UserError
 from sdq.statistics import p_text, right
-from sdq.verdicts import test_text
+from sdq.verdicts import named_test
 
 GROUPS = ("kept right", "lost", "gained", "still wrong")
 MOST = 600
@@ -71,9 +71,9 @@ def reading(pairs: pd.DataFrame, verdict: Mapping[str, Any], setting: str, where
     text = f"{setting} loses {lost:,} right answers and gains {gained:,} that were wrong before: "
     text += f"net {net:+,} of {n:,} sentences in {where} ({100 * net / n:+.1f} points)."
     if p < 0.05:
-        text += f" If losing and gaining were equally likely, so uneven a split would be rare ({test_text(verdict)}, {p_text(p)})."
+        text += f" If losing and gaining were equally likely, so uneven a split would be rare ({named_test(verdict)}, {p_text(p)})."
     else:
-        text += f" If losing and gaining were equally likely, a split like this would be nothing unusual ({test_text(verdict)}, {p_text(p)})."
+        text += f" If losing and gaining were equally likely, a split like this would be nothing unusual ({named_test(verdict)}, {p_text(p)})."
     other = int(((pairs["group"] == "still wrong") & (pairs["FP32 answer"] != pairs["answer"])).sum())
     return text + (f" Another {other:,} went from one wrong answer to another." if other else "")
 

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures import depth, drops, inspected, languages, weights
+from sdq.diagnosis import diagnose
+from sdq.figures import depth, drops, inspected, languages, sample_size, weights, zero_shot
 from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
-from sdq.inspection import read
+from sdq.inspection import missing, read
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
 MOST = 5  # runs
-Drawing = tuple[go.Figure, pd.DataFrame, str]
+Drawing = tuple[go.Figure | None, pd.DataFrame, str]
 Draw = Callable[[Sequence[Report], Store, Theme], Drawing]
 
 
@@ -48,6 +49,28 @@ def _drops(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     full = next((sentences[r.run] for r in reports if not r.recipe["rules"] and r.run in sentences), None)
     table = drops.drop_table(reports, sentences, full)
     return drops.drop_figure(table, reports[0].metric, theme), table, drops.reading(table, reports[0].metric)
+
+
+def _beside_fp32(reports: Sequence[Report], store: Store) -> tuple[list[Report], dict[str, pd.DataFrame], pd.DataFrame]:
+    """(quantized runs, outcomes by run, those of FP32), each of them with its sentences."""
+    sentences = _sentences(reports, store)
+    full = next((sentences[r.run] for r in reports if not r.recipe["rules"] and r.run in sentences), None)
+    quantized = [r for r in reports if r.recipe["rules"] and r.run in sentences]
+    if full is None or not quantized:
+        raise UserError("an FP32 run and a quantized one must be among the runs for this figure, with the sentences they were tested on; they are not")
+    return quantized, sentences, full
+
+
+def _zero_shot(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+    quantized, sentences, full = _beside_fp32(reports, store)
+    table, metric = zero_shot.table(quantized, sentences, full, "script"), reports[0].metric
+    return zero_shot.figure(table, drops.drop_table(quantized, sentences, full), metric, theme), table, zero_shot.reading(table, metric, "script")
+
+
+def _sample_size(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+    quantized, sentences, full = _beside_fp32(reports, store)
+    table = sample_size.needed(drops.drop_table(quantized[:1], sentences, full))
+    return sample_size.figure(table, reports[0].metric, theme), table, sample_size.reading(table)
 
 
 def _errors(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
@@ -100,26 +123,48 @@ def _inspected(analysis: str) -> Draw:
     """The first picture of an analysis, of the first of the runs that was looked into."""
 
     def draw(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
-        quantized = [r for r in reports if r.recipe["rules"]]
-        if not quantized:
-            raise UserError("a quantized run must be among the runs for this figure, none is")
-        for report in quantized:
-            if drawn := inspected.pictures(analysis, read(report.run, store), report, theme):
-                figure, table, text = drawn[0]
-                return figure, table, f"Of the run {run_names(reports)[report.run]}: {text}" if len(quantized) > 1 else text
-        raise UserError(f"a run must have been looked into for this figure, none is; run `python -m sdq inspect {quantized[0].run}`")
+        report, tables, of = _looked_into(analysis, reports, store)
+        drawn = inspected.pictures(analysis, tables, report, theme)
+        if not drawn:
+            raise UserError(f"what was found in run {report.run} must have something to draw for this figure, it has not")
+        figure, table, text = drawn[0]
+        return figure, table, of + text
 
     return draw
+
+
+def _looked_into(analysis: str, reports: Sequence[Report], store: Store) -> tuple[Report, dict[str, pd.DataFrame], str]:
+    """The first of the runs for which this analysis was made, the tables of its inspection, and whose they are, where that must be said."""
+    quantized = [r for r in reports if r.recipe["rules"]]
+    if not quantized:
+        raise UserError("a quantized run must be among the runs for this figure, none is")
+    report = next((r for r in quantized if analysis not in missing(r.run, store)), None)
+    if report is None:
+        raise UserError(f"a run must have been looked into for this figure, none is; run `python -m sdq inspect {quantized[0].run}`")
+    return report, read(report.run, store), f"Of the run {run_names(reports)[report.run]}: " if len(quantized) > 1 else ""
+
+
+def _diagnosis(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
+    report, tables, of = _looked_into("sensitivity", reports, store)
+    plain = next((r.run for r in reports if not r.recipe["rules"]), None)
+    tables |= {"sentences": store.sentences(report.run)} | ({} if plain is None else {"reference": store.sentences(plain)})
+    said = diagnose(report, tables)
+    rows = [(s.text, s.table, ", ".join(s.columns)) for s in said.sentences]
+    return None, pd.DataFrame(rows, columns=["statement", "its numbers are from", "columns"]), of + said.paragraph
 
 
 FIGURES: list[tuple[str, Draw]] = [
     ("Scores per language", _scores),
     ("What each language loses", _drops),
+    ("What languages without labels lose, by script", _zero_shot),
+    ("How many sentences show the drops of the first quantized run", _sample_size),
     ("Rounding error through depth", _through_depth("Blocks", "relative_l2")),
     ("Rounding error by kind of layer", _through_depth("Paper: error by layer type", "mean_abs")),
     ("Distance of the trained students from their teacher", _teacher_gap),
     ("Weights of the first quantized run, module by module", _weights),
+    ("What breaks the answers, why, and what helps", _diagnosis),
     ("Which modules break the answers", _inspected("sensitivity")),
+    ("What repairs them, at which size", _inspected("remedies")),
 ]
 
 
