@@ -87,6 +87,9 @@ def finetune(
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
 ) -> None:
     """Train a head and the upper blocks of an encoder on the labelled language of a task, for `run --model OUT`."""
+    from sdq.checkpoint import base_of
+
+    base_of(model, fetch=True)  # what is wrong with it is said before torch is imported
     from sdq import finetune as tuning
 
     line = Line(quiet=as_json)
@@ -142,7 +145,7 @@ def runs() -> None:
     """List finished runs, newest first."""
     for report in Store.default().finished():
         typer.echo(
-            f"{report.run}  {report.recipe['name']:26} seed {report.recipe['seed']}  {report.model}  {report.task:7} {100 * report.quantized.zero_shot_mean:5.1f} % zero-shot"
+            f"{report.run}  {report.recipe['name']:26} seed {report.recipe['seed']}  {report.model}  {report.on:7} {100 * report.quantized.zero_shot_mean:5.1f} % zero-shot"
         )
 
 
@@ -215,6 +218,33 @@ def inspect(
     finally:
         line.bar.stop()
     typer.echo(json.dumps(findings.everything(report, store, how), allow_nan=False) if as_json else findings.words(report, store, how, index))
+
+
+@app.command()
+def remedy(
+    run: Annotated[str, typer.Argument(help="A run id (see `runs`)")],
+    size: Annotated[float | None, typer.Option(help="Bytes that the model may take (simulated)")] = None,
+    tolerate: Annotated[float | None, typer.Option(help="Predicted cost that is tolerated, in nats: the KL of FP32's answers, summed over the modules")] = None,
+    out: Annotated[Path, typer.Option(help="Where the recipe goes; `run` takes it")] = Path("recipe.json"),
+) -> None:
+    """Choose the widths of a run's modules anew, the best of a size or the smallest of a cost, and write the recipe."""
+    from sdq.inspection import inspect as look
+    from sdq.remedies import one_limit, wanted, words
+
+    store = Store.default()
+    report = store.report(run)
+    one_limit(size, tolerate)
+    line = Line(quiet=False)
+    try:
+        costs = look(run, store, only=("costs",), progress=line)["costs"]
+    finally:
+        line.bar.stop()
+    recipe, choice = wanted(report, costs, size, tolerate)
+    try:
+        out.write_text(recipe.model_dump_json(indent=1), "utf-8")
+    except OSError as error:
+        raise UserError(f"the recipe must be written to a file, {out} cannot be ({error.strerror}); choose another with --out") from error
+    typer.echo(f"{words(report, costs, choice)}\n{out}: python -m sdq run {out} --model {report.model} --task {report.task}")
 
 
 @app.command()
@@ -311,7 +341,7 @@ def ship() -> None:
 
 
 def _words(report: Report) -> str:
-    lines = [f"run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task {report.task}, {report.metric} in %", ""]
+    lines = [f"run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task {report.on}, {report.metric} in %", ""]
     lines += [f"{'':4} {'FP32':>7} {'now':>7} {'change':>7}"]
     rows = [(code, report.reference.by_language[code], score) for code, score in report.quantized.by_language.items()]
     rows += [("mean", report.reference.mean, report.quantized.mean), ("zero", report.reference.zero_shot_mean, report.quantized.zero_shot_mean)]

@@ -15,7 +15,7 @@ from sdq.quant.integer import code_range, quantize
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 
 BINS = 128
-_PIECE = 1 << 22  # weights that are looked at at a time
+_PIECE = 1 << 20  # weights that are looked at at a time
 CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach are kept
 
 
