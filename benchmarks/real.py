@@ -19,11 +19,11 @@ from typing import Any
 import pandas as pd
 
 from sdq.data.check import check
-from sdq.data.tasks import home, load_task, title
+from sdq.data.tasks import home, load_task
 from sdq.finetune import teacher, usual
 from sdq.identity import identify
 from sdq.recipe import PRESETS, Recipe
-from sdq.report import METRICS
+from sdq.report import METRICS, title
 from sdq.run import run
 from sdq.settings import UserError
 from sdq.store import Store

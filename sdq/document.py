@@ -37,12 +37,12 @@ def heading(reports: Sequence[Report]) -> str:
     """A title for those who give none: what was done to which model on which task."""
     methods = list(dict.fromkeys(r.method if r.method == "FP32" else f"{r.method} {width(r.recipe)}" for r in reports))
     named = methods[0] if len(methods) == 1 else f"{', '.join(methods[:-1])} and {methods[-1]}"
-    return f"{named}: the model {reports[0].model} on the task {reports[0].task}"
+    return f"{named}: the model {reports[0].model} on the task {reports[0].on}"
 
 
 def stem(reports: Sequence[Report]) -> str:
     """The file name without its ending: the task and the first digits of the runs."""
-    return f"sdq-{slug(reports[0].task)}-{'-'.join(r.run[:4] for r in reports)}"
+    return f"sdq-{slug(reports[0].on)}-{'-'.join(r.run[:4] for r in reports)}"
 
 
 def summary(reports: Sequence[Report]) -> pd.DataFrame:
@@ -149,9 +149,9 @@ def _sections(found: Sequence[Part], room: int) -> str:
     out = []
     for part in found:
         out.append(f"<h2>{escape(part.title)}</h2><p>{escape(part.text)}</p>")
-        if part.figure is None or part.table is None:
+        if part.table is None:
             continue
-        drawn = figure_html(part.figure, part.slug, part.title)
+        drawn = "" if part.figure is None else figure_html(part.figure, part.slug, part.title)
         if len(drawn.encode()) > room:
             drawn = '<p class="quiet">The picture would make this page too large; its numbers follow.</p>'
         room -= len(drawn.encode())
@@ -224,7 +224,7 @@ def contents(reports: Sequence[Report], found: Sequence[Part]) -> pd.DataFrame:
     files += [(f"tables/{p.slug}.csv", f"the numbers behind: {p.title}") for p in shown]
     files += [(f"recipes/{r.run}.json", f"recipe {r.recipe['name']}, seed {r.recipe['seed']}") for r in reports]
     if no_pictures() is None:
-        files += [(f"figures/{p.slug}.svg", f"the picture: {p.title}") for p in shown]
+        files += [(f"figures/{p.slug}.svg", f"the picture: {p.title}") for p in shown if p.figure is not None]
     return pd.DataFrame(files, columns=["file", "holds"])
 
 

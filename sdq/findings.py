@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sdq.diagnosis import Diagnosis, diagnose
 from sdq.document import SIMULATED, figure_html, offline, table_html
-from sdq.figures.inspected import pictures
+from sdq.figures.inspected import PICTURES, pictures
 from sdq.figures.languages import language_name
 from sdq.inspection import ANALYSES, Inspection, Tables, read
 from sdq.report import Report
@@ -33,6 +34,7 @@ OWN = {
     "tokens": "Error per token",
     "sample": "The sentences that the run was looked at on",
     "sentences": "The answers to all test sentences",
+    "reference": "The answers of FP32 to the same sentences",
 }
 ROWS, REST = 200, "the file has all"  # rows of a table in a web page
 
@@ -45,11 +47,14 @@ def tables(report: Report, store: Store, how: Inspection | None = None) -> Table
             found[name] = store.table(report.run, name)
         except UserError:  # FP32 has no errors; repetitions that came with the project have only scores
             continue
-    return found | {"sentences": store.sentences(report.run)}
+    plain = next((r for r in store.finished() if not r.recipe["rules"] and (r.model, r.task) == (report.model, report.task)), None)
+    return found | {"sentences": store.sentences(report.run)} | ({} if plain is None else {"reference": store.sentences(plain.run)})
 
 
 def plain(value: Any) -> Any:
-    """A cell as JSON has it: arrays as lists; NaN, infinity and missing as None."""
+    """A value as JSON has it: arrays as lists; NaN, infinity and missing as None."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
         return [plain(part) for part in value]
     if isinstance(value, np.generic):
@@ -64,14 +69,20 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def everything(report: Report, store: Store, how: Inspection | None = None) -> dict[str, Any]:
-    """Every number the pages show of a run: run (its id), report, settings of the inspection, tables (name -> rows), diagnosis."""
+    """Every number the pages show of a run.
+
+    run (its id), report, settings of the inspection, tables (name -> rows), pictures (name of an analysis or a table -> reading and table of
+    each picture) and diagnosis (see sdq.diagnosis, with its paragraph; None if the run was not looked into).
+    """
     found = tables(report, store, how)
+    said = diagnosed(report, found)
     return {
         "run": report.run,
         "report": report.model_dump(mode="json"),
         "settings": (how or Inspection()).model_dump(mode="json"),
         "tables": {name: rows(table) for name, table in found.items()},
-        "diagnosis": diagnosed(report, found),
+        "pictures": {name: [{"reading": text, "table": rows(table)} for _, table, text in pictures(name, found, report)] for name in PICTURES},
+        "diagnosis": None if said is None else plain(said.model_dump(mode="json")) | {"paragraph": said.paragraph},
     }
 
 
@@ -79,7 +90,7 @@ def words(report: Report, store: Store, how: Inspection | None = None, index: Pa
     """What was found, in words: the diagnosis, and a line per table; `index` is where it was written to."""
     found = tables(report, store, how)
     said = diagnosed(report, found)
-    lines = [_who(report), "", *([said["text"], ""] if said else [])]
+    lines = [_who(report), "", *([said.paragraph, ""] if said else [])]
     lines += [f"{name:12} {len(table):6} rows of {', '.join(map(str, table.columns))}" for name, table in found.items()]
     return "\n".join([*lines, "", f"All of it: {index}" if index else "All of it: --json, or --out FOLDER for files and web pages"])
 
@@ -145,9 +156,9 @@ def _tables(mine: Mapping[str, pd.DataFrame]) -> str:
     return "\n".join(out)
 
 
-def diagnosed(report: Report, found: Tables) -> dict[str, Any] | None:
-    """What is wrong and what helps, in words; None until the analyses that tell are made."""
-    return None
+def diagnosed(report: Report, found: Tables) -> Diagnosis | None:
+    """What is wrong and what helps, in words; None if the run was not looked into."""
+    return diagnose(report, found) if "sensitivity" in found else None
 
 
 def _page(name: str, title: str, mine: Mapping[str, pd.DataFrame], found: Tables, report: Report) -> str:
@@ -158,7 +169,7 @@ def _page(name: str, title: str, mine: Mapping[str, pd.DataFrame], found: Tables
 
 
 def _who(report: Report) -> str:
-    return f"Run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task {report.task}, seed {report.recipe['seed']}."
+    return f"Run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task {report.on}, seed {report.recipe['seed']}."
 
 
 def _index(chapters: Sequence[tuple[str, str, Tables]], found: Tables, report: Report, how: Inspection) -> str:
@@ -171,6 +182,6 @@ def _index(chapters: Sequence[tuple[str, str, Tables]], found: Tables, report: R
     return offline(
         f"What was found in run {report.run}",
         f"<p>{escape(_who(report))} Looked into on {how.sentences} test sentences, spread evenly over the languages.</p>"
-        f"{'' if said is None else '<p>' + escape(said['text']) + '</p>'}<ul>{''.join(links)}</ul><p>{SIMULATED}</p>",
+        f"{'' if said is None else '<p>' + escape(said.paragraph) + '</p>'}<ul>{''.join(links)}</ul><p>{SIMULATED}</p>",
         drawn=False,
     )

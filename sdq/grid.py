@@ -16,12 +16,13 @@ import pandas as pd
 
 from sdq.checkpoint import base_of
 from sdq.data.check import TOKENIZER
-from sdq.data.tasks import TASKS, Task, address, load_task, title
+from sdq.data.tasks import TASKS, Task, address, load_task
 from sdq.estimate import memory, parameters
 from sdq.finetune import teacher, usual
 from sdq.identity import identify
 from sdq.papertable import write
 from sdq.recipe import PRESETS, Recipe
+from sdq.report import title
 from sdq.run import run
 from sdq.settings import UserError
 from sdq.statistics import mean_interval

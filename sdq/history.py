@@ -52,7 +52,7 @@ def rows(reports: Sequence[Report], store: Store) -> pd.DataFrame:
         found.append(
             {
                 "pinned": report.run in pins, "method": report.method, "width": width(report.recipe), "recipe": report.recipe["name"],
-                "task": report.task, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.zero_shot_mean,
+                "task": report.on, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.zero_shot_mean,
                 "size_mb": size / 1e6, "seconds": sum(report.seconds.values()),
                 "made": pd.Timestamp(times[report.run], unit="s", tz="UTC") if mine and report.run in times else pd.NaT,
                 "origin": "own" if mine else "shipped", "run": report.run,
@@ -293,7 +293,7 @@ def in_trash(store: Store) -> dict[str, str]:
         try:
             report = Report.model_validate_json((path / "report.json").read_text("utf-8"))
             bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
-            what = f"{report.method}{bits} on {report.task}, seed {report.recipe['seed']}"
+            what = f"{report.method}{bits} on {report.on}, seed {report.recipe['seed']}"
         except (OSError, ValueError):
             what = "a run without a result"
         found.setdefault(path.name[:12], what)

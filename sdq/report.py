@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from sdq.settings import Settings
+
+
+def title(task: str) -> str:
+    """What a task is called where there is no room for a path: `/home/me/topics/task.json` is "topics"."""
+    if task.startswith(("xglue:", "hub:")):
+        kind, _, rest = task.partition(":")
+        return f"{'XGLUE' if kind == 'xglue' else 'Hub'} {Path(rest).name}"
+    path = Path(task)
+    return task if path.suffix != ".json" else path.parent.name if path.stem == "task" and path.parent.name else path.stem
 
 
 class Metric(Settings):
@@ -75,3 +85,8 @@ class Report(Settings):
     seconds: dict[str, float]
     size_bytes: dict[str, int] = Field(description="fp32 is what the parameters take; quantized is simulated: what the codes and scales would take")
     provenance: dict[str, Any]
+
+    @property
+    def on(self) -> str:
+        """What its task is called."""
+        return title(self.task)

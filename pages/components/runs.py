@@ -83,7 +83,7 @@ def how_made(reports: list[Report]) -> None:
         first = reports[-1]
         n = first.provenance.get("test_sentences", "all")
         st.markdown(
-            f"Each model answered the same {n} test sentences of the task *{first.task}*. The bars are 95 % intervals from 4000 bootstrap draws over "
+            f"Each model answered the same {n} test sentences of the task *{first.on}*. The bars are 95 % intervals from 4000 bootstrap draws over "
             "clusters of sentences: a sentence in all its languages, and the sentences made from one frame, are drawn together. Only English sentences with labels were used for training. Accuracy is measured with fake quantization: "
             "numbers are rounded as integers would be and computed in floating point. Sizes are simulated from the codes and scales."
         )
@@ -113,7 +113,7 @@ def choose(store: Store) -> str | None:
         {
             "recipe": r.recipe["name"],
             "method": r.method,
-            "task": r.task,
+            "task": r.on,
             "seed": r.recipe["seed"],
             "zero-shot, %": 100 * r.quantized.zero_shot_mean,
             "run": r.run,

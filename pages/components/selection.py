@@ -69,7 +69,7 @@ def run_label(report: Report) -> str:
     bits = "" if report.method == "FP32" else f" {width(report.recipe)}"
     terms = report.recipe["training"]["distillation"] if report.recipe.get("training") else ()
     losses = f" ({' + '.join(t['kind'] for t in terms)})" if terms else ""
-    return f"{report.method}{bits}{losses} · {report.task}{name}" + (f" · seed {seed}" if seed else "") + f" · {report.run[:4]}"
+    return f"{report.method}{bits}{losses} · {report.on}{name}" + (f" · seed {seed}" if seed else "") + f" · {report.run[:4]}"
 
 
 def default_runs(reports: list[Report]) -> list[str]:

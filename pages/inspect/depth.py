@@ -107,7 +107,7 @@ if view != TOKENS and error == "accumulated" and (missing := [names[run] for run
         f"No noise floor was measured yet for {', '.join(missing)}: the page Sensitivity, or python -m sdq inspect RUN, measures how much this moves by itself.",
         "note",
     )
-title = f"{view}: {'error' if view == TOKENS else error + ' error'} on {reports[0].task}"
+title = f"{view}: {'error' if view == TOKENS else error + ' error'} on {reports[0].on}"
 terms = tuple(word for word in (*dict.fromkeys(r.method for r in reports), *WORDS) if word in TERMS)
 key, on_click = f"depth-{view.lower().replace(':', '').replace(' ', '-')}", None if view == TOKENS else clicked
 show(figure, rows, key=key, title=title, text=text, query=link, terms=terms, clicked=on_click)

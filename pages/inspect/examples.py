@@ -44,7 +44,7 @@ def picture(pairs: pd.DataFrame, report: Report, full: Report, language: str, se
     text = reading(pairs, found, f"{width(report.recipe)} by {report.method}", where)
     say(text, "reading")
     figure = margins(pairs, label, theme(), None if seen is None else (seen["id"], seen["language"]))
-    title, asked = f"Flipped answers on {report.task}, {where}", query("runs", "language", "example") | {"of": label}
+    title, asked = f"Flipped answers on {report.on}, {where}", query("runs", "language", "example") | {"of": label}
     key, terms = f"margins-{report.task}-{report.run}-{language}", ("FP32", report.method, "McNemar test", "randomisation test", "clusters")
     show(figure, summary(pairs), key=key, title=title, text=text, query=asked, terms=terms, clicked=clicked)
     lead, kind = "the lead of the first answer over the second", ""
@@ -102,7 +102,7 @@ if not quantized:
     empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.")
 reference = fp32_of(store, quantized[0])
 if reference is None:
-    empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {quantized[0].task} is stored yet. Run FP32 once.")
+    empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {quantized[0].on} is stored yet. Run FP32 once.")
 try:
     one = one_of(quantized, "of")
     tongue = choose("language", "Language", [EVERY, *one.quantized.by_language], show=lambda c: "All languages" if c == EVERY else language_name(c))

@@ -46,7 +46,7 @@ def languages_section(report: Report, full: Report, label: str, language: str) -
     figure, rows, text = flips.language_picture(every, label, theme(), None if language == EVERY else language, floor)
     say(text, "reading")
     asked, terms = query("runs", "language") | {"of": label}, ("FP32", report.method, "flip", "95 % interval", "noise floor")
-    title = f"Changed answers per language on {report.task}"
+    title = f"Changed answers per language on {report.on}"
     show(figure, rows, key=f"changed-{report.run}", title=title, text=text, query=asked, terms=terms, clicked=language_clicked)
     say("Press a bar to choose its language. The intervals (Wilson) take every sentence for independent; sentences made from one frame are not.", "note")
 
@@ -84,7 +84,7 @@ if not several:
     empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.")
 reference = fp32_of(store, several[0])
 if reference is None:
-    empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {several[0].task} is stored yet. Run FP32 once.")
+    empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {several[0].on} is stored yet. Run FP32 once.")
 try:
     one = one_of(several, "of")
     tongue = choose("language", "Language", [EVERY, *one.quantized.by_language], show=lambda c: "All languages" if c == EVERY else language_name(c))

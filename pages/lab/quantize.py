@@ -45,7 +45,7 @@ def result(report: Report) -> None:
     reference = stored(store, report.model, report.task).get("fp32") if quantized else None
     reports = [reference, report] if reference else [report]
     text = reading(reports)
-    title = f"{width(report.recipe)} by {report.method} on {report.task}, seed {report.recipe['seed']}" if quantized else f"FP32 on {report.task}"
+    title = f"{width(report.recipe)} by {report.method} on {report.on}, seed {report.recipe['seed']}" if quantized else f"FP32 on {report.on}"
     st.subheader(title, anchor=False)
     if st.session_state.get("reused") == report.run:
         st.info("These settings were run before: this is the stored result, nothing was computed again.", icon=":material/history:")
@@ -53,7 +53,7 @@ def result(report: Report) -> None:
     headline(report)
     figure, table = picture(str(store.folder), tuple(r.run for r in reports), theme())
     terms = ("FP32", *((report.method, "fake quantization", "simulated") if quantized else ()), "zero-shot", "95 % interval")
-    show(figure, table, key=f"run-{report.run}", title=f"{report.recipe['name']} on {report.task}", text=text, query={"run": report.run}, terms=terms)
+    show(figure, table, key=f"run-{report.run}", title=f"{report.recipe['name']} on {report.on}", text=text, query={"run": report.run}, terms=terms)
     training.finished(report, store)
     how_made(reports)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from sdq.data.tasks import SPLITS, Example, Task, title
+from sdq.data.tasks import SPLITS, Example, Task
+from sdq.report import title
 from sdq.settings import ASSETS, UserError
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"

@@ -96,15 +96,6 @@ def kept() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in home().glob("*/task.json")))
 
 
-def title(name: str) -> str:
-    """What a task is called where there is no room for a path: `/home/me/topics/task.json` is "topics"."""
-    if name.startswith(("xglue:", "hub:")):
-        kind, _, rest = name.partition(":")
-        return f"{'XGLUE' if kind == 'xglue' else 'Hub'} {Path(rest).name}"
-    path = Path(name)
-    return name if path.suffix != ".json" else path.parent.name if path.stem == "task" and path.parent.name else path.stem
-
-
 def address(name: str) -> str:
     """The name under which a task is remembered: the same from every working directory. UserError for an unknown task."""
     if name in TASKS or (KEPT.fullmatch(name) and (home() / name / "task.json").is_file()):
