@@ -20,7 +20,7 @@ app: .venv/app
 	$(BIN)/python -m streamlit run app.py
 
 test: .venv/dev
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs -n 2 --dist loadgroup
 
 check: .venv/dev
 	$(BIN)/ruff check .
