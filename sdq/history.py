@@ -301,19 +301,34 @@ def in_trash(store: Store) -> dict[str, str]:
 
 
 def empty_trash(store: Store) -> int:
-    """Remove the runs in the trash for good. Returns the bytes that were freed."""
+    """Remove the runs in the trash for good, with their inspections. Returns the bytes that were freed."""
     with _changing(store) as folder:
-        freed = 0
-        for path in _trashed(folder):
+        freed, trashed = 0, _trashed(folder)
+        gone = {path.name[:12] for path in trashed} - {run for run, _ in store.listing()}
+        for path in [*trashed, *(home for home in _inspections(store) if _inspected(home) in gone)]:
             size = _bytes(path)
             shutil.rmtree(path)
             freed += size
         return freed
 
 
+def _inspections(store: Store) -> list[Path]:
+    """The folders of own inspections."""
+    folder = store.inspections().folder
+    return [p for p in folder.iterdir() if _RUN.fullmatch(p.name) and p.is_dir() and not p.is_symlink()] if folder.is_dir() else []
+
+
+def _inspected(home: Path) -> str | None:
+    """Which run an inspection is of; None if it does not say."""
+    try:
+        return str(json.loads((home / "spec.json").read_text("utf-8"))["inspects"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True)
 class Disk:
-    """Bytes taken by own runs, by the trash and by the shipped runs; bytes free where the data folder is."""
+    """Bytes taken by own runs, by the trash and by the shipped runs, with their inspections; bytes free where the data folder is."""
 
     own: int
     trash: int
@@ -339,4 +354,6 @@ def disk(store: Store) -> Disk:
     folder = store.folder.parent
     there = next((p for p in (folder, *folder.parents) if p.is_dir()), Path("/"))
     trash = sum(_bytes(path) for path in _trashed(folder))
-    return Disk(_bytes(store.folder), trash, _bytes(store.shipped) if store.shipped else 0, shutil.disk_usage(there).free)
+    own = _bytes(store.folder) + _bytes(store.inspections().folder)
+    shipped = sum(_bytes(path) for path in (store.shipped, store.inspections().shipped) if path is not None)
+    return Disk(own, trash, shipped, shutil.disk_usage(there).free)

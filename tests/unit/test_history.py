@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from sdq import history, jobs
+from sdq.inspection import Inspection, inspection_id
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up
+from tests import made_up, made_up_inspection
 
 NAMES = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
 OTHER = "0123456789ab"
@@ -271,3 +272,20 @@ def test_runs_side_by_side_are_of_one_task_and_few(store: Store) -> None:
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (3_400_000, "3.4 MB"), (1.25e9, "1.2 GB")])
 def test_bytes_for_people(size: float, text: str) -> None:
     assert history.in_bytes(size) == text
+
+
+def test_an_inspection_counts_and_goes_for_good_with_its_run(store: Store, reports: list[Report]) -> None:
+    before = history.disk(store).own
+    gone, back, kept = (inspection_id(r.run, Inspection()) for r in reports)
+    for report in reports:
+        made_up_inspection.write(store, report.run)
+    used = history.disk(store)
+    assert used.own > before
+    history.delete(store, [reports[0].run, reports[1].run])
+    assert {p.name for p in store.inspections().folder.iterdir()} == {gone, back, kept}, "a run that comes back has its inspection"
+    store.begin(reports[1].run, {})
+    store.finish(reports[1], made_up.outcomes(1.0, "intent"))
+    (store.inspections().folder / "0123456789ab").mkdir()  # not ours to judge
+    trash, inside = history.disk(store).trash, sum(p.stat().st_size for p in (store.inspections().folder / gone).iterdir())
+    assert history.empty_trash(store) == trash + inside
+    assert {p.name for p in store.inspections().folder.iterdir()} == {back, kept, "0123456789ab"}
