@@ -243,7 +243,7 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        f"PTQ loses {-lost:.1f} points of mean zero-shot score {_bounds(-damage['high'], -damage['low'])}; n = {damage['n']} sentences in {damage['clusters']} clusters.",
+        f"PTQ loses {round(-lost, 1) + 0:.1f} points of mean zero-shot score {_bounds(-damage['high'], -damage['low'])}; n = {damage['n']} sentences in {damage['clusters']} clusters.",
     ]
     return lines
 
