@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pandas as pd
 
 from sdq.identity import identify
-from sdq.mixed import Choice, choice_of, choose, keep_worst, pareto, rules
+from sdq.mixed import FP, Choice, choice_of, choose, keep_worst, pareto, rules, with_ranges
+from sdq.quant.spec import WeightSpec
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError
@@ -66,14 +68,30 @@ def wanted(report: Report, costs: pd.DataFrame, size: float | None = None, toler
 
     And the choice of widths in it. UserError unless exactly one limit is given, and if no widths meet it.
     """
-    if (size is None) == (tolerated is None):
-        raise UserError(f"exactly one limit must be given, a size or a tolerated cost, got {'neither' if size is None else 'both'}")
+    one_limit(size, tolerated)
     rest = report.size_bytes["quantized_simulated"] - present(costs).bytes
     least = rest + int(costs.groupby("module")["bytes"].min().sum())
     if size is not None and not size >= least:
         raise UserError(f"the size must be at least {least} bytes, the least that the widths in the table can reach, got {size:.0f}; allow more")
     choice = choose(costs, None if size is None else size - rest, tolerated)
     return mixed(Recipe.model_validate(report.recipe), choice, f"mixed-{(rest + choice.bytes) / 1e6:.2f}mb"), choice
+
+
+def one_limit(size: float | None, tolerated: float | None) -> None:
+    """UserError unless exactly one of them is given."""
+    if (size is None) == (tolerated is None):
+        raise UserError(f"exactly one limit must be given, a size or a tolerated cost, got {'neither' if size is None else 'both'}")
+
+
+def words(report: Report, costs: pd.DataFrame, choice: Choice) -> str:
+    """A choice beside the run it is made from: size, predicted cost, and how many modules have which width."""
+    now, full = present(costs), report.size_bytes["quantized_simulated"]
+    size = full - now.bytes + choice.bytes
+    counts = ", ".join(f"{n} {'in FP32' if bits == FP else f'of {bits} bits'}" for bits, n in sorted(Counter(choice.widths.values()).items()))
+    return (
+        f"{size} bytes (simulated; run {report.run}: {full}), predicted cost {choice.cost:.3g} nats (run {report.run}: {now.cost:.3g})\n"
+        f"{len(choice.widths)} modules: {counts}"
+    )
 
 
 def candidates(recipe: Recipe, costs: pd.DataFrame, size: int) -> list[Remedy]:
@@ -83,8 +101,7 @@ def candidates(recipe: Recipe, costs: pd.DataFrame, size: int) -> list[Remedy]:
         what = f"Move outliers from activations into weights (SmoothQuant, strength {STRENGTH:g})"
         found.append(Remedy("migration", what, _named(recipe, "migrated", migration=STRENGTH)))
     if "tensor" in present(costs).ranges.values():
-        choice = by_channel(costs)
-        found.append(Remedy("channel", "One range per output channel instead of one per layer", mixed(recipe, choice, "channel"), choice.cost))
+        found.append(_by_channel(recipe, costs))
     if recipe.calibration.languages != "all" and any(rule.activation and not rule.activation.dynamic for rule in recipe.rules):
         everywhere = recipe.calibration.model_copy(update={"languages": "all"})
         found.append(Remedy("calibration", "Calibrate on sentences of all languages", _named(recipe, "calibrated", calibration=everywhere)))
@@ -109,11 +126,22 @@ def _kept(recipe: Recipe, costs: pd.DataFrame) -> Iterator[Remedy]:
         yield Remedy(code, f"Keep the {which} in FP32", _named(recipe, code, rules=keep_worst(alone, k, recipe.rules)), left)
 
 
+def _by_channel(recipe: Recipe, costs: pd.DataFrame) -> Remedy:
+    """A range per output channel wherever a weight has one for all of it, at the same widths."""
+    finer = tuple(rule.model_copy(update={"weight": with_ranges(rule.weight, "channel")}) if _coarse(rule.weight) else rule for rule in recipe.rules)
+    left = by_channel(costs).cost
+    return Remedy("channel", "One range per output channel instead of one per layer", _named(recipe, "channel", rules=finer), left)
+
+
 def by_channel(costs: pd.DataFrame) -> Choice:
-    """The run's widths with a range per output channel wherever a weight has one for all of it."""
+    """What the run has now, but with a range per output channel wherever there is one for a whole weight."""
     now = present(costs)
     wanted = {m: (bits, "channel" if now.ranges[m] == "tensor" else now.ranges[m]) for m, bits in now.widths.items()}
     return choice_of(costs[[wanted[m] == (b, r) for m, b, r in zip(costs["module"], costs["bits"], costs["ranges"], strict=True)]])
+
+
+def _coarse(spec: WeightSpec | None) -> TypeGuard[WeightSpec]:
+    return spec is not None and spec.granularity.kind == "tensor"
 
 
 def _named(recipe: Recipe, code: str, **changed: Any) -> Recipe:
