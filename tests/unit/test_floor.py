@@ -130,8 +130,8 @@ def test_company_matters_where_a_range_is_shared(tiny: Any) -> None:
 # --- the floor against plain loops
 
 
-def repetitions(student: nn.Module, data: Encoded, batch: Any, repeats: int) -> Iterator[Any]:
-    return module._Repeated(student, repeats, 3, 1e-4).times(data, batch)
+def repetitions(student: nn.Module, data: Encoded, batch: Any, repeats: int, amount: float = 1e-4) -> Iterator[Any]:
+    return module._Repeated(student, repeats, 3, amount).times(data, batch)
 
 
 def test_a_repetition_is_the_same_sentences_again(tiny: Any) -> None:
@@ -165,17 +165,19 @@ def passes(student: nn.Module, batch: Any, quantizing: Any, changed: Any) -> tup
         return seen(), logits
 
 
-def by_hand(student: nn.Module, data: Encoded, quantizing: list[str], size: int, repeats: int) -> dict[tuple[str, str], tuple[float, float]]:
-    """(place, measure) or ("all", metric), of the cause "batch": value and high; with plain loops over sentences and tokens."""
+def by_hand(
+    student: nn.Module, data: Encoded, quantizing: list[str], cause: str, size: int = 5, repeats: int = 3
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """(place, measure) or ("all", metric), of one cause: value and high; with plain loops over sentences and tokens."""
     found: dict[tuple[str, str], list[float]] = {}
     sums, places = [dict[str, Any]() for _ in range(repeats)], set[str]()
     for batch in data.in_order(size):
         exact, plain = passes(student, batch, [], {}), passes(student, batch, quantizing, {})
         places |= plain[0].keys()
-        for again in repetitions(student, data, batch, repeats):
-            if again.cause != "batch":
+        for again in repetitions(student, data, batch, repeats, 1e-2):
+            if again.cause != cause:
                 continue
-            now, fp32 = passes(student, again.batch, quantizing, {}), passes(student, again.batch, [], {})
+            now, fp32 = passes(student, again.batch, quantizing, again.changed), passes(student, again.batch, [], again.changed)
             mine = sums[again.number]
             for place in plain[0]:
                 for b, row in enumerate(again.rows):
@@ -214,24 +216,26 @@ def by_hand(student: nn.Module, data: Encoded, quantizing: list[str], size: int,
 def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
     rules = (Rule(weight=WeightSpec(bits=4), activation=ActivationSpec(bits=4, granularity=PerTensor())),)
     student, data = rewrite(tiny("xlmr", "token" if token else "sequence"), rules), text(token, n=9)
-    table = floor(student, data, spoken(data), repeats=3, seed=3, batch_size=5, amount=1e-4, sentences=9)
-    batches = of(table, cause="batch")
+    table = floor(student, data, spoken(data), repeats=3, seed=3, batch_size=5, amount=1e-2, sentences=9)
     assert not table.duplicated(["kind", "name", "measure", "cause"]).any()
     everything = list(quantized_modules(student))
-    for kinds, quantizing in ((("site", "model"), everything), (("fp32",), [])):
-        expected = by_hand(student, data, quantizing, 5, 3)
-        mine = batches[batches["kind"].isin(kinds) & (batches["measure"] != "sqnr_db")]
-        assert len(mine) == len(expected) - (0 if quantizing else 2)
-        for row in mine.to_dict("records"):
-            assert [row[n] for n in NUMBERS] == pytest.approx(expected[row["name"], row["measure"]], rel=1e-4, abs=2e-7), row
-    for name in everything:
-        expected = by_hand(student, data, [name], 5, 3)
-        mine = of(batches, kind="module", name=name)
-        assert list(mine["measure"]) == ["kl", "flips", "loss", "accuracy"]
-        for row in mine.to_dict("records"):
-            assert [row[n] for n in NUMBERS] == pytest.approx(expected[EVERY, row["measure"]], rel=1e-4, abs=1e-9), row
-    assert of(batches, kind="module", measure="flips")["high"].max() > 0
-    decibels = of(batches, kind="site", measure="sqnr_db")
+    for cause in CAUSES:
+        mine = of(table, cause=cause)
+        for kinds, quantizing in ((("site", "model"), everything), (("fp32",), [])):
+            expected = by_hand(student, data, quantizing, cause)
+            rows = mine[mine["kind"].isin(kinds) & (mine["measure"] != "sqnr_db")]
+            assert len(rows) == len(expected) - (0 if quantizing else 2)
+            for row in rows.to_dict("records"):
+                assert [row[n] for n in NUMBERS] == pytest.approx(expected[row["name"], row["measure"]], rel=1e-4, abs=2e-7), row
+        for name in everything[::3]:
+            expected = by_hand(student, data, [name], cause)
+            rows = of(mine, kind="module", name=name)
+            assert list(rows["measure"]) == ["kl", "flips", "loss", "accuracy"]
+            for row in rows.to_dict("records"):
+                assert [row[n] for n in NUMBERS] == pytest.approx(expected[EVERY, row["measure"]], rel=1e-4, abs=1e-9), row
+    assert of(table, kind="module", measure="flips")["high"].max() > 0
+    assert of(table, kind="module", measure="kl", cause="perturbation")["value"].max() > 1e-7
+    decibels = of(table, kind="site", measure="sqnr_db")
     assert (decibels["high"] <= decibels["value"]).all()  # the farthest repetition has the fewest
     assert (table["repeats"] == 3).all()
     assert set(table["cause"]) == set(CAUSES)
