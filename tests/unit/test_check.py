@@ -60,6 +60,13 @@ def test_what_is_planted_is_found(case: str) -> None:
     assert any(said in warning for warning in check(task).warnings), check(task).warnings
 
 
+def test_pairs_are_repeated_only_if_both_texts_are() -> None:
+    first = next(e for e in clean().splits["train"] if e.language == "de")
+    other = change(change(clean(), "train", second="one"), "test", text=first.text, second="two")
+    assert check(other).warnings == ()
+    assert any("1 text is in train and in test" in w for w in check(change(other, "test", second="one")).warnings)
+
+
 @pytest.mark.parametrize("name", ["intent", "slots"])
 def test_counts_are_those_of_a_plain_loop(name: str) -> None:
     task = load_task(name)
