@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 from sdq import hub
-from sdq.settings import ASSETS, UserError
+from sdq.settings import ASSETS, ROOT, UserError
 
+CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.finetune)
 TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "spm.model", "vocab.txt", "vocab.json")
 
 
@@ -29,6 +31,27 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"the embedded model for task {task} must be in {folder}, it is not there; clone the project again or run `python -m sdq mini build`")
     return folder
+
+
+def ready(name: str, task: str, head: bool = True) -> None:
+    """UserError if a model cannot be run on a task: as folder_of, or if it has no `head` where one is needed. Which labels a head has is
+    seen when it is loaded."""
+    kinds = config_of(folder_of(name, task)).get("architectures")
+    if head and isinstance(kinds, list) and kinds and not any(str(kind).endswith("Classification") for kind in kinds):
+        raise UserError(f"the model {name} must have a head for a task, it is a base model ({kinds[0]}); {remedy(name, task)}")
+
+
+def address(name: str) -> str:
+    """The name under which a model is remembered: of a folder its path, the same from every working directory."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if name != "mini" and folder.is_dir() else name
+
+
+def tuned() -> list[tuple[Path, dict[str, Any]]]:
+    """(folder, card) of the models fine-tuned in the data folder, the newest first."""
+    home = Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "models"
+    cards = sorted(home.glob(f"*/{CARD}"), key=lambda path: -path.stat().st_mtime)
+    return [(path.parent, _json(path)) for path in cards]
 
 
 def base_of(name: str, fetch: bool = False) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from sdq.checkpoint import base_of, fingerprint
+from sdq.checkpoint import CARD, address, base_of, fingerprint
 from sdq.data.batches import encode
 from sdq.data.tasks import Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
@@ -28,7 +28,6 @@ from sdq.train.resume import History
 from sdq.train.settings import Training
 
 Progress = Callable[[dict[str, Any]], None]
-CARD = "finetuning.json"
 MINI = {  # how the shipped models were made
     "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4, dropout=True),
     "slots": Training(steps=800, learning_rate=5e-4, frozen_blocks=2, dropout=True),
@@ -56,7 +55,7 @@ def finetune(model: str, task_name: str, out: Path, training: Training, seed: in
     task = load_task(task_name)
     folder = base_of(model, fetch=True)
     card: dict[str, Any] = {
-        "base": model, "weights": fingerprint(folder), "task": task.name, "data": task.fingerprint, "language": task.labelled, "labels": list(task.labels),
+        "base": address(model), "weights": fingerprint(folder), "task": task.name, "data": task.fingerprint, "language": task.labelled, "labels": list(task.labels),
         "training": training.model_dump(mode="json"), "seed": seed,
     }  # fmt: skip
     work = out / "unfinished"

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
+from sdq.checkpoint import address
 from sdq.identity import identify
 from sdq.inspection import Inspection, inspectable, inspection_id, missing
 from sdq.recipe import Recipe
@@ -102,6 +103,7 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
     `who` keeps the run alive until it is cancelled by everyone who asked for it.
     UserError for a model or task that does not exist, or a data folder that cannot be written.
     """
+    model = address(model)
     run = identify(recipe, model, task)
     if not store.done(run):
         _want(run, recipe, {"model": model, "task": task, "lane": "train" if recipe.training else "quick"}, store, who)

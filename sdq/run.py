@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from sdq.checkpoint import fingerprint, folder_of, remedy
+from sdq.checkpoint import address, fingerprint, folder_of, ready, remedy
 from sdq.data.tasks import Example, Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
 from sdq.recipe import Recipe
@@ -32,7 +32,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
 
     Raises UserError for anything the user can mend; the failure is also written to the run's events.
     """
-    data = task_fingerprint(task_name)
+    data, model = task_fingerprint(task_name), address(model)
     weights = fingerprint(folder_of(model, task_name, fetch=True))
     run = run_id(recipe, weights, data)
     if store.done(run):
@@ -40,6 +40,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     task = load_task(task_name)  # data that cannot be read start no run
     if task.kind == "retrieval" and recipe.training is not None:
         raise UserError(f"a training must have labels, the retrieval task {task.name} has none; choose a recipe without training (PTQ)")
+    ready(model, task.name, head=task.kind != "retrieval")
     store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task.name, "weights": weights, "data": data})
 
     def tell(event: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import streamlit as st
 from pydantic import ValidationError
 
+from pages.components import models
 from pages.components.form import fitting, form, parse
 from pages.components.glossary import say
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
@@ -17,8 +18,6 @@ from sdq.data.tasks import kept
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError, explain
 from sdq.store import Store
-
-MODELS = ("mini",)
 
 
 def tasks() -> list[str]:
@@ -63,8 +62,9 @@ def fill_in(run: str | None, store: Store) -> None:
             recipe, model, task = asked
         else:
             return
-        if model in MODELS and task in tasks():
+        if task in tasks():
             put(recipe)
+            models.put(model)
             st.session_state["on"] = task
     except (UserError, ValueError):  # no run id, or written by another version: the form stays as it is
         return
@@ -83,9 +83,9 @@ def _uploaded() -> None:
 
 
 def choice() -> tuple[str, str, Recipe | None]:
-    """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if its settings do not fit together."""
+    """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if its settings or its model do not fit."""
     first, second, third = st.columns(3)
-    model = first.selectbox("Model", MODELS, key="model", help="mini is the small multilingual model that comes with SDQ Lab.")
+    model = models.pick(first)
     task = second.selectbox("Task", tasks(), format_func=lambda name: TASKS.get(name, f"{name} (yours)"), key="on")
     method = third.selectbox("Method", list(METHODS), format_func=METHODS.get, key="method", on_change=restart)
     names = [name for name, recipe in PRESETS.items() if recipe.method == method]
@@ -107,7 +107,7 @@ def choice() -> tuple[str, str, Recipe | None]:
         say(sentence)
         st.button("Back to the preset", key="reset", icon=":material/undo:", on_click=restart)
         recipe = recipe.model_copy(update={"name": "custom"}) if recipe.name == name else recipe
-    return model, task, recipe
+    return model, task, recipe if models.fits(model, task) else None
 
 
 def files(recipe: Recipe | None) -> None:

@@ -161,7 +161,7 @@ def test_unsupported_architecture(capsys: pytest.CaptureFixture[str], tmp_path: 
 def test_unknown_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny, folder)
-    config = json.loads((folder / "config.json").read_text()) | {"model_type": "tomorrow", "architectures": ["TomorrowModel"]}
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "tomorrow", "architectures": ["TomorrowForSequenceClassification"]}
     (folder / "config.json").write_text(json.dumps(config))
     assert "must be an encoder" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
 

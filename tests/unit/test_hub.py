@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -280,10 +281,8 @@ def test_code_that_comes_with_a_model_never_runs(own: Path, tmp_path: Path) -> N
     (own / "config.json").write_text(json.dumps(said | {"auto_map": maps}))
     load(own, "sequence", LABELS)  # a known kind: by the code of transformers
     (own / "tokenizer_config.json").write_text(json.dumps(told | {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}))
-    try:
+    with contextlib.suppress(UserError):  # refused, or read by a class of transformers: never by its own
         tokenizer_of(own)
-    except UserError as error:
-        assert "without code of its own" in str(error)
     assert not marker.exists()
 
 
@@ -357,7 +356,7 @@ def test_tokenizers(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="it has no padding"):
         tokenizer_of(own)
     (own / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match="the tokenizer in .* it was refused"):
+    with pytest.raises(UserError, match=r"the tokenizer in .* it was refused"):
         tokenizer_of(own)
 
 

@@ -1,0 +1,60 @@
+"""Choosing the model: the embedded one, what was fine-tuned here, known models of the Hub, or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.components.words import TASKS
+from sdq import hub
+from sdq.catalog import CURATED
+from sdq.checkpoint import ready, tuned
+from sdq.data.taskfile import read
+from sdq.data.tasks import home
+from sdq.settings import UserError
+
+FOLDER = "a folder"
+
+
+def offered() -> dict[str, str]:
+    """Name of a model -> what it is called in the list."""
+    here = set(hub.present())
+    known = {model.name: f"{model.title} ({model.size / 1e6:,.0f} MB{'' if model.name in here else ', not on this machine'})" for model in CURATED}
+    own = {str(folder): f"{Path(card['base']).name} fine-tuned on {TASKS.get(card['task'], card['task'])}" for folder, card in tuned()}
+    return {"mini": "mini", **own, **known, **{name: name for name in sorted(here - set(known))}, FOLDER: "A folder of yours"}
+
+
+def put(model: str) -> None:
+    """Set the list to a model; a folder that is not in it by its path."""
+    st.session_state["model"] = model if model in offered() else FOLDER
+    if st.session_state["model"] == FOLDER:
+        st.session_state["model-folder"] = model
+
+
+def pick(place: DeltaGenerator) -> str:
+    """The name of the chosen model; of a folder its path, empty if none is given."""
+    names = offered()
+    about = "mini comes with SDQ Lab. The others are larger, and most have no head for a task yet: they are fine-tuned first."
+    model: str = place.selectbox("Model", list(names), format_func=lambda name: names.get(name, name), key="model", help=about)
+    if model != FOLDER:
+        return model
+    path: str = place.text_input("Path of the folder", key="model-folder", help="On the machine that runs SDQ Lab: config.json, tokenizer and safetensors.")
+    return path.strip()
+
+
+def fits(model: str, task: str) -> bool:
+    """Whether the model can be run on the task; otherwise a sentence says what to do."""
+    if not model:
+        st.info("Give the path of a folder with config.json, tokenizer and safetensors.", icon=":material/folder:")
+        return False
+    try:
+        ready(model, task, head=task in TASKS or read(home() / task / "task.json").kind != "retrieval")
+    except UserError as error:
+        text, _, command = str(error).partition("`")
+        st.warning(f"{text.rstrip(' :;')}." if command else text, icon=":material/model_training:")
+        if command:
+            st.code(command.partition("`")[0], language="bash")
+        return False
+    return True
