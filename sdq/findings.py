@@ -47,8 +47,11 @@ def tables(report: Report, store: Store, how: Inspection | None = None) -> Table
             found[name] = store.table(report.run, name)
         except UserError:  # FP32 has no errors; repetitions that came with the project have only scores
             continue
-    plain = next((r for r in store.finished() if not r.recipe["rules"] and (r.model, r.task) == (report.model, report.task)), None)
-    return found | {"sentences": store.sentences(report.run)} | ({} if plain is None else {"reference": store.sentences(plain.run)})
+    found["sentences"] = store.sentences(report.run)
+    if report.recipe["rules"]:
+        plain = next((r for r in store.finished() if not r.recipe["rules"] and (r.model, r.task) == (report.model, report.task)), None)
+        found |= {} if plain is None else {"reference": store.sentences(plain.run)}
+    return found
 
 
 def plain(value: Any) -> Any:

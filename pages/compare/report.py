@@ -56,7 +56,7 @@ if why := document.no_pictures():
 st.subheader("What the web page will show", anchor=False)
 st.dataframe(document.summary(reports), hide_index=True, alt="The runs with their scores, simulated sizes and times")
 for part in found:
-    there = "" if part.table is None else f" · a picture and {len(part.table)} rows"
+    there = "" if part.table is None else f" · {'a picture and ' if part.figure is not None else ''}{len(part.table)} rows"
     st.markdown(f"**{part.title}**{there}")
     say(part.text, "note")
 st.subheader("The commands that make it again", anchor=False)

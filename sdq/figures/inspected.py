@@ -6,11 +6,28 @@ A picture is added by one line in PICTURES.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import pandas as pd
 
-from sdq.figures import activations, attribution, channels, conductance, depth, dimensions, estimates, languages, sensitivity, tensors, weights
-from sdq.figures.style import Theme
+from sdq.data.tasks import load_task
+from sdq.figures import (
+    activations,
+    attribution,
+    channels,
+    conductance,
+    depth,
+    dimensions,
+    estimates,
+    examples,
+    flips,
+    languages,
+    remedies,
+    sensitivity,
+    tensors,
+    weights,
+)
+from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
 from sdq.report import Report
 from sdq.settings import UserError
@@ -59,7 +76,8 @@ def _positions(tables: Tables, report: Report, theme: Theme) -> Picture | None:
 
 def _through_depth(view: str, error: str) -> Draw:
     def draw(tables: Tables, report: Report, theme: Theme) -> Picture:
-        return depth.draw(view, [report], {report.run: tables["depth"]}, "relative_l2", error, depth.EVERY, report.run, theme)
+        floors = {report.run: tables["floor"]} if "floor" in tables else {}
+        return depth.draw(view, [report], {report.run: tables["depth"]}, "relative_l2", error, depth.EVERY, report.run, theme, floors)
 
     return draw
 
@@ -90,15 +108,47 @@ def _flowing_through(level: str) -> Draw:
     return draw
 
 
+def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return remedies.picture(report, remedies.table(report, tables["remedies"], tables["costs"]), tables["pareto"], theme)
+
+
+@lru_cache(maxsize=2)
+def _texts(task: str) -> pd.DataFrame:
+    """The test sentences of a task: id, language, text, gold, words (joined by tabs; empty for tasks with one label a sentence)."""
+    data = load_task(task)
+    rows = [(e.id, e.language, e.text, " ".join(e.targets), "\t".join(e.words) if data.kind == "token" else "") for e in data.examples("test")]
+    return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
+
+
+def _pairs(tables: Tables, report: Report) -> pd.DataFrame:
+    """What FP32 and the run answered to each test sentence."""
+    return examples.pair(tables["reference"], tables["sentences"], _texts(report.task))
+
+
+def _changed(tables: Tables, report: Report, theme: Theme) -> Picture:
+    floor = flips.floor_of(tables["floor"]) if "floor" in tables and report.metric != "f1" else None  # it counts words where words have tags
+    return flips.language_picture(_pairs(tables, report), report.method, theme, None, floor)
+
+
+def _matrix(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return flips.matrix_picture(flips.matrix(flips.positions(_pairs(tables, report))), report.method, theme)
+
+
+def _odds(tables: Tables, report: Report, theme: Theme) -> Picture:
+    return flips.odds_picture(flips.odds({report.method: _pairs(tables, report)}), {report.method: MARKS[report.method]}, theme)
+
+
 # name of an analysis or of a table of the run -> its pictures
 PICTURES: dict[str, tuple[Draw, ...]] = {
     "weights": (_map, _histogram, _channels),
     "activations": (_flowing, _distorted),
     "profiles": (_units, _positions),
     "depth": (_through_depth("Blocks", "accumulated"), _through_depth("Roles", "local"), _through_depth("Languages", "accumulated")),
+    "sentences": (_changed, _matrix, _odds),
     "sensitivity": tuple(_modules(view) for view in sensitivity.VIEWS),
     "estimate": (_estimated,),
     "parts": (_parts,),
+    "remedies": (_remedies,),
     "attribution": (_drift,),
     "conductance": (_flowing_through("block"), _flowing_through("module")),
 }

@@ -170,7 +170,7 @@ FIGURES: list[tuple[str, Draw]] = [
 
 @dataclass(frozen=True)
 class Part:
-    """A figure of the document, the table behind it and what it shows; or, in `text`, why it is not there (figure and table are None)."""
+    """A figure of the document, the table behind it and what it shows (a text has only the table); or why it is not there (both are None)."""
 
     title: str
     text: str

@@ -30,6 +30,7 @@ from sdq.store import Store
 from tests import made_up, made_up_inspection
 
 NAMES = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
+TEXT = "What breaks the answers, why, and what helps"  # the one part without a picture
 WORDS = {"SDQ": "It imitates <itself>.", "QNAT": "Not in these runs."}
 
 
@@ -67,7 +68,8 @@ def without_library(html: str) -> str:
 
 def test_every_figure_is_drawn_or_says_why_not(found: list[Part]) -> None:
     assert [p.title for p in found] == [title for title, _ in FIGURES]
-    assert all(p.figure is not None and len(p.table) and p.text for p in found)
+    assert [p.title for p in found if p.figure is None] == [TEXT]
+    assert all(len(p.table) and p.text for p in found)
     assert len({p.slug for p in found}) == len(found)
 
 
@@ -77,7 +79,7 @@ def test_the_page_is_one_file_that_asks_nothing_of_the_network(html: str) -> Non
     rest = without_library(html)
     assert len(rest) < len(html) - 1_000_000
     assert not re.search(r"https?://|<link|<img|<iframe|@import|url\(|\ssrc=", rest)
-    assert html.count('class="plotly-graph-div"') == len(FIGURES)
+    assert html.count('class="plotly-graph-div"') == len(FIGURES) - 1
     assert "@media print" in rest
 
 

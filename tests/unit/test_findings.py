@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from sdq import findings
+from sdq.diagnosis import diagnose
 from sdq.figures import inspected
 from sdq.inspection import ANALYSES, Inspection, read
 from sdq.recipe import PRESETS
@@ -60,9 +63,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def report(store: Store) -> Report:
+    made_up.add(store, PRESETS["fp32"])
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     made_up_inspection.write(store, report.run)
     return report
+
+
+@pytest.fixture(scope="module")
+def found(store: Store, report: Report) -> dict[str, Any]:
+    """What the JSON of the run says."""
+    return dict(json.loads(json.dumps(findings.everything(report, store), allow_nan=False)))
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +97,29 @@ def same(found: list[dict[str, object]], table: pd.DataFrame) -> None:
                 assert got == cell, name
 
 
-def test_json_has_every_number_of_every_table(store: Store, report: Report) -> None:
-    text = json.dumps(findings.everything(report, store), allow_nan=False)
-    found = json.loads(text)
+def test_json_has_every_number_of_every_table(store: Store, report: Report, found: dict[str, Any]) -> None:
     assert found["run"] == report.run
     assert Report.model_validate(found["report"]) == report
     assert Inspection.model_validate(found["settings"]) == Inspection()
-    assert set(found["tables"]) == {*TABLES, "sentences", *made_up_inspection.MADE}
+    assert set(found["tables"]) == {*TABLES, "sentences", "reference", *made_up_inspection.MADE}
     for name, table in read(report.run, store).items():
         same(found["tables"][name], table)
     for name in TABLES:
         same(found["tables"][name], store.table(report.run, name))
     same(found["tables"]["sentences"], store.sentences(report.run))
     assert len(found["tables"]["weights"][0]["fp32"]) == 128, "histograms included"
+
+
+def test_json_has_the_diagnosis_and_what_stands_behind_every_picture(store: Store, report: Report, found: dict[str, Any]) -> None:
+    tables = findings.tables(report, store)
+    said = diagnose(report, tables)
+    assert found["diagnosis"]["paragraph"] == said.paragraph
+    assert [f["module"] for f in found["diagnosis"]["findings"]] == [f.module for f in said.findings]
+    assert found["pictures"].keys() == inspected.PICTURES.keys()
+    for name, drawn in found["pictures"].items():
+        for (_, table, text), shown in zip(inspected.pictures(name, tables, report), drawn, strict=True):
+            assert shown["reading"] == text
+            same(shown["table"], table)
 
 
 def test_what_json_cannot_say_is_null() -> None:
@@ -112,15 +132,15 @@ def test_what_json_cannot_say_is_null() -> None:
     ]
 
 
-def test_fp32_has_its_own_tables_only(store: Store) -> None:
-    found = findings.everything(made_up.add(store, PRESETS["fp32"]), store)
+def test_fp32_has_its_own_tables_only(store: Store, report: Report) -> None:
+    found = findings.everything(next(r for r in store.finished() if r.method == "FP32"), store)
     assert set(found["tables"]) == {"weights", "activations", "profiles", "sample", "sentences"}
     assert found["diagnosis"] is None
 
 
 def test_the_folder_has_a_file_of_every_kind(folder: Path, store: Store, report: Report) -> None:
     tables = findings.tables(report, store)
-    chapters = {name for name, a in ANALYSES.items() if set(a.tables) & tables.keys()} | {*TABLES, "sentences"}
+    chapters = {name for name, a in ANALYSES.items() if set(a.tables) & tables.keys()} | {*TABLES, "sentences", "reference"}
     names = {"index.html"} | {f"{t}.csv" for t in tables} | {f"{c}.{kind}" for c in chapters for kind in ("html", "json")}
     assert {p.name for p in folder.iterdir()} == names
     for table in ("sensitivity", "depth"):
@@ -131,7 +151,7 @@ def test_the_folder_has_a_file_of_every_kind(folder: Path, store: Store, report:
     assert [list(c) for c in counts] == [list(c) for c in tables["weights"]["fp32"]]
 
 
-def test_pages_open_on_their_own(folder: Path) -> None:
+def test_pages_open_on_their_own(folder: Path, store: Store, report: Report) -> None:
     pages = sorted(folder.glob("*.html"))
     assert len(pages) > 5
     for path in pages:
@@ -144,6 +164,7 @@ def test_pages_open_on_their_own(folder: Path) -> None:
             assert page.order[0] == "table", "the table first, then the picture"
     index = Links((folder / "index.html").read_text("utf-8"))
     assert set(index.links) == {p.name for p in folder.iterdir()} - {"index.html"}
+    assert escape(diagnose(report, findings.tables(report, store)).paragraph) in (folder / "index.html").read_text("utf-8")
 
 
 def test_a_table_with_languages_is_shown_by_language(folder: Path, store: Store, report: Report) -> None:
@@ -195,6 +216,7 @@ def test_a_full_disk_is_one_sentence(store: Store, report: Report, tmp_path: Pat
 
 def test_words_say_what_there_is(store: Store, report: Report) -> None:
     text = findings.words(report, store, index=Path("out/index.html"))
+    assert diagnose(report, findings.tables(report, store)).paragraph in text.splitlines()
     assert text.splitlines()[0] == f"Run {report.run}: ptq-w3a8 (PTQ) on mini, task intent, seed 0."
     rows = len(made_up_inspection.sensitivity())
     assert f"sensitivity    {rows} rows of module, role, block" in text

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sdq.identity import identify
+from sdq.inspection import Inspection, inspection_id, missing
 from sdq.recipe import Recipe
-from sdq.reproduce import PACKED, TABLES_OF, jobs, seeded
+from sdq.reproduce import INSPECTED, PACKED, TABLES_OF, jobs, seeded
 from sdq.settings import ASSETS
 from sdq.store import SHIPPED, TABLES, Store
 
@@ -55,3 +56,11 @@ def test_packed_students_answer_as_their_runs_say(store: Store) -> None:
             assert "missing" not in row
             same += " ".join(row["answers"]) == told[(e.id, e.language)]
         assert same >= 0.9 * len(examples), report.recipe["name"]
+
+
+def test_inspections_are_whole_and_of_shipped_runs(store: Store) -> None:
+    if not (folder := ASSETS / "inspections").is_dir():
+        pytest.skip("no inspections are shipped yet; `python -m sdq mini ship` makes them")
+    runs = [identify(seeded(preset, 0), "mini", "intent") for preset in INSPECTED]
+    assert {path.name for path in folder.iterdir()} == {inspection_id(run, Inspection()) for run in runs}
+    assert not any(missing(run, store) for run in runs)
