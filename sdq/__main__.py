@@ -118,7 +118,9 @@ def list_models(context: typer.Context, as_json: Annotated[bool, typer.Option("-
     for row in rows:
         here = "on this machine" if row["here"] else f"not on this machine: `python -m sdq models fetch {row['name']}`"
         typer.echo(f"{row['name']} ({row['title']}), {here}")
-        typer.echo(f"    {row['parameters'] / 1e6:.0f} million parameters, {row['size'] / 1e6:,.0f} MB, licence {row['licence']}, languages: {row['languages']}")
+        typer.echo(
+            f"    {row['parameters'] / 1e6:.0f} million parameters, {row['size'] / 1e6:,.0f} MB, licence {row['licence']}, languages: {row['languages']}"
+        )
         typer.echo(f"    {row['sources']}")
     if others:
         typer.echo(f"\nalso in the local cache: {', '.join(others)}")
@@ -345,8 +347,12 @@ def _words(report: Report) -> str:
     lines += [f"{'':4} {'FP32':>7} {'now':>7} {'change':>7}"]
     rows = [(code, report.reference.by_language[code], score) for code, score in report.quantized.by_language.items()]
     rows += [("mean", report.reference.mean, report.quantized.mean), ("zero", report.reference.zero_shot_mean, report.quantized.zero_shot_mean)]
-    lines += [f"{code:4} {100 * a:7.1f} {100 * b:7.1f} {100 * (b - a):+7.1f}" for code, a, b in rows]
+    lines += [f"{code:4} {100 * a:7.1f} {100 * b:7.1f} {100 * (b - a):+7.1f}" for code, a, b in rows if b == b]  # a task of one language has no zero-shot mean
+    for name, (full, now) in report.beside.items():
+        lines.append(f"beside it, {name}, mean: {100 * full.mean:.1f} -> {100 * now.mean:.1f} ({100 * (now.mean - full.mean):+.1f})")
     lines += ["", "mean: all languages; zero: languages without labels in training", f"seconds {json.dumps(report.seconds)}"]
+    if cut := report.provenance.get("test_sentences_cut"):
+        lines += [f"note: {cut} of {report.provenance['test_sentences']} test inputs are longer than the task allows and were cut"]
     lines += [f"bytes {json.dumps(report.size_bytes)} (quantized size is simulated)"]
     lines += [f"note: {remarks}"] if (remarks := report.provenance.get("remarks")) else []
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -58,14 +59,17 @@ def headline(report: Report) -> None:
     plain = {"delta_arrow": "off", "delta_color": "off", "width": 160}
     before, after = report.reference, report.quantized
     with st.container(horizontal=True, key="numbers"):
-        for label, full, now in (("all languages", before.mean, after.mean), ("zero-shot", before.zero_shot_mean, after.zero_shot_mean)):
-            st.metric(
-                f"{metric.name}, {label}",
-                f"{100 * now:.1f} {metric.unit}",
-                f"{100 * (now - full):+.1f} points",
-                help="Below it, the difference to FP32.",
-                **plain,
-            )
+        means = [(metric.name, "all languages", before.mean, after.mean), (metric.name, "zero-shot", before.zero_shot_mean, after.zero_shot_mean)]
+        means += [(METRICS[name].name, "all languages", full.mean, now.mean) for name, (full, now) in report.beside.items()]
+        for name, label, full, now in means:
+            if not math.isnan(now):  # a task of one language has no zero-shot ones
+                st.metric(
+                    f"{name}, {label}",
+                    f"{100 * now:.1f} {metric.unit}",
+                    f"{100 * (now - full):+.1f} points",
+                    help="Below it, the difference to FP32.",
+                    **plain,
+                )
         times = f"{size['fp32'] / size['quantized_simulated']:.1f} times smaller" if size["quantized_simulated"] else None
         st.metric(
             "Size (simulated)",
@@ -84,9 +88,12 @@ def how_made(reports: list[Report]) -> None:
         n = first.provenance.get("test_sentences", "all")
         st.markdown(
             f"Each model answered the same {n} test sentences of the task *{first.on}*. The bars are 95 % intervals from 4000 bootstrap draws over "
-            "clusters of sentences: a sentence in all its languages, and the sentences made from one frame, are drawn together. Only English sentences with labels were used for training. Accuracy is measured with fake quantization: "
+            "clusters of sentences: a sentence in all its languages, and the sentences made from one frame, are drawn together. "
+            f"Labels were used for training in one language only ({first.labelled}). Scores are measured with fake quantization: "
             "numbers are rounded as integers would be and computed in floating point. Sizes are simulated from the codes and scales."
         )
+        if cut := first.provenance.get("test_sentences_cut"):
+            st.markdown(f"{cut} of the {n} test inputs were longer than the task allows and were cut.")
         if remarks := first.provenance.get("remarks"):
             st.markdown(f"About this model: {remarks}.")
         rows = [
