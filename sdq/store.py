@@ -47,7 +47,8 @@ def write(table: pd.DataFrame, path: Path) -> None:
     import pyarrow.parquet as pq
 
     content = pa.Table.from_pandas(table, preserve_index=False)
-    split, whole = [], []
+    split: list[str] = []
+    whole: list[str] = []
     for column in content.schema:
         listed = pa.types.is_list(column.type)
         kind = column.type.value_type if listed else column.type
