@@ -159,3 +159,13 @@ def test_in_words() -> None:
     assert named_test({"test": SWAPS, "clusters": 200, "n": 200}) == "randomisation test over sentences"
     assert named_test({"test": SEEDS}) == "bootstrap over sentences and seeds"
     assert of_error(1) == pytest.approx(2.8016, abs=1e-4)
+
+
+def test_a_repeated_language_adds_no_evidence() -> None:
+    """The same outcomes under another code are the same sentences: the mean is no surer than the language alone."""
+    before, after = (t[t["language"] == "de"].assign(gold=2, predicted=2) for t in (FULL, answered({"de": 0.97}, seed=3, keep=FULL)))
+    twice = [pd.concat([t, t.assign(language="fr"), t.assign(language="es")]) for t in (before, after)]
+    found = verdicts(*twice, ["de", "fr", "es"]).set_index("language")
+    assert found.loc["all", "p"] == pytest.approx(found.loc["de", "p"], abs=0.01)
+    assert found.loc["de", "p"] > 0.01
+    assert found.loc["all", ["low", "high"]].tolist() == pytest.approx(found.loc["de", ["low", "high"]].tolist(), abs=0.35)
