@@ -77,7 +77,7 @@ def test_a_language_and_a_cell_narrow_the_sentences(store: Store) -> None:
 
 
 def test_tags_are_compared_word_by_word(store: Store) -> None:
-    reports = filled(store, "slots")
+    reports = {r.recipe["name"]: r for r in made_up.fill(store, THREE[:2], ("slots",))}
     pairs = both(store, reports, "ar")
     words = [(a, b) for before, after in zip(pairs["answer_fp32"], pairs["answer"], strict=True) for a, b in zip(before.split(), after.split(), strict=False)]
     app = opened(PAGE, runs=ids(reports), language="ar")
