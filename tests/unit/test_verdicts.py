@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from sdq.power import of_error, smallest_change
-from sdq.verdicts import MCNEMAR, SEEDS, SWAPS, interaction, power_text, named_test, verdicts
+from sdq.verdicts import MCNEMAR, SEEDS, SWAPS, interaction, named_test, power_text, verdicts
 
 LANGUAGES = ["en", "de", "sw"]
 
