@@ -16,7 +16,7 @@ from sdq.diagnosis import diagnose
 from sdq.figures import depth, drops, inspected, languages, sample_size, weights, zero_shot
 from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
-from sdq.inspection import missing, read
+from sdq.inspection import missing, paths, read
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -89,7 +89,8 @@ def _through_depth(view: str, measure: str) -> Draw:
     def draw(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
         errors = _errors(reports, store)
         kept = [r for r in reports if r.run in errors]
-        return depth.draw(view, kept, errors, measure, "accumulated", depth.EVERY, kept[0].run, theme)
+        floors = {r.run: pd.read_parquet(found["floor"]) for r in kept if "floor" in (found := paths(r.run, store))}
+        return depth.draw(view, kept, errors, measure, "accumulated", depth.EVERY, kept[0].run, theme, floors)
 
     return draw
 

@@ -7,11 +7,11 @@ import math
 import pandas as pd
 import pytest
 
-from sdq.figures import curves, depth, noise, style
+from sdq.figures import curves, depth, inspected, noise, parts, style
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store
-from tests import made_up
+from tests import made_up, made_up_inspection
 
 THREE = ("ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 
@@ -260,3 +260,15 @@ def test_what_is_said_of_the_floor() -> None:
         "sqnr_db",
     )
     assert still["floor"].isna().all()
+
+
+def test_what_is_given_out_has_the_floor_too(store: Store) -> None:
+    report = chosen(store)[2]
+    given = {"depth": store.table(report.run, "depth"), "floor": made_up_inspection.floor()}
+    for tables, there in ((given, True), ({"depth": given["depth"]}, False)):
+        assert any(trace.name == "noise floor" for trace in inspected.pictures("depth", tables, report)[0][0].data) == there
+    draw = dict(parts.FIGURES)["Rounding error through depth"]
+    assert "noise floor" not in draw([report], store, "light")[1]
+    made_up_inspection.write(store, report.run)
+    floor = made_up_inspection.floor().query("kind == 'site' and role == 'block' and measure == 'relative_l2'").groupby("block")["high"].max()
+    assert draw([report], store, "light")[1]["noise floor"].tolist() == pytest.approx(floor.tolist())
