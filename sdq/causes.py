@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     from sdq.subject import Subject
 
 WORST = 5  # modules whose causes are removed
+MORE = 4  # times the sentences to see what calibration costs: a few of them hold most of it, and it takes three passes only
 
 
 def found(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     """why: the columns of `sdq.inspect.why.why` and `sdq.inspect.removal.removal`, and token: the subword that a row of the embedding or a
     massive activation belongs to, else empty. Causes are removed from the WORST modules of the scan.
 
-    mismatch: see `sdq.inspect.mismatch.mismatch`; without static ranges it has no rows.
+    mismatch: see `sdq.inspect.mismatch.mismatch`, on MORE times the sentences; without static ranges it has no rows.
     """
     from sdq.data.batches import Encoded, encode
     from sdq.inspect.mismatch import COLUMNS, mismatch, recalibrated, static
     from sdq.inspect.removal import removal
     from sdq.inspect.why import why
     from sdq.run import calibration_examples, calibration_languages
+    from sdq.subject import spread
 
     student, data, spoken, recipe = subject.student, subject.data, subject.languages, subject.recipe
     own: Encoded | None = None
@@ -34,7 +36,9 @@ def found(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
         everywhere = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"languages": "all"})})
         own, every = (encode(calibration_examples(r, subject.task), subject.task, subject.tokenizer) for r in (recipe, everywhere))
         alike = recalibrated(student, (b.inputs for b in every.in_order(recipe.calibration.batch_size)))
-        lost = mismatch(student, alike, data, spoken, calibration_languages(recipe, subject.task), how.batch_size)
+        more = spread(subject.task.examples("test"), MORE * how.sentences)
+        asked = encode(more, subject.task, subject.tokenizer)
+        lost = mismatch(student, alike, asked, [e.language for e in more], calibration_languages(recipe, subject.task), how.batch_size)
     table = why(student, data, spoken, alike, how.batch_size)
     table = table.join(removal(student, data, spoken, table, worst(subject, how), own, alike, how.batch_size))
     table["token"] = [_token(subject, row) for row in table.to_dict("records")]

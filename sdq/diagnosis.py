@@ -21,7 +21,7 @@ from sdq.settings import Settings
 
 WORST = 3  # modules named
 EXPLAINS = 0.5  # of a module's KL must vanish with a cause for that to be called the reason
-ALIKE = 0.9  # of the largest win: the more specific cause is taken
+ALIKE = 0.9  # of the largest win: the cause that is cheaper to remove is taken
 CALIBRATION = "calibration"
 Row = Mapping[str, Any]
 Tables = Mapping[str, pd.DataFrame]
@@ -111,15 +111,15 @@ def _three(value: float) -> str:
 
 # --- the modules, and the reason of each
 
-# Code -> (what stands out, with the numbers of its row; what was done to remove it). The more specific ones first: of causes that win about
-# as much, the first is the reason. `weights` and `inputs`, which only say on which side it is, come last and are no match for the others.
+# Code -> (what stands out, with the numbers of its row; what was done to remove it). What is cheapest to remove comes first: of causes that win
+# about as much, the first is the reason. `weights` and `inputs`, which only say on which side it is, come last and are no match for the others.
 _UNIT = "hidden unit {at} of its input reaches {value}, the median unit {usual}"
 CAUSES: dict[str, tuple[str, str]] = {
+    CALIBRATION: ("{value} of its inputs in {language} lie outside the range that was calibrated, {usual} if that is done on all languages", "calibrated on all languages alike"),
+    "clipped": ("{value} of its inputs in {language} lie outside the range, {usual} in the median language", "with a range that holds all it was measured on"),
     "outlier_unit": (_UNIT, "with that unit in FP32"),
     "weight_row": ("row {at} of its weight reaches {value}, the median row {usual}, and all rows share one range", "with that row in FP32"),
     "weight_column": ("column {at} of its weight reaches {value}, the median column {usual}", "with that column in FP32"),
-    "clipped": ("{value} of its inputs in {language} lie outside the range, {usual} in the median language", "with a range that holds all it was measured on"),
-    CALIBRATION: ("{value} of its inputs in {language} lie outside the range that was calibrated, {usual} if that is done on all languages", "calibrated on all languages alike"),
     "massive_token": ("the token{token} at position {at} of a sentence in {language} reaches {value}, the median token {usual}, and all share one range", "with a range per token"),
     "weight_range": ("all rows of its weight share one range, up to {value}, where the median row{token} reaches {usual}", "with a range per row"),
     "weights": ("rounding its weight errs by a relative L2 of {value}, in the median module by {usual}", "with its weight in FP32"),
@@ -130,7 +130,7 @@ _SEEN_ON = {"weight_row": "weights", "weight_column": "weights", "weight_range":
 
 
 def reason(rows: pd.DataFrame) -> dict[str, Any] | None:
-    """The row of the table "why" that explains its module: of the causes that were removed the one that won most, or a more specific one that won
+    """The row of the table "why" that explains its module: of the causes that were removed the one that won most, or a cheaper one that won
     ALIKE of that. None if none won EXPLAINS of the module's KL."""
     tried = rows[rows["gain"].notna() & rows["cause"].isin(list(CAUSES))]
     for general in (False, True):

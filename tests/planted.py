@@ -12,16 +12,33 @@ from sdq.inspect.capture import capture
 LAYER = "roberta.encoder.layer"
 
 
-class _Divided:
-    """Pre-hook of a module that adds a residual, its second argument: one hidden unit of the residual is divided before it is added."""
+class _Stretch:
+    """x -> x stretched along a direction [D] of length 1, `times` as long; 1 / times undoes it. A hook: of a LayerNorm's output, or before a
+    module that adds a residual, of that residual (its second argument)."""
 
-    def __init__(self, unit: int, times: float) -> None:
-        self.unit, self.times = unit, times
+    def __init__(self, direction: Tensor, times: float) -> None:
+        self.direction, self.times = direction, times
 
-    def __call__(self, module: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        residual = args[1].clone()
-        residual[..., self.unit] /= self.times
-        return args[0], residual
+    def of(self, x: Tensor) -> Tensor:
+        return x + (self.times - 1) * (x @ self.direction)[..., None] * self.direction
+
+    def after(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        return self.of(out)
+
+    def before(self, module: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return args[0], self.of(args[1])
+
+
+def _read(model: Any, block: int, after: str) -> tuple[str, list[str], str]:
+    """(name of a block's LayerNorm, Linear layers that read it, module that adds its output as a residual, if any). `after`: "attention" or "output"."""
+    here, blocks = f"{LAYER}.{block}", len(model.roberta.encoder.layer)
+    if after == "attention":
+        return f"{here}.attention.output.LayerNorm", [f"{here}.intermediate.dense"], f"{here}.output"
+    name = f"{here}.output.LayerNorm"
+    if block + 1 == blocks:
+        return name, ["classifier.dense" if hasattr(model.classifier, "dense") else "classifier"], ""
+    following = f"{LAYER}.{block + 1}.attention"
+    return name, [f"{following}.self.{role}" for role in ("query", "key", "value")], f"{following}.output"
 
 
 @torch.no_grad()
@@ -31,23 +48,16 @@ def norm_unit_(model: Any, block: int, after: str, unit: int, times: float = 30.
     `after` is "attention" or "output": which of the block's two LayerNorms. Its gain and bias of the unit are multiplied; the columns of the Linear
     layers that read it are divided, and so is the residual, for a post-LN block adds the LayerNorm's output to what comes next.
     """
-    here = f"{LAYER}.{block}"
-    name = f"{here}.attention.output.LayerNorm" if after == "attention" else f"{here}.output.LayerNorm"
-    last = block + 1 == len(model.roberta.encoder.layer)
-    if after == "attention":
-        readers, residual = [f"{here}.intermediate.dense"], f"{here}.output"
-    elif last:
-        readers, residual = ["classifier.dense" if hasattr(model.classifier, "dense") else "classifier"], ""
-    else:
-        following = f"{LAYER}.{block + 1}.attention"
-        readers, residual = [f"{following}.self.{role}" for role in ("query", "key", "value")], f"{following}.output"
+    name, readers, residual = _read(model, block, after)
     norm = model.get_submodule(name)
     norm.weight[unit] *= times
     norm.bias[unit] *= times
     for reader in readers:
         model.get_submodule(reader).weight[:, unit] /= times
     if residual:
-        model.get_submodule(residual).register_forward_pre_hook(_Divided(unit, times))
+        alone = torch.zeros(model.config.hidden_size)
+        alone[unit] = 1
+        model.get_submodule(residual).register_forward_pre_hook(_Stretch(alone, 1 / times).before)
     return name
 
 
@@ -74,40 +84,36 @@ def query_row_(model: Any, block: int, row: int, times: float = 50.0) -> str:
 
 
 @torch.no_grad()
-def language_unit_(model: Any, block: int, language: str, batches: dict[str, list[dict[str, Tensor]]], times: float = 3.0) -> tuple[str, int]:
-    """Turn one head's context so that one unit of it is nearly silent in `language` and loud in all others, and make that unit loud. Returns
-    the module that reads it, and the unit.
+def language_directions_(model: Any, language: str, batches: dict[str, dict[str, Tensor]], times: float = 0.5) -> None:
+    """Make every LayerNorm of the blocks loud along the direction in which `language` hardly moves and the others do.
 
-    The context of a head is linear in its value rows and read by attention output alone, so any invertible change of it can be undone there
-    (FP32 answers stay). Of the block's heads the one is taken, and of its directions the one, in which the mean square over the tokens of the other languages is
-    largest against that of `language`; an orthogonal change makes it the head's first unit, which is then scaled to `times` the peak of the whole context in `language`.
-    `batches`: model inputs per language.
+    The direction is that in which the mean square over tokens of the other languages is largest against that in `language` (with a thousandth of
+    its mean over all directions added, so that it does not hang on few tokens). Along it the output is stretched, by a hook, until in
+    `language` its largest number is `times` the largest before; the Linear layers that read it and the residual undo that. `batches`: model inputs per language.
     """
-    attention = f"{LAYER}.{block}.attention"
-    value, output = model.get_submodule(f"{attention}.self.value"), model.get_submodule(f"{attention}.output.dense")
-    size = model.config.hidden_size // model.config.num_attention_heads
-    seen: dict[str, Tensor] = {}
-    for code, inputs in batches.items():
-        parts = []
-        with capture(model, {f"{attention}.output.dense": "input"}) as context:
-            for batch in inputs:
-                model(**batch)
-                parts.append(context[f"{attention}.output.dense"][batch["attention_mask"].bool()])
-        seen[code] = torch.cat(parts).double()  # [N, D]
-    here, elsewhere = seen[language], torch.cat([x for code, x in seen.items() if code != language])
-    found = []
-    for start in range(0, here.shape[1], size):
-        own, other = (x[:, start : start + size] for x in (here, elsewhere))
-        root = torch.linalg.cholesky(own.T @ own / len(own))
-        values, vectors = torch.linalg.eigh(torch.linalg.solve(root, torch.linalg.solve(root, other.T @ other / len(other)).T))
-        found.append((float(values[-1]), start, torch.linalg.solve(root.T, vectors[:, -1])))
-    _, start, direction = max(found, key=lambda f: f[0])
-    direction = direction / direction.norm()
-    loud = times * here.abs().max() / ((here[:, start : start + size] @ direction).abs().max() * direction.abs().max())
-    along = torch.outer(direction, direction)
-    change, undone = torch.eye(size, dtype=torch.float64) + (loud - 1) * along, torch.eye(size, dtype=torch.float64) - (1 - 1 / loud) * along
-    rows = slice(start, start + size)
-    value.weight[rows] = (change @ value.weight[rows].double()).float()
-    value.bias[rows] = (change @ value.bias[rows].double()).float()
-    output.weight[:, rows] = (output.weight[:, rows].double() @ undone).float()
-    return f"{attention}.output.dense", start
+    places = [_read(model, block, after) for block in range(len(model.roberta.encoder.layer)) for after in ("attention", "output")]
+    seen: dict[str, dict[str, Tensor]] = {}
+    for code, batch in batches.items():
+        with capture(model, {name: "output" for name, _, _ in places}) as outputs:
+            model(**batch)
+        seen[code] = {name: x[batch["attention_mask"].bool()].double() for name, x in outputs.items()}  # [N, D]
+    for name, readers, residual in places:
+        here, elsewhere = seen[language][name], torch.cat([x[name] for code, x in seen.items() if code != language])
+        direction = _quiet(here, elsewhere)
+        loud = float(times * here.abs().max() / ((here @ direction).abs().max() * direction.abs().max()))
+        model.get_submodule(name).register_forward_hook(_Stretch(direction.float(), loud).after)
+        for reader in readers:
+            weight = model.get_submodule(reader).weight
+            weight.copy_(_Stretch(direction, 1 / loud).of(weight.double()).float())
+        if residual:
+            model.get_submodule(residual).register_forward_pre_hook(_Stretch(direction.float(), 1 / loud).before)
+
+
+def _quiet(here: Tensor, elsewhere: Tensor) -> Tensor:
+    """The direction [D], of length 1, in which tokens elsewhere [M, D] have the largest mean square against those here [N, D]."""
+    own = here.T @ here / len(here)
+    own += 1e-3 * own.diagonal().mean() * torch.eye(len(own), dtype=own.dtype)
+    root = torch.linalg.cholesky(own)
+    vectors = torch.linalg.eigh(torch.linalg.solve(root, torch.linalg.solve(root, elsewhere.T @ elsewhere / len(elsewhere)).T))[1]
+    direction: Tensor = torch.linalg.solve(root.T, vectors[:, -1])
+    return direction / direction.norm()

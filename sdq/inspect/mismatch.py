@@ -24,7 +24,8 @@ from sdq.quant.layers import ActivationQuantizer, QuantLinear
 from sdq.quant.rewrite import calibrate_, quantized_modules
 
 _ENDS = ("", "_low", "_high")
-COLUMNS = ["language", "calibrated", "sentences", "positions", "clipped", "clipped_alike", *(f"{what}{end}" for what in ("kl", "kl_alike", "cost") for end in _ENDS)]  # fmt: skip
+COLUMNS = ["language", "calibrated", "sentences", "positions", "clipped", "clipped_alike"]
+COLUMNS += [f"{what}{end}" for what in ("kl", "kl_alike", "cost") for end in _ENDS]
 
 
 @torch.inference_mode()

@@ -1,0 +1,139 @@
+"""Planted faults are found: in a model whose FP32 answers stay, the first finding of the diagnosis is what was planted.
+
+(a) a hidden unit of a LayerNorm 30 times as large; met where an engineer meets it, under static INT8 with one range per tensor.
+(b) a row of the value or query projection 50 times as large; under INT8 with one range per weight tensor, activations per token.
+(c) static ranges calibrated on one language only. In `mini` as it is that costs nothing that can be measured (`test_mini_does_not_care...`): the
+    ranges its languages need are the same within a few percent. So the model is one in which a direction per block is quiet in that language.
+The fast sample is one or two placements of each; `pytest -m slow` has twenty.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sdq.causes import found
+from sdq.checkpoint import folder_of
+from sdq.data.batches import encode
+from sdq.data.tasks import Task, load_task
+from sdq.diagnosis import CALIBRATION, Diagnosis, Finding, diagnose
+from sdq.inspect.sensitivity import scan
+from sdq.inspection import Inspection
+from sdq.models import load
+from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.recipe import PRESETS, Calibration, Recipe
+from sdq.report import Report, Scores
+from sdq.subject import Subject, spread, student_of
+from tests.planted import language_directions_, norm_unit_, query_row_, value_row_
+
+SENTENCES, PLACEMENTS, NEEDED = 45, 20, 18
+STATIC = Recipe(rules=PRESETS["ptq-int8-static"].rules, calibration=Calibration(sentences=64))
+PER_TENSOR = Recipe(
+    rules=(Rule(weight=WeightSpec(granularity=PerTensor()), activation=ActivationSpec()), Rule(roles=("embedding",), weight=WeightSpec(), activation=None))
+)
+Fault = Callable[[random.Random], tuple[Diagnosis, bool]]
+
+
+@lru_cache
+def mini() -> tuple[Task, Any, Any]:
+    """(task, model, tokenizer)"""
+    task = load_task("intent")
+    return task, *load(folder_of("mini", "intent"), task.kind, task.labels)
+
+
+def looked_into(model: nn.Module, recipe: Recipe, sentences: int = SENTENCES) -> Diagnosis:
+    """The diagnosis of a recipe applied to the model, on so many test sentences of all languages; its scores are made up."""
+    task, _, tokenizer = mini()
+    subject = Subject(recipe, "mini", task, tokenizer, student_of(recipe, model, task, tokenizer), spread(task.examples("test"), sentences))
+    subject.tables["sensitivity"] = scan(subject.student, subject.data, subject.languages, ("one", "all"), 32)
+    same = Scores(mean=0.9, zero_shot_mean=0.9, by_language=dict.fromkeys(task.languages, 0.9))
+    report = Report(
+        run="0" * 12, recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task="intent", metric="accuracy", labelled="en",
+        reference=same, quantized=same, layers=(), seconds={}, size_bytes={}, provenance={},
+    )  # fmt: skip
+    return diagnose(report, subject.tables | found(subject, Inspection(sentences=sentences)))
+
+
+def unchanged(model: Any, planted: Any) -> bool:
+    """Whether FP32 answers to one sentence per language are the same up to float rounding: 1e-5 of the largest logit."""
+    task, _, tokenizer = mini()
+    (batch,) = encode(spread(task.examples("test"), 15), task, tokenizer).in_order(15)
+    with torch.inference_mode():
+        before, after = (m(**batch.inputs).logits for m in (model, planted))
+    return bool((before - after).abs().max() <= 1e-5 * before.abs().max())
+
+
+# --- the three faults at a random place: the diagnosis, and whether its first finding is the fault
+
+
+def norm_unit(rng: random.Random) -> tuple[Diagnosis, bool]:
+    _, model, _ = mini()
+    planted = copy.deepcopy(model)
+    unit = rng.randrange(192)
+    name = norm_unit_(planted, rng.randrange(6), rng.choice(["attention", "output"]), unit)
+    assert unchanged(model, planted)
+    diagnosis = looked_into(planted, STATIC)
+    first = diagnosis.findings[0]
+    return diagnosis, (first.cause, first.at, first.source) == ("outlier_unit", unit, name)
+
+
+def weight_row(rng: random.Random) -> tuple[Diagnosis, bool]:
+    _, model, _ = mini()
+    planted = copy.deepcopy(model)
+    row, block = rng.randrange(192), rng.randrange(6)
+    name = rng.choice([value_row_, query_row_])(planted, block, row)
+    assert unchanged(model, planted)
+    diagnosis = looked_into(planted, PER_TENSOR)
+    first = diagnosis.findings[0]
+    itself = (first.module, first.cause, first.at) == (name, "weight_row", row)
+    return diagnosis, itself or (first.source, first.cause, first.at) == (name, "outlier_unit", row)
+
+
+def one_language(rng: random.Random) -> tuple[Diagnosis, bool]:
+    task, model, tokenizer = mini()
+    planted, language, seed = copy.deepcopy(model), rng.choice(task.languages), rng.randrange(1000)
+    chosen = {code: rng.sample(task.examples("train", (code,)), 20) for code in task.languages}
+    language_directions_(planted, language, {code: next(encode(some, task, tokenizer).in_order(20)).inputs for code, some in chosen.items()})
+    assert unchanged(model, planted)
+    diagnosis = looked_into(planted, Recipe(rules=STATIC.rules, calibration=Calibration(sentences=64, languages=(language,)), seed=seed))
+    return diagnosis, diagnosis.findings[0].cause == CALIBRATION
+
+
+FAULTS: dict[str, Fault] = {"norm_unit": norm_unit, "weight_row": weight_row, "one_language": one_language}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def told(finding: Finding) -> str:
+    return f"{finding.label}: {finding.cause or 'no cause'} {finding.at} {finding.source}, {finding.cost:.2g} nats"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_of_twenty_planted_faults_eighteen_come_first(fault: str) -> None:
+    rng, right = random.Random(2026), 0
+    for i in range(PLACEMENTS):
+        diagnosis, here = FAULTS[fault](rng)
+        right += here
+        print(f"{fault} {i}: {'found' if here else 'MISSED'}; {'; '.join(told(f) for f in diagnosis.findings)}", flush=True)
+    print(f"{fault}: {right} of {PLACEMENTS}")
+    assert right >= NEEDED
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_comes_first(fault: str) -> None:
+    diagnosis, here = FAULTS[fault](random.Random(1))
+    assert here, [told(f) for f in diagnosis.findings]
