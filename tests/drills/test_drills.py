@@ -241,7 +241,8 @@ def stored(store: Store, model: str) -> str:
     return report.run
 
 
-def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_missing(store: Store, model: str) -> None:
+@pytest.mark.parametrize("scheduler", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_missing(store: Store, model: str, scheduler: bool) -> None:
     run = stored(store, model)
     kept, home = store.inspections(), inspection_id(run, Inspection())
     kept.begin(home, {})
@@ -254,9 +255,10 @@ def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_
     with ThreadPoolExecutor(30) as pool:
         assert set(pool.map(lambda i: jobs.look_into(run, store, who=f"student-{i}"), range(30))) == {home}
     until(lambda: "sensitivity" in told("analysed"))
-    killed(store, store.folder.parent / "cluster.pid")
+    if scheduler:
+        killed(store, store.folder.parent / "cluster.pid")
     killed(store, kept.folder / home / "worker.pid")
-    assert finished(home, kept).status == "done"  # looking at it is what restarts it
+    assert finished(home, kept).status == "done"  # looking at it is what restarts the scheduler
     assert told("analysed") == ["sensitivity", "estimate"]
     assert told("stage").count("sensitivity") == 1
     assert not (read(run, store).keys() ^ {table for analysis in ANALYSES.values() for table in analysis.tables})
