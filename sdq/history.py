@@ -42,7 +42,7 @@ def own(store: Store, run: str) -> bool:
 def rows(reports: Sequence[Report], store: Store) -> pd.DataFrame:
     """One row per finished run: pinned ones first, then newest first; shipped ones (made elsewhere, no time known) last.
 
-    score is the zero-shot mean in %, size_mb in 10^6 bytes (simulated; of an FP32 run what its parameters take), made a time in UTC.
+    score is the zero-shot mean in % (of a task of one language its score), size_mb in 10^6 bytes (simulated; of an FP32 run what its parameters take), made a time in UTC.
     """
     pins, times = set(pinned(store)), dict(store.listing())
     found = []
@@ -52,7 +52,7 @@ def rows(reports: Sequence[Report], store: Store) -> pd.DataFrame:
         found.append(
             {
                 "pinned": report.run in pins, "method": report.method, "width": width(report.recipe), "recipe": report.recipe["name"],
-                "task": report.on, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.zero_shot_mean,
+                "task": report.on, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.leading,
                 "size_mb": size / 1e6, "seconds": sum(report.seconds.values()),
                 "made": pd.Timestamp(times[report.run], unit="s", tz="UTC") if mine and report.run in times else pd.NaT,
                 "origin": "own" if mine else "shipped", "run": report.run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class Scores(Settings):
     mean: float
     zero_shot_mean: float
     by_language: dict[str, float]
+
+    @property
+    def leading(self) -> float:
+        """The zero-shot mean; of a task of one language its score."""
+        return self.mean if math.isnan(self.zero_shot_mean) else self.zero_shot_mean
 
 
 class LayerError(Settings):

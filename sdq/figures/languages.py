@@ -112,22 +112,25 @@ def reading(reports: Sequence[Report]) -> str:
     damaged, repaired = _damaged(labels), _repaired(labels)
     if damaged == "FP32":
         scores = lines["FP32"][0]
-        return f"Unquantized (FP32), the model reaches {100 * scores.zero_shot_mean:.1f} % {measure} on average over the languages it had no labels for."
+        over = "on average over the languages it had no labels for" if len(scores.by_language) > 1 else "in its only language"
+        return f"Unquantized (FP32), the model reaches {100 * scores.leading:.1f} % {measure} {over}."
     rows = table(reports)
     zero = rows[~rows["labels in training"]]
     home = rows[rows["labels in training"]]
     report = next(r for r in reports if r.run == lines[damaged][1])
     sign = 1 if metric.higher_is_better else -1
-    mean = {label: 100 * scores.zero_shot_mean for label, (scores, _) in lines.items()}
+    mean = {label: 100 * scores.leading for label, (scores, _) in lines.items()}
     drop = sign * (mean["FP32"] - mean[damaged])
     before_after = f"{mean['FP32']:.1f} → {mean[damaged]:.1f} %"
-    where = f"on average over the {len(zero)} zero-shot languages"
+    where = f"on average over the {len(zero)} zero-shot languages" if len(zero) else "in its only language"
     if drop < _NEGLIGIBLE:
         verb = f"costs only {drop:.1f} points" if drop > 0 else "costs nothing"
         rest = f" There is little to win back; {repaired} ends at {mean[repaired]:.1f} %." if repaired else ""
         return f"{width(report.recipe)} by {damaged} {verb} of {measure} {where} ({before_after}).{rest}"
-    worst = zero.iloc[0]
     lost = f"{width(report.recipe)} by {damaged} costs {drop:.1f} points of {measure} {where} ({before_after})"
+    if zero.empty:
+        return f"{lost}{f'; {repaired} ends at {mean[repaired]:.1f} %' if repaired else ''}."
+    worst = zero.iloc[0]
     lost += f", against {home.iloc[0][f'lost by {damaged}']:.1f} in {home.iloc[0]['language']}, which it was trained on." if len(home) else "."
     hardest = f" Hit hardest: {worst['language']}, {worst['FP32']:.1f} → {worst[damaged]:.1f} %"
     if repaired is None:
@@ -181,7 +184,7 @@ def language_scores(reports: Sequence[Report], sentences: Mapping[str, pd.DataFr
     top = [0.3 + _LANE * i for i in range(len(labels))]
     first = top[-1] + 1.9
     at = [first + i + (1.1 if i >= zero else 0) for i in range(len(rows))]
-    mean = {label: 100 * scores.zero_shot_mean for label, (scores, _) in lines.items()}
+    mean = {label: 100 * scores.leading for label, (scores, _) in lines.items()}
 
     figure = go.Figure()
     spans = _spans(mean, damaged, repaired, sum(top) / len(top), _LANE * len(top))
