@@ -29,6 +29,7 @@ from sdq.figures import (
 )
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
+from sdq.remedies import at
 from sdq.report import Report
 from sdq.settings import UserError
 
@@ -97,6 +98,18 @@ def _parts(tables: Tables, report: Report, theme: Theme) -> Picture:
     return tensors.parts_picture(tables["parts"], tables["floor"], "KL", method=report.method, theme=theme)
 
 
+def _outliers(tables: Tables, report: Report, theme: Theme) -> Picture | None:
+    return why.units_picture(tables["why"], theme)
+
+
+def _clipped(tables: Tables, report: Report, theme: Theme) -> Picture | None:
+    return why.clipped_picture(tables["mismatch"], theme)
+
+
+def _damped(tables: Tables, report: Report, theme: Theme) -> Picture | None:
+    return why.damping_picture(tables["why"], theme)
+
+
 def _drift(tables: Tables, report: Report, theme: Theme) -> Picture:
     return attribution.drift_picture(tables["drift"], report.method, theme)
 
@@ -106,6 +119,13 @@ def _flowing_through(level: str) -> Draw:
         return conductance.picture(tables["conductance"], "kl", "all", level, theme)
 
     return draw
+
+
+def _widths(tables: Tables, report: Report, theme: Theme) -> Picture:
+    """What the front chooses at the run's own size."""
+    front = tables["pareto"]
+    nearest = front.iloc[int((front["bytes"] - report.size_bytes["quantized_simulated"]).abs().argmin())]
+    return remedies.widths_picture(at(nearest.to_dict(), tables["costs"]), tables["costs"], theme)
 
 
 def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
@@ -148,6 +168,8 @@ PICTURES: dict[str, tuple[Draw, ...]] = {
     "sensitivity": tuple(_modules(view) for view in sensitivity.VIEWS),
     "estimate": (_estimated,),
     "parts": (_parts,),
+    "why": (_outliers, _clipped, _damped),
+    "costs": (_widths,),
     "remedies": (_remedies,),
     "attribution": (_drift,),
     "conductance": (_flowing_through("block"), _flowing_through("module")),
