@@ -28,7 +28,7 @@ RULES = (
     Rule(roles=("k",), activation=STATIC),
     Rule(roles=("v",)),
 )
-TOKEN = pytest.mark.parametrize("token", [False, True])
+TOKEN = pytest.mark.parametrize("token", [False, pytest.param(True, marks=pytest.mark.slow)])
 
 
 def student_of(model: nn.Module, data: Encoded, rules: tuple[Rule, ...] = RULES) -> nn.Module:
