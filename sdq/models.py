@@ -136,7 +136,7 @@ def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-t
     model, missing = _read(folder, kind)
     if missing:
         raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, it is a base model; {remedy}")
-    return model, tokenizer_of(folder)
+    return model, tokenizer_of(folder, longest(model))
 
 
 def encoder(folder: Path) -> nn.Module:
@@ -158,11 +158,18 @@ def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes
         torch.manual_seed(seed)
         fresh = type(model)(model.config).state_dict()
         model.load_state_dict({name: fresh[name] for name in missing}, strict=False)
-    return model, tokenizer_of(folder)
+    return model, tokenizer_of(folder, longest(model))
 
 
-def tokenizer_of(folder: Path) -> Any:
-    """The fast tokenizer of a folder. UserError if there is none that can be read."""
+def longest(model: nn.Module) -> int | None:
+    """How many tokens a model has positions for; None where positions are not a table."""
+    tables = [m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and name.endswith("position_embeddings")]
+    # RoBERTa and its kin count positions from the padding's number on
+    return min((m.num_embeddings - (0 if m.padding_idx is None else m.padding_idx + 1) for m in tables), default=None)
+
+
+def tokenizer_of(folder: Path, longest: int | None = None) -> Any:
+    """The fast tokenizer of a folder, which cuts at `longest` tokens if it would not earlier. UserError if there is none that can be read."""
     from transformers import AutoTokenizer
 
     with _in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
@@ -170,6 +177,7 @@ def tokenizer_of(folder: Path) -> Any:
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "padding" if tokenizer.is_fast else "a fast form"
         raise UserError(f"the tokenizer in {folder} must be a fast one with a padding token, it has no {lacks}; save it again with save_pretrained")
+    tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
     return tokenizer
 
 

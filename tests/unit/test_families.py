@@ -20,13 +20,15 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 
 from sdq.data.batches import Encoded
 from sdq.families import FAMILIES, family_of, guess
+from sdq.figures.depth import behind
+from sdq.figures.names import module_label
 from sdq.inspect.activations import activations
 from sdq.inspect.capture import capture
 from sdq.inspect.depth import EVERY, depth, sites
 from sdq.inspect.errors import layer_errors
 from sdq.inspect.fisher import estimate
 from sdq.inspect.sensitivity import scan
-from sdq.models import blocks, heads, load, modules, remarks, steps, taps
+from sdq.models import blocks, heads, load, longest, modules, remarks, steps, taps
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.migrate import migrate
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
@@ -77,6 +79,22 @@ def saved(architecture: str, tiny: Any, tokenizer: PreTrainedTokenizerFast, tmp_
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     return model, tmp_path
+
+
+def test_no_sentence_is_longer_than_the_positions(architecture: str, saved: tuple[nn.Module, Path]) -> None:
+    """The tokenizer said nothing; one token more would have no position."""
+    model, tokenizer = load(saved[1], kind_of(architecture), LABELS)
+    most = longest(model)
+    if architecture == "modernbert":
+        assert most is None  # rotary positions
+        return
+    assert most == tokenizer.model_max_length == (46 if model.config.pad_token_id == 1 else 48)
+    ids = torch.full((1, most), 7)
+    assert torch.isfinite(logits(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})).all()
+    if architecture != "deberta-v3":  # it clips positions
+        longer = torch.full((1, most + 1), 7)
+        with pytest.raises((IndexError, RuntimeError)):
+            logits(model, {"input_ids": longer, "attention_mask": torch.ones_like(longer)})
 
 
 def test_the_whole_way(architecture: str, saved: tuple[nn.Module, Path], padded: Any, tmp_path: Path) -> None:
@@ -287,6 +305,12 @@ def test_estimate_is_the_exact_change_where_that_is_small(name: str, tiny: Any) 
     assert inside.between(0.6, 1.6).all(), inside
 
 
+def test_modules_of_one_model_have_names_of_their_own(architecture: str, tiny: Any) -> None:
+    """On screen: also the two parts of a factorized embedding, and a block's layer for q, k and v."""
+    labels = [module_label(m.name, m.role, m.block) for m in modules(tiny(architecture))]
+    assert len(set(labels)) == len(labels)
+
+
 def test_every_family_is_met(tiny: Any) -> None:
     met = {str(tiny(name).config.model_type) for name in ARCHITECTURES}
     assert set(FAMILIES) - met == {"camembert", "rembert"}  # these are bert and electra under other names
@@ -340,6 +364,7 @@ def test_tables_name_no_module_twice(tiny: Any) -> None:
     table, _ = depth(student, None, examples(), ["en"] * 7)
     numbers = pd.Series(table.drop_duplicates("site").query("role == 'q'")["block"].tolist())
     assert numbers.tolist() == list(range(8))
+    assert set(behind(table).values()) == {m.name for m in modules(student)}  # a link to weights leads to the module
     assert [step.block for step in steps(student)] == [0, 1, 0, 1, 2, 3, 2, 3]
     assert [step.call for step in steps(student)] == [0, 0, 1, 1, 0, 0, 1, 1]
 

@@ -32,6 +32,7 @@ from sdq.catalog import CURATED
 from sdq.checkpoint import base_of, fingerprint, folder_of
 from sdq.models import load, start, tokenizer_of
 from sdq.settings import ASSETS, ROOT, UserError
+from tests.unit.test_cli import run as command
 
 LABELS = ("red", "green", "blue")
 CONFIG = {"vocab_size": 16_000, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40, "max_position_embeddings": 130}
@@ -373,6 +374,22 @@ def test_the_embedded_model_has_two_heads() -> None:
     for task in ("../../../etc", "my task.json", "xglue:/data/NC"):
         with pytest.raises(UserError, match=r"it has none; fine-tune it first: `python -m sdq finetune --model mini --task .* --out DIR`"):
             folder_of("mini", task)
+
+
+def test_models_are_listed(cache: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(cache, "some/model", model)
+    put(cache, "FacebookAI/xlm-roberta-base", model)
+    code, out, _ = command(capsys, "models", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert {row["name"]: row["here"] for row in told["curated"]} == {known.name: known.name == "FacebookAI/xlm-roberta-base" for known in CURATED}
+    assert told["cached"] == ["some/model"]
+    shown = command(capsys, "models")[1]
+    for known in CURATED:
+        assert all(str(part) in shown for part in (known.name, known.licence, known.languages, known.sources))
+    assert "not on this machine: `python -m sdq models fetch microsoft/infoxlm-base`" in shown
+    code, out, _ = command(capsys, "models", "fetch", "some/model")
+    assert (code, out.strip()) == (0, str(hub.cached("some/model")))
 
 
 def test_curated_models_can_be_named() -> None:
