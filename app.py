@@ -46,8 +46,10 @@ def frame() -> None:
             "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True), page("start/runs", "Runs", "history")],
             "Lab": [page("lab/quantize", "Quantize", "tune"), page("lab/data", "Your data", "dataset")],
             "Inspect": [
+                page("inspect/diagnosis", "Diagnosis", "stethoscope"),
                 page("inspect/depth", "Error through depth", "stacked_line_chart"),
                 page("inspect/sensitivity", "Sensitivity", "sort"),
+                page("inspect/why", "Why", "troubleshoot"),
                 page("inspect/weights", "Weights", "bar_chart"),
                 page("inspect/activations", "Activations", "ssid_chart"),
                 page("inspect/examples", "Examples", "swap_vert"),

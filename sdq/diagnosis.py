@@ -18,8 +18,10 @@ from sdq.figures.names import module_label
 from sdq.ranking import EVERY, one_at_a_time, ranked
 from sdq.report import Report
 from sdq.settings import Settings
+from sdq.statistics import p_text
 
 WORST = 3  # modules named
+FAR = 4.0  # times the median unit: an outlier (sdq.inspect.why lists further units beyond that)
 EXPLAINS = 0.5  # of a module's KL must vanish with a cause for that to be called the reason
 ALIKE = 0.9  # of the largest win: the cause that is cheaper to remove is taken
 CALIBRATION = "calibration"
@@ -290,5 +292,5 @@ def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
     best = won.sort_values(["bytes", "change"], ascending=[True, False]).iloc[0]
     than = f" ({best['bytes'] / size:.2f} times as large as this run)" if size else ""
     text = f"The cheapest remedy that was run and surely won is “{best['what']}”: {best['bytes'] / 1e6:.2f} MB simulated{than}, "
-    text += f"{best['change']:+.1f} points (95 % interval {best['low']:.1f} to {best['high']:.1f}, p = {best['p']:.3f})."
+    text += f"{best['change']:+.1f} points (95 % interval {best['low']:.1f} to {best['high']:.1f}, {p_text(best['p'])})."
     return (Sentence(text=text, table="remedies", columns=columns),)

@@ -70,6 +70,8 @@ TERMS = {
     "grid": "All values that codes and scale can represent.",
     "output channel": "One row of a weight matrix; it computes one output number.",
     "rms": "Root of the mean square: the typical size of numbers that may be positive or negative.",
+    "LayerNorm": "A step that brings a token's numbers to mean 0 and the same spread, then multiplies each hidden unit by its gain; errors in the spread vanish.",
+    "kurtosis": "How heavy the tails of a distribution are: 3 for a normal one, far more where a few values are much larger than the rest.",
     "hidden unit": "One of the numbers that describe a token inside the model.",
     "outlier dimension": "A hidden unit whose values are far larger than those of the others; it stretches the range that all must share.",
     "F1": "Balance of precision and recall over the found phrases: 100 % when exactly the right ones are found.",

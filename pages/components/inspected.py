@@ -15,6 +15,7 @@ from sdq.report import Report
 from sdq.store import Store
 
 PAGES = {
+    "why": ("pages/inspect/why.py", "Why it breaks", ":material/troubleshoot:"),
     "weights": ("pages/inspect/weights.py", "Its weights", ":material/bar_chart:"),
     "activations": ("pages/inspect/activations.py", "What flows into it", ":material/ssid_chart:"),
     "depth": ("pages/inspect/depth.py", "Its error, and where it goes", ":material/stacked_line_chart:"),

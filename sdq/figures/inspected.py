@@ -26,6 +26,7 @@ from sdq.figures import (
     sensitivity,
     tensors,
     weights,
+    why,
 )
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture

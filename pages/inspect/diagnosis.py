@@ -1,0 +1,58 @@
+"""The diagnosis of a run: what breaks it, why, whom it hurts and what helps, in words made of what was measured."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import streamlit as st
+
+from pages.components.glossary import say, words
+from pages.components.inspected import address, one_run
+from pages.components.inspecting import tables
+from sdq.diagnosis import CAUSES, Finding, diagnose, nats
+from sdq.findings import tables as stored
+from sdq.settings import UserError
+from sdq.store import Store
+
+TERMS = ("FP32", "KL divergence", "noise floor", "95 % interval", "hidden unit", "calibration", "zero-shot", "simulated")
+NEEDED = ("sensitivity", "estimate", "floor", "why", "mismatch", "remedies")
+
+
+def row(place: int, finding: Finding) -> None:
+    """One finding: its sentences, and the way to what shows it."""
+    with st.container(border=True, key=f"finding-{place}"):
+        st.markdown(f"**{place}. {finding.label[:1].upper()}{finding.label[1:]}** · {nats(finding.cost)} nats")
+        say(" ".join(sentence.text for sentence in finding.sentences))
+        st.page_link(f"pages/inspect/{finding.page}.py", label="See it", icon=":material/arrow_forward:", query_params=finding.query)
+
+
+st.title("What breaks this run, why, and what helps", anchor=False)
+store = Store.default()
+try:
+    report = one_run(store)
+    tables(store, report, *NEEDED)
+    diagnosis = diagnose(report, stored(report, store))
+    say(diagnosis.paragraph, "reading")
+    for place, finding in enumerate(diagnosis.findings, 1):
+        row(place, finding)
+    st.subheader("The findings as a table", anchor=False)
+    listed = pd.DataFrame(
+        [
+            {"what": f.label, "reason found": CAUSES[f.cause][1] if f.cause else "none", "unit, row or position": f.at if f.at >= 0 else None, "made by": f.source,
+             "costs, nats": f.cost, "removing the reason wins, nats": f.gain}
+            for f in diagnosis.findings
+        ]
+    )  # fmt: skip
+    st.dataframe(listed, hide_index=True, key="findings", alt=diagnosis.paragraph)
+    with st.container(horizontal=True, key="diagnosis-tools"):
+        data = json.dumps(diagnosis.model_dump(mode="json") | {"paragraph": diagnosis.paragraph}, ensure_ascii=False, indent=1)
+        st.download_button("Diagnosis (JSON)", data, f"diagnosis-{report.run}.json", "application/json", icon=":material/download:", on_click="ignore")
+        words(*TERMS)
+    st.subheader("Where each number is from", anchor=False)
+    sources = [{"sentence": s.text, "table": s.table, "columns": ", ".join(s.columns)} for s in diagnosis.sentences]
+    st.dataframe(pd.DataFrame(sources), hide_index=True, key="sources", alt="Every sentence with its table and columns")
+    say("The tables can be taken away with `python -m sdq inspect`, or on the page Report.", "note")
+    st.page_link("pages/inspect/remedies.py", label="What was tried against it", icon=":material/healing:", query_params=address())
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

@@ -1,0 +1,71 @@
+"""Why a module breaks: what stands out in it, what removing that wins, which units stand out where, and what the calibration clips."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.components.figure import show, theme
+from pages.components.glossary import say
+from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
+from pages.components.inspecting import tables
+from sdq.figures import why as figures
+from sdq.figures.weights import Picture, find, label_of
+from sdq.settings import UserError
+from sdq.store import Store
+
+TRIED = (
+    "Each cause was removed from this module and nothing else, and the same sentences were answered again while it alone rounds: what a cause wins is "
+    "measured, not guessed. Empty: a symptom, or no cause here."
+)
+
+
+def draw(picture: Picture | None, key: str, title: str, missing: str, *terms: str, clickable: bool = False) -> None:
+    """One picture with its sentence; `missing` is said where there is nothing to draw."""
+    if picture is None:
+        say(missing, "note")
+        return
+    figure, rows, text = picture
+    say(text)
+    show(figure, rows, key=f"why-{key}", title=title, text=text, query=address(), terms=terms, clicked=follow_layer if clickable else None)
+
+
+st.title("Why do layers break?", anchor=False)
+store = Store.default()
+try:
+    report = one_run(store)
+    found = tables(store, report, "why", "mismatch")
+    why = found["why"]
+    rows = figures.modules(why)
+    sentence = st.container()
+    layer = one_layer(rows, rows.iloc[0]["module"])
+    name = label_of(find(rows, layer))
+    with sentence:
+        say(figures.reading(why, layer), "reading")
+
+    st.subheader(f"What stands out in {name}, and what removing it wins", anchor=False)
+    st.dataframe(figures.causes_table(why, layer), hide_index=True, key="causes", alt=figures.reading(why, layer))
+    say(TRIED, "note")
+
+    st.subheader("Which hidden units stand out in which layers", anchor=False)
+    nothing = "This run rounds no inputs, so 0 hidden units stretch a range."
+    draw(figures.units_picture(why, theme()), "units", "Outlier units by layer", nothing, "hidden unit", "outlier dimension", clickable=True)
+
+    st.subheader("What the ranges clip, by language", anchor=False)
+    nothing = figures.mismatch_reading(found["mismatch"])
+    draw(
+        figures.clipped_picture(found["mismatch"], theme()),
+        "clipped", "Inputs outside the calibrated ranges, by language", nothing, "clipped", "calibration", "KL divergence", "95 % interval",
+    )  # fmt: skip
+
+    st.subheader("Do LayerNorms damp the error?", anchor=False)
+    draw(
+        figures.damping_picture(why, theme()),
+        "damping",
+        "Relative error before and after every LayerNorm",
+        "This model has 0 LayerNorms.",
+        "relative L2",
+        "accumulated",
+    )
+    onward("why", name)
+except UserError as error:
+    st.error(str(error), icon=":material/error:")
