@@ -85,5 +85,6 @@ def test_a_click_on_a_cell_selects_its_layer() -> None:
 def test_onward_links_carry_the_layer(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     links = [e.proto for e in opened(PAGE, layer=QUERY).get("page_link")]
-    assert [link.label for link in links][-2:] == ["What flows into it", "Its error, and where it goes"]
-    assert all(f"layer={QUERY}" in link.query_string for link in links[-2:])
+    onward = ["Why it breaks", "What flows into it", "Its error, and where it goes", "What it does to the answers"]
+    assert [link.label for link in links][-4:] == onward
+    assert all(f"layer={QUERY}" in link.query_string for link in links[-4:])
