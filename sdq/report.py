@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field, field_serializer, field_validator
 
 from sdq.settings import Settings
 
@@ -44,11 +44,18 @@ METRICS = {
 class Scores(Settings):
     """Scores in 0..1: the unweighted mean over all languages, over the zero-shot ones (NaN if there is none), and each language's."""
 
-    model_config = ConfigDict(ser_json_inf_nan="constants")
-
     mean: float
     zero_shot_mean: float
     by_language: dict[str, float]
+
+    @field_validator("zero_shot_mean", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return math.nan if value is None else value
+
+    @field_serializer("zero_shot_mean", when_used="json")
+    def _written(self, value: float) -> float | None:
+        return None if math.isnan(value) else value  # JSON has no NaN
 
     @property
     def leading(self) -> float:

@@ -435,6 +435,7 @@ def test_one_language_endless_text_and_empty_text_run_and_are_told(
     assert any("longer than 128 subwords" in w for w in found.warnings)
     code, out, _ = command(capsys, monkeypatch, "run", "ptq-int8-dynamic", "--model", str(model), "--task", str(path), "--json")
     assert code == 0
+    assert json.loads(out)["quantized"]["zero_shot_mean"] is None
     report = Store.default().report(json.loads(out)["run"])
     assert report.provenance["test_sentences_cut"] == 1
     assert report.task == str(path)
