@@ -125,39 +125,27 @@ def picture(report: Report, rows: pd.DataFrame, pareto: pd.DataFrame, theme: The
 
     `at`: the row of `pareto` that is marked.
     """
-    ink, metric = INK[theme], METRICS[report.metric]
+    ink = INK[theme]
     marks = {RUN: MARKS[report.method], FULL: MARKS["FP32"]} | _MARKS
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.14, row_heights=[0.5, 0.5])
     figure.add_scatter(
         x=pareto["bytes"] / 1e6, y=pareto["cost"].where(pareto["cost"] > 0), mode="lines", line={"color": ink.quiet, "width": 1.5, "dash": "dot"},
         name="predicted: best widths", hovertemplate="%{x:.2f} MB: %{y:.2g} nats<extra></extra>", row=2, col=1,
     )  # fmt: skip
-    if at is not None:
-        here = pareto.iloc[at]
-        figure.add_vline(x=here["bytes"] / 1e6, line={"color": ink.text, "width": 1})
     for kind in dict.fromkeys([RUN, FULL, *rows["kind"]]):
         _points(figure, rows[rows["kind"] == kind], kind, marks[kind], theme)
+    if at is not None:
+        figure.add_vline(x=pareto.iloc[at]["bytes"] / 1e6, line={"color": ink.text, "width": 1})
     labels = ["predicted: best widths", *dict.fromkeys(rows["kind"])]
     below = legend_height(labels)
     axes = {"type": "log", "fixedrange": True, "showticklabels": True, **_ticks(rows, pareto)}
     figure.update_xaxes(**axes)
     figure.update_xaxes(title={"text": "Size, MB (simulated but for FP32; log scale; less is better)", "standoff": 4}, row=2)
     figure.update_yaxes(fixedrange=True, nticks=6, zeroline=True, zerolinecolor=ink.quiet, row=1)
-    figure.update_yaxes(type="log", fixedrange=True, exponentformat="power", nticks=5, row=2)
-    heading = {
-        "x": 0,
-        "xref": "paper",
-        "xanchor": "left",
-        "xshift": -52,
-        "yanchor": "bottom",
-        "yshift": 6,
-        "showarrow": False,
-        "font": {"size": 13, "color": ink.quiet},
-    }
-    above = f"Measured: {metric.name.lower()}, zero-shot mean, against this run, points"
-    for row, text in ((1, above), (2, "Predicted cost, nats (log scale; lower is better)")):
-        top = figure.layout["yaxis" if row == 1 else "yaxis2"].domain[1]
-        figure.add_annotation(text=text, y=top, yref="paper", **heading)
+    figure.update_yaxes(type="log", fixedrange=True, exponentformat="none", dtick=1, row=2)
+    heading = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": -52, "yref": "paper", "yanchor": "bottom", "yshift": 6, "showarrow": False}
+    for axis, text in (("yaxis", "Measured change of the zero-shot mean, points"), ("yaxis2", "Predicted cost, nats (log scale; lower is better)")):
+        figure.add_annotation(text=text, y=figure.layout[axis].domain[1], font={"size": 13, "color": ink.quiet}, **heading)
     figure.update_layout(
         template=template(theme), height=470 + below, margin={"l": 58, "r": 14, "t": 30, "b": 58 + below}, hovermode="closest", showlegend=True, legend=LEGEND
     )
@@ -173,16 +161,10 @@ def _points(figure: go.Figure, mine: pd.DataFrame, kind: str, mark: Mark, theme:
         for row in mine.to_dict("records")
     ]
     drawn = {"mode": "markers", "name": kind, "legendgroup": kind, "hovertext": text, "hoverinfo": "text", "customdata": mine["remedy"]}
-    marker = {"color": colour, "symbol": mark.symbol, "size": 12, "line": {"color": colour, "width": 1.5}}
-    bars = {
-        "type": "data",
-        "symmetric": False,
-        "array": mine["high"] - mine["change"],
-        "arrayminus": mine["change"] - mine["low"],
-        "thickness": 1.5,
-        "width": 4,
-    }
-    figure.add_scatter(x=mine["MB"], y=mine["change"], error_y=bars if mine["low"].notna().any() else None, marker=marker, **drawn, row=1, col=1)
+    marker = {"color": colour, "symbol": mark.symbol, "size": 10, "line": {"color": colour, "width": 1.5}}
+    reach = {"array": mine["high"] - mine["change"], "arrayminus": mine["change"] - mine["low"]}
+    bars = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **reach} if mine["low"].notna().any() else None
+    figure.add_scatter(x=mine["MB"], y=mine["change"], error_y=bars, marker=marker, **drawn, row=1, col=1)
     figure.add_scatter(x=mine["MB"], y=mine["predicted"].where(mine["predicted"] > 0), marker=marker, **drawn, showlegend=False, row=2, col=1)
 
 

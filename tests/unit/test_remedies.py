@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks.mixed import measure
 from sdq import remedies
 from sdq.data.batches import encode
 from sdq.data.tasks import TASKS, Task, load_task
@@ -292,3 +293,17 @@ def test_a_recipe_that_trains_is_not_run_but_its_stored_run_counts(few: Task, fe
     assert (rest["n"] == 0).all()
     assert rest["predicted"].notna().all()
     assert not math.isnan(row["predicted"])
+
+
+# --- what mixed precision promises
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["ptq-w4a8-channel", "ptq-w4a8"])
+def test_the_choice_beats_uniform_widths_and_costs_order_recipes(base: str) -> None:
+    """On mini, all test sentences: at the size of uniform W4, and over thirteen recipes or more, four of them by chance."""
+    lines = list(measure(base, 4, False, 0))
+    assert next(line for line in lines if line["what"] == "base")["beaten"]
+    rho = next(line for line in lines if line.get("over") == "all recipes")
+    assert rho["n"] >= 12
+    assert rho["rho"] >= 0.8
