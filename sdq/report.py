@@ -28,6 +28,11 @@ class Metric(Settings):
     higher_is_better: bool
     kinds: tuple[str, ...] = Field((), description="Of a score: the kinds of task (see sdq.data.taskfile) it is for")
 
+    @property
+    def inside(self) -> str:
+        """Its name inside a sentence: accuracy, F1, nDCG."""
+        return self.name if any(c.isupper() or c.isdigit() for c in self.name[1:]) else self.name.lower()
+
 
 METRICS = {
     "accuracy": Metric(name="Accuracy", unit="%", higher_is_better=True, kinds=("sentence", "pair", "ranking", "retrieval")),

@@ -74,6 +74,8 @@ TERMS = {
     "kurtosis": "How heavy the tails of a distribution are: 3 for a normal one, far more where a few values are much larger than the rest.",
     "hidden unit": "One of the numbers that describe a token inside the model.",
     "outlier dimension": "A hidden unit whose values are far larger than those of the others; it stretches the range that all must share.",
+    "nDCG": "Normalized discounted cumulative gain: how near the order of a query's documents comes to the best one; what stands high counts more. 100 % is the best order.",
+    "token accuracy": "Share of the words that get the right tag.",
     "F1": "Balance of precision and recall over the found phrases: 100 % when exactly the right ones are found.",
 }
 _PATTERN = re.compile(r"(?<![\w-])(" + "|".join(sorted((re.escape(t) for t in TERMS), key=len, reverse=True)) + r")(?![\w-])")

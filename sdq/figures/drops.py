@@ -62,9 +62,8 @@ def _drop_row(code: str, report: Report, label: str, sentences: pd.DataFrame | N
 
 
 def measure(metric: str) -> str:
-    """A metric inside a sentence: accuracy, F1."""
-    name = METRICS[metric].name
-    return name if name.isupper() or any(c.isdigit() for c in name) else name.lower()
+    """A metric inside a sentence: accuracy, F1, nDCG."""
+    return METRICS[metric].inside
 
 
 def first_run(rows: pd.DataFrame, run: str | None = None) -> pd.DataFrame:

@@ -108,7 +108,7 @@ def reading(reports: Sequence[Report]) -> str:
     lines = series(reports)
     labels = list(lines)
     metric = METRICS[reports[0].metric]
-    measure = metric.name if metric.name.isupper() or any(c.isdigit() for c in metric.name) else metric.name.lower()
+    measure = metric.inside
     damaged, repaired = _damaged(labels), _repaired(labels)
     if damaged == "FP32":
         scores = lines["FP32"][0]

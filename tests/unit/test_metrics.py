@@ -36,6 +36,10 @@ def test_the_two_registries_agree() -> None:
     assert all(kind in METRICS[usual].kinds for kind, usual in _METRIC.items())
 
 
+def test_names_inside_a_sentence() -> None:
+    assert [METRICS[name].inside for name in ("accuracy", "f1", "token_accuracy", "ndcg")] == ["accuracy", "F1", "token accuracy", "nDCG"]
+
+
 @given(st.lists(st.lists(st.tuples(st.sampled_from(UPOS), st.sampled_from(UPOS)), min_size=1, max_size=8), min_size=1, max_size=8))
 def test_precision_is_seqevals_also_where_it_is_odd(pairs: list[list[tuple[str, str]]]) -> None:
     gold, answers = [tuple(g for g, _ in row) for row in pairs], [[a for _, a in row] for row in pairs]
