@@ -96,7 +96,8 @@ def _told(path: Path) -> list[dict[str, Any]]:
 
 
 def memory(recipe: Recipe, parameters: int) -> int:
-    """Bytes a run should need: teacher and student in FP32; if it trains, the optimizer's two numbers per weight and the gradients."""
+    """Bytes a run should need: the FP32 model, and as much again for what is rounded and computed with it (benchmarks/memory.py), or for the
+    student; if that trains, the optimizer's two numbers per weight and the gradients."""
     return BASE + 4 * parameters * (1 + 1 + (2 + 1 if recipe.training is not None else 0))
 
 
