@@ -109,9 +109,12 @@ def producers(student: nn.Module, batch: Batch) -> dict[str, str]:
         at = {tensor.data_ptr(): name for name, tensor in made.items()}
         found = {m.name: at[read[m.name].data_ptr()] for m in linear if read[m.name].data_ptr() in at}
     by_role = {(m.role, m.block): m.name for m in linear}
-    found |= {m.name: by_role[_PRODUCERS[m.role], m.block] for m in linear if (_PRODUCERS.get(m.role), m.block) in by_role}
+    made_by = {m.name: by_role[_PRODUCERS[m.role], m.block] for m in linear if (_PRODUCERS.get(m.role), m.block) in by_role}
     heads = [m.name for m in linear if m.role == "head"]
-    return found | {reader: maker for maker, reader in pairwise(heads) if reader not in found}
+    made_by |= {reader: maker for maker, reader in pairwise(heads) if reader not in found}
+    size: dict[str, Any] = {m.name: student.get_submodule(m.name) for m in linear}
+    # of a gated feed-forward or fused heads the rows are not one by one the units that are read
+    return found | {reader: maker for reader, maker in made_by.items() if size[maker].out_features == size[reader].in_features}
 
 
 def strength(module: nn.Module, unit: int) -> tuple[float, float]:
