@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.memory import measure
@@ -25,6 +26,8 @@ from sdq.quant.observers import OBSERVERS
 from sdq.quant.packed import pack, unpack_
 from sdq.quant.rewrite import rewrite
 from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule, WeightSpec
+from sdq.recipe import PRESETS
+from sdq.subject import student_of
 from sdq.train.loop import frozen_by
 from sdq.train.settings import Training
 from tests.unit.conftest import VOCABULARY
@@ -73,6 +76,20 @@ def test_codes_are_never_unpacked_into_the_teacher(tiny: Any, padded: Any) -> No
         assert torch.equal(again(**padded(model)).logits, student.eval()(**padded(model)).logits)
     shared = {name for name, place in at(again).items() if place == at(model)[name]}
     assert shared == {name for name in at(model) if "embeddings" in name}
+
+
+def test_a_student_takes_memory_only_for_what_was_trained(tiny: Any, tmp_path: Path) -> None:
+    """Of a run that trained nothing it is the teacher's; weights from a file stand beside it, not in it."""
+    model, recipe = tiny("xlmr"), PRESETS["ptq-int8-dynamic"]
+    task: Any = None
+    assert at(student_of(recipe, model, task, None)) == at(model)
+    trained = {name: tensor + 1 for name, tensor in rewrite(model, recipe.rules).state_dict().items() if tensor.is_floating_point()}
+    whole = rewrite(model, recipe.rules).state_dict() | trained
+    save_file(whole, tmp_path / "model.safetensors")
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    student = student_of(recipe, model, task, None, tmp_path / "model.safetensors")
+    assert all(torch.equal(p, state[name] + 1) for name, p in student.named_parameters())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
 def test_batches_of_few_tokens() -> None:
