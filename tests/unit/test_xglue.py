@@ -19,6 +19,8 @@ from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 from sdq import __main__ as cli
 from sdq.data import xglue
 from sdq.data.tasks import fingerprint, load_task
+from sdq.grid import methods
+from sdq.recipe import PRESETS
 from sdq.settings import ROOT, UserError
 from sdq.store import Store
 from tests import made_xglue
@@ -156,6 +158,23 @@ def test_an_archive_that_is_not_whole(tmp_path: Path, change: object, task: str,
 
 
 # --- from end to end
+
+
+def test_the_rows_of_the_grid_are_the_papers() -> None:
+    found = methods(steps=7, learning_rate=1e-5)
+    assert list(found) == METHODS
+    students = {name: recipe for name, recipe in found.items() if recipe.training}
+    assert {name: [term.kind for term in recipe.training.distillation] for name, recipe in students.items()} == {  # type: ignore[union-attr]
+        "QNAT": [], "QNAT, KLD": ["kld"], "QNAT, Att": ["attention"], "QNAT, Att-KLD": ["kld", "attention"],
+    }  # fmt: skip
+    for recipe in students.values():
+        assert recipe.training is not None
+        assert (recipe.training.noise, recipe.training.steps, recipe.training.learning_rate) == (0.5, 7, 1e-5)
+        assert recipe.rules == found["PTQ, dynamic INT8"].rules == PRESETS["ptq-int8-dynamic"].rules
+    assert found["FP32"].rules == ()
+    plain = methods()["QNAT"].training
+    assert plain is not None
+    assert plain == PRESETS["qnat-int8"].training
 
 
 @pytest.fixture(scope="module")
