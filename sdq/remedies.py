@@ -155,12 +155,15 @@ def price(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     """The tables "costs" (see `sdq.inspect.costs`) and "pareto" (see `sdq.mixed.pareto`; bytes are of the whole model, simulated).
 
     Of the FP32 model under the rules of the run, also if the run trains: a recipe with other widths would train from there as well.
+    UserError if the rules round no weight.
     """
     from sdq.inspect.costs import costs
     from sdq.inspect.errors import size_bytes
 
     student = _untrained(subject, subject.recipe)
     table = costs(student, *_text(subject, how), batch_size=how.batch_size)
+    if table.empty:
+        raise UserError("a recipe must round weights for their widths to be chosen, this one rounds activations only; choose another run")
     front = pareto(table)
     rest = size_bytes(student)["quantized_simulated"] - present(table).bytes
     return {"costs": table, "pareto": front.assign(bytes=front["bytes"] + rest)}

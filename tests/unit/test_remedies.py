@@ -250,6 +250,11 @@ def test_costs_and_front_of_a_run(tiny: Path, few: Task, prices: dict[str, pd.Da
         assert size_bytes(rewrite(subject.teacher, mixed(DYNAMIC, choice, "x").rules))["quantized_simulated"] == row["bytes"]
 
 
+def test_without_rounded_weights_there_is_nothing_to_choose(tiny: Path, few: Task) -> None:  # noqa: F811
+    with pytest.raises(UserError, match="must round weights"):
+        price(subject_of(Recipe(rules=(Rule(activation=ActivationSpec()),)), tiny, few), HOW)
+
+
 def test_remedies_are_run_and_paired_with_the_run(tiny: Path, few: Task, fewer: None) -> None:  # noqa: F811
     subject = subject_of(BASE, tiny, few)
     subject.tables = price(subject, HOW)
