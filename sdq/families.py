@@ -148,7 +148,7 @@ def guess(model: nn.Module) -> Family | None:
             continue
         shapes = [_shapes(block) for block in blocks]
         size = sum(a * b for inner in shapes for a, b in inner.values())
-        roles = _roles(shapes[0], outside.embedding_dim) if all(inner == shapes[0] for inner in shapes) else None
+        roles = _roles(shapes[0]) if all(inner == shapes[0] for inner in shapes) else None
         if roles and size > best[0]:
             best = size, name, roles
     if not best[0]:
@@ -163,10 +163,11 @@ def _shapes(block: nn.Module) -> _Shapes:
     return {name: (m.in_features, m.out_features) for name, m in block.named_modules() if isinstance(m, torch.nn.Linear)}
 
 
-def _roles(shapes: _Shapes, width: int) -> dict[str, list[str]] | None:
+def _roles(shapes: _Shapes) -> dict[str, list[str]] | None:
     """Role -> names of the Linear layers of one block; None if a role has none."""
-    sizes = Counter(a for a, _ in shapes.values())
-    width = sizes.most_common(1)[0][0] if sizes else width  # of a factorized embedding the table is narrower than the blocks
+    if not shapes:
+        return None
+    width = Counter(a for a, _ in shapes.values()).most_common(1)[0][0]  # of the hidden states: only ffn_out reads another
     left = dict(shapes)
 
     def take(names: list[str]) -> list[str]:

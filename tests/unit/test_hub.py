@@ -138,6 +138,8 @@ def test_a_local_folder_goes_first(cache: Path, model: Path, own: Path, tmp_path
         "a/b/c",
         "/etc/passwd",
         "a/b@../../x",
+        "a/b@x/../../y",
+        "a/b..c",
         "a/b@/etc",
         ".hidden/x",
         "a/.b",
