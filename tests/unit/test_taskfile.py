@@ -20,6 +20,8 @@ from sdq import __main__ as cli
 from sdq.data import taskfile
 from sdq.data.check import check
 from sdq.data.tasks import address, fingerprint, kept, load_task
+from sdq.identity import identify
+from sdq.recipe import PRESETS
 from sdq.report import title
 from sdq.settings import ROOT, UserError
 from sdq.store import Store
@@ -419,6 +421,14 @@ def test_pickle_renamed_to_safetensors_is_not_executed(
     assert str(folder) in err.strip().splitlines()[-1]
     assert not (tmp_path / "executed").exists()
     assert not list(Store.default().finished())
+
+
+def test_run_ids_follow_the_data(tmp_path: Path, model: Path) -> None:
+    path = mood(tmp_path / "one")
+    first = identify(PRESETS["fp32"], str(model), str(path))
+    assert identify(PRESETS["fp32"], str(model), str(mood(tmp_path / "two"))) == first  # the same content elsewhere is the same run
+    (tmp_path / "one" / "train" / "de.csv").write_text("id,text,label\n1,anders,good\n", "utf-8")
+    assert identify(PRESETS["fp32"], str(model), str(path)) != first
 
 
 # --- what is odd, but works
