@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from pages.components.recipe import METHODS
 from sdq import jobs
 from sdq.recipe import PRESETS
 from sdq.store import Store
@@ -150,7 +151,7 @@ class Student(threading.Thread):
                 if name == "quantize":
                     recipe = self.random.choice(MIX)
                     method = PRESETS[recipe].method
-                    self.ask({"session_id": session, "widget_state": {"method": method}})
+                    self.ask({"session_id": session, "widget_state": {"method": METHODS[method]}})
                     self.ask({"session_id": session, "widget_state": {f"recipe-{method}": recipe}})
                     got = self.ask({"session_id": session, "trigger": {"key": "quantize"}})
                     self.runs |= set(got.get("query_params", {}).get("run", []))

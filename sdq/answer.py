@@ -13,8 +13,8 @@ from torch import nn
 from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task, load_task
-from sdq.retrieval import load_for
 from sdq.recipe import Recipe
+from sdq.retrieval import load_for
 from sdq.settings import UserError
 from sdq.store import Store
 from sdq.subject import student_of

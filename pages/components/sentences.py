@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.runs import finished
-from sdq.data.tasks import load_task
+from sdq.data.tasks import TASKS, load_task
 from sdq.figures.curves import run_names
 from sdq.figures.drops import drop_table
 from sdq.figures.examples import pair, tag_rows
@@ -33,7 +33,7 @@ def sentences(task: str) -> pd.DataFrame:
 
     The second text of a pair follows the first after an arrow; of a ranking there is one row per query, with its documents by number.
     """
-    data = load_task(task)
+    data = load_task(task, "test")
     token, examples = data.kind == "token", data.examples("test")
     rows = []
     for id, at in units(examples, data.metric):
@@ -49,7 +49,7 @@ def sentences(task: str) -> pd.DataFrame:
 def languages_with_text(task: str) -> tuple[str, ...] | None:
     """The languages that the task has training sentences in, labelled or not; None if the task is not at hand."""
     try:
-        return tuple(sorted({e.language for e in load_task(task).splits["train"]}))
+        return tuple(sorted(load_task(task, "dev").languages)) if task in TASKS else tuple(sorted({e.language for e in load_task(task).splits["train"]}))
     except UserError:
         return None
 

@@ -136,7 +136,7 @@ def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
 @lru_cache(maxsize=2)
 def _texts(task: str) -> pd.DataFrame:
     """The test sentences of a task: id, language, text, gold, words (joined by tabs; empty for tasks with one label a sentence)."""
-    data = load_task(task)
+    data = load_task(task, "test")
     rows = [(e.id, e.language, e.text, " ".join(e.targets), "\t".join(e.words) if data.kind == "token" else "") for e in data.examples("test")]
     return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
 

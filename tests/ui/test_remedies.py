@@ -69,7 +69,7 @@ def test_the_slider_moves_the_map_and_the_recipe(report: Report) -> None:
 
 def test_a_recipe_is_run(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Recipe, str, str]] = []
-    monkeypatch.setattr(jobs, "submit", lambda recipe, model, task, store, who: asked.append((recipe, model, task)) or report.run)
+    monkeypatch.setattr(jobs, "submit", lambda recipe, model, task, where, who: asked.append((recipe, model, task)) or report.run)
     app = opened(PAGE, runs=report.run, size="5.31 MB")
     app.button(key="front-run").click().run()
     app = opened(PAGE, runs=report.run)
