@@ -130,7 +130,7 @@ def load_task(name: str, only: str | None = None) -> Task:
     name = address(name)
     if name in TASKS:
         fingerprint(name)
-        return TASKS[name](name, only)
+        return TASKS[name](name) if only is None else TASKS[name](name, only)
     return _source(name)[1]()
 
 
