@@ -28,6 +28,8 @@ def assets(tmp_path: Path) -> Path:
     """Shipped runs as other versions wrote them, and the encoder's tokenizer."""
     assets = tmp_path / "assets"
     shutil.copytree(ASSETS / "mini" / "encoder", assets / "mini" / "encoder", ignore=shutil.ignore_patterns("*.safetensors"))
+    tokenizer = assets / "mini" / "encoder" / "tokenizer.json"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()), indent=2, ensure_ascii=False))
     store = Store(assets / "runs", shipped=None)
     for preset in ("fp32", "ptq-w3a8"):
         made_up.add(store, PRESETS[preset])
