@@ -50,7 +50,7 @@ try:
     costs, pareto = found["costs"], found["pareto"]
     rows = figures.table(report, found["remedies"], costs)
     say(figures.reading(rows), "reading")
-    st.dataframe(figures.printed(rows, report.metric), hide_index=True, alt=figures.reading(rows), key="remedies-table")
+    st.dataframe(figures.printed(rows, report.metric), hide_index=True, height="content", alt=figures.reading(rows), key="remedies-table")
     say(
         "Every recipe was chosen on unlabelled training sentences and then answered the test sentences; p is the chance of a change this large "
         "if it were as good as this run. Sizes of quantized models are simulated.", "note",
