@@ -2,9 +2,9 @@
 
 (a) a hidden unit of a LayerNorm 30 times as large; met where an engineer meets it, under static INT8 with one range per tensor.
 (b) a row of the value or query projection 50 times as large; under INT8 with one range per weight tensor, activations per token.
-(c) static ranges calibrated on one language only. In `mini` as it is that costs nothing that can be measured (`test_mini_does_not_care...`): the
-    ranges its languages need are the same within a few percent. So the model is one in which a direction per block is quiet in that language.
-The fast sample is one or two placements of each; `pytest -m slow` has twenty.
+(c) static ranges calibrated on one language only. In `mini` as it is that costs nothing that can be told from chance (the last test): the ranges
+    its fifteen languages need are the same within a few percent. So the model is one whose LayerNorms are loud in a direction in which that language is quiet.
+The fast sample is one placement of each, on a third of the sentences; `pytest -m slow` has twenty.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from sdq.report import Report, Scores
 from sdq.subject import Subject, spread, student_of
 from tests.planted import language_directions_, norm_unit_, query_row_, value_row_
 
-SENTENCES, PLACEMENTS, NEEDED = 45, 20, 18
+SENTENCES, FEW, PLACEMENTS, NEEDED = 45, 15, 20, 18
 STATIC = Recipe(rules=PRESETS["ptq-int8-static"].rules, calibration=Calibration(sentences=64))
 PER_TENSOR = Recipe(
     rules=(Rule(weight=WeightSpec(granularity=PerTensor()), activation=ActivationSpec()), Rule(roles=("embedding",), weight=WeightSpec(), activation=None))
 )
-Fault = Callable[[random.Random], tuple[Diagnosis, bool]]
+Fault = Callable[[random.Random, int], tuple[Diagnosis, bool]]
 
 
 @lru_cache
@@ -48,7 +48,7 @@ def mini() -> tuple[Task, Any, Any]:
     return task, *load(folder_of("mini", "intent"), task.kind, task.labels)
 
 
-def looked_into(model: nn.Module, recipe: Recipe, sentences: int = SENTENCES) -> Diagnosis:
+def looked_into(model: nn.Module, recipe: Recipe, sentences: int) -> Diagnosis:
     """The diagnosis of a recipe applied to the model, on so many test sentences of all languages; its scores are made up."""
     task, _, tokenizer = mini()
     subject = Subject(recipe, "mini", task, tokenizer, student_of(recipe, model, task, tokenizer), spread(task.examples("test"), sentences))
@@ -73,36 +73,36 @@ def unchanged(model: Any, planted: Any) -> bool:
 # --- the three faults at a random place: the diagnosis, and whether its first finding is the fault
 
 
-def norm_unit(rng: random.Random) -> tuple[Diagnosis, bool]:
+def norm_unit(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     _, model, _ = mini()
     planted = copy.deepcopy(model)
     unit = rng.randrange(192)
     name = norm_unit_(planted, rng.randrange(6), rng.choice(["attention", "output"]), unit)
     assert unchanged(model, planted)
-    diagnosis = looked_into(planted, STATIC)
+    diagnosis = looked_into(planted, STATIC, sentences)
     first = diagnosis.findings[0]
     return diagnosis, (first.cause, first.at, first.source) == ("outlier_unit", unit, name)
 
 
-def weight_row(rng: random.Random) -> tuple[Diagnosis, bool]:
+def weight_row(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     _, model, _ = mini()
     planted = copy.deepcopy(model)
     row, block = rng.randrange(192), rng.randrange(6)
     name = rng.choice([value_row_, query_row_])(planted, block, row)
     assert unchanged(model, planted)
-    diagnosis = looked_into(planted, PER_TENSOR)
+    diagnosis = looked_into(planted, PER_TENSOR, sentences)
     first = diagnosis.findings[0]
     itself = (first.module, first.cause, first.at) == (name, "weight_row", row)
     return diagnosis, itself or (first.source, first.cause, first.at) == (name, "outlier_unit", row)
 
 
-def one_language(rng: random.Random) -> tuple[Diagnosis, bool]:
+def one_language(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     task, model, tokenizer = mini()
     planted, language, seed = copy.deepcopy(model), rng.choice(task.languages), rng.randrange(1000)
     chosen = {code: rng.sample(task.examples("train", (code,)), 20) for code in task.languages}
     language_directions_(planted, language, {code: next(encode(some, task, tokenizer).in_order(20)).inputs for code, some in chosen.items()})
     assert unchanged(model, planted)
-    diagnosis = looked_into(planted, Recipe(rules=STATIC.rules, calibration=Calibration(sentences=64, languages=(language,)), seed=seed))
+    diagnosis = looked_into(planted, Recipe(rules=STATIC.rules, calibration=Calibration(sentences=64, languages=(language,)), seed=seed), sentences)
     return diagnosis, diagnosis.findings[0].cause == CALIBRATION
 
 
@@ -126,7 +126,7 @@ def told(finding: Finding) -> str:
 def test_of_twenty_planted_faults_eighteen_come_first(fault: str) -> None:
     rng, right = random.Random(2026), 0
     for i in range(PLACEMENTS):
-        diagnosis, here = FAULTS[fault](rng)
+        diagnosis, here = FAULTS[fault](rng, SENTENCES)
         right += here
         print(f"{fault} {i}: {'found' if here else 'MISSED'}; {'; '.join(told(f) for f in diagnosis.findings)}", flush=True)
     print(f"{fault}: {right} of {PLACEMENTS}")
@@ -135,5 +135,16 @@ def test_of_twenty_planted_faults_eighteen_come_first(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_comes_first(fault: str) -> None:
-    diagnosis, here = FAULTS[fault](random.Random(1))
+    diagnosis, here = FAULTS[fault](random.Random(1), FEW)
     assert here, [told(f) for f in diagnosis.findings]
+
+
+@pytest.mark.slow
+def test_where_languages_are_alike_the_calibration_is_not_blamed() -> None:
+    """`mini` as it is, calibrated on one language after the other: the first finding is a module, whatever the language."""
+    task, model, _ = mini()
+    for language in task.languages[::3]:
+        diagnosis = looked_into(model, Recipe(rules=STATIC.rules, calibration=Calibration(sentences=256, languages=(language,))), SENTENCES)
+        print(f"{language}: {'; '.join(told(f) for f in diagnosis.findings)}", flush=True)
+        assert diagnosis.findings[0].module
+        assert diagnosis.findings[0].cause != CALIBRATION
