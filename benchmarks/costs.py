@@ -1,7 +1,7 @@
 """What the engine costs, as ratios within one process: `python -m benchmarks.costs` (or `make bench`).
 
 1. A whole PTQ run on an empty store against the two plain evaluations it must contain (FP32 and quantized).
-2. One SDQ step against one FP32 fine-tuning step, on the same batches.
+2. One SDQ step against one FP32 fine-tuning step, on the same batches: with the dropout each is trained with, and with the same in both.
 
 Everything is interleaved; medians of the ratios are printed as JSON with all repetitions. Ratios travel, times do not.
 """
@@ -26,7 +26,7 @@ from sdq.quant.rewrite import rewrite
 from sdq.recipe import PRESETS
 from sdq.run import run
 from sdq.store import Store
-from sdq.train.loop import Watched, losses
+from sdq.train.loop import Watched, losses, without_dropout_
 
 
 def _seconds(what: Callable[[], object]) -> float:
@@ -50,8 +50,11 @@ def ptq_run(repeats: int = 3) -> list[float]:
     return ratios
 
 
-def sdq_step(steps: int = 40) -> dict[str, list[float]]:
-    """Ratios of a QAT and of an SDQ Att-KLD step to an FP32 fine-tuning step on the same batch."""
+def sdq_step(steps: int = 40, tuned: bool = True, students: bool = False) -> dict[str, list[float]]:
+    """Ratios of a QAT and of an SDQ Att-KLD step to an FP32 fine-tuning step on the same batch.
+
+    `tuned` and `students`: whether dropout is on in fine-tuning (as `sdq finetune` has it) and in the students (the presets have it off).
+    """
     task = load_task("intent")
     teacher, tokenizer = load(folder_of("mini", "intent"), task.kind, task.labels)
     data = encode(task.examples("train", ("en",)), task, tokenizer)
@@ -62,6 +65,8 @@ def sdq_step(steps: int = 40) -> dict[str, list[float]]:
         model = rewrite(teacher, recipe.rules)
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_("embeddings" not in parameter_name)
+        if not (tuned if name == "fp32" else students):
+            without_dropout_(model)
         terms = recipe.training.distillation if recipe.training else ()
         steppers[name] = _stepper(model, teacher, terms)
     times: dict[str, list[float]] = {name: [] for name in steppers}
@@ -97,14 +102,14 @@ def _rows() -> Iterator[dict[str, object]]:
         "limit": 2.5,
         "all": [round(r, 2) for r in whole],
     }
-    for name, ratios in sdq_step().items():
-        limit = 1.6 if name.startswith("sdq") else None
-        yield {
-            "what": f"{name} step / FP32 fine-tuning step",
-            "median": round(statistics.median(ratios), 2),
-            "limit": limit,
-            "quartiles": [round(q, 2) for q in statistics.quantiles(ratios, n=4)],
-        }
+    for how, tuned, students in (("as both are trained", True, False), ("dropout in both", True, True), ("dropout in neither", False, False)):
+        for name, ratios in sdq_step(tuned=tuned, students=students).items():
+            yield {
+                "what": f"{name} step / FP32 fine-tuning step, {how}",
+                "median": round(statistics.median(ratios), 2),
+                "limit": 1.6 if name.startswith("sdq") else None,
+                "quartiles": [round(q, 2) for q in statistics.quantiles(ratios, n=4)],
+            }
 
 
 if __name__ == "__main__":

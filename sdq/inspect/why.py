@@ -151,7 +151,7 @@ class _Inputs:
         language = (spoken[:, None].expand(x.shape[:2]) if x.dim() == 3 else spoken)[real]
         place = torch.nonzero(real)
         x = x[real]
-        self.used[(exact.clamp(self.bottom, self.top) - self.bottom).long().unique()] = True
+        self.used[(exact.clamp(self.bottom, self.top) - self.bottom).long().flatten()] = True
         size = x.abs()
         for code in language.unique().tolist():
             self.peak[code] = torch.maximum(self.peak[code], size[language == code].amax(0))

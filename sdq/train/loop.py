@@ -81,7 +81,7 @@ def train_(
         raise ValueError("unlabelled text needs distillation terms and sentences in other languages; add a term to `distillation`")
     torch.manual_seed(seed)
     set_noise_(model, settings.noise, settings.refresh)
-    frozen, dropouts = _freeze_(model, settings), [] if settings.dropout else _without_dropout_(model)
+    frozen, dropouts = _freeze_(model, settings), [] if settings.dropout else without_dropout_(model)
     groups = [
         {"params": [p for p in model.parameters() if p.requires_grad and p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in model.parameters() if p.requires_grad and p.ndim <= 1], "weight_decay": 0.0},
@@ -158,7 +158,7 @@ def _stream(train: Encoded, unlabelled: Encoded | None, settings: Training, seed
         yield both.batch(at), torch.arange(len(at)) < len(mine.at)
 
 
-def _without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
+def without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
     """Switch dropout off; returns (module, attribute, share) of each that was on. A share is in a Dropout layer or a number of another module."""
     found = [
         (module, name, share)

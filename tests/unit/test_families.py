@@ -34,7 +34,7 @@ from sdq.quant.migrate import migrate
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.settings import UserError
-from sdq.train.loop import _without_dropout_, train_
+from sdq.train.loop import train_, without_dropout_
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 from tests.unit.conftest import ARCHITECTURES, VOCABULARY
@@ -219,7 +219,7 @@ def test_sdq_trains(architecture: str, tiny: Any) -> None:
     assert not moved & set(frozen)
     assert {f"{m.name}.weight" for m in modules(student) if m.block >= 0} <= moved
     student.train()
-    _without_dropout_(student)
+    without_dropout_(student)
     batch = examples().batch([0, 1])
     assert torch.equal(logits(student, batch.inputs), logits(student, batch.inputs))
 
