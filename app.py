@@ -6,6 +6,7 @@ st.navigation was called once; the files pages/<url>.py are doors for that one m
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import streamlit as st
 from PIL import Image
 from streamlit.navigation.page import StreamlitPage
@@ -74,6 +76,9 @@ async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
         importlib.import_module(f"sdq.{name}")
     for path in sorted((Path(__file__).parent / "pages" / "components").glob("*.py")):
         importlib.import_module(f"pages.components.{path.stem}")
+    pa.set_memory_pool(pa.system_memory_pool())  # the other pools keep what tables of earlier pages took
+    gc.collect()
+    gc.freeze()  # what was read in stays: later collections need not look through it
     yield {}
 
 

@@ -26,13 +26,16 @@ from typing import Any
 
 import psutil
 
-from pages.components.recipe import METHODS
+from pages.components.words import METHODS, preset_label
 from sdq import jobs
 from sdq.recipe import PRESETS
 from sdq.store import Store
 from tests.e2e.browser import browser, serve
 
-PAGES = ("home", "runs", "quantize", "depth", "weights", "activations", "examples", "languages", "methods", "report")
+PAGES = (
+    "home", "runs", "quantize", "data", "diagnosis", "depth", "sensitivity", "why", "weights", "activations", "examples", "flips", "attribution", "remedies",
+    "languages", "zero_shot", "methods", "report",
+)  # fmt: skip
 LIMITS = {"cold": 4.0, "page": 1.0, "redraw": 0.5, "memory": 350.0, "student page, p95": 3.0}
 MIX = (
     "ptq-int8-dynamic",
@@ -152,7 +155,7 @@ class Student(threading.Thread):
                     recipe = self.random.choice(MIX)
                     method = PRESETS[recipe].method
                     self.ask({"session_id": session, "widget_state": {"method": METHODS[method]}})
-                    self.ask({"session_id": session, "widget_state": {f"recipe-{method}": recipe}})
+                    self.ask({"session_id": session, "widget_state": {f"recipe-{method}": preset_label(recipe, PRESETS[recipe])}})
                     got = self.ask({"session_id": session, "trigger": {"key": "quantize"}})
                     self.runs |= set(got.get("query_params", {}).get("run", []))
             except Exception as error:

@@ -11,6 +11,7 @@ be stopped at once, its memory is given back, and a worker that dies does not ta
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -21,12 +22,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
+
 from sdq.jobs import CANCELLED, failure, process_of, queue, write_pid
 from sdq.settings import ROOT
 from sdq.store import Store
 
 LOOK = 0.2  # seconds between two looks at the files
 IDLE = float(os.environ.get("SDQ_CLUSTER_IDLE", "900"))  # seconds without work after which the process ends
+NICE = 10  # how far computations stand back; see nice(1)
 TRIES = 3  # of a computation that is killed from outside
 log = logging.getLogger("sdq.cluster")
 
@@ -65,7 +69,15 @@ def _start(run: str, store: Store, threads: int) -> Any:
     with (home / "stdout.txt").open("wb") as out, (home / "stderr.txt").open("wb") as err:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT, env=env, start_new_session=True)
     write_pid(home / "worker.pid", child.pid)
+    _give_way(child.pid)
     return child
+
+
+def _give_way(pid: int) -> None:
+    """Let a computation wait for the pages, which are short. Linux may weigh sessions before processes: then its session is told too."""
+    with contextlib.suppress(OSError, psutil.Error):
+        psutil.Process(pid).nice(NICE if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)  # type: ignore[attr-defined,unused-ignore]
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICE))
 
 
 def _words(job: dict[str, str], request: Path) -> list[str]:

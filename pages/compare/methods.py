@@ -25,7 +25,7 @@ NO_SPEED = "Speed is not a price here yet: a simulated model runs no faster than
 WORDS = ("zero-shot", "fake quantization", "simulated", "95 % interval", "accumulated", "relative L2", "SQNR")
 
 
-@st.cache_data(max_entries=64, show_spinner="Comparing sentence by sentence")
+@st.cache_resource(max_entries=64, show_spinner="Comparing sentence by sentence")
 def compared(folder: str, chosen: tuple[str, ...]) -> pd.DataFrame:
     """The numbers of the runs; scores without intervals where the sentences cannot be read."""
     store, sentences = Store(Path(folder)), {}
@@ -37,7 +37,7 @@ def compared(folder: str, chosen: tuple[str, ...]) -> pd.DataFrame:
     return methods.table([store.report(run) for run in chosen], sentences)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def through_depth(folder: str, chosen: tuple[str, ...], theme: Theme) -> Drawing:
     """(figure, table, what it shows): accumulated error at the block outputs, a panel per run."""
     store = Store(Path(folder))
@@ -48,7 +48,7 @@ def through_depth(folder: str, chosen: tuple[str, ...], theme: Theme) -> Drawing
     return figure, depth.titled(table, "relative_l2"), depth.reading(errors, names, "relative_l2")
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def of_layer(folder: str, chosen: tuple[str, ...], layer: str, label: str, theme: Theme) -> Drawing:
     """(figure, table, what it shows): weights of a layer before and after rounding, a panel per run."""
     store = Store(Path(folder))

@@ -15,7 +15,7 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 
-@st.cache_data(max_entries=8, show_spinner="Drawing the figures")
+@st.cache_resource(max_entries=8, show_spinner="Drawing the figures")
 def drawn(folder: str, chosen: tuple[str, ...], made: tuple[int, ...]) -> list[Part]:
     """The figures of these runs, as they are printed: in the light theme. `made`: when their inspections were."""
     store = Store(Path(folder))

@@ -23,7 +23,7 @@ store = Store.default()
 folder = str(store.folder)
 
 
-@st.cache_data(max_entries=32, show_spinner="Comparing the languages")
+@st.cache_resource(max_entries=32, show_spinner="Comparing the languages")
 def grouped(folder: str, runs: tuple[str, ...], fp32: str, by: zero_shot.By) -> pd.DataFrame:
     """The drops of the groups (see sdq.figures.zero_shot)."""
     kept = Store(Path(folder))

@@ -89,7 +89,7 @@ def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
     return found
 
 
-@st.cache_data(max_entries=32, show_spinner="Reading the file")
+@st.cache_resource(max_entries=32, show_spinner="Reading the file")
 def _first(path: str, changed: float) -> pd.DataFrame:
     return preview(Path(path))
 
@@ -132,7 +132,7 @@ def shares(files: Sequence[Incoming], columns: dict[str, str]) -> dict[str, Any]
     return {"shares": [train / 100, (dev - train) / 100, (100 - dev) / 100]}
 
 
-@st.cache_data(max_entries=16, show_spinner="Counting")
+@st.cache_resource(max_entries=16, show_spinner="Counting")
 def _checked(name: str, content: str) -> Checked:
     return check(load_task(name))
 

@@ -18,7 +18,7 @@ from sdq.store import Store
 Drawing = tuple[go.Figure, pd.DataFrame, str]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def table_of(folder: str, run: str, name: str) -> pd.DataFrame | None:
     """A table of a finished run; None if it has none."""
     try:
@@ -32,7 +32,7 @@ def with_floor(store: Store, runs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(run for run in runs if "floor" in paths(run, store))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def drawn(
     folder: str, runs: tuple[str, ...], view: str, measure: str, error: str, language: str, one: str, theme: Theme, floor: tuple[str, ...] = ()
 ) -> Drawing:
@@ -43,7 +43,7 @@ def drawn(
     return depth.draw(view, reports, errors, measure, error, language, one, theme, floors)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def tokens_drawn(folder: str, runs: tuple[str, ...], language: str, example: str, theme: Theme) -> Drawing:
     """(figure, table, what it shows) of one sentence."""
     store = Store(Path(folder))

@@ -31,26 +31,26 @@ def pairs(folder: str, fp32: str, run: str, task: str, language: str) -> pd.Data
     return both if language == EVERY else both[both["language"] == language]
 
 
-@st.cache_data(max_entries=8, show_spinner="Comparing the answers")
+@st.cache_resource(max_entries=8, show_spinner="Comparing the answers")
 def answers(folder: str, fp32: str, run: str, task: str) -> pd.DataFrame:
     """Every answer of all languages (see sdq.figures.flips.positions)."""
     return positions(compared(folder, fp32, run, task))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)
 def cells(folder: str, fp32: str, run: str, task: str, language: str) -> pd.DataFrame:
     """The disagreement matrix (see sdq.figures.flips.matrix)."""
     given = answers(folder, fp32, run, task)
     return matrix(given if language == EVERY else given[given["language"] == language])
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)
 def likely(folder: str, fp32: str, names: tuple[tuple[str, str], ...], task: str, language: str) -> pd.DataFrame:
     """How often answers change by FP32's margin (see sdq.figures.flips.odds); `names`: (run id, its name) of the quantized runs."""
     return odds({name: pairs(folder, fp32, run, task, language) for run, name in names})
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)
 def changes(folder: str, fp32: str, run: str, task: str, language: str, cell: tuple[str, str] | None) -> pd.DataFrame:
     """The changed pairs (see sdq.figures.flips.changed); with a `cell` those in which this label of FP32 became that one."""
     found = changed(pairs(folder, fp32, run, task, language))
@@ -67,7 +67,7 @@ def measured(store: Store, run: str, name: str) -> pd.DataFrame | None:
     return None if path is None else _read(str(path), path.stat().st_mtime_ns)
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _read(path: str, made: int) -> Any:
     return pd.read_parquet(path)
 

@@ -34,7 +34,7 @@ def tables(store: Store, report: Report, *names: str) -> dict[str, pd.DataFrame]
     return {name: _table(str(found[name]), found[name].stat().st_mtime_ns) for name in names}
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def _table(path: str, made: int) -> pd.DataFrame:
     """A table of an inspection; `made` is the time of its file, so that one made anew is read anew."""
     return pd.read_parquet(path)

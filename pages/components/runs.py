@@ -17,7 +17,7 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _read(folder: str, state: tuple[tuple[str, float], ...]) -> list[Report]:
     store = Store(Path(folder))
     return store.readable(run for run, _ in state)
@@ -39,7 +39,7 @@ def stored(store: Store, model: str, task: str) -> dict[str, Report]:
     return found
 
 
-@st.cache_data(max_entries=64, show_spinner="Drawing the intervals")
+@st.cache_resource(max_entries=64, show_spinner="Drawing the intervals")
 def picture(folder: str, runs: tuple[str, ...], theme: Theme) -> tuple[go.Figure, pd.DataFrame]:
     """(figure, table) of finished runs: `folder` is the store's, so that equal ids in two stores stay apart."""
     store = Store(Path(folder))

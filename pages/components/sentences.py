@@ -27,7 +27,7 @@ _GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));
 _CELL = "padding:.15rem .8rem .15rem 0;text-align:start;font-weight:"
 
 
-@st.cache_data(max_entries=4, show_spinner="Reading the sentences")
+@st.cache_resource(max_entries=4, show_spinner="Reading the sentences")
 def sentences(task: str) -> pd.DataFrame:
     """Test sentences: id, language, text, gold (a label, or tags joined by spaces), words (joined by tabs; empty for tasks with one label a sentence).
 
@@ -45,7 +45,7 @@ def sentences(task: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def languages_with_text(task: str) -> tuple[str, ...] | None:
     """The languages that the task has training sentences in, labelled or not; None if the task is not at hand."""
     try:
@@ -68,7 +68,7 @@ def one_of(quantized: list[Report], key: str) -> Report:
     return next(r for r in quantized if r.run == run)
 
 
-@st.cache_data(max_entries=32, show_spinner="Drawing the intervals")
+@st.cache_resource(max_entries=32, show_spinner="Drawing the intervals")
 def drops(folder: str, runs: tuple[str, ...], fp32: str | None) -> pd.DataFrame:
     """The drop table of quantized runs (see sdq.figures.drops); without intervals if there is no FP32 run on the same sentences."""
     store = Store(Path(folder))
@@ -79,7 +79,7 @@ def drops(folder: str, runs: tuple[str, ...], fp32: str | None) -> pd.DataFrame:
         return drop_table(reports, tables)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def word_pieces(folder: str, runs: tuple[str, ...], task: str) -> pd.DataFrame | None:
     """The fertility table (see sdq.figures.ranks) by the first of the runs that kept its tokens; None if none did."""
     store = Store(Path(folder))
@@ -91,14 +91,14 @@ def word_pieces(folder: str, runs: tuple[str, ...], task: str) -> pd.DataFrame |
     return None
 
 
-@st.cache_data(max_entries=16, show_spinner="Comparing the answers")
+@st.cache_resource(max_entries=16, show_spinner="Comparing the answers")
 def compared(folder: str, fp32: str, run: str, task: str) -> pd.DataFrame:
     """The pairs of answers (see sdq.figures.examples.pair) of a run and FP32 to all test sentences."""
     store = Store(Path(folder))
     return pair(store.sentences(fp32), store.sentences(run), sentences(task))
 
 
-@st.cache_data(max_entries=32, show_spinner="Testing the difference")
+@st.cache_resource(max_entries=32, show_spinner="Testing the difference")
 def _flips_tested(folder: str, fp32: str, run: str) -> pd.DataFrame:
     """The verdicts on right and wrong sentences of a run against FP32 (see sdq.verdicts), over the sentences both have answered."""
     store = Store(Path(folder))
@@ -115,7 +115,7 @@ def verdict(folder: str, fp32: str, run: str, language: str | None) -> dict[str,
     return {str(name): value for name, value in mine.iloc[0].items()}
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@st.cache_resource(max_entries=256, show_spinner=False)
 def answers(folder: str, runs: tuple[str, ...], id: str, language: str) -> pd.DataFrame:
     """What each run answered to one sentence: run, answer, right, margin (logits)."""
     store, rows = Store(Path(folder)), []

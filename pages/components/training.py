@@ -27,7 +27,7 @@ def _drawn(of: Mapping[str, Any], settings: Mapping[str, Any] | None, language: 
     return training.curves(of, factors, theme), training.table(of, factors), training.reading(of, factors, language)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def _stored(folder: str, run: str, theme: Theme) -> Drawn:
     report = Store(Path(folder)).report(run)
     settings = report.recipe["training"]

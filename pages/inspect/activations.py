@@ -20,19 +20,19 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def stored(folder: str, run: str, name: str) -> pd.DataFrame:
     """A table of the run: "activations" or "profiles"."""
     return Store(Path(folder)).table(run, name)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def units(folder: str, run: str) -> pd.DataFrame:
     """Outlier dimensions over all layers."""
     return outlier_units(stored(folder, run, "profiles"))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def picture(folder: str, run: str, home: str, kind: str, layer: str, codes: tuple[str, ...], log: bool, theme: Theme) -> Picture | None:
     """One of the four pictures; everything it depends on is in the arguments."""
     if kind == "position":

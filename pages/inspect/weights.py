@@ -19,13 +19,13 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def stored(folder: str, run: str) -> pd.DataFrame:
     """The table of the run's weights."""
     return Store(Path(folder)).table(run, "weights")
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def picture(folder: str, run: str, method: str, kind: str, layer: str, option: str, theme: Theme) -> Picture:
     """One of the three pictures; everything it depends on is in the arguments."""
     weights = stored(folder, run)

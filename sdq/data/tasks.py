@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
+from pyarrow import compute
+from pyarrow.parquet import ParquetFile
 
 from sdq.settings import ASSETS, ROOT, UserError
 
@@ -72,12 +73,16 @@ class Task:
 def _embedded(name: str, only: str | None = None) -> Task:
     folder = ASSETS / "mini" / "data"
     card = json.loads((folder / "tasks.json").read_text())
-    table = pd.read_parquet(folder / "sentences.parquet", filters=None if only is None else [("split", "==", only)])
     kind: Literal["sequence", "token"] = card[name]["kind"]
     splits: dict[str, list[Example]] = {s: [] for s in SPLITS}
-    for row in table.itertuples(index=False):
-        targets = (row.intent,) if kind == "sequence" else tuple(row.tags)
-        splits[row.split].append(Example(row.id, row.language, row.text, tuple(row.tokens), targets))
+    label = "intent" if kind == "sequence" else "tags"
+    columns = ["id", "language", "split", "text", "tokens", label]
+    # a piece at a time: the file's columns at once would take three times what the examples of one split do
+    for piece in ParquetFile(folder / "sentences.parquet").iter_batches(4096, columns=columns, use_threads=False):
+        wanted = piece if only is None else piece.filter(compute.equal(piece["split"], only))
+        for row in wanted.to_pylist():
+            targets = (row[label],) if kind == "sequence" else tuple(row[label])
+            splits[row["split"]].append(Example(row["id"], row["language"], row["text"], tuple(row["tokens"]), targets))
     return Task(name, kind, tuple(card[name]["labels"]), tuple(card["languages"]), "en", card[name]["metric"], fingerprint(name), splits)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import plotly.graph_objects as go
@@ -70,6 +71,7 @@ def mixed(start: str, end: str, share: float) -> tuple[str, str]:
     return "#{:02x}{:02x}{:02x}".format(*rgb), "#000000" if light > 0.179 else "#ffffff"
 
 
+@cache
 def template(theme: Theme) -> go.layout.Template:
     """Explicit template: the same picture in the app, in an exported file and in a notebook."""
     ink = INK[theme]
