@@ -30,7 +30,7 @@ from sdq.store import Store
 
 LOOK = 0.2  # seconds between two looks at the files
 IDLE = float(os.environ.get("SDQ_CLUSTER_IDLE", "900"))  # seconds without work after which the process ends
-NICE = 10  # how far computations stand back; see nice(1)
+NICE = int(os.environ.get("SDQ_NICE", "10"))  # how far computations stand back behind the pages; see nice(1)
 TRIES = 3  # of a computation that is killed from outside
 log = logging.getLogger("sdq.cluster")
 

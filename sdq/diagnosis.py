@@ -123,7 +123,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "weight_row": ("row {at} of its weight reaches {value}, the median row {usual}, and all rows share one range", "with that row in FP32"),
     "weight_column": ("column {at} of its weight reaches {value}, the median column {usual}", "with that column in FP32"),
     "massive_token": ("the token{token} at position {at} of a sentence in {language} reaches {value}, the median token {usual}, and all share one range", "with a range per token"),
-    "weight_range": ("all rows of its weight share one range, up to {value}, where the median row{token} reaches {usual}", "with a range per row"),
+    "weight_range": ("all rows of its weight share one range, up to {value}, where the median row reaches {usual}", "with a range per row"),
     "weights": ("rounding its weight errs by a relative L2 of {value}, in the median module by {usual}", "with its weight in FP32"),
     "inputs": ("rounding its input errs by a relative L2 of {value}, in the median module by {usual}", "with its input in FP32"),
 }  # fmt: skip
@@ -177,8 +177,7 @@ def _module(report: Report, row: Row, why: pd.DataFrame | None, place: int) -> F
     text = f"{start} {which} moves them from FP32 by a KL of {nats(row['kl'])} nats{_interval(row['kl_low'], row['kl_high'])}"
     columns: tuple[str, ...] = ("kl", "kl_low", "kl_high")
     if "floor" in row:
-        times = row["kl"] / row["floor"] if row["floor"] > 0 else math.inf
-        text += f", {f'{times:.1f} times its' if times < 1000 else 'more than 1000 times its'} noise floor of {nats(row['floor'])}"
+        text += f", {_above(row['kl'], row['floor'])}"
     sentences = [Sentence(text=f"{text}.", table="sensitivity", columns=columns)]
     cause, page = None, "why"
     if why is not None:
@@ -191,6 +190,13 @@ def _module(report: Report, row: Row, why: pd.DataFrame | None, place: int) -> F
         cost=float(row["kl"]), gain=float(cause["gain"]) if cause else None, sentences=tuple(sentences), page=page,
         query={"runs": report.run, "layer": row["module"]},
     )  # fmt: skip
+
+
+def _above(kl: float, floor: float) -> str:
+    if nats(floor) == "0":
+        return "and its noise floor is 0"
+    times = kl / floor
+    return f"{f'{times:.1f}' if times < 1000 else 'more than 1000'} times its noise floor of {nats(floor)}"
 
 
 def _because(rows: pd.DataFrame, cause: Row | None) -> list[Sentence]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+os.environ.setdefault("SDQ_NICE", "0")  # tests beside it are no visitors for whom a computation should stand back
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook

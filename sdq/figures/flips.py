@@ -189,7 +189,7 @@ def language_reading(rows: pd.DataFrame, label: str) -> str:
     """Flips in both directions, and the languages with most and fewest of them."""
     sums, n = rows[list(KINDS)].sum(), int(rows["sentences"].sum())
     text = f"{label} loses {sums[KINDS[0]]:,} right answers, gains {sums[KINDS[1]]:,} and gives {sums[KINDS[2]]:,} times one wrong answer for another: "
-    text += f"{int(rows['changed'].sum()):,} of {n:,} sentences change, where the score moves by {sums[KINDS[1]] - sums[KINDS[0]]:+,}."
+    text += f"{int(rows['changed'].sum()):,} of {n:,} sentences change, while the number of right answers moves by {sums[KINDS[1]] - sums[KINDS[0]]:+,}."
     if len(rows) > 1:
         first, last = rows.iloc[0], rows.iloc[-1]
         text += f" Most in {first['language']} ({first['changed, %']:.1f} %), fewest in {last['language']} ({last['changed, %']:.1f} %)."

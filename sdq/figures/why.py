@@ -62,8 +62,8 @@ def reading(why: pd.DataFrame, layer: str) -> str:
     text = f"{name[:1].upper()}{name[1:]} alone moves the answers by a KL of {nats(kl)} nats"
     if (cause := reason(rows)) is None:
         return f"{text}. None of the {len(tried)} causes that were removed explains half of that."
-    won = share(min(1.0, cause["gain"] / kl))
-    return f"{text}: {described(cause)}. {CAUSES[cause['cause']][1].capitalize()} it is {nats(cause['gain'])} nats less, {won} of it."
+    won, done = share(min(1.0, cause["gain"] / kl)), CAUSES[cause["cause"]][1]
+    return f"{text}: {described(cause)}. {done[:1].upper()}{done[1:]} it is {nats(cause['gain'])} nats less, {won} of it."
 
 
 # --- which units, in which layers

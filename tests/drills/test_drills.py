@@ -155,7 +155,7 @@ def test_the_dask_worker_dies(store: Store, model: str, undisturbed: Any) -> Non
 
 def test_the_scheduler_dies_and_the_next_view_restarts_it(store: Store, model: str, undisturbed: Any) -> None:
     run = jobs.submit(TRAINED, model, "intent", store)
-    until(lambda: checks(run, store))
+    until(lambda: len(checks(run, store)) >= 2)  # the checkpoint of the first is written
     killed(store, store.folder.parent / "cluster.pid")
     killed(store, store.folder / run / "worker.pid")
     before = len(checks(run, store))
@@ -163,6 +163,14 @@ def test_the_scheduler_dies_and_the_next_view_restarts_it(store: Store, model: s
     assert len(checks(run, store)) == before  # nobody works
     assert_undisturbed(run, store, undisturbed)  # looking at it is what restarts it
     assert [e for e in store.events(run) if e.get("event") == "resumed"]
+
+
+def test_a_computation_gives_way_to_the_pages(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_NICE", "7")
+    run = jobs.submit(PRESETS["ptq-int8-dynamic"], model, "intent", store)
+    computing = until(lambda: jobs.process_of(store.folder / run / "worker.pid"))
+    until(lambda: computing.nice() == 7, 5)
+    assert finished(run, store).status == "done"
 
 
 def test_cancel_takes_effect_within_two_seconds(store: Store, model: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sdq.store import Store
-from tests import made_up
+from tests import made_up, made_up_inspection
 from tests.e2e import browser as machine
 
 
@@ -34,7 +34,9 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("e2e") / "data"
-    made_up.fill(Store(folder / "runs"), ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8"))
+    store = Store(folder / "runs", None)
+    made_up.fill(store, ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8"))
+    made_up_inspection.write(store, next(r.run for r in store.finished() if (r.recipe["name"], r.task) == ("ptq-w3a8", "intent")))
     return folder
 
 

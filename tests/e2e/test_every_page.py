@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from sdq.inspection import paths
 from sdq.store import Store
 from tests.e2e.browser import settled
 from tests.e2e.screens import pages
@@ -54,6 +56,10 @@ def test_it_fits_a_phone_and_the_console_is_silent(server: str, page: Any, addre
     assert page.get_by_role("dialog").count() == 0  # "Page not found"
 
 
+OTHERS = (
+    "home", "runs", "quantize-result", "activations", "languages", "methods", "report", "diagnosis", "sensitivity", "why", "remedies", "attribution", "flips",
+    "zero-shot",
+)  # fmt: skip
 LAYER = "roberta.encoder.layer.3.intermediate.dense"
 
 
@@ -86,6 +92,12 @@ def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
         both = both[both["language"] == "sw"]
         lost, gained = int(((both["tp"] == 1) & (both["tp_now"] == 0)).sum()), int(((both["tp"] == 0) & (both["tp_now"] == 1)).sum())
         return [f"loses {lost:,} right answers and gains {gained:,}"]
+    if name in ("diagnosis", "sensitivity", "why", "remedies", "attribution"):
+        return inspected(name, store, ptq.run)
+    if name == "flips":
+        both = store.sentences(fp32.run).merge(store.sentences(ptq.run), on=["id", "language"], suffixes=("", "_now"))
+        both = both[both["answer"] != both["answer_now"]]
+        return [f"{len(both):,} of {len(store.sentences(fp32.run)):,} sentences change"]
     drops = {code: 100 * (fp32.quantized.by_language[code] - score) for code, score in ptq.quantized.by_language.items() if code != "en"}
     expected = {
         "home": [f"{100 * r.quantized.zero_shot_mean:.1f} %" for r in (fp32, ptq, sdq)],
@@ -93,9 +105,24 @@ def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
         "quantize-result": [f"{100 * sdq.quantized.mean:.1f} %"],
         "languages": [f"most: {max(drops.values()):.1f} points"],
         "methods": [f"{100 * sdq.quantized.zero_shot_mean:.1f} %"],
+        "zero-shot": [f"the 14 zero-shot languages {sum(drops.values()) / 14:.1f} on average"],
         "report": [f"costs {100 * (fp32.quantized.zero_shot_mean - ptq.quantized.zero_shot_mean):.1f} points"],
     }
     return expected[name]
+
+
+def inspected(name: str, store: Store, run: str) -> list[str]:
+    """The same of a page on an inspection."""
+    table = {key: pd.read_parquet(path) for key, path in paths(run, store).items()}
+    if name == "remedies":
+        best = table["remedies"].sort_values("change").iloc[-1]
+        return [f"{best['change']:+.1f} points [{best['low']:+.1f}, {best['high']:+.1f}]", f"at {best['bytes'] / 1e6:.2f} MB"]
+    if name == "attribution":
+        every = table["drift"].set_index("language").loc["all"]
+        return [f"rank correlation {every['rank_correlation']:.2f} [{every['rank_low']:.2f}, {every['rank_high']:.2f}]"]
+    alone = table["sensitivity"][lambda rows: (rows["measure"] == "one") & (rows["language"] == "all")]
+    worst = alone.sort_values("kl").iloc[-1]
+    return [f"{worst['kl']:.3g} nats" if name == "sensitivity" else f"{worst['kl']:.2f} nats"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +131,7 @@ def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
         "depth",
         "weights",
         "examples",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("home", "runs", "quantize-result", "activations", "languages", "methods", "report")),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS),
     ],
 )
 def test_the_numbers_on_the_page_are_those_of_the_store(

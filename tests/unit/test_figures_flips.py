@@ -91,7 +91,10 @@ def test_languages_are_counted_in_both_directions() -> None:
         assert list(bar.x) == list(100 * rows[kind] / rows["sentences"])
         assert [code for (code,) in bar.customdata] == ["ar", "en"]
     assert len(figure.data) == 4
-    assert "PTQ loses 2 right answers, gains 1 and gives 1 times one wrong answer for another: 4 of 8 sentences change, where the score moves by -1." in text
+    assert (
+        "PTQ loses 2 right answers, gains 1 and gives 1 times one wrong answer for another: 4 of 8 sentences change, while the number of right answers moves by -1."
+        in text
+    )
     assert "Most in Arabic (75.0 %), fewest in English (25.0 %)." in text
     assert "noise floor" not in text
 
