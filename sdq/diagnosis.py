@@ -128,6 +128,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "inputs": ("rounding its input errs by a relative L2 of {value}, in the median module by {usual}", "with its input in FP32"),
 }  # fmt: skip
 GENERAL = ("weights", "inputs")
+UNUSUAL = 1.2  # times the median error: what is below that does not stand out
 _SEEN_ON = {"weight_row": "weights", "weight_column": "weights", "weight_range": "weights", "weights": "weights"}
 
 
@@ -150,6 +151,9 @@ def described(row: Row) -> str:
     show = share if row["unit"] == "share" else _three
     token = f" “{row['token']}”" if row.get("token") else ""
     language = language_name(row["language"]) if row["language"] else ""
+    if row["cause"] in GENERAL and row["value"] < UNUSUAL * row["usual"]:
+        what = "its weight" if row["cause"] == "weights" else "its input"
+        return f"rounding {what} errs by no more than elsewhere (relative L2 {show(row['value'])}, in the median module {show(row['usual'])}), but the answers depend on it"
     text = CAUSES[row["cause"]][0].format(at=row["at"], value=show(row["value"]), usual=show(row["usual"]), language=language, token=token)
     if row["cause"] == "weight_row" and token:
         text = text.replace("of its weight", f"of its weight (the subword{token})")

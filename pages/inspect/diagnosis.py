@@ -20,10 +20,10 @@ NEEDED = ("sensitivity", "estimate", "floor", "why", "mismatch", "remedies")
 
 
 def row(place: int, finding: Finding) -> None:
-    """One finding: its sentences, and the way to what shows it."""
-    with st.container(border=True, key=f"finding-{place}"):
-        st.markdown(f"**{place}. {finding.label[:1].upper()}{finding.label[1:]}** · {nats(finding.cost)} nats")
-        say(" ".join(sentence.text for sentence in finding.sentences))
+    """One finding, in short, and the way to what shows it."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"finding-{place}"):
+        won = "" if finding.gain is None else f", {nats(finding.gain)} nats less {CAUSES[finding.cause][1]}"
+        st.markdown(f"**{place}. {finding.label[:1].upper()}{finding.label[1:]}**: {nats(finding.cost)} nats{won}")
         st.page_link(f"pages/inspect/{finding.page}.py", label="See it", icon=":material/arrow_forward:", query_params=finding.query)
 
 
@@ -39,7 +39,7 @@ try:
     st.subheader("The findings as a table", anchor=False)
     listed = pd.DataFrame(
         [
-            {"what": f.label, "reason found": CAUSES[f.cause][1] if f.cause else "none", "unit, row or position": f.at if f.at >= 0 else None, "made by": f.source,
+            {"what": f.label, "reason found": CAUSES[f.cause][1] if f.cause else "none", "unit, row or position": f"{f.at}" if f.at >= 0 else "", "made by": f.source,
              "costs, nats": f.cost, "removing the reason wins, nats": f.gain}
             for f in diagnosis.findings
         ]
@@ -52,7 +52,7 @@ try:
     st.subheader("Where each number is from", anchor=False)
     sources = [{"sentence": s.text, "table": s.table, "columns": ", ".join(s.columns)} for s in diagnosis.sentences]
     st.dataframe(pd.DataFrame(sources), hide_index=True, key="sources", alt="Every sentence with its table and columns")
-    say("The tables can be taken away with `python -m sdq inspect`, or on the page Report.", "note")
+    say("The tables can be taken away with the command python -m sdq inspect, or on the page Report.", "note")
     st.page_link("pages/inspect/remedies.py", label="What was tried against it", icon=":material/healing:", query_params=address())
 except UserError as error:
     st.error(str(error), icon=":material/error:")

@@ -17,6 +17,7 @@ TRIED = (
     "Each cause was removed from this module and nothing else, and the same sentences were answered again while it alone rounds: what a cause wins is "
     "measured, not guessed. Empty: a symptom, or no cause here."
 )
+FORMATS = {"wins, nats": "%.4f", "share of the KL, %": "%.0f", "low": "%.4f", "high": "%.4f", "value": "%.3g", "usual": "%.3g"}
 
 
 def draw(picture: Picture | None, key: str, title: str, missing: str, *terms: str, clickable: bool = False) -> None:
@@ -43,7 +44,8 @@ try:
         say(figures.reading(why, layer), "reading")
 
     st.subheader(f"What stands out in {name}, and what removing it wins", anchor=False)
-    st.dataframe(figures.causes_table(why, layer), hide_index=True, key="causes", alt=figures.reading(why, layer))
+    columns = {name: st.column_config.NumberColumn(format=form, width=90) for name, form in FORMATS.items()} | {"cause": st.column_config.TextColumn(width=520)}
+    st.dataframe(figures.causes_table(why, layer), hide_index=True, key="causes", column_config=columns, alt=figures.reading(why, layer))
     say(TRIED, "note")
 
     st.subheader("Which hidden units stand out in which layers", anchor=False)

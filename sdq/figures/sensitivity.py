@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.diagnosis import nats
 from sdq.figures.languages import language_name
 from sdq.figures.names import ROLE_LABELS, module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, faint, template
@@ -33,7 +34,7 @@ class Metric:
 
     def said(self, value: float) -> str:
         """A value with three digits and the unit."""
-        number = f"{value:.3g}" if self.times == 1 else f"{value * self.times:.1f}"
+        number = (f"{value:.3g}" if abs(value) >= 0.001 else nats(value)) if self.times == 1 else f"{value * self.times:.1f}"
         return f"{number} {self.unit}".replace("-", "−").replace("e−0", "e−")
 
 

@@ -29,16 +29,16 @@ def modules(why: pd.DataFrame) -> pd.DataFrame:
 
 
 def causes_table(why: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """What stands out in a module: cause (in words), value, usual, unit, at; and where it was removed: removed (how), wins (nats) with its 95 %
-    interval low, high, and share (of the module's KL, %). Those that win most first."""
+    """What stands out in a module: cause (in words); where it was removed: wins (nats), share (of the module's KL, %), its 95 % interval low, high and
+    removed (how); value, usual, unit, at ("": no single place). Those that win most first."""
     rows = why[why["module"] == layer].sort_values("gain", ascending=False, na_position="last", kind="stable")
     found = pd.DataFrame({"cause": [described(row) if row["cause"] in CAUSES else _SYMPTOMS[row["cause"]] for row in rows.to_dict("records")]})
-    for name in ("value", "usual", "unit", "at"):
-        found[name] = list(rows[name])
+    found["wins, nats"], found["share of the KL, %"] = list(rows["gain"]), list(100 * rows["gain"] / rows["kl"])
+    found["low"], found["high"] = list(rows["gain_low"]), list(rows["gain_high"])
     found["removed"] = [CAUSES[cause][1] if known else "" for cause, known in zip(rows["cause"], rows["gain"].notna(), strict=True)]
-    for name, column in (("wins, nats", "gain"), ("low", "gain_low"), ("high", "gain_high")):
-        found[name] = list(rows[column])
-    found["share of the KL, %"] = list(100 * rows["gain"] / rows["kl"])
+    for name in ("value", "usual", "unit"):
+        found[name] = list(rows[name])
+    found["at"] = ["" if at < 0 else str(at) for at in rows["at"]]
     return found
 
 

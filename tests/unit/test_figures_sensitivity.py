@@ -118,7 +118,7 @@ def test_what_is_said_of_what_modules_add() -> None:
 
 
 def test_numbers_are_said_with_sign_and_unit() -> None:
-    assert METRICS["KL"].said(3.63e-5) == "3.63e−5 nats"
+    assert METRICS["KL"].said(3.63e-5) == "0.000036 nats"
     assert METRICS["Accuracy"].said(-0.0123) == "−1.2 points"
     assert METRICS["Flips"].said(0.5) == "50.0 %"
 
