@@ -177,7 +177,7 @@ def language_picture(pairs: pd.DataFrame, label: str, theme: Theme = "light", ch
         figure.add_scatter(x=[100 * floor] * 2, y=[-0.6, len(rows) - 0.4], mode="lines", line=look, hoverinfo="skip", name="noise floor")
     names = [f"<b>{name}</b>" if code == chosen else name for name, code in zip(rows["language"], rows["code"], strict=True)]
     figure.update_layout(
-        template=template(theme), barmode="stack", bargap=0.35, height=_ROW * len(rows) + 150, margin={"l": 100, "r": 14, "t": 8, "b": 116},
+        template=template(theme), barmode="stack", bargap=0.35, height=_ROW * len(rows) + 184, margin={"l": 100, "r": 14, "t": 8, "b": 150},
         legend=LEGEND | {"traceorder": "normal"},
         xaxis={"title": {"text": "Sentences whose answer changes, %", "standoff": 6}, "rangemode": "tozero", "fixedrange": True},
         yaxis={"range": [len(rows) - 0.4, -0.6], "tickvals": y, "ticktext": names, "showgrid": False, "fixedrange": True},
