@@ -257,8 +257,8 @@ def reproduce(
     model: Annotated[str, typer.Option(help="Of grid and xglue: what teachers are fine-tuned from; 'mini', a folder or a Hub name")] = "mini",
     xglue: Annotated[Path | None, typer.Option(help="The extracted archive, the folder with NC, XNLI, ...")] = None,
     tasks: Annotated[str, typer.Option(help="Of xglue: which ones, with commas between; all of them if not given")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0")] = 3,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of grid and xglue: training steps of a student")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, from 0; if not given 3, on the embedded tasks 1")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of grid and xglue: training steps of a student; on the embedded tasks 100 if not given")] = None,
     teacher_steps: Annotated[int | None, typer.Option(min=1, help="Of xglue: training steps of a teacher")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Of xglue: rows to take of every file, to see that all runs; scores are then not XGLUE's")] = None,
     out: Annotated[Path | None, typer.Option(help="Of grid and xglue: folder for the tables")] = None,
@@ -269,7 +269,7 @@ def reproduce(
     if what == "mini":
         from sdq.reproduce import reproduce_mini
 
-        typer.echo(reproduce_mini(Store.default(), range(seeds), workers, ship))
+        typer.echo(reproduce_mini(Store.default(), range(seeds or 3), workers, ship))
     elif what in ("grid", "xglue"):
         from sdq.grid import compare
 

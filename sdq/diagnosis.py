@@ -252,8 +252,9 @@ def _mismatch(report: Report, tables: Tables) -> Finding | None:
 
 def _opening(report: Report, tables: Tables) -> tuple[Sentence, ...]:
     before, after = 100 * report.reference.mean, 100 * report.quantized.mean
-    name = f"{width(report.recipe)} by {report.method}"
-    text = f"{name} has a mean {measure(report.metric)} of {after:.1f} % over {len(report.quantized.by_language)} languages, FP32 {before:.1f} %"
+    name, codes = f"{width(report.recipe)} by {report.method}", list(report.quantized.by_language)
+    where = f"over {len(codes)} languages" if len(codes) > 1 else f"in {language_name(codes[0])}"
+    text = f"{name} has a mean {measure(report.metric)} of {after:.1f} % {where}, FP32 {before:.1f} %"
     found = [Sentence(text=f"{text}.", table="report", columns=("quantized.mean", "reference.mean"))]
     scan = tables["sensitivity"]
     whole = scan[(scan["measure"] == "all") & (scan["language"] == EVERY)]

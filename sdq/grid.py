@@ -31,6 +31,7 @@ from sdq.train.losses import KLD, Attention
 from sdq.train.settings import Training
 
 ALL = "mean"
+QUICK = 100  # steps of a student where only a quick look is asked for
 SLOWER = 3.0  # than bare products of matrices: attention, norms, rounding, the looks inside
 Progress = Callable[[dict[str, Any]], None]
 
@@ -38,12 +39,17 @@ Progress = Callable[[dict[str, Any]], None]
 def methods(steps: int | None = None, learning_rate: float | None = None) -> dict[str, Recipe]:
     """Name in the table -> recipe, as the paper has them: INT8 throughout, students with Quant-Noise; training as the preset says, but for what is given."""
     noisy = PRESETS["qnat-int8"]
-    assert noisy.training is not None
-    changed: dict[str, Any] = {} if steps is None else {"steps": steps, "check_every": max(1, min(noisy.training.check_every, steps))}
+    changed: dict[str, Any] = {} if steps is None else {"steps": steps, "check_every": max(1, min(_noisy().check_every, steps))}
     changed |= {} if learning_rate is None else {"learning_rate": learning_rate}
     terms: dict[str, tuple[Any, ...]] = {"KLD": (KLD(),), "Att": (Attention(),), "Att-KLD": (KLD(), Attention())}
     found = {"FP32": PRESETS["fp32"], "PTQ, dynamic INT8": PRESETS["ptq-int8-dynamic"], "QNAT": _trained(noisy, "qnat-int8", changed)}
     return found | {f"QNAT, {name}": _trained(noisy, f"qnat-{name.lower()}-int8", changed | {"distillation": loss}) for name, loss in terms.items()}
+
+
+def _noisy() -> Training:
+    training = PRESETS["qnat-int8"].training
+    assert training is not None
+    return training
 
 
 def _trained(recipe: Recipe, name: str, changed: dict[str, Any]) -> Recipe:
@@ -101,10 +107,11 @@ class Grid:
 
 
 def compare(
-    model: str, xglue: Path | None, tasks: str, seeds: int, steps: int | None, teacher_steps: int | None, limit: int | None, out: Path | None,
+    model: str, xglue: Path | None, tasks: str, seeds: int | None, steps: int | None, teacher_steps: int | None, limit: int | None, out: Path | None,
     say: Callable[[str], None], progress: Progress,
 ) -> str:  # fmt: skip
-    """Say what it will cost, do what is missing, write the tables; returns them as Markdown. Without an XGLUE folder: the embedded tasks.
+    """Say what it will cost, do what is missing, write the tables; returns them as Markdown. Without an XGLUE folder: the embedded tasks, with one
+    seed and QUICK steps if nothing else is asked for, so that it takes minutes.
 
     UserError for a task that cannot be read (before anything is computed), or at the end if a run failed: the tables have the others.
     """
@@ -113,6 +120,10 @@ def compare(
     for task in addresses:
         load_task(task)
     trained = None if teacher_steps is None else usual(model, addresses[0], steps=teacher_steps)
+    if xglue is None and seeds is None and steps is None:
+        steps = QUICK
+        say(f"A quick look: one seed and {QUICK} steps of each student. Numbers to rely on: --seeds 3 --steps {_noisy().steps} (hours).")
+    seeds = seeds or (1 if xglue is None else 3)
     grid = Grid(model, addresses, tuple(range(seeds)), steps, trained)
     for sentence in cost(grid, store):
         say(sentence)

@@ -142,3 +142,23 @@ def test_a_real_encoder_shows_its_known_damage(looked_into: dict[str, Any]) -> N
     assert 0.05 <= error["ptq-int8-linear"] <= 0.09
     assert 0.02 <= error["ptq-int8-weights"] <= 0.04
     assert all(report.reference.mean == 1 for report, _, _ in looked_into.values()), "every sentence finds itself in FP32"
+
+
+@pytest.mark.slow
+def test_and_the_diagnosis_says_why(looked_into: dict[str, Any]) -> None:
+    """One unit of the first feed-forward layer stretches the one range that all tokens and all rows share; a range per token and row spares it."""
+    from sdq.diagnosis import diagnose
+    from sdq.figures.why import reading
+
+    report, tables, _ = looked_into["ptq-int8-tensor"]
+    worst, *_ = diagnose(report, tables).findings
+    assert (worst.module, worst.cause, worst.at) == ("encoder.encoder.layer.0.output.dense", "outlier_unit", 856)
+    assert worst.gain is not None
+    assert worst.gain > 0.9 * worst.cost
+    text = reading(tables["why"], worst.module)
+    print(text)
+    assert "hidden unit 856 of its input reaches 24." in text
+    alone = {name: t["sensitivity"][lambda r: (r["measure"] == "one") & (r["language"] == "all")]["kl"].sum() for name, (_, t, _) in looked_into.items()}
+    print(alone)
+    assert alone["ptq-int8-tensor"] > 10 * alone["ptq-int8-linear"] > 30 * alone["ptq-int8-weights"]
+    assert set(tables["why"]["cause"]) >= {"outlier_unit", "massive_token", "weight_row", "weight_column", "weight_range"}
