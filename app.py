@@ -20,6 +20,7 @@ from PIL import Image
 from streamlit.navigation.page import StreamlitPage
 
 from pages.components.preload import preload
+from pages.components.turns import turn
 
 # drawn here: a named Material icon or an emoji as page icon may be fetched from the net
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
@@ -43,7 +44,7 @@ def frame() -> None:
     st.set_page_config(page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
     st.html(STYLE)
     preload()
-    st.navigation(
+    chosen = st.navigation(
         {
             "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True), page("start/runs", "Runs", "history")],
             "Lab": [page("lab/quantize", "Quantize", "tune"), page("lab/data", "Your data", "dataset")],
@@ -66,7 +67,9 @@ def frame() -> None:
                 page("compare/report", "Report", "description"),
             ],
         }
-    ).run()
+    )
+    with turn():
+        chosen.run()
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,22 @@ def write(table: pd.DataFrame, path: Path) -> None:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def _done(folder: Path) -> dict[str, float]:
+    """Finished run -> time of finishing."""
+    found = {}
+    for name in os.listdir(folder):
+        if _ID.fullmatch(name):
+            with contextlib.suppress(OSError):
+                found[name] = os.stat(folder / name / "done").st_mtime
+    return found
+
+
+@lru_cache(maxsize=8)
+def _kept(folder: str, changed: int) -> dict[str, float]:
+    """The same of a folder where runs come and go whole: looked at anew when one did. A page asks several times, and each look at a file lets others in."""
+    return _done(Path(folder))
 
 
 @dataclass(frozen=True)
@@ -182,9 +199,10 @@ class Store:
     def listing(self) -> tuple[tuple[str, float], ...]:
         """(run, time of finishing) of all finished runs, newest first."""
         found: dict[str, float] = {}
-        for folder in (self.shipped, self.folder):
-            if folder is not None and folder.is_dir():
-                found |= {p.name: (p / "done").stat().st_mtime for p in folder.iterdir() if _ID.fullmatch(p.name) and (p / "done").is_file()}
+        if self.shipped is not None and self.shipped.is_dir():
+            found |= _kept(str(self.shipped), self.shipped.stat().st_mtime_ns)
+        if self.folder.is_dir():
+            found |= _done(self.folder)
         return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def finished(self) -> list[Report]:

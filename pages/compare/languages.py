@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.runs import how_made
 from pages.components.selection import choose, empty, put, query, runs
@@ -50,7 +50,7 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
         *(("F1",) if first.metric == "f1" else ()),
     )
     chosen = None if language == EVERY else language
-    figure = drop_figure(rows, first.metric, theme(), chosen)
+    figure = drawn(drop_figure, rows, first.metric, theme(), chosen)
     show(figure, rows, key=f"drops-{first.task}", title=f"Drop per language on {first.on}", text=text, query=asked, terms=terms, clicked=clicked)
     count = sentence_count(rows)
     if rows["low"].notna().all():
@@ -106,10 +106,10 @@ def heat_section(rows: pd.DataFrame, reports: list[Report], chosen: str | None) 
     metric = reports[0].metric
     text = heat_reading(rows, cells, metric)
     say(text)
-    figure = heat(rows, cells, metric, theme(), chosen)
+    figure = drawn(heat, rows, cells, metric, theme(), chosen)
     terms, asked = ("FP32", *dict.fromkeys(r.method for r in reports), "zero-shot"), query("runs", "language") | {"cells": cells}
     title = f"{cells.title()} per language and run"
-    show(figure, wide_table(rows, cells), key=f"heat-{cells}-{reports[0].task}", title=title, text=text, query=asked, terms=terms)
+    show(figure, drawn(wide_table, rows, cells), key=f"heat-{cells}-{reports[0].task}", title=title, text=text, query=asked, terms=terms)
 
 
 st.title("Which languages pay for quantization?", anchor=False)

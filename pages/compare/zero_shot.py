@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.runs import how_made
 from pages.components.selection import empty, query, runs
@@ -42,8 +42,8 @@ def groups_section(single: pd.DataFrame, reports: list[Report], full: Report) ->
     say(text, "reading")
     terms = ("FP32", *dict.fromkeys(r.method for r in reports), "zero-shot", "interaction", "95 % interval", "Holm's correction", "clusters")
     asked = query("runs") | {"groups": label}
-    drawn = zero_shot.figure(rows, single, metric, theme())
-    show(drawn, rows, key=f"zero-shot-{by}-{reports[0].task}", title="Drop of the languages without labels", text=text, query=asked, terms=terms)
+    picture = drawn(zero_shot.figure, rows, single, metric, theme())
+    show(picture, rows, key=f"zero-shot-{by}-{reports[0].task}", title="Drop of the languages without labels", text=text, query=asked, terms=terms)
     say(
         "Mark and line: the mean drop of a group and its 95 % interval; ticks: its languages. What is compared is paired: every sentence is drawn in all its languages "
         "at once. The interval is about other sentences in these languages, not about other languages of a script or family. Unseen: no text of the task in this "
@@ -55,12 +55,12 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
     """The slider on the number of sentences."""
     st.subheader("How many sentences does it take to see a drop?", anchor=False)
     report = one_of(reports, "by")
-    table = sample_size.needed(single, report.run)
+    table = drawn(sample_size.needed, single, report.run)
     text = sample_size.reading(table)
     say(text)
     asked, terms = query("runs") | {"by": run_names(reports)[report.run]}, ("FP32", report.method, "95 % interval", "power")
-    drawn = sample_size.figure(table, report.metric, theme())
-    show(drawn, table, key=f"needed-{report.task}", title="Drop and number of sentences", text=text, query=asked, terms=terms)
+    picture = drawn(sample_size.figure, table, report.metric, theme())
+    show(picture, table, key=f"needed-{report.task}", title="Drop and number of sentences", text=text, query=asked, terms=terms)
     say(
         "Drag the slider: it shows the intervals that so many sentences of the same kind would give if the drops were those found here. A filled mark is told from "
         "noise, as its interval leaves zero out; an open one could be noise (language by language, not adjusted for their number). In the table, detectable is the smallest drop these sentences show 4 times out of 5.", "note",

@@ -12,11 +12,26 @@ import streamlit as st
 
 from pages.components.glossary import words
 from sdq.figures.style import Theme, to_html
+from sdq.report import Report
 
 
 def theme() -> Theme:
     """The theme the visitor sees."""
     return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def drawn(make: Callable[..., Any], *arguments: Any) -> Any:
+    """make(*arguments), or what it gave for the same before: a class that looks at one run draws it once.
+
+    Tables among the arguments must be shared ones (what a function under `st.cache_resource` gave): they are told apart by which they are, not by
+    what is in them. Nobody may change what comes back.
+    """
+    return _drawn(f"{make.__module__}.{make.__qualname__}", arguments, make)[0]
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs={pd.DataFrame: id, Report: lambda report: report.run})
+def _drawn(name: str, arguments: tuple[Any, ...], _make: Callable[..., Any]) -> tuple[Any, tuple[Any, ...]]:
+    return _make(*arguments), arguments  # while it is kept, no other table can take the place in memory that a table here is known by
 
 
 def _address(query: dict[str, str]) -> str:

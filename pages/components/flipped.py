@@ -25,6 +25,7 @@ EVERY = "all"
 ROWS = 300
 
 
+@st.cache_resource(max_entries=32, show_spinner=False)
 def pairs(folder: str, fp32: str, run: str, task: str, language: str) -> pd.DataFrame:
     """The pairs of answers (see sdq.figures.examples.pair) in one language, or in all."""
     both = compared(folder, fp32, run, task)

@@ -87,12 +87,13 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
 
     Stops the page with what to do if there is nothing to choose from.
     """
-    every = [r for r in finished(store) if r.recipe["rules"] or not quantized]
+    known = finished(store)
+    every = [r for r in known if r.recipe["rules"] or not quantized]
     if not every:
         empty("No finished run is stored yet.")
     by_id = {r.run: r for r in every}
     wanted = [run for run in (get("runs") or "").split(",") if run]
-    unknown = [run for run in wanted if run not in {r.run for r in finished(store)}]
+    unknown = [run for run in wanted if run not in {r.run for r in known}]
     chosen = [run for run in wanted if run in by_id] or [run for run in default_runs(every) if run in by_id] or [every[0].run]
     first = by_id[chosen[0]]
     alike = [r for r in every if (r.model, r.task) == (first.model, first.task)]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.figure import beside, show, theme
+from pages.components.figure import beside, drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import follow_layer
 from pages.components.inspecting import tables
@@ -62,7 +62,7 @@ def words_section(found: pd.DataFrame, report: Report, language: str, label: str
 def drift_section(found: pd.DataFrame, report: Report, language: str, label: str) -> None:
     """How alike the two models look, per language."""
     st.subheader("Does it look at the same words in every language?", anchor=False)
-    figure, rows, text = attribution.drift_picture(found, label, theme(), None if language == EVERY else language)
+    figure, rows, text = drawn(attribution.drift_picture, found, label, theme(), None if language == EVERY else language)
     say(text)
     terms = ("drift", "completeness", "noise floor", "Spearman's rank correlation", "95 % interval")
     asked = query("runs", "language") | {"of": label}
@@ -77,7 +77,7 @@ def conductance_section(found: pd.DataFrame, report: Report, language: str, labe
         level = st.segmented_control("Level", list(conductance.LEVELS), default="Blocks", required=True, key="level", bind="query-params") or "Blocks"
         measure = st.segmented_control("Damage", list(conductance.MEASURES), default="KL", required=True, key="damage", bind="query-params") or "KL"
     how = conductance.MEASURES[measure], language, conductance.LEVELS[level]
-    figure, rows, text = conductance.picture(found, *how, theme(), get("layer"))
+    figure, rows, text = drawn(conductance.picture, found, *how, theme(), get("layer"))
     say(text)
     asked = query("runs", "language", "layer") | {"of": label, "level": level, "damage": measure}
     terms = ("conductance", "KLD", "Spearman's rank correlation", "95 % interval")

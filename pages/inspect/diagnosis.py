@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -10,13 +11,22 @@ import streamlit as st
 from pages.components.glossary import say, words
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables
-from sdq.diagnosis import CAUSES, Finding, diagnose, nats
+from sdq.diagnosis import CAUSES, Diagnosis, Finding, diagnose, nats
 from sdq.findings import tables as stored
+from sdq.inspection import paths
 from sdq.settings import UserError
 from sdq.store import Store
 
 TERMS = ("FP32", "KL divergence", "noise floor", "95 % interval", "hidden unit", "calibration", "zero-shot", "simulated")
 NEEDED = ("sensitivity", "estimate", "floor", "why", "mismatch", "remedies")
+
+
+@st.cache_resource(max_entries=32, show_spinner="Putting it into words")
+def diagnosed(folder: str, run: str, made: tuple[int, ...]) -> Diagnosis:
+    """The diagnosis of a run from all that is stored of it; `made`: when its inspection was."""
+    kept = Store(Path(folder))
+    report = kept.report(run)
+    return diagnose(report, stored(report, kept))
 
 
 def row(place: int, finding: Finding) -> None:
@@ -32,7 +42,7 @@ store = Store.default()
 try:
     report = one_run(store)
     tables(store, report, *NEEDED)
-    diagnosis = diagnose(report, stored(report, store))
+    diagnosis = diagnosed(str(store.folder), report.run, tuple(path.stat().st_mtime_ns for path in paths(report.run, store).values()))
     say(diagnosis.paragraph, "reading")
     for place, finding in enumerate(diagnosis.findings, 1):
         row(place, finding)

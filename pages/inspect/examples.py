@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
+from pages.components.flipped import pairs
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
@@ -43,7 +44,7 @@ def picture(pairs: pd.DataFrame, report: Report, full: Report, language: str, se
     found = verdict(folder, full.run, report.run, None if language == EVERY else language)
     text = reading(pairs, found, f"{width(report.recipe)} by {report.method}", where)
     say(text, "reading")
-    figure = margins(pairs, label, theme(), None if seen is None else (seen["id"], seen["language"]))
+    figure = drawn(margins, pairs, label, theme(), None if seen is None else (seen["id"], seen["language"]))
     title, asked = f"Flipped answers on {report.on}, {where}", query("runs", "language", "example") | {"of": label}
     key, terms = f"margins-{report.task}-{report.run}-{language}", ("FP32", report.method, "McNemar test", "randomisation test", "clusters")
     show(figure, summary(pairs), key=key, title=title, text=text, query=asked, terms=terms, clicked=clicked)
@@ -107,7 +108,7 @@ try:
     one = one_of(quantized, "of")
     tongue = choose("language", "Language", [EVERY, *one.quantized.by_language], show=lambda c: "All languages" if c == EVERY else language_name(c))
     both = compared(folder, reference.run, one.run, one.task)
-    mine = both if tongue == EVERY else both[both["language"] == tongue]
+    mine = pairs(folder, reference.run, one.run, one.task, tongue)
     sentence = spot(mine, get("example"))
     picture(mine, one, reference, tongue, sentence)
     flips_section(mine, one, tongue)

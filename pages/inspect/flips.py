@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from pages.components import flipped
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
 from pages.components.flipped import forget, sentences_section
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, put, query, runs
@@ -15,6 +16,7 @@ from pages.components.sentences import fp32_of, one_of
 from sdq.figures import flips
 from sdq.figures.curves import run_marks, run_names
 from sdq.figures.languages import language_name
+from sdq.figures.style import Theme
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -43,7 +45,7 @@ def languages_section(report: Report, full: Report, label: str, language: str) -
     every = flipped.pairs(folder, full.run, report.run, report.task, EVERY)
     noise = flipped.measured(store, report.run, "floor") if report.metric != "f1" else None  # it counts words where words have tags
     floor = None if noise is None else flips.floor_of(noise)
-    figure, rows, text = flips.language_picture(every, label, theme(), None if language == EVERY else language, floor)
+    figure, rows, text = drawn(flips.language_picture, every, label, theme(), None if language == EVERY else language, floor)
     say(text, "reading")
     asked, terms = query("runs", "language") | {"of": label}, ("FP32", report.method, "flip", "95 % interval", "noise floor")
     title = f"Changed answers per language on {report.on}"
@@ -57,7 +59,7 @@ def matrix_section(report: Report, full: Report, label: str, language: str) -> t
     cells = flipped.cells(folder, full.run, report.run, report.task, language)
     was, now = (st.query_params.get(name) for name in ("was", "now"))
     cell = (was, now) if was and now and was != now and {was, now} <= {*cells["FP32"], *cells["now"]} else None
-    figure, rows, text = flips.matrix_picture(cells, label, theme(), cell)
+    figure, rows, text = drawn(flips.matrix_picture, cells, label, theme(), cell)
     say(text)
     asked, terms = query("runs", "language") | {"of": label} | (dict(zip(("was", "now"), cell, strict=True)) if cell else {}), ("FP32", report.method)
     key, title = f"matrix-{report.run}-{language}", f"From FP32's answer to that of {label}"
@@ -66,12 +68,16 @@ def matrix_section(report: Report, full: Report, label: str, language: str) -> t
     return cell
 
 
+def _odds_drawn(rows: pd.DataFrame, quantized: tuple[Report, ...], colours: Theme) -> Any:
+    return flips.odds_picture(rows, run_marks(quantized), colours)
+
+
 def margin_section(quantized: list[Report], full: Report, language: str) -> None:
     """How often answers change by how sure FP32 was."""
     st.subheader("Do only unsure answers change?", anchor=False)
     names = run_names(quantized)
     rows = flipped.likely(folder, full.run, tuple(names.items()), full.task, language)
-    figure, rows, text = flips.odds_picture(rows, run_marks(quantized), theme())
+    figure, rows, text = drawn(_odds_drawn, rows, tuple(quantized), theme())
     say(text)
     key, asked = f"odds-{full.task}-{'-'.join(names)}", query("runs", "language")
     show(figure, rows, key=key, title="Changed answers by FP32's margin", text=text, query=asked, terms=("margin", "logits", "95 % interval"))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables
 from pages.components.session import me
 from sdq import jobs
 from sdq.figures import remedies as figures
+from sdq.figures.style import Theme
+from sdq.mixed import Choice
 from sdq.recipe import Recipe
 from sdq.remedies import at, mixed
 from sdq.report import Report
@@ -32,6 +37,12 @@ def sized(sizes: list[str], nearest: int) -> str:
     return st.select_slider("Size of the model", sizes, key="pick-size", on_change=keep, help=HELP)
 
 
+def widths_at(pareto: pd.DataFrame, costs: pd.DataFrame, here: int, colours: Theme) -> tuple[Choice, Any]:
+    """The choice at a place of the front, and its picture."""
+    choice = at(pareto.iloc[here], costs)
+    return choice, figures.widths_picture(choice, costs, colours)
+
+
 def take(recipe: Recipe, report: Report, key: str) -> None:
     """Take a recipe away as a file, or run it."""
     with st.container(horizontal=True, key=f"{key}-take"):
@@ -48,7 +59,7 @@ try:
     report = one_run(store)
     found = tables(store, report, "costs", "pareto", "remedies")
     costs, pareto = found["costs"], found["pareto"]
-    rows = figures.table(report, found["remedies"], costs)
+    rows = drawn(figures.table, report, found["remedies"], costs)
     say(figures.reading(rows), "reading")
     st.dataframe(figures.printed(rows, report.metric), hide_index=True, height="content", alt=figures.reading(rows), key="remedies-table")
     say(
@@ -59,19 +70,18 @@ try:
     st.subheader("Size against what is lost", anchor=False)
     sizes = [f"{size / 1e6:.2f} MB" for size in pareto["bytes"]]
     here = sizes.index(chosen := sized(sizes, int((pareto["bytes"] - report.size_bytes["quantized_simulated"]).abs().idxmin())))
-    figure, numbers, text = figures.picture(report, rows, pareto, theme(), here)
+    figure, numbers, text = drawn(figures.picture, report, rows, pareto, theme(), here)
     show(figure, numbers, key="remedies", title=f"Remedies of run {report.run} on {report.task}", text=text, query=address("size"), terms=TERMS)
 
-    choice = at(pareto.iloc[here], costs)
+    choice, (figure_of_widths, widths, said) = drawn(widths_at, pareto, costs, here, theme())
     st.subheader(f"Which module gets how many bits at {chosen}", anchor=False)
-    figure, numbers, text = figures.widths_picture(choice, costs, theme())
-    say(text)
+    say(said)
     show(
-        figure,
-        numbers,
+        figure_of_widths,
+        widths,
         key="widths",
         title=f"Bits per module at {chosen}",
-        text=text,
+        text=said,
         query=address("size"),
         terms=("FP32", "mixed precision", "predicted cost"),
     )

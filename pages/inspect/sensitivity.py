@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
 from pages.components.inspecting import tables
@@ -39,7 +39,7 @@ report = one_run(store)
 found = tables(store, report, "sensitivity", "estimate", "floor", "parts")
 scan, floor = found["sensitivity"], found["floor"]
 run, dark = f"{width(report.recipe)} by {report.method}", theme()
-ranking = ranked(scan, found["estimate"], floor)
+ranking = drawn(ranked, scan, found["estimate"], floor)
 
 with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     metric = st.segmented_control("Metric", list(METRICS), default="KL", required=True, key="metric", bind="query-params", help=HELP["metric"]) or "KL"
@@ -49,14 +49,14 @@ layer = one_layer(ranking.sort_values("order"), ranking.iloc[0]["module"])
 name = label_of(find(ranking, layer))
 
 view = st.segmented_control("Quantized", list(VIEWS), default="One at a time", required=True, key="view", bind="query-params", help=HELP["view"])
-modules = modules_picture(scan, floor, metric, view or "One at a time", language, layer, report.method, dark)
+modules = drawn(modules_picture, scan, floor, metric, view or "One at a time", language, layer, report.method, dark)
 draw(modules, "modules", f"{view}: {METRICS[metric].phrase} by module, {run}", "metric", "view", style="reading")
 say("Press a mark to select that module on every page.", "note")
 onward("sensitivity", name)
 
 st.subheader("Weights or activations?", anchor=False)
-parts = parts_picture(found["parts"], floor, metric, language, report.method, dark)
+parts = drawn(parts_picture, found["parts"], floor, metric, language, report.method, dark)
 draw(parts, "parts", f"Weights against activations, {run}", "metric", clickable=False)
 
 st.subheader("Would an estimate have told the same?", anchor=False)
-draw(estimate_picture(scan, found["estimate"], floor, layer, report.method, dark), "estimate", f"Estimate against exact scan, {run}")
+draw(drawn(estimate_picture, scan, found["estimate"], floor, layer, report.method, dark), "estimate", f"Estimate against exact scan, {run}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
 from pages.components.inspecting import tables
@@ -36,7 +36,7 @@ try:
     report = one_run(store)
     found = tables(store, report, "why", "mismatch")
     why = found["why"]
-    rows = figures.modules(why)
+    rows = drawn(figures.modules, why)
     sentence = st.container()
     layer = one_layer(rows, rows.iloc[0]["module"])
     name = label_of(find(rows, layer))
@@ -50,18 +50,18 @@ try:
 
     st.subheader("Which hidden units stand out in which layers", anchor=False)
     nothing = "This run rounds no inputs, so 0 hidden units stretch a range."
-    draw(figures.units_picture(why, theme()), "units", "Outlier units by layer", nothing, "hidden unit", "outlier dimension", clickable=True)
+    draw(drawn(figures.units_picture, why, theme()), "units", "Outlier units by layer", nothing, "hidden unit", "outlier dimension", clickable=True)
 
     st.subheader("What the ranges clip, by language", anchor=False)
     nothing = figures.mismatch_reading(found["mismatch"])
     draw(
-        figures.clipped_picture(found["mismatch"], theme()),
+        drawn(figures.clipped_picture, found["mismatch"], theme()),
         "clipped", "Inputs outside the calibrated ranges, by language", nothing, "clipped", "calibration", "KL divergence", "95 % interval",
     )  # fmt: skip
 
     st.subheader("Do LayerNorms damp the error?", anchor=False)
     draw(
-        figures.damping_picture(why, theme()),
+        drawn(figures.damping_picture, why, theme()),
         "damping",
         "Relative error before and after every LayerNorm",
         "This model has 0 LayerNorms.",
