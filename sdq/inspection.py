@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from sdq.report import Report
 from sdq.settings import Settings, UserError, explain, unfitting
-from sdq.store import ENGINE, Store
+from sdq.store import ENGINE, PACKED, Store
 
 if TYPE_CHECKING:
     from sdq.subject import Subject
@@ -163,10 +163,13 @@ def missing(run: str, store: Store, how: Inspection | None = None, only: Collect
 
 
 def inspectable(report: Report, store: Store) -> None:
-    """UserError for a run that cannot be looked into: FP32, or trained, and its weights are not on this machine."""
+    """UserError for a run that cannot be looked into: FP32, or trained, and its weights are not on this machine, or only as codes: rounding does
+    nothing to those, so that every error would be measured as 0."""
     if not report.recipe["rules"]:
         raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
-    store.weights(report)
+    weights = store.weights(report)
+    if weights is not None and weights.name == PACKED:
+        raise UserError("the weights of this run came as codes, and what rounding did to them cannot be seen from these; run its recipe here to look into it")
 
 
 def inspect(run: str, store: Store, how: Inspection | None = None, only: Collection[str] = (), progress: Progress = lambda event: None) -> Tables:

@@ -29,7 +29,7 @@ TRAINED = ("qat", "sdq-att-kld", "sdq-att-kld-multi")
 # presets whose students are shipped: with two bits a weight they are small
 PACKED = tuple(f"{name}-w2a8" for name in TRAINED)
 # presets whose intent runs at seed 0 are shipped with their inspection
-INSPECTED = ("ptq-w4a8", "ptq-w2a8", "sdq-att-kld-w2a8")
+INSPECTED = ("ptq-w4a8", "ptq-w2a8")
 # task and width, the most telling first; a run that is stopped early has the tables so far
 TABLES_OF = (("intent", "W2A8"), ("intent", "W4A8"), ("intent", "INT8"), ("slots", "W4A8"), ("slots", "INT8"))
 

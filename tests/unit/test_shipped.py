@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sdq.identity import identify
-from sdq.inspection import Inspection, inspection_id, missing
+from sdq.inspection import Inspection, inspect, inspection_id, missing
 from sdq.recipe import Recipe
 from sdq.reproduce import INSPECTED, PACKED, TABLES_OF, jobs, seeded
-from sdq.settings import ASSETS
+from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
 
 
@@ -38,6 +38,13 @@ def test_the_comparison_of_three_seeds_is_complete(store: Store) -> None:
             assert store.done(run), (preset, name, seed)
             if seed == 0 and preset != "fp32":
                 assert all((SHIPPED / run / f"{table}.parquet").is_file() for table in TABLES), preset
+
+
+def test_packed_students_are_not_looked_into(store: Store) -> None:
+    """Their weights are codes already: rounding them again would seem to cost nothing."""
+    (report,) = [r for r in store.finished() if r.recipe["name"] == "sdq-att-kld-w2a8" and r.task == "intent" and r.recipe["seed"] == 0]
+    with pytest.raises(UserError, match=r"came as codes.*run its recipe here to look into it"):
+        inspect(report.run, store, only=("sensitivity",))
 
 
 def test_packed_students_answer_as_their_runs_say(store: Store) -> None:
