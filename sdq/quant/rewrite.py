@@ -58,15 +58,15 @@ def quantized_modules(model: nn.Module) -> dict[str, QuantLinear | QuantEmbeddin
 @contextmanager
 def only(model: nn.Module, names: Iterable[str], kind: type[Quantizer] = Quantizer) -> Iterator[None]:
     """Inside, just the named modules quantize, and of them just the quantizers of this kind; before and after, everything is as it was."""
-    wanted = tuple(names)
-    before = {name: q.enabled for name, q in quantizers(model).items()}
+    wanted = set(names)
+    before = [(name.rpartition(".")[0] in wanted, q, q.enabled) for name, q in quantizers(model).items()]
     try:
-        for name, q in quantizers(model).items():
-            q.enabled = before[name] and isinstance(q, kind) and name.rpartition(".")[0] in wanted
+        for named, q, enabled in before:
+            q.enabled = enabled and named and isinstance(q, kind)
         yield
     finally:
-        for name, q in quantizers(model).items():
-            q.enabled = before[name]
+        for _, q, enabled in before:
+            q.enabled = enabled
 
 
 @torch.no_grad()
