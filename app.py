@@ -20,7 +20,7 @@ from PIL import Image
 from streamlit.navigation.page import StreamlitPage
 
 from pages.components.preload import preload
-from pages.components.turns import turn
+from pages.components.turns import TURNS
 
 # drawn here: a named Material icon or an emoji as page icon may be fetched from the net
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
@@ -68,7 +68,7 @@ def frame() -> None:
             ],
         }
     )
-    with turn():
+    with TURNS:
         chosen.run()
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import streamlit as st
 
 from pages.components.glossary import TERMS, say
+from pages.components.inspecting import when_made
 from pages.components.selection import runs
 from sdq import document
 from sdq.figures.parts import MOST, Part, parts
-from sdq.inspection import paths
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -27,7 +27,7 @@ say("Choose the runs. Their pictures, numbers, recipes, seeds and commands then 
 store = Store.default()
 try:
     reports = runs(store, most=MOST)
-    made = tuple(path.stat().st_mtime_ns for report in reports for path in paths(report.run, store).values())
+    made = when_made(store, *reports)
     found = drawn(str(store.folder), tuple(report.run for report in reports), made)
 except UserError as error:
     st.error(str(error), icon=":material/error:")

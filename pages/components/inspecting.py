@@ -34,6 +34,11 @@ def tables(store: Store, report: Report, *names: str) -> dict[str, pd.DataFrame]
     return {name: _table(str(found[name]), found[name].stat().st_mtime_ns) for name in names}
 
 
+def when_made(store: Store, *reports: Report) -> tuple[int, ...]:
+    """When the tables of the runs' inspections were made: what is cached of them holds as long as that stays the same."""
+    return tuple(path.stat().st_mtime_ns for report in reports for path in paths(report.run, store).values())
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _table(path: str, made: int) -> pd.DataFrame:
     """A table of an inspection; `made` is the time of its file, so that one made anew is read anew."""

@@ -10,10 +10,9 @@ import streamlit as st
 
 from pages.components.glossary import say, words
 from pages.components.inspected import address, one_run
-from pages.components.inspecting import tables
+from pages.components.inspecting import tables, when_made
 from sdq.diagnosis import CAUSES, Diagnosis, Finding, diagnose, nats
 from sdq.findings import tables as stored
-from sdq.inspection import paths
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -42,7 +41,7 @@ store = Store.default()
 try:
     report = one_run(store)
     tables(store, report, *NEEDED)
-    diagnosis = diagnosed(str(store.folder), report.run, tuple(path.stat().st_mtime_ns for path in paths(report.run, store).values()))
+    diagnosis = diagnosed(str(store.folder), report.run, when_made(store, report))
     say(diagnosis.paragraph, "reading")
     for place, finding in enumerate(diagnosis.findings, 1):
         row(place, finding)
