@@ -51,6 +51,9 @@ MIX = (
 )
 
 
+HEADED = "label => [...document.querySelectorAll('[data-testid=stHeading]')].some(e => e.innerText.trim().toLowerCase() === label.trim().toLowerCase())"
+
+
 def say(what: str, value: float, unit: str, limit: float | None = None, **more: Any) -> None:
     """One line of the result."""
     print(
@@ -115,9 +118,10 @@ def pages(data: Path) -> None:
             box.click()
             option = page.locator("[role=option]").nth(1 + i % 7)  # the list shows about ten at a time
             option.wait_for()
+            label = option.inner_text()
             started = time.perf_counter()
             option.click()
-            page.wait_for_selector("[data-test-script-state=running]", timeout=2000)
+            page.wait_for_function(HEADED, arg=label)  # the new page's words; that the script ran may be too short to be seen
             drawn(page)
             times.append(time.perf_counter() - started)
         say("redraw after choosing a layer", statistics.median(times), "s", LIMITS["redraw"], worst=round(max(times), 2))
