@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sdq.allocator import keep_freed_memory
 from sdq.checkpoint import folder_of
 from sdq.data import tasks
 from sdq.settings import ASSETS, ROOT
@@ -117,6 +118,7 @@ def _measured(what: str, folder: Path) -> dict[str, Any]:
     import transformers
 
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command line does
     transformers.AutoModelForSequenceClassification  # noqa: B018  # is imported at its first use
     before, checkpoint = _resident("VmRSS"), (folder_of(str(folder), "intent") / "model.safetensors").stat().st_size
     {"run": _run, "inspect": _inspect}[what](folder)

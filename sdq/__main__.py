@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from sdq.allocator import keep_freed_memory
 from sdq.recipe import PRESETS, load_recipe
 from sdq.report import Report
 from sdq.settings import UserError
@@ -378,6 +379,7 @@ def _verdicts(base: Report, other: Report, table: pd.DataFrame) -> str:
 
 def main() -> None:
     """Run the command line; a UserError becomes one sentence on stderr and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except UserError as error:
