@@ -26,12 +26,12 @@ from sdq.verdicts import verdicts
 
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8", "W2A8": "w2a8"}
 TRAINED = ("qat", "sdq-att-kld", "sdq-att-kld-multi")
-# presets whose students are shipped: with two bits a weight they are small
+# presets whose students of intent are shipped: with two bits a weight they are small
 PACKED = tuple(f"{name}-w2a8" for name in TRAINED)
 # presets whose intent runs at seed 0 are shipped with their inspection
 INSPECTED = ("ptq-w4a8", "ptq-w2a8")
 # task and width, the most telling first; a run that is stopped early has the tables so far
-TABLES_OF = (("intent", "W2A8"), ("intent", "W4A8"), ("intent", "INT8"), ("slots", "W4A8"), ("slots", "INT8"))
+TABLES_OF = (("intent", "W2A8"), ("intent", "W3A8"), ("intent", "W4A8"), ("intent", "INT8"), ("slots", "W2A8"), ("slots", "W4A8"), ("slots", "INT8"))
 
 
 def plan(width: str) -> list[str]:
@@ -56,7 +56,7 @@ def ship(store: Store, runs: Iterable[str]) -> None:
     """Copy what a finished run is read from into assets/runs, so that it comes with the project.
 
     Of repetitions with other seeds only the scores go along: what a look inside showed takes ten times their space. The weights of
-    students of the packed widths go along as codes, so that they can be asked.
+    the packed students go along as codes, so that they can be asked.
     """
     for run in runs:
         report = store.report(run)
@@ -67,7 +67,7 @@ def ship(store: Store, runs: Iterable[str]) -> None:
             for name in ("spec.json", "report.json", "sentences.parquet", *(f"{table}.parquet" for table in inside), "done"):
                 if (home / name).exists():
                     shutil.copyfile(home / name, place / name)
-            if inside and preset_of(report.recipe) in PACKED:
+            if inside and report.task == "intent" and preset_of(report.recipe) in PACKED:
                 _pack(report, home, place)
 
 

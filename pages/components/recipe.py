@@ -45,12 +45,14 @@ def put(recipe: Recipe) -> None:
 
 
 def fill_in(run: str | None, store: Store) -> None:
-    """Set the form to what a run was asked for: once per link, and again after a visit to another page."""
+    """Set the form to what the address names (a task, a preset) or a run was asked for: once per link, and again after a visit to another page."""
     if "on" not in st.session_state:  # the controls of this page were not drawn just before
         st.session_state["filled_in"] = None
         restart()
-        if (task := st.query_params.get("task")) in tasks():
+        if (task := st.query_params.get("on")) in tasks():
             st.session_state["on"] = task
+        if (preset := PRESETS.get(st.query_params.get("preset", ""))) is not None:
+            put(preset)
     if run is None or st.session_state["filled_in"] == run:
         return
     st.session_state["filled_in"] = run

@@ -46,7 +46,7 @@ def stand(name: str) -> None:
     """What a kept task is like, and where it goes from here."""
     st.subheader(f"The task {name}", anchor=False)
     counts(checked(name))
-    st.page_link("pages/lab/quantize.py", label="Quantize with this task", icon=":material/tune:", query_params={"task": name})
+    st.page_link("pages/lab/quantize.py", label="Quantize with this task", icon=":material/tune:", query_params={"on": name})
     st.caption(f"A model needs a head for it first: `python -m sdq finetune --model mini --task {name} --out DIR`")
 
 

@@ -50,7 +50,12 @@ def empty(task: str, width: str) -> None:
     """Nothing stored for this choice: say what to do."""
     st.info(f"No finished run of the model {MODEL} on the task {task} at {width} is stored yet.", icon=":material/inbox:")
     st.markdown("Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained one (QAT, SDQ) a few minutes.")
-    st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
+    to_quantize("Quantize the model now", task, plan(WIDTHS[width])[0])
+
+
+def to_quantize(label: str, task: str, preset: str) -> None:
+    """A link to the form, filled in."""
+    st.page_link("pages/lab/quantize.py", label=label, icon=":material/tune:", query_params={"on": task, "preset": preset})
 
 
 store = Store.default()
@@ -105,7 +110,9 @@ else:
         key(reports)
         missing = [name for name in names if name not in found]
         if missing:
-            st.caption(f"Not run yet: {', '.join(missing)}.")
+            st.caption("Not run yet:")
+            for name in missing:
+                to_quantize(name, task, name)
         say("Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are simulated.", "note")
 
 doors([report.run for report in reports])

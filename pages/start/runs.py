@@ -40,7 +40,8 @@ def ticked(table: pd.DataFrame) -> list[str]:
         return []
     ids = list(found["run"])
     key = f"runs-{zlib.crc32(' '.join(ids).encode()):08x}"  # ticks are row numbers: other rows must be another table
-    state = st.dataframe(found.rename(columns=NAMES), hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="multi-row", key=key)
+    shown = (found if found["made"].notna().any() else found.drop(columns="made")).rename(columns=NAMES)  # it is known of one's own runs only
+    state = st.dataframe(shown, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="multi-row", key=key)
     return [ids[row] for row in state["selection"]["rows"]]
 
 

@@ -56,7 +56,7 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     assert (task.labels, task.languages, len(task.examples("test"))) == (("bad", "good"), ("de", "en"), 12)
     written = {path.relative_to(store.folder.parent).as_posix() for path in store.folder.parent.rglob("*.csv") if ".session" not in str(path)}
     assert written == {f"tasks/mood/{split}/{code}.csv" for split in SPLITS for code in ("de", "en")}
-    quantize = opened("pages/lab/quantize.py", task="mood")
+    quantize = opened("pages/lab/quantize.py", on="mood")
     assert quantize.selectbox(key="on").value == "mood"
     assert "mood (yours)" in quantize.selectbox(key="on").options
 

@@ -44,6 +44,11 @@ def text_of(app: AppTest) -> str:
     return re.sub(r"</?abbr[^>]*>", "", text)  # explanations of terms are not what these tests look for
 
 
+def links(app: AppTest) -> list[tuple[str, str]]:
+    """(words, query) of the links to other pages."""
+    return [(e.proto.label, e.proto.query_string) for e in app.get("page_link")]
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -85,7 +90,22 @@ def test_home_follows_its_controls(store: Store) -> None:
 
 def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
-    assert "Not run yet: fp32, qat-w3a8, sdq-att-kld-w3a8" in text_of(opened())
+    app = opened()
+    assert "Not run yet:" in text_of(app)
+    assert links(app)[:3] == [(name, f"on=intent&preset={name}") for name in ("fp32", "qat-w3a8", "sdq-att-kld-w3a8")]
+
+
+def test_home_without_runs_leads_to_a_form_that_is_filled_in(store: Store) -> None:
+    app = opened(task="slots", width="INT8")
+    assert links(app)[0] == ("Quantize the model now", "on=slots&preset=ptq-int8-dynamic")
+    form = opened("pages/lab/quantize.py", on="slots", preset="ptq-int8-dynamic")
+    assert (form.selectbox(key="on").value, form.selectbox(key="method").value) == ("slots", "PTQ")
+    assert form.selectbox(key="recipe-PTQ").value == "ptq-int8-dynamic"
+    assert form.run().selectbox(key="recipe-PTQ").set_value("ptq-w2a8").run().selectbox(key="recipe-PTQ").value == "ptq-w2a8"
+
+
+def test_an_unknown_preset_in_the_address_leaves_the_form_alone(store: Store) -> None:
+    assert opened("pages/lab/quantize.py", preset="ptq-w9a9").selectbox(key="method").value == opened("pages/lab/quantize.py").selectbox(key="method").value
 
 
 def test_home_ignores_other_seeds_and_custom_recipes(store: Store) -> None:

@@ -49,6 +49,7 @@ def test_the_table_holds_the_numbers_of_the_reports(store: Store, reports: dict[
         row = table.loc[report.run]
         assert row["zero-shot, %"] == pytest.approx(100 * report.quantized.zero_shot_mean)
         assert (row["method"], row["task"], row["seed"], row["whose"]) == (report.method, report.task, 0, "own")
+    assert table["made"].notna().all()
 
 
 def test_search_and_filters_narrow_it(store: Store, reports: dict[str, Report]) -> None:
@@ -100,6 +101,7 @@ def test_a_shipped_run_says_that_it_stays(store: Store, monkeypatch: pytest.Monk
     app = opened(PAGE)
     run = app.dataframe[0].value["id"][0]
     assert app.dataframe[0].value["whose"][0] == "shipped"
+    assert "made" not in app.dataframe[0].value
     tick(app, run).button(key="delete").click().run()
     assert [f"{run} came with the project" in e.value for e in app.error] == [True]
     assert sorted(p.name for p in SHIPPED.iterdir()) == before
