@@ -58,11 +58,13 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
     table = drawn(sample_size.needed, single, report.run)
     text = sample_size.reading(table)
     say(text)
-    asked, terms = query("runs") | {"by": run_names(reports)[report.run]}, ("FP32", report.method, "95 % interval", "power")
-    picture = drawn(sample_size.figure, table, report.metric, theme())
+    stops, tested = sample_size.steps(table), int(table["sentences"].max())
+    n = st.select_slider("Test sentences per language", stops, tested, lambda n: f"{n:,}", key="sentences", bind="query-params")
+    asked, terms = query("runs") | {"by": run_names(reports)[report.run], "sentences": f"{n:,}"}, ("FP32", report.method, "95 % interval", "power")
+    picture = drawn(sample_size.figure, table, report.metric, n, theme())
     show(picture, table, key=f"needed-{report.task}", title="Drop and number of sentences", text=text, query=asked, terms=terms)
     say(
-        "Drag the slider: it shows the intervals that so many sentences of the same kind would give if the drops were those found here. A filled mark is told from "
+        "The intervals are those that so many sentences of the same kind would give if the drops were those found here. A filled mark is told from "
         "noise, as its interval leaves zero out; an open one could be noise (language by language, not adjusted for their number). In the table, detectable is the smallest drop these sentences show 4 times out of 5.", "note",
     )  # fmt: skip
 

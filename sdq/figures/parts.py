@@ -70,7 +70,7 @@ def _zero_shot(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing
 def _sample_size(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     quantized, sentences, full = _beside_fp32(reports, store)
     table = sample_size.needed(drops.drop_table(quantized[:1], sentences, full))
-    return sample_size.figure(table, reports[0].metric, theme), table, sample_size.reading(table)
+    return sample_size.figure(table, reports[0].metric, theme=theme), table, sample_size.reading(table)
 
 
 def _errors(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:

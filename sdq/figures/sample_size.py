@@ -1,13 +1,11 @@
-"""How many test sentences it takes: each language's drop with the interval that more or fewer sentences would give it, under a slider.
+"""How many test sentences it takes: each language's drop with the interval that more or fewer sentences would give it.
 
-`needed` is the table, `at` the intervals at another number of sentences, `reading` says it in words, `figure` draws it; its slider works in the
-browser alone. More sentences are taken to be more of the same kind: as many of a frame, as often flipped.
+`needed` is the table, `at` the intervals at another number of sentences, `reading` says it in words, `figure` draws it. More sentences are taken to be more of the same kind: as many of a frame, as often flipped.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +41,7 @@ def at(table: pd.DataFrame, n: int) -> pd.DataFrame:
 
 
 def steps(table: pd.DataFrame) -> list[int]:
-    """Where the slider stops: STEPS, and the number of sentences there are."""
+    """Where a slider on their number stops: STEPS, and the number of sentences there are."""
     return sorted({*STEPS, int(table["sentences"].max())})
 
 
@@ -62,57 +60,37 @@ def reading(table: pd.DataFrame) -> str:
     return f"{text}. With 100 per language, {int(at(table, 100)['told'].sum())} of {len(table)} would be told from noise."
 
 
-def _step(table: pd.DataFrame, n: int, metric: str, theme: Theme) -> tuple[dict[str, Any], str]:
-    """(what the two traces show at n sentences, the line above the picture)."""
-    found, symbol = at(table, n), MARKS[table["method"].iloc[0]].symbol
-    ends = [v for low, high in zip(found["low"], found["high"], strict=True) for v in (low, high, None)]
+def figure(table: pd.DataFrame, metric: str, n: int | None = None, theme: Theme = "light") -> go.Figure:
+    """One row per language: its drop with the interval at n sentences (as tested, if not given); filled where the interval leaves zero out, else open."""
+    ink, mark, tested = INK[theme], MARKS[table["method"].iloc[0]], int(table["sentences"].max())
+    n = n or tested
+    found, widest = at(table, n), at(table, min(100, n))
+    y, colour = [float(i) for i in range(len(table))], mark.colour(theme)
+    drawn = go.Figure()
+    drawn.add_scatter(
+        x=[v for low, high in zip(found["low"], found["high"], strict=True) for v in (low, high, None)], y=[v for height in y for v in (height, height, None)],
+        mode="lines", line={"color": colour, "width": 2, "dash": mark.dash}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
     hover = [
         f"{name}: drop {drop:.1f} points<br>95 % interval at n = {n:,}: {low:.1f} to {high:.1f}<br>{'told from noise' if told else 'could be noise'}"
         for name, drop, low, high, told in zip(table["language"], table["drop"], found["low"], found["high"], found["told"], strict=True)
     ]
-    fill = [symbol if told else f"{symbol}-open" for told in found["told"]]
-    tested = " (as tested)" if n == int(table["sentences"].max()) else ""
-    said = f"<b>n = {n:,}</b>{tested}: {int(found['told'].sum())} of {len(table)} told from noise"
-    return {"x": [ends, table["drop"].tolist()], "marker.symbol": [None, fill], "hovertext": [None, hover]}, said
-
-
-def figure(table: pd.DataFrame, metric: str, theme: Theme = "light") -> go.Figure:
-    """One row per language: its drop with the interval at n sentences; filled where the interval leaves zero out, open where it does not. The slider is n."""
-    ink, mark = INK[theme], MARKS[table["method"].iloc[0]]
-    stops, n = steps(table), int(table["sentences"].max())
-    y = [float(i) for i in range(len(table))]
-    shown, said = _step(table, n, metric, theme)
-    colour = mark.colour(theme)
-    drawn = go.Figure()
     drawn.add_scatter(
-        x=shown["x"][0], y=[v for height in y for v in (height, height, None)], mode="lines", line={"color": colour, "width": 2, "dash": mark.dash},
-        hoverinfo="skip", showlegend=False,
+        x=table["drop"].tolist(), y=y, mode="markers", hovertext=hover, hoverinfo="text", showlegend=False,
+        marker={"color": colour, "symbol": [mark.symbol if told else f"{mark.symbol}-open" for told in found["told"]], "size": 11, "line": {"color": colour, "width": 2}},
     )  # fmt: skip
-    drawn.add_scatter(
-        x=shown["x"][1], y=y, mode="markers", hovertext=shown["hovertext"][1], hoverinfo="text", showlegend=False,
-        marker={"color": colour, "symbol": shown["marker.symbol"][1], "size": 11, "line": {"color": colour, "width": 2}},
-    )  # fmt: skip
-    line = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": -98, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 8, "showarrow": False}
-    note = {**line, "font": {"size": 13, "color": ink.text}, "align": "left"}
-    moves = []
-    for stop in stops:
-        data, text = _step(table, stop, metric, theme)
-        moves.append({"method": "update", "label": f"{stop:,}", "args": [data, {"annotations[0].text": text}, [0, 1]]})
+    said = f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(found['told'].sum())} of {len(table)} told from noise"
     nought = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": ink.text, "width": 1.5}, "layer": "below"}
-    least = at(table, 100)
-    slider = {
-        "active": stops.index(n), "steps": moves, "x": 0, "len": 1, "y": 0, "yanchor": "top", "pad": {"t": 62, "b": 8}, "ticklen": 4, "minorticklen": 0,
-        "currentvalue": {"prefix": "Test sentences per language: ", "font": {"size": 14, "color": ink.text}, "xanchor": "left"},
-        "font": {"size": 11, "color": ink.quiet}, "bgcolor": ink.grid, "bordercolor": ink.quiet, "activebgcolor": colour, "tickcolor": ink.quiet,
-    }  # fmt: skip
     drawn.update_layout(
         template=template(theme),
-        height=24 * len(table) + 226,
-        margin={"l": 100, "r": 14, "t": 40, "b": 160},
-        annotations=[{**note, "text": said}],
+        height=24 * len(table) + 100,
+        margin={"l": 100, "r": 14, "t": 40, "b": 44},
+        annotations=[{
+            "text": said, "x": 0, "xref": "paper", "xanchor": "left", "xshift": -98, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 8, "showarrow": False,
+            "font": {"size": 13, "color": ink.text}, "align": "left",
+        }],
         shapes=[nought],
-        sliders=[slider],
-        xaxis={"title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6}, "range": axis_range(pd.concat([least["low"], least["high"]])), "fixedrange": True},
+        xaxis={"title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6}, "range": axis_range(pd.concat([widest["low"], widest["high"]])), "fixedrange": True},
         yaxis={"range": [len(table) - 0.4, -0.6], "tickvals": y, "ticktext": list(table["language"]), "showgrid": False, "fixedrange": True},
     )  # fmt: skip
     return drawn

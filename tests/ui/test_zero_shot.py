@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from sdq.figures import drops, sample_size, zero_shot
 from sdq.recipe import PRESETS
@@ -32,6 +33,11 @@ def test_without_runs_or_fp32_it_says_what_to_do(store: Store) -> None:
     assert "Only FP32 is chosen" in text_of(opened(PAGE, runs=made_up.add(store, PRESETS["fp32"]).run))
 
 
+def said(app: AppTest) -> str:
+    """The line above the picture of the number of sentences."""
+    return str(json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]["annotations"][0]["text"])
+
+
 @pytest.mark.parametrize("task", ["intent", pytest.param("slots", marks=pytest.mark.slow)])
 def test_it_shows_the_interaction_and_what_was_seen(store: Store, task: str) -> None:
     full, ptq, multi = filled(store, task)
@@ -56,9 +62,10 @@ def test_it_shows_the_interaction_and_what_was_seen(store: Store, task: str) -> 
     assert "Cyrillic" in set(app.dataframe[0].value["group"])
     assert "Of the 7 scripts" in text_of(app)
     assert set(app.dataframe[1].value["label"]) == {"SDQ multi"}
-    slider = json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]["sliders"][0]  # it moves in the browser, without the server
-    assert [step["label"] for step in slider["steps"]][:3] == ["25", "50", "100"]
-    assert {step["method"] for step in slider["steps"]} == {"update"}
+    assert "(as tested)" in said(app)
+    app.select_slider(key="sentences").set_value(100).run()
+    assert "n = 100<" in said(app)
+    assert "n = 2,000<" in said(opened(PAGE, runs=f"{full.run},{ptq.run}", sentences="2,000"))
 
 
 def test_a_link_shows_the_same_groups_and_run(store: Store) -> None:

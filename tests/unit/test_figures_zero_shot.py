@@ -139,21 +139,15 @@ def test_how_many_sentences_it_takes() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_slider_moves_intervals_and_marks_by_itself(theme: Theme) -> None:
+def test_intervals_and_marks_follow_the_number_of_sentences(theme: Theme) -> None:
     table = sample_size.needed(SINGLE, PTQ.run)
-    drawn = sample_size.figure(table, "accuracy", theme)
-    slider = drawn.layout.sliders[0]
-    assert [step.label for step in slider.steps] == [f"{n:,}" for n in sample_size.steps(table)]
-    assert slider.steps[slider.active].label == "150"
-    for step in slider.steps:
-        n, (data, layout, traces) = int(step.label.replace(",", "")), step.args
-        found = sample_size.at(table, n)
-        assert step.method == "update"
-        assert list(traces) == [0, 1]
-        assert data["x"][0][::3] == pytest.approx(found["low"].tolist())
-        assert data["x"][0][1::3] == pytest.approx(found["high"].tolist())
-        assert [s.endswith("-open") for s in data["marker.symbol"][1]] == [not told for told in found["told"]]
-        assert f"{found['told'].sum()} of 5 told from noise" in layout["annotations[0].text"]
-    assert list(drawn.data[0].x) == list(slider.steps[slider.active].args[0]["x"][0])
-    assert drawn.layout.annotations[0].text == slider.steps[slider.active].args[1]["annotations[0].text"]
-    assert len(drawn.to_json()) < 100_000
+    for n in sample_size.steps(table):
+        drawn, found = sample_size.figure(table, "accuracy", n, theme), sample_size.at(table, n)
+        assert drawn.data[0].x[::3] == pytest.approx(found["low"].tolist())
+        assert drawn.data[0].x[1::3] == pytest.approx(found["high"].tolist())
+        assert list(drawn.data[1].x) == table["drop"].tolist()
+        assert [s.endswith("-open") for s in drawn.data[1].marker.symbol] == [not told for told in found["told"]]
+        assert f"<b>n = {n:,}</b>{' (as tested)' if n == 150 else ''}: {found['told'].sum()} of 5 told from noise" in drawn.layout.annotations[0].text
+        left, right = drawn.layout.xaxis.range
+        assert n < 100 or left <= found["low"].min() <= found["high"].max() <= right
+    assert sample_size.figure(table, "accuracy", theme=theme) == sample_size.figure(table, "accuracy", 150, theme)
