@@ -48,11 +48,11 @@ try:
     st.subheader("The findings as a table", anchor=False)
     listed = pd.DataFrame(
         [
-            {"what": f.label, "reason found": CAUSES[f.cause][1] if f.cause else "none", "unit, row or position": f"{f.at}" if f.at >= 0 else "", "made by": f.source,
+            {"what": f.label, "reason found": CAUSES[f.cause][1] if f.cause else "none", "unit, row or position": f"{f.at}" if f.at >= 0 else None, "made by": f.source or None,
              "costs, nats": f.cost, "removing the reason wins, nats": f.gain}
             for f in diagnosis.findings
         ]
-    )  # fmt: skip
+    ).dropna(axis=1, how="all")  # fmt: skip
     st.dataframe(listed, hide_index=True, key="findings", alt=diagnosis.paragraph)
     with st.container(horizontal=True, key="diagnosis-tools"):
         data = json.dumps(diagnosis.model_dump(mode="json") | {"paragraph": diagnosis.paragraph}, ensure_ascii=False, indent=1)

@@ -114,7 +114,7 @@ def _floors(inside: pd.DataFrame, runs: int, measure: str) -> Iterator[tuple[str
     for run, mine in inside.dropna(subset="floor").groupby("run", sort=False):
         by_block = mine.groupby("block")["floor"]
         worst = by_block.min() if MEASURES[measure].higher_is_better else by_block.max()
-        yield "noise floor" if runs == 1 else f"noise floor, {run}", worst.index.tolist(), worst.tolist()
+        yield "noise floor" if runs == 1 else f"floor, {run}", worst.index.tolist(), worst.tolist()
 
 
 def _reach(values: pd.Series[float], measure: str) -> list[float]:
@@ -155,7 +155,7 @@ def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: 
             )  # fmt: skip
             known.add(label)
         for label, at, moved in _floors(inside, table["run"].nunique(), measure):
-            run = str(inside["run"].iloc[0]) if label == "noise floor" else label.removeprefix("noise floor, ")
+            run = str(inside["run"].iloc[0]) if label == "noise floor" else label.removeprefix("floor, ")
             colour = marks[run].colour(theme) if run in marks else ink.quiet
             figure.add_scatter(
                 x=at, y=moved, mode="lines", name=label, legendgroup=label, showlegend=label not in known and line != panel, opacity=0.7, hoverinfo="text",

@@ -181,7 +181,7 @@ def pareto(found: pd.DataFrame, reports: Sequence[Report], price: Price, theme: 
     figure = go.Figure()
     if len(best) > 1:
         stair = {"color": ink.quiet, "width": 1.5, "dash": "dot", "shape": "hv"}
-        figure.add_scatter(x=[place[n] for n in best], y=[score[n] for n in best], mode="lines", line=stair, name="no other run beats these", hoverinfo="skip")
+        figure.add_scatter(x=[place[n] for n in best], y=[score[n] for n in best], mode="lines", line=stair, name="not beaten", hoverinfo="skip")
     for row in found.to_dict("records"):
         mark = marks[row["run"]]
         colour, known = mark.colour(theme), not math.isnan(row["low"])
@@ -198,7 +198,7 @@ def pareto(found: pd.DataFrame, reports: Sequence[Report], price: Price, theme: 
             x=[place[row["run"]]], y=[row["zero-shot mean"]], mode="markers", name=row["run"], error_y=bars if known else None, hovertext=[text], hoverinfo="text",
             customdata=[row["run id"]], marker={"color": colour, "symbol": mark.symbol, "size": 14, "line": {"color": colour, "width": 1.5}},
         )  # fmt: skip
-    below = legend_height([*found["run"], "no other run beats these"])
+    below = legend_height([*found["run"], "not beaten"])
     metric = METRICS[reports[0].metric]
     heading = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": -46, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 6, "showarrow": False}
     figure.update_layout(
