@@ -110,6 +110,8 @@ def pages(data: Path) -> None:
                 drawn(page)
                 anew.append(time.perf_counter() - started)
             say(f"open {name}", statistics.median(clicked), "s", LIMITS["page"], worst=round(max(clicked), 2), address_anew=round(statistics.median(anew), 2))
+        page.close()
+        page = shown.new_page(viewport={"width": 1440, "height": 900})  # the other one has drawn 450 pages, which fills its memory and slows it down
         page.goto(f"{address}/weights")
         drawn(page)
         times = []
