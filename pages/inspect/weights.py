@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
 from sdq.figures.channels import channels_picture
@@ -57,10 +57,10 @@ store = Store.default()
 try:
     report = one_run(store)
     weights = stored(str(store.folder), report.run)
-    every = table(weights)
+    every = drawn(table, weights)
     rounded = bool(every["SQNR, dB"].notna().any())
     run = f"{width(report.recipe)} by {report.method}" if report.recipe["rules"] else "FP32"
-    say(reading(weights, run), "reading")
+    say(drawn(reading, weights, run), "reading")
 
     hardest = every["SQNR, dB"].idxmin() if rounded else every["largest / typical weight"].idxmax()
     layer = one_layer(weights, every.loc[hardest, "module"])
