@@ -194,7 +194,8 @@ def language_scores(reports: Sequence[Report], sentences: Mapping[str, pd.DataFr
 
     edge = min([*mean.values(), *(rows[label].min() for label in labels), *(rows[c].min() for c in rows if c.endswith(" low"))])
     ceiling = max(100.0, float(rows[labels].max().max())) if metric.unit == "%" else float(rows[labels].max().max())
-    left = max(0.0, 5 * (edge // 5) - 5)
+    left = max(-0.02 * ceiling, 5 * (edge // 5) - 5)  # a mark at nothing is drawn whole
+    room = 0.16 * (ceiling - left)  # what a number takes on a phone
     for lane, label in enumerate(labels):
         mark = _mark(label)
         colour = mark.colour(theme)
@@ -210,7 +211,7 @@ def language_scores(reports: Sequence[Report], sentences: Mapping[str, pd.DataFr
         marker = {"color": colour, "symbol": mark.symbol, "size": 9, "line": {"color": ink.paper, "width": 1}}
         hover = [f"{name} · {label}<br>{value:.1f} %{bound}" for name, value, bound in zip(rows["language"], rows[label], bounds, strict=True)]
         figure.add_scatter(x=rows[label], y=y, mode="markers", marker=marker, name=label, hovertext=hover, hoverinfo="text", showlegend=False)
-        inside = mean[label] < max(mean.values()) or ceiling - mean[label] < 0.16 * (ceiling - left)
+        inside = ceiling - mean[label] < room or (mean[label] < max(mean.values()) and mean[label] - left > room)
         figure.add_scatter(
             x=[mean[label]],
             y=[top[lane]],

@@ -100,6 +100,14 @@ def test_the_bands_add_up_to_the_loss() -> None:
     assert sorted(lost.x) == pytest.approx([0.5, 6])
 
 
+def test_marks_and_numbers_at_nothing_are_drawn_whole() -> None:
+    figure = languages.language_scores([simple("ptq-w2a8", "PTQ", 0.0, 0.08), simple("sdq-att-kld-w2a8", "SDQ", 0.8, 0.9)])
+    places = {trace.text[0].strip(): trace.textposition for trace in figure.select_traces({"type": "scatter", "mode": "markers+text"})}
+    assert places == {"<b>90.0</b>": "middle left", "<b>4.0</b>": "middle right", "<b>85.0</b>": "middle left"}
+    assert figure.layout.xaxis.range[0] == pytest.approx(-2)
+    assert languages.language_scores([simple("ptq-w4a8", "PTQ", 0.6, 0.8)]).layout.xaxis.range[0] == 55
+
+
 def test_without_sentences_there_are_scores_but_no_intervals() -> None:
     figure = languages.language_scores([simple("ptq-w4a8", "PTQ", 0.6, 0.8)])
     assert not list(figure.select_traces({"type": "scatter", "mode": "lines"}))
