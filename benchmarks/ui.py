@@ -112,7 +112,11 @@ def pages(data: Path) -> None:
             say(f"open {name}", statistics.median(clicked), "s", LIMITS["page"], worst=round(max(clicked), 2), address_anew=round(statistics.median(anew), 2))
         page.close()
         page = shown.new_page(viewport={"width": 1440, "height": 900})  # the other one has drawn 450 pages, which fills its memory and slows it down
-        page.goto(f"{address}/weights")
+        page.goto(f"{address}/runs")
+        for name in [*PAGES[2:], "weights"]:  # somebody has looked around in this one
+            drawn(page)
+            page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").first.click()
+            page.wait_for_url(lambda url, name=name: url.split("?")[0].endswith(name))
         drawn(page)
         times = []
         for i in range(10):

@@ -89,7 +89,7 @@ def channels_picture(weights: pd.DataFrame, layer: str, by_reach: bool = False, 
     reach = 1.18 * float(rows["reach"].max() or 1)
     number = "Number of the output channel" if row["role"] != "embedding" else "Number of the row (token)"
     figure.update_layout(
-        template=template(theme), height=360, margin={"l": 62, "r": 14, "t": 8, "b": 108}, hovermode="closest",
+        overwrite=True, template=template(theme), height=360, margin={"l": 62, "r": 14, "t": 8, "b": 108}, hovermode="closest",
         legend=LEGEND,
         xaxis={"title": {"text": f"Rank by reach, of {len(rows)}" if by_reach else number, "standoff": 6}, "nticks": 7, "fixedrange": True},
         yaxis={"title": {"text": "Value of a weight"}, "range": [-reach, reach], "nticks": 7, "fixedrange": True},

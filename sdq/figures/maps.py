@@ -44,7 +44,7 @@ def module_map(
     at = [i for i, module in enumerate(rows["module"]) if module == layer]
     boxes = [{"type": "rect", "x0": left[i], "x1": left[i] + wide[i], "y0": y[i] - 0.5, "y1": y[i] + 0.5, "line": {"color": ink.text, "width": 3}} for i in at]
     figure.update_layout(
-        template=template(theme), shapes=boxes, height=34 * len(lines) + 120, margin={"l": 66, "r": 8, "t": 112, "b": 8}, hovermode="closest",
+        overwrite=True, template=template(theme), shapes=boxes, height=34 * len(lines) + 120, margin={"l": 66, "r": 8, "t": 112, "b": 8}, hovermode="closest",
         xaxis={"title": {"text": heading, "standoff": 8}, "side": "top", "range": [-0.55, len(roles) - 0.45], "tickvals": list(range(len(roles))),
                "ticktext": [ROLE_LABELS.get(r, r).replace("-", "-<br>").replace(" ", "<br>") for r in roles], "tickangle": 0, "tickfont": {"size": 11},
                "showgrid": False, "fixedrange": True},

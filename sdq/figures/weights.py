@@ -239,7 +239,7 @@ def histogram_picture(weights: pd.DataFrame, layer: str, method: str, log: bool 
             x=grid, y=[0] * len(grid), yaxis="y2", mode="markers", marker=marker, name="values there are", hovertemplate="%{x:.4g}<extra></extra>"
         )
     figure.update_layout(
-        template=template(theme), height=360, margin={"l": 62, "r": 14, "t": 8, "b": 94}, bargap=0, barmode="overlay", hovermode="closest",
+        overwrite=True, template=template(theme), height=360, margin={"l": 62, "r": 14, "t": 8, "b": 94}, bargap=0, barmode="overlay", hovermode="closest",
         legend=LEGEND,
         xaxis={"title": {"text": "Value of a weight", "standoff": 6}, "anchor": "y2" if grid is not None else "y", "nticks": 7, "fixedrange": True},
         yaxis={"title": {"text": "Weights per bin"}, "type": "log" if log else "linear", "domain": [0.12 if grid is not None else 0.0, 1.0],
