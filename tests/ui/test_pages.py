@@ -44,9 +44,9 @@ def text_of(app: AppTest) -> str:
     return re.sub(r"</?abbr[^>]*>", "", text)  # explanations of terms are not what these tests look for
 
 
-def links(app: AppTest) -> list[tuple[str, str]]:
-    """(words, query) of the links to other pages."""
-    return [(e.proto.label, e.proto.query_string) for e in app.get("page_link")]
+def links(app: AppTest) -> dict[str, str]:
+    """Label -> what the link carries, from the top of the page down."""
+    return {e.proto.label: e.proto.query_string for e in app.get("page_link")}
 
 
 def percent(share: float) -> str:
@@ -92,12 +92,12 @@ def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened()
     assert "Not run yet:" in text_of(app)
-    assert links(app)[:3] == [(name, f"on=intent&preset={name}") for name in ("fp32", "qat-w3a8", "sdq-att-kld-w3a8")]
+    assert list(links(app).items())[:3] == [(name, f"on=intent&preset={name}") for name in ("fp32", "qat-w3a8", "sdq-att-kld-w3a8")]
 
 
 def test_home_without_runs_leads_to_a_form_that_is_filled_in(store: Store) -> None:
     app = opened(task="slots", width="INT8")
-    assert links(app)[0] == ("Quantize the model now", "on=slots&preset=ptq-int8-dynamic")
+    assert next(iter(links(app).items())) == ("Quantize the model now", "on=slots&preset=ptq-int8-dynamic")
     form = opened("pages/lab/quantize.py", on="slots", preset="ptq-int8-dynamic")
     assert (form.selectbox(key="on").value, form.selectbox(key="method").value) == ("slots", "PTQ")
     assert form.selectbox(key="recipe-PTQ").value == "ptq-int8-dynamic"

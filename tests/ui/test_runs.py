@@ -11,16 +11,11 @@ from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests.ui.test_pages import links, opened, store, text_of  # noqa: F401
 
 PAGE = "pages/start/runs.py"
 NAMES = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
 RUN, WAITING = "0123456789ab", "abcdefabcdef"
-
-
-def links(app: AppTest) -> dict[str, str]:
-    """Label -> what the link carries."""
-    return {e.proto.label: e.proto.query_string for e in app.get("page_link")}
 
 
 def tick(app: AppTest, *runs: str) -> AppTest:

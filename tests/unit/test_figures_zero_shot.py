@@ -149,5 +149,5 @@ def test_intervals_and_marks_follow_the_number_of_sentences(theme: Theme) -> Non
         assert [s.endswith("-open") for s in drawn.data[1].marker.symbol] == [not told for told in found["told"]]
         assert f"<b>n = {n:,}</b>{' (as tested)' if n == 150 else ''}: {found['told'].sum()} of 5 told from noise" in drawn.layout.annotations[0].text
         left, right = drawn.layout.xaxis.range
-        assert n < 100 or left <= found["low"].min() <= found["high"].max() <= right
+        assert left <= found["low"].min() <= found["high"].max() <= right
     assert sample_size.figure(table, "accuracy", theme=theme) == sample_size.figure(table, "accuracy", 150, theme)
