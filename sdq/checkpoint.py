@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import shlex
+import stat
 from pathlib import Path
 from typing import Any
 
 from sdq import hub
-from sdq.settings import ASSETS, ROOT, UserError
+from sdq.limits import limits
+from sdq.settings import ASSETS, ROOT, UserError, one_line, path_of
+from sdq.tensors import fits, read_json, tensors_of
 
 CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.finetune)
+_TEXTS = (".json", ".txt", ".model", ".jinja")
 TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "spm.model", "vocab.txt", "vocab.json")
 
 
@@ -43,7 +46,7 @@ def ready(name: str, task: str, head: bool = True) -> None:
 
 def address(name: str) -> str:
     """The name under which a model is remembered: of a folder its path, the same from every working directory."""
-    folder = Path(name).expanduser()
+    folder = path_of(name, "a model")
     return str(folder.resolve()) if name != "mini" and folder.is_dir() else name
 
 
@@ -51,20 +54,20 @@ def tuned() -> list[tuple[Path, dict[str, Any]]]:
     """(folder, card) of the models fine-tuned in the data folder, the newest first."""
     home = Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "models"
     cards = sorted(home.glob(f"*/{CARD}"), key=lambda path: -path.stat().st_mtime)
-    return [(path.parent, _json(path)) for path in cards]
+    return [(path.parent, read_json(path)) for path in cards]
 
 
 def base_of(name: str, fetch: bool = False) -> Path:
     """The folder of a model to start a fine-tuning from: `mini` is the embedded encoder, without a head. Otherwise as folder_of."""
     if name == "mini":
         return ASSETS / "mini" / "encoder"
-    folder = Path(name).expanduser()
+    folder = path_of(name, "a model")
     if not folder.is_dir() and hub.split(name) is not None:
         folder = (hub.fetch(name) if fetch else hub.cached(name)) or folder
         if not folder.is_dir():
             raise UserError(f"{hub.absent(name)}; fetch it with `python -m sdq models fetch {name}`, or {hub.elsewhere()}")
     if not folder.is_dir():
-        raise UserError(f"model must be 'mini', a Hub name (owner/model) or a folder with config.json and safetensors, got {name!r}, which does not exist")
+        raise UserError(f"model must be 'mini', a Hub name (owner/model) or a folder with config.json and safetensors, got {one_line(name, 200)!r}, which does not exist")
     _check(folder)
     return folder
 
@@ -75,19 +78,18 @@ def remedy(model: str, task: str) -> str:
 
 
 def _check(folder: Path) -> None:
-    """UserError if a folder lacks what a model needs, or its parts lead out of it."""
+    """UserError if a folder lacks what a model needs, its parts lead out of it or are no files, or config.json and the weights do not fit."""
+    _only_files(folder)
+    if (folder / "adapter_config.json").is_file():
+        raise _adapter(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder must hold config.json, {folder} does not; save the model with save_pretrained")
     if not list(folder.glob("*.safetensors")):
         raise UserError(
             f"model folder must hold safetensors weights, {folder} has none; pickled weights (.bin, .pt) are never loaded: save with save_pretrained"
         )
-    for index in folder.glob("*.safetensors.index.json"):
-        parts = set(_json(index).get("weight_map", {}).values())
-        if stray := sorted(part for part in map(str, parts) if Path(part).name != part):
-            raise UserError(f"parts of the weights must be files beside {index.name}, it names {stray[0]!r}; save the model again with save_pretrained")
-        if missing := sorted(part for part in map(str, parts) if not (folder / part).is_file()):
-            raise UserError(f"all parts of the weights must be in {folder}, {missing[0]} is not; copy the folder again")
+    config, tensors = config_of(folder), tensors_of(folder)
+    fits(config, tensors, folder)
     held = [file for file in TOKENIZERS if (folder / file).is_file()]
     if not held:
         raise UserError(f"model folder must hold its tokenizer (tokenizer.json), {folder} does not; save the tokenizer into it with save_pretrained")
@@ -97,19 +99,34 @@ def _check(folder: Path) -> None:
         )
 
 
+def _only_files(folder: Path) -> None:
+    """UserError if anything in a folder is a pipe, a device or a socket, which is read for ever, or a text file is longer than any model's."""
+    most = 1_000_000 * limits().model_text_mb
+    try:
+        for path in sorted(folder.iterdir()):
+            if not path.exists():
+                continue  # a link to nothing is as good as nothing
+            state = path.stat()
+            if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+                raise UserError(f"a model folder must hold regular files, {one_line(str(path), 300)} is a pipe, a device or a socket; take it out")
+            if path.suffix in _TEXTS and state.st_size > most:
+                raise UserError(f"a text file of a model must have at most {most // 1_000_000} MB, {path} has {state.st_size // 1_000_000}; copy the folder again")
+    except OSError as error:
+        raise UserError(f"the model folder {one_line(str(folder), 300)} must be readable, it is not ({error.strerror}); correct its permissions") from error
+
+
+def _adapter(folder: Path) -> UserError:
+    said = read_json(folder / "adapter_config.json")
+    kind, base = (one_line(str(said.get(key) or "unknown"), 120) for key in ("peft_type", "base_model_name_or_path"))
+    return UserError(
+        f"a model must be whole, {folder} holds an adapter ({kind}, adapter_config.json) of the model {base}; merge it: "
+        f"PeftModel.from_pretrained(BASE, {str(folder)!r}).merge_and_unload().save_pretrained(OUT), and save the tokenizer into OUT too"
+    )
+
+
 def config_of(folder: Path) -> dict[str, Any]:
     """What config.json says. UserError if it is no JSON object."""
-    return _json(folder / "config.json")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} must be JSON text, it cannot be read; save the model again with save_pretrained") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} must hold one JSON object, it does not; save the model again with save_pretrained")
-    return found
+    return read_json(folder / "config.json")
 
 
 def fingerprint(folder: Path) -> str:

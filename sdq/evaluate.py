@@ -41,7 +41,7 @@ def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = l
 
 def outcomes(examples: list[Example], answers: list[list[int]], margins: list[float], task: Task) -> pd.DataFrame:
     """One row per sentence (of a ranking: per query): id, language, tp, predicted, gold (counts, see sdq.metrics), answer, margin."""
-    return tally(examples, [[task.labels[i] for i in answer] for answer in answers], margins, task.metric)
+    return tally(examples, [[task.outputs[i] for i in answer] for answer in answers], margins, task.metric)
 
 
 def scores(table: pd.DataFrame, task: Task) -> Scores:

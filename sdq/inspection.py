@@ -82,7 +82,7 @@ def _attribution(subject: Subject, how: Inspection) -> Tables:
     chosen = spread(subject.examples, min(how.sentences, SENTENCES))
     data = subject.data.some([subject.examples.index(example) for example in chosen])
     teacher = subject.teacher if subject.recipe.training is not None else None
-    found = words(subject.student, teacher, data, chosen, subject.task.labels, subject.tokenizer, seed=how.seed)
+    found = words(subject.student, teacher, data, chosen, subject.task.outputs, subject.tokenizer, seed=how.seed)
     return {"words": found, "drift": drift(found)}
 
 

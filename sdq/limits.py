@@ -28,6 +28,7 @@ class Limits(BaseSettings):
     rows: int = Field(2_000_000, ge=1, description="Rows of one data file")
     columns: int = Field(500, ge=1, description="Columns of one data file")
     checkpoint_parameters: int = Field(2_000_000_000, ge=1, description="Parameters that a config.json may declare")
+    model_text_mb: int = Field(200, ge=1, le=10_000, description="10^6 bytes of config.json, or of one file of a tokenizer")
     queued_per_visitor: int = Field(50, ge=1, description="Runs and inspections that one visitor may have waiting")
     running_per_visitor: int = Field(2, ge=1, description="Runs and inspections of one visitor computed at a time while others wait")
     job_hours: float = Field(12, gt=0, description="Hours that one run or inspection may compute")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from inspect import signature
 from logging import CRITICAL
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from torch import nn
 
 from sdq.checkpoint import config_of
 from sdq.families import FAMILIES, ROLES, Family, family_of
-from sdq.settings import UserError
+from sdq.heads import join, joined_, loading_remarks, names_of
+from sdq.settings import UserError, one_line
+from sdq.tensors import fits, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
@@ -99,12 +102,13 @@ def heads(model: nn.Module) -> int:
 
 
 def remarks(model: nn.Module) -> list[str]:
-    """Sentences to be shown with a model's results: that its roles were guessed, and how; that its layers share weights."""
+    """Sentences to be shown with a model's results: that its roles were guessed, and how; that its layers share weights; what was permuted or
+    assumed when it was loaded."""
     family, layers, apart = _family(model), len(steps(model)), len(blocks(model))
     found = [f"the roles of this architecture's layers were guessed from its structure: {family.words}"] if family.guessed else []
     if apart < layers:
         found.append(f"{layers} layers share the weights of {apart}: errors are counted per layer of the depth, weights and activations once per shared module")
-    return found
+    return [*found, *loading_remarks(model)]
 
 
 def _family(model: nn.Module) -> Family:
@@ -124,19 +128,19 @@ def _refused(model: nn.Module) -> UserError:
 def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-tune it on this task first") -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer). `kind` is "token", or anything else for one answer per sentence or pair.
 
-    Raises UserError for an architecture transformers cannot load so, a head that is missing or has other labels (`remedy`: what to do
-    about it), or weights that are not finite. Code that came with a model never runs.
+    Output i of the model is label i; outputs that the task has no label for come after them (see `sdq.heads`). Raises UserError for an
+    architecture transformers cannot load so, weights that are not what the model needs, not finite or no floats, and a head that is missing, of
+    another kind, or never learned a label (`remedy`: what to do about it). Code that came with a model never runs.
     """
-    known = {int(i): str(label) for i, label in (config_of(folder).get("id2label") or {}).items()}
-    if (len(known) or 2) != len(labels):
-        raise UserError(f"the model must have one output per label of the task ({len(labels)}), got {len(known) or 2} in {folder / 'config.json'}; {remedy}")
-    named = [known[i] for i in sorted(known)]
-    if set(named) == set(labels) and named != list(labels):
-        raise UserError(f"the model's labels must be in the task's order ({', '.join(labels)[:200]}), got {', '.join(named)[:200]}; {remedy}")
+    config, where = config_of(folder), folder / "config.json"
+    names = names_of(config, where)
+    joint = join(names, labels, where, remedy)
+    _of_kind(config, folder, kind, remedy)
     model, missing = _read(folder, kind)
     if missing:
         raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, it is a base model; {remedy}")
-    return model, tokenizer_of(folder, longest(model))
+    joined_(model, joint, labels, where)
+    return model, fitting(tokenizer_of(folder, longest(model)), model, folder)
 
 
 def encoder(folder: Path) -> nn.Module:
@@ -150,7 +154,8 @@ def encoder(folder: Path) -> nn.Module:
 def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes: Any) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder under a head of these labels.
 
-    The head starts from `seed`, unless the folder has one of that shape. `changes` replace entries of the configuration.
+    The head starts from `seed`, unless the folder has one of that shape: that is joined to the labels, if it can be. `changes` replace entries of
+    the configuration.
     """
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     model, missing = _read(folder, kind, **named, **changes)
@@ -158,7 +163,12 @@ def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes
         torch.manual_seed(seed)
         fresh = type(model)(model.config).state_dict()
         model.load_state_dict({name: fresh[name] for name in missing}, strict=False)
-    return model, tokenizer_of(folder, longest(model))
+    else:
+        with suppress(UserError):  # a head to start from need not have learned these labels
+            joint = join(names_of(config_of(folder), folder / "config.json"), labels, folder, "")
+            if len(joint.order) == len(labels):
+                joined_(model, replace(joint, remark=""), labels, folder / "config.json")
+    return model, fitting(tokenizer_of(folder, longest(model)), model, folder)
 
 
 def longest(model: nn.Module) -> int | None:
@@ -177,7 +187,7 @@ def tokenizer_of(folder: Path, longest: int | None = None) -> Any:
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "padding" if tokenizer.is_fast else "a fast form"
         raise UserError(f"the tokenizer in {folder} must be a fast one with a padding token, it has no {lacks}; save it again with save_pretrained")
-    tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
+    tokenizer.model_max_length = _room(tokenizer, longest, folder)
     return tokenizer
 
 
@@ -185,6 +195,8 @@ def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]
     """(model, names of its head's weights that the folder does not have). With `changes` a head of another shape is put aside."""
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+    tensors = tensors_of(folder)
+    fits(config_of(folder), tensors, folder)
     auto = {"token": AutoModelForTokenClassification, "retrieval": AutoModel}.get(kind, AutoModelForSequenceClassification)
     with _in_one_sentence(f"the model in {folder} must be an encoder that transformers loads for {_asks(kind)}"):
         model, told = auto.from_pretrained(
@@ -194,13 +206,57 @@ def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]
     missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
     top = {m.name for m in modules(model) if m.role == "head"}
     if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
+        if prefix := wrapped(tensors, lost):
+            raise unwrap(prefix, folder)
         raise UserError(
             f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors of the encoder ({lost[0]}); copy the folder again"
         )
+    if error := without_a_place(told["unexpected_keys"], folder, len(steps(model)), kind == "retrieval" or bool(changes)):
+        raise error
     for name, parameter in model.named_parameters():
         if not all(torch.isfinite(end) for end in parameter.aminmax()):  # of NaN both ends are NaN
             raise UserError(f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the checkpoint is damaged or its training diverged")
     return model.eval(), missing
+
+
+def _of_kind(config: Any, folder: Path, kind: str, remedy: str) -> None:
+    """UserError if config.json says that the head is for answers of the other kind: its weights may have the shape that is asked for."""
+    wanted, other = ("ForTokenClassification", "ForSequenceClassification")[:: 1 if kind == "token" else -1]
+    said = config.get("architectures")
+    named = [name for name in said if isinstance(name, str)] if isinstance(said, list) else []
+    if any(name.endswith(other) for name in named) and not any(name.endswith(wanted) for name in named):
+        raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, its head is another ({named[0]}); {remedy}")
+
+
+def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
+    """The tokenizer, once it is known that the model has a row for everything that it yields; it numbers the texts of a pair only if the model
+    tells them apart. UserError if the two are not of one another."""
+    table: Any = model.get_input_embeddings()  # type: ignore[operator]
+    rows = int(table.num_embeddings)
+    with _in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
+        ids = {token: int(i) for token, i in tokenizer.get_vocab().items()}
+        ids |= {f"what is put around {text!r}": max(tokenizer(text)["input_ids"], default=0) for text in ("a", "1")}
+        around = int(tokenizer.num_special_tokens_to_add(pair=True))
+    if beyond := sorted((i, token) for token, i in ids.items() if i >= rows):
+        raise UserError(
+            f"the tokenizer must have at most as many tokens as the model has embeddings ({rows}), in {folder} it has {len(beyond)} more "
+            f"({one_line(beyond[0][1], 60)!r} is {beyond[0][0]}); resize the model's embedding (resize_token_embeddings) and save both together"
+        )
+    room = _room(tokenizer, longest(model), folder)
+    if room < around + 2:
+        raise UserError(f"the model in {folder} must take inputs of at least {around + 2} tokens, it takes {room}; correct max_position_embeddings or model_max_length")
+    types = next((m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and name.endswith("token_type_embeddings")), None)
+    if (types is None and "token_type_ids" not in signature(model.forward).parameters) or (types is not None and types.num_embeddings < 2):
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    return tokenizer
+
+
+def _room(tokenizer: Any, longest: int | None, folder: Path) -> int:
+    """Tokens of an input at most, by what the tokenizer says and the model has positions for."""
+    said = tokenizer.model_max_length
+    if not isinstance(said, int | float) or isinstance(said, bool) or not said >= 1:
+        raise UserError(f"model_max_length must be a number above 0 in {folder / 'tokenizer_config.json'}, got {one_line(repr(said), 60)}; correct it")
+    return int(min(said, 10**30 if longest is None else longest))
 
 
 def _asks(kind: str) -> str:
@@ -210,7 +266,6 @@ def _asks(kind: str) -> str:
 @contextmanager
 def _in_one_sentence(wanted: str) -> Iterator[None]:
     """Inside, transformers is silent, and what it has against a folder becomes a UserError that begins with what is wanted."""
-    from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -218,8 +273,10 @@ def _in_one_sentence(wanted: str) -> Iterator[None]:
     logging.set_verbosity(CRITICAL)
     try:
         yield
-    except (ValueError, KeyError, OSError, ImportError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    except (UserError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # of any kind: what is in a folder may be anything, and a panic of the tokenizers' Rust is no Exception
+        first = one_line((str(error).strip().splitlines() or [""])[0], 200) or type(error).__name__
         raise UserError(f"{wanted}; it was refused: {first}") from error
     finally:
         logging.set_verbosity(before)

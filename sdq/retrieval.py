@@ -16,7 +16,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from sdq.data.batches import Encoded, encode
 from sdq.data.tasks import Task
-from sdq.models import encoder, load, longest, tokenizer_of
+from sdq.models import encoder, fitting, load, longest, tokenizer_of
 
 TEMPERATURE = 0.05  # of the cosine, as sentence encoders are usually trained (SimCSE, Gao et al. 2021, section 3)
 
@@ -58,7 +58,7 @@ def load_for(task: Task, folder: Path, remedy: str = "fine-tune it on this task 
     if task.kind != "retrieval":
         return load(folder, task.kind, task.labels, remedy)
     model = encoder(folder)
-    tokenizer = tokenizer_of(folder, longest(model))
+    tokenizer = fitting(tokenizer_of(folder, longest(model)), model, folder)
     config: Any = model.config
     retriever = Retriever(model, int(config.hidden_size)).eval()
     index_(retriever, encode(task.examples("test", (task.labelled,)), task, tokenizer))

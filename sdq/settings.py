@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,37 @@ class Settings(BaseModel):
 
 class UserError(Exception):
     """Something the user can mend. The message is one sentence: what must be what, got what, what to do."""
+
+
+def data_folder() -> Path:
+    """Where runs, tasks and models of one's own are: `SDQ_DATA`, or `data/` beside the code."""
+    return Path(os.environ.get("SDQ_DATA", ROOT / "data"))
+
+
+def one_line(text: str, most: int = 1000) -> str:
+    """A text as one printable line of at most that many characters: control characters, line ends and lone surrogates are written out."""
+    shown = " ".join(text[: 4 * most].split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def path_of(given: str | Path, what: str = "a path") -> Path:
+    """The path that a user named, `~` expanded; it need not exist. UserError with one sentence for what can be no path on this machine."""
+    text = str(given)
+    shown = repr(one_line(text, 80))
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UserError(f"{what} must begin with ~ only for a user of this machine, got {shown}; write the folder out") from error
+    try:
+        encoded = str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{what} must be readable text, got {shown}, whose bytes are none; rename the file or folder") from error
+    if b"\0" in encoded:
+        raise UserError(f"{what} must have no NUL in it, got {shown}; correct it")
+    if len(encoded) > 4000 or any(len(part.encode()) > 255 for part in path.parts):
+        raise UserError(f"{what} must have at most 4000 bytes and 255 in each part, got {len(encoded)}; it begins with {shown}")
+    return path
 
 
 def unwritable(folder: Path, error: OSError) -> UserError:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sdq.checkpoint import folder_of
 from sdq.data.batches import Encoded, encode
 from sdq.data.tasks import Example, Task, load_task
+from sdq.heads import widened
 from sdq.quant.migrate import migrate
 from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
@@ -81,6 +82,7 @@ class Subject:
             raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
         weights = store.weights(report)
         teacher, tokenizer = load_for(task, folder_of(report.model, task.name))
+        task = widened(task, teacher)
         student = student_of(recipe, teacher, task, tokenizer, weights)
         return cls(recipe, report.model, task, tokenizer, student, spread(task.examples("test"), sentences), report=report, store=store)
 

@@ -18,7 +18,7 @@ from typing import Literal
 from pyarrow import compute
 from pyarrow.parquet import ParquetFile
 
-from sdq.settings import ASSETS, ROOT, UserError
+from sdq.settings import ASSETS, ROOT, UserError, path_of
 
 SPLITS = ("train", "dev", "test")
 
@@ -55,6 +55,7 @@ class Task:
     splits: dict[str, list[Example]] = field(repr=False)
     beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
     longest: int = 128  # subwords; a longer input is cut
+    extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
         """Examples of a split in file order. Raises UserError if there are none."""
@@ -63,6 +64,11 @@ class Task:
             where = "" if languages is None else f" in {', '.join(languages)}"
             raise UserError(f"the {split} split of task {self.name} must not be empty, it has no examples{where}; check the task's files")
         return found
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of a model's outputs, in order: the labels, and what else it can answer."""
+        return (*self.labels, *self.extra)
 
     @property
     def zero_shot(self) -> tuple[str, ...]:
@@ -107,11 +113,11 @@ def address(name: str) -> str:
         return name
     kind, colon, rest = name.partition(":")
     if colon and kind == "xglue":
-        return f"xglue:{Path(rest).expanduser().resolve()}"
+        return f"xglue:{path_of(rest, 'the folder of an XGLUE task').resolve()}"
     if colon and kind == "hub":
         return name
     if name.endswith(".json"):
-        return str(Path(name).expanduser().resolve())
+        return str(path_of(name, "a task file").resolve())
     others = f" ({', '.join(kept())})" if kept() else ""
     raise UserError(
         f"task must be one of {', '.join(TASKS)}, a task kept in the data folder{others}, a task file (.json), xglue:DIR/NC or hub:ENTRY, got {name[:80]!r}"
