@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import shlex
 import sys
 import time
@@ -11,11 +14,13 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
+from typer.exceptions import TyperException
 
 from sdq.allocator import keep_freed_memory
+from sdq.boundary import boundary
 from sdq.recipe import PRESETS, load_recipe
 from sdq.report import Report
-from sdq.settings import UserError
+from sdq.settings import UserError, one_line, path_of
 from sdq.store import Store
 
 app = typer.Typer(help="Quantize multilingual Transformers and see what happened.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -90,6 +95,7 @@ def finetune(
     """Train a head and the upper blocks of an encoder on the labelled language of a task, for `run --model OUT`."""
     from sdq.checkpoint import base_of
 
+    out = path_of(out, "the folder of the model")
     base_of(model, fetch=True)  # what is wrong with it is said before torch is imported
     from sdq import finetune as tuning
 
@@ -99,6 +105,7 @@ def finetune(
     finally:
         line.bar.stop()
     said = f"{out}: {model} fine-tuned on {task} ({card['language']}), {100 * card['dev']:.1f} % on its dev split after {card['kept_step']} steps"
+    said += f"\nnote: {card['remarks']}" if card.get("remarks") else ""
     typer.echo(json.dumps(card) if as_json else f"{said}\nnext: python -m sdq run ptq-int8-dynamic --model {shlex.quote(str(out))} --task {shlex.quote(task)}")
 
 
@@ -206,6 +213,7 @@ def inspect(
     report = store.report(run)
     seconds = [analyses([name], report, store, how) for name in missing(run, store, how, only or ())]
     if out is not None:
+        out = path_of(out, "the folder for what was found")
         findings.writable(out)
     line = Line(quiet=as_json)
 
@@ -234,7 +242,7 @@ def remedy(
     from sdq.inspection import inspect as look
     from sdq.remedies import one_limit, wanted, words
 
-    store = Store.default()
+    store, out = Store.default(), path_of(out, "the recipe's file")
     report = store.report(run)
     one_limit(size, tolerate)
     line = Line(quiet=False)
@@ -267,6 +275,7 @@ def reproduce(
     ship: Annotated[bool, typer.Option("--ship", help="Of mini: copy the results into assets/runs")] = False,
 ) -> None:
     """Run a whole comparison (resumable): mini writes docs/results.md, grid and xglue write CSV, HTML, LaTeX and Markdown."""
+    xglue, out = (None if path is None else path_of(path, "a folder") for path in (xglue, out))
     if what == "mini":
         from sdq.reproduce import reproduce_mini
 
@@ -377,21 +386,46 @@ def _verdicts(base: Report, other: Report, table: pd.DataFrame) -> str:
     return "\n".join([*lines, "", f"p: {tests}. Holm: p adjusted for the number of languages. McNemar: exact, every sentence for itself.{together}"])
 
 
-def main() -> None:
-    """Run the command line; a UserError becomes one sentence on stderr and exit code 2."""
-    keep_freed_memory()
+def _invoke() -> int:
+    """Run the command that the arguments name; its exit code. Typer's own refusals become one sentence, and a reader who left is no error."""
+    command = typer.main.get_command(app)
     try:
-        app()
+        with command.make_context("python -m sdq", sys.argv[1:]) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as stop:
+        return 2 if stop.exit_code else 0
+    except typer.Abort as error:
+        raise UserError("the command was stopped before its end; start it again, finished parts are kept") from error
+    except TyperException as error:
+        said = error.format_message()
+        if not said or type(error).__name__ == "NoArgsIsHelpError":
+            getattr(error, "show")()  # the help, where nothing was asked  # noqa: B009
+            return 2
+        raise UserError(f"{said.rstrip('.')}; `python -m sdq --help` lists commands and options") from error
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to say goes nowhere, at the exit too
+    return 0
+
+
+def main() -> None:
+    """Run the command line; whatever goes wrong becomes one sentence on stderr and exit code 2."""
+    keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is written out
+    try:
+        with boundary():
+            code = _invoke()
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except ValueError as error:  # pydantic's and our own checks of values
-        from pydantic import ValidationError
-
-        from sdq.settings import explain
-
-        typer.echo(f"error: {explain(error) if isinstance(error, ValidationError) else error}", err=True)
-        sys.exit(2)
+        said, code = one_line(str(error), 4000), 2
+        with contextlib.suppress(OSError):
+            typer.echo(f"error: {said}", err=True)
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            typer.echo("error: the command was stopped before its end; start it again, finished parts are kept", err=True)
+        code = 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from sdq.boundary import boundary
 from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task, load_task
+from sdq.heads import widened
 from sdq.recipe import Recipe
 from sdq.retrieval import load_for
 from sdq.settings import UserError
@@ -39,7 +41,15 @@ def answer(text: str, runs: list[str], store: Store) -> list[dict[str, Any]]:
     """One row per run: run, method, words, answers (one label, or one tag per word), shares (probability 0..1 of each answer) and, for
     one label, `best`: the five likeliest labels with their probabilities. A run whose weights are not here has `missing`: one sentence instead.
     """
-    return [_row(text, run, store) for run in runs]
+    return [_guarded(text, run, store) for run in runs]
+
+
+def _guarded(text: str, run: str, store: Store) -> dict[str, Any]:
+    try:
+        with boundary():
+            return _row(text, run, store)
+    except UserError as error:
+        return {"run": run, "method": "", "missing": str(error)}
 
 
 def _row(text: str, run: str, store: Store) -> dict[str, Any]:
@@ -47,8 +57,9 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     task = task_of(report.task)
     try:
         weights = store.weights(report)
+        task = widened(task, _teacher(report.model, report.task)[0])
         model = _model(json.dumps(report.recipe), report.model, report.task, None if weights is None else str(weights))
-    except (UserError, RuntimeError) as error:
+    except UserError as error:
         return {"run": run, "method": report.method, "missing": str(error)}
     words = _words(text, task)
     tokenizer = _teacher(report.model, report.task)[1]
@@ -63,12 +74,12 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
         "run": run,
         "method": report.method,
         "words": list(words),
-        "answers": [task.labels[i] for i in best.indices.tolist()],
+        "answers": [task.outputs[i] for i in best.indices.tolist()],
         "shares": best.values.tolist(),
     }
     if task.kind == "sequence":
-        five = shares[0].topk(min(5, len(task.labels)))
-        row["best"] = [[task.labels[i], share] for i, share in zip(five.indices.tolist(), five.values.tolist(), strict=True)]
+        five = shares[0].topk(min(5, len(task.outputs)))
+        row["best"] = [[task.outputs[i], share] for i, share in zip(five.indices.tolist(), five.values.tolist(), strict=True)]
     return row
 
 

@@ -67,7 +67,9 @@ def base_of(name: str, fetch: bool = False) -> Path:
         if not folder.is_dir():
             raise UserError(f"{hub.absent(name)}; fetch it with `python -m sdq models fetch {name}`, or {hub.elsewhere()}")
     if not folder.is_dir():
-        raise UserError(f"model must be 'mini', a Hub name (owner/model) or a folder with config.json and safetensors, got {one_line(name, 200)!r}, which does not exist")
+        raise UserError(
+            f"model must be 'mini', a Hub name (owner/model) or a folder with config.json and safetensors, got {one_line(name, 200)!r}, which does not exist"
+        )
     _check(folder)
     return folder
 
@@ -110,7 +112,9 @@ def _only_files(folder: Path) -> None:
             if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
                 raise UserError(f"a model folder must hold regular files, {one_line(str(path), 300)} is a pipe, a device or a socket; take it out")
             if path.suffix in _TEXTS and state.st_size > most:
-                raise UserError(f"a text file of a model must have at most {most // 1_000_000} MB, {path} has {state.st_size // 1_000_000}; copy the folder again")
+                raise UserError(
+                    f"a text file of a model must have at most {most // 1_000_000} MB, {path} has {state.st_size // 1_000_000}; copy the folder again"
+                )
     except OSError as error:
         raise UserError(f"the model folder {one_line(str(folder), 300)} must be readable, it is not ({error.strerror}); correct its permissions") from error
 

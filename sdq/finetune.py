@@ -15,13 +15,15 @@ from typing import Any
 
 from torch import nn
 
+from sdq.boundary import begun, boundary
 from sdq.checkpoint import CARD, address, base_of, fingerprint
 from sdq.data.batches import encode
 from sdq.data.tasks import Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
 from sdq.evaluate import outcomes, predict, scores
+from sdq.heads import loading_remarks
 from sdq.models import start
-from sdq.settings import UserError, unfitting
+from sdq.settings import UserError, path_of, unfitting
 from sdq.store import Store
 from sdq.train.loop import train_
 from sdq.train.resume import History
@@ -47,11 +49,13 @@ def usual(model: str, task: str, steps: int | None = None, learning_rate: float 
     return Training.model_validate(made if base else made | {"check_every": max(10, made["steps"] // 20)})
 
 
+@boundary()
 def finetune(model: str, task_name: str, out: Path, training: Training, seed: int = 0, progress: Progress = lambda event: None) -> dict[str, Any]:
     """Fine-tune `model` (`mini`: the embedded encoder; a folder; a Hub name) on a task into the folder `out`; what CARD says of it.
 
     If `out` has this very fine-tuning, finished or not, it is taken up there. UserError if it has anything else, or the disk refuses.
     """
+    out = path_of(out, "the folder of the model")
     task = load_task(task_name)
     folder = base_of(model, fetch=True)
     card: dict[str, Any] = {
@@ -72,12 +76,15 @@ def finetune(model: str, task_name: str, out: Path, training: Training, seed: in
         raise UserError(f"{out} must be an empty folder or a new one, it has files in it; choose another --out")
     try:
         work.mkdir(parents=True, exist_ok=True)
+        begun(work)
         (work / CARD).write_text(json.dumps(card, indent=1))
         progress({"event": "stage", "name": "load", "text": "Reading the model and the sentences"})
         changes = DROPOUT if model == "mini" else {}
         trained, tokenizer, history = train(folder, task, training, seed, progress, work / "checkpoint.safetensors", **changes)
         card["dev"] = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
         card["kept_step"] = history.kept
+        if said := loading_remarks(trained):
+            card["remarks"] = "; ".join(said)
         _save(trained, tokenizer, card, out, work)
     except OSError as error:
         raise unfitting(out, error) from error

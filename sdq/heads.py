@@ -181,7 +181,9 @@ def widened(task: Task, model: nn.Module) -> Task:
     if task.kind == "token":
         extra = tuple("_".join(name.split()) for name in extra)  # answers are kept with a space between
     if "ndcg" in (task.metric, *task.beside) and (odd := next((name for name in extra if not _number(name)), None)) is not None:
-        raise UserError(f"every label of a model that ranks must be a number, it can also answer {one_line(odd, 60)!r}; take a model that was trained on this task")
+        raise UserError(
+            f"every label of a model that ranks must be a number, it can also answer {one_line(odd, 60)!r}; take a model that was trained on this task"
+        )
     return replace(task, extra=extra) if extra else task
 
 

@@ -15,7 +15,17 @@ from sdq.catalog import CURATED
 from sdq.settings import UserError
 
 SECONDS = 5.0  # within which the Hub must answer the first question
-FILES = ("config.json", "adapter_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "*.model", "vocab*", "merges.txt")
+FILES = (
+    "config.json",
+    "adapter_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "*.model",
+    "vocab*",
+    "merges.txt",
+)
 _NAME = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@(?P<revision>[A-Za-z0-9][\w./-]{0,95}))?")
 
 

@@ -5,7 +5,6 @@ An inspection is a folder beside the runs, named by what it is of: a run and its
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import Field, ValidationError
 
+from sdq.boundary import begun, boundary, in_words
 from sdq.report import Report
-from sdq.settings import Settings, UserError, explain, unfitting
+from sdq.settings import Settings, UserError, explain, path_of, text_of
 from sdq.store import ENGINE, PACKED, Store
 
 if TYPE_CHECKING:
@@ -127,9 +127,7 @@ ANALYSES: dict[str, Analysis] = {
 def load_settings(path: Path) -> Inspection:
     """Settings from a JSON file. UserError with one sentence for anything else."""
     try:
-        return Inspection.model_validate_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"settings must be a JSON file, {path} cannot be read as text") from error
+        return Inspection.model_validate_json(text_of(path_of(path, "a settings file"), "a settings file"))
     except ValidationError as error:
         raise UserError(f"settings {path}: {explain(error)}") from error
 
@@ -172,6 +170,7 @@ def inspectable(report: Report, store: Store) -> None:
         raise UserError("the weights of this run came as codes, and what rounding did to them cannot be seen from these; run its recipe here to look into it")
 
 
+@boundary()
 def inspect(run: str, store: Store, how: Inspection | None = None, only: Collection[str] = (), progress: Progress = lambda event: None) -> Tables:
     """All tables of the inspection of a finished run, computing what is missing of the analyses in `only` (none: all of them).
 
@@ -197,17 +196,11 @@ def inspect(run: str, store: Store, how: Inspection | None = None, only: Collect
         kept.tell(home, event)
         progress(event)
 
-    try:
-        if todo:
-            _compute(todo, report, store, how, tell)
-        if (kept.folder / home).is_dir() and not missing(run, store, how):
-            (kept.folder / home / "done").write_text("")
-    except (UserError, ValueError, RuntimeError) as error:
-        with contextlib.suppress(OSError):  # a full disk is what may have failed
-            tell({"event": "failed", "message": str(error)})
-        raise UserError(str(error)) from error
-    except OSError as error:
-        raise unfitting(kept.folder, error) from error
+    if todo:
+        begun(kept.folder / home, tell)
+        _compute(todo, report, store, how, tell)
+    if (kept.folder / home).is_dir() and not missing(run, store, how):
+        (kept.folder / home / "done").write_text("")
     return read(run, store, how)
 
 
@@ -224,8 +217,8 @@ def _compute(names: Sequence[str], report: Report, store: Store, how: Inspection
         started = time.perf_counter()
         try:
             made = ANALYSES[name].compute(subject, how)
-        except (UserError, ValueError, RuntimeError, LookupError) as error:  # a later one may miss the tables of this one
-            failures.append(UserError(f"the analysis {name} failed: {error}"))
+        except Exception as error:  # of any kind, and a later one may miss the tables of this one
+            failures.append(UserError(f"the analysis {name} failed: {in_words(error, store.inspections().folder / inspection_id(report.run, how))}"))
             continue
         for table, rows in made.items():
             store.inspections().keep(inspection_id(report.run, how), table, rows)

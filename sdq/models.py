@@ -244,7 +244,9 @@ def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
         )
     room = _room(tokenizer, longest(model), folder)
     if room < around + 2:
-        raise UserError(f"the model in {folder} must take inputs of at least {around + 2} tokens, it takes {room}; correct max_position_embeddings or model_max_length")
+        raise UserError(
+            f"the model in {folder} must take inputs of at least {around + 2} tokens, it takes {room}; correct max_position_embeddings or model_max_length"
+        )
     types = next((m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and name.endswith("token_type_embeddings")), None)
     if (types is None and "token_type_ids" not in signature(model.forward).parameters) or (types is not None and types.num_embeddings < 2):
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sdq.quant.observers import MinMax
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
-from sdq.settings import Settings, UserError, explain
+from sdq.settings import Settings, UserError, explain, one_line, path_of, text_of
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 
@@ -172,14 +171,10 @@ def load_recipe(name: str) -> Recipe:
     """A preset by name or a recipe from a JSON file. UserError with one sentence for anything else."""
     if name in PRESETS:
         return PRESETS[name]
-    path = Path(name)
+    path = path_of(name, "a recipe")
     if path.suffix != ".json":
-        raise UserError(f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got {name!r}")
+        raise UserError(f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got {one_line(name, 200)!r}")
     try:
-        return Recipe.model_validate_json(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"recipe file must exist, {name} does not") from error
-    except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise UserError(f"recipe file must be JSON text, {name} is not") from error
+        return Recipe.model_validate_json(text_of(path, "a recipe"))
     except ValidationError as error:
         raise UserError(f"recipe {name}: {explain(error)}") from error

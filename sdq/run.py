@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sdq.boundary import begun, boundary
 from sdq.checkpoint import address, fingerprint, folder_of, ready, remedy
 from sdq.data.tasks import Example, Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
 from sdq.recipe import Recipe
 from sdq.report import Report
-from sdq.settings import UserError, unfitting
+from sdq.settings import UserError
 from sdq.store import Store, run_id
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ ERROR_SENTENCES = 64
 INSPECTED = 8  # sentences per language
 
 
+@boundary()
 def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Progress = lambda event: None) -> Report:
     """Do what the recipe says, or return the stored result if it was done before.
 
-    Raises UserError for anything the user can mend; the failure is also written to the run's events.
+    Whatever fails leaves as a UserError, and is written to the run's events too (see sdq.boundary).
     """
     data, model = task_fingerprint(task_name), address(model)
     weights = fingerprint(folder_of(model, task_name, fetch=True))
@@ -47,18 +49,14 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
         store.tell(run, event)
         progress(event)
 
-    try:
-        return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), tell)
-    except (UserError, ValueError, RuntimeError) as error:
-        tell({"event": "failed", "message": str(error)})
-        raise UserError(str(error)) from error
-    except OSError as error:
-        raise unfitting(store.folder, error) from error
+    begun(store.folder / run, tell)
+    return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), tell)
 
 
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:
     from sdq.data.batches import encode
     from sdq.evaluate import outcomes, predict, scores, scores_beside
+    from sdq.heads import widened
     from sdq.inspect.activations import activations
     from sdq.inspect.depth import depth
     from sdq.inspect.errors import layer_errors, size_bytes
@@ -74,6 +72,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
     watch = _Watch(seconds, tell)
     with watch("load", "Reading the model and the sentences"):
         teacher, tokenizer = load_for(task, folder_of(model, task.name), remedy(model, task.name))
+        task = widened(task, teacher)
         test = task.examples("test")
         calibrated_on = calibration_examples(recipe, task)
         data = encode(test, task, tokenizer)

@@ -53,6 +53,21 @@ def path_of(given: str | Path, what: str = "a path") -> Path:
     return path
 
 
+def text_of(path: Path, what: str, most: int = 10_000_000) -> str:
+    """The UTF-8 text of a regular file of at most `most` bytes that a user named. UserError for a folder, pipe or device, and what is no text."""
+    shown = one_line(str(path), 300)
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{what} must be a regular file, {shown} is none; correct the path")
+        if path.stat().st_size > most:
+            raise UserError(f"{what} must have at most {most // 1_000_000} MB, {shown} has {path.stat().st_size // 1_000_000}; correct the path")
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise UserError(f"{what} must be a file that can be read, {shown} cannot be read as text ({error.strerror}); correct the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} must be UTF-8 text, {shown} cannot be read as text; save it as UTF-8") from error
+
+
 def unwritable(folder: Path, error: OSError) -> UserError:
     """What to say when nothing can be written to the data folder."""
     return UserError(f"the data folder must be writable, {folder} is not ({error.strerror}); free space or set SDQ_DATA to another folder")

@@ -25,7 +25,9 @@ _OTHER_HEADS = re.compile(
     r"(?:^|\.)pooler\.|^(?:cls|lm_head|predictions|generator_predictions|generator_lm_head|discriminator_predictions|lm_predictions|mask_predictions|lm_loss"
     r"|sop_classifier|seq_relationship|qa_outputs|vocab_transform|vocab_layer_norm|vocab_projector|pred_layer)(?:\.|$)|^head\.(?:dense|norm)\.|^decoder\.(?:weight|bias)$"
 )
-_HEADS = re.compile(r"^(?:classifier|score|pre_classifier|logits_proj|sequence_summary|classification_head|head|decoder)\.")  # of tasks: in the way of no new head
+_HEADS = re.compile(
+    r"^(?:classifier|score|pre_classifier|logits_proj|sequence_summary|classification_head|head|decoder)\."
+)  # of tasks: in the way of no new head
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 _ADAPTERS = re.compile(r"adapter|lora_|(?:^|\.)(?:ia3|prefix_tuning|prompt_encoder|prompt_embeddings|modules_to_save)(?:\.|_|$)")
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
@@ -80,7 +82,9 @@ def _parts(index: Path) -> dict[str, str]:
     if not isinstance(said, dict) or not said or not all(isinstance(part, str) for part in said.values()):
         raise UserError(f"{index} must have a weight_map from tensors to files, it does not; save the model again with save_pretrained")
     if stray := sorted(part for part in said.values() if Path(part).name != part or "\0" in part):
-        raise UserError(f"parts of the weights must be files beside {index.name}, it names {one_line(stray[0], 80)!r}; save the model again with save_pretrained")
+        raise UserError(
+            f"parts of the weights must be files beside {index.name}, it names {one_line(stray[0], 80)!r}; save the model again with save_pretrained"
+        )
     if missing := sorted(part for part in said.values() if not (index.parent / part).is_file()):
         raise UserError(f"all parts of the weights must be in {index.parent}, {missing[0]} is not; copy the folder again")
     return said
@@ -125,7 +129,9 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.exists() and not path.is_file():
             raise UserError(f"{path} must be a regular file, it is none; save the model again with save_pretrained")
         if path.stat().st_size > most:
-            raise UserError(f"{path} must have at most {most // 1_000_000} MB, it has {path.stat().st_size // 1_000_000}; save the model again with save_pretrained")
+            raise UserError(
+                f"{path} must have at most {most // 1_000_000} MB, it has {path.stat().st_size // 1_000_000}; save the model again with save_pretrained"
+            )
         found = json.loads(path.read_text("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
     except _Wrong as error:
         raise UserError(f"{path} must be JSON text with every key once and finite numbers, it has {error}; correct it") from error
@@ -238,14 +244,16 @@ def without_a_place(names: Iterable[str], folder: Path, layers: int, new_head: b
     if not lost:
         return None
     if any(_ADAPTERS.search(name) for name in lost):
-        why = "these are adapters: merge them into the weights (merge_and_unload of PEFT) and save the model again"
+        why = "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or take the model without them"
     elif any("distance_embedding" in name or "relative" in name for name in lost):
         why = "relative positions (position_embedding_type) are no longer computed by transformers for this architecture: take a model with absolute positions"
     elif max((int(match[1]) for name in lost if (match := _LAYER.search(name))), default=-1) >= layers:
         why = f"num_hidden_layers in config.json says {layers}: correct it, or copy the folder again"
     else:
         why = "without them it would be another model: take one whose architecture transformers has, with the config.json it was saved with"
-    return UserError(f"every tensor of the weights must have a place in the model, {_shown(lost)} in {folder} {'has' if len(lost) == 1 else 'have'} none; {why}")
+    return UserError(
+        f"every tensor of the weights must have a place in the model, {_shown(lost)} in {folder} {'has' if len(lost) == 1 else 'have'} none; {why}"
+    )
 
 
 def _shown(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from sdq.recipe import preset_of
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
+
+_MARKS = re.compile(r"([\\`*_\[\]<>$~:#|&])")  # names of labels are no Markdown
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -95,7 +98,8 @@ def how_made(reports: list[Report]) -> None:
         if cut := first.provenance.get("test_sentences_cut"):
             st.markdown(f"{cut} of the {n} test inputs were longer than the task allows and were cut.")
         if remarks := first.provenance.get("remarks"):
-            st.markdown(f"About this model: {remarks}.")
+            said = _MARKS.sub(r"\\\1", remarks)
+            st.markdown(f"About this model: {said}.")
         rows = [
             {
                 "method": r.method,

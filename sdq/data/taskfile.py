@@ -127,7 +127,10 @@ def parse(data: bytes, called: str) -> TaskFile:
 def read(path: Path) -> TaskFile:
     """The task file at this path. UserError if there is none or it is not one."""
     try:
-        return parse(path.read_bytes(), str(path))
+        if path.exists() and not path.is_file():
+            raise UserError(f"a task file must be a regular file, {path} is none; check the path")
+        with path.open("rb") as file:
+            return parse(file.read(_LONGEST + 1), str(path))
     except OSError as error:
         raise UserError(f"task file {path} must be readable, it is not ({error.strerror}); check the path") from error
 
