@@ -1,0 +1,282 @@
+"""A checkpoint's head and a task's labels are joined by name: against the rules of transformers' run_glue and run_ner, and in every family."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from sdq.data.batches import encode
+from sdq.data.tasks import Example, Task
+from sdq.evaluate import outcomes, predict
+from sdq.heads import Joint, join, joined_, names_of, plain, widened
+from sdq.models import load, remarks, start
+from sdq.settings import UserError
+from tests.unit.conftest import ARCHITECTURES, VOCABULARY
+
+WHERE = Path("config.json")
+POOL = ("negative", "neutral", "positive", "entailment", "contradiction", "b-per", "i-per", "b-loc", "i-loc", "o", "sport", "straße", "été", "новости", "天气", "0", "1")
+
+
+def run_glue(label_list: list[str], label2id: dict[str, int]) -> dict[int, int] | None:
+    """The rule of examples/pytorch/text-classification/run_glue.py: place in the task's list -> the model's id; None where it ignores the model's names."""
+    lowered = {name.lower(): i for name, i in label2id.items()}
+    if sorted(lowered) != sorted(label_list):
+        return None
+    return {i: int(lowered[label_list[i]]) for i in range(len(label_list))}
+
+
+def run_ner(label_list: list[str], id2label: dict[int, str]) -> list[str] | None:
+    """The rule of examples/pytorch/token-classification/run_ner.py: the labels in the order of the model's ids; None where it ignores the model's names."""
+    if sorted(id2label.values()) != sorted(label_list):
+        return None
+    return [id2label[i] for i in range(len(label_list))]
+
+
+def written_otherwise(name: str, rng: random.Random) -> str:
+    return rng.choice((name, name.upper(), name.title(), f" {name} ", f"{name.upper()}\t"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
+    """A hundred random label sets each. Where these would ignore the model's names though some fit, the join is by name or it is refused."""
+    rng, kinds = random.Random(seed), dict.fromkeys(("equal", "case", "none", "more", "some"), 0)
+    for turn in range(100):
+        kind = list(kinds)[turn % len(kinds)]
+        labels = rng.sample(POOL, rng.randint(2, 9))
+        others = [f"other {name}" for name in labels]
+        head = {
+            "equal": labels,
+            "case": [written_otherwise(name, rng) for name in labels],
+            "none": others,
+            "more": labels + others[: rng.randint(1, len(others))],
+            "some": labels[:-1] + rng.choice([[], others[:1], others]),
+        }[kind]
+        head = rng.sample(head, len(head))
+        id2label = dict(enumerate(head))
+        label2id = {name: i for i, name in id2label.items()}
+        if kind == "some":
+            with pytest.raises(UserError, match="labels the model never learned") as caught:
+                join(head, labels, WHERE, "do this")
+            assert labels[-1] in str(caught.value)
+            kinds[kind] += 1
+            continue
+        joint = join(head, labels, WHERE, "do this")
+        glue, ner = run_glue(labels, {name.strip(): i for name, i in label2id.items()}), run_ner(labels, id2label)
+        if kind in ("equal", "case"):
+            if glue is not None:
+                assert dict(enumerate(joint.order)) == glue
+            if ner is not None:
+                assert [labels[joint.order.index(i)] for i in range(len(labels))] == ner
+            assert glue is not None or "straße" in labels  # str.lower leaves SS; casefold does not
+            assert ner is not None or kind == "case"
+            assert bool(joint.remark) == joint.moved
+        elif kind == "none":
+            assert glue is None
+            assert ner is None
+            assert joint.order == tuple(range(len(labels)))
+            assert "was assumed" in joint.remark
+        else:
+            assert [head[i] for i in joint.order] == [*labels, *joint.extra]
+            assert set(joint.extra) == set(head) - set(labels)
+            assert all(name in joint.remark for name in joint.extra[:8])
+        kinds[kind] += 1
+    assert all(count == 20 for count in kinds.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "said"),
+    [
+        (("Good", "good", "bad"), ("good", "bad"), "names in id2label must differ by more than case"),
+        (("good", "bad", "ＢＡＤ"), ("good", "bad"), "names in id2label must differ"),
+        (("good", "bad"), ("good", "Good "), "labels of the task must differ"),
+        (("a", "b", "c"), ("a", "x", "y"), r"never learned: x, y; config.json has a, b, c: say under `labels`.*, or do this"),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), ("a", "b"), r"one output per label of the task \(2\), got 3"),
+        (("p", "q", "r"), ("a", "b"), "all are labels the model never learned: a, b"),
+        (("LABEL_1", "LABEL_0"), ("a", "b"), "in their order"),
+    ],
+)
+def test_what_cannot_be_joined(names: tuple[str, ...], labels: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        join(names, labels, WHERE, "do this")
+    assert "\n" not in str(caught.value)
+
+
+def test_names_are_compared_without_case_and_form() -> None:
+    assert join(("STRASSE", "café", "x"), ("straße", "cafe\u0301 ", "x"), WHERE, "").order == (0, 1, 2)
+    assert plain("ﬁn ") == plain("FIN")
+    assert join(("Good", "good"), ("good", "Good"), WHERE, "").order == (1, 0)  # the very same names: nothing to choose
+    assert join([f"LABEL_{i}" for i in range(12)], sorted(f"LABEL_{i}" for i in range(12)), WHERE, "").order == (0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ({}, ("LABEL_0", "LABEL_1")),
+        ({"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"id2label": {"1": "b", "0": "a"}}, ("a", "b")),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}, ("a", "b")),
+        ({"label2id": {"b": 1, "a": 0}}, ("a", "b")),
+        ({"id2label": {"0": 0, "1": True}}, ("0", "True")),
+    ],
+)
+def test_what_the_outputs_are_called(config: dict[str, Any], names: tuple[str, ...]) -> None:
+    assert names_of(config, WHERE) == names
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"id2label": {"a": 0, "b": 1}}, "the wrong way round"),
+        ({"id2label": ["a", "b"]}, "id2label must map numbers to names"),
+        ({"id2label": {}}, "id2label must map"),
+        ({"id2label": {"x": "a"}}, "got the key 'x'"),
+        ({"id2label": {"-1": "a", "0": "b"}}, "got the key '-1'"),
+        ({"id2label": {"0.0": "a"}}, "got the key '0.0'"),
+        ({"id2label": {"0": "a", "2": "b"}}, "1 has no name"),
+        ({"id2label": {"1": "a", "2": "b"}}, "0 has no name"),
+        ({"id2label": {"0": "a", "00": "b"}}, "0 is in it twice"),
+        ({"id2label": {"0": None}}, "must be text"),
+        ({"id2label": {"0": {"name": "a"}}}, "must be text"),
+        ({"id2label": {"0": " "}}, "must be text"),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}, "label2id must be id2label the other way round"),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1, "c": 2}}, "label2id must be id2label"),
+        ({"id2label": {"0": "a"}, "label2id": {"a": "0"}}, "label2id must map names to numbers"),
+        ({"id2label": {"0": "a"}, "label2id": "a"}, "label2id must map names to numbers"),
+        ({"id2label": {"0": "a", "1": "b"}, "num_labels": 3}, "num_labels must be the number of names"),
+        ({"num_labels": 0}, "num_labels must be a whole number"),
+        ({"num_labels": 1e9}, "num_labels must be a whole number"),
+        ({"num_labels": "3"}, "num_labels must be a whole number"),
+    ],
+)
+def test_names_that_say_nothing(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        names_of(config, WHERE)
+    assert "config.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- models
+
+
+def logits(model: nn.Module) -> torch.Tensor:
+    ids = torch.tensor([[2, 7, 9, 30, 11], [2, 40, 5, 6, 8]])
+    with torch.no_grad():
+        return torch.as_tensor(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_head_is_put_into_another_order_in_every_family(architecture: str, kind: str, tiny: Callable[..., nn.Module]) -> None:
+    """Also where the head's inner layer has as many outputs as there are labels."""
+    for labels in (5, 24):
+        model = tiny(architecture, kind, labels)
+        before, order = logits(model), random.Random(labels).sample(range(labels), labels)
+        other = {name: p.detach().clone() for name, p in model.named_parameters()}
+        joined_(model, Joint(tuple(order)), [f"label {i}" for i in range(labels)], WHERE)
+        assert torch.allclose(logits(model), before[..., order], atol=1e-5)
+        changed = {name.rpartition(".")[0] for name, p in model.named_parameters() if not torch.equal(p, other[name])}
+        assert len(changed) == 1
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    made = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, **{f"w{i}": i for i in range(3, VOCABULARY)}}, unk_token="[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]")
+
+
+def save(model: Any, names: tuple[str, ...], tokenizer: Any, folder: Path) -> Path:
+    model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def task_of(labels: tuple[str, ...], kind: str = "sequence", metric: str = "accuracy") -> Task:
+    rng, rows = random.Random(0), []
+    for i in range(40):
+        words = tuple(f"w{rng.randrange(3, VOCABULARY)}" for _ in range(rng.randint(1, 6)))
+        targets = tuple(rng.choice(labels) for _ in (words if kind == "token" else words[:1]))
+        rows.append(Example(str(i), "en", " ".join(words), words, targets))
+    made: Any = kind
+    return Task("made", made, labels, ("en",), "en", metric, "0" * 16, {"test": rows})
+
+
+@pytest.mark.parametrize(("architecture", "kind"), [("bert", "sequence"), ("roberta", "sequence"), ("distilbert", "token"), ("electra", "sequence"), ("xlmr", "token")])
+def test_a_permuted_head_answers_as_the_other(architecture: str, kind: str, tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    labels, names = ("O", "B-A", "I-A"), ("i-a", "O", "B-A")
+    task = task_of(labels, kind)
+    plainly, turned = tiny(architecture, kind), tiny(architecture, kind)
+    joined_(turned, Joint((2, 0, 1)), names, WHERE)
+    results = []
+    for model, called in ((plainly, labels), (turned, names)):
+        loaded, words = load(save(model, called, tokenizer, tmp_path / called[0]), kind, labels)
+        results.append(outcomes(task.splits["test"], *predict(loaded, encode(task.splits["test"], task, words)), task))
+        assert loaded.config.id2label == dict(enumerate(labels))  # type: ignore[union-attr]
+        assert ("put into the order" in " ".join(remarks(loaded))) == (called is names)
+    exact = ["id", "tp", "predicted", "gold", "answer"]
+    assert results[0][exact].equals(results[1][exact])
+    assert results[0]["margin"].tolist() == pytest.approx(results[1]["margin"].tolist(), abs=1e-5)
+    assert results[0]["answer"].nunique() > 1
+
+
+def test_labels_that_the_task_lacks_are_never_right(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    names = ("new one", "a", "B", "c")
+    task = task_of(("b", "a"))
+    model, words = load(save(tiny("bert", "sequence", 4), names, tokenizer, tmp_path), "sequence", task.labels)
+    task = widened(task, model)
+    assert task.outputs == ("b", "a", "new one", "c")
+    table = outcomes(task.splits["test"], *predict(model, encode(task.splits["test"], task, words)), task)
+    ids = tokenizer([e.text for e in task.splits["test"]], padding=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.no_grad():
+        raw = model.__class__.from_pretrained(tmp_path, attn_implementation="eager")(**ids).logits.argmax(-1).tolist()  # type: ignore[attr-defined]
+    assert table["answer"].tolist() == [{"B": "b"}.get(names[i], names[i]) for i in raw]
+    beyond = table["answer"].isin(("new one", "c"))
+    assert beyond.any()
+    assert table.loc[beyond, "tp"].sum() == 0
+    assert "can also answer new one, c" in " ".join(remarks(model))
+    assert widened(replace(task, kind="token"), model).extra == ("new_one", "c")  # answers to words are kept with a space between
+    with pytest.raises(UserError, match="ranks must be a number, it can also answer 'new one'"):
+        widened(replace(task, metric="ndcg"), model)
+
+
+def test_a_head_to_start_from_is_joined_too(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    model: Any = tiny("bert", "sequence", 3)
+    kept = model.classifier.weight.detach().clone()
+    save(model, ("C", "a", "b"), tokenizer, tmp_path)
+    joined: Any = start(tmp_path, "sequence", ("a", "b", "c"), 1)[0]
+    assert torch.equal(joined.classifier.weight, kept[[1, 2, 0]])
+    assert joined.config.id2label == {0: "a", 1: "b", 2: "c"}
+    unknown: Any = start(tmp_path, "sequence", ("x", "y", "z"), 1)[0]
+    assert torch.equal(unknown.classifier.weight, kept)
+    assert unknown.config.id2label == {0: "x", 1: "y", 2: "z"}
+
+
+def test_a_head_of_the_other_kind_is_refused(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    """Of BERT both have the same names and shapes; config.json tells them apart."""
+    save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path)
+    with pytest.raises(UserError, match=r"must have a head for token classification, its head is another \(BertForSequenceClassification\)"):
+        load(tmp_path, "token", ("a", "b", "c"))
+
+
+def test_a_config_with_a_key_twice_is_refused(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    folder = save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path / "model")
+    text = json.dumps(json.loads((folder / "config.json").read_text()))
+    for old, new, said in (('"0": "a"', '"0": "b", "0": "a"', "key '0' twice"), ('"layer_norm_eps": 1e-12', '"layer_norm_eps": NaN', "NaN"), ("1e-12", "1e999", "infinite")):
+        assert old in text
+        copy = Path(shutil.copytree(folder, tmp_path / said))
+        (copy / "config.json").write_text(text.replace(old, new))
+        with pytest.raises(UserError, match=f"config.json must be JSON text .*{said}"):
+            load(copy, "sequence", ("a", "b", "c"))
