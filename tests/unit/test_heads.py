@@ -27,7 +27,25 @@ from sdq.settings import UserError
 from tests.unit.conftest import ARCHITECTURES, VOCABULARY
 
 WHERE = Path("config.json")
-POOL = ("negative", "neutral", "positive", "entailment", "contradiction", "b-per", "i-per", "b-loc", "i-loc", "o", "sport", "straße", "été", "новости", "天气", "0", "1")
+POOL = (
+    "negative",
+    "neutral",
+    "positive",
+    "entailment",
+    "contradiction",
+    "b-per",
+    "i-per",
+    "b-loc",
+    "i-loc",
+    "o",
+    "sport",
+    "straße",
+    "été",
+    "новости",
+    "天气",
+    "0",
+    "1",
+)
 
 
 def run_glue(label_list: list[str], label2id: dict[str, int]) -> dict[int, int] | None:
@@ -214,7 +232,9 @@ def task_of(labels: tuple[str, ...], kind: str = "sequence", metric: str = "accu
     return Task("made", made, labels, ("en",), "en", metric, "0" * 16, {"test": rows})
 
 
-@pytest.mark.parametrize(("architecture", "kind"), [("bert", "sequence"), ("roberta", "sequence"), ("distilbert", "token"), ("electra", "sequence"), ("xlmr", "token")])
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [("bert", "sequence"), ("roberta", "sequence"), ("distilbert", "token"), ("electra", "sequence"), ("xlmr", "token")]
+)
 def test_a_permuted_head_answers_as_the_other(architecture: str, kind: str, tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
     labels, names = ("O", "B-A", "I-A"), ("i-a", "O", "B-A")
     task = task_of(labels, kind)
@@ -274,7 +294,11 @@ def test_a_head_of_the_other_kind_is_refused(tiny: Callable[..., nn.Module], tok
 def test_a_config_with_a_key_twice_is_refused(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
     folder = save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path / "model")
     text = json.dumps(json.loads((folder / "config.json").read_text()))
-    for old, new, said in (('"0": "a"', '"0": "b", "0": "a"', "key '0' twice"), ('"layer_norm_eps": 1e-12', '"layer_norm_eps": NaN', "NaN"), ("1e-12", "1e999", "infinite")):
+    for old, new, said in (
+        ('"0": "a"', '"0": "b", "0": "a"', "key '0' twice"),
+        ('"layer_norm_eps": 1e-12', '"layer_norm_eps": NaN', "NaN"),
+        ("1e-12", "1e999", "infinite"),
+    ):
         assert old in text
         copy = Path(shutil.copytree(folder, tmp_path / said))
         (copy / "config.json").write_text(text.replace(old, new))

@@ -1,0 +1,360 @@
+"""What a model folder may hold: every file, number and tensor that does not belong is refused in one sentence, before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from sdq.checkpoint import base_of
+from sdq.data.batches import encode
+from sdq.data.tasks import Example, Task
+from sdq.limits import limits
+from sdq.models import encoder, load, start
+from sdq.settings import UserError, path_of, text_of
+from sdq.tensors import tensors_of
+
+LABELS = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with a head of three labels and a tokenizer of 30 words."""
+    folder = tmp_path_factory.mktemp("original")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=30, hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=16, max_position_embeddings=40,
+        id2label=dict(enumerate(LABELS)), label2id={label: i for i, label in enumerate(LABELS)},
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    made = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, **{f"w{i}": i for i in range(2, 30)}}, unk_token="[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def own(original: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(original, tmp_path / "own"))
+
+
+def weights(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    save_file({k: v.clone() for k, v in change(load_file(folder / "model.safetensors")).items()}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def configured(folder: Path, **changes: Any) -> None:
+    said = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(said | changes))
+
+
+def refused(folder: Path, said: str) -> None:
+    """By the door of a user, in one sentence; and never by an allocation or an endless loop."""
+    with pytest.raises(UserError, match=said) as caught:
+        load(base_of(str(folder)), "sequence", LABELS)
+    assert "\n" not in str(caught.value)
+
+
+def prefixed(prefix: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda tensors: {prefix + name: t for name, t in tensors.items()}
+
+
+def added(**tensors: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda before: before | {name.replace("__", "."): t for name, t in tensors.items()}
+
+
+def inner(tensors: dict[str, Any]) -> dict[str, Any]:
+    """As torch.compile of one submodule leaves it."""
+    return {name.replace("bert.encoder.", "bert._orig_mod.encoder."): t for name, t in tensors.items()}
+
+
+def packed(dtype: torch.dtype) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    name = "bert.encoder.layer.0.output.dense.weight"
+    return lambda tensors: tensors | {name: (tensors[name] * 100).to(dtype)}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (prefixed("module."), r"the prefix 'module\.' of a wrapper; take 'module\.' out"),
+        (prefixed("_orig_mod."), r"the prefix '_orig_mod\.'"),
+        (prefixed("module._orig_mod."), r"the prefix '(module|_orig_mod)\.'"),
+        (prefixed("model."), r"the prefix 'model\.'"),
+        (prefixed("net.backbone."), r"the prefix 'net\.backbone\.'"),
+        (inner, r"the prefix '_orig_mod\.'"),
+        (added(bert__encoder__layer__0__attention__self__distance_embedding__weight=torch.ones(79, 4)), "distance_embedding.weight .* relative positions"),
+        (added(bert__encoder__layer__1__output__adapters__x__down__weight=torch.ones(2, 12)), "adapters.x.down.weight .* merge"),
+        (added(bert__encoder__layer__1__attention__self__query__lora_A__weight=torch.ones(2, 12)), "lora_A.weight .* merge"),
+        (added(bert__encoder__layer__2__output__dense__weight=torch.ones(12, 16)), "layer.2.output.dense.weight .* num_hidden_layers .* says 2"),
+        (added(bert__embeddings__language_embeddings__weight=torch.ones(5, 12)), "language_embeddings.weight .* has none"),
+        (added(crf__transitions=torch.ones(3, 3)), "crf.transitions .* has none"),
+        (added(lstm__weight_ih_l0=torch.ones(4, 12)), "lstm.weight_ih_l0 .* has none"),
+        (packed(torch.int8), r"floating point numbers, bert.encoder.layer.0.output.dense.weight in .* is I8"),
+        (packed(torch.uint8), "is U8"),
+        (packed(torch.bool), "is BOOL"),
+        (packed(torch.float8_e4m3fn), "is F8_E4M3"),
+        (added(bert__encoder__layer__0__output__dense__SCB=torch.ones(12, dtype=torch.int32)), "SCB .* is I32"),
+    ],
+)
+def test_tensors_that_do_not_belong(own: Path, change: Callable[[dict[str, Any]], dict[str, Any]], said: str) -> None:
+    weights(own, change)
+    refused(own, said)
+
+
+def test_what_is_known_to_be_harmless_stays_silent(own: Path) -> None:
+    """Position numbers, pretraining heads and the old names of LayerNorm; of a base model also the heads of tasks."""
+    before: Any = load(own, "sequence", LABELS)[0]
+    heads = {"cls__predictions__bias": torch.ones(30), "cls__seq_relationship__weight": torch.ones(2, 12), "lm_head__bias": torch.ones(30)}
+    weights(own, added(bert__embeddings__position_ids=torch.arange(40)[None], **heads))
+    weights(own, lambda tensors: {n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for n, t in tensors.items()})
+    after: Any = load(base_of(str(own)), "sequence", LABELS)[0]
+    assert all(torch.equal(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True))
+    assert torch.equal(encoder(own).state_dict()["embeddings.word_embeddings.weight"], before.bert.embeddings.word_embeddings.weight)
+    assert start(own, "sequence", ("x", "y"), 0)[0] is not None
+    for pretrained in (BertForPreTraining, BertForMaskedLM):
+        pretrained(before.config).save_pretrained(own)
+        assert start(base_of(str(own)), "token", LABELS, 0)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_attention_heads": 0}, "num_attention_heads must be a whole number from 1"),
+        ({"num_attention_heads": 5}, "multiple of num_attention_heads"),
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers must be a whole number"),
+        ({"num_hidden_layers": 9999}, "config.json must fit the weights"),
+        ({"num_hidden_layers": 3}, "config.json must fit the weights"),
+        ({"num_hidden_layers": True}, "num_hidden_layers must be a whole number"),
+        ({"hidden_size": "12"}, "hidden_size must be a whole number .* got '12'"),
+        ({"hidden_size": 12.0}, "hidden_size must be a whole number"),
+        ({"hidden_size": {"a": [1]}}, "hidden_size must be a whole number"),
+        ({"vocab_size": 10**12}, "vocab_size must be a whole number"),
+        ({"vocab_size": -1}, "vocab_size must be a whole number"),
+        ({"vocab_size": 40_000_000, "hidden_size": 6000}, r"must have at most \d+ parameters here"),
+        ({"vocab_size": 31}, "config.json must fit|it was refused"),
+        ({"vocab_size": 29}, "it was refused"),
+        ({"max_position_embeddings": 10**7}, "config.json must fit the weights"),
+        ({"max_position_embeddings": 4}, "it was refused"),
+        ({"type_vocab_size": -2}, "type_vocab_size must be a whole number"),
+        ({"pad_token_id": 99}, "it was refused"),
+        ({"pad_token_id": "x"}, "it was refused"),
+        ({"hidden_act": "os.system"}, "it was refused"),
+        ({"dtype": "os.system"}, "dtype must name a floating point type"),
+        ({"torch_dtype": "int8"}, "torch_dtype must name a floating point type"),
+        ({"dtype": 3}, "dtype must name"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, r"quantized \('bitsandbytes'\)"),
+        ({"id2label": ["a", "b", "c"]}, "id2label must map"),
+        ({"num_labels": 10**9, "id2label": None}, "num_labels must be a whole number"),
+        ({"hidden_dropout_prob": "much"}, "it was refused"),
+        ({"layer_norm_eps": [1]}, "it was refused"),
+        ({"model_type": "../../x"}, "it was refused"),
+        ({"model_type": 7}, "it was refused"),
+    ],
+)
+def test_numbers_that_no_model_has(own: Path, changes: dict[str, Any], said: str) -> None:
+    configured(own, **changes)
+    refused(own, said)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _endless(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+def _long(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(300_000_000)  # sparse
+
+
+def _deep(path: Path) -> None:
+    path.write_text("[" * 200_000)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _huge_header(path: Path) -> None:
+    path.write_bytes(struct.pack("<Q", 2**63) + path.read_bytes()[8:])
+
+
+def _no_json(path: Path) -> None:
+    path.write_bytes(struct.pack("<Q", 64) + b"\xff" * 200)
+
+
+def _offsets(path: Path) -> None:
+    header = json.dumps({"x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 17]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 17)
+
+
+def _negative(path: Path) -> None:
+    header = json.dumps({"x\0y": {"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 16)
+
+
+def _other_name(path: Path) -> None:
+    path.rename(path.with_name("weights.safetensors"))
+
+
+def _adapter(path: Path) -> None:
+    (path.parent / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "some/base"}')
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "said"),
+    [
+        ("config.json", _pipe, "is a pipe"),
+        ("config.json", _endless, "is a pipe, a device"),
+        ("config.json", _folder, "must hold config.json"),
+        ("config.json", _long, "at most 200 MB"),
+        ("config.json", _deep, "config.json must be JSON text"),
+        ("tokenizer_config.json", _pipe, "is a pipe"),
+        ("tokenizer.json", _endless, "is a pipe, a device"),
+        ("tokenizer.json", _long, "at most 200 MB"),
+        ("merges.txt", _pipe, "is a pipe"),
+        ("model.safetensors", _pipe, "is a pipe"),
+        ("model.safetensors", _folder, "must be in model.safetensors"),
+        ("model.safetensors", _cut, "does not fit the file"),
+        ("model.safetensors", _huge_header, "its header would have"),
+        ("model.safetensors", _no_json, "its header is no JSON"),
+        ("model.safetensors", _offsets, "the tensor x does not fit"),
+        ("model.safetensors", _negative, r"the tensor x\\x00y does not fit"),
+        ("model.safetensors", _other_name, "has neither"),
+        ("model.safetensors", _adapter, r"holds an adapter \(LORA, .* of the model some/base; merge it: .*merge_and_unload"),
+    ],
+)
+def test_files_that_are_none(own: Path, file: str, spoil: Callable[[Path], None], said: str) -> None:
+    spoil(own / file)
+    refused(own, said)
+
+
+def test_parts_of_weights(own: Path) -> None:
+    tensors = load_file(own / "model.safetensors")
+    names = sorted(tensors)
+    (own / "model.safetensors").unlink()
+    halves = {"one.safetensors": names[:10], "two.safetensors": names[10:]}
+    for part, some in halves.items():
+        save_file({name: tensors[name] for name in some}, own / part, metadata={"format": "pt"})
+    index = own / "model.safetensors.index.json"
+
+    def say(weight_map: Any) -> None:
+        index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+    right = {name: part for part, some in halves.items() for name in some}
+    say(right)
+    assert set(tensors_of(own)) == set(names)
+    load(base_of(str(own)), "sequence", LABELS)
+    for wrong, said in ((None, "must have a weight_map"), ({"x": 1}, "must have a weight_map"), (right | {"x": "../x.safetensors"}, "must be files beside")):
+        say(wrong)
+        refused(own, said)
+    say(right | {"x": "three.safetensors"})
+    refused(own, "three.safetensors is not")
+    save_file(tensors, own / "two.safetensors", metadata={"format": "pt"})
+    say(right)
+    refused(own, "is in two of")
+
+
+def test_a_tokenizer_larger_than_the_embedding(own: Path, original: Path) -> None:
+    words = PreTrainedTokenizerFast.from_pretrained(original)
+    words.add_tokens(["@user"])
+    words.save_pretrained(own)
+    refused(own, r"at most as many tokens as the model has embeddings \(30\), in .* it has 1 more \('@user' is 30\)")
+    with pytest.raises(UserError, match="'@user' is 30"):
+        start(own, "sequence", LABELS, 0)
+    said = json.loads((original / "tokenizer.json").read_text())
+    said["post_processor"] = {
+        "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [77], "tokens": ["[CLS]"]}},
+    }  # fmt: skip
+    (own / "tokenizer.json").write_text(json.dumps(said))
+    refused(own, "is 77")
+
+
+@pytest.mark.parametrize("value", [0, -5, "many", True])
+def test_a_tokenizer_that_takes_nothing(own: Path, value: Any) -> None:
+    said = json.loads((own / "tokenizer_config.json").read_text())
+    (own / "tokenizer_config.json").write_text(json.dumps(said | {"model_max_length": value}))
+    refused(own, "model_max_length must be a number above 0|it was refused")
+
+
+@pytest.mark.parametrize("types", [1, 2])
+def test_pairs_are_numbered_only_where_the_model_tells_them_apart(types: int, original: Path, own: Path) -> None:
+    said = json.loads((own / "tokenizer_config.json").read_text())
+    (own / "tokenizer_config.json").write_text(json.dumps(said | {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}))
+    BertForSequenceClassification(BertConfig.from_pretrained(original, type_vocab_size=types)).save_pretrained(own)
+    model, words = load(own, "sequence", LABELS)
+    rows = [Example("1", "en", "w3 w4", (), ("a",), "w5"), Example("2", "en", "w3", (), ("b",), "w6 w7")]
+    data = encode(rows, Task("pairs", "sequence", LABELS, ("en",), "en", "accuracy", "0" * 16, {"test": rows}), words)
+    assert (data.types is None) == (types == 1)
+    assert model(**data.batch([0, 1]).inputs).logits.shape == (2, 3)
+
+
+# --- what users name
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("~nobody-of-that-name/x", "only for a user of this machine"),
+        ("a\0b", "no NUL"),
+        ("x" * 5000, "at most 4000 bytes"),
+        ("y" * 300, "255 in each part"),
+        ("a\ud800b", "must be readable text"),
+    ],
+)
+def test_paths_that_are_none(given: str, said: str) -> None:
+    for door in (path_of, base_of):
+        with pytest.raises(UserError, match=said) as caught:
+            door(given)
+        str(caught.value).encode("utf-8")
+        assert str(caught.value).isprintable()
+    assert path_of("~") == Path.home()
+
+
+def test_files_that_a_user_names(tmp_path: Path) -> None:
+    (tmp_path / "good").write_text("grüß")
+    assert text_of(tmp_path / "good", "a file") == "grüß"
+    (tmp_path / "latin").write_bytes("grüß".encode("latin-1"))
+    os.mkfifo(tmp_path / "pipe")
+    _long(tmp_path / "long")
+    for path, said in (
+        (tmp_path, "must be a regular file"), (tmp_path / "pipe", "must be a regular file"), (Path("/dev/zero"), "must be a regular file"),
+        (tmp_path / "nowhere", "cannot be read"), (tmp_path / "latin", "must be UTF-8"), (tmp_path / "long", "at most 10 MB"), (tmp_path / "good" / "x", "cannot be read"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            text_of(path, "a file")
+
+
+def test_a_limit_can_be_raised_by_name(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits.cache_clear()
+    monkeypatch.setenv("SDQ_CHECKPOINT_PARAMETERS", "1000")
+    try:
+        refused(own, r"at most 1000 parameters here, .* raise SDQ_CHECKPOINT_PARAMETERS")
+    finally:
+        limits.cache_clear()
+    assert np.prod(tensors_of(own)["classifier.weight"].shape) == 36
+    assert stat.S_ISREG((own / "config.json").stat().st_mode)
