@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sdq.checkpoint import config_of
+from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.settings import UserError
 
@@ -136,7 +137,7 @@ def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-t
     model, missing = _read(folder, kind)
     if missing:
         raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, it is a base model; {remedy}")
-    return model, tokenizer_of(folder, longest(model))
+    return model, tokenizer_of(folder, longest(model), apart=kind == "token")
 
 
 def encoder(folder: Path) -> nn.Module:
@@ -158,7 +159,7 @@ def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes
         torch.manual_seed(seed)
         fresh = type(model)(model.config).state_dict()
         model.load_state_dict({name: fresh[name] for name in missing}, strict=False)
-    return model, tokenizer_of(folder, longest(model))
+    return model, tokenizer_of(folder, longest(model), apart=kind == "token")
 
 
 def longest(model: nn.Module) -> int | None:
@@ -168,8 +169,9 @@ def longest(model: nn.Module) -> int | None:
     return min((m.num_embeddings - (0 if m.padding_idx is None else m.padding_idx + 1) for m in tables), default=None)
 
 
-def tokenizer_of(folder: Path, longest: int | None = None) -> Any:
-    """The fast tokenizer of a folder, which cuts at `longest` tokens if it would not earlier. UserError if there is none that can be read."""
+def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) -> Any:
+    """The fast tokenizer of a folder, which cuts at `longest` tokens if it would not earlier; to be given words `apart`, one that takes each as it
+    is in a text (see sdq.data.pieces). UserError if there is none that can be read, or be made to."""
     from transformers import AutoTokenizer
 
     with _in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
@@ -177,6 +179,8 @@ def tokenizer_of(folder: Path, longest: int | None = None) -> Any:
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "padding" if tokenizer.is_fast else "a fast form"
         raise UserError(f"the tokenizer in {folder} must be a fast one with a padding token, it has no {lacks}; save it again with save_pretrained")
+    if apart and lead_with_space_(tokenizer.backend_tokenizer, f"the tokenizer in {folder}"):
+        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True  # as saved with the model that is fine-tuned with it
     tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
     return tokenizer
 
