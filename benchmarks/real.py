@@ -84,7 +84,7 @@ def _udpos(source: Path, folder: Path, languages: Sequence[str]) -> dict[str, An
             _put(table, folder / "test" / f"{path.parent.name}.parquet")
     columns = {"tokens": "tokens", "tags": "upos"}
     splits = {s: f"{s}/{{language}}.parquet" for s in ("train", "dev", "test")}
-    return {"kind": "token", "splits": splits, "columns": columns, "metric": "token_accuracy", "beside": ["precision"]}
+    return {"kind": "token", "splits": splits, "columns": columns, "metric": "token_accuracy", "beside": ["precision"], "scheme": "conlleval"}
 
 
 TASKS: dict[str, Callable[[Path, Path, Sequence[str]], dict[str, Any]]] = {"sib200": _sib200, "udpos": _udpos, "xnli": _xnli, "pawsx": _pawsx}

@@ -13,6 +13,7 @@ from torch import nn
 from sdq.boundary import boundary
 from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
+from sdq.data.tagging import NO_ANSWER
 from sdq.data.tasks import Example, Task, load_task
 from sdq.heads import widened
 from sdq.recipe import Recipe
@@ -38,8 +39,9 @@ def _model(recipe_json: str, model: str, task: str, weights: str | None) -> nn.M
 
 
 def answer(text: str, runs: list[str], store: Store) -> list[dict[str, Any]]:
-    """One row per run: run, method, words, answers (one label, or one tag per word), shares (probability 0..1 of each answer) and, for
-    one label, `best`: the five likeliest labels with their probabilities. A run whose weights are not here has `missing`: one sentence instead.
+    """One row per run: run, method, words, answers (one label, or one tag per word, NO_ANSWER for one without a subword), shares (probability 0..1 of
+    each answer, None without one) and, for one label, `best`: the five likeliest labels with their probabilities. A run whose weights are not here,
+    or whose numbers are not finite, has `missing`: one sentence instead.
     """
     return [_guarded(text, run, store) for run in runs]
 
@@ -64,18 +66,24 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     words = _words(text, task)
     tokenizer = _teacher(report.model, report.task)[1]
     example = Example("typed", "", text, words, (task.labels[0],) * (len(words) if task.kind == "token" else 1))
-    batch = encode([example], task, tokenizer).batch([0])
+    data = encode([example], task, tokenizer)
+    batch = data.batch([0])
     with torch.inference_mode():  # not around the loading: quantizers watch the version of their weights
         logits = model(**batch.inputs).logits
     chosen = logits[batch.scored] if task.kind == "token" else logits
     shares = chosen.softmax(-1)
+    if not shares.isfinite().all():
+        return {"run": run, "method": report.method, "missing": "this model's answer to the sentence is no finite number"}
     best = shares.max(-1)
+    given = zip([0] if data.words is None else data.words[0], best.indices.tolist(), best.values.tolist(), strict=True)
+    of = {word: (task.outputs[label], share) for word, label, share in given}
+    places = [of.get(word, (NO_ANSWER, None)) for word in range(len(words) if task.kind == "token" else 1)]
     row = {
         "run": run,
         "method": report.method,
         "words": list(words),
-        "answers": [task.outputs[i] for i in best.indices.tolist()],
-        "shares": best.values.tolist(),
+        "answers": [label for label, _ in places],
+        "shares": [share for _, share in places],
     }
     if task.kind == "sequence":
         five = shares[0].topk(min(5, len(task.outputs)))

@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sdq.data.batches import Encoded
+from sdq.data.batches import Batch, Encoded
+from sdq.data.tagging import NO_ANSWER
 from sdq.data.tasks import Example, Task
+from sdq.inspect.capture import Side, capture, listen
 from sdq.metrics import beside, tally
+from sdq.models import steps
 from sdq.report import Scores
+from sdq.retrieval import Retriever
+from sdq.settings import UserError
 from sdq.statistics import by_language, means
 
 BATCH = 64
+NONE = -1  # in the place of a label id: a word that no position answers for
+_NAMED = 3  # sentences of a refusal
+_TRIED = 16  # of them, to find the layer
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = lambda done: None) -> tuple[list[list[int]], list[float]]:
-    """(predicted label ids, margin) of each example; one id per scored position. Margin: smallest top-1 minus top-2 logit."""
+    """(predicted label ids, margin) of each example; where words have tags one id per word, NONE for one that went into the model without a
+    subword (cut off, empty, of letters without width). Margin: smallest top-1 minus top-2 logit.
+
+    UserError if logits are not finite numbers: on which sentences, and since which layer.
+    """
     answers: list[list[int]] = [[] for _ in range(len(data))]
     margins = [0.0] * len(data)
-    done = 0
+    done, lost = 0, list[int]()
     for batch in data.in_order(BATCH):
         logits = model(**batch.inputs).logits
+        lost += _not_finite(model, logits, batch, data.token)
         if not data.token:
             logits = logits[:, None]
         best = logits.topk(2, dim=-1)
         scored = batch.scored if data.token else batch.scored[:, None]
         for row, i in enumerate(batch.at):
             at = scored[row]
-            answers[i] = best.indices[row, at, 0].tolist()
+            answers[i] = _by_word(data, i, best.indices[row, at, 0].tolist())
             gap = (best.values[row, at, 0] - best.values[row, at, 1]).tolist()
             margins[i] = min(gap, default=0.0)
         done += len(batch.at)
         progress(done)
+    if lost:
+        raise _refused(model, data, sorted(lost))
     return answers, margins
+
+
+def _by_word(data: Encoded, i: int, given: list[int]) -> list[int]:
+    """The answers of an example's scored positions, each at the place of its word."""
+    if data.words is None or data.sizes is None:
+        return given
+    row = [NONE] * data.sizes[i]
+    for word, answer in zip(data.words[i], given, strict=True):
+        row[word] = answer
+    return row
 
 
 def outcomes(examples: list[Example], answers: list[list[int]], margins: list[float], task: Task) -> pd.DataFrame:
     """One row per sentence (of a ranking: per query): id, language, tp, predicted, gold (counts, see sdq.metrics), answer, margin."""
-    return tally(examples, [[task.outputs[i] for i in answer] for answer in answers], margins, task.metric)
+    named = [[NO_ANSWER if i == NONE else task.outputs[i] for i in answer] for answer in answers]
+    return tally(examples, named, margins, task.metric, task.tagging)
 
 
 def scores(table: pd.DataFrame, task: Task) -> Scores:
@@ -55,3 +81,56 @@ def scores(table: pd.DataFrame, task: Task) -> Scores:
 def scores_beside(table: pd.DataFrame, examples: list[Example], task: Task) -> dict[str, Scores]:
     """Scores by the metrics that are reported beside the one that counts, by name."""
     return {metric: scores(rows, task) for metric, rows in beside(table, examples, task).items()}
+
+
+# --- numbers that are none
+
+
+def watched(model: nn.Module, data: Encoded, batch_size: int) -> Iterator[dict[str, Tensor]]:
+    """The inputs of all examples in batches, for passes through `model`. UserError after the first whose logits are not finite numbers."""
+    seen: dict[str, Tensor] = {}
+    with listen(model, {"": "output"}, lambda tap, module, args, kwargs, out: seen.update(logits=out.logits)):
+        for batch in data.in_order(batch_size):
+            yield batch.inputs
+            logits = seen.pop("logits", None)
+            if logits is not None and (lost := _not_finite(model, logits, batch, data.token)):
+                raise _refused(model, data, sorted(lost))
+
+
+def _not_finite(model: nn.Module, logits: Tensor, batch: Batch, token: bool) -> list[int]:
+    """The examples of a batch on which logits [B, C] or [B, T, C] are not finite; what is padding does not count."""
+    finite = logits.isfinite()
+    if finite.all():
+        return []
+    if isinstance(model, Retriever) and not model.index.isfinite().all():
+        # a sentence of the index that is not finite spoils one logit of every query
+        finite = finite.any(-1, keepdim=True) if not finite.any(-1).all() else finite
+    good = finite.all(-1)  # [B] or [B, T]
+    if token:
+        good = (good | ~batch.real).all(-1)
+    return [i for row, i in enumerate(batch.at) if not good[row]]
+
+
+def _refused(model: nn.Module, data: Encoded, lost: list[int]) -> UserError:
+    named = ", ".join(data.names[i] if data.names is not None else f"number {i + 1}" for i in lost[:_NAMED])
+    rest = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+    since = next((where for i in lost[:_TRIED] if (where := _since(model, data, i))), "")
+    return UserError(
+        f"answers must be finite numbers, the model's logits are NaN or infinite on {len(lost):,} of {len(data):,} sentences ({named}{rest}){since}; "
+        "its numbers grow too large there: train it again with a lower learning rate, or use another checkpoint"
+    )
+
+
+def _since(model: nn.Module, data: Encoded, i: int) -> str:
+    """From where on what is computed of one example alone is not finite, in words; "" if it is finite alone."""
+    order = steps(model)
+    taps: dict[str, Side] = {step.tap(step.name): "output" for step in order}
+    first: dict[str, Side] = {order[0].name: "input"}
+    with torch.inference_mode(), capture(model, first) as given, capture(model, taps) as seen:
+        logits = model(**data.batch([i]).inputs).logits
+    if not all(x.isfinite().all() for x in given.values()):
+        return ", in the embeddings already"
+    for number, (step, tap) in enumerate(zip(order, taps, strict=True)):
+        if not seen[tap].isfinite().all():
+            return f", since layer {number} ({step.name})"
+    return "" if logits.isfinite().all() else ", in the head alone"

@@ -6,7 +6,6 @@ resamples units, pairs them or adds them up need not know which metric it is. Ne
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from sdq.data.tagging import CONLLEVAL, NO_ANSWER, Span, Tagging
 from sdq.data.tasks import Example, Task
 from sdq.statistics import Counts
 
@@ -24,36 +24,37 @@ Counted = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Scoring:
-    """`count(gold, answers)`: labels of each example of one unit, twice -> (tp, predicted, gold); three zeros leave the unit out."""
+    """`count(gold, answers, tagging)`: labels of each example of one unit, twice, and how tags make spans -> (tp, predicted, gold); three zeros
+    leave the unit out."""
 
     unit: Literal["sentence", "query"]
-    count: Callable[[Sequence[Tags], Sequence[Tags]], Counted]
+    count: Callable[[Sequence[Tags], Sequence[Tags], Tagging], Counted]
 
 
-def accuracy(gold: Sequence[Tags], answers: Sequence[Tags]) -> Counted:
+def accuracy(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
     """1 of 1 for the right label."""
     return int(answers[0][0] == gold[0][0]), 1, 1
 
 
-def span_f1(gold: Sequence[Tags], answers: Sequence[Tags]) -> Counted:
-    """Micro F1 over spans as seqeval finds them (conlleval): a span is right if its kind and both ends are."""
-    mine, theirs = _spans(answers[0], len(gold[0])), _spans(gold[0], len(gold[0]))
+def span_f1(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
+    """Micro F1 over the spans that the tags make (see sdq.data.tagging): a span is right if its kind and both ends are."""
+    mine, theirs = _spans(gold, answers, tagging)
     return len(mine & theirs), len(mine), len(theirs)
 
 
-def span_precision(gold: Sequence[Tags], answers: Sequence[Tags]) -> Counted:
-    """Micro precision over the same spans, `gold` set to what was predicted: XGLUE's official score of POS. seqeval takes the first letter of a
-    part of speech for B, I, E, S or O and the rest for a kind, so that neighbours of one kind are mostly one span, and some are never found."""
-    mine, theirs = _spans(answers[0], len(gold[0])), _spans(gold[0], len(gold[0]))
+def span_precision(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
+    """Micro precision over the same spans, `gold` set to what was predicted: with conlleval XGLUE's official score of POS. That takes the first letter
+    of a part of speech for B, I, E, S or O and the rest for a kind, so that neighbours of one kind are mostly one span, and some are never found."""
+    mine, theirs = _spans(gold, answers, tagging)
     return len(mine & theirs), len(mine), len(mine)
 
 
-def token_accuracy(gold: Sequence[Tags], answers: Sequence[Tags]) -> Counted:
-    """Right tags of all tags; a word cut off has none and is wrong."""
+def token_accuracy(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
+    """Right tags of all tags; a word without an answer (cut off, or of no subword) is wrong."""
     return sum(a == b for a, b in zip(gold[0], answers[0], strict=False)), len(gold[0]), len(gold[0])
 
 
-def ndcg(gold: Sequence[Tags], answers: Sequence[Tags]) -> Counted:
+def ndcg(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
     """nDCG of the documents of one query, ranked by the predicted label, gains the true labels, ties averaged (as scikit-learn does, and XGLUE).
 
     tp is the query's nDCG, so that the mean over queries comes out. A query with fewer than two documents is left out, and one without a
@@ -80,13 +81,10 @@ def _gain(relevance: Counts, ranked_by: Counts) -> float:
     return total
 
 
-def _spans(tags: Tags, words: int) -> set[tuple[str, int, int]]:
-    """(kind, first, last) of each span; words cut off by truncation have no tag and count as O."""
-    from seqeval.metrics.sequence_labeling import get_entities  # half a second of import that no page needs
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about tags that are no B- or I-
-        return set(get_entities([*tags, *["O"] * (words - len(tags))]))
+def _spans(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging) -> tuple[set[Span], set[Span]]:
+    """The spans of the answers and of the gold tags; words without an answer are outside, at their place."""
+    missing = [NO_ANSWER] * (len(gold[0]) - len(answers[0]))
+    return tagging.spans([*answers[0], *missing]), tagging.spans(gold[0])
 
 
 # name -> scoring; a new metric is one line here and one in sdq.report.METRICS
@@ -107,11 +105,12 @@ def units(examples: Sequence[Example], metric: str) -> list[tuple[str, list[int]
     return [(examples[at[0]].group, at) for _, group in groupby(order, key=lambda i: (examples[i].language, examples[i].group)) if (at := list(group))]
 
 
-def tally(examples: Sequence[Example], answers: Sequence[Tags], margins: Sequence[float], metric: str) -> pd.DataFrame:
-    """One row per unit: id, language, tp, predicted, gold, answer (labels joined by spaces), margin (the smallest in it)."""
+def tally(examples: Sequence[Example], answers: Sequence[Tags], margins: Sequence[float], metric: str, tagging: Tagging | None = None) -> pd.DataFrame:
+    """One row per unit: id, language, tp, predicted, gold, answer (labels joined by spaces, one per word where words have tags), margin (the
+    smallest in it). `tagging`: how tags make spans, conlleval if None."""
     count, rows = SCORINGS[metric].count, []
     for id, at in units(examples, metric):
-        counted = count([examples[i].targets for i in at], [answers[i] for i in at])
+        counted = count([examples[i].targets for i in at], [answers[i] for i in at], tagging or CONLLEVAL)
         rows.append((id, examples[at[0]].language, *counted, " ".join(label for i in at for label in answers[i]), min(margins[i] for i in at)))
     return pd.DataFrame(rows, columns=["id", "language", "tp", "predicted", "gold", "answer", "margin"])
 
@@ -123,4 +122,4 @@ def beside(table: pd.DataFrame, examples: Sequence[Example], task: Task) -> dict
         labels = given.split() if task.kind == "token" or len(at) > 1 else [given]
         for place, i in enumerate(at):
             answers[i] = labels if task.kind == "token" else labels[place : place + 1]
-    return {metric: tally(examples, answers, [0.0] * len(examples), metric) for metric in task.beside}
+    return {metric: tally(examples, answers, [0.0] * len(examples), metric, task.tagging) for metric in task.beside}

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sdq.checkpoint import config_of
+from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.heads import join, joined_, loading_remarks, names_of
 from sdq.settings import UserError, one_line
@@ -140,7 +141,7 @@ def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-t
     if missing:
         raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, it is a base model; {remedy}")
     joined_(model, joint, labels, where)
-    return model, fitting(tokenizer_of(folder, longest(model)), model, folder)
+    return model, fitting(tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder)
 
 
 def encoder(folder: Path) -> nn.Module:
@@ -168,7 +169,7 @@ def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes
             joint = join(names_of(config_of(folder), folder / "config.json"), labels, folder, "")
             if len(joint.order) == len(labels):
                 joined_(model, replace(joint, remark=""), labels, folder / "config.json")
-    return model, fitting(tokenizer_of(folder, longest(model)), model, folder)
+    return model, fitting(tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder)
 
 
 def longest(model: nn.Module) -> int | None:
@@ -178,8 +179,9 @@ def longest(model: nn.Module) -> int | None:
     return min((m.num_embeddings - (0 if m.padding_idx is None else m.padding_idx + 1) for m in tables), default=None)
 
 
-def tokenizer_of(folder: Path, longest: int | None = None) -> Any:
-    """The fast tokenizer of a folder, which cuts at `longest` tokens if it would not earlier. UserError if there is none that can be read."""
+def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) -> Any:
+    """The fast tokenizer of a folder, which cuts at `longest` tokens if it would not earlier; to be given words `apart`, one that takes each as it
+    is in a text (see sdq.data.pieces). UserError if there is none that can be read, or be made to."""
     from transformers import AutoTokenizer
 
     with _in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
@@ -187,6 +189,8 @@ def tokenizer_of(folder: Path, longest: int | None = None) -> Any:
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "padding" if tokenizer.is_fast else "a fast form"
         raise UserError(f"the tokenizer in {folder} must be a fast one with a padding token, it has no {lacks}; save it again with save_pretrained")
+    if apart and lead_with_space_(tokenizer.backend_tokenizer, f"the tokenizer in {folder}"):
+        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True  # as saved with the model that is fine-tuned with it
     tokenizer.model_max_length = _room(tokenizer, longest, folder)
     return tokenizer
 

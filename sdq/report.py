@@ -29,6 +29,11 @@ class Metric(Settings):
     kinds: tuple[str, ...] = Field((), description="Of a score: the kinds of task (see sdq.data.taskfile) it is for")
 
     @property
+    def of_words(self) -> bool:
+        """Whether it scores tags of words: answers and positions are those of words then."""
+        return self.kinds == ("token",)
+
+    @property
     def inside(self) -> str:
         """Its name inside a sentence: accuracy, F1, nDCG."""
         return self.name if any(c.isupper() or c.isdigit() for c in self.name[1:]) else self.name.lower()

@@ -55,7 +55,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
 
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:
     from sdq.data.batches import encode
-    from sdq.evaluate import outcomes, predict, scores, scores_beside
+    from sdq.evaluate import outcomes, predict, scores, scores_beside, watched
     from sdq.heads import widened
     from sdq.inspect.activations import activations
     from sdq.inspect.depth import depth
@@ -90,13 +90,17 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
     with watch("calibrate", "Measuring activation ranges"):
         calibration = encode(calibrated_on, task, tokenizer)
 
-        def seen() -> Iterator[dict[str, Tensor]]:
-            return (b.inputs for b in calibration.in_order(recipe.calibration.batch_size))
+        def seen(what: nn.Module) -> Iterator[dict[str, Tensor]]:
+            return watched(what, calibration, recipe.calibration.batch_size)
 
         def calibrate(what: nn.Module) -> None:
-            calibrate_(what, seen())
+            try:
+                calibrate_(what, seen(what))
+            except (ValueError, RuntimeError):
+                predict(teacher, calibration)  # an observer may stumble over numbers that are not finite before they reach the logits
+                raise
 
-        base = teacher if recipe.migration is None else migrate(teacher, seen(), recipe.migration)
+        base = teacher if recipe.migration is None else migrate(teacher, seen(teacher), recipe.migration)
         student = rewrite(base, recipe.rules, share=frozen_by(recipe.training, base))
         calibrate(student)
     history = None
@@ -135,7 +139,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
         beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, remarks(teacher)),
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*remarks(teacher), *(task.tagging.said if task.tagging else ())]),
     )  # fmt: skip
     store.finish(report, result)
     return report

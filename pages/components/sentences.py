@@ -13,7 +13,7 @@ from pages.components.runs import finished
 from sdq.data.tasks import TASKS, load_task
 from sdq.figures.curves import run_names
 from sdq.figures.drops import drop_table
-from sdq.figures.examples import pair, tag_rows
+from sdq.figures.examples import joined, pair, tag_rows
 from sdq.figures.languages import direction
 from sdq.figures.ranks import fertility
 from sdq.metrics import units
@@ -41,7 +41,7 @@ def sentences(task: str) -> pd.DataFrame:
         seconds = [e.second for e in mine if e.second is not None]
         numbered = [f"{i}. {second}" for i, second in enumerate(seconds, 1)] if len(at) > 1 else seconds
         gold = " ".join(label for e in mine for label in e.targets)
-        rows.append((id, mine[0].language, " → ".join([mine[0].text, *numbered]), gold, "\t".join(mine[0].words) if token else ""))
+        rows.append((id, mine[0].language, " → ".join([mine[0].text, *numbered]), gold, joined(mine[0].words) if token else ""))
     return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
 
 

@@ -62,5 +62,8 @@ def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:
                     column_config={"share": st.column_config.ProgressColumn("share, %", format="%.1f", min_value=0, max_value=100)},
                 )
             else:
-                tags = [{"word": w, "tag": a, "sure, %": 100 * s} for w, a, s in zip(row["words"], row["answers"], row["shares"], strict=True)]
+                tags = [
+                    {"word": w, "tag": a, "sure, %": None if s is None else 100 * s}
+                    for w, a, s in zip(row["words"], row["answers"], row["shares"], strict=True)
+                ]
                 st.dataframe(tags, hide_index=True, column_config={"sure, %": st.column_config.NumberColumn(format="%.0f")})

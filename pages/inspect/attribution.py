@@ -16,7 +16,7 @@ from pages.components.sentences import one_of
 from sdq.figures import attribution, conductance
 from sdq.figures.curves import run_names
 from sdq.figures.languages import language_name, width
-from sdq.report import Report
+from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -54,7 +54,7 @@ def words_section(found: pd.DataFrame, report: Report, language: str, label: str
     page = attribution.to_page(rows, label, theme(), title, text)
     beside(lambda: page, attribution.table(rows, label), key=f"words-{report.run}", text=text, query=asked, terms=terms)
     say(HOW, "note")
-    tagged = "The logits of the tags that FP32 gives to all words are added up. " if report.metric == "f1" else ""
+    tagged = "The logits of the tags that FP32 gives to all words are added up. " if METRICS[report.metric].of_words else ""
     say(f"{tagged}Pieces of a word are added up; where a script has no spaces a piece stands for itself. Special tokens count nothing.", "note")
     st.page_link("pages/inspect/examples.py", label="All answers to this sentence", icon=":material/swap_vert:", query_params=asked)
 

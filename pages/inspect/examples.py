@@ -16,7 +16,7 @@ from pages.components.typed import typed
 from sdq.figures.curves import run_names
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
 from sdq.figures.languages import language_name, width
-from sdq.report import Report
+from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -49,9 +49,10 @@ def picture(pairs: pd.DataFrame, report: Report, full: Report, language: str, se
     key, terms = f"margins-{report.task}-{report.run}-{language}", ("FP32", report.method, "McNemar test", "randomisation test", "clusters")
     show(figure, summary(pairs), key=key, title=title, text=text, query=asked, terms=terms, clicked=clicked)
     lead, kind = "the lead of the first answer over the second", ""
-    if report.metric == "f1":
+    if METRICS[report.metric].of_words:
         lead = "the smallest lead of a word's first tag over its second"
-        kind = "A sentence counts as right when every phrase is found and none invented. "
+        wanted = {"f1": "every phrase is found and none invented", "precision": "no phrase is invented"}.get(report.metric, "every tag is right")
+        kind = f"A sentence counts as right when {wanted}. "
     say(
         f"Margin: {lead}, in logits (the model's raw scores); here with a minus sign when the answer is wrong. {kind}"
         f"Drawn: {len(thinned(pairs)):,} of {len(pairs):,} sentences, all flips among them. On the dotted line nothing moved.", "note",

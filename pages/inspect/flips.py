@@ -17,7 +17,7 @@ from sdq.figures import flips
 from sdq.figures.curves import run_marks, run_names
 from sdq.figures.languages import language_name
 from sdq.figures.style import Theme
-from sdq.report import Report
+from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -43,7 +43,7 @@ def cell_clicked(points: list[dict[str, Any]]) -> None:
 def languages_section(report: Report, full: Report, label: str, language: str) -> None:
     """Flips in both directions, per language."""
     every = flipped.pairs(folder, full.run, report.run, report.task, EVERY)
-    noise = flipped.measured(store, report.run, "floor") if report.metric != "f1" else None  # it counts words where words have tags
+    noise = flipped.measured(store, report.run, "floor") if not METRICS[report.metric].of_words else None  # it counts words where words have tags
     floor = None if noise is None else flips.floor_of(noise)
     figure, rows, text = drawn(flips.language_picture, every, label, theme(), None if language == EVERY else language, floor)
     say(text, "reading")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdq.data.formats import Row, read
+from sdq.data.tagging import settled
 from sdq.data.taskfile import CODE, Named, Source, TaskFile
 from sdq.data.tasks import SPLITS, Example, Task
 from sdq.settings import UserError
@@ -76,9 +77,13 @@ class Builder:
         order = {code: i for i, code in enumerate(languages)}
         for examples in self.splits.values():
             examples.sort(key=lambda e: order[e.language])
+        metric, tagging = self.file.scored_by, None
+        if self.file.kind == "token":
+            gold = [e.targets for examples in self.splits.values() for e in examples]
+            metric, tagging = settled(self.file.metric, self.file.beside, self.file.scheme, gold, labels, self.file.name)
         task = Task(
-            name, _KINDS.get(self.file.kind, "sequence"), labels, languages, self.file.training_language, self.file.scored_by, fingerprint,
-            self.splits, self.file.beside, self.file.longest,
+            name, _KINDS.get(self.file.kind, "sequence"), labels, languages, self.file.training_language, metric, fingerprint,
+            self.splits, self.file.beside, self.file.longest, tagging,
         )  # fmt: skip
         for split in ("train", "dev"):
             if not any(e.language == task.labelled for e in self.splits[split]):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from sdq.data.tasks import Example, Task
 
 IGNORE = -100
+T = TypeVar("T")
 
 
 @dataclass
@@ -36,7 +37,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenized examples of one task: ids and labels per example."""
+    """Tokenized examples of one task: ids and labels per example.
+
+    Where words have tags, `words` says of every scored position of an example which of its words (from 0) it answers for, and `sizes` how many
+    words the example has: a word may have no position, because no subword of it is left.
+    """
 
     ids: list[list[int]]
     labels: list[list[int]]  # one label, or one per subword
@@ -44,6 +49,9 @@ class Encoded:
     pad: int
     types: list[list[int]] | None = None  # of pairs, where the model tells the two texts apart: 0 or 1 per subword
     cut: int = 0  # how many were longer than the tokenizer or the task allows
+    words: list[list[int]] | None = None
+    sizes: list[int] | None = None
+    names: list[str] | None = None  # language and id of each example
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,13 +79,25 @@ class Encoded:
 
     def some(self, at: list[int]) -> Encoded:
         """The examples at these positions alone."""
-        types = None if self.types is None else [self.types[i] for i in at]
-        return Encoded([self.ids[i] for i in at], [self.labels[i] for i in at], self.token, self.pad, types)
+
+        def of(values: list[T] | None) -> list[T] | None:
+            return None if values is None else [values[i] for i in at]
+
+        return replace(
+            self, ids=[self.ids[i] for i in at], labels=[self.labels[i] for i in at], types=of(self.types), cut=0, words=of(self.words), sizes=of(self.sizes),
+            names=of(self.names),
+        )  # fmt: skip
 
     def followed_by(self, other: Encoded) -> Encoded:
         """These examples, then those of the other. Both of the same task."""
-        types = None if self.types is None or other.types is None else self.types + other.types
-        return Encoded(self.ids + other.ids, self.labels + other.labels, self.token, self.pad, types, self.cut + other.cut)
+
+        def of(mine: list[T] | None, theirs: list[T] | None) -> list[T] | None:
+            return None if mine is None or theirs is None else mine + theirs
+
+        return replace(
+            self, ids=self.ids + other.ids, labels=self.labels + other.labels, types=of(self.types, other.types), cut=self.cut + other.cut,
+            words=of(self.words, other.words), sizes=of(self.sizes, other.sizes), names=of(self.names, other.names),
+        )  # fmt: skip
 
     def in_order(self, size: int, tokens: int | None = None) -> Iterator[Batch]:
         """All examples once, longest batches first, always composed alike; none of more than `tokens` with padding, but one sentence at least."""
@@ -106,21 +126,27 @@ def encode(examples: list[Example], task: Task, tokenizer: Any, longest: int | N
     """Tokenize. In token tasks the label stands on a word's first subword; inputs longer than `longest` (else what the task says, or the
     tokenizer allows) are cut, of a pair the longer text first. A sentence without labels gets the first one: it must never be scored."""
     longest = longest or min(task.longest, tokenizer.model_max_length)
-    place = {label: i for i, label in enumerate(task.labels)}
+    place, names = {label: i for i, label in enumerate(task.labels)}, [f"{e.language} {e.id}" for e in examples]
     if task.kind != "token":
         second = [e.second or "" for e in examples] if any(e.second is not None for e in examples) else None
         coded = tokenizer([e.text for e in examples], second, truncation=True, max_length=longest)
         types = None if second is None else coded.get("token_type_ids")
-        return Encoded(coded["input_ids"], [[place[e.targets[0]] if e.targets else 0] for e in examples], False, tokenizer.pad_token_id, types, _cut(coded))
+        labels = [[place[e.targets[0]] if e.targets else 0] for e in examples]
+        return Encoded(coded["input_ids"], labels, False, tokenizer.pad_token_id, types, _cut(coded), names=names)
     coded = tokenizer([list(e.words) for e in examples], is_split_into_words=True, truncation=True, max_length=longest)
-    labels = []
+    labels, words = [], []
     for i, example in enumerate(examples):
-        row, before = [], None
+        row, asked, before = [], list[int](), None
         for word in coded.word_ids(i):
-            row.append(IGNORE if word is None or word == before else place[example.targets[word]] if example.targets else 0)
+            first = word is not None and word != before
+            row.append(IGNORE if not first else place[example.targets[word]] if example.targets else 0)
+            if first:
+                asked.append(word)
             before = word
         labels.append(row)
-    return Encoded(coded["input_ids"], labels, True, tokenizer.pad_token_id, None, _cut(coded))
+        words.append(asked)
+    sizes = [len(e.words) for e in examples]
+    return Encoded(coded["input_ids"], labels, True, tokenizer.pad_token_id, None, _cut(coded), words, sizes, names)
 
 
 def _cut(coded: Any) -> int:

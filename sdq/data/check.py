@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from sdq.data.pieces import lead_with_space_
 from sdq.data.tasks import SPLITS, Example, Task
 from sdq.report import title
 from sdq.settings import ASSETS, UserError
@@ -48,6 +49,8 @@ def check(task: Task, tokenizer: Path = TOKENIZER) -> Checked:
 def words(task: Task, found: Checked) -> str:
     """What was found, for a terminal: sentences by language and split, labels by split and language, warnings."""
     lines = [f"{title(task.name)}: {task.kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
+    if task.tagging is not None:
+        lines[1:] = [f"tags: {task.tagging.scheme or 'of no scheme'}: {task.tagging.counted}", ""]
     lines += [_wide(found.sentences, "language", "split", "sentences", task.languages, SPLITS)]
     for split in SPLITS:
         mine = found.counts[found.counts["split"] == split]
@@ -62,7 +65,8 @@ def words(task: Task, found: Checked) -> str:
 def as_json(task: Task, found: Checked) -> str:
     """What was found, as one JSON object."""
     tables = {"sentences": found.sentences.to_dict("records"), "counts": found.counts.to_dict("records")}
-    return json.dumps({"task": task.name, "fingerprint": task.fingerprint, **tables, "cut": found.cut, "warnings": found.warnings}, ensure_ascii=False)
+    tags = {} if task.tagging is None else {"metric": task.metric, "scheme": task.tagging.scheme, "spans": task.tagging.counted}
+    return json.dumps({"task": task.name, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings}, ensure_ascii=False)
 
 
 def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Sequence[str], across: Sequence[str]) -> str:
@@ -73,6 +77,8 @@ def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Seque
 
 
 def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame, cut: float) -> Iterator[str]:
+    if task.tagging is not None:
+        yield from (f"{said[0].upper()}{said[1:]}." for said in task.tagging.said)
     yield from _repeated(task)
     trained = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)].set_index("label")["count"]
     for split in ("dev", "test"):
@@ -135,6 +141,8 @@ def _cut(task: Task, examples: list[Example], file: Path) -> float:
     except Exception as error:  # the library raises nothing narrower
         raise UserError(f"a tokenizer must be a tokenizer.json, {file} is none; name the file of another model") from error
     tokenizer.enable_truncation(task.longest)
+    if task.kind == "token":
+        lead_with_space_(tokenizer, f"the tokenizer {file}")
     if task.kind == "token":
         coded = tokenizer.encode_batch([list(e.words) for e in sample], is_pretokenized=True)
     else:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from sdq.data.formats import accept
+from sdq.data.tagging import Scheme
 from sdq.data.tasks import SPLITS, Task
 from sdq.report import METRICS
 from sdq.settings import Settings, UserError, explain
@@ -65,6 +66,7 @@ class TaskFile(Settings):
     training_language: str = Field(pattern=f"^{CODE}$", description="The language whose labels are trained on")
     metric: str = Field("", description="How answers are scored; none: what is usual for the kind")
     beside: tuple[str, ...] = Field((), description="Further metrics that are reported")
+    scheme: Scheme | None = Field(None, description="How tags make spans (see sdq.data.tagging); none: recognised from the tags")
     longest: int = Field(128, ge=8, le=8192, description="Subwords; a longer input is cut")
 
     @model_validator(mode="after")
@@ -82,6 +84,8 @@ class TaskFile(Settings):
         for column in _NEEDED[self.kind]:
             if not getattr(self.columns, column):
                 raise ValueError(f"columns.{column} must name a column in a {self.kind} task, it does not")
+        if self.scheme is not None and self.kind != "token":
+            raise ValueError(f"scheme says how tags of words make spans, a {self.kind} task has none; take it out")
         for metric in (self.scored_by, *self.beside):
             if metric not in METRICS or self.kind not in METRICS[metric].kinds:
                 fitting = ", ".join(name for name, m in METRICS.items() if self.kind in m.kinds)

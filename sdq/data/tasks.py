@@ -18,6 +18,7 @@ from typing import Literal
 from pyarrow import compute
 from pyarrow.parquet import ParquetFile
 
+from sdq.data.tagging import CONLLEVAL, Tagging
 from sdq.settings import ASSETS, ROOT, UserError, path_of
 
 SPLITS = ("train", "dev", "test")
@@ -56,6 +57,7 @@ class Task:
     beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
     longest: int = 128  # subwords; a longer input is cut
     extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
+    tagging: Tagging | None = None  # how tags make spans, where words have tags
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
         """Examples of a split in file order. Raises UserError if there are none."""
@@ -89,7 +91,10 @@ def _embedded(name: str, only: str | None = None) -> Task:
         for row in wanted.to_pylist():
             targets = (row[label],) if kind == "sequence" else tuple(row[label])
             splits[row["split"]].append(Example(row["id"], row["language"], row["text"], tuple(row["tokens"]), targets))
-    return Task(name, kind, tuple(card[name]["labels"]), tuple(card["languages"]), "en", card[name]["metric"], fingerprint(name), splits)
+    return Task(
+        name, kind, tuple(card[name]["labels"]), tuple(card["languages"]), "en", card[name]["metric"], fingerprint(name), splits,
+        tagging=CONLLEVAL if kind == "token" else None,
+    )  # fmt: skip
 
 
 # name -> loader; a new embedded task is one line

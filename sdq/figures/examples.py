@@ -7,6 +7,7 @@ words). Here it is signed: positive if the sentence is answered right, negative 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.data.tagging import NO_ANSWER
 from sdq.figures.languages import language_name
 from sdq.figures.style import INK, MARKS, Theme, template
 from sdq.settings import UserError
@@ -24,6 +26,7 @@ from sdq.verdicts import named_test
 GROUPS = ("kept right", "lost", "gained", "still wrong")
 MOST = 600
 _REST = 150  # so many unflipped sentences are drawn even where flips alone fill the picture
+_LETTER = re.compile(r"([BIESULMW])[-_](.+)")
 _JOINED = ("ja", "th", "zh")  # words are written without a space between them
 
 
@@ -44,6 +47,11 @@ def pair(fp32: pd.DataFrame, table: pd.DataFrame, texts: pd.DataFrame) -> pd.Dat
     before, after = both["FP32 right"], both["right"]
     both["group"] = np.select([before & after, before & ~after, ~before & after], GROUPS[:3], GROUPS[3])
     return both[["id", "language", "text", "gold", "words", "FP32 answer", "answer", "FP32 margin", "margin", "group"]]
+
+
+def joined(words: Sequence[str]) -> str:
+    """Words as the column `words` holds them, by tabs: as many as there are, none empty and none with a tab in it."""
+    return "\t".join(word.replace("\t", " ") or " " for word in words)
 
 
 def counts(pairs: pd.DataFrame) -> dict[str, int]:
@@ -106,33 +114,40 @@ def thinned(pairs: pd.DataFrame, most: int = MOST, seed: int = 0) -> pd.DataFram
 
 
 def phrases(words: Sequence[str], tags: Sequence[str], language: str = "") -> str:
-    """Tags of words as phrases, "time: 6:30 Uhr · date: morgen"; "nothing found" without any. Missing tags count as O."""
+    """Tags of words as phrases, "time: 6:30 Uhr · date: morgen"; "nothing found" without any. Missing tags count as O. A tag without a letter
+    that says whether a phrase begins (IO, parts of speech) goes on with the one before if that is the same."""
     found: list[tuple[str, list[str]]] = []
-    before = "O"
+    before = ""  # the kind of the word before, if it is in a phrase
     for word, tag in zip(words, [*tags, *["O"] * (len(words) - len(tags))], strict=False):
-        kind = tag.partition("-")[2]
-        if tag != "O":
-            if tag.startswith("I-") and before != "O" and before.partition("-")[2] == kind:
+        letter, kind = match.groups() if (match := _LETTER.fullmatch(tag)) else ("", tag)
+        kind = "" if tag in ("O", NO_ANSWER) else kind
+        if kind:
+            if letter not in ("B", "S", "U") and before == kind:
                 found[-1][1].append(word)
             else:
                 found.append((kind, [word]))
-        before = tag
+        before = kind
     glue = "" if language in _JOINED else " "
     return " · ".join(f"{kind}: {glue.join(part)}" for kind, part in found) or "nothing found"
 
 
 def tag_rows(words: Sequence[str], gold: str, given: Mapping[str, str]) -> pd.DataFrame:
-    """One row per word: word, gold, and each run's tag as "–" (outside), "date" (a phrase begins) or "… date" (it goes on); ✗ marks a wrong one."""
+    """One row per word: word, gold, and each run's tag as "–" (outside), "date" (a phrase begins) or "… date" (it goes on), and other tags as they are;
+    ✗ marks a wrong one."""
 
     def said(tag: str) -> str:
-        return "–" if tag == "O" else tag.removeprefix("B-") if tag.startswith("B-") else f"… {tag.removeprefix('I-')}"
+        if tag in ("O", NO_ANSWER):
+            return "–" if tag == "O" else "no answer"
+        return f"… {tag.removeprefix('I-')}" if tag.startswith("I-") else tag.removeprefix("B-")
 
     right_tags = gold.split()
     table = {"word": list(words), "gold": [said(tag) for tag in right_tags]}
     for name, answer in given.items():
         mine = answer.split()
         mine += ["O"] * (len(words) - len(mine))
-        table[name] = [said(tag) if tag == wanted else f"✗ {said(tag)}" for tag, wanted in zip(mine, right_tags, strict=False)]
+        table[name] = [
+            said(tag) if tag == wanted or (tag, wanted) == (NO_ANSWER, "O") else f"✗ {said(tag)}" for tag, wanted in zip(mine, right_tags, strict=False)
+        ]
     return pd.DataFrame(table)
 
 

@@ -7,6 +7,7 @@ of its tags. Which module alone changes a sentence is drawn by sdq.figures.alone
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ OTHERS = "others"
 POOLED = "all runs"
 _MOST = 14  # answers that a matrix shows
 _BINS = 8
+_RANKED = re.compile(r"\d{1,2}( \d{1,2})*")  # answers to the documents of a query; other labels may have a space in them
 _NORMAL = 1.959964  # 97.5 % of a normal distribution lie below
 _SIDE = 26  # pixels of a cell
 _ROW = 24
@@ -39,8 +41,10 @@ def positions(pairs: pd.DataFrame) -> pd.DataFrame:
     """One row per answer: id, language, FP32 (label of FP32), now (label of the quantized run). A word has an answer of its own where words have tags."""
     rows = [
         (row.id, row.language, before, now)
-        for row in pairs.rename(columns={"FP32 answer": "before"})[["id", "language", "before", "answer"]].itertuples()
-        for before, now in zip(row.before.split(" "), row.answer.split(" "), strict=False)
+        for row in pairs.rename(columns={"FP32 answer": "before"})[["id", "language", "words", "before", "answer"]].itertuples()
+        for before, now in (
+            zip(row.before.split(" "), row.answer.split(" "), strict=False) if row.words or _RANKED.fullmatch(row.before) else [(row.before, row.answer)]
+        )
     ]
     return pd.DataFrame(rows, columns=["id", "language", "FP32", "now"])
 

@@ -31,7 +31,7 @@ from sdq.figures import (
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
 from sdq.remedies import at
-from sdq.report import Report
+from sdq.report import METRICS, Report
 from sdq.settings import UserError
 
 Tables = Mapping[str, pd.DataFrame]
@@ -137,7 +137,7 @@ def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
 def _texts(task: str) -> pd.DataFrame:
     """The test sentences of a task: id, language, text, gold, words (joined by tabs; empty for tasks with one label a sentence)."""
     data = load_task(task, "test")
-    rows = [(e.id, e.language, e.text, " ".join(e.targets), "\t".join(e.words) if data.kind == "token" else "") for e in data.examples("test")]
+    rows = [(e.id, e.language, e.text, " ".join(e.targets), examples.joined(e.words) if data.kind == "token" else "") for e in data.examples("test")]
     return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
 
 
@@ -147,7 +147,7 @@ def _pairs(tables: Tables, report: Report) -> pd.DataFrame:
 
 
 def _changed(tables: Tables, report: Report, theme: Theme) -> Picture:
-    floor = flips.floor_of(tables["floor"]) if "floor" in tables and report.metric != "f1" else None  # it counts words where words have tags
+    floor = flips.floor_of(tables["floor"]) if "floor" in tables and not METRICS[report.metric].of_words else None  # it counts words where words have tags
     return flips.language_picture(_pairs(tables, report), report.method, theme, None, floor)
 
 

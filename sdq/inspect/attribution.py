@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.data.tasks import Example
-from sdq.evaluate import predict
+from sdq.evaluate import NONE, predict
 from sdq.inspect.depth import EVERY
 from sdq.inspect.sensitivity import Forward, instead
 from sdq.models import modules
@@ -78,7 +78,8 @@ def words(
         nudged = attributions(student, data, wanted, tokenizer, steps)[0]
     rows = []
     for i, example in enumerate(examples):
-        for position, (word, at) in enumerate(spans(data, i, tokenizer, example)):
+        grouped = spans(data, i, tokenizer, example)
+        for position, (word, at) in zip(_numbers(data, i, len(grouped)), grouped, strict=True):
             k = position if data.token else 0
             sums = [float(values[i][at].sum()) for values in (fp32, quantized, nudged)]
             rows.append((example.id, example.language, position, word, *sums, labels[wanted[i][k]], labels[given[i][k]], delta[i], delta_quantized[i]))
@@ -135,7 +136,7 @@ def drift(words: pd.DataFrame) -> pd.DataFrame:
 def spans(data: Encoded, at: int, tokenizer: Any, example: Example) -> list[tuple[str, list[int]]]:
     """The words of one sentence, each with the positions of its tokens. Special tokens belong to none.
 
-    For tasks with a tag per word these are the words of `example`, else what `merged` makes of the pieces.
+    For tasks with a tag per word these are the words of `example` that have a token, else what `merged` makes of the pieces.
     """
     ids = torch.tensor(data.ids[at])
     ordinary = torch.nonzero(_ordinary(ids, tokenizer))[:, 0].tolist()
@@ -149,7 +150,12 @@ def spans(data: Encoded, at: int, tokenizer: Any, example: Example) -> list[tupl
             groups.append([i])
         elif groups:
             groups[-1].append(i)
-    return list(zip(example.words, groups, strict=False))  # words cut off by truncation have no token
+    return [(example.words[number], group) for number, group in zip(_numbers(data, at, len(groups)), groups, strict=True)]
+
+
+def _numbers(data: Encoded, at: int, groups: int) -> Sequence[int]:
+    """Which word of a sentence each of its groups of tokens is; words without a token (cut off, of letters without width) have none."""
+    return range(groups) if data.words is None else data.words[at]
 
 
 def merged(pieces: Sequence[str]) -> list[list[int]]:
@@ -203,7 +209,7 @@ def _gain(model: nn.Module) -> Callable[[Tensor, Tensor, Tensor, Tensor | None],
 
 def _asked(batch: Batch, answers: Sequence[Sequence[int]], token: bool) -> Tensor:
     """Label ids, [B, 1], or [B, T] with IGNORE where no word begins."""
-    given = torch.tensor([answer for i in batch.at for answer in answers[i]])
+    given = torch.tensor([answer for i in batch.at for answer in answers[i] if answer != NONE], dtype=torch.long)
     if not token:
         return given[:, None]
     asked = torch.full_like(batch.labels, IGNORE)

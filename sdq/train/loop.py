@@ -16,6 +16,7 @@ from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.inspect.capture import Side, capture
 from sdq.models import blocks, heads, modules, taps
 from sdq.quant.rewrite import set_noise_
+from sdq.settings import UserError
 from sdq.train.losses import Seen, tap_of
 from sdq.train.resume import History, moving, resume_, save
 from sdq.train.settings import Training
@@ -72,7 +73,7 @@ def train_(
     the later ones at a tie. `before_check` recalibrates static ranges. The teacher is an argument, never a part of the model.
     With a `checkpoint` (a file that is written at every check), an interrupted training goes on where it was, to the same end.
 
-    Raises ValueError if distillation terms are set without a teacher, RuntimeError if the loss stops being finite.
+    Raises ValueError if distillation terms are set without a teacher, UserError if the loss stops being finite.
     """
     terms = settings.distillation
     if terms and teacher is None:
@@ -105,7 +106,7 @@ def train_(
             parts = losses(student, watched_teacher, batch, terms, labelled)
             loss = parts["ce"] + sum(term.weight * parts[term.kind] for term in terms)
             if not torch.isfinite(loss):
-                raise RuntimeError(f"training diverged at step {step}: the loss is not a finite number; lower the learning rate (now {settings.learning_rate})")
+                raise UserError(f"training diverged at step {step}: the loss is not a finite number; lower the learning rate (now {settings.learning_rate})")
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)

@@ -1,0 +1,279 @@
+"""Tags of words: of which scheme they are, and which spans they make. Needs no torch.
+
+A scheme says where a span begins and ends. It is recognised from the gold tags of all splits, and spans are then counted as seqeval's
+strict mode counts them (seqeval.scheme); what a scheme does not allow is in no span. `conlleval` is the lenient way of the CoNLL script and of
+seqeval's default mode, which takes any tags. Tags of none of these schemes (parts of speech, numbers) make no spans.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from sdq.settings import UserError
+
+Scheme = Literal["IOB1", "IOB2", "IOBES", "BILOU", "IO", "conlleval"]
+Span = tuple[str, int, int]  # kind, first word, last word
+SPAN_METRICS = ("f1", "precision")
+NO_ANSWER = "∅"  # stands in the place of a word that was not answered: no subword of it went into the model
+COUNTED = {
+    "IOB1": "a span begins with I-, or with B- after a span of the same kind (seqeval, strict)",
+    "IOB2": "a span begins with B- and goes on with I- of the same kind (seqeval, strict)",
+    "IOBES": "a span is S-, or B-, any I- and E- of the same kind (seqeval, strict)",
+    "BILOU": "a span is U-, or B-, any I- and L- of the same kind (seqeval, strict)",
+    "IO": "a span is a run of words with the same tag other than O",
+    "conlleval": "as the CoNLL script and seqeval's default mode count, ill-formed spans too",
+}
+_ROLES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}  # also BMES, BMEWO
+_LETTERS = {"IOB1": "BIM", "IOB2": "BIM", "IOBES": "BIMESWUL", "BILOU": "BIMLUESW"}
+_DELIMITERS = "-_.:/|"
+_UPOS = set("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())  # noqa: SIM905
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """How a task's tags make spans. `scheme`: None where they make none. The letter stands before its kind (B-PER), or after it (PER-B).
+    `said`: one sentence for each thing that was decided without being asked, or looks wrong."""
+
+    scheme: Scheme | None
+    delimiter: str = "-"
+    suffix: bool = False
+    said: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> str:
+        """How spans are counted, in words."""
+        return "tags make no spans, each word counts" if self.scheme is None else COUNTED[self.scheme]
+
+    def spans(self, tags: Sequence[str]) -> set[Span]:
+        """The spans of one sentence. A word without an answer, or with a tag that the scheme does not have, is outside. ValueError without a scheme."""
+        if self.scheme is None:
+            raise ValueError("spans need tags of a scheme, these have none; score each word (token accuracy)")
+        if self.scheme == "conlleval":
+            return _lenient(tuple("O" if tag == NO_ANSWER else tag for tag in tags), self.suffix)
+        if self.scheme == "IO":
+            return _strict([("O", "") if tag in ("O", NO_ANSWER) else ("I", tag) for tag in tags], "IOB1")
+        return _strict([_parsed(tag, self.delimiter, self.suffix) or ("O", "") for tag in tags], self.scheme)
+
+
+CONLLEVAL = Tagging("conlleval")
+
+
+# --- spans of one sentence
+
+
+@lru_cache(maxsize=4096)
+def _parsed(tag: str, delimiter: str, suffix: bool) -> tuple[str, str] | None:
+    """(role of the letter: B, I, E, S or O; kind) of a tag; None for one that has no such letter."""
+    if tag in ("O", NO_ANSWER):
+        return "O", ""
+    letter, rest = (tag[-1:], tag[:-1]) if suffix else (tag[:1], tag[1:])
+    if letter not in _ROLES or (rest and not (rest.endswith(delimiter) if suffix else rest.startswith(delimiter))):
+        return None
+    return _ROLES[letter], rest.strip(delimiter) or "_"
+
+
+def _strict(tags: list[tuple[str, str]], scheme: str) -> set[Span]:
+    """Spans as seqeval's strict mode finds them; BILOU is IOBES in other letters."""
+    starts, inside, ends = _RULES["IOBES" if scheme == "BILOU" else scheme]
+    tags = [*tags, ("O", "")]
+    found, at, before = set(), 0, ("O", "")
+    while at < len(tags):
+        end = at + 1
+        if starts(before, tags[at]):
+            while inside(tags[end - 1], tags[end]):  # never true of the O at the end
+                end += 1
+            if ends(tags[end - 1], tags[end]):
+                found.add((tags[at][1], at, end - 1))
+        at, before = end, tags[end - 1]
+    return found
+
+
+_Tag = tuple[str, str]
+
+
+def _iob1_starts(before: _Tag, now: _Tag) -> bool:
+    same = before[1] == now[1]
+    return (now[0] == "I" and (before[0] in "OB" or not same)) or (now[0] == "B" and before[0] in "IB" and same)
+
+
+def _iob1_ends(last: _Tag, after: _Tag) -> bool:
+    # seqeval lets a B- end at a B- of the same kind alone
+    return last[0] == "I" or after[0] != "B" or last[1] == after[1]
+
+
+def _goes_on(before: _Tag, now: _Tag) -> bool:
+    return before[0] in "BI" and now[0] == "I" and before[1] == now[1]
+
+
+# scheme -> (does a span start here, does it go on here, does it end well before this tag)
+_RULES = {
+    "IOB1": (_iob1_starts, _goes_on, _iob1_ends),
+    "IOB2": (lambda before, now: now[0] == "B", _goes_on, lambda last, after: True),
+    "IOBES": (
+        lambda before, now: now[0] in "BS",
+        lambda before, now: before[0] in "BI" and now[0] in "IE" and before[1] == now[1],
+        lambda last, after: last[0] in "SE",
+    ),
+}
+
+
+def _lenient(tags: Sequence[str], suffix: bool) -> set[Span]:
+    """Spans as seqeval.metrics.sequence_labeling.get_entities finds them, of any tags: the first letter is taken for B, I, E, S or O."""
+    found, begin, was, kind = set(), 0, "O", ""
+    for at, tag in enumerate([*tags, "O"]):
+        if suffix:
+            now, of = tag[-1], tag[:-1].rsplit("-", 1)[0] or "_"
+        else:
+            now, of = tag[0], tag[1:].split("-", 1)[-1] or "_"
+        other = kind != of
+        if was in "ES" or (was in "BI" and now in "BSO") or (was not in "O." and other):
+            found.add((kind, begin, at - 1))
+        if now in "BS" or (was in "ESO" and now in "EI") or (now not in "O." and other):
+            begin = at
+        was, kind = now, of
+    return found
+
+
+# --- which scheme
+
+
+def recognised(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -> Tagging | None:
+    """The scheme of gold tags, sentence by sentence; None if they are of none. `labels`: further tags that a model may give."""
+    pairs: Counter[tuple[str, str]] = Counter()  # of neighbours, with O at both ends: they tell what is ill-formed
+    often: Counter[str] = Counter()
+    for tags in sentences:
+        often.update(tags)
+        pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
+    names = {*labels, *often}
+    if not names - {"O"}:
+        return None
+    for suffix in (False, True):
+        for delimiter in _DELIMITERS:
+            if all(_parsed(tag, delimiter, suffix) for tag in names):
+                return _by_letters(Tagging(None, delimiter, suffix), pairs, names) or _runs(names, often)
+    return _runs(names, often)
+
+
+def _by_letters(form: Tagging, pairs: Counter[tuple[str, str]], names: set[str]) -> Tagging | None:
+    letters = {tag[-1] if form.suffix else tag[0] for tag in names if tag != "O"}
+    roles = {_ROLES[letter] for letter in letters}
+    if len(roles) < len(letters):
+        return None  # two letters for one thing
+    if not roles & {"E", "S"}:
+        candidates: tuple[Scheme, ...] = ("IOB2", "IOB1") if "B" in roles else ("IOB1",)
+    elif ("B" in roles) == ("E" in roles) and ("B" in roles or "I" not in roles):
+        candidates = ("BILOU",) if letters & {"L", "U"} else ("IOBES",)
+    else:
+        return None  # ends without beginnings, or beginnings without ends
+    odd = {scheme: _ill_formed(replace(form, scheme=scheme), pairs) for scheme in candidates}
+    best = min(candidates, key=lambda scheme: odd[scheme].total())  # the first at a tie, IOB2: the usual one
+    said = []
+    if roles == {"I"}:
+        said.append("no tag begins with B-, so that IOB1 and IO are the same: a run of one kind is one span")
+    if odd[best]:
+        (before, tag), n = odd[best].most_common(1)[0]
+        where = f"{tag} at the beginning or after O" if before == "O" else f"{before} before {tag}"
+        said.append(
+            f"tags are ill-formed in {best} at {odd[best].total():,} place{'' if odd[best].total() == 1 else 's'}, most often {where} ({n:,}), and what makes "
+            "no whole span is not counted; correct the data, or set `scheme` to conlleval, which counts ill-formed spans too"
+        )
+    return replace(form, scheme=best, said=tuple(said))
+
+
+def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """The neighbours that a scheme does not allow."""
+    found: Counter[tuple[str, str]] = Counter()
+    for (before, tag), n in pairs.items():
+        was, now = (_parsed(one, tagging.delimiter, tagging.suffix) or ("O", "") for one in (before, tag))
+        goes_on = was[0] in "BI" and was[1] == now[1]
+        if tagging.scheme == "IOB2":
+            bad = now[0] == "I" and not goes_on
+        elif tagging.scheme == "IOB1":
+            bad = now[0] == "B" and not goes_on
+        else:  # whatever is begun goes on to its end, and nothing goes on that was not begun
+            bad = (was[0] in "BI" or now[0] in "IE") and not (goes_on and now[0] in "IE")
+        if bad:
+            found[before, tag] += n
+    return found
+
+
+def _runs(names: set[str], often: Counter[str]) -> Tagging | None:
+    """IO, for tags without letters among which O is outside; None where O looks like a part of speech, or some tags have letters."""
+    others = names - {"O"}
+    if "O" not in names or others <= _UPOS or any(re.match(r"[BI][-_.:/|].", tag) for tag in others):
+        return None
+    if all(len(tag) == 1 for tag in others) and often["O"] < max(often.values(), default=0):
+        return None  # parts of speech in one letter (Gimpel et al. 2011), of which O is the pronoun
+    return Tagging("IO", said=("tags have no B- or I-: a span is a run of words with the same tag, and O is outside",))
+
+
+# --- what a task is scored by
+
+
+def metrics_for(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -> tuple[str, ...]:
+    """The metrics that these tags can be scored by, the one to propose first."""
+    return ("token_accuracy",) if recognised(sentences, labels) is None else ("f1", "precision", "token_accuracy")
+
+
+def settled(
+    metric: str, beside: Sequence[str], scheme: Scheme | None, sentences: Sequence[Sequence[str]], labels: Sequence[str], task: str
+) -> tuple[str, Tagging]:
+    """(the metric that counts, how tags make spans) of a task. `metric` and `scheme` are what was asked for, "" and None if nothing was.
+
+    UserError with one sentence if spans are asked for and the tags make none, or the tags are not of the scheme that was asked for.
+    """
+    if NO_ANSWER in labels:
+        raise UserError(f"a tag must not be {NO_ANSWER}, which stands for a word without an answer, task {task} has it; rename it under `labels`")
+    if (odd := next((label for label in labels if not label or re.search(r"\s", label)), None)) is not None:
+        raise UserError(f"a tag must have a name without spaces, task {task} has {odd[:40]!r}; rename it under `labels`")
+    if scheme == "IO":
+        return metric or "f1", Tagging("IO")
+    found = recognised(sentences, labels)
+    if scheme is not None:
+        return metric or "f1", _asked(scheme, found, labels, task)
+    if found is not None:
+        return metric or "f1", found
+    shown = _some(labels)
+    wanted = next((name for name in (metric, *beside) if name in SPAN_METRICS), None)
+    if wanted is not None:
+        raise UserError(
+            f"the metric {wanted} counts spans, whose tags must be of IOB1, IOB2, IOBES, BILOU or IO, task {task} has {shown}; {_remedy(labels)}, "
+            "or set `metric: token_accuracy`"
+        )
+    if metric:
+        return metric, Tagging(None)
+    return "token_accuracy", Tagging(
+        None,
+        said=(f"the tags {shown} are of no scheme of spans, and answers are scored by token accuracy, not by span F1; if they mean spans, {_remedy(labels)}",),
+    )
+
+
+def _asked(scheme: Scheme, found: Tagging | None, labels: Sequence[str], task: str) -> Tagging:
+    """How tags make spans by the scheme that a task file asks for."""
+    form = found or Tagging(None)
+    if scheme == "conlleval":
+        return Tagging("conlleval", suffix=form.suffix)
+    for suffix in (form.suffix, not form.suffix):
+        for delimiter in (form.delimiter, *_DELIMITERS):
+            if all(tag == "O" or (_parsed(tag, delimiter, suffix) and tag[-1 if suffix else 0] in _LETTERS[scheme]) for tag in labels):
+                said = found.said if found is not None and found.scheme == scheme else ()
+                return Tagging(scheme, delimiter, suffix, said)
+    raise UserError(
+        f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} has {_some(labels)}; take `scheme` out, or set conlleval"
+    )
+
+
+def _remedy(labels: Sequence[str]) -> str:
+    if all(re.fullmatch(r"-?\d+", label) for label in labels):
+        return 'say what each number means under `labels` ({"0": "O", "1": "B-PER"})'
+    return "rename them under `labels`, or set `scheme`"
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(label[:40] for label in labels[:_SHOWN]) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
