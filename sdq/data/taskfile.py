@@ -11,12 +11,14 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from sdq.data.formats import accept
+from sdq.data.rows import Quoting
 from sdq.data.tasks import SPLITS, Task
 from sdq.report import METRICS
 from sdq.settings import Settings, UserError, explain
 
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
+SINCE = "scored again since 2026-11"  # raised when files are read or scored otherwise: what was stored before is then not reused
 _LONGEST = 1_000_000  # bytes of a task file
 _METRIC = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
 _NEEDED = {
@@ -60,6 +62,10 @@ class TaskFile(Settings):
     shares: tuple[float, float, float] | None = Field(None, description="Of `all`: how much of it is train, dev and test, by a fixed hash of group or id")
     columns: Columns
     names: tuple[str, ...] = Field((), description="The columns of files that do not name them")
+    quoting: Quoting | None = Field(
+        None,
+        description="What quotes around a field mean: double (they are no part of it, two are one) or none (they are text like any other); absent: double in CSV, none in TSV",
+    )
     labels: tuple[str, ...] | dict[str, str] = Field((), description="The labels, or what each is called; none: those that occur")
     languages: tuple[str, ...] | dict[str, str] = Field((), description="The languages, or what each code is called (deu_Latn -> de); none: those that occur")
     training_language: str = Field(pattern=f"^{CODE}$", description="The language whose labels are trained on")
@@ -171,7 +177,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
 def fingerprint(path: Path) -> str:
     """16 hex digits from the task file and the content of its files."""
     file = read(path)
-    digest = hashlib.sha256(file.model_dump_json(exclude_defaults=True).encode())
+    digest = hashlib.sha256(SINCE.encode() + file.model_dump_json(exclude_defaults=True).encode())
     for source in locate(file, path.parent):
         digest.update(f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} {content(source.path)}".encode())
     return digest.hexdigest()[:16]

@@ -55,6 +55,7 @@ class Task:
     splits: dict[str, list[Example]] = field(repr=False)
     beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
     longest: int = 128  # subwords; a longer input is cut
+    remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
         """Examples of a split in file order. Raises UserError if there are none."""
