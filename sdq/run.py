@@ -136,7 +136,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
         beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, remarks(teacher)),
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*task.remarks, *remarks(teacher)]),
     )  # fmt: skip
     store.finish(report, result)
     return report

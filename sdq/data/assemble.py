@@ -14,8 +14,9 @@ from typing import Any, Literal, TypeVar
 
 from sdq.data import cells
 from sdq.data.conll import CONLLU, unnamed
-from sdq.data.formats import Row, read
+from sdq.data.formats import read
 from sdq.data.parquet import class_labels
+from sdq.data.rows import Row
 from sdq.data.taskfile import CODE, Named, Source, TaskFile
 from sdq.data.tasks import SPLITS, Example, Task
 from sdq.settings import UserError

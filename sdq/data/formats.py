@@ -15,7 +15,8 @@ from sdq.data.conll import read_conll, read_conllu
 from sdq.data.lines import DECODER, WIDEST, NotStrict, ended, head_of, is_blank, lines, refuse_surrogates, size_of, strict
 from sdq.data.parquet import read_parquet
 from sdq.data.recognise import Format, recognise
-from sdq.data.rows import Asked, Quoting, Reader, Row, too_wide
+from sdq.data.rows import Asked, Quoting, Reader, too_wide
+from sdq.data.rows import Row as Row
 from sdq.limits import limits
 from sdq.settings import UserError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -11,10 +12,11 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from sdq.data.formats import accept
+from sdq.data.lines import NotStrict, strict
 from sdq.data.rows import Quoting
 from sdq.data.tasks import SPLITS, Task
 from sdq.report import METRICS
-from sdq.settings import Settings, UserError, explain
+from sdq.settings import Document, Settings, UserError, explain, small
 
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
@@ -47,7 +49,7 @@ class Columns(Settings):
     group: str | None = Field(None, description="What belongs together: the query of a ranking; rows that a split by shares may not part")
 
 
-class TaskFile(Settings):
+class TaskFile(Document):
     """What is to be predicted, where the examples are, and how answers are scored."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name")
@@ -119,23 +121,23 @@ def parse(data: bytes, called: str) -> TaskFile:
     if len(data) > _LONGEST:
         raise UserError(f"a task file must have at most {_LONGEST // 1000} kB, {called} has {len(data) // 1000}; it describes the data, and does not hold it")
     try:
-        return TaskFile.model_validate_json(data)
+        value = strict(data.decode("utf-8-sig"))
+    except NotStrict as error:
+        raise UserError(f"a task file must be JSON text, {called} {error}; write it again") from error
+    except ValueError as error:
+        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"a task file must be JSON text, {called} is not{where}; see docs/task-files.md for an example") from error
+    if not isinstance(value, dict):
+        raise UserError(f"a task file must be a JSON object, {called} is not; see docs/task-files.md for an example")
+    try:
+        return TaskFile.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            raise UserError(f"a task file must be JSON text, {called} is not; see the README for an example") from error
-        if not first["loc"] and first["type"] != "value_error":
-            raise UserError(f"a task file must be a JSON object, {called} is not; see the README for an example") from error
-        said = explain(error).removeprefix("recipe: ").removeprefix("value error, ")[:400]
-        raise UserError(f"task file {called}: {said}{'' if ';' in said else '; correct this field'}") from error
+        raise UserError(f"task file {called}: {explain(error)[:600]}") from error
 
 
 def read(path: Path) -> TaskFile:
     """The task file at this path. UserError if there is none or it is not one."""
-    try:
-        return parse(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UserError(f"task file {path} must be readable, it is not ({error.strerror}); check the path") from error
+    return parse(small(path, "task file", _LONGEST), str(path))
 
 
 def locate(file: TaskFile, folder: Path) -> list[Source]:
