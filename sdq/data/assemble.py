@@ -113,7 +113,7 @@ class Builder:
             examples.sort(key=lambda e: order[e.language])
         task = Task(
             name, _KINDS.get(self.file.kind, "sequence"), labels, languages, self.file.training_language, self.file.scored_by, fingerprint,
-            self.splits, self.file.beside, self.file.longest, self.remarks,
+            self.splits, self.file.beside, self.file.longest, remarks=self.remarks,
         )  # fmt: skip
         for split in ("train", "dev"):
             if not any(e.language == task.labelled for e in self.splits[split]):

@@ -14,7 +14,7 @@ from sdq.data.cells import WHITE
 from sdq.data.conll import read_conll, read_conllu
 from sdq.data.lines import DECODER, WIDEST, NotStrict, ended, head_of, is_blank, lines, refuse_surrogates, size_of, strict
 from sdq.data.parquet import read_parquet
-from sdq.data.recognise import Format, recognise
+from sdq.data.recognise import ENDINGS, Format, recognise
 from sdq.data.rows import Asked, Quoting, Reader, too_wide
 from sdq.data.rows import Row as Row
 from sdq.limits import limits
@@ -123,7 +123,7 @@ def read_tsv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
 
 
 def _unquoted(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
-    remedy = 'quotes mean nothing here: save the file as .csv, or set "quoting": "double" in the task file'
+    remedy = 'quotes mean nothing here: save the file as CSV with commas, or set "quoting": "double" in the task file'
     quoted = 0
 
     def fields() -> Iterator[tuple[int, list[str]]]:
@@ -138,15 +138,15 @@ def _unquoted(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
             if asked.quoting is None and (quotes := sum(cell[:1] == '"' for cell in cells)):
                 if number == 1 and not asked.names and quotes == len(cells) and all(len(c) > 1 and c[-1] == '"' for c in cells):
                     raise UserError(f"names of columns must have no quotes around them, in line 1 of {path.name} all have; {remedy}")
+                if not quoted and number > 1:
+                    asked.remark(f"fields begin with a quote, which was taken as a part of the text; if it is none, {remedy.partition(': ')[2]}")
                 quoted += 1
             yield number, cells
 
     def off(cells: list[str]) -> str:
         return remedy if quoted and asked.quoting is None else "mend it; no field may hold a tab or a line end"
 
-    yield from _fitted(path, asked.names, fields(), off)
-    if quoted:
-        asked.remark(f"fields begin with a quote, which was taken as a part of the text; if it is none, {remedy.partition(': ')[2]}")
+    return _fitted(path, asked.names, fields(), off)
 
 
 def _object(value: Any, said: str) -> dict[str, Any]:
@@ -210,6 +210,8 @@ def _parquet(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     return (Row(f"row {number}", cells) for number, cells in enumerate(read_parquet(path), 1))
 
 
+# endings that are offered where files are chosen; what is in a file says how it is read
+FORMATS: dict[str, str] = {**ENDINGS, ".txt": "", ".data": ""}
 # format -> reader; a new format is one line here, and how it is recognised in sdq.data.recognise
 READERS: dict[str, Reader] = {
     "csv": read_csv,

@@ -22,7 +22,7 @@ CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
 SINCE = "scored again since 2026-11"  # raised when files are read or scored otherwise: what was stored before is then not reused
 _LONGEST = 1_000_000  # bytes of a task file
-_METRIC = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
+USUAL = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
 _NEEDED = {
     "sentence": ("text", "label"),
     "pair": ("text", "second", "label"),
@@ -99,7 +99,7 @@ class TaskFile(Document):
     @property
     def scored_by(self) -> str:
         """The metric that counts."""
-        return self.metric or _METRIC[self.kind]
+        return self.metric or USUAL[self.kind]
 
 
 class Source(NamedTuple):
