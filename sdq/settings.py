@@ -80,8 +80,8 @@ def explain(error: ValidationError) -> str:
     model = _model(error.title)
     loc, kind = tuple(first["loc"]), first["type"]
     if kind == "json_invalid":
-        said = str(first.get("ctx", {}).get("error", "")).partition(" at line")
-        return f"text must be JSON, it is not{f' ({said[0]}{said[1]}{said[2]})' if said[0] else ''}; correct it"
+        problem = str(first.get("ctx", {}).get("error", ""))
+        return f"text must be JSON, it is not{f' ({problem})' if problem else ''}; correct it"
     if kind == "extra_forbidden":
         return _unknown(model, loc)
     path, annotation, info = _walk(model, loc)

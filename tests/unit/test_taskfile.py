@@ -366,7 +366,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "unknown metric": (_with(metric="f1"), r"metric must be one of accuracy in a sentence task, got 'f1'"),
     "name that is a path": (_with(name="../../x"), r"name: "),
     "pickle as Parquet": (_pickled, r"en\.parquet must be a Parquet file"),
-    "unknown ending": (lambda folder: (mood(folder), (folder / "t.xlsx").write_bytes(PNG), write(folder, splits=SPLITS | {"test": "t.xlsx"}))[2], r"must end in \.csv.*t\.xlsx does not"),
+    "unknown ending": (lambda folder: (mood(folder), (folder / "t.xlsx").write_bytes(PNG), write(folder, splits=SPLITS | {"test": "t.xlsx"}))[2], r"must be text or Parquet, t\.xlsx is binary \(line 3"),
     "two files for one language": (_twice, r"test has two for de: dev/de\.csv and test/de\.csv"),
     "no file": (_with(splits=SPLITS | {"test": "tests/{language}.csv"}), r"splits\.test must match at least one file, 'tests/\{language\}\.csv' matches none"),
     "no training language": (_with(training_language="fr"), r"the train split must have examples in the training language fr"),
