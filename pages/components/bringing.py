@@ -103,7 +103,10 @@ def _first(path: str, changed: float) -> pd.DataFrame:
 
 def first_rows(path: Path, name: str) -> pd.DataFrame:
     """The first rows of a file, shown with what it was recognised as, before anything is taken from it."""
-    table = _first(str(path), path.stat().st_mtime)
+    try:
+        table = _first(str(path), path.stat().st_mtime)
+    except UserError as error:
+        raise UserError(str(error).replace(path.name, name)) from error  # its own name, not that under which it was kept
     about = table.attrs
     proposed = ", ".join(f"{LABELS[role].partition(' (')[0].lower()}: {plain(column)}" for role, column in about["columns"].items())
     looks = f" ({about['looks']})" if about["looks"] else ""

@@ -59,7 +59,7 @@ class Builder:
         """What was remarked, a sentence each, with the files it is about."""
         found = [f"{_some(dict.fromkeys(names))}: {said}." for said, names in self._remarks.items()]
         if self._trimmed:
-            found.append(f"White space around {len(self._trimmed):,} labels was taken away, first in {self._trimmed[0]}.")
+            found.append(f"White space around {len(self._trimmed):,} label(s) was taken away, first in {self._trimmed[0]}.")
         return tuple(found)
 
     def add(self, source: Source, rows: Iterable[Row], classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:

@@ -16,7 +16,9 @@ LABEL = 200  # characters of one label
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?(?:{_STRING}))\)|(?P<text>u?(?:{_STRING}))|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
 _ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=[^()]*)?\)$", re.S)
-_LISTLIKE = re.compile(r"""^(?:array\(|list\(|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\[-?\d+\]$)""")
+_LISTLIKE = re.compile(
+    r"""^(?:array\(|list\(|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\[-?\d+\]$|\(-?\d+(?:, ?-?\d+)*,?\)$)"""
+)
 _ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])")
 
 

@@ -102,6 +102,8 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
     if not rows:
         raise _no_sentences(path)
     width = len(rows[0])
+    if width > limits().columns:
+        raise too_wide(path, "its first word")
     values = tuple(tuple(row[i] for row in rows if len(row) == width) for i in range(width))
     if names and len(names) != width:
         raise UserError(f"`names` must name every column of {path.name}, it has {width} and `names` {len(names)}; {_columns_said(values)}")
@@ -172,8 +174,6 @@ def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     """
     head = conll_head(path, asked.names)
     width = len(head.called)
-    if width > limits().columns:
-        raise too_wide(path, "its first word")
     if width > 2 and head.called[-1] == "tags" and not asked.names:
         asked.remark(f"of {width} columns the last was taken as tags, as no other holds tags of spans; name it in the task file (columns.tags: {width!r})")
     for block in _blocks(path):

@@ -140,13 +140,21 @@ def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = F
     return folder / "task.json", found
 
 
+def _format(file: Incoming) -> str:
+    """The format of a file; an error calls it as whoever brought it does."""
+    try:
+        return recognise(file.path).name
+    except UserError as error:
+        raise UserError(str(error).replace(file.path.name, file.name)) from error
+
+
 def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
     """Copy the files to SPLIT/LANGUAGE.ending; returns the patterns that find them. UserError if they do not go together."""
     if not 1 <= len(files) <= MOST:
         raise UserError(f"a task must have 1 to {MOST} files, got {len(files)}; add files, or join some")
     for file in files:
         accepted(file.name)
-    formats = {recognise(file.path).name for file in files}
+    formats = {_format(file) for file in files}
     if len(formats) > 1:
         raise UserError(f"all files of a task must have one format, got {', '.join(CALLED[name] for name in sorted(formats))}; convert the others")
     ending = f".{formats.pop()}"

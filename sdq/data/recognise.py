@@ -109,7 +109,7 @@ def _is_conllu(data: list[str]) -> bool:
 
 def fields_of(line: str) -> list[str]:
     """The fields of a line of CoNLL: between tabs, or else spaces."""
-    return [field.strip(" ") for field in line.split("\t")] if "\t" in line else spaced(line)
+    return line.split("\t") if "\t" in line else spaced(line)
 
 
 def _is_conll(lines: list[str], data: list[str]) -> bool:
@@ -137,12 +137,13 @@ def _is_table(full: list[str], data: list[str]) -> bool:
 
 def is_span(values: list[str]) -> bool:
     """Whether values are tags of spans: O, B-x, I-x and the like; O alone counts."""
-    return bool(values) and all(map(_SPAN.fullmatch, values)) and ("O" in values or any("-" in v for v in values))
+    tags = {value.strip(" ") for value in values}
+    return bool(tags) and all(map(_SPAN.fullmatch, tags)) and ("O" in tags or any("-" in tag for tag in tags))
 
 
 def is_speech(values: list[str]) -> bool:
     """Whether values are the universal parts of speech."""
-    return bool(values) and UPOS.issuperset(values)
+    return bool(values) and UPOS.issuperset(value.strip(" ") for value in values)
 
 
 def _delimiter(line: str) -> str:

@@ -128,7 +128,7 @@ def made(folder: Path, name: str, content: bytes | str, fields: dict[str, Any]) 
     """The task of one file, which holds all its splits."""
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    file = TaskFile.model_validate({"name": "one", "splits": {s: name for s in ("train", "dev", "test")}, "training_language": "en"} | fields)
+    file = TaskFile.model_validate({"name": "one", "splits": dict.fromkeys(("train", "dev", "test"), name), "training_language": "en"} | fields)
     return assemble(file, [Source(split, "en", path) for split in ("train", "dev", "test")], "one", "0")
 
 
