@@ -30,6 +30,9 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
         _footer(path)
         with pyarrow.parquet.ParquetFile(path) as file:
             _bounded(path, file)
+            names = file.schema_arrow.names
+            if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+                raise UserError(f"every column must have a name of its own, {path.name} has {twice[:40]!r} twice; write it with other names")
         with pyarrow.parquet.ParquetFile(path, read_dictionary=_texts(path)) as file:
             count = size = 0
             for batch in file.iter_batches(_BATCH, use_threads=False):
@@ -42,7 +45,7 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
                     yield cells
     except MemoryError as error:
         raise _too_much(path) from error
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: dates that Python cannot hold
         raise UserError(f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again") from error
     if not count:
         raise UserError(f"a data file must hold rows, {path.name} has none; export it again")
@@ -130,10 +133,10 @@ def _size(path: Path, column: Any) -> int:
     from pyarrow import compute
 
     kind = column.type
+    if pyarrow.types.is_map(kind):
+        return _size(path, column.keys) + _size(path, column.items)
     if pyarrow.types.is_dictionary(kind):
-        values = column.dictionary
-        if not (pyarrow.types.is_string(values.type) or pyarrow.types.is_binary(values.type) or pyarrow.types.is_large_string(values.type)):
-            return int(column.nbytes)
+        values = column.dictionary.cast(pyarrow.large_binary())  # of every kind of text
         lengths = compute.binary_length(values)
         if len(lengths) and (compute.max(lengths).as_py() or 0) > 4 * WIDEST:
             raise UserError(f"a cell must have at most {WIDEST:,} characters, {path.name} has a longer one; take it out, or leave the column out")

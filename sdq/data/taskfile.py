@@ -111,6 +111,8 @@ class Source(NamedTuple):
 
 
 def _refuse_climbing(pattern: str) -> None:
+    if len(pattern) > 400 or pattern.count("*") + pattern.count("{language}") > 8:
+        raise ValueError(f"a pattern of files must have at most 400 characters and 8 wildcards, got {pattern[:40]!r}; write it like train/{{language}}.csv")
     path = PurePosixPath(pattern)
     if not pattern or path.is_absolute() or ".." in path.parts or "\\" in pattern or "\0" in pattern or pattern.startswith("~") or ":" in pattern:
         raise ValueError(f"files must be given relative to the task file's folder and stay in it, got {pattern[:80]!r}; put the data beside the task file")
@@ -140,12 +142,20 @@ def read(path: Path) -> TaskFile:
     return parse(small(path, "task file", _LONGEST), str(path))
 
 
+def _matching(root: Path, split: str, pattern: str) -> list[Path]:
+    """What a pattern matches in a folder. UserError for a pattern that the file system or glob does not take."""
+    try:
+        return sorted(root.glob(pattern.replace("{language}", "*")))
+    except (OSError, ValueError, IndexError, NotImplementedError) as error:  # names that are too long, ** inside a name, "."
+        raise UserError(f"splits.{split} must be a pattern of files, {pattern[:80]!r} is none ({error}); write it like train/{{language}}.csv") from error
+
+
 def locate(file: TaskFile, folder: Path) -> list[Source]:
     """The files of a task, by split and language. UserError if a split has none, a language has two, or one lies outside the folder."""
     root = folder.resolve()
     found: list[Source] = []
-    for split, pattern in file.splits.items():
-        before = len(found)
+    for split, given in file.splits.items():
+        before, pattern = len(found), PurePosixPath(given).as_posix()  # "./x.csv" is "x.csv"
         languages: dict[str, Path] = {}
         shape = re.compile(
             re.escape(pattern)
@@ -153,7 +163,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
             .replace(re.escape("{language}"), "(?P=language)")
             .replace(r"\*", "[^/]*")
         )
-        for path in sorted(root.glob(pattern.replace("{language}", "*"))):
+        for path in _matching(root, split, pattern):
             match = shape.fullmatch(path.relative_to(root).as_posix())
             if match is None or not path.is_file():
                 continue

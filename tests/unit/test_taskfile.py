@@ -238,6 +238,24 @@ def test_one_task_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         load_task("other")
 
 
+@pytest.mark.parametrize("pattern", ["x" * 300, "x" * 5000, ".", "**x/a.csv", "*" * 9, "a*" * 100, "[", "nul\0", "~/a.csv", " ", "{language}" * 3, "\ud800"])
+def test_patterns_that_are_none_are_refused(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=";") as error:
+        load_task(str(mood(tmp_path, splits=SPLITS | {"test": pattern})))
+    assert "\n" not in str(error.value)
+
+
+def test_a_pattern_may_begin_here(tmp_path: Path) -> None:
+    assert load_task(str(mood(tmp_path, splits=SPLITS | {"test": "./test//{language}.csv"}))).languages == ("de", "en")
+
+
+def test_what_was_scored_before_is_scored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(mood(tmp_path))
+    before = fingerprint(path)
+    monkeypatch.setattr(taskfile, "SINCE", "")
+    assert fingerprint(path) != before
+
+
 # --- what is malformed
 
 
