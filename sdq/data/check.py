@@ -111,6 +111,8 @@ def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame, cut: fl
 
 def folded(text: str) -> str:
     """A text without what two copies of it may differ in: Unicode form, case, white space, characters without a width."""
+    if text.isascii():  # most of it is, and needs no table of Unicode
+        return " ".join(text.lower().split())
     return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())).split())
 
 
