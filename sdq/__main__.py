@@ -30,6 +30,8 @@ models = typer.Typer(help="Models to start from: curated ones, and what is in th
 app.add_typer(models, name="models")
 tasks = typer.Typer(help="Tasks of your own: a JSON file that says what a folder of labelled text is.", no_args_is_help=True)
 app.add_typer(tasks, name="task")
+recipes = typer.Typer(help="Recipes of your own: a JSON file that says what is done to a model.", no_args_is_help=True)
+app.add_typer(recipes, name="recipe")
 
 
 class Line:
@@ -312,6 +314,28 @@ def check(
     loaded = load_task(task)
     found = data.check(loaded)
     typer.echo(data.as_json(loaded, found) if as_json else data.words(loaded, found))
+
+
+@tasks.command("schema")
+def task_schema() -> None:
+    """Print the JSON schema of task files, for editors (docs/task-files.md)."""
+    from sdq.data.taskfile import TaskFile
+
+    typer.echo(TaskFile.schema_text("Task file of SDQ Lab"))
+
+
+@recipes.command("schema")
+def recipe_schema() -> None:
+    """Print the JSON schema of recipe files, for editors (docs/recipes.md)."""
+    from sdq.recipe import Recipe
+
+    typer.echo(Recipe.schema_text("Recipe of SDQ Lab"))
+
+
+@recipes.command("check")
+def check_recipe(recipe: Annotated[str, typer.Argument(help="A JSON file, or a preset")]) -> None:
+    """Read a recipe and print it with every setting, those left out too. Nothing is computed."""
+    typer.echo(load_recipe(recipe).model_dump_json(indent=1))
 
 
 @mini.command()

@@ -6,15 +6,17 @@ with distillation = SDQ. No rules and no training = FP32.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from sdq.data.lines import NotStrict, strict
 from sdq.quant.observers import MinMax
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
-from sdq.settings import Settings, UserError, explain, one_line, path_of, text_of
+from sdq.settings import Document, Settings, UserError, explain, one_line, path_of, text_of
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 
@@ -36,7 +38,7 @@ class Calibration(Settings):
         return tuple(sorted(set(value)))  # the same languages in another order are the same run
 
 
-class Recipe(Settings):
+class Recipe(Document):
     """Rules (which modules get which numbers), calibration, training, seed. Equal recipes are equal runs."""
 
     name: str = Field("custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="A short name; it does not change the run")
@@ -173,8 +175,19 @@ def load_recipe(name: str) -> Recipe:
         return PRESETS[name]
     path = path_of(name, "a recipe")
     if path.suffix != ".json":
-        raise UserError(f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got {one_line(name, 200)!r}")
+        near = difflib.get_close_matches(name, PRESETS, 1)
+        meant = f"; do you mean {near[0]}?" if near else "; see `python -m sdq presets`"
+        raise UserError(f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got {one_line(name, 80)!r}{meant}")
     try:
-        return Recipe.model_validate_json(text_of(path, "a recipe"))
+        value = strict(text_of(path, "recipe file", 1_000_000))
+    except NotStrict as error:
+        raise UserError(f"recipe file must be JSON text, {name} {error}; write it again") from error
+    except ValueError as error:
+        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"recipe file must be JSON text, {name} is not{where}; see docs/recipes.md for examples") from error
+    if not isinstance(value, dict):
+        raise UserError(f"recipe file must be a JSON object, {name} is not; see docs/recipes.md for examples")
+    try:
+        return Recipe.model_validate(value)
     except ValidationError as error:
         raise UserError(f"recipe {name}: {explain(error)}") from error

@@ -139,7 +139,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
         beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*remarks(teacher), *(task.tagging.said if task.tagging else ())]),
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*task.remarks, *remarks(teacher)]),
     )  # fmt: skip
     store.finish(report, result)
     return report
@@ -209,5 +209,5 @@ def _provenance(recipe: Recipe, test: Encoded, remarks: list[str]) -> dict[str, 
 
     return {
         "seed": recipe.seed, "test_sentences": len(test), "test_sentences_cut": test.cut, "torch": torch.__version__, "transformers": transformers.__version__,
-        "engine": ENGINE, **({"remarks": "; ".join(remarks)} if remarks else {}),
+        "engine": ENGINE, **({"remarks": "; ".join(said.removesuffix(".") for said in remarks)} if remarks else {}),
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -14,8 +15,9 @@ import streamlit as st
 
 from sdq.data.check import Checked, check
 from sdq.data.formats import FORMATS
-from sdq.data.intake import LARGEST, MOST, Incoming, accepted, guess, preview, propose
+from sdq.data.intake import LARGEST, MOST, Incoming, accepted, guess, metrics, preview
 from sdq.data.tasks import SPLITS, fingerprint, home, load_task
+from sdq.report import METRICS
 from sdq.settings import UserError
 
 KINDS = {
@@ -35,6 +37,11 @@ LABELS = {
     "id": "Id (none: the row number)", "language": "Language", "split": "Split",
 }  # fmt: skip
 NONE = "none"
+
+
+def plain(text: str) -> str:
+    """Text of files, labels and names for places that read Markdown: shown as it is, whatever it is."""
+    return re.sub(r":(?=[\w+-]+[\[:])", r"\\:", re.sub(r"([\\`*_\[\]<$~#|])", r"\\\1", text))
 
 
 def inbox() -> Path:
@@ -94,27 +101,49 @@ def _first(path: str, changed: float) -> pd.DataFrame:
     return preview(Path(path))
 
 
-def first_rows(path: Path) -> pd.DataFrame:
-    """The first rows of a file, shown."""
-    table = _first(str(path), path.stat().st_mtime)
+def first_rows(path: Path, name: str) -> pd.DataFrame:
+    """The first rows of a file, shown with what it was recognised as, before anything is taken from it."""
+    try:
+        table = _first(str(path), path.stat().st_mtime)
+    except UserError as error:
+        raise UserError(str(error).replace(path.name, name)) from error  # its own name, not that under which it was kept
+    about = table.attrs
+    proposed = ", ".join(f"{LABELS[role].partition(' (')[0].lower()}: {plain(column)}" for role, column in about["columns"].items())
+    looks = f" ({about['looks']})" if about["looks"] else ""
+    st.caption(
+        f"{plain(name)} was recognised as {about['format']}, {len(table.columns)} columns. Proposed: {proposed or 'nothing'}{looks}; nothing is taken before you keep it."
+    )
+    for remark in about["remarks"]:
+        st.warning(plain(f"{name}: {remark}."), icon=":material/warning:")
     st.dataframe(table, hide_index=True, key="preview")
     return table
 
 
-def mapped(columns: Sequence[str]) -> dict[str, Any]:
-    """kind and columns of a task file, as the names of the columns propose and the controls say."""
-    kind, proposed = propose(columns)
+def mapped(table: pd.DataFrame) -> dict[str, Any]:
+    """kind, columns and metric of a task file, as the first rows of a file propose and the controls say."""
+    columns, proposed = [str(column) for column in table.columns], table.attrs["columns"]
+    kind = table.attrs["kind"]
     kind = st.segmented_control("What is to be predicted", list(KINDS), default=kind, format_func=KINDS.get, required=True, key="kind") or kind
     found: dict[str, str] = {}
     row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
     for role in (*ROLES[kind], "id", "language", "split"):
         free = role in ("id", "language", "split", "group")
-        options = [NONE, *columns] if free else list(columns)
+        options = [NONE, *columns] if free else columns
         start = options.index(proposed[role]) if proposed.get(role) in options else 0
         chosen = row.selectbox(LABELS[role], options, start, key=f"column-{kind}-{role}", width=220)
         if chosen and chosen != NONE:
             found[role] = chosen
-    return {"kind": kind, "columns": found}
+    tags = [tag for cell in table[found["tags"]] for tag in str(cell).split(" ")] if "tags" in found else []
+    scored = metrics(kind, tags)
+    metric = row.selectbox(
+        "Scored by",
+        scored,
+        format_func=lambda name: METRICS[name].name,
+        key=f"metric-{kind}-{scored[0]}",
+        width=220,
+        help=f"{METRICS[scored[0]].name} is proposed.",
+    )
+    return {"kind": kind, "columns": found, "metric": metric or scored[0]}
 
 
 def shares(files: Sequence[Incoming], columns: dict[str, str]) -> dict[str, Any]:
@@ -145,7 +174,7 @@ def checked(name: str) -> Checked:
 def counts(found: Checked) -> None:
     """Warnings first, then sentences by language and split, and labels by language."""
     for warning in found.warnings:
-        st.warning(warning, icon=":material/warning:")
+        st.warning(plain(warning), icon=":material/warning:")
     if not found.warnings:
         st.success("Nothing about the data looks wrong.", icon=":material/check:")
     sentences = found.sentences.pivot_table(index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0)

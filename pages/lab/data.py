@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
-from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, shares
+from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, plain, shares
 from pages.components.glossary import say
 from sdq.data.intake import keep
 from sdq.data.tasks import kept
 from sdq.settings import UserError
 
 
-def described(columns: list[str]) -> dict[str, Any]:
+def described(first: pd.DataFrame) -> dict[str, Any]:
     """The fields of the task file, as the controls have them."""
-    fields = mapped(columns)
+    fields = mapped(first)
     row = st.container(horizontal=True, vertical_alignment="bottom", key="names")
     fields["name"] = row.text_input("Name of the task", key="name", max_chars=41, placeholder="topics", help="Small letters, digits, - and _.", width=220)
     fields["training_language"] = row.text_input("Language with labels for training", "en", key="training-language", width=220)
@@ -28,11 +29,10 @@ def bring() -> None:
     files = arrived()
     if not files:
         st.caption(
-            f"Nothing is chosen yet. Files of this machine can also be put into {inbox()}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
+            f"Nothing is chosen yet. Files of this machine can also be put into {plain(str(inbox()))}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
         )
         return
-    first = first_rows(files[0][1])
-    fields = described(list(first.columns))
+    fields = described(first_rows(files[0][1], files[0][0]))
     incoming = held(files, by_row="language" in fields["columns"])
     fields |= shares(incoming, fields["columns"])
     replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() else False
@@ -63,4 +63,4 @@ try:
     else:
         st.info("No task of your own is kept here yet; the embedded ones are on the page Quantize.", icon=":material/info:")
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(plain(str(error)), icon=":material/error:")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
-from sdq.data.formats import Row, read
+from sdq.data import cells
+from sdq.data.conll import CONLLU, unnamed
+from sdq.data.formats import read
+from sdq.data.parquet import class_labels
+from sdq.data.rows import Row
 from sdq.data.tagging import settled
 from sdq.data.taskfile import CODE, Named, Source, TaskFile
 from sdq.data.tasks import SPLITS, Example, Task
@@ -23,31 +27,48 @@ MOST_FOUND = 5000  # sentences that can be found
 _KINDS: dict[str, Literal["sequence", "token", "retrieval"]] = {"token": "token", "retrieval": "retrieval"}
 _SPLIT = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"} | {split: split for split in SPLITS}
 _CODE = re.compile(CODE)
+T = TypeVar("T")
 
 
 def assemble(file: TaskFile, sources: Iterable[Source], name: str, fingerprint: str) -> Task:
     """The task of a task file, from its data files. UserError for the first row that does not fit."""
     builder = Builder(file)
     for source in sources:
-        builder.add(source, read(source.path, file.names))
+        rows = read(source.path, file.names, file.quoting, lambda said, name=source.path.name: builder.remark(said, name))  # type: ignore[misc]
+        builder.add(source, rows, class_labels(source.path))
     return builder.task(name, fingerprint)
 
 
 @dataclass
 class Builder:
-    """Collects the examples of a task, file by file."""
+    """Collects the examples of a task, file by file, and what is to be remarked on."""
 
     file: TaskFile
     splits: dict[str, list[Example]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # rows so far by (split of the file, language)
     _ids: dict[tuple[str, str], dict[str, str]] = field(default_factory=lambda: defaultdict(dict))  # (split, language) -> id -> where
     _seen: dict[str, str] = field(default_factory=dict)  # label -> where it was first
+    _remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # what was remarked -> in which files
+    _trimmed: list[str] = field(default_factory=list)  # where labels had white space around them
 
-    def add(self, source: Source, rows: Iterable[Row]) -> None:
-        """The rows of one file."""
+    def remark(self, said: str, name: str) -> None:
+        """Something that whoever reads a result should know about the file of that name."""
+        self._remarks[said].append(name)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was remarked, a sentence each, with the files it is about."""
+        found = [f"{_some(dict.fromkeys(names))}: {said}." for said, names in self._remarks.items()]
+        if self._trimmed:
+            found.append(f"White space around {len(self._trimmed):,} label(s) was taken away, first in {self._trimmed[0]}.")
+        return tuple(found)
+
+    def add(self, source: Source, rows: Iterable[Row], classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:
+        """The rows of one file. `classes`: of columns whose numbers stand for names, these names."""
         query, number = None, 0
+        classes = self._meant(source, classes)
         for row in rows:
-            place = _Place(source.path, row)
+            place = _Place(source.path, row, self.file.names, classes)
             language = self._language(source, place)
             if language is None:
                 continue
@@ -70,6 +91,20 @@ class Builder:
             self._ids[split, language][id] = place.name
             self.splits[split].append(example)
 
+    def _meant(self, source: Source, classes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """The columns whose numbers are read as names: not where the task file itself says what the numbers mean."""
+        columns = self.file.columns
+        answers = (columns.label, columns.tags)
+        numbers = bool(self.file.labels) and all(map(cells.is_whole, self.file.labels))
+        used = {name for value in columns.model_dump().values() for name in ([value] if isinstance(value, str) else value or ())}
+        meant = {column: names for column, names in classes.items() if column in used and not (numbers and column in answers)}
+        for column, names in meant.items():
+            shown = ", ".join(f"{i} = {name}" for i, name in enumerate(names[:4]))
+            self.remark(
+                f"numbers in the column {column} were read as the names that the file gives them ({shown[:120]}{', ...' * (len(names) > 4)})", source.path.name
+            )
+        return meant
+
     def task(self, name: str, fingerprint: str) -> Task:
         """What was collected. UserError if there is too little for a task."""
         languages = self._languages()
@@ -83,7 +118,7 @@ class Builder:
             metric, tagging = settled(self.file.metric, self.file.beside, self.file.scheme, gold, labels, self.file.name)
         task = Task(
             name, _KINDS.get(self.file.kind, "sequence"), labels, languages, self.file.training_language, metric, fingerprint,
-            self.splits, self.file.beside, self.file.longest, tagging,
+            self.splits, self.file.beside, self.file.longest, tagging=tagging, remarks=(*self.remarks, *(f"{said[0].upper()}{said[1:]}." for said in (tagging.said if tagging else ()))),
         )  # fmt: skip
         for split in ("train", "dev"):
             if not any(e.language == task.labelled for e in self.splits[split]):
@@ -107,13 +142,14 @@ class Builder:
 
     def _labels(self) -> tuple[str, ...]:
         given = self.file.labels
-        labels = list(dict.fromkeys(given.values() if isinstance(given, dict) else given)) or sorted(self._seen, key=_order)
+        labels = list(dict.fromkeys(name.strip(cells.WHITE) for name in (given.values() if isinstance(given, dict) else given)))
+        labels = labels or sorted(self._seen, key=cells.order)
         if not 2 <= len(labels) <= MOST_LABELS:
             what = "tags" if self.file.kind == "token" else "label"
             raise UserError(
                 f"a task must have 2 to {MOST_LABELS} different labels, {self.file.name} has {len(labels)}; check which column is named under columns.{what}"
             )
-        if self.file.kind == "ranking" and (bad := next((label for label in labels if not re.fullmatch(r"\d{1,2}", label)), None)) is not None:
+        if self.file.kind == "ranking" and (bad := next((label for label in labels if not re.fullmatch(r"[0-9]{1,2}", label)), None)) is not None:
             raise UserError(f"labels of a ranking must be whole numbers from 0 (how relevant), {self.file.name} has {bad[:40]!r}; map them under `labels`")
         return tuple(labels)
 
@@ -131,7 +167,7 @@ class Builder:
 
     def _language(self, source: Source, place: _Place) -> str | None:
         """The row's language as it is called, None if the task leaves it out."""
-        code = source.language if source.language is not None else place.plain(self.file.columns.language or "")
+        code = source.language if source.language is not None else place.plain(self.file.columns.language or "").strip(cells.WHITE)
         if not _CODE.fullmatch(code):
             raise place.wrong(
                 self.file.columns.language, f"a language must be a code such as en or zh-hans, got {code[:40]!r}; correct it, or map the right column"
@@ -146,7 +182,7 @@ class Builder:
             return source.split
         column = self.file.columns.split
         if column:
-            value = place.plain(column).strip().lower()
+            value = place.plain(column).strip(cells.WHITE).lower()
             if value not in _SPLIT:
                 raise place.wrong(column, f"a split must be train, dev or test, got {value[:40]!r}; correct it, or use `shares`")
             return _SPLIT[value]
@@ -159,8 +195,8 @@ class Builder:
         columns = self.file.columns
         group = place.plain(columns.group) if columns.group else ""
         if self.file.kind == "token":
-            words, tags = place.several(columns.tokens or ""), place.several(columns.tags or "")
-            if (odd := next((tag for tag in tags if not tag or re.search(r"\s", tag)), None)) is not None:
+            words, tags = place.several(columns.tokens or ""), self._trim(place, columns.tags, place.several(columns.tags or ""))
+            if (odd := next((tag for tag in tags if not tag or re.search(r"[ \t\r\n]", tag)), None)) is not None:
                 raise place.wrong(columns.tags, f"a tag must have no space in it, got {odd[:40]!r}; correct the row")
             if tags and len(tags) != len(words):
                 raise place.wrong(columns.tags, f"every word must have one tag, there are {len(words)} words and {len(tags)} tags; mend the row")
@@ -169,44 +205,52 @@ class Builder:
             )
         if self.file.kind == "retrieval":
             return Example(id, language, place.joined(columns.text or ""), (), (), None, group)
-        label = place.plain(columns.label or "")
+        (label,) = self._trim(place, columns.label, (place.plain(columns.label or ""),))
         second = place.joined(columns.second) if columns.second else None
         return Example(id, language, place.joined(columns.text or ""), (), self._named(place, columns.label, (label,) if label else ()), second, group)
 
+    def _trim(self, place: _Place, column: str | None, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Labels without the white space around them, as headers are read; how often there was some is remembered."""
+        return tuple(cells.trimmed(label, lambda: self._trimmed.append(f"{place.name}, column {column}")) for label in labels)
+
     def _named(self, place: _Place, column: str | None, raw: tuple[str, ...]) -> tuple[str, ...]:
-        """Labels as the task calls them. UserError for one that is not listed, or is a broken number."""
-        given = self.file.labels
+        """Labels as the task calls them. UserError for one that is not listed, or is no name and no whole number."""
+        given = self._given
         for label in raw:
             if given and label not in given:
                 shown = ", ".join(given)[:120]
                 raise place.wrong(column, f"a label must be one of {shown}, got {label[:40]!r}; correct it, or add it under `labels`")
             if label not in self._seen:
-                if not given and _broken(label):
+                if not given and cells.looks_numeric(label):
                     raise place.wrong(column, f"a label must be a name or a whole number, got {label[:40]!r}; correct it, or say what it means under `labels`")
+                if len(label) > cells.LABEL or re.search(r"[\r\n]", label):
+                    raise place.wrong(
+                        column, f"a label must be one line of at most {cells.LABEL} characters, got {label[:40]!r}, {len(label):,} long; map another column"
+                    )
                 self._seen[label] = place.name
-        return tuple(given[label] for label in raw) if isinstance(given, dict) else raw
+        return tuple(given.get(label, label) for label in raw)
+
+    @cached_property
+    def _given(self) -> dict[str, str]:
+        """The listed labels, and what each is called, without white space around them."""
+        given = self.file.labels
+        pairs = given.items() if isinstance(given, dict) else zip(given, given, strict=True)
+        return {label.strip(cells.WHITE): name.strip(cells.WHITE) for label, name in pairs}
 
 
-def _broken(label: str) -> bool:
-    """Whether a label is a number, but no whole one: 1.0, nan, 1e3."""
-    try:
-        number = float(label)
-    except ValueError:
-        return False
-    return not (math.isfinite(number) and label.lstrip("+-").isdigit())
-
-
-def _order(label: str) -> tuple[int, int, str]:
-    """O first, numbers by size, names by alphabet."""
-    return (0 if label == "O" else 1, int(label), "") if label.lstrip("-").isdecimal() else (0 if label == "O" else 1, 0, label)
+def _some(names: Iterable[str]) -> str:
+    shown = list(names)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more files" if len(shown) > 3 else "")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A row and where it is."""
+    """A row and where it is. `named`: what the task file calls the columns; `classes`: names that numbers of a column stand for."""
 
     path: Path
     row: Row
+    named: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -218,48 +262,44 @@ class _Place:
         return UserError(f"{self.name}{where}: {said}")
 
     def _cell(self, column: str) -> Any:
-        if column not in self.row.cells:
-            there = ", ".join(str(name) for name in self.row.cells)[:160]
-            raise self.wrong(None, f"the file must have a column {column[:40]!r}, it has {there}; correct the task file's columns")
-        return self.row.cells[column]
+        there, fields = self.row.cells, self.row.fields
+        if column in there:
+            value = there[column]
+        elif fields and re.fullmatch(r"[1-9][0-9]{0,5}", column) and int(column) <= fields:
+            value = list(there.values())[int(column) - 1]
+        elif fields and CONLLU[0] not in there:
+            raise self.wrong(None, unnamed(self.path, self.named, column))
+        else:
+            shown = ", ".join(str(name) for name in there)[:160]
+            raise self.wrong(None, f"the file must have a column {column[:40]!r}, it has {shown}; correct the task file's columns")
+        return value if column not in self.classes else self._name(column, value)
+
+    def _name(self, column: str, value: Any) -> Any:
+        """Numbers as the names they stand for; -1, which stands for none, as nothing."""
+        if isinstance(value, list):
+            return [self._name(column, item) for item in value]
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        names = self.classes[column]
+        if not -1 <= value < len(names):
+            raise self.wrong(column, f"a number must stand for one of the {len(names)} names that the file gives, got {value}; write the file again")
+        return None if value < 0 else names[value]
 
     def plain(self, column: str) -> str:
-        """A cell as text; nothing, and not a number, are empty. UserError for a list."""
-        value = self._cell(column)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return ""
-        if isinstance(value, bool | list | dict | bytes):
-            raise self.wrong(column, f"a cell must be text or a number, this one is a {type(value).__name__}; map another column")
-        return str(value)
+        """A cell as text; nothing, and not a number, are empty. UserError for a list, or what is no text."""
+        return self._sound(column, cells.text_of)
 
     def joined(self, columns: Named) -> str:
         """The text of one column, or of several."""
         return self.plain(columns) if isinstance(columns, str) else " ".join(part for c in columns if (part := self.plain(c)))
 
     def several(self, column: str) -> tuple[str, ...]:
-        """A cell of words: a list, a JSON list, or text with spaces between. UserError for anything else."""
+        """A cell of words: a list in any usual writing, or text with spaces between. UserError for anything else."""
+        return self._sound(column, cells.words_of)
+
+    def _sound(self, column: str, read: Callable[[Any], T]) -> T:
         value = self._cell(column)
-        if isinstance(value, str):
-            value = json.loads(value) if _is_list(value) else value.split()
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(isinstance(word, str | int) and not isinstance(word, bool) for word in value):
-            raise self.wrong(column, "words and tags must be lists of text, or text with spaces between, this one is not; map another column")
-        return tuple(str(word) for word in value)
-
-
-def _is_list(text: str) -> bool:
-    if not text.startswith("["):
-        return False
-    try:
-        return isinstance(json.loads(text), list)
-    except (ValueError, RecursionError):
-        return False
-
-
-def rows_of(source: Source, file: TaskFile, most: int) -> Iterator[Row]:
-    """The first rows of a file, for a preview."""
-    for i, row in enumerate(read(source.path, file.names)):
-        if i == most:
-            return
-        yield row
+        try:
+            return read(value)
+        except cells.Refused as error:
+            raise self.wrong(column, str(error)) from error

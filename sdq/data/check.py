@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from sdq.data.cells import same_number
+from sdq.data.languages import same
 from sdq.data.pieces import lead_with_space_
 from sdq.data.tasks import SPLITS, Example, Task
 from sdq.report import title
@@ -20,6 +24,7 @@ from sdq.settings import ASSETS, UserError
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
 MEASURED = 2000  # inputs that are tokenized, spread evenly over all
 IMBALANCE = 20  # the commonest label this many times as often as the rarest
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")  # without a width
 FEW = 30  # test sentences of a language
 
 
@@ -77,9 +82,10 @@ def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Seque
 
 
 def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame, cut: float) -> Iterator[str]:
-    if task.tagging is not None:
-        yield from (f"{said[0].upper()}{said[1:]}." for said in task.tagging.said)
+    yield from task.remarks
     yield from _repeated(task)
+    yield from _alike(task)
+    yield from _absent(task)
     trained = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)].set_index("label")["count"]
     for split in ("dev", "test"):
         unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
@@ -99,27 +105,72 @@ def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame, cut: fl
     if few:
         yield f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there can be told from chance."
     if list(tested.index) == [task.labelled]:
-        yield f"The only test language is {task.labelled}, the language of training: nothing can be said about transfer to others."
+        yield (
+            f"The only test language is {task.labelled}, the language of training: what quantization costs there can be measured, "
+            "but nothing can be said about transfer to others; add test sentences in other languages."
+        )
     if cut > 0:
         yield f"About {100 * cut:.1f} % of inputs are longer than {task.longest} subwords (counted with the tokenizer of mini) and are cut; raise `longest` if their ends matter."
 
 
+def folded(text: str) -> str:
+    """A text without what two copies of it may differ in: Unicode form, case, white space, characters without a width."""
+    if text.isascii():  # most of it is, and needs no table of Unicode
+        return " ".join(text.lower().split())
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())).split())
+
+
 def _repeated(task: Task) -> Iterator[str]:
     """What is in more than one split: it makes scores too good."""
-    homes: dict[bytes, dict[str, int]] = defaultdict(dict)
+    homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(lambda: defaultdict(set))  # what is folded -> split -> what was written
     for split in SPLITS:
         for e in task.splits[split]:
             if not _is_empty(e):
-                key = hashlib.sha256("\0".join((e.language, e.text.strip(), (e.second or "").strip())).encode()).digest()
-                homes[key][split] = homes[key].get(split, 0) + 1
+                homes[_digest(e.language, folded(e.text), folded(e.second or ""))][split].add(_digest(e.text.strip(), (e.second or "").strip()))
     for one, two in (("train", "dev"), ("train", "test"), ("dev", "test")):
-        both = sum(one in splits and two in splits for splits in homes.values())
+        both = [splits for splits in homes.values() if one in splits and two in splits]
         if both:
-            yield f"{both:,} text{' is' if both == 1 else 's are'} in {one} and in {two}: scores come out too good; take them out of one of the two."
+            other = sum(not splits[one] & splits[two] for splits in both)
+            but = f" ({other:,} of them in another case, white space or Unicode form)" if other else ""
+            verb = " is" if len(both) == 1 else "s are"
+            yield f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; take them out of one of the two."
+
+
+def _digest(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
+
+
+def _alike(task: Task) -> Iterator[str]:
+    """Labels and languages that are written in two ways."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for label in task.labels if task.kind != "retrieval" else ():
+        names[same_number(label) or folded(label)].append(label)
+    for written in names.values():
+        if len(written) > 1:
+            yield f"The labels {', '.join(map(repr, written[:5]))} differ only in how they are written: they count as {len(written)} labels; map them to one under `labels` if they are one."
+    for i, code in enumerate(task.languages):
+        for other in task.languages[:i]:
+            if same(code, other):
+                yield f"The languages {other} and {code} are one language: they are scored apart; give both one code under `languages`."
+
+
+def _absent(task: Task) -> Iterator[str]:
+    """Languages of an official benchmark whose files are not there."""
+    if not task.name.startswith("xglue:"):
+        return
+    from sdq.data.xglue import TASKS
+
+    named = Path(task.name).name.partition("@")[0]
+    missing = [code for code in TASKS[named].languages.split() if code not in task.languages] if named in TASKS else []
+    if missing:
+        yield (
+            f"XGLUE tests {named} in {len(missing) + len(task.languages)} languages, files in {', '.join(missing)} are not there: "
+            "means over languages cannot be compared with published ones; extract the whole archive."
+        )
 
 
 def _is_empty(example: Example) -> bool:
-    return not example.text.strip() or (example.second is not None and not example.second.strip())
+    return not _INVISIBLE.sub("", example.text).strip() or (example.second is not None and not _INVISIBLE.sub("", example.second).strip())
 
 
 def _some(labels: Sequence[str]) -> str:

@@ -15,9 +15,12 @@ from typing import Any
 import pandas as pd
 
 from sdq.data.check import Checked, check
+from sdq.data.conll import conll_head, proposed
 from sdq.data.formats import FORMATS, read
-from sdq.data.taskfile import load, parse
+from sdq.data.recognise import CALLED, is_span, recognise
+from sdq.data.taskfile import USUAL, load, parse
 from sdq.data.tasks import KEPT, SPLITS, TASKS, home
+from sdq.report import METRICS
 from sdq.settings import UserError, unwritable
 
 LARGEST = 50  # 10^6 bytes of one file
@@ -55,7 +58,8 @@ def accepted(name: str) -> str:
         raise UserError(f"a file name must be of letters, digits, spaces and . , - + ( ), got {name[:60]!r}; rename the file")
     ending = Path(name).suffix.lower()
     if ending not in FORMATS:
-        raise UserError(f"a data file must end in {', '.join(FORMATS)}, {name[:60]} does not; convert it to one of these")
+        remedy = "unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else "convert it to one of these"
+        raise UserError(f"a data file must end in {', '.join(FORMATS)}, {name[:60]} does not; {remedy}")
     return ending
 
 
@@ -67,9 +71,32 @@ def guess(name: str) -> tuple[str, str]:
 
 
 def preview(path: Path) -> pd.DataFrame:
-    """The first rows of a file, all columns as text. UserError if it cannot be read."""
-    rows = [row.cells for row in islice(read(path), ROWS)]
-    return pd.DataFrame([{str(k): _shown(v) for k, v in cells.items()} for cells in rows])
+    """The first rows of a file, all columns as text, before anything is taken from it. UserError if it cannot be read.
+
+    Its `attrs` say what the file was recognised as: `format` (in words), `kind` and `columns` (what is likely to be predicted, and which column
+    is likely to hold what), `looks` (what the column proposed for tags looks like), `remarks` (a sentence each).
+    """
+    found, remarks = recognise(path), list[str]()
+    rows = [row.cells for row in islice(read(path, remark=remarks.append), ROWS)]
+    table = pd.DataFrame([{str(k): _shown(v) for k, v in cells.items()} for cells in rows])
+    kind, columns = propose(list(table.columns))
+    looks = ""
+    if found.name == "conllu":
+        columns.pop("id", None)  # the first column of CoNLL-U numbers words
+        columns |= {"id": "sent_id"} if "sent_id" in table else {}
+    if found.name == "conll":
+        head = conll_head(path)
+        number, looks = proposed(head) or (len(head.called), "a guess")
+        kind, columns = "token", {"tokens": head.called[0]} | ({"tags": head.called[number - 1]} if number > 1 else {})
+    table.attrs = {"format": CALLED[found.name], "kind": kind, "columns": columns, "looks": looks, "remarks": remarks}
+    return table
+
+
+def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
+    """The metrics that answers of this kind can be scored by, the one to propose first. `tags`: of some words, where words have tags."""
+    usual = "token_accuracy" if kind == "token" and tags and not is_span(list(tags)) else USUAL[kind]
+    fitting = [name for name, metric in METRICS.items() if kind in metric.kinds]
+    return tuple(sorted(fitting, key=lambda name: name != usual))
 
 
 def _shown(value: Any) -> str:
@@ -113,14 +140,24 @@ def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = F
     return folder / "task.json", found
 
 
+def _format(file: Incoming) -> str:
+    """The format of a file; an error calls it as whoever brought it does."""
+    try:
+        return recognise(file.path).name
+    except UserError as error:
+        raise UserError(str(error).replace(file.path.name, file.name)) from error
+
+
 def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
     """Copy the files to SPLIT/LANGUAGE.ending; returns the patterns that find them. UserError if they do not go together."""
     if not 1 <= len(files) <= MOST:
         raise UserError(f"a task must have 1 to {MOST} files, got {len(files)}; add files, or join some")
-    endings = {accepted(file.name) for file in files}
-    if len(endings) > 1:
-        raise UserError(f"all files of a task must have one format, got {', '.join(sorted(endings))}; convert the others")
-    ending = endings.pop()
+    for file in files:
+        accepted(file.name)
+    formats = {_format(file) for file in files}
+    if len(formats) > 1:
+        raise UserError(f"all files of a task must have one format, got {', '.join(CALLED[name] for name in sorted(formats))}; convert the others")
+    ending = f".{formats.pop()}"
     patterns: dict[str, str] = {}
     taken: dict[tuple[str, str | None], str] = {}
     for number, file in enumerate(files):

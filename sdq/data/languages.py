@@ -1,6 +1,6 @@
 """Languages: name, script and family of those in XNLI, PAWS-X, XGLUE, SIB-200 and most treebanks of Universal Dependencies.
 
-Codes are ISO 639-1 (ISO 639-3 where that has none); a code with a script behind it, "deu_Latn", is read as well. Scripts are ISO 15924, that
+Codes are ISO 639-1 (ISO 639-3 where that has none), and whatever BCP 47 makes of these: "deu_Latn", "zh_TW", "uz-Cyrl-UZ". Scripts are ISO 15924, that
 in which the data sets above write the language. Families are the topmost of Glottolog, where an isolate is a family of its own.
 """
 
@@ -13,7 +13,8 @@ SCRIPTS = {
     "Arab": "Arabic", "Armn": "Armenian", "Beng": "Bengali", "Cyrl": "Cyrillic", "Deva": "Devanagari", "Ethi": "Ethiopic", "Geor": "Georgian", "Grek": "Greek",
     "Gujr": "Gujarati", "Guru": "Gurmukhi", "Hang": "Hangul", "Hans": "Han, simplified", "Hant": "Han, traditional", "Hebr": "Hebrew", "Jpan": "Japanese",
     "Khmr": "Khmer", "Knda": "Kannada", "Laoo": "Lao", "Latn": "Latin", "Mlym": "Malayalam", "Mymr": "Myanmar", "Orya": "Odia", "Sinh": "Sinhala",
-    "Taml": "Tamil", "Telu": "Telugu", "Thai": "Thai",
+    "Taml": "Tamil", "Telu": "Telugu", "Thai": "Thai", "Mong": "Mongolian", "Tibt": "Tibetan", "Tfng": "Tifinagh", "Olck": "Ol Chiki", "Thaa": "Thaana",
+    "Syrc": "Syriac", "Cher": "Cherokee", "Cans": "Canadian syllabics", "Hani": "Han", "Kore": "Korean", "Hrkt": "Kana", "Kana": "Katakana", "Hira": "Hiragana",
 }  # fmt: skip
 
 
@@ -85,15 +86,96 @@ _SHORT = {
 }  # fmt: skip
 
 
+# codes of ISO 639-2 (B), of macrolanguages, outdated ones, and extended subtags -> what they are today
+_OTHER = {
+    "alb": "sq", "als": "sq", "arm": "hy", "baq": "eu", "bur": "my", "chi": "zh", "cmn": "zh", "cze": "cs", "dut": "nl", "ekk": "et", "fil": "tl", "fre": "fr",
+    "geo": "ka", "ger": "de", "gre": "el", "ice": "is", "in": "id", "iw": "he", "jw": "jv", "lav": "lv", "mac": "mk", "mao": "mi", "may": "ms", "mo": "ro",
+    "mol": "ro", "mon": "mn", "msa": "ms", "nep": "ne", "nor": "no", "ori": "or", "per": "fa", "fas": "fa", "rum": "ro", "sh": "sr", "slo": "sk", "sqi": "sq",
+    "ara": "ar", "aze": "az", "bre": "br", "ltg": "lv", "mlg": "mg", "swa": "sw", "tib": "bo", "uzb": "uz", "wel": "cy", "scc": "sr", "scr": "hr",
+}  # fmt: skip
+# where the region tells the script (CLDR, likely subtags)
+_BY_REGION = {
+    ("zh", "TW"): "Hant", ("zh", "HK"): "Hant", ("zh", "MO"): "Hant", ("zh", "AU"): "Hant", ("zh", "GB"): "Hant", ("zh", "US"): "Hant", ("zh", "ID"): "Hant",
+    ("zh", "TH"): "Hant", ("zh", "VN"): "Hant", ("zh", "PH"): "Hant", ("zh", "PA"): "Hant", ("zh", "BN"): "Hant", ("zh", "FR"): "Hant", ("zh", "GF"): "Hant",
+    ("zh", "PF"): "Hant", ("zh", "SR"): "Hant", ("zh", "CN"): "Hans", ("zh", "SG"): "Hans", ("zh", "MY"): "Hans", ("yue", "CN"): "Hans",
+    ("sr", "ME"): "Latn", ("sr", "RO"): "Latn", ("sr", "RU"): "Latn", ("sr", "TR"): "Latn", ("uz", "AF"): "Arab", ("uz", "CN"): "Cyrl", ("pa", "PK"): "Arab",
+    ("az", "IQ"): "Arab", ("az", "IR"): "Arab", ("az", "RU"): "Cyrl", ("kk", "AF"): "Arab", ("kk", "CN"): "Arab", ("kk", "IR"): "Arab", ("kk", "MN"): "Arab",
+    ("ky", "CN"): "Arab", ("ky", "TR"): "Latn", ("mn", "CN"): "Mong", ("ms", "CC"): "Arab", ("ug", "KZ"): "Cyrl", ("ug", "MN"): "Cyrl", ("ha", "CM"): "Arab",
+    ("ha", "SD"): "Arab",
+}  # fmt: skip
+REGIONS = {
+    "AE": "United Arab Emirates", "AF": "Afghanistan", "AR": "Argentina", "AT": "Austria", "AU": "Australia", "AZ": "Azerbaijan", "BA": "Bosnia and Herzegovina",
+    "BD": "Bangladesh", "BE": "Belgium", "BR": "Brazil", "CA": "Canada", "CH": "Switzerland", "CL": "Chile", "CN": "China", "CO": "Colombia", "CZ": "Czechia",
+    "DE": "Germany", "DK": "Denmark", "DZ": "Algeria", "EG": "Egypt", "ES": "Spain", "FI": "Finland", "FR": "France", "GB": "United Kingdom", "GR": "Greece",
+    "HK": "Hong Kong", "HR": "Croatia", "HU": "Hungary", "ID": "Indonesia", "IE": "Ireland", "IL": "Israel", "IN": "India", "IQ": "Iraq", "IR": "Iran",
+    "IS": "Iceland", "IT": "Italy", "JP": "Japan", "KE": "Kenya", "KR": "South Korea", "KZ": "Kazakhstan", "LK": "Sri Lanka", "LT": "Lithuania", "LU": "Luxembourg",
+    "MA": "Morocco", "ME": "Montenegro", "MO": "Macao", "MX": "Mexico", "MY": "Malaysia", "NG": "Nigeria", "NL": "Netherlands", "NO": "Norway", "NP": "Nepal",
+    "NZ": "New Zealand", "PE": "Peru", "PH": "Philippines", "PK": "Pakistan", "PL": "Poland", "PT": "Portugal", "RO": "Romania", "RS": "Serbia", "RU": "Russia",
+    "SA": "Saudi Arabia", "SE": "Sweden", "SG": "Singapore", "SK": "Slovakia", "TH": "Thailand", "TN": "Tunisia", "TR": "Turkey", "TW": "Taiwan", "TZ": "Tanzania",
+    "UA": "Ukraine", "US": "United States", "UZ": "Uzbekistan", "VN": "Vietnam", "ZA": "South Africa", "001": "world", "150": "Europe", "419": "Latin America",
+}  # fmt: skip
+
+
+class Subtags(NamedTuple):
+    """What a code says: the language (ISO 639-1 where there is one), and script and region, "" where it does not say."""
+
+    base: str
+    script: str
+    region: str
+
+    @property
+    def resolved(self) -> str:
+        """The script that is meant: said, told by the region, or the usual one; "" if nothing is known."""
+        usual = LANGUAGES[self.base].script if self.base in LANGUAGES else ""
+        return self.script or _BY_REGION.get((self.base, self.region), "") or usual
+
+
+def subtags(code: str) -> Subtags:
+    """The parts of a code by the rules of BCP 47 (RFC 5646): in any case, with - or _ between: zh_TW, zh-Hant-TW, zh-yue-HK, uz-Cyrl-UZ, deu_Latn.
+
+    Variants, extensions (-u-...) and private use (-x-...) tell nothing about language, script or region.
+    """
+    parts = code.replace("_", "-").split("-")
+    base = parts.pop(0)
+    base = base.lower()
+    if base == "zh" and [part.lower() for part in parts[:2]] == ["min", "nan"]:
+        base, parts = "nan", parts[2:]
+    was = base
+    base = _SHORT.get(base, _OTHER.get(base, base))
+    for _ in range(3):  # extended language subtags: zh-yue is yue, ar-arb is ar
+        if parts and len(parts[0]) == 3 and parts[0].isalpha():
+            found = parts.pop(0).lower()
+            base = _SHORT.get(found, _OTHER.get(found, found))
+    script = parts.pop(0).title() if parts and len(parts[0]) == 4 and parts[0].isalpha() else "Latn" if was == "sh" else ""
+    region = ""
+    if parts and ((len(parts[0]) == 2 and parts[0].isalpha()) or (len(parts[0]) == 3 and parts[0].isascii() and parts[0].isdigit())):
+        region = parts.pop(0).upper()
+    return Subtags(base, script, region)
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two codes mean the same: zh_TW and zh-tw, de and deu_Latn, zh-Hant-TW and zh-TW."""
+    return _meant(one) == _meant(other)
+
+
+def _meant(code: str) -> tuple[str, ...]:
+    said = subtags(code)
+    rest = code.replace("_", "-").lower().split("-")
+    end = next((i for i, part in enumerate(rest) if i and (len(part) == 1 or len(part) > 4 or (part[:1].isdigit() and len(part) == 4))), len(rest))
+    return said.base, said.resolved, said.region, *rest[end:]
+
+
 def language(code: str) -> Language:
     """What is known of a language; its code as the name, and "unknown" script and family, of one that is not in the table.
 
-    A script that the code names counts, and is named with the language if it is not the usual one: "Chinese (Han, traditional)".
+    A script that the code or its region tells counts, and is named with the language if it is not the usual one; so is a region:
+    "Chinese (Han, traditional)", "Chinese (Han, traditional; Taiwan)", "Portuguese (Brazil)".
     """
-    base, _, script = code.replace("-", "_").partition("_")
-    found = LANGUAGES.get(_SHORT.get(base, base))
+    said = subtags(code)
+    found = LANGUAGES.get(said.base)
     if found is None:
-        return Language(code, script if script in SCRIPTS else UNKNOWN, UNKNOWN)
-    if script in SCRIPTS and script != found.script:
-        return Language(f"{found.name} ({SCRIPTS[script]})", script, found.family)
-    return found
+        return Language(code, said.script or UNKNOWN, UNKNOWN)
+    script = said.resolved
+    notes = [SCRIPTS.get(script, script)] if script != found.script else []
+    notes += [REGIONS.get(said.region, said.region)] if said.region else []
+    return Language(f"{found.name} ({'; '.join(notes)})" if notes else found.name, script, found.family)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -11,15 +12,18 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from sdq.data.formats import accept
+from sdq.data.lines import NotStrict, strict
+from sdq.data.rows import Quoting
 from sdq.data.tagging import Scheme
 from sdq.data.tasks import SPLITS, Task
 from sdq.report import METRICS
-from sdq.settings import Settings, UserError, explain
+from sdq.settings import Document, Settings, UserError, explain, small
 
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
+SINCE = "scored again since 2026-11"  # raised when files are read or scored otherwise: what was stored before is then not reused
 _LONGEST = 1_000_000  # bytes of a task file
-_METRIC = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
+USUAL = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
 _NEEDED = {
     "sentence": ("text", "label"),
     "pair": ("text", "second", "label"),
@@ -46,7 +50,7 @@ class Columns(Settings):
     group: str | None = Field(None, description="What belongs together: the query of a ranking; rows that a split by shares may not part")
 
 
-class TaskFile(Settings):
+class TaskFile(Document):
     """What is to be predicted, where the examples are, and how answers are scored."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name")
@@ -61,6 +65,10 @@ class TaskFile(Settings):
     shares: tuple[float, float, float] | None = Field(None, description="Of `all`: how much of it is train, dev and test, by a fixed hash of group or id")
     columns: Columns
     names: tuple[str, ...] = Field((), description="The columns of files that do not name them")
+    quoting: Quoting | None = Field(
+        None,
+        description="What quotes around a field mean: double (they are no part of it, two are one) or none (they are text like any other); absent: double in CSV, none in TSV",
+    )
     labels: tuple[str, ...] | dict[str, str] = Field((), description="The labels, or what each is called; none: those that occur")
     languages: tuple[str, ...] | dict[str, str] = Field((), description="The languages, or what each code is called (deu_Latn -> de); none: those that occur")
     training_language: str = Field(pattern=f"^{CODE}$", description="The language whose labels are trained on")
@@ -95,7 +103,7 @@ class TaskFile(Settings):
     @property
     def scored_by(self) -> str:
         """The metric that counts."""
-        return self.metric or _METRIC[self.kind]
+        return self.metric or USUAL[self.kind]
 
 
 class Source(NamedTuple):
@@ -107,6 +115,8 @@ class Source(NamedTuple):
 
 
 def _refuse_climbing(pattern: str) -> None:
+    if len(pattern) > 400 or pattern.count("*") + pattern.count("{language}") > 8:
+        raise ValueError(f"a pattern of files must have at most 400 characters and 8 wildcards, got {pattern[:40]!r}; write it like train/{{language}}.csv")
     path = PurePosixPath(pattern)
     if not pattern or path.is_absolute() or ".." in path.parts or "\\" in pattern or "\0" in pattern or pattern.startswith("~") or ":" in pattern:
         raise ValueError(f"files must be given relative to the task file's folder and stay in it, got {pattern[:80]!r}; put the data beside the task file")
@@ -117,34 +127,39 @@ def parse(data: bytes, called: str) -> TaskFile:
     if len(data) > _LONGEST:
         raise UserError(f"a task file must have at most {_LONGEST // 1000} kB, {called} has {len(data) // 1000}; it describes the data, and does not hold it")
     try:
-        return TaskFile.model_validate_json(data)
+        value = strict(data.decode("utf-8-sig"))
+    except NotStrict as error:
+        raise UserError(f"a task file must be JSON text, {called} {error}; write it again") from error
+    except ValueError as error:
+        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"a task file must be JSON text, {called} is not{where}; see docs/task-files.md for an example") from error
+    if not isinstance(value, dict):
+        raise UserError(f"a task file must be a JSON object, {called} is not; see docs/task-files.md for an example")
+    try:
+        return TaskFile.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            raise UserError(f"a task file must be JSON text, {called} is not; see the README for an example") from error
-        if not first["loc"] and first["type"] != "value_error":
-            raise UserError(f"a task file must be a JSON object, {called} is not; see the README for an example") from error
-        said = explain(error).removeprefix("recipe: ").removeprefix("value error, ")[:400]
-        raise UserError(f"task file {called}: {said}{'' if ';' in said else '; correct this field'}") from error
+        raise UserError(f"task file {called}: {explain(error)[:600]}") from error
 
 
 def read(path: Path) -> TaskFile:
     """The task file at this path. UserError if there is none or it is not one."""
+    return parse(small(path, "task file", _LONGEST), str(path))
+
+
+def _matching(root: Path, split: str, pattern: str) -> list[Path]:
+    """What a pattern matches in a folder. UserError for a pattern that the file system or glob does not take."""
     try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"a task file must be a regular file, {path} is none; check the path")
-        with path.open("rb") as file:
-            return parse(file.read(_LONGEST + 1), str(path))
-    except OSError as error:
-        raise UserError(f"task file {path} must be readable, it is not ({error.strerror}); check the path") from error
+        return sorted(root.glob(pattern.replace("{language}", "*")))
+    except (OSError, ValueError, IndexError, NotImplementedError) as error:  # names that are too long, ** inside a name, "."
+        raise UserError(f"splits.{split} must be a pattern of files, {pattern[:80]!r} is none ({error}); write it like train/{{language}}.csv") from error
 
 
 def locate(file: TaskFile, folder: Path) -> list[Source]:
     """The files of a task, by split and language. UserError if a split has none, a language has two, or one lies outside the folder."""
     root = folder.resolve()
     found: list[Source] = []
-    for split, pattern in file.splits.items():
-        before = len(found)
+    for split, given in file.splits.items():
+        before, pattern = len(found), PurePosixPath(given).as_posix()  # "./x.csv" is "x.csv"
         languages: dict[str, Path] = {}
         shape = re.compile(
             re.escape(pattern)
@@ -152,7 +167,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
             .replace(re.escape("{language}"), "(?P=language)")
             .replace(r"\*", "[^/]*")
         )
-        for path in sorted(root.glob(pattern.replace("{language}", "*"))):
+        for path in _matching(root, split, pattern):
             match = shape.fullmatch(path.relative_to(root).as_posix())
             if match is None or not path.is_file():
                 continue
@@ -178,7 +193,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
 def fingerprint(path: Path) -> str:
     """16 hex digits from the task file and the content of its files."""
     file = read(path)
-    digest = hashlib.sha256(file.model_dump_json(exclude_defaults=True).encode())
+    digest = hashlib.sha256(SINCE.encode() + file.model_dump_json(exclude_defaults=True).encode())
     for source in locate(file, path.parent):
         digest.update(f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} {content(source.path)}".encode())
     return digest.hexdigest()[:16]

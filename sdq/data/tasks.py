@@ -58,6 +58,7 @@ class Task:
     longest: int = 128  # subwords; a longer input is cut
     extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
     tagging: Tagging | None = None  # how tags make spans, where words have tags
+    remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
         """Examples of a split in file order. Raises UserError if there are none."""

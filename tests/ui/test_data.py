@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components.bringing import plain
 from sdq.data.intake import Incoming, accepted, guess, keep, propose
 from sdq.data.tasks import home, kept, load_task
 from sdq.settings import UserError
@@ -74,6 +76,27 @@ def test_one_file_with_columns_for_language_and_a_split_by_shares(store: Store) 
     assert len(task.examples("train", ("en",))) == len(task.examples("train", ("de",))) == pytest.approx(20, abs=8)
 
 
+def test_what_a_file_is_and_what_is_proposed_is_shown_before_anything_is_taken(store: Store) -> None:
+    conll = "In IN O 1 *anna*\nNew NNP B-city 2 bob\n\nYork NNP I-city 3 *anna*\n" * 120
+    app = brought("cities", ("everything.data", conll.encode(), "text/plain"))
+    assert "was recognised as CoNLL (one word a line), 5 columns. Proposed: words: tokens, tags: 3 (tags of spans); nothing is taken" in text_of(app)
+    assert app.dataframe[0].value["5"].tolist()[0] == "*anna* bob"
+    assert app.selectbox(key="column-token-tags").value == "3"
+    assert app.selectbox(key="metric-token-f1").options == ["F1", "Precision", "Token accuracy"]
+    app = app.selectbox(key="metric-token-f1").set_value("token_accuracy").run()
+    assert kept() == ()
+    app = app.button(key="keep").click().run()
+    assert not app.error, [e.value for e in app.error]
+    assert (load_task("cities").labels, load_task("cities").metric) == (("O", "B-city", "I-city"), "token_accuracy")
+
+
+@pytest.mark.parametrize("evil", ["**bold**", "[x](http://y)", "<b>", "$x$", ":red[x]", "`c`", "~~s~~", "# h", "a_b_c", ":smile:", "|a|"])
+def test_what_files_say_is_no_markdown(evil: str) -> None:
+    shown = plain(evil)
+    assert re.sub(r"\\(.)", r"\1", shown) == evil
+    assert not re.search(r"(?<!\\)[*`\[$<~#|_]|(?<!\\):\w+:", shown)
+
+
 @pytest.mark.parametrize(
     ("named", "given", "said"),
     [
@@ -81,6 +104,7 @@ def test_one_file_with_columns_for_language_and_a_split_by_shares(store: Store) 
         ("mood", [*files("en"), ("test-de.csv", "id,text,label\n1,trüb,bad\n".encode("latin-1"), "text/csv")], "line 2 of de.csv is not"),
         ("mood", [*files("en"), ("test-de.csv", b"id,text,label\n1,x,0.5\n", "text/csv")], "column label: a label must be"),
         ("mood", [*files("en"), *files("en")], "train has two for en"),
+        ("mood", [*files("en"), ("test-de.csv", b"PK\x03\x04", "text/csv")], "test-de.csv is a ZIP archive or a sheet of Excel"),
         ("../../mood", files("en"), "must have a name of small letters"),
         ("intent", files("en"), "that no embedded task has, got 'intent'"),
     ],

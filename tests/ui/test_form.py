@@ -211,7 +211,7 @@ def test_a_saved_recipe_is_read_back() -> None:
         (b"not json", "must be JSON text"),
         (b"\xff\xfe", "must be JSON text"),
         (b'{"nme": 1}', "nme: unknown field"),
-        (b'{"rules": [{"weight": {"bits": 9}}]}', "rules.0.weight.bits: input should be less than or equal to 8, got 9"),
+        (b'{"rules": [{"weight": {"bits": 9}}]}', "rules.0.weight.bits: must be a whole number from 2 to 8, got 9; correct it"),
         (b" " * 100_001, "at most 100 kB"),
         (b'{"rules": [' + b"{}," * 30 + b"{}]}", "at most 20 entries, got 31"),
         (b'{"rules": [{}], "training": {"patience": 1000000000000000000000}}', "numbers must be finite"),

@@ -238,6 +238,24 @@ def test_one_task_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         load_task("other")
 
 
+@pytest.mark.parametrize("pattern", ["x" * 300, "x" * 5000, ".", "**x/a.csv", "*" * 9, "a*" * 100, "[", "nul\0", "~/a.csv", " ", "{language}" * 3, "\ud800"])
+def test_patterns_that_are_none_are_refused(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=";") as error:
+        load_task(str(mood(tmp_path, splits=SPLITS | {"test": pattern})))
+    assert "\n" not in str(error.value)
+
+
+def test_a_pattern_may_begin_here(tmp_path: Path) -> None:
+    assert load_task(str(mood(tmp_path, splits=SPLITS | {"test": "./test//{language}.csv"}))).languages == ("de", "en")
+
+
+def test_what_was_scored_before_is_scored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(mood(tmp_path))
+    before = fingerprint(path)
+    monkeypatch.setattr(taskfile, "SINCE", "")
+    assert fingerprint(path) != before
+
+
 # --- what is malformed
 
 
@@ -366,7 +384,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "unknown metric": (_with(metric="f1"), r"metric must be one of accuracy in a sentence task, got 'f1'"),
     "name that is a path": (_with(name="../../x"), r"name: "),
     "pickle as Parquet": (_pickled, r"en\.parquet must be a Parquet file"),
-    "unknown ending": (lambda folder: (mood(folder), (folder / "t.xlsx").write_bytes(PNG), write(folder, splits=SPLITS | {"test": "t.xlsx"}))[2], r"must end in \.csv.*t\.xlsx does not"),
+    "unknown ending": (lambda folder: (mood(folder), (folder / "t.xlsx").write_bytes(PNG), write(folder, splits=SPLITS | {"test": "t.xlsx"}))[2], r"must be text or Parquet, t\.xlsx is binary \(line 3"),
     "two files for one language": (_twice, r"test has two for de: dev/de\.csv and test/de\.csv"),
     "no file": (_with(splits=SPLITS | {"test": "tests/{language}.csv"}), r"splits\.test must match at least one file, 'tests/\{language\}\.csv' matches none"),
     "no training language": (_with(training_language="fr"), r"the train split must have examples in the training language fr"),

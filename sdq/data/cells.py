@@ -1,0 +1,179 @@
+"""What one cell holds: text, a label, a list of words or tags. Every way in which lists are commonly written is read, or refused. Needs no torch."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+from sdq.data.lines import WIDEST, spaced, strict
+
+WHITE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"  # what may stand around a label or a name of a column
+LABEL = 200  # characters of one label
+_STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?(?:{_STRING}))\)|(?P<text>u?(?:{_STRING}))|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
+_ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=[^()]*)?\)$", re.S)
+_LISTLIKE = re.compile(
+    r"""^(?:array\(|list\(|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\[-?\d+\]$|\(-?\d+(?:, ?-?\d+)*,?\)$)"""
+)
+_ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])")
+
+
+class Refused(ValueError):
+    """A cell that cannot be read rightly; the message is what it must be and what to do."""
+
+
+def text_of(value: Any) -> str:
+    """A cell as text; nothing, and not a number, are empty; Booleans are the names true and false. Refused for a list or what is no text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple | dict | set | bytes):
+        raise Refused(f"a cell must be text or a number, this one is {_kind(value)}; map another column")
+    return sound(str(value))
+
+
+def sound(text: str) -> str:
+    """The same text. Refused if it cannot be stored as text, or is longer than any text."""
+    if len(text) > WIDEST:
+        raise Refused(f"a cell must have at most {WIDEST:,} characters, this one has {len(text):,}; check the quotes before it, or map another column")
+    if "\0" in text:
+        raise Refused("text must not hold the character U+0000, this cell does; take it out")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Refused(f"text must be whole characters, this cell holds half a surrogate pair (U+{ord(text[error.start]):04X}); mend it") from error
+    return text
+
+
+def _kind(value: Any) -> str:
+    return "a list" if isinstance(value, list | tuple | set) else "an object" if isinstance(value, dict) else "bytes"
+
+
+def words_of(value: Any) -> tuple[str, ...]:
+    """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text with spaces between. Refused for anything else."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = _listed(sound(value))
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str | int) for item in value):
+        odd = next((item for item in value if not isinstance(item, str | int)), None) if isinstance(value, list | tuple) else value
+        raise Refused(f"words and tags must be lists of text, or text with spaces between, this cell holds {_shown(odd)}; map another column, or mend the cell")
+    return tuple(text_of(item) for item in value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple | dict | bytes):
+        return f"{_kind(value)} inside a list" if isinstance(value, list | tuple | dict) else "bytes"
+    return "nothing (null) in a list" if value is None else f"the {type(value).__name__} {str(value)[:20]}"
+
+
+def _listed(text: str) -> Any:
+    """Text of a cell -> its items; text that does not look like a list is split at spaces."""
+    bare = text.strip(" \t\r\n")
+    if not _LISTLIKE.match(bare):
+        return spaced(bare)
+    try:
+        value = strict(bare)
+        if isinstance(value, list):
+            return value
+    except ValueError:
+        pass
+    return _literal(bare)
+
+
+def _literal(text: str) -> list[str | int]:
+    """The items of a list as Python (commas between) or numpy (spaces between) write it; nothing is evaluated but single strings."""
+    inside = match[1].strip() if (match := _ARRAY.match(text)) else text
+    wanted = 'write lists as JSON (["Anna", "Smith"]), or words with a space between them'
+    if "..." in re.sub(_STRING, "", inside, flags=re.S):
+        raise Refused(f"a list must be whole, this one was shortened with ... when it was written (numpy prints long arrays so); {wanted}")
+    pairs = {"[": "]", "(": ")"}
+    if not inside or pairs.get(inside[0]) != inside[-1]:
+        raise Refused(f"a cell that looks like a list must be one, {text[:40]!r} is not; {wanted}")
+    body, items, gaps, at = inside[1:-1].strip(" \t\r\n"), [], set(), 0
+    while at < len(body):
+        match = _ITEM.match(body, at)
+        if match is None:
+            raise Refused(f"a cell that looks like a list must hold quoted text or whole numbers, {text[:40]!r} does not; {wanted}")
+        items.append(_item(match, wanted))
+        gap = re.compile(r"\s*(,?)\s*").match(body, match.end())
+        assert gap is not None
+        if gap.end() == match.end() and gap.end() < len(body):
+            raise Refused(f"items of a list must have a comma or a space between them, {text[:40]!r} has none; {wanted}")
+        if gap.end() < len(body):
+            gaps.add(gap[1])
+        at = gap.end()
+    if len(gaps) > 1:  # Python would join two strings without a comma between them into one
+        raise Refused(f"items of a list must have commas between them all, {text[:40]!r} lacks some; {wanted}")
+    return items
+
+
+def _item(match: re.Match[str], wanted: str) -> str | int:
+    if number := match["whole"] or match["number"]:
+        return int(number) if len(number) < 19 else number
+    quoted = match["wrapped"] or match["text"]
+    try:
+        if _ESCAPES.search(quoted):
+            raise ValueError("an escape that Python does not know")
+        value = ast.literal_eval(quoted)
+    except (ValueError, SyntaxError, MemoryError) as error:
+        raise Refused(f"an item of a list must be a string as Python writes it, {quoted[:40]} is not; {wanted}") from error
+    if not isinstance(value, str):
+        raise Refused(f"an item of a list must be text, {quoted[:40]} is bytes; {wanted}")
+    return value
+
+
+def is_whole(label: str) -> bool:
+    """Whether a label is a whole number: digits of any script, perhaps a sign before them."""
+    return (label[1:] if label[:1] in "+-" else label).isdecimal() and len(label) > 0
+
+
+def looks_numeric(label: str) -> bool:
+    """Whether a label is a number but no whole one, or a broken number: 1.0, nan, 1e3, 1_000, --5."""
+    if is_whole(label):
+        return False
+    if re.fullmatch(r"[+\-\u2212]{2,}[\d.,]+|[+\-]?\d+[.,]|\u2212\d+", label):
+        return True
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
+
+
+def _digits(label: str) -> str:
+    """The digits of a whole number in 0..9, without zeros before them."""
+    return "".join(str(unicodedata.decimal(c)) for c in label.lstrip("+-")).lstrip("0")
+
+
+def same_number(label: str) -> str | None:
+    """What two ways to write one whole number have in common; None for a name."""
+    if not is_whole(label):
+        return None
+    digits = _digits(label)
+    return f"-{digits}" if label[0] == "-" and digits else digits
+
+
+def order(label: str) -> tuple[int, int, tuple[int, str], str]:
+    """O first, numbers by size, names by alphabet. Total: any two different strings have an order, and no number is too long."""
+    if label == "O":
+        return 0, 0, (0, ""), label
+    if not is_whole(label):
+        return 1, 0, (0, ""), label
+    digits = _digits(label)
+    if label[0] == "-" and digits:  # the longer, the smaller
+        return 1, -1, (-len(digits), "".join(chr(9 - int(d) + 48) for d in digits)), label
+    return 1, 0, (len(digits), digits), label
+
+
+def trimmed(label: str, tell: Callable[[], None]) -> str:
+    """A label without the white space around it, as headers are; `tell` is called if there was some."""
+    bare = label.strip(WHITE)
+    if bare != label:
+        tell()
+    return bare

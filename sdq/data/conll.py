@@ -1,0 +1,190 @@
+"""Files of one word a line: CoNLL-U, and CoNLL with columns that are shown before one of them is taken for tags. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdq.data.cells import WHITE
+from sdq.data.lines import ended, is_blank, lines
+from sdq.data.recognise import Format, fields_of, is_span, is_speech
+from sdq.data.rows import Asked, Row, too_wide
+from sdq.limits import limits
+from sdq.settings import UserError
+
+CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")  # universaldependencies.org/format.html
+GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) names its columns
+
+Block = list[tuple[int, str]]
+
+
+def _blocks(path: Path) -> Iterator[Block]:
+    """The lines between blank ones, with their numbers."""
+    block: Block = []
+    for i, line in lines(path):
+        if not is_blank(line):
+            block.append((i, ended(line)))
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _comment(content: str) -> tuple[str, str] | None:
+    """(name, value) of a comment `# name = value`; None for a line that is none."""
+    name, equals, value = content[1:].partition("=")
+    return (name.strip(WHITE), value.strip(WHITE)) if content.startswith("#") and equals else None
+
+
+def _no_sentences(path: Path) -> UserError:
+    return UserError(f"a data file must hold sentences, {path.name} has none; words go one a line, with a blank line after each sentence")
+
+
+def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+    """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`. Multiword ranges and empty nodes are left out."""
+    count = 0
+    for block in _blocks(path):
+        comments: dict[str, Any] = {}
+        words: list[list[str]] = []
+        for line, content in block:
+            if content.startswith("#"):
+                name, value = _comment(content) or (content[1:].strip(WHITE), "")
+                comments[name] = value
+                continue
+            fields = content.split("\t")
+            if len(fields) != len(CONLLU):
+                raise UserError(
+                    f"every word of CoNLL-U must have 10 fields between tabs, line {line} of {path.name} has {len(fields)}; mend it or name the file .conll"
+                )
+            if fields[0].isascii() and fields[0].isdigit():
+                words.append(fields)
+        if words:
+            count += 1
+            yield Row(f"line {block[0][0]}", dict(zip(CONLLU, map(list, zip(*words, strict=True)), strict=True)) | _free(comments), len(CONLLU))
+    if not count:
+        raise _no_sentences(path)
+
+
+def _free(comments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in comments.items() if name not in CONLLU}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the first sentences of a CoNLL file show: the names of its columns, and some values of each."""
+
+    called: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+
+
+def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head:
+    """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the values of its first `most` words.
+
+    The first is called tokens. Another is called tags only where nothing else can be meant: the second of two, or the last if its values, and
+    those of no other column, are tags of spans (O, B-x, I-x). UserError if `names` are not as many as there are columns.
+    """
+    given: tuple[str, ...] = ()
+    rows: list[list[str]] = []
+    for block in _blocks(path):
+        for _, content in _without_comments(block, len(rows[0]) if rows else 0):
+            rows.append(fields_of(content))
+        for _, content in block:
+            comment = _comment(content)
+            if comment and comment[0] == GLOBAL:
+                given = tuple(fields_of(comment[1]))
+            elif content.startswith("-DOCSTART-") and not given:
+                given = _named_at_start(content)
+        if len(rows) >= most:
+            break
+    if not rows:
+        raise _no_sentences(path)
+    width = len(rows[0])
+    if width > limits().columns:
+        raise too_wide(path, "its first word")
+    values = tuple(tuple(row[i] for row in rows if len(row) == width) for i in range(width))
+    if names and len(names) != width:
+        raise UserError(f"`names` must name every column of {path.name}, it has {width} and `names` {len(names)}; {_columns_said(values)}")
+    called = names or (given if len(given) == width and len(set(given)) == width else ())
+    if not called:
+        spans = [i for i in range(1, width) if is_span(list(values[i]))]
+        last = "tags" if width == 2 or spans == [width - 1] else str(width)
+        called = ("tokens", *(str(i) for i in range(2, width)), last)[:width]
+    return Head(called, values)
+
+
+def _named_at_start(content: str) -> tuple[str, ...]:
+    """Names of columns that a line -DOCSTART- gives: `-DOCSTART- word pos ner`; none where it only fills them (-X-, O, _)."""
+    fields = [field for field in fields_of(content)[1:] if field]
+    plain = [field for field in fields if field.isidentifier() and field not in ("O", "X", "_")]
+    return tuple(plain) if plain and plain == fields else ()
+
+
+def _columns_said(values: tuple[tuple[str, ...], ...]) -> str:
+    """Every column with some of its values: `1: In, New, York | 2: NN, CD`."""
+    shown = [f"{i}: {', '.join(dict.fromkeys(column[:60]))}"[:44] for i, column in enumerate(values[:12], 1)]
+    return "its columns are " + " | ".join(part.replace(";", ",") for part in shown)
+
+
+def proposed(head: Head) -> tuple[int, str] | None:
+    """(number of the column that is likely to hold tags, what it looks like), by its values; None if none does."""
+    kinds = {i: _looks(column) for i, column in enumerate(head.values, 1) if i > 1}
+    for wanted in ("tags of spans", "parts of speech", "few different values"):
+        if fitting := [i for i, kind in kinds.items() if kind == wanted]:
+            return (fitting[0] if wanted == "few different values" else fitting[-1]), wanted
+    return None
+
+
+def _looks(column: tuple[str, ...]) -> str:
+    if is_span(list(column)):
+        return "tags of spans"
+    if is_speech(list(column)):
+        return "parts of speech"
+    return "few different values" if 1 < len(set(column)) <= max(2, min(60, len(column) // 3)) else ""
+
+
+def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
+    """What to say when a CoNLL file has no column that is called `wanted`: all columns with examples, and the one that looks right."""
+    head = conll_head(path, names)
+    found = proposed(head)
+    number, looks = found or (len(head.called), "a guess")
+    called = [name for name in head.called if not name.isdecimal()]
+    also = f", called {', '.join(called)[:80]}" if called and called != ["tokens"] else ""
+    return (
+        f"the file must have a column {wanted[:40]!r}, it has {len(head.called)} columns{also} ({_columns_said(head.values)[:300]}); name the right ones "
+        f'in the task file, such as "columns": {{"tokens": "1", "tags": "{number}"}} ({looks})'
+    )
+
+
+def _without_comments(block: Block, width: int) -> Block:
+    """The words of a block: without -DOCSTART-, and without the comments before them (lines with # that have a "=" or another number of fields)."""
+    block = [(line, content) for line, content in block if not content.startswith("-DOCSTART-")]
+    width = width or next((len(fields_of(content)) for _, content in block if not content.startswith("#")), 0)
+    while block and block[0][1].startswith("#") and ("=" in block[0][1] or len(fields_of(block[0][1])) != width):
+        block = block[1:]
+    return block
+
+
+def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+    """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head` says; each also by its number from 1.
+
+    Lines with -DOCSTART- are left out, and comments: lines before a sentence that start with # and have another number of fields, or a "=".
+    """
+    head = conll_head(path, asked.names)
+    width = len(head.called)
+    if width > 2 and head.called[-1] == "tags" and not asked.names:
+        asked.remark(f"of {width} columns the last was taken as tags, as no other holds tags of spans; name it in the task file (columns.tags: {width!r})")
+    for block in _blocks(path):
+        words = []
+        for line, content in _without_comments(block, width):
+            fields = fields_of(content)
+            if len(fields) != width or width < 2:
+                wanted = "a word and at least one tag" if width < 2 else f"{width} fields, as the first,"
+                raise UserError(
+                    f"every line must have {wanted} between tabs or spaces, line {line} of {path.name} has {len(fields)}; mend it, or put a tab between them"
+                )
+            words.append(fields)
+        if words:
+            yield Row(f"line {block[0][0]}", dict(zip(head.called, map(list, zip(*words, strict=True)), strict=True)), width)

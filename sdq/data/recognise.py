@@ -1,0 +1,170 @@
+"""Which format a file has, by what is in it; the ending of its name is only a hint. Needs no torch."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from sdq.data.lines import HEAD, head_of, spaced, strict
+from sdq.settings import UserError
+
+# ending -> the format it promises; any other ending promises nothing
+ENDINGS = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet", ".pq": "parquet",
+    ".conllu": "conllu", ".conll": "conll", ".conll03": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".iobes": "conll",
+    ".bioes": "conll", ".bilou": "conll",
+}  # fmt: skip
+CALLED = {
+    "csv": "CSV", "tsv": "TSV (fields between tabs)", "jsonl": "JSONL (one object a line)", "json": "JSON (an array of objects)", "parquet": "Parquet",
+    "conllu": "CoNLL-U", "conll": "CoNLL (one word a line)",
+}  # fmt: skip
+UPOS = frozenset(re.findall(r"\S+", "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X _"))
+_SPAN = re.compile(r"(?:[BIESULMW](?:-\S+)?|O)")
+_DELIMITERS = {"csv": ",;|", "tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file was recognised as: the name of its format (see CALLED), what stands between fields (of CSV), and what to remark on."""
+
+    name: str
+    delimiter: str = ","
+    remark: str = ""
+
+
+def promised(name: str) -> str | None:
+    """The format that a file name promises: "train.conllu.txt" -> "conllu"; None if it promises none."""
+    return next((ENDINGS[ending.lower()] for ending in reversed(PurePath(name).suffixes) if ending.lower() in ENDINGS), None)
+
+
+def recognise(path: Path) -> Format:
+    """The format of a file, by its content. UserError for what is none of CALLED, or cannot be told."""
+    head = head_of(path)
+    hint = promised(path.name)
+    found = Format("parquet") if head[:4] in (b"PAR1", b"PARE") else _of_text(path, head, hint)
+    if hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
+        said = f"its ending promises {CALLED[hint]}, its content is {CALLED[found.name]}, and was read as that"
+    elif found.name == "csv" and found.delimiter != ",":
+        said = f"fields are told apart by {found.delimiter!r}, as its first line has no comma"
+    else:
+        said = ""
+    return Format(found.name, found.delimiter, said)
+
+
+def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
+    text = head.decode("utf-8-sig", errors="replace")
+    lines = re.split(r"\r\n|\n|\r", text)
+    if len(head) == HEAD:
+        lines = lines[:-1] or lines  # the end of the head cuts a line
+    full = [line for line in lines if line.strip(" \t")]
+    if not full:
+        raise UserError(f"a data file must hold rows, {path.name} has only blank lines; export it again")
+    if found := _json(path, text, full[0], hint):
+        return found
+    data = [line for line in full if not line.startswith(("#", "-DOCSTART-"))] or full
+    if hint != "conll" and _is_conllu(data):
+        return Format("conllu")
+    if hint == "parquet":
+        hint = None
+    if hint in ("conll", "conllu"):
+        if hint == "conll" and not _is_table(full, data):
+            return Format("conllu" if _is_conllu(data) else "conll")
+        return Format(hint) if hint == "conllu" and _may_be_conllu(data) else _by_looks(path, lines, full, data, None)
+    if hint in _DELIMITERS and any(d in full[0] for d in _DELIMITERS[hint]) and not (_is_conll(lines, data) and _is_tagged(data)):
+        return Format(hint, _delimiter(full[0]))
+    return _by_looks(path, lines, full, data, hint)
+
+
+def _json(path: Path, text: str, first: str, hint: str | None) -> Format | None:
+    """JSON and JSONL, if it is one of them."""
+    start = text.lstrip(" \t\r\n")
+    if start.startswith("[") and (hint == "json" or re.match(r"\[\s*(\{|\]\s*$)", start)):
+        return Format("json")
+    named = re.match(r'\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\}|$)', start)
+    if start.startswith("{") and (hint in ("json", "jsonl") or named or _is_object(first)):
+        if first.strip(" \t") == "{" or (hint == "json" and not _is_object(first) and len(text) < HEAD and "\n" in text.strip()):
+            raise UserError(
+                f"a JSON file must be an array of objects, or hold one object a line (JSONL), {path.name} is one object; write its rows as an array"
+            )
+        return Format("jsonl")
+    return Format("jsonl") if hint in ("json", "jsonl") and start[0] in '{["' else None
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(strict(line), dict)
+    except ValueError:
+        return False
+
+
+def _may_be_conllu(data: list[str]) -> bool:
+    return bool(re.match(r"\d+(?:[-.]\d+)?\t", data[0]))
+
+
+def _is_conllu(data: list[str]) -> bool:
+    return all(line.count("\t") == 9 and re.match(r"\d+(?:[-.]\d+)?\t", line) for line in data[:50])
+
+
+def fields_of(line: str) -> list[str]:
+    """The fields of a line of CoNLL: between tabs, or else spaces."""
+    return line.split("\t") if "\t" in line else spaced(line)
+
+
+def _is_conll(lines: list[str], data: list[str]) -> bool:
+    """Whether lines look like one word a line: blank lines between sentences, and as many fields, two at least, in every other line."""
+    if any(line.startswith("-DOCSTART-") for line in lines[:50]):
+        return True
+    widths = {len(fields_of(line)) for line in data[:500]}
+    if len(widths) != 1 or widths == {1}:
+        return False
+    blank = any(not line.strip(" \t") for line in lines[:-1]) and any(line.strip(" \t") for line in lines[1:])
+    last = [fields_of(line)[-1] for line in data[:500]]
+    return (blank and len(set(last)) < max(3, len(last) / 2)) or (len(last) > 1 and is_span(last))
+
+
+def _is_tagged(data: list[str]) -> bool:
+    """Whether what ends the lines are plainly tags: a table of texts and labels has none of these, whatever its blank lines."""
+    last = [fields_of(line)[-1] for line in data[:500]]
+    return data[0].startswith("-DOCSTART-") or is_span(last) or is_speech(last)
+
+
+def _is_table(full: list[str], data: list[str]) -> bool:
+    """Whether lines that should be CoNLL are plainly CSV: commas, and neither a tab nor a space."""
+    return all(line.count(",") == full[0].count(",") > 0 and not re.search(r"[ \t]", line) for line in data[:20])
+
+
+def is_span(values: list[str]) -> bool:
+    """Whether values are tags of spans: O, B-x, I-x and the like; O alone counts."""
+    tags = {value.strip(" ") for value in values}
+    return bool(tags) and all(map(_SPAN.fullmatch, tags)) and ("O" in tags or any("-" in tag for tag in tags))
+
+
+def is_speech(values: list[str]) -> bool:
+    """Whether values are the universal parts of speech."""
+    return bool(values) and UPOS.issuperset(value.strip(" ") for value in values)
+
+
+def _delimiter(line: str) -> str:
+    """What stands between the fields of a first line: a comma if there is one, or else what there is most of."""
+    outside = re.sub(r'"[^"]*"', "", line)
+    if "," in outside or not any(d in outside for d in ";|\t"):
+        return ","
+    return Counter(c for c in outside if c in ";|\t").most_common(1)[0][0]
+
+
+def _by_looks(path: Path, lines: list[str], full: list[str], data: list[str], hint: str | None) -> Format:
+    """The format of text whose ending says nothing, or something else."""
+    if _is_conll(lines, data):
+        return Format("conll")
+    if "\t" in full[0]:
+        return Format("tsv")
+    if any(d in full[0] for d in ",;|"):
+        return Format("csv", _delimiter(full[0]))
+    if hint in _DELIMITERS:
+        return Format(hint)  # one column: what it lacks is said when columns are looked for
+    raise UserError(
+        f"a data file must be one of {', '.join(CALLED.values())}, what {path.name} is cannot be told from its first lines; "
+        "convert it, or end its name in .csv, .tsv, .jsonl, .parquet, .conllu or .conll"
+    )

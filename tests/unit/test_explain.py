@@ -1,0 +1,255 @@
+"""Settings that people write: their documents name every field, and whatever is wrong is said in our own words, never in pydantic's."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from sdq import __main__ as cli
+from sdq.data.taskfile import Columns, TaskFile, parse
+from sdq.quant.observers import KL, MovingAverage, Mse, Percentile
+from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
+from sdq.recipe import Calibration, Recipe, load_recipe
+from sdq.settings import ROOT, Document, UserError, explain
+from sdq.train.losses import KLD, Attention, Hidden
+from sdq.train.settings import Training
+
+DOCS = ROOT / "docs"
+TASK: dict[str, Any] = json.loads(re.search(r"```json\n(.*?)```", (DOCS / "task-files.md").read_text("utf-8"), re.S)[1])  # type: ignore[index]
+RULES = {"rules": [{"weight": {}, "activation": {}}]}
+# class -> where it stands in a recipe
+PLACES: dict[type[BaseModel], Any] = {
+    Recipe: lambda part: part,
+    Rule: lambda part: {"rules": [{"weight": {}} | part]},
+    WeightSpec: lambda part: {"rules": [{"weight": part}]},
+    ActivationSpec: lambda part: {"rules": [{"activation": part}]},
+    Calibration: lambda part: {"calibration": part},
+    Training: lambda part: RULES | {"training": part},
+    MovingAverage: lambda part: {"rules": [{"weight": {"observer": {"kind": "moving_average"} | part}}]},
+    Percentile: lambda part: {"rules": [{"weight": {"observer": {"kind": "percentile"} | part}}]},
+    Mse: lambda part: {"rules": [{"weight": {"observer": {"kind": "mse"} | part}}]},
+    KL: lambda part: {"rules": [{"weight": {"observer": {"kind": "kl"} | part}}]},
+    KLD: lambda part: RULES | {"training": {"distillation": [{"kind": "kld"} | part]}},
+    Attention: lambda part: RULES | {"training": {"distillation": [{"kind": "attention"} | part]}},
+    Hidden: lambda part: RULES | {"training": {"distillation": [{"kind": "hidden"} | part]}},
+}
+# what pydantic, and nobody else, says
+FOREIGN = re.compile(
+    r"input should|unable to parse|valid (?:integer|string|tuple|list|dictionary|boolean|number)|value error|pydantic|discriminator|extra inputs|field required|str_|int_",
+    re.I,
+)
+
+
+def documented(page: str, model: type[BaseModel]) -> dict[str, tuple[str, str, Any]]:
+    """Field -> (description, what is taken if it is left out, its example) in the table of a page."""
+    text = (DOCS / page).read_text("utf-8").partition(f"<!-- {model.__name__} -->")[2].partition("<!-- end -->")[0]
+    rows = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in text.strip().splitlines()[2:]]
+    return {name.strip("`"): (said, default, json.loads("{" + example.strip("`").replace("\\|", "|") + "}")) for name, said, default, example in rows}
+
+
+@pytest.mark.parametrize(("page", "model"), [("task-files.md", TaskFile), ("task-files.md", Columns), *(("recipes.md", model) for model in PLACES)])
+def test_every_field_is_documented_as_it_is(page: str, model: type[BaseModel]) -> None:
+    rows = documented(page, model)
+    fields = {name: field for name, field in model.model_fields.items() if name != "kind" or model is TaskFile}
+    assert list(rows) == list(fields)
+    for name, field in fields.items():
+        said, default, _ = rows[name]
+        assert field.description is None or said == field.description
+        assert (default == "needed") == field.is_required()
+        if default != "needed":
+            plain = field.default.model_dump(mode="json") if isinstance(field.default, BaseModel) else field.default
+            assert json.loads(default.strip("`")) == json.loads(json.dumps(plain))
+
+
+@pytest.mark.parametrize("model", [TaskFile, Columns])
+def test_every_example_of_a_task_file_is_one(model: type[BaseModel]) -> None:
+    for name, (_, _, example) in documented("task-files.md", model).items():
+        file = parse(json.dumps(TASK | example).encode(), name)
+        assert name in (file if model is TaskFile else file.columns).model_fields_set
+
+
+@pytest.mark.parametrize("model", PLACES)
+def test_every_example_of_a_recipe_is_one(model: type[BaseModel]) -> None:
+    for name, (_, _, example) in documented("recipes.md", model).items():
+        assert Recipe.model_validate(PLACES[model](example)), name
+
+
+def test_whole_examples_are_read(tmp_path: Path) -> None:
+    for block in re.findall(r"```json\n(.*?)```", (DOCS / "task-files.md").read_text("utf-8"), re.S):
+        assert parse(block.encode(), "docs").name
+    shown = re.findall(r"```json\n(.*?)```", (DOCS / "recipes.md").read_text("utf-8"), re.S)
+    files = sorted((DOCS / "recipes").glob("*.json"))
+    assert len(files) == len(shown) >= 4
+    assert {path.read_text("utf-8") for path in files} == set(shown)
+    methods = {load_recipe(str(path)).method for path in files}
+    assert {"PTQ", "SDQ"} <= methods
+
+
+@pytest.mark.parametrize(("words", "model"), [(("task", "schema"), TaskFile), (("recipe", "schema"), Recipe)])
+def test_schemas_are_printed_for_editors(
+    words: tuple[str, ...], model: type[Document], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sdq", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert list(schema["properties"]) == ["$schema", *model.model_fields]
+    assert all("description" in part or "$ref" in part for part in schema["properties"].values())
+
+
+def test_a_file_may_name_its_schema() -> None:
+    plain, named = Recipe.model_validate(RULES), Recipe.model_validate({"$schema": "recipe.schema.json"} | RULES)
+    assert named == plain
+    assert "$schema" not in named.model_dump_json()
+    assert parse(json.dumps(TASK).encode(), "x") == parse(json.dumps({k: v for k, v in TASK.items() if k != "$schema"}).encode(), "x")
+
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 3, 10**30, 2.5, -1e308, 1e400, float("nan"), "", "x", "tensor", "\ud800", "a\nb", "\0", "x" * 10_000, [], ["x"], [1], [[]], [None],
+    {}, {"kind": "x"}, {"kind": 5}, {"kind": "kld", "weight": "x"}, {"x": 1}, {"": {}},
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ():
+        yield from places(part, (*path, key))
+
+
+def changed(value: Any, path: tuple[str | int, ...], to: Any) -> Any:
+    if not path:
+        return to
+    if isinstance(value, dict):
+        return value | {path[0]: changed(value.get(path[0]), path[1:], to)}
+    return [changed(part, path[1:], to) if i == path[0] else part for i, part in enumerate(value)]
+
+
+def full(model: type[BaseModel]) -> Any:
+    """Settings in which every part is there, so that every part can be spoiled."""
+    if model is TaskFile:
+        return json.loads(json.dumps(TASK)) | {
+            "labels": {"a": "b"},
+            "languages": ["en"],
+            "names": ["headline", "topic"],
+            "beside": ["accuracy"],
+            "longest": 128,
+        }
+    whole = [json.loads(path.read_text("utf-8")) for path in sorted((DOCS / "recipes").glob("*.json"))]
+    recipe = next(r for r in whole if "training" in r) | {"calibration": {"sentences": 3, "languages": ["en"]}, "migration": 0.5}
+    return recipe | {"rules": [*recipe["rules"], next(r for r in whole if "groups" in r["name"])["rules"][0]]}
+
+
+@pytest.mark.parametrize("model", [TaskFile, Recipe])
+def test_whatever_is_wrong_is_said_in_our_own_words(model: type[BaseModel]) -> None:
+    value, types = full(model), set()
+    for path in places(value):
+        for odd in (*ODD, *({"speed": 1} | part for part in [_part(value, path)] if isinstance(part, dict))):
+            try:
+                model.model_validate(changed(value, path, odd))
+            except ValidationError as error:
+                types |= {problem["type"] for problem in error.errors()}
+                said = explain(error)
+                assert not FOREIGN.search(said), said
+                assert ";" in said, said
+                assert not set("\n\0") & set(said), said
+                assert len(said) < 1000, said
+                assert said.encode(errors="strict"), said
+    assert len(types) >= 11, types
+
+
+def _part(value: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rules": [{"weight": {"granularity": "tensor"}}]}, 'rules.0.weight.granularity: must be an object whose "kind" is one of "tensor", "channel", "group", got \'tensor\'; write {"kind": "tensor"}'),
+        ({"rules": [{"weight": {"granularity": {"kind": "row"}}}]}, 'got "kind": "row"; correct it'),
+        ({"rules": [{"weight": {"bitz": 4}}]}, "rules.0.weight.bitz: unknown field; write `bits` or remove it: the fields here are bits, symmetric, observer, granularity"),
+        ({"rules": [{"weight": {"granularity": {"kind": "group", "sice": 4}}}]}, "rules.0.weight.granularity.sice: unknown field; write `size`"),
+        ({"rules": [{"weight": {"bits": 16}}]}, "rules.0.weight.bits: must be a whole number from 2 to 8, got 16; correct it, or leave it out"),
+        ({"rules": [{"roles": "q"}]}, "rules.0.roles: must be a list of which every entry is one of"),
+        ({"training": 300}, "training: must be an object with the fields steps, batch_size,"),
+        ({"training": {}}, "training must come with at least one quantization rule; "),
+        ({"seed": -1}, "seed: must be a whole number of at least 0 and below 2147483648, got -1; correct it, or leave it out"),
+    ],
+)  # fmt: skip
+def test_a_wrong_recipe_says_what_must_be_there(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(wrong))
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_recipe(str(tmp_path / "mine.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": 5}, "labels: must be a list of text or an object, each value text, got 5; "),
+        ({"labels": [1]}, 'labels.0: must be text, got 1; write it as text, "1"'),
+        ({"columns": {"text": "a", "lable": "b"}}, "columns.lable: unknown field; write `label` or remove it"),
+        ({"splits": {"training": "x"}}, 'splits.training: must be one of "train", "dev", "test", "all", got \'training\'; correct it'),
+        ({"kind": "pairs"}, 'kind: must be one of "sentence", "pair", "token", "ranking", "retrieval", got \'pairs\'; correct it'),
+        ({"names": "a"}, 'names: must be a list of text, got \'a\'; write it as a list, ["a"]'),
+        ({"kind": None}, "kind: must be one of"),
+    ],
+)  # fmt: skip
+def test_a_wrong_task_file_says_what_must_be_there(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        parse(json.dumps(TASK | changes).encode(), "task.json")
+
+
+@pytest.mark.parametrize("text", ['{"name": "a", "name": "b"}', '{"longest": NaN}', '{"name": "\\ud800"}', "[" * 5000, "{", "[1]", "", "\udcff"])
+def test_json_that_is_not_sure_to_be_read_rightly_is_refused(text: str, tmp_path: Path) -> None:
+    data = text.encode(errors="surrogateescape")
+    (tmp_path / "r.json").write_bytes(data)
+    for read in (lambda: parse(data, "t.json"), lambda: load_recipe(str(tmp_path / "r.json"))):
+        with pytest.raises(UserError, match=r"must be (JSON text|a JSON object|given)|JSON|must be given") as error:
+            read()
+        assert "\n" not in str(error.value)
+
+
+def test_a_recipe_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "r.json")
+    with pytest.raises(UserError, match="must be a regular file"):
+        load_recipe(str(tmp_path / "r.json"))
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="must be a regular file"):
+        load_recipe(str(tmp_path / "zero.json"))
+    for name in ("x\0.json", "y" * 5000 + ".json", str(tmp_path) + "/none.json"):
+        with pytest.raises(UserError, match="recipe file"):
+            load_recipe(name)
+
+
+def test_random_recipes_and_task_files_leave_no_traceback() -> None:
+    chance = random.Random(0)
+    for model in (TaskFile, Recipe):
+        value = full(model)
+        where = list(places(value))
+        for _ in range(300):
+            other = value
+            for _ in range(chance.randint(1, 3)):
+                path = chance.choice(where)
+                try:
+                    other = changed(other, path, chance.choice(ODD))
+                except (AttributeError, TypeError):  # the place is gone
+                    continue
+            said = ""
+            try:
+                model.model_validate(other)
+            except ValidationError as error:
+                said = explain(error)
+            assert not FOREIGN.search(said)
