@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from sdq import files
 from sdq.allocator import keep_freed_memory
 from sdq.recipe import PRESETS, load_recipe
 from sdq.report import Report
@@ -41,7 +42,9 @@ class Line:
         self.started = time.perf_counter()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if "number" in event:  # one of several stages; `share`: of the whole, before it
+        if event["event"] == "damaged":
+            typer.echo(f"note: {event['message']}", err=True)
+        elif "number" in event:  # one of several stages; `share`: of the whole, before it
             text = f"{event['number']} of {event['of']}: {event['text']}"
             done = event["of"] * event["share"] if "share" in event else event["number"] - 1
             self.bar.update(self.task, description=text, completed=done, total=event["of"])
@@ -244,7 +247,7 @@ def remedy(
         line.bar.stop()
     recipe, choice = wanted(report, costs, size, tolerate)
     try:
-        out.write_text(recipe.model_dump_json(indent=1), "utf-8")
+        files.write_text(out, recipe.model_dump_json(indent=1))
     except OSError as error:
         raise UserError(f"the recipe must be written to a file, {out} cannot be ({error.strerror}); choose another with --out") from error
     typer.echo(f"{words(report, costs, choice)}\n{out}: python -m sdq run {out} --model {report.model} --task {report.task}")
