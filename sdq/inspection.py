@@ -266,7 +266,10 @@ def inspect(run: str, store: Store, how: Inspection | None = None, only: Collect
                 if (todo := missing(run, store, how, only)) or damage(run, store, how):
                     kept.begin(home, {"inspects": run, "settings": how.model_dump(mode="json")}, goes_on=True)
                     _set_aside(run, store, how, tell)
-                    _compute(todo, report, store, how, tell)
+                    if todo:
+                        _compute(todo, report, store, how, tell)
+                    else:  # another file than a table was damaged, and is written anew
+                        keep(home, {}, store)
                 if not missing(run, store, how) and not (kept.folder / home / "done").is_file():
                     files.write_text(kept.folder / home / "done", "")
     except (UserError, ValueError, RuntimeError) as error:
