@@ -309,7 +309,7 @@ def in_trash(store: Store) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in _trashed(store.folder.parent):
         try:
-            report = Report.model_validate_json((path / "report.json").read_text("utf-8"))
+            report = Report.model_validate_json((path / "report.json").read_bytes()).within()
             bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
             what = f"{report.method}{bits} on {report.on}, seed {report.recipe['seed']}"
         except (OSError, ValueError):

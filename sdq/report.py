@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator
 
 from sdq.settings import Settings
 
@@ -111,7 +111,7 @@ class History(Settings):
 
 
 class Report(Settings):
-    """Everything a page, the command line or a script may want to know of a finished run. What it says is in its bounds: whoever reads it need not look."""
+    """Everything a page, the command line or a script may want to know of a finished run. Of a stored one `within` has been called."""
 
     run: str
     recipe: dict[str, Any] = Field(description="As sdq.recipe.Recipe gives it: name, seed, rules, training")
@@ -129,9 +129,8 @@ class Report(Settings):
     size_bytes: dict[str, int] = Field(description="fp32 is what the parameters take; quantized_simulated: what the codes and scales would take")
     provenance: dict[str, Any]
 
-    @model_validator(mode="after")
-    def _within(self) -> Report:
-        """What pages rely on, beyond the types."""
+    def within(self) -> Report:
+        """This report, if it has what pages rely on beyond the types: whoever reads a stored one calls this. ValueError that says what is out of bounds."""
         if not {"name", "seed", "rules"} <= self.recipe.keys():
             raise ValueError("recipe must have name, seed and rules")
         if unknown := [name for name in (self.metric, *self.beside) if name not in METRICS]:

@@ -103,7 +103,7 @@ def _report(home: Path) -> tuple[Report | None, Damaged | None]:
 
 @lru_cache(maxsize=512)
 def _parsed(path: str, size: int, changed: int, inode: int) -> Report:
-    found = Report.model_validate_json(Path(path).read_bytes())
+    found = Report.model_validate_json(Path(path).read_bytes()).within()
     if found.method != Recipe.model_validate(found.recipe).method:
         raise ValueError(f"its recipe is not one of {found.method}")
     return found

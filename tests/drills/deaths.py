@@ -89,7 +89,9 @@ def made(folder: Path) -> World:
     chance = random.Random(0)
     for split, n in (("train", 24), ("dev", 10), ("test", 20)):
         for code in LANGUAGES:
-            rows = [(" ".join(chance.choices("alarm wecker heute light licht morgen sieben nine".split(), k=5)), chance.choice(("no", "yes"))) for _ in range(n)]
+            rows = [
+                (" ".join(chance.choices("alarm wecker heute light licht morgen sieben nine".split(), k=5)), chance.choice(("no", "yes"))) for _ in range(n)
+            ]
             pd.DataFrame(rows, columns=["text", "label"]).to_csv(task / f"{split}-{code}.csv", index=False)
     fields = {"name": "drill", "kind": "sentence", "training_language": "en", "columns": {"text": "text", "label": "label"}}
     (task / "task.json").write_text(json.dumps(fields | {"splits": {s: f"{s}-{{language}}.csv" for s in ("train", "dev", "test")}}))
@@ -122,7 +124,6 @@ def _remedy(place: Place) -> None:
 
 
 def _export(place: Place) -> None:
-    from sdq.papertable import write as tables  # noqa: F401 the other writer of files; it goes the same way (test_papers_are_whole)
     from sdq.findings import write
 
     inspect(place.run(), place.store, only=("estimate",))
