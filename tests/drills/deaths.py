@@ -34,6 +34,7 @@ LANGUAGES = ("en", "de")
 TRAINED = Recipe(name="drill", rules=PRESETS["ptq-w4a8"].rules, training=Training(steps=6, check_every=2, batch_size=4, distillation=(KLD(),)))
 TUNING = Training(steps=4, check_every=2, batch_size=4, learning_rate=1e-3)
 ANALYSES = ("sensitivity", "estimate")
+WORDS = ["alarm", "wecker", "heute", "light", "licht", "morgen", "sieben", "nine"]
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.listdir", "os.scandir"}
 REFUSED = 3  # exit code of a child whose operation ended in a sentence
 
@@ -75,7 +76,7 @@ def made(folder: Path) -> World:
     from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaForSequenceClassification
 
     torch.manual_seed(0)
-    labels = {i: name for i, name in enumerate(("no", "yes"))}
+    labels = dict(enumerate(("no", "yes")))
     shape: dict[str, Any] = dict(
         vocab_size=16_000, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, max_position_embeddings=130,
         type_vocab_size=1, bos_token_id=0, pad_token_id=1, eos_token_id=2, id2label=labels, label2id={v: k for k, v in labels.items()},
@@ -89,9 +90,7 @@ def made(folder: Path) -> World:
     chance = random.Random(0)
     for split, n in (("train", 24), ("dev", 10), ("test", 20)):
         for code in LANGUAGES:
-            rows = [
-                (" ".join(chance.choices("alarm wecker heute light licht morgen sieben nine".split(), k=5)), chance.choice(("no", "yes"))) for _ in range(n)
-            ]
+            rows = [(" ".join(chance.choices(WORDS, k=5)), chance.choice(("no", "yes"))) for _ in range(n)]
             pd.DataFrame(rows, columns=["text", "label"]).to_csv(task / f"{split}-{code}.csv", index=False)
     fields = {"name": "drill", "kind": "sentence", "training_language": "en", "columns": {"text": "text", "label": "label"}}
     (task / "task.json").write_text(json.dumps(fields | {"splits": {s: f"{s}-{{language}}.csv" for s in ("train", "dev", "test")}}))
@@ -204,7 +203,7 @@ def forked(work: Callable[[], Any]) -> Iterator[int]:
     yield pid
 
 
-def ended(pid: int, within: float = 120) -> int:
+def ended(pid: int, within: float = 400) -> int:
     """The exit code of a child; -9 if it was killed. AssertionError if it hangs."""
     until = time.monotonic() + within
     while time.monotonic() < until:

@@ -152,7 +152,7 @@ def test_a_shipped_run_without_sums_is_damaged(store: Store, tmp_path: Path) -> 
     (store.folder / RUN / "done").write_text("")
     assert store.done(RUN), "an earlier version of ours wrote no sums"
     shipped = Store(tmp_path / "none", store.folder)
-    with pytest.raises(UserError, match="done of run .* damaged"):
+    with pytest.raises(UserError, match=r"done of run .* damaged"):
         shipped.report(RUN)
 
 
