@@ -21,6 +21,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from pages.components.preload import preload
 from pages.components.turns import TURNS
+from sdq.settings import UserError
 
 # drawn here: a named Material icon or an emoji as page icon may be fetched from the net
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
@@ -69,7 +70,10 @@ def frame() -> None:
         }
     )
     with TURNS:
-        chosen.run()
+        try:
+            chosen.run()
+        except UserError as error:  # what a page could not read, such as a damaged table: one sentence with the way out
+            st.error(f"{error}", icon=":material/error:")
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import pandas as pd
 import typer
 from typer.exceptions import TyperException
 
+from sdq import files
 from sdq.allocator import keep_freed_memory
 from sdq.boundary import boundary
 from sdq.recipe import PRESETS, load_recipe
@@ -48,7 +49,9 @@ class Line:
         self.started = time.perf_counter()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if "number" in event:  # one of several stages; `share`: of the whole, before it
+        if event["event"] == "damaged":
+            typer.echo(f"note: {event['message']}", err=True)
+        elif "number" in event:  # one of several stages; `share`: of the whole, before it
             text = f"{event['number']} of {event['of']}: {event['text']}"
             done = event["of"] * event["share"] if "share" in event else event["number"] - 1
             self.bar.update(self.task, description=text, completed=done, total=event["of"])
@@ -254,7 +257,7 @@ def remedy(
         line.bar.stop()
     recipe, choice = wanted(report, costs, size, tolerate)
     try:
-        out.write_text(recipe.model_dump_json(indent=1), "utf-8")
+        files.write_text(out, recipe.model_dump_json(indent=1))
     except OSError as error:
         raise UserError(f"the recipe must be written to a file, {out} cannot be ({error.strerror}); choose another with --out") from error
     typer.echo(f"{words(report, costs, choice)}\n{out}: python -m sdq run {out} --model {report.model} --task {report.task}")

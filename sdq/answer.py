@@ -55,7 +55,10 @@ def _guarded(text: str, run: str, store: Store) -> dict[str, Any]:
 
 
 def _row(text: str, run: str, store: Store) -> dict[str, Any]:
-    report = store.report(run)
+    try:
+        report = store.report(run)
+    except UserError as error:
+        return {"run": run, "method": "", "missing": str(error)}
     task = task_of(report.task)
     try:
         weights = store.weights(report)

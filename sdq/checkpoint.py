@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -10,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from sdq import hub
+from sdq import hub, sealed
 from sdq.limits import limits
 from sdq.settings import ASSETS, ROOT, UserError, one_line, path_of
 from sdq.tensors import fits, read_json, tensors_of
@@ -33,7 +34,29 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
         raise UserError(f"the embedded model must have a head for the task, for {task} it has none; {remedy(name, task)}")
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"the embedded model for task {task} must be in {folder}, it is not there; clone the project again or run `python -m sdq mini build`")
+    as_shipped(folder)
     return folder
+
+
+def as_shipped(folder: Path) -> None:
+    """UserError if a file of the embedded model or data, in a folder of assets/mini, is not the one that came with the project."""
+    seal = folder.parent / sealed.SEAL
+    way = "clone the project again"
+    try:
+        sums = sealed.read(seal)
+    except FileNotFoundError:  # in the making
+        return
+    except (OSError, ValueError) as error:
+        raise sealed.damaged(seal, "the embedded model", "it does not say what was written", way) from error
+    for name in sums or ():
+        if name.startswith(f"{folder.name}/") and (why := sealed.fault(folder.parent / name, sums, name)) is not None:
+            raise sealed.damaged(Path(name), "the embedded model", why, way)
+
+
+def seal_embedded(folder: Path) -> None:
+    """Write the SHA-256 of every file of assets/mini that `as_shipped` checks. OSError if the disk refuses."""
+    parts = [path for part in ("data", "encoder", "intent", "slots") for path in (folder / part).glob("*") if path.is_file()]
+    sealed.write(folder / sealed.SEAL, sorted(str(path.relative_to(folder)) for path in parts))
 
 
 def ready(name: str, task: str, head: bool = True) -> None:
@@ -54,12 +77,17 @@ def tuned() -> list[tuple[Path, dict[str, Any]]]:
     """(folder, card) of the models fine-tuned in the data folder, the newest first."""
     home = Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "models"
     cards = sorted(home.glob(f"*/{CARD}"), key=lambda path: -path.stat().st_mtime)
-    return [(path.parent, read_json(path)) for path in cards]
+    found = []
+    for path in cards:
+        with contextlib.suppress(UserError):  # a damaged one is no model to choose; the others are
+            found.append((path.parent, read_json(path)))
+    return found
 
 
 def base_of(name: str, fetch: bool = False) -> Path:
     """The folder of a model to start a fine-tuning from: `mini` is the embedded encoder, without a head. Otherwise as folder_of."""
     if name == "mini":
+        as_shipped(ASSETS / "mini" / "encoder")
         return ASSETS / "mini" / "encoder"
     folder = path_of(name, "a model")
     if not folder.is_dir() and hub.split(name) is not None:
@@ -92,6 +120,12 @@ def _check(folder: Path) -> None:
         )
     config, tensors = config_of(folder), tensors_of(folder)
     fits(config, tensors, folder)
+    if (folder / CARD).is_file() and isinstance(sums := read_json(folder / CARD).get("sha256"), dict):
+        for name, digest in sums.items():
+            if Path(name).name != name or not (folder / name).is_file() or sealed.sum_of(folder / name) != digest:
+                raise UserError(
+                    f"the weights in {folder} must be those that {CARD} tells of, {name!r} was changed or is damaged; fine-tune again into another folder"
+                )
     held = [file for file in TOKENIZERS if (folder / file).is_file()]
     if not held:
         raise UserError(f"model folder must hold its tokenizer (tokenizer.json), {folder} does not; save the tokenizer into it with save_pretrained")

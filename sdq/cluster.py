@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from sdq import files
 from sdq.jobs import CANCELLED, failure, process_of, queue, write_pid
 from sdq.settings import ROOT
 from sdq.store import Store
@@ -42,7 +43,7 @@ def work(run: str, folder: str, threads: int) -> str:
     for _ in range(TRIES):
         if (home / "cancel").exists():
             return "cancelled"
-        if store.done(run):
+        if store.done(run, weights=True):
             return "done"
         before = len(store.events(run))
         process = process_of(home / "worker.pid")
@@ -50,7 +51,7 @@ def work(run: str, folder: str, threads: int) -> str:
             process = _start(run, store, threads)
         if _wait(process, home) == "cancelled":
             return "cancelled"
-        if store.done(run):
+        if store.done(run, weights=True):
             return "done"
         if any(e.get("event") == "failed" for e in store.events(run)[before:]):
             return "failed"
@@ -177,9 +178,7 @@ def respond(key: str, folder: str) -> str:
         rows = answer(wish["text"], wish["runs"], store)
     except Exception as error:  # whoever asked is waiting: an answer of any kind is better than none
         rows = [{"run": run, "missing": f"this model could not answer ({error})"} for run in wish["runs"]]
-    part = asked / f"{key}.answer.part"
-    part.write_text(json.dumps(rows, ensure_ascii=False))
-    part.replace(asked / f"{key}.answer.json")
+    files.write_text(asked / f"{key}.answer.json", json.dumps(rows, ensure_ascii=False))
     (asked / f"{key}.json").unlink(missing_ok=True)
     return key
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from sdq import events
 from sdq.checkpoint import folder_of
 from sdq.inspection import Inspection
 from sdq.recipe import Recipe
@@ -75,7 +76,7 @@ def analyses(names: Sequence[str], report: Report, store: Store, how: Inspection
     """
     kept = store.inspections()
     logs = [path for folder in kept.folders() for path in sorted(folder.glob("*/events.jsonl"))]
-    made = [e for path in logs for e in _told(path) if (e.get("event"), e.get("model")) == ("analysed", report.model)]
+    made = [e for path in logs for e in events.read(path) if (e["event"], e.get("model")) == ("analysed", report.model)]
     total = 0.0
     for name in names:
         mine = [e for e in made if e["name"] == name]
@@ -85,14 +86,6 @@ def analyses(names: Sequence[str], report: Report, store: Store, how: Inspection
             return None
         total += median(e["seconds"] * how.sentences / e["settings"]["sentences"] for e in mine)
     return total
-
-
-def _told(path: Path) -> list[dict[str, Any]]:
-    """The events in a log; none if it cannot be read."""
-    try:
-        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
-    except (OSError, ValueError):
-        return []
 
 
 def memory(recipe: Recipe, parameters: int) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+LOCK = ".lock"  # in a folder that one process at a time computes in
+ASKED = ("request", "job.json", "worker.pid")  # written by whoever asks for a run, at any time
 
 
 @contextlib.contextmanager
@@ -37,6 +41,67 @@ def write_bytes(path: Path, data: bytes) -> None:
     """`data`, at once or not at all. OSError if the disk refuses."""
     with replacing(path) as part:
         part.write_bytes(data)
+
+
+def settle(path: Path, place: Path) -> None:
+    """Move a file that is whole to its place, once it is on the disk. OSError if the disk refuses."""
+    _sync(path)
+    path.replace(place)
+    _sync(place.parent)
+
+
+def append(path: Path, line: str) -> None:
+    """One line at the end of a log. What a crash left of the line before it is ended first, so that the two are not glued together. OSError if the disk refuses."""
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        half = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+        data = ("\n" if half else "").encode() + line.encode() + b"\n"
+        while data:
+            data = data[os.write(handle, data) :]
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Compute in a folder (made if it is not there) as the only process; another one waits, after a call of `waiting`, until this one has ended or died.
+
+    Part files that a killed process left are removed. OSError if the disk refuses.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # the folder was moved in this moment
+            continue
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if not _is(handle, folder / LOCK):  # whoever had it has finished, and taken the file away
+                continue
+            for part in folder.glob("*.part"):
+                if not part.name.startswith(ASKED):
+                    part.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                if _is(handle, folder / LOCK):
+                    (folder / LOCK).unlink()
+            return
+        finally:
+            os.close(handle)
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether an open file is still the one at this path."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync(path: Path) -> None:

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sdq import files
 from sdq.diagnosis import Diagnosis, diagnose
 from sdq.document import SIMULATED, figure_html, offline, table_html
 from sdq.figures.inspected import PICTURES, pictures
 from sdq.figures.languages import language_name
 from sdq.inspection import ANALYSES, Inspection, Tables, read
 from sdq.report import Report
+from sdq.sealed import Damaged
 from sdq.settings import UserError
 from sdq.store import TABLES, Store
 
@@ -45,6 +47,8 @@ def tables(report: Report, store: Store, how: Inspection | None = None) -> Table
     for name in TABLES:
         try:
             found[name] = store.table(report.run, name)
+        except Damaged:
+            raise
         except UserError:  # FP32 has no errors; repetitions that came with the project have only scores
             continue
     found["sentences"] = store.sentences(report.run)
@@ -112,10 +116,10 @@ def write(folder: Path, report: Report, store: Store, how: Inspection | None = N
         for number, (name, title, mine) in enumerate(chapters, 1):
             progress({"event": "stage", "name": name, "text": f"Writing: {title}", "number": number, "of": len(chapters)})
             for table, content in mine.items():
-                content.map(_cell).to_csv(folder / f"{table}.csv", index=False)
-            (folder / f"{name}.json").write_text(json.dumps({t: rows(c) for t, c in mine.items()}, allow_nan=False, ensure_ascii=False), "utf-8")
-            (folder / f"{name}.html").write_text(_page(name, title, mine, found, report), "utf-8")
-        (folder / "index.html").write_text(_index(chapters, found, report, how or Inspection()), "utf-8")
+                files.write_text(folder / f"{table}.csv", content.map(_cell).to_csv(index=False))
+            files.write_text(folder / f"{name}.json", json.dumps({t: rows(c) for t, c in mine.items()}, allow_nan=False, ensure_ascii=False))
+            files.write_text(folder / f"{name}.html", _page(name, title, mine, found, report))
+        files.write_text(folder / "index.html", _index(chapters, found, report, how or Inspection()))
     except OSError as error:
         raise _refused(folder, error) from error
     return folder / "index.html"

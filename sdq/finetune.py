@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from sdq import files, sealed
 from sdq.boundary import begun, boundary
 from sdq.checkpoint import CARD, address, base_of, fingerprint
 from sdq.data.batches import encode
@@ -24,12 +25,13 @@ from sdq.evaluate import outcomes, predict, scores
 from sdq.heads import loading_remarks
 from sdq.models import start
 from sdq.settings import UserError, path_of, unfitting
-from sdq.store import Store
+from sdq.store import CHECKPOINT, Store
 from sdq.train.loop import train_
 from sdq.train.resume import History
 from sdq.train.settings import Training
 
 Progress = Callable[[dict[str, Any]], None]
+WORK = "unfinished"  # the folder of what is not finished, inside the other
 MINI = {  # how the shipped models were made
     "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4, dropout=True),
     "slots": Training(steps=800, learning_rate=5e-4, frozen_blocks=2, dropout=True),
@@ -62,33 +64,56 @@ def finetune(model: str, task_name: str, out: Path, training: Training, seed: in
         "base": address(model), "weights": fingerprint(folder), "task": task.name, "data": task.fingerprint, "language": task.labelled, "labels": list(task.labels),
         "training": training.model_dump(mode="json"), "seed": seed,
     }  # fmt: skip
-    work = out / "unfinished"
-    for path in (out / CARD, work / CARD):
-        if path.is_file():
-            known = json.loads(path.read_text("utf-8"))
-            if card != {name: known.get(name) for name in card}:
-                raise UserError(
-                    f"{out} must be free or have this very fine-tuning, it has another ({known.get('base')} on {known.get('task')}); choose another --out"
-                )
-            if path.parent == out:
-                return dict(known)
-    if out.exists() and not work.exists() and any(out.iterdir()):
-        raise UserError(f"{out} must be an empty folder or a new one, it has files in it; choose another --out")
+    work = out / WORK
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        begun(work)
-        (work / CARD).write_text(json.dumps(card, indent=1))
-        progress({"event": "stage", "name": "load", "text": "Reading the model and the sentences"})
-        changes = DROPOUT if model == "mini" else {}
-        trained, tokenizer, history = train(folder, task, training, seed, progress, work / "checkpoint.safetensors", **changes)
-        card["dev"] = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
-        card["kept_step"] = history.kept
-        if said := loading_remarks(trained):
-            card["remarks"] = "; ".join(said)
-        _save(trained, tokenizer, card, out, work)
+        if (known := _taken_up(card, out, progress)) is not None:
+            return known
+        with files.alone(work, lambda: progress({"event": "stage", "name": "wait", "text": "Waiting: another process does this fine-tuning"})):
+            if (known := _taken_up(card, out, progress)) is not None:  # by now
+                return known
+            begun(work)
+            files.write_text(work / CARD, json.dumps(card, indent=1))
+            progress({"event": "stage", "name": "load", "text": "Reading the model and the sentences"})
+            changes = DROPOUT if model == "mini" else {}
+            trained, tokenizer, history = train(folder, task, training, seed, progress, work / CHECKPOINT, **changes)
+            card["dev"] = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
+            card["kept_step"] = history.kept
+            if said := loading_remarks(trained):
+                card["remarks"] = "; ".join(said)
+            return _save(trained, tokenizer, card, out, work)
     except OSError as error:
         raise unfitting(out, error) from error
-    return card
+
+
+def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, Any] | None:
+    """The card of `out` if this very fine-tuning is finished there; None if it is to be begun, or to go on. What cannot be read is moved to `out/damaged`.
+
+    UserError if `out` has anything else. OSError if the disk refuses.
+    """
+    work, spoilt = out / WORK, out / "damaged"
+    for path in (out / CARD, work / CARD):
+        if not path.is_file():
+            continue
+        try:
+            known = sealed.document(path, f"the fine-tuning in {out}", "it is set aside, and the fine-tuning begins anew")
+        except sealed.Damaged as error:
+            progress({"event": "damaged", "message": str(error)})
+            if path.parent == work or not work.is_dir():  # otherwise the work is there, from which the card is written again
+                for other in sorted(path.parent.iterdir()):
+                    if other.name not in (files.LOCK, spoilt.name):
+                        sealed.aside(other, spoilt / other.name)
+            continue
+        if card != {name: known.get(name) for name in card}:
+            raise UserError(
+                f"{out} must be free or have this very fine-tuning, it has another ({known.get('base')} on {known.get('task')}); choose another --out"
+            )
+        if path.parent == out:
+            if work.is_dir():  # of a process killed after its last word
+                shutil.rmtree(work)
+            return known
+    if out.exists() and not work.exists() and any(path != spoilt for path in out.iterdir()):
+        raise UserError(f"{out} must be an empty folder or a new one, it has files in it; choose another --out")
+    return None
 
 
 def teacher(model: str, task_name: str, store: Store, training: Training | None = None, progress: Progress | None = None) -> str | None:
@@ -119,13 +144,16 @@ def train(
     return model, tokenizer, train_(model, data, training, check, seed=seed, progress=progress, checkpoint=checkpoint)
 
 
-def _save(model: Any, tokenizer: Any, card: dict[str, Any], out: Path, work: Path) -> None:
-    """Put everything into `out`, the card last: a folder that has it is whole."""
+def _save(model: Any, tokenizer: Any, card: dict[str, Any], out: Path, work: Path) -> dict[str, Any]:
+    """Put everything into `out`, the card last: a folder that has it is whole. Returns the card, with the SHA-256 of the weights."""
     made = work / "made"
+    if made.exists():  # of a process killed in here
+        shutil.rmtree(made)
     model.save_pretrained(made)
     tokenizer.save_pretrained(made)
+    card = card | {"sha256": {path.name: sealed.sum_of(path) for path in sorted(made.glob("*.safetensors"))}}
     for path in sorted(made.iterdir()):
-        path.replace(out / path.name)
-    (work / CARD).write_text(json.dumps(card, indent=1))
-    (work / CARD).replace(out / CARD)
+        files.settle(path, out / path.name)
+    files.write_text(out / CARD, json.dumps(card, indent=1))
     shutil.rmtree(work)
+    return card

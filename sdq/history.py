@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sdq import jobs
+from sdq import files, jobs, sealed
 from sdq.figures.languages import width
 from sdq.recipe import Recipe
 from sdq.report import Report
@@ -30,8 +29,11 @@ from sdq.store import Store
 
 QUIET = 600  # seconds without a sign of life after which a run that nobody asked for here counts as ended
 SIDE_BY_SIDE = 5  # runs that the pages under Compare take
+MOVES = "moves.json"  # what is being moved: pairs of places in the data folder
+GOING = ".going"  # in the trash: what is being removed for good
 _RUN = re.compile(r"[0-9a-f]{12}")
 _TRASHED = re.compile(r"([0-9a-f]{12})(?:\.(\d+))?")  # .2, .3: older copies of a run that was deleted more than once
+_PLACE = re.compile(r"[\w-]+/[0-9a-f]{12}(\.\d+)?")
 
 
 def own(store: Store, run: str) -> bool:
@@ -120,11 +122,33 @@ def _changing(store: Store) -> Iterator[Path]:
         lock = os.open(folder / "history.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            _move(folder)
             yield folder
         finally:
             os.close(lock)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def _move(folder: Path, moves: Sequence[tuple[Path, Path]] = ()) -> None:
+    """Move folders of the data folder, all of them: the next change finishes what a killed process began. OSError if the disk refuses."""
+    journal = folder / MOVES
+    if moves:
+        files.write_text(journal, json.dumps([[str(path.relative_to(folder)) for path in pair] for pair in moves]))
+    elif not journal.is_file():
+        return
+    try:
+        pairs = [(str(here), str(there)) for here, there in json.loads(journal.read_text("utf-8"))]
+    except (ValueError, TypeError):
+        sealed.aside(journal, folder / "damaged" / MOVES)
+        return
+    for here, there in pairs:
+        if not (_PLACE.fullmatch(here) and _PLACE.fullmatch(there)):
+            continue  # not written here
+        if (folder / here).is_dir() and not os.path.lexists(folder / there):
+            (folder / there).parent.mkdir(exist_ok=True)
+            (folder / here).rename(folder / there)
+    journal.unlink()
 
 
 def pinned(store: Store) -> tuple[str, ...]:
@@ -144,14 +168,7 @@ def pin(store: Store, runs: Sequence[str], on: bool = True) -> None:
             raise UserError(f"a run must be finished to be pinned, {run} is not; load the page again")
     with _changing(store) as folder:
         rest = [run for run in pinned(store) if run not in runs]
-        handle, part = tempfile.mkstemp(dir=folder, prefix="pins.json.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump([*rest, *dict.fromkeys(runs)] if on else rest, file)
-            Path(part).replace(folder / "pins.json")
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        files.write_text(folder / "pins.json", json.dumps([*rest, *dict.fromkeys(runs)] if on else rest))
 
 
 @dataclass(frozen=True)
@@ -251,13 +268,15 @@ def delete(store: Store, runs: Sequence[str]) -> None:
         paths = [_deletable(store, run) for run in dict.fromkeys(runs)]
         trash = folder / "trash"
         trash.mkdir(exist_ok=True)
+        moves = []
         for path in paths:
             place = trash / path.name
             if os.path.lexists(place):  # deleted before and made again since
                 numbers = [int(match[2]) for p in trash.iterdir() if (match := _TRASHED.fullmatch(p.name)) and match[1] == path.name and match[2]]
-                place.rename(trash / f"{path.name}.{max([1, *numbers]) + 1}")
-            path.rename(place)
+                moves.append((place, trash / f"{path.name}.{max([1, *numbers]) + 1}"))
+            moves.append((store.folder / path.name, place))
             (jobs.queue(store) / path.name).unlink(missing_ok=True)  # nobody shall compute it from a folder that is gone
+        _move(folder, moves)
 
 
 def restore(store: Store, runs: Sequence[str]) -> None:
@@ -273,8 +292,7 @@ def restore(store: Store, runs: Sequence[str]) -> None:
                 raise UserError(f"run {run} must be gone to be brought back, it was made again since; delete that one first")
             pairs.append((max(kept)[1], store.folder / run))
         store.folder.mkdir(exist_ok=True)
-        for there, here in pairs:
-            there.rename(here)
+        _move(folder, pairs)
 
 
 def _trashed(folder: Path) -> list[Path]:
@@ -291,7 +309,7 @@ def in_trash(store: Store) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in _trashed(store.folder.parent):
         try:
-            report = Report.model_validate_json((path / "report.json").read_text("utf-8"))
+            report = Report.model_validate_json((path / "report.json").read_bytes()).within()
             bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
             what = f"{report.method}{bits} on {report.on}, seed {report.recipe['seed']}"
         except (OSError, ValueError):
@@ -305,10 +323,12 @@ def empty_trash(store: Store) -> int:
     with _changing(store) as folder:
         freed, trashed = 0, _trashed(folder)
         gone = {path.name[:12] for path in trashed} - {run for run, _ in store.listing()}
+        going = folder / "trash" / GOING
         for path in [*trashed, *(home for home in _inspections(store) if _inspected(home) in gone)]:
-            size = _bytes(path)
-            shutil.rmtree(path)
-            freed += size
+            freed += _bytes(path)
+            sealed.aside(path, going / path.name)  # at once: half of a run must not be brought back
+        if going.is_dir() and not going.is_symlink():
+            shutil.rmtree(going)
         return freed
 
 

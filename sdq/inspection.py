@@ -1,10 +1,12 @@
 """Which analyses there are, and how an inspection of a run is computed, kept and read. Reading one needs no torch.
 
-An inspection is a folder beside the runs, named by what it is of: a run and its settings. An analysis is added by one line in ANALYSES.
+An inspection is a folder beside the runs, named by what it is of: a run and its settings. It holds spec.json, a table per file, and sealed.json with
+their SHA-256 (see sdq.sealed), which grows with each analysis; an older one without that is taken as it is. An analysis is added by one line in ANALYSES.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -16,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import Field, ValidationError
 
+from sdq import files, sealed
 from sdq.boundary import begun, boundary, in_words
 from sdq.report import Report
-from sdq.settings import Settings, UserError, explain, path_of, text_of
+from sdq.sealed import SEAL
+from sdq.settings import Settings, UserError, explain, path_of, text_of, unfitting
 from sdq.store import ENGINE, PACKED, Store
 
 if TYPE_CHECKING:
     from sdq.subject import Subject
 
 Tables = dict[str, pd.DataFrame]
+AGAIN = "look into the run again"  # the way out of a damaged table
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -138,18 +143,79 @@ def inspection_id(run: str, how: Inspection) -> str:
 
 
 def paths(run: str, store: Store, how: Inspection | None = None) -> dict[str, Path]:
-    """The files of an inspection's tables that are there, by the names of the tables; our own before shipped ones."""
-    found: dict[str, Path] = {}
-    home = inspection_id(run, how or Inspection())
+    """The files of an inspection's tables that are there and as they were written, by the names of the tables; our own before shipped ones."""
+    return _looked(run, store, how)[0]
+
+
+def damage(run: str, store: Store, how: Inspection | None = None) -> dict[str, str]:
+    """Table (or other file) -> the sentence about it, of what is not as it was written in an inspection, and of which no copy is."""
+    return {name: sentence for name, (sentence, _) in _looked(run, store, how)[1].items()} | _others(run, store, how)
+
+
+def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
+    """The same of the files that are no tables: what the inspection is of and, of one that ships, its log."""
+    found, home = {}, inspection_id(run, how or Inspection())
     for folder in store.inspections().folders():
-        for path in sorted((folder / home).glob("*.parquet")):
-            found.setdefault(path.stem, path)
+        with contextlib.suppress(OSError, ValueError):  # none there; a damaged seal is told of with the tables
+            sums = sealed.read(folder / home / SEAL) or {}
+            for name in sums:
+                if not name.endswith(".parquet") and (why := sealed.fault(folder / home / name, sums)) is not None:
+                    found[name] = str(sealed.damaged(folder / home / name, f"the inspection of run {run}", why, AGAIN))
     return found
 
 
+def _looked(run: str, store: Store, how: Inspection | None) -> tuple[dict[str, Path], dict[str, tuple[str, Path]]]:
+    """(table -> file, table -> (the sentence about it, file)): of those that are as they were written, and of the others."""
+    found: dict[str, Path] = {}
+    faults: dict[str, tuple[str, Path]] = {}
+    home, what = inspection_id(run, how or Inspection()), f"the inspection of run {run}"
+    for folder in store.inspections().folders():
+        try:
+            sums = sealed.read(folder / home / SEAL)
+            unsealed = None
+        except FileNotFoundError:  # of an earlier version; what ships is sealed
+            sums, unsealed = None, "it is not among those that were written" if folder == store.inspections().shipped else None
+        except (OSError, ValueError):
+            sums, unsealed = None, f"{SEAL}, which tells what was written, is damaged itself"
+        names = {path.stem for path in (folder / home).glob("*.parquet")} | {name[:-8] for name in sums or () if name.endswith(".parquet")}
+        for name in sorted(names - found.keys()):
+            path = folder / home / f"{name}.parquet"
+            if sums is not None and path.name not in sums:
+                continue  # written by an analysis that was killed before its end
+            if (why := unsealed or sealed.fault(path, sums)) is None:
+                found[name] = path
+            else:
+                faults.setdefault(name, (str(sealed.damaged(path, what, why, AGAIN)), path))
+    return found, {name: fault for name, fault in faults.items() if name not in found}
+
+
+def table(path: Path) -> pd.DataFrame:
+    """One of the tables that `paths` names. UserError if it is no table."""
+    return sealed.table(path, f"the inspection {path.parent.name}", AGAIN)
+
+
 def read(run: str, store: Store, how: Inspection | None = None) -> Tables:
-    """The tables of an inspection that are there, by name; empty if it was never made."""
-    return {name: pd.read_parquet(path) for name, path in paths(run, store, how).items()}
+    """The tables of an inspection that are there, by name; empty if it was never made. UserError with one sentence if one is damaged."""
+    found, faults = _looked(run, store, how)
+    for sentence, _ in faults.values():
+        raise sealed.Damaged(sentence)
+    return {name: table(path) for name, path in found.items()}
+
+
+def keep(home: str, tables: Tables, store: Store) -> None:
+    """Keep what an analysis gave in an inspection's folder: the tables, then the seal that makes them count. UserError if the disk refuses."""
+    kept, folder = store.inspections(), store.inspections().folder / home
+    for name, rows in tables.items():
+        kept.keep(home, name, rows)
+    try:
+        try:
+            known = sealed.read(folder / SEAL) or {}
+            names = [f"{name}.parquet" for name in tables]
+        except (FileNotFoundError, ValueError):  # of an earlier version, or what it told of was set aside
+            known, names = {}, [path.name for path in folder.glob("*.parquet")]
+        sealed.write(folder / SEAL, ["spec.json", *names], known)
+    except OSError as error:
+        raise unfitting(kept.folder, error) from error
 
 
 def missing(run: str, store: Store, how: Inspection | None = None, only: Collection[str] = ()) -> list[str]:
@@ -187,21 +253,43 @@ def inspect(run: str, store: Store, how: Inspection | None = None, only: Collect
     """
     how, kept = how or Inspection(), store.inspections()
     report, home = store.report(run), inspection_id(run, how)
-    todo = missing(run, store, how, only)
-    if todo:
+    if missing(run, store, how, only):
         inspectable(report, store)
-        kept.begin(home, {"inspects": run, "settings": how.model_dump(mode="json")}, goes_on=True)
 
     def tell(event: dict[str, Any]) -> None:
         kept.tell(home, event)
         progress(event)
 
-    if todo:
-        begun(kept.folder / home, tell)
-        _compute(todo, report, store, how, tell)
-    if (kept.folder / home).is_dir() and not missing(run, store, how):
-        (kept.folder / home / "done").write_text("")
+    if missing(run, store, how, only) or (kept.folder / home).is_dir():
+        with kept.alone(home, lambda: progress({"event": "stage", "name": "wait", "text": "Waiting: another process looks into this run"})):
+            begun(kept.folder / home, tell)
+            if (todo := missing(run, store, how, only)) or damage(run, store, how):
+                kept.begin(home, {"inspects": run, "settings": how.model_dump(mode="json")}, goes_on=True)
+                _set_aside(run, store, how, tell)
+                if todo:
+                    _compute(todo, report, store, how, tell)
+                else:  # another file than a table was damaged, and is written anew
+                    keep(home, {}, store)
+            if not missing(run, store, how) and not (kept.folder / home / "done").is_file():
+                files.write_text(kept.folder / home / "done", "")
     return read(run, store, how)
+
+
+def _set_aside(run: str, store: Store, how: Inspection, tell: Progress) -> None:
+    """Move our own tables that are damaged out of the way, so that they are not met again. OSError if the disk refuses."""
+    kept = store.inspections()
+    home, place = kept.folder / inspection_id(run, how), kept.folder.parent / "damaged" / inspection_id(run, how)
+    for sentence, path in _looked(run, store, how)[1].values():
+        if path.parent == home:
+            tell({"event": "damaged", "message": sentence})
+            if path.is_file():
+                sealed.aside(path, place / path.name)
+    try:
+        sealed.read(home / SEAL)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        sealed.aside(home / SEAL, place / SEAL)
 
 
 def _compute(names: Sequence[str], report: Report, store: Store, how: Inspection, tell: Progress) -> None:
@@ -210,7 +298,7 @@ def _compute(names: Sequence[str], report: Report, store: Store, how: Inspection
 
     tell({"event": "stage", "name": "load", "text": "Reading the model and the sentences", "of": len(names)})
     subject = Subject.of_run(report, store, how.sentences)
-    subject.tables = read(report.run, store, how)
+    subject.tables = {name: table(path) for name, path in paths(report.run, store, how).items()}
     failures = []
     for number, name in enumerate(names, 1):
         tell({"event": "stage", "name": name, "text": ANALYSES[name].title, "number": number, "of": len(names)})
@@ -220,8 +308,7 @@ def _compute(names: Sequence[str], report: Report, store: Store, how: Inspection
         except Exception as error:  # of any kind, and a later one may miss the tables of this one
             failures.append(UserError(f"the analysis {name} failed: {in_words(error, store.inspections().folder / inspection_id(report.run, how))}"))
             continue
-        for table, rows in made.items():
-            store.inspections().keep(inspection_id(report.run, how), table, rows)
+        keep(inspection_id(report.run, how), made, store)
         subject.tables |= made
         seconds = round(time.perf_counter() - started, 2)
         told = {"settings": how.model_dump(mode="json"), "model": report.model, "task": report.task}

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
+from sdq import files
 from sdq.checkpoint import address
 from sdq.identity import identify
 from sdq.inspection import Inspection, inspectable, inspection_id, missing
@@ -80,9 +81,7 @@ def process_of(path: Path) -> psutil.Process | None:
 
 def write_pid(path: Path, pid: int) -> None:
     """Write a pid file at once or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(f"{pid} {psutil.Process(pid).create_time()}")
-    part.replace(path)
+    files.write_text(path, f"{pid} {psutil.Process(pid).create_time()}")
 
 
 def ensure(store: Store) -> None:
@@ -105,7 +104,7 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
     """
     model = address(model)
     run = identify(recipe, model, task)
-    if not store.done(run):
+    if not store.done(run, weights=True):
         _want(run, recipe, {"model": model, "task": task, "lane": "train" if recipe.training else "quick"}, store, who)
     return run
 
@@ -136,11 +135,8 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
         if (queue(store) / run).exists() and not (folder / "cancel").exists():
             ensure(store)
             return
-        part = folder / f"request.{os.getpid()}.{time.monotonic_ns()}.part"  # thirty may write it at once: the same content
-        part.write_text(request.model_dump_json(indent=1))
-        part.replace(folder / "request.json")
-        part.write_text(json.dumps(job))
-        part.replace(folder / "job.json")
+        files.write_text(folder / "request.json", request.model_dump_json(indent=1))  # thirty may write it at once: the same content
+        files.write_text(folder / "job.json", json.dumps(job))
         (folder / "cancel").unlink(missing_ok=True)
         store.tell(run, {"event": "queued"})
         (queue(store) / run).touch()
@@ -155,7 +151,7 @@ def request(run: str, store: Store) -> tuple[Recipe, str, str] | None:
     try:
         job = json.loads((folder / "job.json").read_text())
         return Recipe.model_validate_json((folder / "request.json").read_text()), job["model"], job["task"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -173,6 +169,8 @@ def state(run: str, store: Store, who: str = "") -> State:
     if store.done(run):
         return State("done", store.events(run))
     events = store.events(run)
+    if not wanted and (damage := store.damage(run)) is not None:
+        return State("failed", events, damage)
     if (folder / "cancel").exists():
         return State("failed", events, CANCELLED)
     told: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in ("failed", "queued", "stage", "resumed")), {})
@@ -222,9 +220,7 @@ def ask(text: str, runs: Sequence[str], store: Store) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / f"{key}.answer.json").exists():
-            part = folder / f"{key}.{time.monotonic_ns()}.part"
-            part.write_text(wish)
-            part.replace(folder / f"{key}.json")
+            files.write_text(folder / f"{key}.json", wish)
             ensure(store)
     except OSError as error:
         raise unwritable(store.folder.parent, error) from error
@@ -239,7 +235,13 @@ def answered(key: str, store: Store) -> list[dict[str, Any]] | None:
     if not path.exists():
         ensure(store)
         return None
-    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        if not isinstance(rows, list) or any(not isinstance(row, dict) or not isinstance(row.get("run"), str) for row in rows):
+            raise ValueError
+    except (OSError, ValueError, RecursionError) as error:
+        path.unlink(missing_ok=True)  # it is not met again
+        raise UserError("the stored answer must be readable, it was damaged and is removed; ask again") from error
     return rows
 
 

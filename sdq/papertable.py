@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sdq import files
 from sdq.report import METRICS
 from sdq.settings import UserError
 
@@ -122,10 +123,10 @@ def write(folder: Path, rows: pd.DataFrame, title: str, failures: Sequence[str] 
     text = f"# {title}\n\n{markdown(found, remarks)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        rows.to_csv(folder / "results.csv", index=False)
-        (folder / "results.html").write_text(html(found, remarks, title), "utf-8")
-        (folder / "results.tex").write_text(latex(found, remarks), "utf-8")
-        (folder / "results.md").write_text(text, "utf-8")
+        files.write_text(folder / "results.csv", rows.to_csv(index=False))
+        files.write_text(folder / "results.html", html(found, remarks, title))
+        files.write_text(folder / "results.tex", latex(found, remarks))
+        files.write_text(folder / "results.md", text)
     except OSError as error:
         raise UserError(f"the tables must be written to {folder}, it refused ({error.strerror}); choose another --out") from error
     return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_serializer, field_validator
 
@@ -51,12 +51,22 @@ METRICS = {
 }
 
 
+Share = Annotated[float, Field(ge=0, le=1 + 1e-9, allow_inf_nan=False)]  # a mean of ones may be rounded up
+
+
 class Scores(Settings):
     """Scores in 0..1: the unweighted mean over all languages, over the zero-shot ones (NaN if there is none), and each language's."""
 
-    mean: float
+    mean: Share
     zero_shot_mean: float
-    by_language: dict[str, float]
+    by_language: dict[str, Share] = Field(min_length=1)
+
+    @field_validator("zero_shot_mean")
+    @classmethod
+    def _bounded(cls, value: float) -> float:
+        if not (math.isnan(value) or 0 <= value <= 1 + 1e-9):
+            raise ValueError("a score must be from 0 to 1")
+        return value
 
     @field_validator("zero_shot_mean", mode="before")
     @classmethod
@@ -90,24 +100,55 @@ class LayerError(Settings):
     teacher_gap_relative_l2: float | None = None
 
 
+class History(Settings):
+    """What a training told: loss terms per logged step, dev scores, and the step whose weights were kept."""
+
+    steps: tuple[dict[str, float], ...]
+    checks: tuple[dict[str, float], ...]
+    kept: int = Field(ge=0)
+
+    @field_validator("steps", "checks")
+    @classmethod
+    def _stepped(cls, rows: tuple[dict[str, float], ...]) -> tuple[dict[str, float], ...]:
+        if any("step" not in row for row in rows):
+            raise ValueError("each row must have its step")
+        return rows
+
+
 class Report(Settings):
-    """Everything a page, the command line or a script may want to know of a finished run."""
+    """Everything a page, the command line or a script may want to know of a finished run. Of a stored one `within` has been called."""
 
     run: str
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] = Field(description="As sdq.recipe.Recipe gives it: name, seed, rules, training")
     method: str
     model: str
     task: str
-    metric: str
+    metric: str = Field(description="One of METRICS")
     labelled: str
     reference: Scores
     quantized: Scores
     beside: dict[str, tuple[Scores, Scores]] = Field({}, description="Other metrics than the one that counts: name -> (reference, quantized)")
     layers: tuple[LayerError, ...]
     history: dict[str, Any] | None = Field(None, description="Loss terms per step, dev scores, kept step")
-    seconds: dict[str, float]
-    size_bytes: dict[str, int] = Field(description="fp32 is what the parameters take; quantized is simulated: what the codes and scales would take")
+    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    size_bytes: dict[str, int] = Field(description="fp32 is what the parameters take; quantized_simulated: what the codes and scales would take")
     provenance: dict[str, Any]
+
+    def within(self) -> Report:
+        """This report, if it has what pages rely on beyond the types: whoever reads a stored one calls this. ValueError that says what is out of bounds."""
+        if not {"name", "seed", "rules"} <= self.recipe.keys():
+            raise ValueError("recipe must have name, seed and rules")
+        if unknown := [name for name in (self.metric, *self.beside) if name not in METRICS]:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {unknown[0][:40]!r}")
+        every = [self.reference, self.quantized, *(scores for both in self.beside.values() for scores in both)]
+        if any(scores.by_language.keys() != self.quantized.by_language.keys() for scores in every):
+            raise ValueError("all scores must be of the same languages")
+        sizes = {name: self.size_bytes.get(name, -1) for name in ("fp32", "quantized_simulated")}
+        if sizes["fp32"] <= 0 or sizes["quantized_simulated"] < (1 if self.recipe["rules"] else 0):
+            raise ValueError(f"size_bytes must have fp32 and quantized_simulated, both positive, got {self.size_bytes}")
+        if self.history is not None:
+            History.model_validate(self.history)
+        return self
 
     @property
     def on(self) -> str:

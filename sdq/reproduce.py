@@ -15,13 +15,16 @@ from typing import Any
 
 import pandas as pd
 
+from sdq import events, sealed
+from sdq.checkpoint import as_shipped, seal_embedded
 from sdq.identity import identify
 from sdq.inspection import ANALYSES, Inspection, Progress, inspect, inspection_id, paths
 from sdq.recipe import PRESETS, Recipe, preset_of
 from sdq.report import Report
+from sdq.sealed import SEAL
 from sdq.settings import ASSETS, ROOT, UserError
 from sdq.statistics import mean_interval, p_text
-from sdq.store import SHIPPED, TABLES, Store, write
+from sdq.store import SHIPPED, TABLES, Store, seal, write
 from sdq.verdicts import verdicts
 
 WIDTHS = {"INT8": "int8", "W4A8": "w4a8", "W3A8": "w3a8", "W2A8": "w2a8"}
@@ -59,16 +62,19 @@ def ship(store: Store, runs: Iterable[str]) -> None:
     the packed students go along as codes, so that they can be asked.
     """
     for run in runs:
+        if (sentence := store.damage(run, weights=True)) is not None:
+            raise UserError(sentence)
         report = store.report(run)
         inside = TABLES if report.recipe["seed"] == 0 else ()
         home, place = store.home(run), SHIPPED / run
         if home != place:
             place.mkdir(parents=True, exist_ok=True)
-            for name in ("spec.json", "report.json", "sentences.parquet", *(f"{table}.parquet" for table in inside), "done"):
+            for name in ("spec.json", "report.json", "sentences.parquet", *(f"{table}.parquet" for table in inside)):
                 if (home / name).exists():
                     shutil.copyfile(home / name, place / name)
             if inside and report.task == "intent" and preset_of(report.recipe) in PACKED:
                 _pack(report, home, place)
+            seal(place)
 
 
 def _pack(report: Report, home: Path, place: Path) -> None:
@@ -109,12 +115,17 @@ def ship_inspections(store: Store, place: Path, progress: Progress = lambda even
             (place / home / f"{name}.parquet").write_bytes(content)
         (place / home / "spec.json").write_text(json.dumps(spec, indent=1))
         (place / home / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in made))
+        _seal(place / home)
+
+
+def _seal(home: Path) -> None:
+    """Seal a shipped inspection: its tables, what it is of, and the times in its log."""
+    sealed.write(home / SEAL, [path.name for path in sorted(home.iterdir()) if path.name != SEAL])
 
 
 def _analysed(log: Path) -> list[dict[str, Any]]:
     """What a log says about how long each analysis took, the last time."""
-    told = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    return list({e["name"]: e for e in told if e["event"] == "analysed"}.values())
+    return list({e["name"]: e for e in events.read(log) if e["event"] == "analysed"}.values())
 
 
 def compact(assets: Path) -> int:
@@ -122,17 +133,39 @@ def compact(assets: Path) -> int:
 
     Every table is read back and must be the same, number by number, before it takes the place of the other.
     """
-    saved = 0
+    saved, mini = 0, assets / "mini"
+    _whole(assets)
     for path in sorted([*assets.glob("runs/*/*.parquet"), *assets.glob("inspections/*/*.parquet")]):
         table, other = pd.read_parquet(path), path.with_suffix(".smaller")
         write(table, other)
         pd.testing.assert_frame_equal(pd.read_parquet(other), table, check_exact=True)
         saved += _take(other, path)
     # the tokenizers beside the fine-tuned models are part of the run ids, and stay as they are
-    path = assets / "mini" / "encoder" / "tokenizer.json"
+    path = mini / "encoder" / "tokenizer.json"
     other = path.with_suffix(".smaller")
     other.write_text(json.dumps(json.loads(path.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), "utf-8")
-    return saved + _take(other, path)
+    saved += _take(other, path)
+    for home in sorted(assets.glob("runs/*")):
+        seal(home)
+    for home in sorted(assets.glob("inspections/*")):
+        _seal(home)
+    seal_embedded(mini)
+    return saved
+
+
+def _whole(assets: Path) -> None:
+    """UserError if something that ships is not as it was written: sealing it again would hide that."""
+    for kept in (Store(assets / "runs", None), Store(assets / "inspections", None)):
+        for path in sorted(kept.folder.glob("*/*.parquet")):
+            marker = path.with_name("done" if (path.parent / "done").is_file() else SEAL)
+            try:
+                why = sealed.fault(path, sealed.read(marker))
+            except FileNotFoundError:
+                why = None
+            if why is not None:
+                raise sealed.damaged(path, path.parent.name, why, "have it made again")
+    for part in ("data", "encoder", "intent", "slots"):
+        as_shipped(assets / "mini" / part)
 
 
 def _take(other: Path, path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import time
@@ -37,20 +38,28 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     data, model = task_fingerprint(task_name), address(model)
     weights = fingerprint(folder_of(model, task_name, fetch=True))
     run = run_id(recipe, weights, data)
-    if store.done(run):
+    if store.done(run, weights=True):
+        with contextlib.suppress(OSError):  # of a process killed after its last word; a folder that cannot be written has none
+            store.checkpoint(run).unlink(missing_ok=True)
         return store.report(run)
     task = load_task(task_name)  # data that cannot be read start no run
     if task.kind == "retrieval" and recipe.training is not None:
         raise UserError(f"a training must have labels, the retrieval task {task.name} has none; choose a recipe without training (PTQ)")
     ready(model, task.name, head=task.kind != "retrieval")
-    store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task.name, "weights": weights, "data": data})
 
     def tell(event: dict[str, Any]) -> None:
         store.tell(run, event)
         progress(event)
 
-    begun(store.folder / run, tell)
-    return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), tell)
+    with store.alone(run, lambda: progress({"event": "stage", "name": "wait", "text": "Waiting: another process computes this run"})):
+        if store.done(run, weights=True):  # it was
+            return store.report(run)
+        begun(store.folder / run, tell)
+        damage = store.set_aside(run)
+        store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task.name, "weights": weights, "data": data})
+        if damage is not None:
+            tell({"event": "damaged", "message": f"the earlier result is set aside and computed anew: {damage}"})
+        return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), tell)
 
 
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:

@@ -1,8 +1,9 @@
 """Where runs are kept: one content-addressed folder each. Reading needs no torch.
 
 A run folder holds spec.json, events.jsonl, report.json, sentences.parquet (per-sentence outcomes), the tables of TABLES (what a look
-inside showed) and, for trained students, model.safetensors; the file `done` is written last. Finished runs that ship with the
-project are read from assets/runs; of some students they hold packed.safetensors (see sdq.quant.packed).
+inside showed) and, for trained students, model.safetensors; the file `done` is written last, and holds a SHA-256 of each of them (see
+sdq.sealed): every file is checked against it before it is first read. Finished runs that ship with the project are read from
+assets/runs; of some students they hold packed.safetensors (see sdq.quant.packed).
 """
 
 from __future__ import annotations
@@ -12,25 +13,42 @@ import hashlib
 import json
 import os
 import re
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
+from sdq import events, files, sealed
 from sdq.recipe import Recipe
 from sdq.report import Report
-from sdq.settings import ASSETS, ROOT, UserError, unfitting, unwritable
+from sdq.sealed import Damaged
+from sdq.settings import ASSETS, ROOT, UserError, explain, unfitting, unwritable
 
 ENGINE = 2  # raised when the same recipe would give other numbers
 SHIPPED = ASSETS / "runs"
 # see sdq.inspect: weights, activations and profiles (per module), depth (errors) and tokens (errors per token), sample (the sentences looked at)
 TABLES = ("weights", "activations", "profiles", "depth", "tokens", "sample")
+# the columns that pages read: a table of a run whose `done` is of an earlier version, and tells no sums, must have these
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "sentences": ("id", "language", "tp", "predicted", "gold", "answer"),
+    "weights": ("module", "role", "block", "rows", "columns", "low", "high", "fp32", "bits"),
+    "activations": ("module", "role", "block", "low", "high", "bits", "language", "counts", "language_low", "language_high"),
+    "profiles": ("module", "role", "block", "position_low", "position_high", "dimension_peak", "dimension_rms"),
+    "depth": ("site", "role", "block", "order", "measure", "language", "relative_l2", "sqnr_db", "mean_abs", "frobenius"),
+    "tokens": ("sentence", "position", "block", "relative_l2"),
+    "sample": ("sentence", "id", "language", "tokens"),
+}
+CHECKPOINT = "checkpoint.safetensors"  # of a training under way
+WEIGHTS = "model.safetensors"
 PACKED = "packed.safetensors"  # of a shipped run: codes instead of weights
+AGAIN = "run its recipe again, or bring an earlier copy back from the trash"
 AWAY = "the weights of this run are not on this machine; run its recipe here to have them"
+INSPECTIONS = "inspections"  # the folder of those, beside that of the runs
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -55,15 +73,53 @@ def write(table: pd.DataFrame, path: Path) -> None:
         kind = column.type.value_type if listed else column.type
         sorts = pa.types.is_float32(kind) or pa.types.is_float64(kind) or (listed and pa.types.is_integer(kind))
         (split if sorts else whole).append(f"{column.name}.list.element" if listed else column.name)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     small = {"compression": "zstd", "compression_level": 19, "write_statistics": False}
-    try:
+    with files.replacing(path) as part:
         pq.write_table(content, part, use_dictionary=whole, use_byte_stream_split=split, **small)
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+
+
+def seal(folder: Path) -> None:
+    """Write the marker `done` of a run's folder: the SHA-256 of each of its files. OSError if the disk refuses."""
+    sealed.write(folder / "done", _written(folder))
+
+
+def _written(folder: Path) -> list[str]:
+    """Names of the files that make a run's result."""
+    named = [name for name in ("spec.json", "report.json", WEIGHTS, PACKED) if (folder / name).is_file()]
+    return sorted([*named, *(path.name for path in folder.glob("*.parquet"))])
+
+
+def _report(home: Path) -> tuple[Report | None, Damaged | None]:
+    """(the report of a finished run, None), or (None, why it cannot be read)."""
+    path = home / "report.json"
+    try:
+        found = _parsed(*sealed.state(path))
+        if found.run != home.name:
+            raise ValueError(f"it is of run {found.run[:12]}")
+    except (OSError, ValueError, RecursionError) as error:
+        return None, sealed.damaged(path, f"run {home.name}", f"it is no report of this version ({_brief(error)})", AGAIN)
+    return found, None
+
+
+@lru_cache(maxsize=512)
+def _parsed(path: str, size: int, changed: int, inode: int) -> Report:
+    found = Report.model_validate_json(Path(path).read_bytes()).within()
+    if found.method != Recipe.model_validate(found.recipe).method:
+        raise ValueError(f"its recipe is not one of {found.method}")
+    return found
+
+
+def _brief(error: Exception) -> str:
+    """An error in a few words."""
+    return explain(error) if isinstance(error, ValidationError) else (str(error) or type(error).__name__)[:200]
+
+
+def _listed(home: Path) -> list[str]:
+    """Names that a run's `done` tells of; none of one that cannot be read, or is of an earlier version."""
+    try:
+        return list(sealed.read(home / "done") or ())
+    except (OSError, ValueError):
+        return []
 
 
 def _done(folder: Path) -> dict[str, float]:
@@ -97,7 +153,7 @@ class Store:
 
     def inspections(self) -> Store:
         """Where inspections of runs are kept: beside the runs, in folders of the same kind (see sdq.inspection)."""
-        return Store(self.folder.parent / "inspections", None if self.shipped is None else self.shipped.parent / "inspections")
+        return Store(self.folder.parent / INSPECTIONS, None if self.shipped is None else self.shipped.parent / INSPECTIONS)
 
     def folders(self) -> list[Path]:
         """The folders that are read: our own, and the shipped one."""
@@ -108,45 +164,114 @@ class Store:
             raise UserError(f"a run id must be 12 hexadecimal digits, got {run[:40]!r}; `python -m sdq runs` lists them")
         return self.folder / run
 
-    def home(self, run: str) -> Path:
-        """The folder of a finished run, ours or a shipped one. UserError if there is none."""
+    def _homes(self, run: str) -> list[Path]:
+        """The folders of a run that have the marker of a finished one: ours, then the shipped one."""
         own = self._path(run)
-        for path in (own, *([self.shipped / run] if self.shipped else [])):
-            if (path / "done").is_file():
-                return path
-        raise UserError(f"run {run} must be finished to be read, no finished run has this id; `python -m sdq runs` lists them")
+        return [path for path in (own, *([self.shipped / run] if self.shipped else [])) if (path / "done").is_file()]
 
-    def done(self, run: str) -> bool:
-        """Whether the run is finished."""
+    def _fault(self, home: Path, name: str) -> Damaged | None:
+        """What is wrong with a file of a finished run, by what `done` says of it; None if nothing is. A file checked before is read again only if it changed."""
+        what, shipped = f"run {home.name}", home.parent == self.shipped
+        way = "clone the project again, or run its recipe here" if shipped else AGAIN
+        try:
+            sums = sealed.read(home / "done")
+            if sums is None and shipped:
+                raise ValueError
+        except (OSError, ValueError):
+            return sealed.damaged(home / "done", what, "it does not say what was written", way)
+        why = sealed.fault(home / name, sums)
+        return None if why is None else sealed.damaged(home / name, what, why, way)
+
+    def _sound(self, run: str, name: str) -> Path | None:
+        """A file of a finished run as it was written; None if no copy of the run has one. Damaged if the only one is not as it was written."""
+        homes, fault = self._homes(run), None
+        if not homes:
+            raise UserError(f"run {run} must be finished to be read, no finished run has this id; `python -m sdq runs` lists them")
+        for home in homes:
+            if name not in _listed(home) and not (home / name).is_file():
+                continue
+            found = self._fault(home, name)
+            if found is None:
+                return home / name
+            fault = fault or found
+        if fault is not None:
+            raise fault
+        return None
+
+    def home(self, run: str) -> Path:
+        """The folder of a finished run, ours or a shipped one. UserError if there is none, Damaged if its report is not as it was written."""
+        found = self._sound(run, "report.json")
+        if found is None:
+            raise sealed.damaged(Path("report.json"), f"run {run}", "it is not there", AGAIN)
+        return found.parent
+
+    def done(self, run: str, weights: bool = False) -> bool:
+        """Whether the run is finished and its files are as they were written; those of `weights`, which are large, only if asked for."""
         self._path(run)
-        return any((folder / run / "done").is_file() for folder in (self.folder, self.shipped) if folder)
+        return any(self._damage(home, weights) is None for home in self._homes(run))
+
+    def damage(self, run: str, weights: bool = False) -> str | None:
+        """The sentence about the first file of a finished run that is not as it was written; None if all are, or a shipped copy of the run is whole."""
+        homes = self._homes(run)
+        found = [self._damage(home, weights) for home in homes]
+        return None if None in found or not homes else str(found[0])
+
+    def _damage(self, home: Path, weights: bool) -> Damaged | None:
+        if home.parent.name == INSPECTIONS:  # its tables are checked one by one; see sdq.inspection
+            return None
+        names = dict.fromkeys(("report.json", "spec.json", "sentences.parquet", *_listed(home), *_written(home)))
+        kept = [name for name in names if weights or not name.endswith(".safetensors")]
+        fault = next((fault for name in kept if (fault := self._fault(home, name)) is not None), None)
+        return fault or _report(home)[1]
 
     def begin(self, run: str, spec: dict[str, Any], goes_on: bool = False) -> Path:
         """Make the run's folder and write what it is going to do; its log starts anew, unless it `goes_on`. UserError if the folder cannot be written."""
         path = self._path(run)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            (path / "spec.json").write_text(json.dumps(spec, indent=1))
+            files.write_text(path / "spec.json", json.dumps(spec, indent=1))
             if not goes_on and not self.checkpoint(run).exists():  # otherwise a training goes on where it was, and so does its log
-                (path / "events.jsonl").write_text("")
+                files.write_text(path / "events.jsonl", "")
         except OSError as error:
             raise unwritable(self.folder, error) from error
         return path
 
+    def alone(self, run: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Compute this run as the only process; see sdq.files.alone."""
+        return files.alone(self._path(run), waiting)
+
+    def set_aside(self, run: str) -> str | None:
+        """Move the results of a run that is not whole from its folder to `damaged/` in the data folder; the sentence about it, None if there was nothing to move.
+
+        UserError if the disk refuses.
+        """
+        home = self._path(run)
+        if not (home / "done").is_file() or (fault := self._damage(home, weights=True)) is None:
+            return None
+        try:
+            place = self.folder.parent / "damaged" / run
+            sealed.aside(home / "done", place / "done")  # first: what lost its marker is no result
+            for name in _written(home):
+                sealed.aside(home / name, place / name)
+        except OSError as error:
+            raise unfitting(self.folder, error) from error
+        return str(fault)
+
     def checkpoint(self, run: str) -> Path:
         """Where a training under way keeps its state."""
-        return self._path(run) / "checkpoint.safetensors"
+        return self._path(run) / CHECKPOINT
 
     def tell(self, run: str, event: dict[str, Any]) -> None:
         """Append one event (a JSON line) to the run's log."""
-        with (self._path(run) / "events.jsonl").open("a") as file:
-            file.write(json.dumps({"time": time.time(), **event}) + "\n")
+        events.tell(self._path(run) / "events.jsonl", event)
 
     def events(self, run: str) -> list[dict[str, Any]]:
-        """Events so far; a half-written last line is left out."""
-        path = self._path(run) / "events.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
+        """Events so far; a line that cannot be read is left out (see sdq.events)."""
+        return events.read(self._path(run) / "events.jsonl")
+
+    def lost(self, run: str) -> int:
+        """How many lines of the log cannot be read."""
+        return events.lost(self._path(run) / "events.jsonl")
 
     def keep(self, run: str, name: str, table: pd.DataFrame) -> None:
         """Write a table, at once or not at all. UserError if the disk refuses."""
@@ -156,45 +281,48 @@ class Store:
             raise unfitting(self.folder, error) from error
 
     def table(self, run: str, name: str) -> pd.DataFrame:
-        """One of TABLES of a finished run. UserError if the run has none (FP32 has no errors; old runs have no tables)."""
-        path = self.home(run) / f"{name}.parquet"
-        if name not in TABLES or not path.is_file():
+        """One of TABLES of a finished run. UserError if the run has none (FP32 has no errors; old runs have no tables), Damaged if it is not as it was written."""
+        path = self._sound(run, f"{name}.parquet") if name in TABLES else None
+        if path is None:
             raise UserError(
                 f"run {run} must have the table {name!r} to be shown here, it has none; choose a quantized run, or run its recipe again if an older version made it"
             )
-        return pd.read_parquet(path)
+        return sealed.table(path, f"run {run}", AGAIN, COLUMNS[name])
 
     def finish(self, report: Report, sentences: pd.DataFrame) -> None:
         """Write the results, then the marker that makes the run count. UserError if the disk refuses."""
         path = self._path(report.run)
         try:
             write(sentences, path / "sentences.parquet")
-            (path / "report.json").write_text(report.model_dump_json(indent=1))
-            (path / "done.part").write_text("")
-            (path / "done.part").replace(path / "done")
+            files.write_text(path / "report.json", report.model_dump_json(indent=1))
+            seal(path)
             self.checkpoint(report.run).unlink(missing_ok=True)
         except OSError as error:
             raise unfitting(self.folder, error) from error
 
     def report(self, run: str) -> Report:
-        """The report of a finished run. UserError if it cannot be read."""
-        try:
-            return Report.model_validate_json((self.home(run) / "report.json").read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"the report of run {run} must be readable, it is damaged or of another version; delete the run or make it again") from error
+        """The report of a finished run. UserError if there is none; Damaged if it is not as it was written, or says what cannot be."""
+        found, fault = _report(self.home(run))
+        if found is None:
+            raise fault or UserError(f"run {run} must have a report, it has none; {AGAIN}")
+        return found
 
     def weights(self, report: Report) -> Path | None:
-        """The file with a trained student's weights or codes; None for a run that trained nothing. UserError if it is not here."""
+        """The file with a trained student's weights or codes, as it was written; None for a run that trained nothing. UserError if it is not here, Damaged if
+        it is not as it was written."""
         if not report.recipe.get("training"):
             return None
-        found = next((path for name in ("model.safetensors", PACKED) if (path := self.home(report.run) / name).is_file()), None)
+        found = next((path for name in (WEIGHTS, PACKED) if (path := self._sound(report.run, name)) is not None), None)
         if found is None:
             raise UserError(AWAY)
         return found
 
     def sentences(self, run: str) -> pd.DataFrame:
-        """One row per test sentence: id, language, tp, predicted, gold (counts), answer."""
-        return pd.read_parquet(self.home(run) / "sentences.parquet")
+        """One row per test sentence: id, language, tp, predicted, gold (counts), answer. UserError if there is no such run, Damaged if they are not as written."""
+        path = self._sound(run, "sentences.parquet")
+        if path is None:
+            raise sealed.damaged(Path("sentences.parquet"), f"run {run}", "it is not there", AGAIN)
+        return sealed.table(path, f"run {run}", AGAIN, COLUMNS["sentences"])
 
     def listing(self) -> tuple[tuple[str, float], ...]:
         """(run, time of finishing) of all finished runs, newest first."""
@@ -216,3 +344,7 @@ class Store:
             with contextlib.suppress(UserError):
                 found.append(self.report(run))
         return found
+
+    def damaged(self, weights: bool = False) -> dict[str, str]:
+        """Run -> the sentence about it, of all finished runs with a file that is not as it was written (large ones of `weights` only if asked for)."""
+        return {run: sentence for run, _ in self.listing() if (sentence := self.damage(run, weights)) is not None}

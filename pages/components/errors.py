@@ -8,10 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from sdq import inspection
 from sdq.figures import depth
 from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
 from sdq.inspection import paths
+from sdq.sealed import Damaged
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -23,6 +25,8 @@ def table_of(folder: str, run: str, name: str) -> pd.DataFrame | None:
     """A table of a finished run; None if it has none."""
     try:
         return Store(Path(folder)).table(run, name)
+    except Damaged:
+        raise
     except UserError:
         return None
 
@@ -39,7 +43,7 @@ def drawn(
     """(figure, table, what it shows) of a view other than "Tokens", of runs with errors, with the noise floor of some; see sdq.figures.depth.draw."""
     store = Store(Path(folder))
     reports, errors = [store.report(run) for run in runs], {run: store.table(run, "depth") for run in runs}
-    floors = {run: pd.read_parquet(paths(run, store)["floor"]) for run in floor}
+    floors = {run: inspection.table(paths(run, store)["floor"]) for run in floor}
     return depth.draw(view, reports, errors, measure, error, language, one, theme, floors)
 
 

@@ -17,7 +17,7 @@ from pages.components.sentences import compared, large, side_by_side
 from sdq.figures import alone
 from sdq.figures.examples import listing
 from sdq.figures.flips import changed, matrix, odds, positions
-from sdq.inspection import paths
+from sdq.inspection import paths, table
 from sdq.report import Report
 from sdq.store import Store
 
@@ -70,7 +70,7 @@ def measured(store: Store, run: str, name: str) -> pd.DataFrame | None:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _read(path: str, made: int) -> Any:
-    return pd.read_parquet(path)
+    return table(Path(path))
 
 
 def forget() -> None:

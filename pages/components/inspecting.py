@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
 
@@ -12,7 +14,7 @@ from pages.components.session import me
 from pages.components.words import duration, looking
 from sdq import jobs
 from sdq.estimate import analyses
-from sdq.inspection import ANALYSES, Inspection, inspectable, inspection_id, missing, paths
+from sdq.inspection import ANALYSES, Inspection, damage, inspectable, inspection_id, missing, paths, table
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -42,7 +44,7 @@ def when_made(store: Store, *reports: Report) -> tuple[int, ...]:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _table(path: str, made: int) -> pd.DataFrame:
     """A table of an inspection; `made` is the time of its file, so that one made anew is read anew."""
-    return pd.read_parquet(path)
+    return table(Path(path))
 
 
 def _sentence(text: str) -> str:
@@ -60,6 +62,8 @@ def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
         st.error(f"Looking into run {report.run} came to nothing: {state.failure}", icon=":material/error:")
     else:
         st.info(f"Run {report.run} was not looked into yet{' as this page needs it' if paths(report.run, store) else ''}.", icon=":material/inbox:")
+    for sentence in damage(report.run, store).values():
+        st.warning(sentence, icon=":material/broken_image:")
     left = missing(report.run, store)
     seconds = analyses(left, report, store, Inspection())
     time = "How long that takes is unknown yet: no run of this model was looked into." if seconds is None else f"That should take {duration(seconds)}."

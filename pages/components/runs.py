@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components.history import act
+from sdq import history
 from sdq.figures.languages import language_scores, table
 from sdq.figures.style import Theme
 from sdq.recipe import preset_of
@@ -18,6 +21,7 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 _MARKS = re.compile(r"([\\`*_\[\]<>$~:#|&])")  # names of labels are no Markdown
+LISTED = 20  # damaged runs that are named
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -84,8 +88,28 @@ def headline(report: Report) -> None:
         st.metric("Time it took", f"{sum(report.seconds.values()):.0f} s", width=160)
 
 
+def left_out(store: Store) -> None:
+    """How many finished runs are on no page because their reports cannot be read."""
+    if count := len(store.listing()) - len(finished(store)):
+        st.caption(f"{count} run{'s' if count > 1 else ''} cannot be read and {'are' if count > 1 else 'is'} left out; the page Runs says why.")
+
+
+def damaged(store: Store, runs: Sequence[str] | None = None) -> None:
+    """The sentence about each run with a file that is not as it was written: of these runs, or of all there are."""
+    found = store.damaged() if runs is None else {run: sentence for run in runs if (sentence := store.damage(run))}
+    if runs is None and found:
+        st.subheader("Damaged", anchor=False)
+        st.caption(f"{len(found)} run{'s' if len(found) > 1 else ''} cannot be read as {'they were' if len(found) > 1 else 'it was'} written:")
+    for run, sentence in list(found.items())[:LISTED]:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"damaged-{run}"):
+            st.warning(f"{sentence}.", icon=":material/broken_image:", width=620)
+            if runs is None and history.own(store, run) and st.button("Delete", key=f"delete-damaged-{run}", icon=":material/delete:"):
+                act(history.delete, store, [run], undo=[run])
+
+
 def how_made(reports: list[Report]) -> None:
     """Seeds, sentences, versions and run ids behind a picture."""
+    damaged(Store.default(), [report.run for report in reports])
     with st.expander("How these numbers were made"):
         first = reports[-1]
         n = first.provenance.get("test_sentences", "all")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from pages.components.runs import finished
+from pages.components.runs import finished, left_out
 from sdq.figures.languages import width
 from sdq.recipe import preset_of
 from sdq.report import Report
@@ -121,6 +121,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     right.selectbox("Task", tasks, format_func=lambda t: t[1] if t[0] == "mini" else f"{t[1]} ({Path(t[0]).name})", key="pick-task", on_change=other)
     if unknown:
         st.warning(f"No finished run has the id {', '.join(unknown)}; showing the others.", icon=":material/search_off:")
+    left_out(store)
     if not picked:
         picked = chosen
     return [by_id[run] for run in picked]

@@ -69,6 +69,8 @@ def stand(run: str) -> None:
         st.error(state.failure, icon=":material/error:")
     else:
         st.warning(f"No run with the id {run} is stored here. Choose settings above and press Quantize.", icon=":material/search_off:")
+    if lost := store.lost(run):
+        st.caption(f"{lost} line{'s' if lost > 1 else ''} of its log cannot be read and {'are' if lost > 1 else 'is'} left out.")
 
 
 st.title("Quantize the model and see what it costs", anchor=False)

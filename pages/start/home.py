@@ -7,7 +7,7 @@ import streamlit as st
 from pages.components.doors import doors, newest
 from pages.components.figure import show, theme
 from pages.components.glossary import say
-from pages.components.runs import how_made, picture, stored
+from pages.components.runs import how_made, left_out, picture, stored
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.recipe import PRESETS
@@ -117,3 +117,4 @@ else:
 
 doors([report.run for report in reports])
 newest(store)
+left_out(store)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.components.glossary import say
 from pages.components.history import act, space, told, without_result
-from pages.components.runs import finished
+from pages.components.runs import damaged, finished
 from sdq import history
 from sdq.report import Report
 from sdq.store import Store
@@ -80,4 +80,5 @@ if reports:
 else:
     st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
 without_result(store)
+damaged(store)
 space(store)

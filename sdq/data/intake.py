@@ -133,7 +133,7 @@ def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = F
             (made / "task.json").write_text(file.model_dump_json(indent=1, exclude_defaults=True), "utf-8")
             found = check(load(made / "task.json", name))
             if folder.exists():
-                shutil.rmtree(folder)
+                folder.replace(Path(place) / ".was")
             made.replace(folder)
     except OSError as error:
         raise unwritable(home(), error) from error

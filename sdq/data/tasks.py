@@ -18,6 +18,7 @@ from typing import Literal
 from pyarrow import compute
 from pyarrow.parquet import ParquetFile
 
+from sdq.checkpoint import as_shipped
 from sdq.data.tagging import CONLLEVAL, Tagging
 from sdq.settings import ASSETS, ROOT, UserError, path_of
 
@@ -138,6 +139,7 @@ def fingerprint(name: str) -> str:
     path = ASSETS / "mini" / "data" / "sentences.parquet"
     if not path.is_file():
         raise UserError(f"the embedded data must be in {path}, it is not there; clone the project again or run `python -m sdq mini build`")
+    as_shipped(path.parent)
     return hashlib.sha256(path.read_bytes() + name.encode()).hexdigest()[:16]
 
 

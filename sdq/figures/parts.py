@@ -17,7 +17,9 @@ from sdq.figures import depth, drops, inspected, languages, sample_size, weights
 from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
 from sdq.inspection import missing, paths, read
+from sdq.inspection import table as read_table
 from sdq.report import Report
+from sdq.sealed import Damaged
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -78,6 +80,8 @@ def _errors(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
     for report in reports:
         try:
             found[report.run] = store.table(report.run, "depth")
+        except Damaged:
+            raise
         except UserError:  # FP32, or made by an older version
             continue
     if not found:
@@ -89,7 +93,7 @@ def _through_depth(view: str, measure: str) -> Draw:
     def draw(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
         errors = _errors(reports, store)
         kept = [r for r in reports if r.run in errors]
-        floors = {r.run: pd.read_parquet(found["floor"]) for r in kept if "floor" in (found := paths(r.run, store))}
+        floors = {r.run: read_table(found["floor"]) for r in kept if "floor" in (found := paths(r.run, store))}
         return depth.draw(view, kept, errors, measure, "accumulated", depth.EVERY, kept[0].run, theme, floors)
 
     return draw

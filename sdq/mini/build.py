@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from sdq.checkpoint import seal_embedded
 from sdq.data.batches import encode
 from sdq.data.tasks import load_task
 from sdq.evaluate import outcomes, predict, scores
 from sdq.finetune import DROPOUT, MINI, train
 from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
+from sdq.sealed import SEAL
 
 TASKS = ("intent", "slots")
 
@@ -24,6 +26,7 @@ TASKS = ("intent", "slots")
 def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
     """Every stage; what `work` already holds is not computed again. Prints tokens per second, ETA and the scores."""
     started = time.perf_counter()
+    (out / SEAL).unlink(missing_ok=True)  # what is in the making is not as it shipped; `finish` seals it again
     encoder = pretrained(folder, work, replace(pretrain.Plan(), seed=seed))
     save(encoder.model, tokenizer.load(work / "tokenizer"), out / "encoder")
     card = json.loads((work / "corpus.json").read_text()) | {"minutes_of_pretraining": round((time.perf_counter() - started) / 60, 1)}
@@ -34,6 +37,7 @@ def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
 def finish(out: Path, seed: int = 0) -> None:
     """The data, and a fine-tuned model per task, from the encoder in `out`; writes the cards."""
     started = time.perf_counter()
+    (out / SEAL).unlink(missing_ok=True)
     data.write(out / "data")
     found = {}
     for name in TASKS:
@@ -51,6 +55,7 @@ def finish(out: Path, seed: int = 0) -> None:
     card |= {"scores": found, "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1)}
     (out / "build.json").write_text(json.dumps(card, indent=1))
     cards.write(out, replace(pretrain.Plan(), seed=seed))
+    seal_embedded(out)
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:

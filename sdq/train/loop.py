@@ -16,9 +16,10 @@ from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.inspect.capture import Side, capture
 from sdq.models import blocks, heads, modules, taps
 from sdq.quant.rewrite import set_noise_
+from sdq.sealed import aside
 from sdq.settings import UserError
 from sdq.train.losses import Seen, tap_of
-from sdq.train.resume import History, moving, resume_, save
+from sdq.train.resume import History, Unusable, moving, resume_, save
 from sdq.train.settings import Training
 
 Progress = Callable[[dict[str, Any]], None]
@@ -93,8 +94,13 @@ def train_(
     best_state: dict[str, Tensor] = {}
     history, best, bad, step = History(), float("-inf"), 0, 0
     if checkpoint is not None and checkpoint.is_file():
-        history, best, best_state, bad, step = resume_(checkpoint, model, optimizer)
-        progress({"event": "resumed", "step": step, "of": settings.steps})
+        try:
+            history, best, best_state, bad, step = resume_(checkpoint, model, optimizer, settings.steps)
+        except Unusable as error:
+            aside(checkpoint, checkpoint.with_name(f"damaged-{checkpoint.name}"))
+            progress({"event": "damaged", "message": f"the saved state of this training cannot be used, it is set aside and the training starts anew: {error}"})
+        else:
+            progress({"event": "resumed", "step": step, "of": settings.steps})
     try:
         done, last = step, settings.steps if bad < settings.patience else step
         for step, (batch, labelled) in itertools.islice(enumerate(_stream(train, unlabelled, settings, seed), 1), done, last):

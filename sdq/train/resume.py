@@ -1,9 +1,14 @@
-"""The state of an interrupted training: one safetensors file, from which it goes on to the same end."""
+"""The state of an interrupted training: one safetensors file, from which it goes on to the same end.
+
+The file says a SHA-256 of what it holds, so that a flipped bit is noticed and does not become a number.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,6 +16,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from sdq import files
+
+
+class Unusable(ValueError):
+    """A saved state from which this training cannot go on."""
 
 
 @dataclass
@@ -29,12 +40,11 @@ def moving(model: nn.Module) -> dict[str, Tensor]:
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """A safetensors file, at once or not at all. OSError if the disk refuses."""
-    part = path.with_suffix(".part")
-    try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=metadata)
-    except SafetensorError as error:
-        raise OSError(errno.EIO, str(error)) from error
-    part.replace(path)
+    with files.replacing(path) as part:
+        try:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def save(
@@ -46,20 +56,48 @@ def save(
         tensors |= {f"optimizer/{name}/{k}": v for k, v in optimizer.state.get(parameter, {}).items()}
     tensors["random"] = torch.get_rng_state()
     told = json.dumps({"history": asdict(history), "best": best, "bad": bad, "step": step})
-    write(path, tensors, {"told": told})
+    write(path, tensors, {"told": told, "sha256": _sum(tensors, told)})
 
 
-def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[History, float, dict[str, Tensor], int, int]:
-    """Put the saved state back; returns (history, best, best_state, bad, step)."""
-    with safe_open(path, "pt") as file:
-        told = json.loads(file.metadata()["told"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}, strict=False)
+def _sum(tensors: Mapping[str, Tensor], told: str) -> str:
+    """SHA-256 over names, kinds, shapes and bytes of tensors, and a text."""
+    digest = hashlib.sha256(told.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> tuple[History, float, dict[str, Tensor], int, int]:
+    """Put the saved state back; returns (history, best, best_state, bad, step). Unusable, with nothing changed, for a file that is damaged or of another
+    training than this one of so many `steps`."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if metadata.get("sha256") != _sum(tensors, metadata["told"]):
+            raise Unusable("its SHA-256 is another one")
+        told = json.loads(metadata["told"])
+        history, best, bad, step = History(**told["history"]), float(told["best"]), int(told["bad"]), int(told["step"])
+        random = tensors.pop("random")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise Unusable(str(error) or type(error).__name__) from error
+    saved = {part: _under(f"{part}/", tensors) for part in ("model", "best", "optimizer")}
+    here = {name: tensor.shape for name, tensor in moving(model).items()}
+    for part in ("model", "best"):
+        if {name: tensor.shape for name, tensor in saved[part].items()} != here:
+            raise Unusable("its weights are not those of this model")
+    if not 0 < step <= steps:
+        raise Unusable(f"it is at step {step} of {steps}")
+    model.load_state_dict(saved["model"], strict=False)
     for name, parameter in model.named_parameters():
-        start = f"optimizer/{name}/"
-        state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-        if state:
+        if state := _under(f"{name}/", saved["optimizer"]):
             optimizer.state[parameter] = state
-    torch.set_rng_state(tensors["random"])
-    best_state = {k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")}
-    return History(**told["history"]), told["best"], best_state, told["bad"], told["step"]
+    torch.set_rng_state(random)
+    return history, best, saved["best"], bad, step
+
+
+def _under(start: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

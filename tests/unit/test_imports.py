@@ -16,8 +16,10 @@ FILES = sorted((ROOT / "sdq").rglob("*.py"))
 LINES: tuple[tuple[str, ...], ...] = (
     (
         "settings",
-        "files",
         "limits",
+        "files",
+        "sealed",
+        "events",
         "lazy",
         "allocator",
         "catalog",

@@ -19,7 +19,7 @@ from sdq.inspection import Analysis, Inspection, inspect, inspection_id, missing
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import ASSETS
-from sdq.store import Store, write
+from sdq.store import Store, seal, write
 from tests import made_up
 
 
@@ -35,6 +35,8 @@ def assets(tmp_path: Path) -> Path:
         made_up.add(store, PRESETS[preset])
     for path in assets.rglob("*.parquet"):
         pd.read_parquet(path).to_parquet(path, compression="zstd", index=False)
+    for home in (assets / "runs").iterdir():
+        seal(home)
     return assets
 
 
@@ -104,7 +106,7 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(tmp_path: Path
     (place / "0123456789ab").mkdir(parents=True)
     reproduce.ship_inspections(store, place)
     assert {p.name for p in place.iterdir()} == {inspection_id(r.run, Inspection()) for r in reports.values()}
-    assert all({p.name for p in home.iterdir()} == {"a.parquet", "spec.json", "events.jsonl"} for home in place.iterdir())
+    assert all({p.name for p in home.iterdir()} == {"a.parquet", "spec.json", "events.jsonl", "sealed.json"} for home in place.iterdir())
     reproduce.ship_inspections(store, place)
     assert done == ["a", "a"], "what was found is not computed again"
     shutil.rmtree(store.inspections().folder)
