@@ -28,8 +28,11 @@ class Limits(BaseSettings):
     rows: int = Field(2_000_000, ge=1, description="Rows of one data file")
     columns: int = Field(500, ge=1, description="Columns of one data file")
     checkpoint_parameters: int = Field(2_000_000_000, ge=1, description="Parameters that a config.json may declare")
+    queued: int = Field(1000, ge=1, description="Runs and inspections that may be waiting, of all visitors")
     queued_per_visitor: int = Field(50, ge=1, description="Runs and inspections that one visitor may have waiting")
     running_per_visitor: int = Field(2, ge=1, description="Runs and inspections of one visitor computed at a time while others wait")
+    asked_per_visitor: int = Field(5, ge=1, description="Typed sentences of one visitor that wait for an answer")
+    sentence_characters: int = Field(500, ge=1, le=100_000, description="Characters of a typed sentence")
     job_hours: float = Field(12, gt=0, description="Hours that one run or inspection may compute")
     job_memory_mb: int = Field(0, ge=0, description="10^6 bytes of memory of one computing process; 0: what the machine has")
 
