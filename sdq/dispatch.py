@@ -41,7 +41,7 @@ class Dispatcher:
     client: Any
     here: bool  # whether the cluster is our own
     running: dict[str, Running] = field(default_factory=dict)  # run, or "ask-" and the key of a sentence
-    served: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))  # lane -> visitor -> when he had a turn
+    served: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))  # lane -> visitor -> when his last turn ended, or began
     _kept: dict[str, tuple[Store, str]] = field(default_factory=dict)  # run that waits -> (its store, its lane)
     _workers: dict[str, int] = field(default_factory=dict)
     _counted: float = -RECOUNT
@@ -130,6 +130,7 @@ class Dispatcher:
                 _leave(job.store, run)
             else:
                 continue
+            self.served[job.lane][job.who] = time.time()
             del self.running[run]
 
     def _tell(self, waiting: dict[str, dict[str, turns.Wish]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -27,9 +28,10 @@ class Wish:
 def turn(waiting: Collection[Wish], served: Mapping[str, float], computing: Sequence[str] = (), at_most: int = 1) -> tuple[Wish, str] | None:
     """The next wish, and on whose turn it is; None if nobody waits.
 
-    A visitor is ready from when he asked or last had a turn, whichever is later, and whoever is ready longest is next: a newcomer waits for at most one
-    job of each other visitor, and nobody gains by asking for much. `served`: visitor -> when he last had a turn; `computing`: on whose turn each job
-    that is computed now was begun. Who has `at_most` of those stands back while others wait.
+    A visitor is ready from when he asked or his last turn ended, whichever is later, and whoever is ready longest is next: a newcomer waits for at most
+    one job of each other visitor, and nobody gains by asking for much. `served`: visitor -> when his last turn ended, or began if it has not;
+    `computing`: on whose turn each job that is computed now was begun. Who has one of those stands back behind all who have none, and who has
+    `at_most` behind everybody.
     """
     first: dict[str, tuple[float, str, Wish]] = {}
     for wish in waiting:
@@ -39,8 +41,12 @@ def turn(waiting: Collection[Wish], served: Mapping[str, float], computing: Sequ
     if not first:
         return None
     busy = Counter(computing)
-    ready = [who for who in first if busy[who] < at_most] or list(first)
-    who = min(ready, key=lambda who: (max(first[who][0], served.get(who, 0.0)), first[who][0], who))
+
+    def rank(who: str) -> tuple[bool, float, float, str]:
+        asked = first[who][0]
+        return busy[who] >= at_most, math.inf if busy[who] else max(asked, served.get(who, 0.0)), asked, who
+
+    who = min(first, key=rank)
     return first[who][2], who
 
 

@@ -195,7 +195,11 @@ def waits(place: tuple[int, int] | None) -> str:
     if place is None:
         return "Waiting for its turn"
     before, of = place
-    return f"Waiting for its turn: {before} of {of} waiting {'has its' if before == 1 else 'have their'} turn before it" if before else "Waiting for its turn: it is next"
+    return (
+        f"Waiting for its turn: {before} of {of} waiting {'has its' if before == 1 else 'have their'} turn before it"
+        if before
+        else "Waiting for its turn: it is next"
+    )
 
 
 def looking(events: list[dict[str, Any]], seconds: float | None = None, place: tuple[int, int] | None = None) -> tuple[str, float]:

@@ -18,7 +18,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("families", "quant", "data", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
-    ("store", "run", "identity", "subject", "inspection", "remedies", "causes", "answer", "finetune", "mini"),
+    ("store", "reading", "decoding", "run", "identity", "subject", "inspection", "remedies", "causes", "answer", "finetune", "mini"),
     ("turns", "jobs", "cluster", "dispatch", "doctor", "estimate", "figures", "history", "document", "diagnosis", "findings", "reproduce", "papertable", "grid", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
@@ -41,7 +41,7 @@ WITHOUT_TORCH = (
     "sdq.turns",
     "sdq.limits",
     "sdq.doctor",
-    "sdq.data.decoding",
+    "sdq.decoding",
     "sdq.history",
     "sdq.document",
     "sdq.estimate",

@@ -57,6 +57,13 @@ def test_a_newcomer_goes_before_who_had_a_turn_after_he_came_and_not_before_who_
     assert turn(waiting, {"a": 60.0}) == (waiting[1], "b")
 
 
+def test_who_has_something_computed_stands_back_behind_who_has_nothing() -> None:
+    greedy, newcomer = Wish("g", {"greedy": 1.0}), Wish("n", {"b": 90.0})
+    assert turn([greedy, newcomer], {"greedy": 5.0}, ["greedy"], 2) == (newcomer, "b")
+    assert turn([greedy, newcomer], {"greedy": 95.0}) == (newcomer, "b")  # it ended after the other had come
+    assert turn([greedy, newcomer], {"greedy": 85.0}) == (greedy, "greedy")
+
+
 def test_a_run_that_several_want_has_the_first_of_their_turns() -> None:
     shared = Wish("shared", {"greedy": 30.0, "b": 40.0})
     waiting = [Wish("first", {"greedy": 10.0}), Wish("second", {"greedy": 20.0}), shared]
@@ -67,7 +74,8 @@ def test_who_has_enough_computed_stands_back_only_while_others_wait() -> None:
     greedy, other = Wish("g", {"greedy": 1.0}), Wish("o", {"b": 2.0})
     assert turn([greedy, other], {}, ["greedy", "greedy"], 2) == (other, "b")
     assert turn([greedy], {}, ["greedy", "greedy"], 2) == (greedy, "greedy")
-    assert turn([greedy, other], {}, ["greedy", "b"], 1) == (greedy, "greedy")  # both have: by turn
+    assert turn([greedy, other], {}, ["greedy", "b"], 1) == (greedy, "greedy")  # both have: first come
+    assert turn([greedy, other], {}, ["greedy", "greedy", "b"], 2) == (other, "b")
     assert turn([], {}) is None
 
 
