@@ -11,9 +11,11 @@ import os
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from tests.e2e.browser import serve
 
@@ -48,14 +55,31 @@ def say(what: str, watch: Watch, **more: Any) -> None:
 
 
 class Visitor:
-    """A session without a browser, through streamlit's agent API (switched on for this server alone)."""
+    """A session without a browser: a web socket for uploads, and streamlit's agent API (switched on for this server alone) for the page."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, until: ExitStack) -> None:
         self.address, jar = address, http.cookiejar.CookieJar()
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
         self.opener.open(f"{address}/_stcore/health").close()
         self.xsrf = next((cookie.value or "" for cookie in jar if "xsrf" in cookie.name), "")
-        self.session = self.ask({"page": "data"})["session_id"]
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)
+        where = f"{address.replace('http', 'ws')}/_stcore/stream"
+        how = {"subprotocols": [Subprotocol("streamlit")], "additional_headers": {"Cookie": cookies}, "origin": Origin(address), "max_size": None}
+        self.socket = until.enter_context(connect(where, **how))
+        wish = BackMsg()
+        wish.rerun_script.page_name = "data"
+        self.socket.send(wish.SerializeToString())
+        told = ForwardMsg()
+        while told.WhichOneof("type") != "new_session":
+            told.ParseFromString(self.socket.recv(60))
+        self.session = told.new_session.initialize.session_id
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        """Take what the page sends, as a browser would."""
+        with suppress(ConnectionClosed):
+            for _ in self.socket:
+                pass
 
     def ask(self, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(f"{self.address}/_stcore/agent/interact", json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -75,6 +99,8 @@ class Visitor:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
+        except urllib.error.URLError:  # refused before all of it was sent
+            return 413
 
 
 def bombs(inbox: Path) -> list[str]:
@@ -95,11 +121,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         names = bombs(data / "inbox")
-        with serve(data, deadline=180, shipped=True, STREAMLIT_SERVER_ENABLE_AGENT_API="true", STREAMLIT_SERVER_AGENT_MAX_SESSIONS="100") as address:
+        with (
+            serve(data, deadline=180, shipped=True, STREAMLIT_SERVER_ENABLE_AGENT_API="true", STREAMLIT_SERVER_AGENT_MAX_SESSIONS="100") as address,
+            ExitStack() as until,
+        ):
             children = psutil.Process().children(recursive=True)
             watch = Watch(max((p for p in children if "streamlit" in " ".join(p.cmdline())), key=lambda p: p.memory_info().rss))
             watch.start()
-            visitors = [Visitor(address) for _ in range(VISITORS)]
+            visitors = [Visitor(address, until) for _ in range(VISITORS)]
             say("five visitors on the page", watch)
             content = b"text,label\n" + os.urandom(1000).hex().encode() * (SIZE // 2000)
             started = time.monotonic()
@@ -108,11 +137,14 @@ def main() -> None:
             say("20 uploads of 49.5 MB at once", watch, status=sorted(done), seconds=round(time.monotonic() - started, 1))
             say("one more of the same visitor", watch, status=visitors[0].upload(content, "more.csv"))
             say("one of 60 MB", watch, status=visitors[0].upload(content + content[:10_500_000], "large.csv"))
+            page = visitors[0].ask({"page": "data"})["session_id"]
             for name in names:
                 started = time.monotonic()
-                got = visitors[0].ask({"session_id": visitors[0].session, "widget_state": {"inbox": [name]}})
+                got = visitors[0].ask({"session_id": page, "widget_state": {"inbox": [name]}})
                 text = json.dumps(got)
-                said = next((part for part in text.split('"') if "must be" in part and name.split(".")[0] in part), "shown" if "preview" in text else text[:300])
+                said = next(
+                    (part for part in text.split('"') if "must be" in part and name.split(".")[0] in part), "shown" if "preview" in text else text[:300]
+                )
                 say(name, watch, seconds=round(time.monotonic() - started, 1), status=got.get("status"), said=said)
 
 

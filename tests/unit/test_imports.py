@@ -14,12 +14,38 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "sdq").rglob("*.py"))
 # The arrow of DESIGN.md: a module imports from its own line or the ones above. A new module is put on its line.
 LINES: tuple[tuple[str, ...], ...] = (
-    ("settings", "files", "limits", "lazy", "allocator", "catalog", "hub", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
+    (
+        "settings",
+        "files",
+        "limits",
+        "lazy",
+        "allocator",
+        "catalog",
+        "hub",
+        "checkpoint",
+        "report",
+    ),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
     ("families", "quant", "data", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
     ("store", "reading", "decoding", "run", "identity", "subject", "inspection", "remedies", "causes", "answer", "finetune", "mini"),
-    ("turns", "jobs", "cluster", "dispatch", "doctor", "estimate", "figures", "history", "document", "diagnosis", "findings", "reproduce", "papertable", "grid", "__main__"),
+    (
+        "turns",
+        "jobs",
+        "cluster",
+        "dispatch",
+        "doctor",
+        "estimate",
+        "figures",
+        "history",
+        "document",
+        "diagnosis",
+        "findings",
+        "reproduce",
+        "papertable",
+        "grid",
+        "__main__",
+    ),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
 WITHOUT_TORCH = (
