@@ -59,7 +59,8 @@ def wrong(found: list[Finding]) -> list[str]:
 
 def words(found: list[Finding]) -> str:
     """The answer for a terminal: its parts, ! before what must be mended, and what must be done at the end."""
-    lines, width = [], max(len(finding.what) for finding in found)
+    lines: list[str] = []
+    width = max(len(finding.what) for finding in found)
     for i, finding in enumerate(found):
         if i == 0 or found[i - 1].part != finding.part:
             lines += ["", finding.part] if lines else [finding.part]
