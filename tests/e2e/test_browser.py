@@ -109,11 +109,12 @@ def test_an_uploaded_file_lies_on_the_disk_and_goes_when_it_is_removed(server: s
     page.goto(f"{server}/data")
     settled(page)
     page.locator(".st-key-files input[type=file]").set_input_files({"name": "train-en.csv", "mimeType": "text/csv", "buffer": content})
-    page.wait_for_selector(".st-key-preview [data-testid=stDataFrame], .st-key-preview.stDataFrame, .st-key-preview", timeout=60_000)
+    page.wait_for_selector(".st-key-keep button", timeout=60_000)
     settled(page)
     (kept,) = data.glob("tasks/.session-*/*/train-en.csv")
     assert kept.read_bytes() == content
-    page.locator(".st-key-files [data-testid=stFileUploaderDeleteBtn] button").click()
+    assert f"{len(content)}.0B" in page.locator(".st-key-files").inner_text()
+    page.get_by_role("button", name="Remove train-en.csv").click()
     settled(page)
     deadline = time.monotonic() + 20
     while kept.exists():
