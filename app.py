@@ -17,8 +17,11 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 from PIL import Image
+from starlette.middleware import Middleware
 from streamlit.navigation.page import StreamlitPage
+from streamlit.runtime import get_instance
 
+from pages.components import uploads
 from pages.components.preload import preload
 from pages.components.turns import TURNS
 from sdq.settings import UserError
@@ -86,10 +89,12 @@ async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
     pa.set_memory_pool(pa.system_memory_pool())  # the other pools keep what tables of earlier pages took
     gc.collect()
     gc.freeze()  # what was read in stays: later collections need not look through it
-    yield {}
+    async with uploads.sweeping(get_instance()):
+        yield {}
 
 
 if __name__ == "app":  # the server imports this file once, before it serves; each visit runs it as a script
-    app = st.App(__file__, lifespan=warm)
+    uploads.install()
+    app = st.App(__file__, lifespan=warm, middleware=[Middleware(uploads.Ushered)])
 else:
     frame()

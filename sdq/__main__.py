@@ -149,6 +149,21 @@ def fetch_model(name: Annotated[str, typer.Argument(help="owner/model, or owner/
 
 
 @app.command()
+def doctor(
+    devices: Annotated[bool, typer.Option("--devices", help="Look at graphics cards too, which takes ten seconds")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not try to reach the Hub")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """Say what this installation has and what must be done: versions, machine, models, data folder, damaged runs, limits. Exit code 1 if something must."""
+    from sdq import doctor as examiner
+
+    found = examiner.examine(Store.default(), devices, not offline)
+    typer.echo(examiner.as_json(found) if as_json else examiner.words(found))
+    if examiner.wrong(found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def presets() -> None:
     """List the recipes that have a name."""
     for name, recipe in PRESETS.items():

@@ -5,6 +5,8 @@ A local cluster has three lanes, each with workers of its own: "quick" (post-tra
 With SDQ_SCHEDULER=tcp://host:port a remote scheduler is used instead; its workers need the data folder at the same path (a shared file system), this
 project installed, and resources: `dask worker tcp://host:port --nworkers 2 --resources "quick=1 train=1 look=1"`.
 
+No more is handed to dask than there are workers for: who is next is settled when one becomes free (sdq.dispatch).
+
 The task key is the run id, so that equal requests are one computation. A task runs `python -m sdq run` (or `inspect`) as a process of its own: it can
 be stopped at once, its memory is given back, and a worker that dies does not take the computation along: its successor adopts it.
 """
@@ -24,8 +26,9 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from sdq import files
-from sdq.jobs import CANCELLED, failure, process_of, queue, write_pid
+from sdq.files import write_text
+from sdq.jobs import failure, process_of, write_pid
+from sdq.limits import Limits, limits
 from sdq.settings import ROOT
 from sdq.store import Store
 
@@ -33,6 +36,7 @@ LOOK = 0.2  # seconds between two looks at the files
 IDLE = float(os.environ.get("SDQ_CLUSTER_IDLE", "900"))  # seconds without work after which the process ends
 NICE = int(os.environ.get("SDQ_NICE", "10"))  # how far computations stand back behind the pages; see nice(1)
 TRIES = 3  # of a computation that is killed from outside
+BEYOND = 1.5  # memory that a process may reserve, in parts of what it may fill: where the watch comes too late, the system refuses
 log = logging.getLogger("sdq.cluster")
 
 
@@ -49,10 +53,14 @@ def work(run: str, folder: str, threads: int) -> str:
         process = process_of(home / "worker.pid")
         if process is None:
             process = _start(run, store, threads)
-        if _wait(process, home) == "cancelled":
+        ended = _wait(process, home, limits())
+        if ended == "cancelled":
             return "cancelled"
         if store.done(run, weights=True):
             return "done"
+        if ended != "ended":
+            store.tell(run, {"event": "failed", "message": ended})
+            return "failed"
         if any(e.get("event") == "failed" for e in store.events(run)[before:]):
             return "failed"
         if (home / "stderr.txt").exists() and "error: " in (home / "stderr.txt").read_text("utf-8", "replace"):
@@ -71,6 +79,7 @@ def _start(run: str, store: Store, threads: int) -> Any:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT, env=env, start_new_session=True)
     write_pid(home / "worker.pid", child.pid)
     _give_way(child.pid)
+    _bound(child.pid, limits().job_memory_mb)
     return child
 
 
@@ -88,18 +97,58 @@ def _words(job: dict[str, str], request: Path) -> list[str]:
     return ["run", str(request), "--model", job["model"], "--task", job["task"], "--json"]
 
 
-def _wait(process: Any, home: Path) -> str:
-    """Until the process ended or a cancel marker lies in the run's folder. `process`: our child (Popen) or an adopted one (psutil)."""
+def _bound(pid: int, memory_mb: int) -> None:
+    """Have the system refuse a computation what is far beyond its memory, where it can (Linux)."""
+    if memory_mb and hasattr(psutil, "RLIMIT_DATA"):
+        most = int(BEYOND * memory_mb * 10**6)
+        with contextlib.suppress(OSError, psutil.Error):  # it has ended already
+            psutil.Process(pid).rlimit(psutil.RLIMIT_DATA, (most, most))
+
+
+def _wait(process: Any, home: Path, most: Limits) -> str:
+    """Until the process ended ("ended"), a cancel marker lies in the run's folder ("cancelled"), or it takes more than it may: one sentence.
+
+    `process`: our child (Popen) or an adopted one (psutil).
+    """
     while process.poll() is None if isinstance(process, subprocess.Popen) else process_of(home / "worker.pid") is not None:
-        if (home / "cancel").exists():
+        said = "cancelled" if (home / "cancel").exists() else over(process.pid, most)
+        if said:
             process.terminate()
             try:
                 process.wait(1)
             except Exception:  # subprocess.TimeoutExpired or psutil.TimeoutExpired
                 process.kill()
-            return "cancelled"
+            return said
         time.sleep(LOOK)
-    return "ended"
+    return _memory(most) if most.job_memory_mb and _refused(home) else "ended"
+
+
+def over(pid: int, most: Limits) -> str:
+    """One sentence if a process takes longer or holds more than a job may; empty otherwise, also if it is gone."""
+    try:
+        process = psutil.Process(pid)
+        seconds = time.time() - process.create_time()
+        held = sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) if most.job_memory_mb else 0
+    except psutil.Error:
+        return ""
+    if seconds > 3600 * most.job_hours:
+        allowed = f"{most.job_hours:g} hours" if most.job_hours >= 0.1 else f"{3600 * most.job_hours:g} seconds"
+        return f"a run or inspection must be computed within {allowed}, this one was not; take fewer steps or sentences, or raise SDQ_JOB_HOURS"
+    return _memory(most) if held > most.job_memory_mb * 10**6 else ""
+
+
+def _memory(most: Limits) -> str:
+    return (
+        f"a run or inspection must be computed in {most.job_memory_mb:,} MB of memory, this one needs more; "
+        "take a smaller model or batch size, or raise SDQ_JOB_MEMORY_MB"
+    )
+
+
+def _refused(home: Path) -> bool:
+    """Whether a process that ended had been refused memory."""
+    path = home / "stderr.txt"
+    said = path.read_text("utf-8", "replace") if path.exists() else ""
+    return any(word in said for word in ("MemoryError", "can't allocate memory", "bad_alloc", "Cannot allocate memory"))
 
 
 def lanes(cores: int) -> dict[str, tuple[int, int]]:
@@ -129,40 +178,18 @@ def dispatch(store: Store) -> None:
     """Work the queue off until it has been empty for IDLE seconds."""
     from distributed import Client
 
+    from sdq.dispatch import Dispatcher
+
     address = os.environ.get("SDQ_SCHEDULER")
     cluster = None if address else _cluster(store.folder.parent / "dask")
-    threads = {lane: count for lane, (_, count) in lanes(os.cpu_count() or 1).items()}
-    futures: dict[str, tuple[Store, Any]] = {}
-    questions: dict[str, Any] = {}
-    asked = store.folder.parent / "asked"
     busy = time.monotonic()
     with Client(address or cluster, set_as_default=False) as client:
+        dispatcher = Dispatcher(store, client, here=cluster is not None)
         while time.monotonic() - busy < IDLE:
-            wanted = {path.name for path in queue(store).iterdir()} if queue(store).is_dir() else set()
-            for run in wanted - futures.keys():
-                kept = next((s for s in (store, store.inspections()) if (s.folder / run / "job.json").is_file()), store)
-                lane = _lane(kept, run)
-                futures[run] = kept, client.submit(work, run, str(kept.folder.resolve()), threads[lane], key=run, resources={lane: 1}, pure=False)
-                log.warning("run %s: %s lane", run, lane)
-            for key in {path.stem for path in asked.glob("*.json") if not path.stem.endswith(".answer")} - questions.keys():
-                questions[key] = client.submit(respond, key, str(store.folder.resolve()), key=f"ask-{key}", resources={"look": 1}, pure=False)
-            for key, future in list(questions.items()):
-                if future.done():
-                    if future.status == "error":
-                        log.warning("question %s: %s", key, future.exception())
-                        (asked / f"{key}.json").unlink(missing_ok=True)
-                    del questions[key]
-            for run, (kept, future) in list(futures.items()):
-                if future.done():
-                    _settle(kept, run, future)
-                    del futures[run]
-                elif (kept.folder / run / "cancel").exists() and process_of(kept.folder / run / "worker.pid") is None:
-                    future.cancel()
-                    _leave(kept, run)
-                    del futures[run]
-            if futures or questions:
+            wanted = dispatcher.look()
+            if wanted:
                 busy = time.monotonic()
-            time.sleep(LOOK if futures else 2 * LOOK)
+            time.sleep(LOOK if wanted else 2 * LOOK)
     if cluster is not None:
         cluster.close()
 
@@ -178,35 +205,9 @@ def respond(key: str, folder: str) -> str:
         rows = answer(wish["text"], wish["runs"], store)
     except Exception as error:  # whoever asked is waiting: an answer of any kind is better than none
         rows = [{"run": run, "missing": f"this model could not answer ({error})"} for run in wish["runs"]]
-    files.write_text(asked / f"{key}.answer.json", json.dumps(rows, ensure_ascii=False))
+    write_text(asked / f"{key}.answer.json", json.dumps(rows, ensure_ascii=False))
     (asked / f"{key}.json").unlink(missing_ok=True)
     return key
-
-
-def _lane(store: Store, run: str) -> str:
-    try:
-        lane = str(json.loads((store.folder / run / "job.json").read_text())["lane"])
-    except (OSError, ValueError, KeyError):
-        return "quick"
-    return lane if lane in ("quick", "train") else "quick"
-
-
-def _settle(store: Store, run: str, future: Any) -> None:
-    """A task ended: take the run off the queue; what broke in the cluster itself is told as the run's failure."""
-    if future.status == "error":
-        store.tell(run, {"event": "failed", "message": f"the cluster gave the run up ({future.exception()}); start it again"})
-    log.warning("run %s: %s", run, future.result() if future.status == "finished" else future.status)
-    _leave(store, run)
-
-
-def _leave(store: Store, run: str) -> None:
-    home = store.folder / run
-    (queue(store) / run).unlink(missing_ok=True)
-    for who in (home / "interest").glob("*"):
-        who.unlink(missing_ok=True)
-    if (home / "cancel").exists():
-        store.tell(run, {"event": "failed", "message": CANCELLED})
-        (home / "cancel").unlink(missing_ok=True)
 
 
 def main() -> None:

@@ -2,17 +2,19 @@
 
 All state is in files of the data folder, so that a reload, another browser, another server or a restart see the same:
 
-    queue/<run>          the run is wanted and not finished (an empty file)
-    runs/<run>/          request.json (the recipe), job.json (model, task), interest/<who> (whoever still wants it), cancel (a marker),
+    queue/<run>          the run is wanted and not finished: by whom first, and since when (JSON; an earlier version left it empty)
+    runs/<run>/          request.json (the recipe), job.json (model, task), interest/<who> (whoever still wants it, and since when), cancel (a marker),
                          worker.pid (pid and start time of the computing process), stdout.txt, stderr.txt, and what the store writes
     inspections/<id>/    the same of an inspection; its job.json names the run, its request.json the settings. Its store is `store.inspections()`
     asked/<key>.json     a sentence to be answered by some runs' models; <key>.answer.json is the answer
+    turns.json           who had a turn when, and who waits behind whom (see sdq.turns)
     cluster.pid          the process of sdq.cluster, which works the queue off on dask.distributed
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -20,17 +22,19 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
-from sdq import files
+from sdq import turns
 from sdq.checkpoint import address
+from sdq.files import write_text
 from sdq.identity import identify
 from sdq.inspection import Inspection, inspectable, inspection_id, missing
+from sdq.limits import limits
 from sdq.recipe import Recipe
 from sdq.settings import ROOT, Settings, UserError, unwritable
 from sdq.store import Store
@@ -38,7 +42,6 @@ from sdq.store import Store
 CLUSTER = (sys.executable, "-m", "sdq.cluster")
 CANCELLED = "it was cancelled; start it again to have its result"
 FORGOTTEN = 60.0  # seconds without a look after which a wish no longer keeps a run alive that somebody cancels
-LONGEST = 500  # characters of a typed sentence
 _WHO = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _clusters: list[subprocess.Popen[bytes]] = []  # children, to be reaped
 
@@ -81,7 +84,7 @@ def process_of(path: Path) -> psutil.Process | None:
 
 def write_pid(path: Path, pid: int) -> None:
     """Write a pid file at once or not at all."""
-    files.write_text(path, f"{pid} {psutil.Process(pid).create_time()}")
+    write_text(path, f"{pid} {psutil.Process(pid).create_time()}")
 
 
 def ensure(store: Store) -> None:
@@ -124,25 +127,57 @@ def look_into(run: str, store: Store, how: Inspection | None = None, who: str = 
 
 
 def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: str) -> None:
-    """Put a run of this store on the queue, unless it is there already."""
-    if not _WHO.fullmatch(who):
-        raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
+    """Put a run of this store on the queue, unless it is there already. UserError if this visitor, or everybody together, has too much there."""
+    _known(who)
     folder = folder_of(run, store)
     try:
-        (folder / "interest").mkdir(parents=True, exist_ok=True)
-        queue(store).mkdir(exist_ok=True)
-        (folder / "interest" / who).touch()
-        if (queue(store) / run).exists() and not (folder / "cancel").exists():
-            ensure(store)
-            return
-        files.write_text(folder / "request.json", request.model_dump_json(indent=1))  # thirty may write it at once: the same content
-        files.write_text(folder / "job.json", json.dumps(job))
-        (folder / "cancel").unlink(missing_ok=True)
-        store.tell(run, {"event": "queued"})
-        (queue(store) / run).touch()
+        with _counting(store):
+            wanted = (queue(store) / run).exists() and not (folder / "cancel").exists()
+            if not wanted:
+                _room(store, who)
+            (folder / "interest").mkdir(parents=True, exist_ok=True)
+            now = f"{time.time():.6f}"
+            if not (folder / "interest" / who).exists():
+                (folder / "interest" / who).write_text(now)
+            if not wanted:
+                write_text(folder / "request.json", request.model_dump_json(indent=1))
+                write_text(folder / "job.json", json.dumps(job))
+                (folder / "cancel").unlink(missing_ok=True)
+                store.tell(run, {"event": "queued"})
+                write_text(queue(store) / run, json.dumps({"who": who, "time": float(now)}))
         ensure(store)
     except OSError as error:
         raise unwritable(store.folder, error) from error
+
+
+def _known(who: str) -> None:
+    if not _WHO.fullmatch(who):
+        raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
+
+
+@contextlib.contextmanager
+def _counting(store: Store) -> Iterator[None]:
+    """Nobody else puts anything on the queue meanwhile: what is counted is still true when the wish is written."""
+    queue(store).mkdir(parents=True, exist_ok=True)
+    with (store.folder.parent / "queue.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _room(store: Store, who: str) -> None:
+    """UserError if no further wish of this visitor may wait."""
+    most, waiting, mine = limits(), 0, 0
+    for marker in queue(store).iterdir():
+        if re.fullmatch(r"[0-9a-f]{12}", marker.name):
+            waiting += 1
+            homes = (kept.folder / marker.name / "interest" / who for kept in (store, Store(store.folder.parent / "runs"), store.inspections()))
+            mine += any(path.exists() for path in homes)
+    if mine >= most.queued_per_visitor:
+        raise UserError(
+            f"a visitor must have at most {most.queued_per_visitor} runs and inspections waiting, you have {mine}; wait until one is finished, or cancel some"
+        )
+    if waiting >= most.queued:
+        raise UserError(f"at most {most.queued} runs and inspections must be waiting, there are {waiting}; wait until some are finished")
 
 
 def request(run: str, store: Store) -> tuple[Recipe, str, str] | None:
@@ -196,8 +231,7 @@ def failure(folder: Path) -> str:
 def cancel(run: str, store: Store, who: str = "local") -> bool:
     """Take the wish back. The run is stopped only when nobody else wants it, or has looked at it for FORGOTTEN seconds; returns whether it is."""
     folder = folder_of(run, store)
-    if not _WHO.fullmatch(who):
-        raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
+    _known(who)
     (folder / "interest" / who).unlink(missing_ok=True)
     everyone = list((folder / "interest").iterdir()) if (folder / "interest").is_dir() else []
     others = [path for path in everyone if time.time() - path.stat().st_mtime < FORGOTTEN]
@@ -207,20 +241,35 @@ def cancel(run: str, store: Store, who: str = "local") -> bool:
     return True
 
 
-def ask(text: str, runs: Sequence[str], store: Store) -> str:
-    """Have a typed sentence answered by the models of finished runs. Returns a key for `answered`. UserError for an empty or endless text."""
-    text = " ".join(text.split())
-    if not 1 <= len(text) <= LONGEST:
-        raise UserError(f"the sentence must have 1 to {LONGEST} characters, got {len(text)}")
+def position(run: str, store: Store) -> tuple[int, int] | None:
+    """(how many have their turn before this run, of how many that wait in its lane); None if it does not wait, or it is not known yet."""
+    return turns.position(run, store)
+
+
+def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str:
+    """Have a typed sentence answered by the models of finished runs. Returns a key for `answered`.
+
+    UserError for an empty or endless text, or if `who` has too many that are not answered yet.
+    """
+    text, most = " ".join(text.split()), limits()
+    _known(who)
+    if not 1 <= len(text) <= most.sentence_characters:
+        raise UserError(f"the sentence must have 1 to {most.sentence_characters} characters, got {len(text)}")
     for run in runs:
         store.home(run)  # refuses what is not a finished run
-    wish = json.dumps({"text": text, "runs": list(runs)}, ensure_ascii=False)
-    key = hashlib.sha256(wish.encode()).hexdigest()[:16]
+    wish = {"text": text, "runs": list(runs)}
+    key = hashlib.sha256(json.dumps(wish, ensure_ascii=False).encode()).hexdigest()[:16]
     folder = store.folder.parent / "asked"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / f"{key}.answer.json").exists():
-            files.write_text(folder / f"{key}.json", wish)
+            with _counting(store):
+                if not (folder / f"{key}.json").exists():
+                    open_ones = [path for path in folder.glob("*.json") if not path.name.endswith(".answer.json")]
+                    mine = sum((turns.wish_of(path) or {}).get("who") == who for path in open_ones)
+                    if mine >= most.asked_per_visitor:
+                        raise UserError(f"a visitor must have at most {most.asked_per_visitor} sentences waiting, you have {mine}; wait for an answer first")
+                    write_text(folder / f"{key}.json", json.dumps({**wish, "who": who, "time": time.time()}, ensure_ascii=False))
             ensure(store)
     except OSError as error:
         raise unwritable(store.folder.parent, error) from error

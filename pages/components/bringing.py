@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from sdq.data.check import Checked, check
+from pages.components.uploads import path_of
+from sdq import decoding
+from sdq.data.check import Checked
 from sdq.data.formats import FORMATS
-from sdq.data.intake import LARGEST, MOST, Incoming, accepted, guess, metrics, preview
-from sdq.data.tasks import SPLITS, fingerprint, home, load_task
+from sdq.data.intake import Incoming, accepted, guess, metrics
+from sdq.data.tasks import SPLITS, fingerprint, home
+from sdq.limits import limits
 from sdq.report import METRICS
 from sdq.settings import UserError
 
@@ -49,35 +49,22 @@ def inbox() -> Path:
     return home().parent / "inbox"
 
 
-def _place() -> Path:
-    """A folder for this session's uploads, in the data folder; it goes with the session, or after a day if the server was killed."""
-    if "coming" not in st.session_state:
-        home().mkdir(parents=True, exist_ok=True)
-        for left in home().glob(".session-*"):
-            if time.time() - left.stat().st_mtime > 86_400:
-                shutil.rmtree(left, ignore_errors=True)
-        st.session_state["coming"] = tempfile.TemporaryDirectory(prefix=".session-", dir=home())
-    return Path(st.session_state["coming"].name)
-
-
 def arrived() -> list[tuple[str, Path]]:
     """(name, where its bytes are) of every file that was uploaded or ticked. UserError for a name that may not come in."""
     brought = st.file_uploader(
-        f"Files ({', '.join(ending.removeprefix('.') for ending in FORMATS)}; at most {LARGEST} MB each)", type=[e.removeprefix(".") for e in FORMATS],
-        accept_multiple_files=True, key="files", max_upload_size=LARGEST, help="One file for everything, or one for each language and split.",
+        f"Files ({', '.join(ending.removeprefix('.') for ending in FORMATS)}; at most {limits().upload_mb} MB each)", type=[e.removeprefix(".") for e in FORMATS],
+        accept_multiple_files=True, key="files", max_upload_size=limits().upload_mb, help="One file for everything, or one for each language and split.",
     )  # fmt: skip
     found = []
     for file in brought or ():
-        path = _place() / f"{file.file_id}{accepted(file.name)}"
-        if not path.exists():
-            path.write_bytes(file.getvalue())
-        found.append((file.name, path))
+        if accepted(file.name):
+            found.append((file.name, path_of(file)))
     there = {path.name: path for path in sorted(inbox().glob("*")) if path.suffix.lower() in FORMATS and path.is_file() and not path.is_symlink()}
     if there:
         chosen = st.multiselect(f"Files in {inbox()}", list(there), key="inbox")
         found += [(name, there[name]) for name in chosen if accepted(name)]
-    if len(found) > MOST:
-        raise UserError(f"a task can have at most {MOST} files, got {len(found)}; join some, or write a task file by hand")
+    if len(found) > limits().uploads:
+        raise UserError(f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or write a task file by hand")
     return found
 
 
@@ -98,7 +85,7 @@ def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the file")
 def _first(path: str, changed: float) -> pd.DataFrame:
-    return preview(Path(path))
+    return decoding.preview(Path(path))
 
 
 def first_rows(path: Path, name: str) -> pd.DataFrame:
@@ -163,7 +150,7 @@ def shares(files: Sequence[Incoming], columns: dict[str, str]) -> dict[str, Any]
 
 @st.cache_resource(max_entries=16, show_spinner="Counting")
 def _checked(name: str, content: str) -> Checked:
-    return check(load_task(name))
+    return decoding.checked(name)
 
 
 def checked(name: str) -> Checked:

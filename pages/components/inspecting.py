@@ -83,7 +83,7 @@ def _watch(store: Store, report: Report, names: tuple[str, ...]) -> None:
     state = jobs.state(home, kept, me())
     if not state.active or set(names) <= paths(report.run, store).keys():
         st.rerun()
-    text, share = looking(state.events, analyses(missing(report.run, store), report, store, Inspection()))
+    text, share = looking(state.events, analyses(missing(report.run, store), report, store, Inspection()), jobs.position(home, kept))
     st.progress(share, text=text)
     st.caption("This page shows its result as soon as it is there, also if you come back later.")
     if st.button("Cancel", key="cancel-inspection", icon=":material/stop_circle:"):

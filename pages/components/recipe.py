@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pages.components import models
 from pages.components.form import fitting, form, parse
 from pages.components.glossary import say
+from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
 from sdq import jobs
 from sdq.data.tasks import kept
@@ -79,7 +80,7 @@ def _uploaded() -> None:
     if file is None:
         return
     try:
-        put(parse(Recipe, file.getvalue()))
+        put(parse(Recipe, path_of(file).read_bytes()))
     except UserError as error:
         st.session_state["recipe-refused"] = str(error)
 

@@ -10,13 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.runs import finished
+from sdq import decoding
 from sdq.data.tasks import TASKS, load_task
 from sdq.figures.curves import run_names
 from sdq.figures.drops import drop_table
-from sdq.figures.examples import joined, pair, tag_rows
+from sdq.figures.examples import pair, tag_rows
 from sdq.figures.languages import direction
 from sdq.figures.ranks import fertility
-from sdq.metrics import units
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.statistics import right
@@ -29,27 +29,15 @@ _CELL = "padding:.15rem .8rem .15rem 0;text-align:start;font-weight:"
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the sentences")
 def sentences(task: str) -> pd.DataFrame:
-    """Test sentences: id, language, text, gold (a label, or tags joined by spaces), words (joined by tabs; empty for tasks with one label a sentence).
-
-    The second text of a pair follows the first after an arrow; of a ranking there is one row per query, with its documents by number.
-    """
-    data = load_task(task, "test")
-    token, examples = data.kind == "token", data.examples("test")
-    rows = []
-    for id, at in units(examples, data.metric):
-        mine = [examples[i] for i in at]
-        seconds = [e.second for e in mine if e.second is not None]
-        numbered = [f"{i}. {second}" for i, second in enumerate(seconds, 1)] if len(at) > 1 else seconds
-        gold = " ".join(label for e in mine for label in e.targets)
-        rows.append((id, mine[0].language, " → ".join([mine[0].text, *numbered]), gold, joined(mine[0].words) if token else ""))
-    return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
+    """Test sentences of a task: id, language, text, gold, words (see sdq.reading.rows)."""
+    return decoding.sentences(task)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def languages_with_text(task: str) -> tuple[str, ...] | None:
     """The languages that the task has training sentences in, labelled or not; None if the task is not at hand."""
     try:
-        return tuple(sorted(load_task(task, "dev").languages)) if task in TASKS else tuple(sorted({e.language for e in load_task(task).splits["train"]}))
+        return tuple(sorted(load_task(task, "dev").languages)) if task in TASKS else decoding.trained(task)
     except UserError:
         return None
 

@@ -7,7 +7,9 @@ from typing import Any
 import streamlit as st
 
 from pages.components.glossary import say
+from pages.components.session import me
 from sdq import jobs
+from sdq.limits import limits
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -19,7 +21,7 @@ def typed(reports: list[Report], store: Store) -> None:
     with st.form("typed-form", border=False):
         left, right = st.columns([5, 1], vertical_alignment="bottom")
         text = left.text_input(
-            "Sentence, in any language", key="typed", max_chars=jobs.LONGEST, placeholder="wake me up at seven tomorrow", bind="query-params"
+            "Sentence, in any language", key="typed", max_chars=limits().sentence_characters, placeholder="wake me up at seven tomorrow", bind="query-params"
         )
         asked = right.form_submit_button("Ask", icon=":material/send:", key="ask", width="stretch")
     if asked and text.strip():
@@ -28,7 +30,7 @@ def typed(reports: list[Report], store: Store) -> None:
         say("The models answer side by side. The first answer takes some seconds, because a process has to load them.", "note")
         return
     try:
-        key = jobs.ask(st.session_state["asked"], [r.run for r in reports], store)
+        key = jobs.ask(st.session_state["asked"], [r.run for r in reports], store, me())
         if (rows := jobs.answered(key, store)) is None:
             _wait(key, store)
         else:

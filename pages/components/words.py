@@ -190,12 +190,24 @@ def duration(seconds: float) -> str:
     return f"about {5 * round(seconds / 5)} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
 
 
-def looking(events: list[dict[str, Any]], seconds: float | None = None) -> tuple[str, float]:
-    """(what is going on, share done) of an inspection under way. `seconds`: what the analyses that are not made yet should take."""
+def waits(place: tuple[int, int] | None) -> str:
+    """That it waits, and behind what. `place`: see `sdq.jobs.position`."""
+    if place is None:
+        return "Waiting for its turn"
+    before, of = place
+    return (
+        f"Waiting for its turn: {before} of {of} waiting {'has its' if before == 1 else 'have their'} turn before it"
+        if before
+        else "Waiting for its turn: it is next"
+    )
+
+
+def looking(events: list[dict[str, Any]], seconds: float | None = None, place: tuple[int, int] | None = None) -> tuple[str, float]:
+    """(what is going on, share done) of an inspection under way. `seconds`: what the analyses that are not made yet should take; `place`: see `waits`."""
     asked = max((i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1)
     stages = [e for e in events[asked + 1 :] if e.get("event") == "stage"]
     if not stages:
-        return "Waiting for its turn", 0.0
+        return waits(place), 0.0
     stage = stages[-1]
     if "number" not in stage:
         return stage["text"], 0.0
@@ -203,12 +215,12 @@ def looking(events: list[dict[str, Any]], seconds: float | None = None) -> tuple
     return f"Analysis {stage['number']} of {stage['of']}: {stage['text'][:1].lower()}{stage['text'][1:]}{left}", (stage["number"] - 1) / stage["of"]
 
 
-def progress(events: list[dict[str, Any]]) -> tuple[str, float | None]:
-    """(what is going on, share done of this stage) of a run under way."""
+def progress(events: list[dict[str, Any]], place: tuple[int, int] | None = None) -> tuple[str, float | None]:
+    """(what is going on, share done of this stage) of a run under way. `place`: see `waits`."""
     asked = max((i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1)  # what is before it belongs to an earlier attempt
     stages = [i for i, e in enumerate(events) if e.get("event") == "stage" and i > asked]
     if not stages:
-        return ("Waiting for its turn" if asked >= 0 else "Starting the worker"), None
+        return (waits(place) if asked >= 0 else "Starting the worker"), None
     stage = events[stages[-1]]
     name = _STAGE.get(stage["name"], stage.get("text", stage["name"]))
     rest = events[stages[-1] + 1 :]

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, plain, shares
 from pages.components.glossary import say
+from sdq import decoding
 from sdq.data.intake import keep
 from sdq.data.tasks import kept
 from sdq.settings import UserError
@@ -37,7 +38,7 @@ def bring() -> None:
     fields |= shares(incoming, fields["columns"])
     replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() else False
     if st.button("Check and keep", type="primary", key="keep", icon=":material/save:", disabled=not fields["name"]):
-        keep(fields, incoming, replace)
+        keep(fields, incoming, replace, checking=decoding.checked_file)
         st.session_state["kept"] = fields["name"]
         st.rerun()
 

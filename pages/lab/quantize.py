@@ -27,7 +27,7 @@ def watch(run: str) -> None:
     state = jobs.state(run, store, me())
     if not state.active:
         st.rerun()
-    text, share = progress(state.events)
+    text, share = progress(state.events, jobs.position(run, store))
     st.progress(share or 0.0, text=text)
     if st.button("Cancel", key="cancel", icon=":material/stop_circle:"):
         if not jobs.cancel(run, store, me()):

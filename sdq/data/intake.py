@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,10 @@ from sdq.data.formats import FORMATS, read
 from sdq.data.recognise import CALLED, is_span, recognise
 from sdq.data.taskfile import USUAL, load, parse
 from sdq.data.tasks import KEPT, SPLITS, TASKS, home
+from sdq.limits import limits
 from sdq.report import METRICS
 from sdq.settings import UserError, unwritable
 
-LARGEST = 50  # 10^6 bytes of one file
-MOST = 120  # files
 ROWS = 8  # of a preview
 _NAME = re.compile(r"[\w][\w.,()+ -]{0,119}")
 _SPLITS = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev", "eval": "dev"} | {split: split for split in SPLITS}
@@ -112,8 +111,14 @@ def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:
     return "token" if {"tokens", "tags"} <= set(first) else "pair" if "second" in first else "sentence", first
 
 
-def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = False) -> tuple[Path, Checked]:
+def checked(path: Path) -> Checked:
+    """What the data of the task file at this path are like, read in this process."""
+    return check(load(path, path.parent.name))
+
+
+def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = False, *, checking: Callable[[Path], Checked] = checked) -> tuple[Path, Checked]:
     """Write a task and its files into the data folder, and check them there. `fields`: those of a task file, but for its splits.
+    `checking`: what reads and checks it, such as sdq.decoding.checked_file, which does so in a process of its own.
 
     Returns the task file's path and what the check found. UserError if the name is taken (unless `replace`), or the data do not fit:
     nothing is left behind then, and what was there stays.
@@ -131,7 +136,7 @@ def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = F
             made.mkdir()
             file = parse(json.dumps({**fields, "splits": _spread(files, made)}).encode(), "as chosen here")
             (made / "task.json").write_text(file.model_dump_json(indent=1, exclude_defaults=True), "utf-8")
-            found = check(load(made / "task.json", name))
+            found = checking(made / "task.json")
             if folder.exists():
                 folder.replace(Path(place) / ".was")
             made.replace(folder)
@@ -150,8 +155,8 @@ def _format(file: Incoming) -> str:
 
 def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
     """Copy the files to SPLIT/LANGUAGE.ending; returns the patterns that find them. UserError if they do not go together."""
-    if not 1 <= len(files) <= MOST:
-        raise UserError(f"a task must have 1 to {MOST} files, got {len(files)}; add files, or join some")
+    if not 1 <= len(files) <= limits().uploads:
+        raise UserError(f"a task must have 1 to {limits().uploads} files, got {len(files)}; add files, or join some")
     for file in files:
         accepted(file.name)
     formats = {_format(file) for file in files}
@@ -163,9 +168,9 @@ def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
     for number, file in enumerate(files):
         if file.split not in (*SPLITS, "all"):
             raise UserError(f"the split of {file.name} must be train, dev, test or all, got {file.split[:20]!r}; choose one")
-        if file.path.stat().st_size > LARGEST * 10**6:
+        if file.path.stat().st_size > limits().upload_mb * 10**6:
             raise UserError(
-                f"a file must have at most {LARGEST} MB, {file.name} has {file.path.stat().st_size / 10**6:.0f} MB; take a sample, or write a task file by hand"
+                f"a file must have at most {limits().upload_mb} MB, {file.name} has {file.path.stat().st_size / 10**6:.0f} MB; take a sample, or write a task file by hand"
             )
         if file.language and (other := taken.get((file.split, file.language))):
             raise UserError(

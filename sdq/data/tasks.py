@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,11 @@ class Example:
     targets: tuple[str, ...]  # one label, or one tag per word; empty where a sentence for training has none
     second: str | None = None
     group: str = ""  # which query a ranked pair belongs to
+
+
+def joined(words: Sequence[str]) -> str:
+    """Words as the column `words` holds them, by tabs: as many as there are, none empty and none with a tab in it."""
+    return "\t".join(word.replace("\t", " ") or " " for word in words)
 
 
 @dataclass(frozen=True)

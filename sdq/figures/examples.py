@@ -49,11 +49,6 @@ def pair(fp32: pd.DataFrame, table: pd.DataFrame, texts: pd.DataFrame) -> pd.Dat
     return both[["id", "language", "text", "gold", "words", "FP32 answer", "answer", "FP32 margin", "margin", "group"]]
 
 
-def joined(words: Sequence[str]) -> str:
-    """Words as the column `words` holds them, by tabs: as many as there are, none empty and none with a tab in it."""
-    return "\t".join(word.replace("\t", " ") or " " for word in words)
-
-
 def counts(pairs: pd.DataFrame) -> dict[str, int]:
     """Group -> number of sentences, in the order of GROUPS."""
     found = pairs["group"].value_counts()

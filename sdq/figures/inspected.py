@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from sdq.data.tasks import load_task
+from sdq.data.tasks import joined, load_task
 from sdq.figures import (
     activations,
     attribution,
@@ -137,7 +137,7 @@ def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
 def _texts(task: str) -> pd.DataFrame:
     """The test sentences of a task: id, language, text, gold, words (joined by tabs; empty for tasks with one label a sentence)."""
     data = load_task(task, "test")
-    rows = [(e.id, e.language, e.text, " ".join(e.targets), examples.joined(e.words) if data.kind == "token" else "") for e in data.examples("test")]
+    rows = [(e.id, e.language, e.text, " ".join(e.targets), joined(e.words) if data.kind == "token" else "") for e in data.examples("test")]
     return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
 
 

@@ -103,6 +103,25 @@ def test_a_link_opens_a_run(server: str, page: Any, data: Path) -> None:
 
 
 @pytest.mark.skipif(not MINI.is_file(), reason="assets/mini/intent is not there yet; build it with `python -m sdq mini build`")
+def test_an_uploaded_file_lies_on_the_disk_and_goes_when_it_is_removed(server: str, page: Any, data: Path) -> None:
+    """As this version of streamlit does it: where it keeps uploads is its own affair, and may change."""
+    content = b"text,label\n" + b"".join(b"day %d,good\n" % i for i in range(5))
+    page.goto(f"{server}/data")
+    settled(page)
+    page.locator(".st-key-files input[type=file]").set_input_files({"name": "train-en.csv", "mimeType": "text/csv", "buffer": content})
+    page.wait_for_selector(".st-key-keep button", timeout=60_000)
+    settled(page)
+    (kept,) = data.glob("tasks/.session-*/*/train-en.csv")
+    assert kept.read_bytes() == content
+    assert f"{len(content)}.0B" in page.locator(".st-key-files").inner_text()
+    page.get_by_role("button", name="Remove train-en.csv").click()
+    settled(page)
+    deadline = time.monotonic() + 20
+    while kept.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_run_from_the_page_to_its_end(chromium: Any, page: Any, tmp_path: Path) -> None:
     with serve(tmp_path / "data") as address:
         page.goto(f"{address}/quantize")

@@ -44,6 +44,7 @@ def test_without_data_the_page_says_what_to_do(store: Store) -> None:
 
 def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     app = brought("mood", *files("en", "de"))
+    assert not app.error, [e.value for e in app.error]
     assert app.dataframe[0].value["text"].tolist()[0] == "day 0 train en"
     assert [s.value for s in app.selectbox if s.label == "Split"][1:] == [split for split in SPLITS for _ in "ab"]
     app = app.button(key="keep").click().run()

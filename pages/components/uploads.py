@@ -1,0 +1,189 @@
+"""Uploaded files lie on the disk from the moment they arrive: streamlit would keep them in the memory of the web process, all of them, until it
+notices that their visitor has gone.
+
+`install` has the app keep them here; `path_of` is where a page finds one; `Ushered` lets in a few at a time; `sweeping` removes what nobody needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
+from streamlit.runtime import memory_uploaded_file_manager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
+
+from sdq.data.tasks import home
+from sdq.limits import limits
+from sdq.settings import UserError, unwritable
+
+PATH = re.compile(r"/_stcore/upload_file/[^/]+/[^/]+")
+FORM = 10_000  # bytes of a form beside those of its file
+READ = 2  # uploads that are in memory at a time
+LOOK = 20.0  # seconds between two looks at who has gone
+GONE = 180.0  # seconds without a connection after which a session's files go: streamlit lets it come back within 120
+_PLAIN = re.compile(r"[\w][\w.,()+ -]{0,119}")
+_FOLDER = re.compile(r"\.session-(\d+)-[0-9a-f]{32}")
+
+
+class OnDisk(bytes):
+    """Stands for the bytes of a file on the disk: it has their number, and none of them."""
+
+    size: int
+    path: Path
+
+    def __len__(self) -> int:
+        return self.size
+
+
+class Uploads(memory_uploaded_file_manager.MemoryUploadedFileManager):
+    """Streamlit's register of uploaded files, with their bytes on the disk: a folder for each session."""
+
+    def place(self, session: str) -> Path:
+        """The folder of a session, in the data folder; its name tells which server it belongs to."""
+        return home() / f".session-{os.getpid()}-{hashlib.sha256(session.encode()).hexdigest()[:32]}"
+
+    def path(self, session: str, file: str, name: str) -> Path:
+        """Where the bytes of a file go: under its own name, so that sentences about it name it, if that is a plain one."""
+        plain = _PLAIN.fullmatch(name) and ".." not in name and len(name.encode()) <= 200
+        return self.place(session) / hashlib.sha256(file.encode()).hexdigest()[:32] / (name if plain else "upload")
+
+    def add_file(self, session_id: str, file: UploadedFileRec) -> None:
+        """Write a file that arrived to the disk. HTTPException 413 if it is one too many, 507 if the disk refuses."""
+        most, size, path = limits(), len(file.data), self.path(session_id, file.file_id, file.name)
+        with self._lock:
+            others = [rec for id, rec in self.file_storage.get(session_id, {}).items() if id != file.file_id]
+        if size > most.upload_mb * 10**6:
+            raise HTTPException(413, f"a file must have at most {most.upload_mb} MB; take a sample of it")
+        if len(others) >= most.uploads:
+            raise HTTPException(413, f"at most {most.uploads} files may be uploaded; remove some, or join them")
+        if size + sum(len(rec.data) for rec in others) > most.uploads_mb * 10**6:
+            raise HTTPException(413, f"all uploaded files together must have at most {most.uploads_mb} MB; remove some, or take samples")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.data)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise HTTPException(507, str(unwritable(home(), error))) from error
+        kept = OnDisk()
+        kept.size, kept.path = size, path
+        super().add_file(session_id, file._replace(data=kept))
+
+    def remove_file(self, session_id: str, file_id: str) -> None:
+        """Forget a file, and free its place."""
+        super().remove_file(session_id, file_id)
+        shutil.rmtree(self.path(session_id, file_id, "").parent, ignore_errors=True)
+
+    def remove_session_files(self, session_id: str) -> None:
+        """Forget all files of a session, and free their place."""
+        super().remove_session_files(session_id)
+        shutil.rmtree(self.place(session_id), ignore_errors=True)
+
+    def sweep(self, since: dict[str, float], active: Any) -> None:
+        """Forget the files of sessions without a connection for GONE seconds, and all that are older than the limits say.
+
+        `since`: session -> when it was first seen without one, kept from look to look; `active`: session -> whether it has one.
+        """
+        with self._lock:
+            sessions = list(self.file_storage)
+        now = time.time()
+        for session in sessions:
+            if active(session):
+                since.pop(session, None)
+            elif now - since.setdefault(session, now) > GONE:
+                self.remove_session_files(session)
+                del since[session]
+        for place in home().glob(".session-*"):
+            with contextlib.suppress(OSError):
+                owner = _FOLDER.fullmatch(place.name)
+                left = owner is None or not psutil.pid_exists(int(owner[1]))  # of a server that was killed
+                if now - place.stat().st_mtime > (60 if left else 3600 * limits().uploads_hours):
+                    shutil.rmtree(place, ignore_errors=True)
+
+
+def install() -> None:
+    """Have every app that is made from now on keep its uploads on the disk."""
+    memory_uploaded_file_manager.MemoryUploadedFileManager = Uploads  # type: ignore[misc]
+
+
+def path_of(file: UploadedFile) -> Path:
+    """Where the bytes of an uploaded file are. UserError if they are not there any more."""
+    context = get_script_run_ctx()
+    assert context is not None
+    assert isinstance(context.uploaded_file_mgr, Uploads), "the app was made before `install`"
+    known = context.uploaded_file_mgr.get_files(context.session_id, [file.file_id])
+    path = known[0].data.path if known else None
+    if path is None or not path.is_file():
+        raise UserError(f"an uploaded file must be used within {limits().uploads_hours:g} hours, {file.name[:60]} is gone; upload it again")
+    return Path(path)
+
+
+@contextlib.asynccontextmanager
+async def sweeping(runtime: Any) -> AsyncIterator[None]:
+    """While this is open, files of visitors who have gone are removed, whether or not another one comes."""
+    manager, since = runtime.uploaded_file_mgr, {}
+    assert isinstance(manager, Uploads), "the app was made before `install`"
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.to_thread(manager.sweep, since, runtime.is_active_session)
+            await asyncio.sleep(LOOK)
+
+    task = asyncio.create_task(sweep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class Ushered:
+    """Middleware: what is uploaded arrives on the disk, and only READ uploads at a time go on from there into memory. A slow visitor holds nobody up."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.slots = asyncio.Semaphore(READ)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass on all that is no upload as it is."""
+        if scope["type"] != "http" or scope["method"] != "PUT" or not PATH.search(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        most = limits().upload_mb * 10**6 + FORM
+        too_large = PlainTextResponse(f"a file must have at most {limits().upload_mb} MB; take a sample of it", 413)
+        told = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        if told.isdigit() and int(told) > most:
+            await too_large(scope, receive, send)
+            return
+        with tempfile.TemporaryFile() as arrived:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":  # the visitor has gone
+                    return
+                arrived.write(message.get("body", b""))
+                more = message.get("more_body", False)
+                if arrived.tell() > most:
+                    await too_large(scope, receive, send)
+                    return
+            arrived.seek(0)
+
+            async def again() -> dict[str, Any]:
+                piece = arrived.read(1 << 20)
+                return {"type": "http.request", "body": piece, "more_body": bool(piece)}
+
+            async with self.slots:
+                await self.app(scope, again, send)

@@ -1,0 +1,119 @@
+"""`sdq doctor` and the limits it shows: what must be done is said in one sentence, and every limit is enforced somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sdq import doctor
+from sdq.__main__ import app
+from sdq.limits import Limits, limits
+from sdq.settings import ROOT, UserError
+from sdq.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SDQ_SHIPPED", "no")
+    monkeypatch.setattr(doctor, "FREE", 1.0)
+    monkeypatch.setattr(doctor, "LEFT", 1.0)
+    limits.cache_clear()
+    yield
+    limits.cache_clear()
+
+
+def asked(*more: str) -> tuple[int, dict[str, Any]]:
+    done = CliRunner().invoke(app, ["doctor", "--json", "--offline", *more])
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_a_healthy_installation_has_nothing_to_do() -> None:
+    code, told = asked()
+    assert (code, told["to_do"], told["healthy"]) == (0, [], True)
+    assert {"Versions", "Machine", "Models", "Data", "Access", "Limits"} == {finding["part"] for finding in told["findings"]}
+    shown = {finding["what"]: finding["value"] for finding in told["findings"]}
+    assert shown["SDQ_UPLOAD_MB"].startswith("50 ")
+    assert {f"SDQ_{name.upper()}" for name in Limits.model_fields} <= shown.keys()
+    done = CliRunner().invoke(app, ["doctor", "--offline"])
+    assert done.exit_code == 0
+    assert done.stdout.strip().endswith("Nothing must be done.")
+    assert max(map(len, done.stdout.splitlines())) < 160
+
+
+def test_a_damaged_run_an_open_folder_and_a_full_disk_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Store.default().folder / "0123456789ab"
+    home.mkdir(parents=True)
+    (home / "report.json").write_text("{")
+    (home / "done").touch()
+    (tmp_path / "data").chmod(0o777)
+    monkeypatch.setattr(doctor, "FREE", 1e18)
+    code, told = asked()
+    assert code == 1
+    disk, folder, run = told["to_do"]
+    assert "must be free on the disk" in disk
+    assert f"run `chmod o-w {tmp_path / 'data'}`" in folder
+    assert "0123456789ab" in run
+    text = CliRunner().invoke(app, ["doctor", "--offline"]).stdout
+    assert "3 to be done:" in text
+    assert "! disk" in text
+
+
+def test_packages_are_compared_with_what_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.required("# what\ntorch==2.13.0  # pinned\n-r other.txt\nscipy>=1.16,<2\n\n") == [("torch", "2.13.0"), ("scipy", None)]
+    monkeypatch.setattr(doctor, "required", lambda text: [("pytest", "0.1"), ("no-such-package", None)])
+    code, told = asked()
+    assert code == 1
+    assert "pytest must be 0.1" in told["to_do"][0]
+    assert "no-such-package must be installed" in told["to_do"][1]
+
+
+def test_wrong_limits_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_UPLOAD_MB", "lots")
+    with pytest.raises(UserError, match="SDQ_UPLOAD_MB is not"):
+        limits()
+    code, told = asked()
+    assert code == 1
+    assert "SDQ_UPLOAD_MB is not" in told["to_do"][0]
+    monkeypatch.setenv("SDQ_UPLOAD_MB", "300")
+    limits.cache_clear()
+    monkeypatch.setenv("SDQ_DECODE_MEMORY_MB", "100000")
+    monkeypatch.setenv("SDQ_DECODERS", "64")
+    _, told = asked()
+    assert "SDQ_UPLOADS_MB must be at least" in told["to_do"][0]
+    assert "lower one of them" in told["to_do"][1]
+
+
+def test_the_network_is_asked_for_a_moment_and_its_absence_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", none)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    (found,) = [f for f in doctor.examine(Store.default()) if f.what == "Hub"]
+    assert "cannot be reached (Network is unreachable)" in found.value
+    assert not found.wrong
+
+
+@pytest.mark.parametrize(("address", "own"), [("127.0.0.1", True), ("::1", True), ("[::1]", True), ("localhost", True), ("0.0.0.0", False), ("lab", False)])
+def test_an_address_is_this_machine_or_a_room(address: str, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_ADDRESS", address)
+    (found,) = [f for f in doctor._access() if f.what == "address"]
+    assert ("this machine only" in found.value) is own
+
+
+def test_the_readme_shows_the_limits_as_they_are() -> None:
+    assert doctor.markdown() in (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", Limits.model_fields)
+def test_every_limit_is_enforced_somewhere(name: str) -> None:
+    files = [path for folder in ("sdq", "pages") for path in (ROOT / folder).rglob("*.py") if path.stem not in ("limits", "doctor")]
+    assert any(re.search(rf"(limits\(\)|most|limited)\.{name}\b", path.read_text("utf-8")) for path in files)
