@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
 
 from sdq import __main__ as cli
 
+SECONDS = 15  # within which every answer must come
 Said = tuple[int, str, str]
+
+
+class TooLate(BaseException):
+    """No answer in time. Not an Exception: nothing in the product may take it for one of its own."""
+
+
+@contextmanager
+def in_time(seconds: int = SECONDS) -> Iterator[None]:
+    """Raises TooLate inside when the time is over. In the main thread only."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TooLate(f"no answer within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Outcome(NamedTuple):
@@ -36,7 +60,8 @@ class Doors:
         self.capsys.readouterr()
         before, sys.argv, code = sys.argv, ["sdq", *words], 0
         try:
-            cli.main()
+            with in_time():
+                cli.main()
         except SystemExit as stop:
             code = int(stop.code or 0)
         finally:
@@ -87,6 +112,3 @@ class Doors:
 def either(sentence: str, *words: str) -> None:
     """At least one of the words is in the sentence, whatever its case."""
     assert any(word.lower() in sentence.lower() for word in words), f"none of {words} is in: {sentence}"
-
-
-Builder = Callable[..., Path]
