@@ -33,9 +33,8 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def words_tokenizer(folder: Path, words: Sequence[str], pretokenizer: Any = None, added: Mapping[str, int] | None = None) -> None:
     """Write a tokenizer of whole words: SPECIAL, then `words`. Control and format characters give no subword, as in BERT. `added`: token -> id."""
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers import models as t
-    from tokenizers import normalizers, pre_tokenizers, processors
 
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *dict.fromkeys(words)])}
     tokenizer = Tokenizer(t.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -172,7 +171,11 @@ def task_folder(folder: Path, files: Mapping[str, str | bytes], ending: str, kin
             path = folder / split / f"{code}{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    columns = {"sentence": {"text": "text", "label": "label"}, "pair": {"text": "text", "second": "second", "label": "label"}, "token": {"tokens": "tokens", "tags": "tags"}}
+    columns = {
+        "sentence": {"text": "text", "label": "label"},
+        "pair": {"text": "text", "second": "second", "label": "label"},
+        "token": {"tokens": "tokens", "tags": "tags"},
+    }
     said = {
         "name": "task", "kind": kind, "training_language": "en", "columns": columns[kind],
         "splits": {split: f"{split}/{{language}}{ending}" for split in ("train", "dev", "test")},

@@ -103,7 +103,9 @@ def test_another_kind_of_positions_is_refused(doors: Doors, model: Path, task: P
     doors.refused(model, task, "distance_embedding")
 
 
-@pytest.mark.parametrize(("dtype", "only"), [("int8", ""), ("int8", "query.weight"), ("uint8", "word_embeddings"), ("int32", "classifier.weight"), ("bool", "value.weight")])
+@pytest.mark.parametrize(
+    ("dtype", "only"), [("int8", ""), ("int8", "query.weight"), ("uint8", "word_embeddings"), ("int32", "classifier.weight"), ("bool", "value.weight")]
+)
 def test_integers_are_no_weights(doors: Doors, model: Path, task: Path, dtype: str, only: str) -> None:
     edit_weights(model, cast(getattr(torch, dtype), only))
     doors.refused(model, task, only or "weight", dtype)
@@ -204,7 +206,10 @@ HUGE = 3e38
 
 @pytest.mark.parametrize("recipe", ["fp32", "ptq-int8-dynamic", "ptq-w3a8"])
 def test_numbers_that_overflow_are_refused(doors: Doors, model: Path, task: Path, recipe: str) -> None:
-    edit_weights(model, lambda s: s | {f"{LAYER}.attention.self.value.weight": torch.eye(WIDTH) * HUGE, f"{LAYER}.attention.output.dense.weight": torch.eye(WIDTH) * HUGE})
+    edit_weights(
+        model,
+        lambda s: s | {f"{LAYER}.attention.self.value.weight": torch.eye(WIDTH) * HUGE, f"{LAYER}.attention.output.dense.weight": torch.eye(WIDTH) * HUGE},
+    )
     sentence = doors.refused(model, task, recipe=recipe)
     either(sentence, "NaN", "finite", "overflow")
     either(sentence, "layer", "attention")
@@ -260,13 +265,18 @@ def test_odd_values_of_the_configuration(doors: Doors, model: Path, task: Path, 
     if code == 0:
         assert json.loads(out)["quantized"]["mean"] == 1  # it did not matter
     else:
-        assert "object has no attribute" not in doors.refused(model, task, str(model)), err
+        sentence = doors.refused(model, task)
+        assert not any(
+            leak in sentence for leak in ("object has no attribute", "modulo by zero", "unhashable", "has no attribute", "bincount", "out of bounds")
+        ), err
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"a": ' * 5000, '{"model_type": "\\ud83d"}', '{"id2label": {"0": "\\ud83d", "1": "b"}}', "\ufeff{}", "NaN"])
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{", '{"a": ' * 5000, '{"model_type": "\\ud83d"}', '{"id2label": {"0": "\\ud83d", "1": "b"}}', "\ufeff{}", "NaN"]
+)
 def test_a_configuration_that_is_none(doors: Doors, model: Path, task: Path, text: str) -> None:
     (model / "config.json").write_text(text, "utf-8")
-    doors.refused(model, task, str(model))
+    doors.refused(model, task, "config.json")
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nouser/model", "/dev/zero", "", ".", "-", "a/b\nc", "\ud83d", "x/" * 3000, "//", "...", "~"])

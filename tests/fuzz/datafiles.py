@@ -63,14 +63,18 @@ def _sentences(rng: Random) -> list[list[tuple[str, str]]]:
 
 def conll_file(rng: Random) -> bytes:
     between, more = rng.choice(("\t", " ", "  ", "\t ")), rng.choice(("", "", "", "x", "x\tx\tx"))
-    return "".join("".join(between.join(filter(None, (w, more, t))) + "\n" for w, t in s) + rng.choice(("\n", "\n\n", " \n", "\r\n")) for s in _sentences(rng)).encode()
+    return "".join(
+        "".join(between.join(filter(None, (w, more, t))) + "\n" for w, t in s) + rng.choice(("\n", "\n\n", " \n", "\r\n")) for s in _sentences(rng)
+    ).encode()
 
 
 def conllu_file(rng: Random) -> bytes:
     lines = []
     for s in _sentences(rng):
         lines += [rng.choice(("# text = a", "# text", "#", "# form = x", "# upos = y"))]
-        lines += ["\t".join([rng.choice((str(i), str(i), str(i), f"{i}-{i + 1}", f"{i}.1", "x")), w, "_", t, *"______"]) for i, (w, t) in enumerate(s, 1)] + [""]
+        lines += ["\t".join([rng.choice((str(i), str(i), str(i), f"{i}-{i + 1}", f"{i}.1", "x")), w, "_", t, *"______"]) for i, (w, t) in enumerate(s, 1)] + [
+            ""
+        ]
     return "\n".join(lines).encode()
 
 

@@ -16,7 +16,26 @@ NAMES = (
     "run", "runs", "on", "preset", "task", "width", "multi", "method", "shown", "languages", "language", "layer", "of", "was", "now", "size", "sentence", "module", "role",
     "measure", "metric", "block", "kind", "model", "room", "token", "page", "text", "typed", "sort", "label", "embed", "",
 )  # fmt: skip
-USUAL = ("intent", "slots", "mini", "INT8", "W3A8", "en", "de", "sw", "all", "ptq-w3a8", "fp32", "0123456789ab", "ffffffffffff", "en,de", "roberta.encoder.layer.0.output.dense", "weights", "1", "0")
+USUAL = (
+    "intent",
+    "slots",
+    "mini",
+    "INT8",
+    "W3A8",
+    "en",
+    "de",
+    "sw",
+    "all",
+    "ptq-w3a8",
+    "fp32",
+    "0123456789ab",
+    "ffffffffffff",
+    "en,de",
+    "roberta.encoder.layer.0.output.dense",
+    "weights",
+    "1",
+    "0",
+)
 
 
 class Queries:

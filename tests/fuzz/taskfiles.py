@@ -12,7 +12,9 @@ from tests.fuzz.mutate import damaged, json_text, mutated
 
 SENTENCES = csv([("good day", "good"), ("bad day", "bad")])
 TAGGED = conll([[("Anna", "B-PER"), ("visits", "O"), ("Oslo", "B-LOC")]])
-PAIRS = jsonl([{"id": str(i), "text": f"t{i}", "second": "s", "label": i % 3, "language": "en", "split": split} for split in ("train", "dev", "test") for i in range(6)])
+PAIRS = jsonl(
+    [{"id": str(i), "text": f"t{i}", "second": "s", "label": i % 3, "language": "en", "split": split} for split in ("train", "dev", "test") for i in range(6)]
+)
 
 
 class TaskFiles:
