@@ -29,8 +29,9 @@ def loaded(path: Path) -> Task | str:
         with in_time():
             return load_task(str(path))
     except UserError as error:
-        assert "\n" not in str(error)
-        return str(error)
+        said = str(error)
+    assert "\n" not in said
+    return said
 
 
 def quoted(cell: str) -> str:
