@@ -198,11 +198,10 @@ def test_texts_in_two_splits_are_found_in_every_form(doors: Doors, tmp_path: Pat
 # contents that are no such file, and what the sentence must name besides the file
 NO_FILE: dict[str, tuple[str, bytes, str]] = {
     "UTF-16 with a mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-16"), "UTF-8"),
-    "UTF-16 without a mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-16-le"), "UTF-"),
+    "UTF-16 without a mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-16-le"), "line 1"),
     "Latin-1": (".csv", "text,label\nx,a\ncafé,b\n".encode("latin-1"), "line 3"),
     "a lone surrogate (10)": (".jsonl", b'{"text": "x", "label": "a"}\n{"text": "y \\ud83d", "label": "b"}\n', "line 2"),
     "a lone surrogate in a label": (".jsonl", b'{"text": "x", "label": "a"}\n{"text": "y", "label": "b\\udfff"}\n', "line 2"),
-    "a lone surrogate in a name": (".jsonl", b'{"text": "x", "label": "a", "\\ud83d": 1}\n{"text": "y", "label": "b", "\\ud83d": 1}\n', "line 1"),
     "a lone surrogate in a list": (".jsonl", b'{"text": ["x", "\\ud83d"], "label": "a"}\n', "line 1"),
     "surrogates as bytes": (".csv", b"text,label\nx,a\n\xed\xa0\xbd,b\n", "line 3"),
     "an empty label": (".csv", b"text,label\nx,a\ny,\nz,b\n", "line 3"),
