@@ -53,9 +53,8 @@ class Stored:
                 (folder / "done").write_bytes(b"")
             if self.suffix == ".jsonl" and rng.random() < 0.5:
                 (folder / "done").unlink()
-            self._fresh(folder)
-            for file in rng.sample(PAGES, 2):
-                page(held, file, {"run": run, "runs": ",".join(self.runs)} if rng.random() < 0.8 else {})
+            self._fresh(folder, everything=rng.random() < 0.2)
+            page(held, rng.choice(PAGES), {"run": run, "runs": ",".join(self.runs)} if rng.random() < 0.8 else {})
             call(held, "show", run, *(["--json"] if rng.random() < 0.5 else [])) if (folder / "done").exists() else call(held, "runs")
             if rng.random() < 0.2:
                 call(held, "runs")
@@ -65,12 +64,16 @@ class Stored:
             shutil.copytree(self.kept / run, folder)
         return held
 
-    def _fresh(self, folder: Path) -> None:
-        """Nothing that was read of another state is taken for this one."""
+    def _fresh(self, folder: Path, everything: bool) -> None:
+        """What was read of another state is not taken for this one: pages keep it by the time of the marker, a few tables by the run alone.
+
+        With `everything` also those are read anew, which costs seconds, for the tasks are too.
+        """
         import streamlit as st
 
         self.clock += 1
         for path in (folder, *folder.iterdir()):
             os.utime(path, (self.clock, self.clock))
-        st.cache_data.clear()
-        st.cache_resource.clear()
+        if everything:
+            st.cache_data.clear()
+            st.cache_resource.clear()

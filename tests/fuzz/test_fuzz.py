@@ -14,7 +14,7 @@ from tests.fuzz.harness import SHOWN, Kind, tried
 SEED = int(os.environ.get("FUZZ_SEED", "13"))
 PART, PARTS = map(int, os.environ.get("FUZZ_PART", "1/1").split("/"))
 ALL = int(os.environ.get("FUZZ_COUNT", sum(COUNTS.values())))
-SAMPLE = {"recipes": 12, "task files": 12, "data files": 16, "configurations": 6, "logs": 3, "reports": 3, "tables": 3, "query strings": 5}
+SAMPLE = {"recipes": 14, "task files": 14, "data files": 16, "configurations": 5, "logs": 2, "reports": 2, "tables": 2, "query strings": 5}
 
 
 @pytest.fixture(scope="module")
