@@ -1,0 +1,365 @@
+"""Data files as people have them: read rightly, or refused in a sentence that names file and line (cases 05, 10, 11, 18, 19, 31, 32, 38, 50)."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sdq.data.languages import UNKNOWN, language
+from sdq.data.tasks import Task, load_task
+from sdq.settings import UserError
+from tests.cases.build import checkpoint, conll, csv, jsonl, task_folder
+from tests.cases.doors import Doors, either, in_time
+
+TAGS = ("O", "B-LOC", "B-PER", "I-PER")
+WORDS = [("Anna", "Smith", "visits", "Oslo", "."), ("Bea", "visits", "Rome", ".")]
+TAGGED = [("B-PER", "I-PER", "O", "B-LOC", "O"), ("B-PER", "O", "B-LOC", "O")]
+
+
+def loaded(path: Path) -> Task | str:
+    """The task, or the sentence it is refused with. Anything else that is raised comes through."""
+    try:
+        with in_time():
+            return load_task(str(path))
+    except UserError as error:
+        said = str(error)
+    assert "\n" not in said
+    return said
+
+
+def quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
+
+
+# how libraries write a list into a cell
+WRITTEN = {
+    "pandas, a list": lambda words: repr(list(words)),
+    "pandas, a tuple": lambda words: repr(tuple(words)),
+    "pandas, an array": lambda words: "[" + " ".join(map(repr, words)) + "]",
+    "an array over two lines": lambda words: "[" + "\n ".join(map(repr, words)) + "]",
+    "JSON": lambda words: "[" + ", ".join(f'"{word}"' for word in words) + "]",
+    "apostrophes": lambda words: repr([word.replace("Smith", "O'Hara") for word in words]),
+    "double quotes and single ones": lambda words: repr(["a'b", *words[1:]]),
+    "cut by numpy": lambda words: f"['{words[0]}' ... '{words[-1]}']",
+    "strings of numpy 2": lambda words: "[" + ", ".join(f"np.str_('{word}')" for word in words) + "]",
+    "a list in a list": lambda words: repr([list(words)]),
+    "no end": lambda words: repr(list(words))[:-1],
+    "a set": lambda words: "{" + ", ".join(map(repr, words)) + "}",
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_cells_that_are_lists_are_read_or_refused(tmp_path: Path, case: str) -> None:
+    rows = [(quoted(WRITTEN[case](words)), quoted(WRITTEN[case](tags))) for words, tags in zip(WORDS, TAGGED, strict=True)]
+    task = loaded(task_folder(tmp_path, {"train/en": csv(rows, "tokens", "tags")}, ".csv", "token"))
+    if isinstance(task, str):
+        assert "en.csv" in task
+        assert "line 2" in task
+    else:
+        assert set(task.labels) <= {*TAGS}
+        first = task.examples("train")[0]
+        assert first.targets == TAGGED[0]
+        assert first.words in (WORDS[0], ("Anna", "O'Hara", *WORDS[0][2:]), ("a'b", *WORDS[0][1:]))
+
+
+def test_words_that_begin_with_a_bracket_are_words(tmp_path: Path) -> None:
+    task = loaded(task_folder(tmp_path, {"train/en": csv([("[CLS] Anna", "O B-PER"), ("[1] ]", "O O"), ("( a", "O O")], "tokens", "tags")}, ".csv", "token"))
+    assert not isinstance(task, str), task
+    assert [e.words for e in task.examples("train")] == [("[CLS]", "Anna"), ("[1]", "]"), ("(", "a")]
+
+
+SPACES = {"no-break": "\u00a0", "narrow no-break": "\u202f", "ideographic": "\u3000", "thin": "\u2009", "line separator": "\u2028", "next line": "\u0085", "form feed": "\f", "file separator": "\x1c"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_only_space_and_tab_part_fields_and_words(tmp_path: Path, name: str) -> None:
+    word = f"10{SPACES[name]}000"
+    for between, more in ((" ", ""), ("\t", "")):
+        sentences = [[(word, "B-NUM"), ("euros", "O")], [(word, "B-NUM")]]
+        task = loaded(task_folder(tmp_path / f"conll{len(between)}{ord(between)}{more}", {"train/en": conll(sentences, between)}, ".conll", "token"))
+        assert not isinstance(task, str), task
+        assert task.examples("train")[0].words == (word, "euros")
+    task = loaded(task_folder(tmp_path / "text", {"train/en": jsonl([{"tokens": f"{word} euros", "tags": "B-NUM O"}])}, ".jsonl", "token"))
+    assert not isinstance(task, str), task
+    assert task.examples("train")[0].words == (word, "euros")
+
+
+def test_three_columns_with_a_no_break_space(tmp_path: Path) -> None:
+    task = loaded(task_folder(tmp_path, {"train/en": "euros NN O\n10\u00a0000 CD B-NUM\n\n"}, ".conll", "token"))
+    assert not isinstance(task, str), task
+    assert task.examples("train")[0].words == ("euros", "10\u00a0000")
+
+
+LABELLED = {"space before": " good", "space after": "good ", "tab after": "good\t", "no-break space": "good\u00a0", "ideographic space": "\u3000good", "byte order mark": "\ufeffgood"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_white_space_around_labels_is_no_part_of_them(doors: Doors, tmp_path: Path, name: str, ending: str) -> None:
+    rows = [("x", "good"), ("y", "bad"), ("z", LABELLED[name])]
+    content = csv([(text, quoted(label)) for text, label in rows]) if ending == ".csv" else jsonl([{"text": t, "label": v} for t, v in rows])
+    path = task_folder(tmp_path / "task", {"train/en": content}, ending)
+    task = loaded(path)
+    assert not isinstance(task, str), task
+    assert task.labels == ("bad", "good")
+    either(doors.warned(path), "space", "trim")
+
+
+def test_listed_labels_are_found_behind_space(tmp_path: Path) -> None:
+    rows = csv([("x", " good"), ("y", "bad ")])
+    task = loaded(task_folder(tmp_path, {"train/en": rows}, ".csv", labels={"good": "positive", "bad": "negative"}))
+    assert not isinstance(task, str), task
+    assert [e.targets for e in task.examples("train")] == [("positive",), ("negative",)]
+
+
+def test_labels_that_differ_by_case_stay_two(doors: Doors, tmp_path: Path) -> None:
+    path = task_folder(tmp_path, {"train/en": csv([("x", "Good"), ("y", "good")])}, ".csv")
+    assert len(loaded(path).labels) == 2  # type: ignore[union-attr]
+
+
+# labels that look like numbers: names, or refused with the file
+NUMBERLIKE = (
+    ("nan", "cdo"), ("--5", "7"), ("1e3", "m5"), ("١", "٢"), ("007", "7"), ("Infinity", "Inception"), ("1_000", "2_000"), ("²", "2"), ("-", "7"), ("+5", "5"),
+    ("-0", "0"), ("⑤", "5"), ("９", "9"), ("1.0", "2.0"), ("0x10", "16"), ("½", "1"), ("-²", "3"), ("9" * 5000, "1"), ("NaN", "NA"), ("null", "None"), ("", "x"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", NUMBERLIKE, ids=lambda labels: labels[0][:9])
+def test_labels_that_look_like_numbers(tmp_path: Path, labels: tuple[str, str]) -> None:
+    task = loaded(task_folder(tmp_path, {"train/en": csv([(f"x{i}", label) for i, label in enumerate(labels)])}, ".csv"))
+    if isinstance(task, str):
+        assert "en.csv" in task
+        assert "line " in task
+    else:
+        assert set(task.labels) == set(labels)
+        assert [e.targets[0] for e in task.examples("train")] == list(labels)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_true_and_false_are_names(tmp_path: Path, ending: str) -> None:
+    rows: list[dict[str, Any]] = [{"text": "x", "label": True}, {"text": "y", "label": False}]
+    task = loaded(task_folder(tmp_path, {"train/en": jsonl(rows) if ending == ".jsonl" else parquet(rows)}, ending))
+    assert not isinstance(task, str), task
+    assert sorted(label.lower() for label in task.labels) == ["false", "true"]
+
+
+def parquet(rows: Sequence[Mapping[str, Any]], schema: Any = None) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), out)
+    return out.getvalue()
+
+
+def test_a_missing_number_is_no_label(tmp_path: Path) -> None:
+    task = loaded(task_folder(tmp_path, {"train/en": parquet([{"text": "x", "label": 1.0}, {"text": "y", "label": float("nan")}])}, ".parquet"))
+    assert isinstance(task, str)
+    assert "en.parquet" in task
+    assert "row " in task
+
+
+def test_class_labels_of_datasets(doors: Doors, tmp_path: Path) -> None:
+    """`datasets` keeps the names in the schema: they are the labels, or numbers stay numbers; the names are never joined in another order."""
+    import json
+
+    feature = {"info": {"features": {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}}}
+    schema = pa.schema([("text", pa.string()), ("label", pa.int64())], metadata={"huggingface": json.dumps(feature)})
+    rows = parquet([{"text": "good", "label": 1}, {"text": "bad", "label": 0}], schema)
+    path = task_folder(tmp_path / "task", {"train/en": rows}, ".parquet")
+    task = loaded(path)
+    assert not isinstance(task, str), task
+    assert task.labels in (("0", "1"), ("neg", "pos"))
+    found = doors.run(checkpoint(tmp_path / "model", {"good": 1, "bad": 0}, ("neg", "pos"), token=False), path)
+    assert found.mean == 1
+    assert task.labels == ("neg", "pos") or "order" in found.remarks
+
+
+# texts of a test split against those of training: one and the same to a reader
+FORMS = {
+    "decomposed": (unicodedata.normalize("NFC", "café déjà vu"), unicodedata.normalize("NFD", "café déjà vu")), "full width": ("ABC 123", "ＡＢＣ １２３"),
+    "ligature": ("find it", "ﬁnd it"), "no-break space": ("10 000 euros", "10\u00a0000 euros"), "half-width kana": ("カタカナ", "ｶﾀｶﾅ"), "Hangul": ("한국어", unicodedata.normalize("NFD", "한국어")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_texts_in_two_splits_are_found_in_every_form(doors: Doors, tmp_path: Path, name: str) -> None:
+    one, other = FORMS[name]
+    train, test = (csv([(f"{text} {i}", "ab"[i % 2]) for i in range(40)]) for text in (one, other))
+    dev = csv([(f"something else {i}", "ab"[i % 2]) for i in range(40)])
+    path = task_folder(tmp_path, {"train/en": train, "dev/en": dev, "test/en": test}, ".csv")
+    assert "in train and in test" in doors.warned(path)
+
+
+# contents that are no such file, and what the sentence must name besides the file
+NO_FILE: dict[str, tuple[str, bytes, str]] = {
+    "UTF-16 with a mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-16"), "UTF-8"),
+    "UTF-16 without a mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-16-le"), "line 1"),
+    "Latin-1": (".csv", "text,label\nx,a\ncafé,b\n".encode("latin-1"), "line 3"),
+    "a lone surrogate (10)": (".jsonl", b'{"text": "x", "label": "a"}\n{"text": "y \\ud83d", "label": "b"}\n', "line 2"),
+    "a lone surrogate in a label": (".jsonl", b'{"text": "x", "label": "a"}\n{"text": "y", "label": "b\\udfff"}\n', "line 2"),
+    "a lone surrogate in a list": (".jsonl", b'{"text": ["x", "\\ud83d"], "label": "a"}\n', "line 1"),
+    "surrogates as bytes": (".csv", b"text,label\nx,a\n\xed\xa0\xbd,b\n", "line 3"),
+    "an empty label": (".csv", b"text,label\nx,a\ny,\nz,b\n", "line 3"),
+    "a label of spaces": (".csv", b"text,label\nx,a\ny,   \nz,b\n", "line 3"),
+    "a row too short": (".csv", b"text,label\nx,a\ny\n", "line 3"),
+    "half a row": (".jsonl", b'{"text": "x", "label": "a"}\n{"text": "y", "lab', "line 2"),
+    "a number too long": (".jsonl", b'{"text": "x", "label": ' + b"9" * 5000 + b"}\n", "line 1"),
+    "nested": (".jsonl", b'{"text": ' + b"[" * 100_000 + b"}\n", "line 1"),
+    "no Parquet": (".parquet", b"PAR1 and nothing else PAR1", ""),
+    "an endless quote": (".csv", b'text,label\nx,a\n"y,b\nz,a\n', "line 3"),
+}
+
+
+@pytest.mark.parametrize("case", NO_FILE)
+def test_what_is_no_such_file_is_refused_with_file_and_line(doors: Doors, tmp_path: Path, case: str) -> None:
+    ending, content, named = NO_FILE[case]
+    doors.check_refused(task_folder(tmp_path, {"train/en": content}, ending), f"en{ending}", named)
+
+
+# contents that are odd: read as their author meant, or refused with the file
+MEANT: dict[str, tuple[str, bytes]] = {
+    "a byte order mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-8-sig")),
+    "carriage returns": (".csv", csv([("x", "a"), ("y", "b")]).replace("\n", "\r\n").encode()),
+    "old carriage returns": (".csv", csv([("x", "a"), ("y", "b")]).replace("\n", "\r").encode()),
+    "semicolons": (".csv", csv([("x", "a"), ("y", "b")], "text", "label", delimiter=";").encode()),
+    "tabs": (".csv", csv([("x", "a"), ("y", "b")], "text", "label", delimiter="\t").encode()),
+    "commas in a .tsv": (".tsv", csv([("x", "a"), ("y", "b")]).encode()),
+    "quotes in a .tsv": (".tsv", b'text\tlabel\n"x"\ta\n"y"\tb\n'),
+    "one array of JSON": (".jsonl", b'[{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]'),
+    "an array over lines": (".jsonl", b'[\n{"text": "x", "label": "a"},\n{"text": "y", "label": "b"}\n]\n'),
+    "objects over lines": (".jsonl", b'{\n"text": "x",\n"label": "a"\n}\n{\n"text": "y",\n"label": "b"\n}\n'),
+    "a byte order mark in JSONL": (".jsonl", jsonl([{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]).encode("utf-8-sig")),
+    "JSONL called CSV": (".csv", jsonl([{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]).encode()),
+    "an index column": (".csv", b",text,label\n0,x,a\n1,y,b\n"),
+    "blank lines": (".csv", b"text,label\n\nx,a\n\n\ny,b\n\n"),
+    "trailing tabs": (".tsv", b"text\tlabel\t\nx\ta\t\ny\tb\t\n"),
+    "quoted labels and tabs": (".tsv", b'text\tlabel\nx\t"a"\t\ny\t"b"\t\n'),
+}
+
+
+@pytest.mark.parametrize("case", MEANT)
+def test_odd_files_are_read_as_meant_or_refused(tmp_path: Path, case: str) -> None:
+    ending, content = MEANT[case]
+    task = loaded(task_folder(tmp_path, {"train/en": content}, ending))
+    if isinstance(task, str):
+        assert f"en{ending}" in task
+    else:
+        assert [(e.text.strip('"'), *e.targets) for e in task.examples("train")] == [("x", "a"), ("y", "b")]
+        assert task.labels == ("a", "b")
+
+
+def test_a_quoted_tab_in_a_tsv_is_explained(doors: Doors, tmp_path: Path) -> None:
+    path = task_folder(tmp_path, {"train/en": b'text\tlabel\n"x\ty"\ta\nz\tb\n'}, ".tsv")
+    task = loaded(path)
+    if isinstance(task, str):
+        assert "en.tsv" in task
+        assert "quote" in task.lower()
+    else:
+        assert task.examples("train")[0].text == "x\ty"
+
+
+def test_columns_of_annotators_are_not_taken_for_tags(tmp_path: Path) -> None:
+    """Five columns, of which the last is who annotated."""
+    rows = (
+        "".join(f"{w}\t{i}\t{t}\t_\t{who}\n" for i, (w, t, who) in enumerate([("Anna", "B-PER", "mia"), ("visits", "O", "leo"), ("Oslo", "B-LOC", "mia")]))
+        + "\n"
+    )
+    task = loaded(task_folder(tmp_path, {"train/en": rows * 2}, ".conll", "token"))
+    if isinstance(task, str):
+        assert "en.conll" in task
+        either(task, "names", "column")
+    else:
+        assert set(task.labels) == {"O", "B-PER", "B-LOC"}
+
+
+@pytest.mark.parametrize("ending", [".iob2", ".conllu.txt", ".txt", ".bio", ".CONLL", ".tsv", ".iob"])
+def test_the_ending_is_a_hint(tmp_path: Path, ending: str) -> None:
+    conllu = "1\tAnna\t_\tB-PER\t_\t_\t0\tdep\t_\t_\n2\tgoes\t_\tO\t_\t_\t0\tdep\t_\t_\n\n"
+    if ".conllu" in ending:
+        path = task_folder(tmp_path, {"train/en": conllu}, ending, "token", columns={"tokens": "form", "tags": "upos"})
+    else:
+        path = task_folder(tmp_path, {"train/en": conll([[("Anna", "B-PER"), ("goes", "O")]])}, ending, "token")
+    task = loaded(path)
+    if ending in (".txt", ".tsv"):  # a sentence is enough
+        assert not isinstance(task, str) or f"en{ending}" in task
+    else:
+        assert not isinstance(task, str), task
+        assert task.examples("train")[0].words == ("Anna", "goes")
+
+
+# code -> (script, family)
+CODES = {
+    "zh-hant": ("Hant", "Sino-Tibetan"), "zh_TW": ("Hant", "Sino-Tibetan"), "zh-HK": ("Hant", "Sino-Tibetan"), "zh-MO": ("Hant", "Sino-Tibetan"),
+    "zh-Hant-TW": ("Hant", "Sino-Tibetan"), "zh-Hant-HK": ("Hant", "Sino-Tibetan"), "zh-Hans-HK": ("Hans", "Sino-Tibetan"), "zh-CN": ("Hans", "Sino-Tibetan"),
+    "zh-SG": ("Hans", "Sino-Tibetan"), "ZH-tw": ("Hant", "Sino-Tibetan"), "zho_Hant": ("Hant", "Sino-Tibetan"), "zh": ("Hans", "Sino-Tibetan"),
+    "uz-Cyrl-UZ": ("Cyrl", "Turkic"), "uz-UZ": ("Latn", "Turkic"), "sr_latn": ("Latn", "Indo-European"), "sr-Latn-RS": ("Latn", "Indo-European"),
+    "sr-Cyrl": ("Cyrl", "Indo-European"), "pt-BR": ("Latn", "Indo-European"), "es-419": ("Latn", "Indo-European"), "en-US": ("Latn", "Indo-European"),
+    "EN": ("Latn", "Indo-European"), "de-1996": ("Latn", "Indo-European"), "de-CH-1901": ("Latn", "Indo-European"), "deu_Latn": ("Latn", "Indo-European"),
+    "az-Arab-IR": ("Arab", "Turkic"), "en-x-hant": ("Latn", "Indo-European"), "qqq": (UNKNOWN, UNKNOWN), "qqq-Cyrl": ("Cyrl", UNKNOWN), "qqq-TW": (UNKNOWN, UNKNOWN),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_language_codes(code: str) -> None:
+    found = language(code)
+    assert (found.script, found.family) == CODES[code]
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [("zh-Hant-TW", "Chinese"), ("pt-BR", "Portuguese"), ("sr-Latn-RS", "Serbian"), ("EN-us", "English"), ("uz-Cyrl-UZ", "Uzbek")]
+)
+def test_languages_are_named(code: str, name: str) -> None:
+    assert name in language(code).name
+
+
+def test_an_extended_language_is_chinese() -> None:
+    assert language("zh-yue").family == "Sino-Tibetan"
+    assert language("zh-yue").script in ("Hant", "Hans")
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A limit of 1 MB per decoded file."""
+    from sdq.limits import limits
+
+    monkeypatch.setenv("SDQ_DECODED_MB", "1")
+    limits.cache_clear()
+    yield
+    limits.cache_clear()
+
+
+def test_a_file_that_decodes_to_too_much_is_refused(doors: Doors, tmp_path: Path, little_room: None) -> None:
+    """A few kB that decode to more than 1 MB."""
+    out = io.BytesIO()
+    pq.write_table(pa.table({"text": ["x " * 300_000] * 2, "label": ["a", "b"]}), out, compression="zstd")
+    assert len(out.getvalue()) < 10_000
+    path = task_folder(tmp_path, {"train/en": out.getvalue()}, ".parquet")
+    either(doors.check_refused(path, "en.parquet"), "MB", "decode")
+
+
+def test_a_list_that_nobody_reads_is_refused_or_left(tmp_path: Path, little_room: None) -> None:
+    out = io.BytesIO()
+    lists = pa.array([[0] * 500_000] * 2, pa.list_(pa.int64()))
+    pq.write_table(pa.table({"text": ["x", "y"], "label": ["a", "b"], "z": lists}), out, compression="zstd")
+    task = loaded(task_folder(tmp_path, {"train/en": out.getvalue()}, ".parquet"))
+    assert not isinstance(task, str) or "en.parquet" in task
+
+
+def test_a_run_whose_log_ends_in_half_a_line_goes_on(doors: Doors, tmp_path: Path) -> None:
+    task = task_folder(tmp_path / "task", {"train/en": csv([("good", "a"), ("bad", "b")])}, ".csv")
+    model = checkpoint(tmp_path / "model", {"good": 0, "bad": 1}, ("a", "b"), token=False)
+    assert doors.run(model, task).mean == 1
+    (log,) = (tmp_path / "data" / "runs").glob("*/events.jsonl")
+    whole = log.read_bytes()
+    for broken in (whole[:-9], whole + b'{"time": 1, "ev', b"\x00" * 40, whole.replace(b"{", b"", 1), b"[]\n5\nnull\n" + whole, b"\xff\xfe\n" + whole):
+        log.write_bytes(broken)
+        assert doors.run(model, task).mean == 1
+        assert doors.call("runs")[0] == 0
+    (log.parent / "done").unlink()
+    log.write_bytes(whole[:-9])
+    assert doors.run(model, task).mean == 1
