@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup app test check bench bench-ui screens
+.PHONY: setup app test fuzz check bench bench-ui screens
 
 .venv/app: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -20,7 +20,11 @@ app: .venv/app
 	$(BIN)/python -m streamlit run app.py
 
 test: .venv/dev
-	$(BIN)/python -m pytest -rs -n 2 --dist loadgroup
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -rs -n 2 --dist loadgroup
+
+# random search, other inputs every time: property tests, and files of every kind (FUZZ_EXAMPLES=500 make fuzz)
+fuzz: .venv/dev
+	$(BIN)/python -m pytest -n 2 -m "(hypothesis or fuzz) and not slow" --hypothesis-profile=fuzz
 
 check: .venv/dev
 	$(BIN)/ruff check .
