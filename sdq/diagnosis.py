@@ -163,7 +163,9 @@ def described(row: Row) -> str:
     if row["cause"] in GENERAL and row["value"] < UNUSUAL * row["usual"]:
         what = "its weight" if row["cause"] == "weights" else "its input"
         return f"rounding {what} errs by no more than elsewhere (relative L2 {show(row['value'])}, in the median module {show(row['usual'])}), but the answers depend on it"
-    text = CAUSES[row["cause"]][0].format(at=row["at"], position=row.get("position"), value=show(row["value"]), usual=show(row["usual"]), language=language, token=token)
+    text = CAUSES[row["cause"]][0].format(
+        at=row["at"], position=row.get("position"), value=show(row["value"]), usual=show(row["usual"]), language=language, token=token
+    )
     if row["cause"] == "weight_row" and token:
         text = text.replace("of its weight", f"of its weight (the subword{token})")
     if row["cause"] != "outlier_unit" or not row["source"]:

@@ -21,6 +21,7 @@ from sdq.document import SIMULATED, figure_html, offline, table_html
 from sdq.figures.inspected import PICTURES, pictures
 from sdq.figures.languages import language_name
 from sdq.inspection import ANALYSES, Inspection, Tables, read
+from sdq.quoting import csv
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import TABLES, Store
@@ -112,7 +113,7 @@ def write(folder: Path, report: Report, store: Store, how: Inspection | None = N
         for number, (name, title, mine) in enumerate(chapters, 1):
             progress({"event": "stage", "name": name, "text": f"Writing: {title}", "number": number, "of": len(chapters)})
             for table, content in mine.items():
-                content.map(_cell).to_csv(folder / f"{table}.csv", index=False)
+                (folder / f"{table}.csv").write_text(csv(content.map(_cell)), "utf-8")
             (folder / f"{name}.json").write_text(json.dumps({t: rows(c) for t, c in mine.items()}, allow_nan=False, ensure_ascii=False), "utf-8")
             (folder / f"{name}.html").write_text(_page(name, title, mine, found, report), "utf-8")
         (folder / "index.html").write_text(_index(chapters, found, report, how or Inspection()), "utf-8")

@@ -312,7 +312,9 @@ def test_a_kept_unit_is_fp32_but_the_weight_that_reads_it_is_not(tiny: Any) -> N
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("cause", "where", "kept"), [("single_weight", (3, 4), (3, 4)), ("weight_column", (4, -1), (slice(None), 4)), ("weight_row", (3, -1), (3,))])
+@pytest.mark.parametrize(
+    ("cause", "where", "kept"), [("single_weight", (3, 4), (3, 4)), ("weight_column", (4, -1), (slice(None), 4)), ("weight_row", (3, -1), (3,))]
+)
 def test_a_kept_part_of_the_weight_is_fp32_and_the_rest_has_its_own_range(cause: str, where: tuple[int, int], kept: Any, tiny: Any) -> None:
     from sdq.inspect.removal import _variant
 
