@@ -14,8 +14,23 @@ from hypothesis import strategies as st
 from sdq.papertable import html, latex, markdown
 from sdq.quoting import cell, csv, quoted, quoted_sentence, tex
 
-HOSTILE = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "=HYPERLINK(\"http://x\",\"y\")")
-MARKS = ("**bold**", "[link](http://x)", "![x](http://x/p.png)", "<b>x</b>", "$x^2$", ":red[x]", "a|b", "# head", "`code`", "&lt;", "~~gone~~", "- list", "1. list", "_x_")
+HOSTILE = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", '=HYPERLINK("http://x","y")')
+MARKS = (
+    "**bold**",
+    "[link](http://x)",
+    "![x](http://x/p.png)",
+    "<b>x</b>",
+    "$x^2$",
+    ":red[x]",
+    "a|b",
+    "# head",
+    "`code`",
+    "&lt;",
+    "~~gone~~",
+    "- list",
+    "1. list",
+    "_x_",
+)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
