@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup app test check bench bench-ui screens
+.PHONY: setup app test fuzz check lock locked bench bench-ui screens
 
 .venv/app: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -20,12 +20,30 @@ app: .venv/app
 	$(BIN)/python -m streamlit run app.py
 
 test: .venv/dev
-	$(BIN)/python -m pytest -rs -n 2 --dist loadgroup
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -rs -n 2 --dist loadgroup
+
+# random search, other inputs every time: property tests, and files of every kind (FUZZ_EXAMPLES=500 make fuzz)
+fuzz: .venv/dev
+	$(BIN)/python -m pytest -n 2 -m "(hypothesis or fuzz) and not slow" --hypothesis-profile=fuzz
 
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit.py
+
+# requirements*.lock anew, from requirements.txt and requirements-dev.txt
+lock:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/python .ci/lock.py
+
+# .venv from the locks, every file checked against its hash; torch's build for CUDA needs the third lock too
+locked:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock || \
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock -r requirements-cuda.lock
+	touch .venv/app .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.costs

@@ -36,17 +36,22 @@ app.add_typer(recipes, name="recipe")
 
 
 class Line:
-    """Progress with ETA on stderr, for anything that takes over two seconds."""
+    """Progress with the time left on stderr, for anything that takes over two seconds: a bar in a terminal; elsewhere, a log say, plain lines."""
+
+    EVERY, PART, LONGEST = 10.0, 0.05, 60.0  # between two plain lines: seconds, and share of a stage; but never longer than so many seconds
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn()
-        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
+        self.plain = not quiet and not sys.stderr.isatty()
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or self.plain)
         self.task = self.bar.add_task("Starting", total=1)
         self.text = ""
-        self.started = time.perf_counter()
+        self.started = self.stage = self.said = time.perf_counter()
+        self.first: float | None = None  # share that was done when the stage was first heard of: a resumed one begins late
+        self.share = 0.0
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["event"] == "damaged":
@@ -55,13 +60,44 @@ class Line:
             text = f"{event['number']} of {event['of']}: {event['text']}"
             done = event["of"] * event["share"] if "share" in event else event["number"] - 1
             self.bar.update(self.task, description=text, completed=done, total=event["of"])
+            self._stage(text)
         elif event["event"] == "stage":
-            self.text = event["text"]
-            self.bar.reset(self.task, description=self.text, total=1)
+            self.bar.reset(self.task, description=event["text"], total=1)
+            self._stage(event["text"])
         elif event["event"] in ("step", "evaluate"):
-            self.bar.update(self.task, completed=event.get("step", event.get("done")), total=event["of"])
-        if time.perf_counter() - self.started > 2 and not self.bar.live.is_started:
+            done = float(event["step"] if "step" in event else event["done"])
+            self.bar.update(self.task, completed=done, total=event["of"])
+            self._done(done, event["of"])
+        if time.perf_counter() - self.started > 2 and not self.bar.live.is_started and not self.plain:
             self.bar.start()
+
+    def _stage(self, text: str) -> None:
+        if text != self.text:
+            self.text, self.stage, self.said, self.first, self.share = text, *[time.perf_counter()] * 2, None, 0.0
+            self._say(text)
+
+    def _done(self, done: float, of: float) -> None:
+        now, share = time.perf_counter(), done / max(1, of)
+        if self.first is None or share < self.first:
+            self.first, self.stage, self.share = share, now, share
+        silent = now - self.said
+        if silent < self.EVERY or (share - self.share < self.PART and silent < self.LONGEST):
+            return
+        left = (now - self.stage) * (1 - share) / max(1e-9, share - self.first)
+        self.said, self.share = now, share
+        self._say(f"{self.text}: {done:,.0f} of {of:,.0f}, {in_words(left)} left")
+
+    def _say(self, text: str) -> None:
+        if self.plain:
+            print(text, file=sys.stderr, flush=True)
+
+
+def in_words(seconds: float) -> str:
+    """A duration: 45 s, 3 min, 2 h 10 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @app.command()

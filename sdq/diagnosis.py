@@ -119,7 +119,8 @@ _UNIT = "hidden unit {at} of its input reaches {value}, the median unit {usual}"
 CAUSES: dict[str, tuple[str, str]] = {
     CALIBRATION: ("{value} of its inputs in {language} lie outside the range that was calibrated, {usual} if that is done on all languages", "calibrated on all languages alike"),
     "clipped": ("{value} of its inputs in {language} lie outside the range, {usual} in the median language", "with a range that holds all it was measured on"),
-    "outlier_unit": (_UNIT, "with that unit in FP32"),
+    "outlier_unit": (_UNIT, "with that unit of the input in FP32"),
+    "single_weight": ("its weight [{at}, {position}] reaches {value}, the next largest {usual}", "with that one weight in FP32"),
     "weight_row": ("row {at} of its weight reaches {value}, the median row {usual}, and all rows share one range", "with that row in FP32"),
     "weight_column": ("column {at} of its weight reaches {value}, the median column {usual}", "with that column in FP32"),
     "massive_token": ("the token{token} at position {at} of a sentence in {language} reaches {value}, the median token {usual}, and all share one range", "with a range per token"),
@@ -127,23 +128,31 @@ CAUSES: dict[str, tuple[str, str]] = {
     "weights": ("rounding its weight errs by a relative L2 of {value}, in the median module by {usual}", "with its weight in FP32"),
     "inputs": ("rounding its input errs by a relative L2 of {value}, in the median module by {usual}", "with its input in FP32"),
 }  # fmt: skip
+_BOTH = "with that unit in FP32"  # in tables older than `kept` of sdq.inspect.removal: the unit, and the column of the weight that reads it
 GENERAL = ("weights", "inputs")
 UNUSUAL = 1.2  # times the median error: what is below that does not stand out
-_SEEN_ON = {"weight_row": "weights", "weight_column": "weights", "weight_range": "weights", "weights": "weights"}
+BESIDE = 0.1  # of a module's KL must vanish with a cause on the other side (input, weight) for that to be named beside the reason
+_SEEN_ON = {"single_weight": "weights", "weight_row": "weights", "weight_column": "weights", "weight_range": "weights", "weights": "weights"}
 
 
 def reason(rows: pd.DataFrame) -> dict[str, Any] | None:
-    """The row of the table "why" that explains its module: of the causes that were removed the one that won most, or a cheaper one that won
-    ALIKE of that. None if none won EXPLAINS of the module's KL."""
+    """The row of the table "why" that explains its module: of the causes that were removed the one that won most, or a cheaper one on the same
+    side (input, weight) that won ALIKE of that. None if none won EXPLAINS of the module's KL."""
     tried = rows[rows["gain"].notna() & rows["cause"].isin(list(CAUSES))]
     for general in (False, True):
         mine = tried[tried["cause"].isin(GENERAL) == general]
         if mine.empty or not mine["gain"].max() >= EXPLAINS * mine["kl"].iloc[0]:
             continue
-        enough = mine[mine["gain"] >= ALIKE * mine["gain"].max()]
+        side = mine["cause"].isin(list(_SEEN_ON)) if "kept" in mine else pd.Series(True, index=mine.index)
+        enough = mine[(mine["gain"] >= ALIKE * mine["gain"].max()) & (side == side[mine["gain"].idxmax()])]
         order = enough["cause"].map(list(CAUSES).index)
         return dict(enough[order == order.min()].sort_values("gain", ascending=False).iloc[0])
     return None
+
+
+def removed(row: Row) -> str:
+    """What was done to remove a cause, in words: a row of the table "why"."""
+    return _BOTH if row["cause"] == "outlier_unit" and not isinstance(row.get("kept"), str) else CAUSES[row["cause"]][1]
 
 
 def described(row: Row) -> str:
@@ -154,7 +163,9 @@ def described(row: Row) -> str:
     if row["cause"] in GENERAL and row["value"] < UNUSUAL * row["usual"]:
         what = "its weight" if row["cause"] == "weights" else "its input"
         return f"rounding {what} errs by no more than elsewhere (relative L2 {show(row['value'])}, in the median module {show(row['usual'])}), but the answers depend on it"
-    text = CAUSES[row["cause"]][0].format(at=row["at"], value=show(row["value"]), usual=show(row["usual"]), language=language, token=token)
+    text = CAUSES[row["cause"]][0].format(
+        at=row["at"], position=row.get("position"), value=show(row["value"]), usual=show(row["usual"]), language=language, token=token
+    )
     if row["cause"] == "weight_row" and token:
         text = text.replace("of its weight", f"of its weight (the subword{token})")
     if row["cause"] != "outlier_unit" or not row["source"]:
@@ -206,16 +217,32 @@ def _above(kl: float, floor: float) -> str:
 def _because(rows: pd.DataFrame, cause: Row | None) -> list[Sentence]:
     columns = ("value", "usual", "gain", "gain_low", "gain_high", "kl")
     if cause is not None:
-        won = f"{CAUSES[cause['cause']][1]} its KL falls by {nats(cause['gain'])} nats{_interval(cause['gain_low'], cause['gain_high'])}"
-        text = f"The reason found: {described(cause)}; {won}, {share(min(1.0, cause['gain'] / cause['kl']))} of it."
-        return [Sentence(text=text, table="why", columns=columns)]
+        found = [Sentence(text=f"The reason found: {described(cause)}; {_won(cause)}.", table="why", columns=columns)]
+        if (other := _beside(rows, cause)) is not None:
+            found.append(Sentence(text=f"A smaller part is another: {described(other)}; {_won(other)}.", table="why", columns=columns))
+        return found
     tried = rows[rows["gain"].notna()]
     if tried.empty:
         return []
     best = tried.loc[tried["gain"].idxmax()]
     part = share(max(0.0, best["gain"] / best["kl"])) if best["kl"] > 0 else "0 %"
-    text = f"None of the {len(tried)} causes that were removed explains it: {CAUSES[best['cause']][1]}, the best of them, it keeps all but {part} of its KL."
+    text = f"None of the {len(tried)} causes that were removed explains it: {removed(best)}, the best of them, it keeps all but {part} of its KL."
     return [Sentence(text=text, table="why", columns=("gain", "kl"))]
+
+
+def _won(row: Row) -> str:
+    won = f"{removed(row)} its KL falls by {nats(row['gain'])} nats{_interval(row['gain_low'], row['gain_high'])}"
+    return f"{won}, {share(min(1.0, row['gain'] / row['kl']))} of it"
+
+
+def _beside(rows: pd.DataFrame, cause: Row) -> Row | None:
+    """What surely explains a further part, on the other side of the module: of its input if the reason is in its weight, and the other way round."""
+    if "kept" not in rows or cause["cause"] in GENERAL:
+        return None
+    weights = cause["cause"] in _SEEN_ON
+    other = rows[rows["cause"].isin([c for c in CAUSES if c not in GENERAL and (c in _SEEN_ON) != weights]) & (rows["gain_low"] > 0)]
+    other = other[other["gain"] >= BESIDE * other["kl"]]
+    return None if other.empty else dict(other.loc[other["gain"].idxmax()])
 
 
 # --- calibrated on other languages than it is used in

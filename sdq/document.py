@@ -26,6 +26,7 @@ from sdq.figures.curves import run_names
 from sdq.figures.languages import width
 from sdq.figures.parts import Part, checked, slug
 from sdq.figures.style import INK
+from sdq.quoting import csv
 from sdq.recipe import preset_of
 from sdq.report import METRICS, Report
 
@@ -181,7 +182,7 @@ def page(title: str, reports: Sequence[Report], found: Sequence[Part], words: Ma
 <h2>Seeds and versions</h2>{table_html(versions(reports), "Seeds and versions")}<p class="quiet">Drawn with plotly {escape(plotly.__version__)}.</p>
 <h2>Recipes</h2>{recipes}"""
     first = f"<h2>The runs</h2>{table_html(summary(reports), 'The runs')}<p>{SIMULATED}</p>"
-    terms = _explained(words or {}, " ".join([title, SIMULATED, *(f"{p.title} {p.text}" for p in found), summary(reports).to_csv()]))
+    terms = _explained(words or {}, " ".join([title, SIMULATED, *(f"{p.title} {p.text}" for p in found), csv(summary(reports))]))
     around = len((first + rest + terms).encode())
     tables = sum(len(table_html(p.table, p.title).encode()) for p in found if p.table is not None)
     sections = _sections(found, LIMIT - len(get_plotlyjs().encode()) - around - tables - 100_000)
@@ -255,8 +256,8 @@ def archive(title: str, reports: Sequence[Report], found: Sequence[Part], words:
     """The zip: README.txt, report.html, tables/*.csv, recipes/*.json and, where kaleido finds a Chrome, figures/*.svg. Names depend on the runs only."""
     title = title.strip() or heading(reports)
     files: dict[str, str | bytes] = {"report.html": page(title, reports, found, words)}
-    files |= {"tables/runs.csv": summary(reports).to_csv(index=False), "tables/versions.csv": versions(reports).to_csv(index=False)}
-    files |= {f"tables/{p.slug}.csv": p.table.to_csv(index=False) for p in found if p.table is not None}
+    files |= {"tables/runs.csv": csv(summary(reports)), "tables/versions.csv": csv(versions(reports))}
+    files |= {f"tables/{p.slug}.csv": csv(p.table) for p in found if p.table is not None}
     files |= {f"recipes/{r.run}.json": recipe_json(r) for r in reports}
     drawn, why = pictures(found)
     files |= {f"figures/{slug}.svg": svg for slug, svg in drawn.items()}

@@ -22,6 +22,7 @@ from sdq.document import SIMULATED, figure_html, offline, table_html
 from sdq.figures.inspected import PICTURES, pictures
 from sdq.figures.languages import language_name
 from sdq.inspection import ANALYSES, Inspection, Tables, read
+from sdq.quoting import csv
 from sdq.report import Report
 from sdq.sealed import Damaged
 from sdq.settings import UserError
@@ -116,7 +117,7 @@ def write(folder: Path, report: Report, store: Store, how: Inspection | None = N
         for number, (name, title, mine) in enumerate(chapters, 1):
             progress({"event": "stage", "name": name, "text": f"Writing: {title}", "number": number, "of": len(chapters)})
             for table, content in mine.items():
-                files.write_text(folder / f"{table}.csv", content.map(_cell).to_csv(index=False))
+                files.write_text(folder / f"{table}.csv", csv(content.map(_cell)))
             files.write_text(folder / f"{name}.json", json.dumps({t: rows(c) for t, c in mine.items()}, allow_nan=False, ensure_ascii=False))
             files.write_text(folder / f"{name}.html", _page(name, title, mine, found, report))
         files.write_text(folder / "index.html", _index(chapters, found, report, how or Inspection()))

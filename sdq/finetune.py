@@ -26,6 +26,7 @@ from sdq.heads import loading_remarks
 from sdq.models import start
 from sdq.settings import UserError, path_of, unfitting
 from sdq.store import CHECKPOINT, Store
+from sdq.train.looks import looks, sample
 from sdq.train.loop import train_
 from sdq.train.resume import History
 from sdq.train.settings import Training
@@ -78,6 +79,7 @@ def finetune(model: str, task_name: str, out: Path, training: Training, seed: in
             trained, tokenizer, history = train(folder, task, training, seed, progress, work / CHECKPOINT, **changes)
             card["dev"] = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
             card["kept_step"] = history.kept
+            card["dev_sentences"] = history.dev_sentences
             if said := loading_remarks(trained):
                 card["remarks"] = "; ".join(said)
             return _save(trained, tokenizer, card, out, work)
@@ -132,16 +134,22 @@ def train(
     folder: Path, task: Task, training: Training, seed: int, progress: Progress = lambda event: None, checkpoint: Path | None = None, **changes: Any
 ) -> tuple[nn.Module, Any, History]:
     """(model, tokenizer, history): the encoder of a folder under a new head, trained on the labelled language; the dev split of that
-    language picks the weights. `changes` replace entries of its configuration."""
+    language (of a large one a sample, see `sdq.train.looks`; the history says how many sentences) picks the weights. `changes` replace entries
+    of its configuration."""
     model, tokenizer = start(folder, task.kind, task.labels, seed, **changes)
-    mine = task.examples("train", (task.labelled,)), task.examples("dev", (task.labelled,))
+    whole = task.examples("dev", (task.labelled,))
+    training, number = looks(training, len(whole))
+    mine = task.examples("train", (task.labelled,)), sample(whole, number, seed)
     data, dev = (encode(examples, task, tokenizer) for examples in mine)
-    progress({"event": "stage", "name": "train", "text": f"Fine-tuning on {len(data):,} sentences ({task.labelled})"})
+    part = "" if number == len(whole) else f", looking at {number:,} of {len(whole):,} dev sentences every {training.check_every} steps"
+    progress({"event": "stage", "name": "train", "text": f"Fine-tuning on {len(data):,} sentences ({task.labelled}){part}"})
 
     def check(what: nn.Module) -> float:
         return scores(outcomes(mine[1], *predict(what, dev), task), task).by_language[task.labelled]
 
-    return model, tokenizer, train_(model, data, training, check, seed=seed, progress=progress, checkpoint=checkpoint)
+    history = train_(model, data, training, check, seed=seed, progress=progress, checkpoint=checkpoint)
+    history.dev_sentences = number
+    return model, tokenizer, history
 
 
 def _save(model: Any, tokenizer: Any, card: dict[str, Any], out: Path, work: Path) -> dict[str, Any]:

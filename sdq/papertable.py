@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from sdq import files
+from sdq.quoting import csv, quoted, quoted_sentence, tex
 from sdq.report import METRICS
 from sdq.settings import UserError
 
@@ -71,10 +72,10 @@ def markdown(found: Sequence[Table], remarks: Sequence[str]) -> str:
     """All tables as Markdown."""
     parts = []
     for title, table in found:
-        head = f"| method | {' | '.join(table.columns)} |"
-        rows = [f"| {method} | {' | '.join(cells)} |" for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
-        parts += [f"## {title}", "", head, "|" + "---|" * (len(table.columns) + 1), *rows, ""]
-    return "\n".join([*parts, *(f"{remark}\n" for remark in remarks)])
+        head = f"| method | {' | '.join(map(quoted, table.columns))} |"
+        rows = [f"| {quoted(method)} | {' | '.join(cells)} |" for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
+        parts += [f"## {quoted(title)}", "", head, "|" + "---|" * (len(table.columns) + 1), *rows, ""]
+    return "\n".join([*parts, *(f"{quoted_sentence(remark)}\n" for remark in remarks)])
 
 
 def html(found: Sequence[Table], remarks: Sequence[str], title: str) -> str:
@@ -103,27 +104,21 @@ def latex(found: Sequence[Table], remarks: Sequence[str]) -> str:
     """Tables for a paper; they need the package booktabs."""
     parts = ["% needs \\usepackage{booktabs}"]
     for title, table in found:
-        rows = [" & ".join(map(_tex, (method, *cells))) + r" \\" for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
-        head = " & ".join(map(_tex, ("method", *table.columns))) + r" \\"
+        rows = [" & ".join(map(tex, (method, *cells))) + r" \\" for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
+        head = " & ".join(map(tex, ("method", *table.columns))) + r" \\"
         columns = "l" + "r" * len(table.columns)
         parts += [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
-        parts += [rf"\caption{{{_tex(title)}}}", r"\end{table}", ""]
-    return "\n".join([*parts, *(f"% {remark}" for remark in remarks)]) + "\n"
-
-
-def _tex(text: str) -> str:
-    for sign in "&%_#$":
-        text = text.replace(sign, f"\\{sign}")
-    return f"{{{text}}}" if text.startswith("[") else text
+        parts += [rf"\caption{{{tex(title)}}}", r"\end{table}", ""]
+    return "\n".join([*parts, *(f"% {' '.join(remark.splitlines())}" for remark in remarks)]) + "\n"
 
 
 def write(folder: Path, rows: pd.DataFrame, title: str, failures: Sequence[str] = ()) -> str:
     """Write results.csv, results.html, results.tex and results.md into a folder; returns the Markdown. UserError if it cannot be written."""
     found, remarks = tables(rows), notes(rows, failures)
-    text = f"# {title}\n\n{markdown(found, remarks)}"
+    text = f"# {quoted(title)}\n\n{markdown(found, remarks)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_text(folder / "results.csv", rows.to_csv(index=False))
+        files.write_text(folder / "results.csv", csv(rows))
         files.write_text(folder / "results.html", html(found, remarks, title))
         files.write_text(folder / "results.tex", latex(found, remarks))
         files.write_text(folder / "results.md", text)

@@ -62,6 +62,23 @@ def norm_unit_(model: Any, block: int, after: str, unit: int, times: float = 30.
 
 
 @torch.no_grad()
+def silent_unit_(model: Any, block: int, unit: int) -> None:
+    """Make one hidden unit of the block's first LayerNorm 0 for every input. This changes the answers: plant `huge_weight_` in a copy of the result."""
+    norm = model.get_submodule(_read(model, block, "attention")[0])
+    norm.weight[unit] = 0
+    norm.bias[unit] = 0
+
+
+@torch.no_grad()
+def huge_weight_(model: Any, block: int, row: int, unit: int, times: float = 30.0) -> str:
+    """Make one weight of the layer that reads a silent unit (`silent_unit_`) `times` as large as its largest. Returns the layer's name."""
+    (reader,) = _read(model, block, "attention")[1]
+    weight = model.get_submodule(reader).weight
+    weight[row, unit] = times * weight.abs().max()
+    return reader
+
+
+@torch.no_grad()
 def value_row_(model: Any, block: int, row: int, times: float = 50.0) -> str:
     """Make one row of the value projection (and its bias) `times` as large and the column of attention output that reads it as much smaller."""
     attention = f"{LAYER}.{block}.attention"

@@ -11,6 +11,7 @@ from pages.components.inspecting import when_made
 from pages.components.selection import runs
 from sdq import document
 from sdq.figures.parts import MOST, Part, parts
+from sdq.quoting import quoted, quoted_sentence
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -30,7 +31,7 @@ try:
     made = when_made(store, *reports)
     found = drawn(str(store.folder), tuple(report.run for report in reports), made)
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(quoted_sentence(error), icon=":material/error:")
     st.stop()
 title = (
     st.text_input(
@@ -57,7 +58,7 @@ st.subheader("What the web page will show", anchor=False)
 st.dataframe(document.summary(reports), hide_index=True, alt="The runs with their scores, simulated sizes and times")
 for part in found:
     there = "" if part.table is None else f" · {'a picture and ' if part.figure is not None else ''}{len(part.table)} rows"
-    st.markdown(f"**{part.title}**{there}")
+    st.markdown(f"**{quoted(part.title)}**{there}")
     say(part.text, "note")
 st.subheader("The commands that make it again", anchor=False)
 st.code(document.commands(reports), language="bash", wrap_lines=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from sdq.data.formats import FORMATS
 from sdq.data.intake import Incoming, accepted, guess, metrics
 from sdq.data.tasks import SPLITS, fingerprint, home
 from sdq.limits import limits
+from sdq.quoting import quoted, quoted_sentence
 from sdq.report import METRICS
 from sdq.settings import UserError
 
@@ -37,11 +37,6 @@ LABELS = {
     "id": "Id (none: the row number)", "language": "Language", "split": "Split",
 }  # fmt: skip
 NONE = "none"
-
-
-def plain(text: str) -> str:
-    """Text of files, labels and names for places that read Markdown: shown as it is, whatever it is."""
-    return re.sub(r":(?=[\w+-]+[\[:])", r"\\:", re.sub(r"([\\`*_\[\]<$~#|])", r"\\\1", text))
 
 
 def inbox() -> Path:
@@ -95,13 +90,13 @@ def first_rows(path: Path, name: str) -> pd.DataFrame:
     except UserError as error:
         raise UserError(str(error).replace(path.name, name)) from error  # its own name, not that under which it was kept
     about = table.attrs
-    proposed = ", ".join(f"{LABELS[role].partition(' (')[0].lower()}: {plain(column)}" for role, column in about["columns"].items())
+    proposed = ", ".join(f"{LABELS[role].partition(' (')[0].lower()}: {quoted(column)}" for role, column in about["columns"].items())
     looks = f" ({about['looks']})" if about["looks"] else ""
     st.caption(
-        f"{plain(name)} was recognised as {about['format']}, {len(table.columns)} columns. Proposed: {proposed or 'nothing'}{looks}; nothing is taken before you keep it."
+        f"{quoted(name)} was recognised as {about['format']}, {len(table.columns)} columns. Proposed: {proposed or 'nothing'}{looks}; nothing is taken before you keep it."
     )
     for remark in about["remarks"]:
-        st.warning(plain(f"{name}: {remark}."), icon=":material/warning:")
+        st.warning(quoted_sentence(f"{name}: {remark}."), icon=":material/warning:")
     st.dataframe(table, hide_index=True, key="preview")
     return table
 
@@ -161,7 +156,7 @@ def checked(name: str) -> Checked:
 def counts(found: Checked) -> None:
     """Warnings first, then sentences by language and split, and labels by language."""
     for warning in found.warnings:
-        st.warning(plain(warning), icon=":material/warning:")
+        st.warning(quoted_sentence(warning), icon=":material/warning:")
     if not found.warnings:
         st.success("Nothing about the data looks wrong.", icon=":material/check:")
     sentences = found.sentences.pivot_table(index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0)

@@ -12,6 +12,7 @@ import streamlit as st
 
 from pages.components.glossary import words
 from sdq.figures.style import Theme, to_html
+from sdq.quoting import csv
 from sdq.report import Report
 
 
@@ -80,7 +81,7 @@ def beside(page: Callable[[], str], table: pd.DataFrame, *, key: str, text: str,
     with st.container(horizontal=True, key=f"{key}-tools"):
         with st.popover("Export", icon=":material/download:"):
             st.download_button("Web page (HTML)", page, f"{key}.html", "text/html", on_click="ignore", width="stretch")
-            st.download_button("Table (CSV)", lambda: table.to_csv(index=False), f"{key}.csv", "text/csv", on_click="ignore", width="stretch")
+            st.download_button("Table (CSV)", lambda: csv(table), f"{key}.csv", "text/csv", on_click="ignore", width="stretch")
             if camera:
                 st.caption("Picture (SVG): the camera at the picture's upper right corner.")
         with st.popover("Link", icon=":material/link:"):

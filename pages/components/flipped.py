@@ -18,6 +18,7 @@ from sdq.figures import alone
 from sdq.figures.examples import listing
 from sdq.figures.flips import changed, matrix, odds, positions
 from sdq.inspection import paths, table
+from sdq.quoting import quoted
 from sdq.report import Report
 from sdq.store import Store
 
@@ -83,7 +84,7 @@ def sentences_section(store: Store, report: Report, full: Report, label: str, la
     """The sentences behind the changes, and the chosen one of them."""
     folder = str(store.folder)
     found = changes(folder, full.run, report.run, report.task, language, cell)
-    st.subheader("Sentences whose answer changes" + (f": {cell[0]} → {cell[1]}" if cell else ""), anchor=False)
+    st.subheader("Sentences whose answer changes" + (f": {quoted(cell[0])} → {quoted(cell[1])}" if cell else ""), anchor=False)
     if cell:
         st.button("Show all changes", key="forget", icon=":material/close:", on_click=forget)
     listed = measured(store, report.run, "alone")

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from sdq import history
+from sdq.quoting import quoted, quoted_sentence
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -34,7 +35,7 @@ def act(change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequenc
 def told(store: Store) -> None:
     """What the last change did, and the way back."""
     if refused := st.session_state.pop("refused", None):
-        st.error(refused, icon=":material/error:")
+        st.error(quoted_sentence(refused), icon=":material/error:")
     if deleted := st.session_state.get("deleted"):
         with st.container(horizontal=True, vertical_alignment="center", key="told"):
             st.success(f"Moved to the trash: {', '.join(deleted)}.", icon=":material/delete:", width=520)
@@ -58,12 +59,12 @@ def _without_result(store: Store) -> None:
         st.subheader("Under way, or ended without a result", anchor=False)
     for u in found[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished-{u.run}"):
-            st.markdown(f"{u.what}  \n{STATUS[u.status]}", width=320)
+            st.markdown(f"{quoted(u.what)}  \n{STATUS[u.status]}", width=320)
             st.page_link("pages/lab/quantize.py", label=f"Open {u.run}", icon=":material/open_in_new:", query_params={"run": u.run})
             if not u.active and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:"):
                 act(history.delete, store, [u.run], undo=[u.run])
         if u.failure:
-            st.caption(u.failure)
+            st.caption(quoted_sentence(u.failure))
     if len(found) > LISTED:
         st.caption(f"And {len(found) - LISTED} more in the folder below.")
 
@@ -82,7 +83,7 @@ def space(store: Store) -> None:
     with st.expander(f"The trash: {len(kept)} run{'s' if len(kept) > 1 else ''}, {history.in_bytes(used.trash)}"):
         for run in list(kept)[:LISTED]:
             with st.container(horizontal=True, vertical_alignment="center", key=f"trashed-{run}"):
-                st.markdown(f"{kept[run]}  \n{run}", width=320)
+                st.markdown(f"{quoted(kept[run])}  \n{run}", width=320)
                 if st.button("Bring back", key=f"back-{run}", icon=":material/undo:"):
                     act(history.restore, store, [run])
         if len(kept) > LISTED:

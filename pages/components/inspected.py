@@ -11,6 +11,7 @@ import streamlit as st
 from pages.components import selection
 from sdq.figures.languages import language_name
 from sdq.figures.weights import label_of, nearest
+from sdq.quoting import quoted
 from sdq.report import Report
 from sdq.store import Store
 
@@ -85,7 +86,7 @@ def address(*more: str) -> dict[str, str]:
 
 def onward(here: str, layer: str) -> None:
     """Links to the other pages about the same layer of the same run."""
-    st.markdown(f"**On with {layer}:**")
+    st.markdown(f"**On with {quoted(layer)}:**")
     with st.container(horizontal=True, key="onward"):
         for name, (file, label, icon) in PAGES.items():
             if name != here:

@@ -15,6 +15,7 @@ from pages.components.words import duration, looking
 from sdq import jobs
 from sdq.estimate import analyses
 from sdq.inspection import ANALYSES, Inspection, damage, inspectable, inspection_id, missing, paths, table
+from sdq.quoting import quoted_sentence
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -30,7 +31,7 @@ def tables(store: Store, report: Report, *names: str) -> dict[str, pd.DataFrame]
             inspectable(report, store)
             _missing(store, report, names)
         except UserError as error:
-            st.info(_sentence(str(error)), icon=":material/inbox:")
+            st.info(quoted_sentence(_sentence(str(error))), icon=":material/inbox:")
             _others(store, report)
         st.stop()
     return {name: _table(str(found[name]), found[name].stat().st_mtime_ns) for name in names}
@@ -59,7 +60,7 @@ def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
         _watch(store, report, names)
         return
     if state.failure:
-        st.error(f"Looking into run {report.run} came to nothing: {state.failure}", icon=":material/error:")
+        st.error(f"Looking into run {report.run} came to nothing: {quoted_sentence(state.failure)}", icon=":material/error:")
     else:
         st.info(f"Run {report.run} was not looked into yet{' as this page needs it' if paths(report.run, store) else ''}.", icon=":material/inbox:")
     for sentence in damage(report.run, store).values():

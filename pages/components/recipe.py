@@ -16,6 +16,7 @@ from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
 from sdq import jobs
 from sdq.data.tasks import kept
+from sdq.quoting import quoted_sentence
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError, explain
 from sdq.store import Store
@@ -102,9 +103,9 @@ def choice() -> tuple[str, str, Recipe | None]:
         except ValidationError as error:
             recipe, problem = None, explain(error)
     if refused := st.session_state.get("recipe-refused"):
-        st.error(refused, icon=":material/error:")
+        st.error(quoted_sentence(refused), icon=":material/error:")
     if recipe is None:
-        st.error(f"These settings do not fit together: {problem}", icon=":material/error:")
+        st.error(f"These settings do not fit together: {quoted_sentence(problem)}", icon=":material/error:")
         st.button("Back to the preset", key="reset", icon=":material/undo:", on_click=restart)
     elif sentence := unlike(recipe, name, PRESETS[name]):
         say(sentence)

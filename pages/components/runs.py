@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from pages.components.history import act
 from sdq import history
 from sdq.figures.languages import language_scores, table
 from sdq.figures.style import Theme
+from sdq.quoting import quoted, quoted_sentence
 from sdq.recipe import preset_of
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
 
-_MARKS = re.compile(r"([\\`*_\[\]<>$~:#|&])")  # names of labels are no Markdown
 LISTED = 20  # damaged runs that are named
 
 
@@ -114,16 +113,15 @@ def how_made(reports: list[Report]) -> None:
         first = reports[-1]
         n = first.provenance.get("test_sentences", "all")
         st.markdown(
-            f"Each model answered the same {n} test sentences of the task *{first.on}*. The bars are 95 % intervals from 4000 bootstrap draws over "
+            f"Each model answered the same {n} test sentences of the task *{quoted(first.on)}*. The bars are 95 % intervals from 4000 bootstrap draws over "
             "clusters of sentences: a sentence in all its languages, and the sentences made from one frame, are drawn together. "
-            f"Labels were used for training in one language only ({first.labelled}). Scores are measured with fake quantization: "
+            f"Labels were used for training in one language only ({quoted(first.labelled)}). Scores are measured with fake quantization: "
             "numbers are rounded as integers would be and computed in floating point. Sizes are simulated from the codes and scales."
         )
         if cut := first.provenance.get("test_sentences_cut"):
             st.markdown(f"{cut} of the {n} test inputs were longer than the task allows and were cut.")
         if remarks := first.provenance.get("remarks"):
-            said = _MARKS.sub(r"\\\1", remarks)
-            st.markdown(f"About this model: {said}.")
+            st.markdown(f"About this model: {quoted_sentence(remarks)}.")
         rows = [
             {
                 "method": r.method,

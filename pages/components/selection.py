@@ -10,6 +10,7 @@ import streamlit as st
 
 from pages.components.runs import finished, left_out
 from sdq.figures.languages import width
+from sdq.quoting import quoted
 from sdq.recipe import preset_of
 from sdq.report import Report
 from sdq.store import Store
@@ -120,7 +121,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     st.session_state["pick-task"] = (first.model, first.task)
     right.selectbox("Task", tasks, format_func=lambda t: t[1] if t[0] == "mini" else f"{t[1]} ({Path(t[0]).name})", key="pick-task", on_change=other)
     if unknown:
-        st.warning(f"No finished run has the id {', '.join(unknown)}; showing the others.", icon=":material/search_off:")
+        st.warning(f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.", icon=":material/search_off:")
     left_out(store)
     if not picked:
         picked = chosen

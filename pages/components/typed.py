@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -10,6 +11,7 @@ from pages.components.glossary import say
 from pages.components.session import me
 from sdq import jobs
 from sdq.limits import limits
+from sdq.quoting import quoted, quoted_sentence
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -36,7 +38,7 @@ def typed(reports: list[Report], store: Store) -> None:
         else:
             _answers(rows, reports)
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(quoted_sentence(error), icon=":material/error:")
 
 
 @st.fragment(run_every=1)
@@ -52,12 +54,12 @@ def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:
     for column, row in zip(st.columns(len(rows)), rows, strict=True):
         report = by_run[row["run"]]
         with column:
-            st.html(f"<b>{report.method}</b> <small>{report.recipe['name']}</small>")
+            st.html(f"<b>{report.method}</b> <small>{escape(report.recipe['name'])}</small>")
             if "missing" in row:
                 st.caption(row["missing"][0].upper() + row["missing"][1:] + ".")
             elif "best" in row:
                 changed = "" if row["answers"] == first else " (changed)"
-                st.markdown(f"**{row['answers'][0]}**{changed}, {100 * row['shares'][0]:.1f} % sure")
+                st.markdown(f"**{quoted(row['answers'][0])}**{changed}, {100 * row['shares'][0]:.1f} % sure")
                 st.dataframe(
                     [{"label": label, "share": 100 * share} for label, share in row["best"]],
                     hide_index=True,

@@ -13,6 +13,7 @@ from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables, when_made
 from sdq.diagnosis import CAUSES, Diagnosis, Finding, diagnose, nats
 from sdq.findings import tables as stored
+from sdq.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -32,7 +33,7 @@ def row(place: int, finding: Finding) -> None:
     """One finding, in short, and the way to what shows it."""
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"finding-{place}"):
         won = "" if finding.gain is None else f", {nats(finding.gain)} nats less {CAUSES[finding.cause][1]}"
-        st.markdown(f"**{place}. {finding.label[:1].upper()}{finding.label[1:]}**: {nats(finding.cost)} nats{won}")
+        st.markdown(f"**{place}. {quoted(finding.label[:1].upper() + finding.label[1:])}**: {nats(finding.cost)} nats{won}")
         st.page_link(f"pages/inspect/{finding.page}.py", label="See it", icon=":material/arrow_forward:", query_params=finding.query)
 
 

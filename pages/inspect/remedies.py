@@ -16,6 +16,7 @@ from sdq import jobs
 from sdq.figures import remedies as figures
 from sdq.figures.style import Theme
 from sdq.mixed import Choice
+from sdq.quoting import quoted_sentence
 from sdq.recipe import Recipe
 from sdq.remedies import at, mixed
 from sdq.report import Report
@@ -92,4 +93,4 @@ try:
     listed = found["remedies"].set_index("what")["recipe"]
     take(Recipe.model_validate_json(listed[st.selectbox("Remedy", list(listed.index), key=f"remedy-{report.run}")]), report, "remedy")
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(quoted_sentence(error), icon=":material/error:")

@@ -10,6 +10,7 @@ from pages.components.inspected import address, follow_layer, one_layer, one_run
 from pages.components.inspecting import tables
 from sdq.figures import why as figures
 from sdq.figures.weights import Picture, find, label_of
+from sdq.quoting import quoted_sentence
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -70,4 +71,4 @@ try:
     )
     onward("why", name)
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(quoted_sentence(error), icon=":material/error:")

@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, plain, shares
+from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, shares
 from pages.components.glossary import say
 from sdq import decoding
 from sdq.data.intake import keep
 from sdq.data.tasks import kept
+from sdq.quoting import quoted, quoted_sentence
 from sdq.settings import UserError
 
 
@@ -30,7 +31,7 @@ def bring() -> None:
     files = arrived()
     if not files:
         st.caption(
-            f"Nothing is chosen yet. Files of this machine can also be put into {plain(str(inbox()))}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
+            f"Nothing is chosen yet. Files of this machine can also be put into {quoted(str(inbox()))}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
         )
         return
     fields = described(first_rows(files[0][1], files[0][0]))
@@ -64,4 +65,4 @@ try:
     else:
         st.info("No task of your own is kept here yet; the embedded ones are on the page Quantize.", icon=":material/info:")
 except UserError as error:
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(quoted_sentence(str(error)), icon=":material/error:")

@@ -14,6 +14,7 @@ from pages.components.words import describe, expected, progress
 from sdq import jobs
 from sdq.estimate import expect
 from sdq.figures.languages import reading, width
+from sdq.quoting import quoted, quoted_sentence
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -66,9 +67,9 @@ def stand(run: str) -> None:
     elif state.active:
         watch(run)
     elif state.status == "failed":
-        st.error(state.failure, icon=":material/error:")
+        st.error(quoted_sentence(state.failure), icon=":material/error:")
     else:
-        st.warning(f"No run with the id {run} is stored here. Choose settings above and press Quantize.", icon=":material/search_off:")
+        st.warning(f"No run with the id {quoted(run)} is stored here. Choose settings above and press Quantize.", icon=":material/search_off:")
     if lost := store.lost(run):
         st.caption(f"{lost} line{'s' if lost > 1 else ''} of its log cannot be read and {'are' if lost > 1 else 'is'} left out.")
 
@@ -93,4 +94,4 @@ try:
         st.query_params["run"] = chosen
         st.rerun()
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(quoted_sentence(error), icon=":material/error:")

@@ -5,12 +5,13 @@ Draws the tables "why" and "mismatch" (sdq.causes). Each picture comes as (figur
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.diagnosis import CAUSES, FAR, described, nats, reason, share
+from sdq.diagnosis import CAUSES, FAR, described, nats, reason, removed, share
 from sdq.figures.languages import language_name
 from sdq.figures.names import module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
@@ -35,7 +36,7 @@ def causes_table(why: pd.DataFrame, layer: str) -> pd.DataFrame:
     found = pd.DataFrame({"cause": [described(row) if row["cause"] in CAUSES else _SYMPTOMS[row["cause"]] for row in rows.to_dict("records")]})
     found["wins, nats"], found["share of the KL, %"] = list(rows["gain"]), list(100 * rows["gain"] / rows["kl"])
     found["low"], found["high"] = list(rows["gain_low"]), list(rows["gain_high"])
-    found["removed"] = [CAUSES[cause][1] if known else "" for cause, known in zip(rows["cause"], rows["gain"].notna(), strict=True)]
+    found["removed"] = ["" if math.isnan(row["gain"]) else removed(row) for row in rows.to_dict("records")]
     for name in ("value", "usual", "unit"):
         found[name] = list(rows[name])
     found["at"] = ["" if at < 0 else str(at) for at in rows["at"]]
@@ -62,7 +63,7 @@ def reading(why: pd.DataFrame, layer: str) -> str:
     text = f"{name[:1].upper()}{name[1:]} alone moves the answers by a KL of {nats(kl)} nats"
     if (cause := reason(rows)) is None:
         return f"{text}. None of the {len(tried)} causes that were removed explains half of that."
-    won, done = share(min(1.0, cause["gain"] / kl)), CAUSES[cause["cause"]][1]
+    won, done = share(min(1.0, cause["gain"] / kl)), removed(cause)
     return f"{text}: {described(cause)}. {done[:1].upper()}{done[1:]} it is {nats(cause['gain'])} nats less, {won} of it."
 
 

@@ -1,8 +1,9 @@
 """What removing a cause wins: a module alone quantizes, once as it is and once without the cause, both against FP32 on the same sentences.
 
-A cause of `sdq.inspect.why` is removed from a module like this:
+A cause of `sdq.inspect.why` is removed from a module like this, the input's and the weight's apart, so that each wins what is its own:
 
-outlier_unit   the hidden unit of the input and its column of the weight stay in FP32 (Dettmers et al. 2022)
+outlier_unit   the hidden unit of the input stays in FP32; the column of the weight that reads it does not (it does in Dettmers et al. 2022)
+single_weight  that one number of the weight stays in FP32
 weight_row, weight_column   that row or column of the weight stays in FP32
 weight_range   every row of the weight gets its own range
 massive_token  every token gets its own range
@@ -33,6 +34,10 @@ from sdq.quant.rewrite import only, quantized_modules
 from sdq.quant.spec import PerChannel, PerToken, WeightSpec
 
 COLUMNS = ["kl", "gain", "gain_low", "gain_high"]
+# Cause -> what stays in FP32 without it. Tables that lack the column `kept` are older: there the unit's column of the weight stayed with the unit.
+KEPT = {
+    "outlier_unit": "unit", "single_weight": "weight", "weight_row": "row", "weight_column": "column", "weights": "all weights", "inputs": "all inputs",
+}  # fmt: skip
 UNITS = 2  # of a module's outlier units so many are tried, the largest first
 
 
@@ -47,11 +52,11 @@ def removal(
     alike: nn.Module | None = None,
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """What removing each of `causes` (rows of `sdq.inspect.why.why`) wins in the modules `worst`: the same index, and four numbers per row.
+    """What removing each of `causes` (rows of `sdq.inspect.why.why`) wins in the modules `worst`: the same index, four numbers per row, and `kept`.
 
     kl (mean KL of the FP32 answers from those with this module alone quantized, nats), gain (how much lower it is without the cause, nats, negative:
     higher), gain_low and gain_high (95 % interval from the paired sentences, see `sdq.inspect.sensitivity.scan`). NaN in other modules, for what
-    is no cause of anything there (the row's own range, say) and for symptoms. `calibration`: the sentences static ranges were measured
+    is no cause of anything there (the row's own range, say) and for symptoms. kept: see KEPT; "" where nothing stays in FP32. `calibration`: the sentences static ranges were measured
     on; without them a cause whose removal needs a new static range is not removed. `alike`: the model calibrated on all languages, for
     the cause "calibration". Hook only a private copy. Raises ValueError as `scan` does.
     """
@@ -61,7 +66,8 @@ def removal(
     for name, rows in causes[causes["module"].isin(list(modules))].groupby("module", sort=False):
         first = rows[rows["cause"] == "outlier_unit"].index[:UNITS]
         for i, row in rows[(rows["cause"] != "outlier_unit") | rows.index.isin(first)].iterrows():
-            if (variant := _variant(modules[str(name)], str(row["cause"]), int(row["at"]), alike, str(name), calibration is not None)) is not None:
+            at = int(row["at"]), int(row["position"])
+            if (variant := _variant(modules[str(name)], str(row["cause"]), at, alike, str(name), calibration is not None)) is not None:
                 without[str(name)][int(i)] = variant
     if calibration is not None:
         _calibrate_(student, {name: list(mine.values()) for name, mine in without.items()}, calibration, batch_size)
@@ -72,7 +78,7 @@ def removal(
         for i in mine:
             row = next(found.rows(i))
             table.loc[i, ["gain", "gain_low", "gain_high"]] = [row["kl"], row["kl_low"], row["kl_high"]]
-    return table
+    return table.assign(kept=causes["cause"].map(KEPT).fillna("").where(table["gain"].notna(), ""))
 
 
 @torch.inference_mode()
@@ -104,7 +110,7 @@ def _given(variant: Any) -> Any:
 
 
 class _Without:
-    """Forward of a quantized Linear in which a row or column of the weight, or a unit of the input, stays in FP32."""
+    """Forward of a quantized Linear in which a row or column of the weight, the one number where both meet, or a unit of the input stays in FP32."""
 
     def __init__(
         self, layer: QuantLinear, weight: WeightSpec | None, inputs: ActivationQuantizer | None, row: int = -1, column: int = -1, unit: int = -1
@@ -114,19 +120,12 @@ class _Without:
         self.weight = full
         if weight is not None:
             rest = full.clone()
-            if row >= 0:
-                rest[row] = 0
-            for at in (column, unit):
-                if at >= 0:
-                    rest[:, at] = 0
+            kept = (row if row >= 0 else slice(None), column if column >= 0 else slice(None))
+            if row >= 0 or column >= 0:
+                rest[kept] = 0
             self.weight = WeightQuantizer(weight).eval()(rest).clone()
-            if row >= 0:
-                self.weight[row] = full[row]
-            if column >= 0:
-                self.weight[:, column] = full[:, column]
-        if unit >= 0:
-            self.weight = self.weight.clone()
-            self.weight[:, unit] = full[:, unit]
+            if row >= 0 or column >= 0:
+                self.weight[kept] = full[kept]
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """x [..., D] -> what is quantized of it, and the unit that is not."""
@@ -147,8 +146,9 @@ class _Without:
         return F.linear(rest, self.weight, self.layer.bias)
 
 
-def _variant(layer: QuantLinear | QuantEmbedding, cause: str, at: int, alike: nn.Module | None, name: str, calibrating: bool) -> Any:
-    """The module without the cause; None where it is not one, or cannot be removed."""
+def _variant(layer: QuantLinear | QuantEmbedding, cause: str, where: tuple[int, int], alike: nn.Module | None, name: str, calibrating: bool) -> Any:
+    """The module without the cause at `where` (`at` and `position` of its row); None where it is not one, or cannot be removed."""
+    at, second = where
     weight = None if layer.weight_quantizer is None else layer.weight_quantizer.spec
     shared = weight is not None and weight.granularity.kind == "tensor"
     own = None if weight is None else weight.model_copy(update={"granularity": PerChannel()})
@@ -161,9 +161,11 @@ def _variant(layer: QuantLinear | QuantEmbedding, cause: str, at: int, alike: nn
         inputs.enabled = True  # also where the module's own is switched off
     if cause == "weights" and weight is not None:
         return _Without(layer, None, inputs)
-    if cause in ("weight_row", "weight_range", "weight_column") and weight is not None:
+    if cause in ("weight_row", "weight_range", "weight_column", "single_weight") and weight is not None:
         if cause == "weight_column":
             return _Without(layer, weight, inputs, column=at)
+        if cause == "single_weight":
+            return _Without(layer, weight, inputs, row=at, column=second)
         if not shared:
             return None  # every row has a range of its own
         return _Without(layer, weight, inputs, row=at) if cause == "weight_row" else _Without(layer, own, inputs)

@@ -6,6 +6,7 @@ outlier_unit   a hidden unit of the input whose peak stretches the range all uni
 massive_token  a token whose largest input stretches a range that tokens share (Sun et al. 2024, arXiv 2402.17762)
 weight_row     an output channel whose largest weight stretches a range that rows share; of an embedding: a subword's row
 weight_column  likewise an input channel, which stretches every row's own range
+single_weight  of a Linear: the largest number of the weight, in row `at` and column `position`, against the next largest
 weight_range   one range for all rows: the largest row's peak against the median row's
 clipped        inputs outside the range, in the language that has most of them
 calibration    likewise for a static range, `usual` is the share in the same language when the range is measured on all languages alike
@@ -48,7 +49,8 @@ def why(student: nn.Module, data: Encoded, languages: list[str], alike: nn.Modul
     module, role, block, cause (see above), value and the `usual` one it is compared with, unit (of both), at (which hidden unit, row, column or token
     position; -1: no single one), source (the module that produces the hidden unit: the LayerNorm, or the Linear whose row it is) with its
     source_value and source_usual (|gain| of that unit, or the row's largest |weight|, and the median over units), language (where the value
-    was seen; empty: in no particular one), sentence (position in `data`) and position (of the token) where a token is meant, else -1.
+    was seen; empty: in no particular one), sentence (position in `data`) and position (of the token) where a token is meant, else -1 (of
+    single_weight: position is its column).
     Medians are over units, rows, columns, tokens or languages; of the shares, errors and kurtosis over the modules. A module has several
     outlier units: the largest, and up to MOST - 1 more beyond FAR times the median. Inputs are seen with quantizers off. `alike`: the model
     with static ranges measured on all languages, for the cause "calibration". Hook only a private copy.
@@ -253,6 +255,10 @@ def _weight_rows(m: Module, layer: QuantLinear | QuantEmbedding) -> list[dict[st
         found.append(_row(m, cause, float(peaks.max()), float(peaks.median()), "|w|", int(peaks.argmax())))
     if spec.granularity.kind == "tensor":
         found.append(found[0] | {"cause": "weight_range"})
+    if isinstance(layer, QuantLinear) and weight.numel() > 1:
+        (largest, following), places = weight.abs().flatten().topk(2)
+        place = divmod(int(places[0]), weight.shape[1])
+        found.append(_row(m, "single_weight", float(largest), float(following), "|w|", place[0], position=place[1]))
     scale, zero = quantizer.ranges(layer.weight)
     bottom, top = code_range(spec.bits, spec.symmetric)
     used, ranges, error, signal = 0, 0, 0.0, 0.0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 
+LARGEST = 1e38  # a third of what float32 has: both ends of a range, and its width, are then numbers
 _PIECE = 1 << 22  # numbers that are counted at a time, so that a table of any size takes the same memory
 
 
@@ -28,7 +29,7 @@ class _Observer(Settings):
     covers: ClassVar[bool] = False  # whether the range of one batch holds all its values
 
     def see(self, state: State, values: Tensor) -> State:
-        """New state after values [groups, n]; n = 0 changes nothing."""
+        """New state after values [groups, n]; n = 0 changes nothing. ValueError for infinity and NaN."""
         raise NotImplementedError
 
     def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
@@ -41,8 +42,17 @@ class _Observer(Settings):
 
 
 def _least_and_most(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(low, high) of each row: two passes, which torch vectorizes where its one for both, aminmax, is six to ten times slower."""
-    return values.amin(1), values.amax(1)
+    """(low, high) of each row: two passes, which torch vectorizes where its one for both, aminmax, is six to ten times slower.
+
+    ValueError if a value is NaN or beyond LARGEST: the steps of a range that holds it are none, or overflow where they are put together.
+    """
+    low, high = values.amin(1), values.amax(1)
+    if not ((low >= -LARGEST) & (high <= LARGEST)).all():  # the extremes carry NaN on
+        raise ValueError(
+            f"values whose range is measured must be finite numbers up to {LARGEST:.0e}, they hold NaN, infinity or larger ones; "
+            "the checkpoint is damaged, or its training diverged: lower the learning rate"
+        )
+    return low, high
 
 
 def _extremes(state: State) -> tuple[Tensor, Tensor]:
@@ -108,8 +118,8 @@ class _Histogram(_Observer):
             return state
         values = values.float()
         low, high = _least_and_most(values)
-        reach = torch.maximum(-low, high).clamp(min=1e-30)
-        wanted = torch.ceil(torch.log2(reach * (1 + 1e-6)))
+        # the power of two above the largest value; the logarithm's last digit would hang on how many rows torch takes at once
+        wanted = torch.frexp(torch.maximum(-low, high).clamp(min=1e-30)).exponent.float()
         if state:
             low, high = torch.minimum(low, state["low"]), torch.maximum(high, state["high"])
             wanted = torch.maximum(wanted, state["power"])
@@ -119,10 +129,13 @@ class _Histogram(_Observer):
                 counts[row] = _widen(counts[row], int(wanted[row] - state["power"][row]))
         else:
             counts = torch.zeros(len(values), bins, dtype=torch.float64)
-        half = bins // 2  # dividing by a power of two is exact, so the bins of wider and narrower reaches nest exactly
+        half = bins // 2
+        # Dividing by a power of two is exact, so the bins of wider and narrower reaches nest exactly. In double precision also
+        # where float32 ends: there the smallest values left of zero would become -0, which is right of it.
+        width = torch.exp2(wanted.double())[:, None] / half
         fresh = torch.zeros_like(counts)
         for piece in values.split(max(1, _PIECE // len(values)), dim=1):
-            at = (torch.floor(piece / torch.exp2(wanted)[:, None] * half).long() + half).clamp(0, bins - 1)
+            at = (torch.floor(piece / width).long() + half).clamp(0, bins - 1)
             fresh.scatter_add_(1, at, torch.ones_like(at, dtype=torch.float64))
         return {"low": low, "high": high, "power": wanted, "counts": counts + fresh}
 

@@ -26,11 +26,12 @@ class Unusable(ValueError):
 
 @dataclass
 class History:
-    """What training did: one row of loss terms per logged step, dev scores, and which step's weights were kept."""
+    """What training did: one row of loss terms per logged step, dev scores, which step's weights were kept, and on how many sentences dev was scored."""
 
     steps: list[dict[str, float]] = field(default_factory=list)
     checks: list[dict[str, float]] = field(default_factory=list)
     kept: int = 0
+    dev_sentences: int = 0  # 0: not said
 
 
 def moving(model: nn.Module) -> dict[str, Tensor]:

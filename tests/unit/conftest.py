@@ -7,12 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
 from torch import Tensor, nn
 
 torch.set_num_threads(1)
-settings.register_profile("sdq", deadline=None, max_examples=60)
-settings.load_profile("sdq")
 
 VOCABULARY, BLOCKS = 61, 2
 _SIZES = {"vocab_size": VOCABULARY, "initializer_range": 0.3}

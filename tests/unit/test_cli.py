@@ -212,8 +212,7 @@ def test_a_whole_run_and_its_second_time(capsys: pytest.CaptureFixture[str], dat
     )
     seconds = time.perf_counter() - started
     assert json.loads(again.stdout) == report
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    assert seconds < (2 if busy < 0.75 else 8), f"{seconds:.1f} s at {busy:.1f} load per core"
+    assert seconds < 10, f"{seconds:.1f} s"  # a second and a half on a quiet core; without torch, whatever runs beside it
     assert run(capsys, "show", report["run"], "--json")[1].strip() == out.strip()
     assert report["run"] in run(capsys, "runs")[1]
 

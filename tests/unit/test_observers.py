@@ -8,17 +8,21 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
-from sdq.quant.observers import KL, OBSERVERS, MinMax, MovingAverage, Mse, Observer, Percentile
+from sdq.quant.observers import KL, LARGEST, OBSERVERS, MinMax, MovingAverage, Mse, Observer, Percentile
+from tests.profiles import examples
 
 EVERY = pytest.mark.parametrize("observer", [o() for o in OBSERVERS], ids=lambda o: o.kind)
 SETTINGS = list(itertools.product((2, 4, 8), (True, False)))
+SMALLEST = 1.401298464324817e-45  # of float32, subnormal
 ROWS = st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=12), min_size=1, max_size=5)
+# everything that has a range: zeros of both signs, subnormals, the largest numbers
+ANY_ROWS = st.lists(st.lists(st.floats(-9e37, 9e37).map(lambda x: float(np.float32(x))), min_size=1, max_size=12), min_size=1, max_size=5)
 
 
 def values(seed: int = 0, rows: int = 3, n: int = 400) -> Tensor:
@@ -97,9 +101,14 @@ def test_order_of_batches(observer: Any) -> None:
 
 
 @EVERY
-@settings(max_examples=25)
-@given(ROWS, st.floats(-8, 8, width=32))
+@examples(25)
+@given(ROWS | ANY_ROWS, st.floats(-8, 8, width=32))
 @example([[-1e-8, 0.3e-8], [1.0, -1e-9]], 0.0)  # small negative values stay left of zero, however wide the bins become
+@example([[-7.342803953062041e-43], [1000.0]], 0.0)  # also where dividing them underflows
+@example([[-SMALLEST, SMALLEST], [LARGEST, -LARGEST]], 0.0)
+@example([[0.0, -0.0], [-0.0]], 0.0)
+@example([[-0.0], [LARGEST]], 0.0)
+@example([[1e-30, -1e-31], [2.0**-127]], 0.0)
 def test_split_batches_are_one_batch(observer: Any, parts: list[list[float]], shift: float) -> None:
     """Nothing is overwritten: state and range are those of all values at once."""
     if observer.order_matters:
@@ -114,13 +123,48 @@ def test_split_batches_are_one_batch(observer: Any, parts: list[list[float]], sh
 
 @EVERY
 @pytest.mark.parametrize(("bits", "symmetric"), SETTINGS)
-@pytest.mark.parametrize("constant", [0.0, 3.0, -0.7, 1e-20, 1e20])
+@pytest.mark.parametrize("constant", [0.0, -0.0, 3.0, -0.7, 1e-20, 1e20, 1e-30, -1e-35, LARGEST, -LARGEST])
 def test_constant_input(observer: Any, bits: int, symmetric: bool, constant: float) -> None:
     """One value is representable: it comes back within float rounding, zeros exactly."""
     x = torch.full((2, 9), constant)
     back = rounded(observer, x, bits, symmetric)
     assert torch.isfinite(back).all()
     torch.testing.assert_close(back, x, rtol=1e-6, atol=0)
+
+
+@EVERY
+@pytest.mark.parametrize(("bits", "symmetric"), [(2, True), (8, False)])
+@examples(5)
+@given(ANY_ROWS)
+@example([[-LARGEST, LARGEST, 1.0]])
+@example([[-SMALLEST, 3 * SMALLEST]])
+@example([[LARGEST, SMALLEST], [-SMALLEST]])
+@example([[-0.0, 0.0]])
+def test_any_finite_values_have_a_range(observer: Any, bits: int, symmetric: bool, parts: list[list[float]]) -> None:
+    """However small or large: a range inside what was seen, and values come back finite, none further away than the range is wide."""
+    batches = [torch.tensor([part]) for part in parts]
+    everything = torch.cat(batches, 1)
+    for low, high in (observer.range(seen(observer, *batches), bits, symmetric), observer.of(everything, bits, symmetric)):
+        least, most = everything.amin().clamp(max=0), everything.amax().clamp(min=0)
+        slack = 1e-6 * everything.abs().amax()  # a moving average rounds
+        assert least - slack <= low <= high <= most + slack
+        scale, zero = scale_and_zero(low, high, bits, symmetric)
+        assert scale > 0
+        back = fake_quantize(everything, scale[:, None], zero[:, None], bits, symmetric).double()
+        assert torch.isfinite(back).all()
+        assert ((back - everything.double()).abs() <= 1.001 * (most.double() - least.double())).all()
+
+
+@EVERY
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan"), 3e38, -1.1e38])
+def test_what_is_no_number_is_refused(observer: Any, wrong: float) -> None:
+    """One among many, in the first batch or a later one."""
+    x = values()
+    state = observer.see({}, x)
+    x[1, 7] = wrong
+    for call in (lambda: observer.see({}, x), lambda: observer.see(state, x), lambda: observer.of(x, 8, True)):
+        with pytest.raises(ValueError, match="must be finite numbers"):
+            call()
 
 
 @EVERY

@@ -2,6 +2,7 @@
 
 (a) a hidden unit of a LayerNorm 30 times as large; met where an engineer meets it, under static INT8 with one range per tensor.
 (b) a row of the value or query projection 50 times as large; under INT8 with one range per weight tensor, activations per token.
+(d) one weight many times as large as the next, alone and in the layer that reads an outlier unit: static INT8 with one range per weight and input tensor.
 (c) static ranges calibrated on one language only. In `mini` as it is that costs nothing that can be told from chance (the last test): the ranges
     its fifteen languages need are the same within a few percent. So the model is one whose LayerNorms are loud in a direction in which that language is quiet.
 The fast sample is one placement of each, on a third of the sentences; `pytest -m slow` has twenty.
@@ -31,12 +32,19 @@ from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.report import Report, Scores
 from sdq.subject import Subject, spread, student_of
-from tests.planted import language_directions_, norm_unit_, query_row_, value_row_
+from tests.planted import huge_weight_, language_directions_, norm_unit_, query_row_, silent_unit_, value_row_
 
 SENTENCES, FEW, PLACEMENTS, NEEDED = 45, 15, 20, 18
 STATIC = Recipe(rules=PRESETS["ptq-int8-static"].rules, calibration=Calibration(sentences=64))
 PER_TENSOR = Recipe(
     rules=(Rule(weight=WeightSpec(granularity=PerTensor()), activation=ActivationSpec()), Rule(roles=("embedding",), weight=WeightSpec(), activation=None))
+)
+WHOLE = Recipe(
+    rules=(
+        Rule(weight=WeightSpec(granularity=PerTensor()), activation=STATIC.rules[0].activation),
+        Rule(roles=("embedding",), weight=WeightSpec(), activation=None),
+    ),
+    calibration=Calibration(sentences=64),
 )
 Fault = Callable[[random.Random, int], tuple[Diagnosis, bool]]
 
@@ -96,6 +104,42 @@ def weight_row(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     return diagnosis, itself or (first.source, first.cause, first.at) == (name, "outlier_unit", row)
 
 
+def weight_and_unit(rng: random.Random, sentences: int, weight: float, unit: float) -> tuple[Diagnosis, str, bool]:
+    """One weight `weight` times the largest and a unit `unit` times as large, both read by one layer; 1: not planted.
+    Returns the diagnosis, the cause of its first finding, and whether the places named are those planted."""
+    _, model, _ = mini()
+    block, row = rng.randrange(6), rng.randrange(model.config.intermediate_size)
+    silent, loud = rng.sample(range(192), 2)
+    plain = copy.deepcopy(model)
+    silent_unit_(plain, block, silent)
+    planted = copy.deepcopy(plain)
+    name = huge_weight_(planted, block, row, silent, weight) if weight > 1 else ""
+    norm = norm_unit_(planted, block, "attention", loud, unit) if unit > 1 else ""
+    assert unchanged(plain, planted)
+    diagnosis = looked_into(planted, WHOLE, sentences)
+    first = diagnosis.findings[0]
+    if first.cause == "single_weight":
+        right = (first.module, first.at) == (name, row) and f"its weight [{row}, {silent}] reaches" in first.sentences[1].text
+    else:
+        right = (first.cause, first.at, first.source) == ("outlier_unit", loud, norm)
+    return diagnosis, first.cause, right
+
+
+def one_weight(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
+    diagnosis, cause, right = weight_and_unit(rng, sentences, 30, 1)
+    return diagnosis, right and cause == "single_weight"
+
+
+def weight_beside_unit(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
+    diagnosis, cause, right = weight_and_unit(rng, sentences, 40, 8)
+    return diagnosis, right and cause == "single_weight"
+
+
+def unit_beside_weight(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
+    diagnosis, cause, right = weight_and_unit(rng, sentences, 4, 60)
+    return diagnosis, right and cause == "outlier_unit"
+
+
 def one_language(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     task, model, tokenizer = mini()
     planted, language, seed = copy.deepcopy(model), rng.choice(task.languages), rng.randrange(1000)
@@ -107,6 +151,7 @@ def one_language(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
 
 
 FAULTS: dict[str, Fault] = {"norm_unit": norm_unit, "weight_row": weight_row, "one_language": one_language}
+FAULTS |= {"one_weight": one_weight, "weight_beside_unit": weight_beside_unit, "unit_beside_weight": unit_beside_weight}
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +178,10 @@ def test_of_twenty_planted_faults_eighteen_come_first(fault: str) -> None:
     assert right >= NEEDED
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+FAST = ("norm_unit", "weight_row", "one_language", "weight_beside_unit")
+
+
+@pytest.mark.parametrize("fault", FAST)
 def test_a_planted_fault_comes_first(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdq.causes.WORST", 1)  # one module is enough for the first finding
     diagnosis, here = FAULTS[fault](random.Random(1), FEW)

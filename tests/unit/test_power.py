@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from sdq.power import of_error, sentences_needed, smallest_change
+from tests.profiles import examples
 
 
 def exact_power(n: int, flipping: float, change: float) -> float:
@@ -22,7 +23,7 @@ def exact_power(n: int, flipping: float, change: float) -> float:
     return float((binom.pmf(flips, n, flipping) * (binom.pmf(losses, flips, share) * ((p < 0.05) & (losses <= flips))).sum(0)).sum())
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(20, 5000), st.floats(0, 0.6), st.sampled_from([0.5, 0.8, 0.9]), st.sampled_from([0.01, 0.05]))
 def test_smallest_change_and_sentences_needed_are_inverse(n: int, flipping: float, power: float, level: float) -> None:
     change = smallest_change(n, flipping, power, level)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -40,6 +40,7 @@ from sdq.subject import Subject, spread, student_of
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
 from sdq.verdicts import verdicts
+from tests.profiles import examples
 from tests.unit.test_cli import tiny  # noqa: F401
 from tests.unit.test_loop import text
 
@@ -114,7 +115,7 @@ def report_of(recipe: Recipe, size: int) -> Any:
 # --- choices and recipes
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(st.floats(0, 2))
 def test_a_recipe_of_a_size_takes_no_byte_more(measured: Any, share: float) -> None:
     """Counted in the model that the recipe makes; and it costs no more than anything else of the front that fits."""

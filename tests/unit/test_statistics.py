@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap, permutation_test
 from seqeval.metrics import f1_score
@@ -19,6 +19,7 @@ from statsmodels.stats.proportion import proportion_confint
 from sdq import statistics
 from sdq.data.tasks import Example, Task
 from sdq.evaluate import outcomes, scores
+from tests.profiles import examples
 
 TAGS = ("O", "B-city", "I-city", "B-time", "I-time")
 
@@ -67,7 +68,7 @@ def test_accuracy_and_means() -> None:
     assert (found.mean, found.zero_shot_mean) == (0.875, 0.75)
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemar_is_that_of_statsmodels_and_of_scipy(lost: int, gained: int) -> None:
     p = statistics.mcnemar(lost, gained)
@@ -89,7 +90,7 @@ def uncollected() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(p=st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_that_of_statsmodels(uncollected: None, p: list[float]) -> None:
     assert statistics.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
@@ -118,14 +119,14 @@ def check_intervals(seed: int, n: int, share: float) -> None:
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.1 * (theirs.high - theirs.low) + 0.5 / n)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(CASES)
 def test_intervals_are_those_of_scipy(case: tuple[int, int, float]) -> None:
     check_intervals(*case)
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@examples(1000)
 @given(CASES)
 def test_intervals_are_those_of_scipy_in_a_thousand_cases(case: tuple[int, int, float]) -> None:
     check_intervals(*case)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from sdq.power import of_error, smallest_change
 from sdq.verdicts import MCNEMAR, SEEDS, SWAPS, interaction, named_test, power_text, verdicts
+from tests.profiles import examples
 
 LANGUAGES = ["en", "de", "sw"]
 
@@ -52,7 +53,7 @@ def test_rows_are_sums_over_the_sentences() -> None:
     assert found.loc["zero-shot", "low"] < found.loc["zero-shot", "change"] < found.loc["zero-shot", "high"] < 0
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(st.integers(0, 2**30), st.floats(0.3, 0.98), st.floats(0.7, 1.0), st.integers(30, 300))
 def test_what_must_always_hold(seed: int, share: float, kept: float, n: int) -> None:
     full = answered({"en": share, "de": share}, n, seed)

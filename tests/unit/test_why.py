@@ -139,7 +139,9 @@ def test_neither_batches_nor_padding_matter(activation: ActivationSpec, tiny: An
 
 def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
     student, data = made(tiny, activation=None)
-    assert set(why(student, data, spoken(12))["cause"]) == {"weight_row", "weight_column", "weight_range", "unused_weights", "weights", "damping"}
+    assert set(why(student, data, spoken(12))["cause"]) == {
+        "weight_row", "weight_column", "weight_range", "single_weight", "unused_weights", "weights", "damping",
+    }  # fmt: skip
     student, data = made(tiny, weight=None)
     causes = set(why(student, data, spoken(12))["cause"])
     assert {"outlier_unit", "clipped", "inputs"} <= causes
@@ -290,12 +292,12 @@ def test_a_planted_unit_and_a_planted_row_win_nearly_all(tiny: Any) -> None:
 
 
 @torch.no_grad()
-def test_a_kept_unit_is_multiplied_in_fp32_and_the_rest_has_its_own_range(tiny: Any) -> None:
+def test_a_kept_unit_is_fp32_but_the_weight_that_reads_it_is_not(tiny: Any) -> None:
     from sdq.inspect.removal import _calibrate_, _variant
 
     student, data = made(tiny)
     layer = quantized_modules(student)[NAME]
-    variant = _variant(layer, "outlier_unit", 4, None, NAME, True)
+    variant = _variant(layer, "outlier_unit", (4, -1), None, NAME, True)
     sample = data.some(list(range(6)))
     _calibrate_(student, {NAME: [variant]}, sample, 4)
     x, _ = tokens(student, sample, NAME)
@@ -303,11 +305,30 @@ def test_a_kept_unit_is_multiplied_in_fp32_and_the_rest_has_its_own_range(tiny: 
     rest[:, 4] = 0
     low, high = rest.min().clamp(max=0), rest.max().clamp(min=0)
     assert float(variant.inputs.scale) == pytest.approx(float((high - low) / 63))
-    weight = layer.weight.clone()
-    weight[:, 4] = 0
-    step = weight.abs().max() / 31
-    expected = variant.inputs._quantize(rest) @ ((weight / step).round() * step).T + torch.outer(x[:, 4], layer.weight[:, 4]) + layer.bias
+    step = layer.weight.abs().max() / 31
+    weight = (layer.weight / step).round() * step
+    expected = variant.inputs._quantize(rest) @ weight.T + torch.outer(x[:, 4], weight[:, 4]) + layer.bias
     assert torch.allclose(variant.forward(x), expected, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("cause", "where", "kept"), [("single_weight", (3, 4), (3, 4)), ("weight_column", (4, -1), (slice(None), 4)), ("weight_row", (3, -1), (3,))]
+)
+def test_a_kept_part_of_the_weight_is_fp32_and_the_rest_has_its_own_range(cause: str, where: tuple[int, int], kept: Any, tiny: Any) -> None:
+    from sdq.inspect.removal import _variant
+
+    model = tiny("xlmr")
+    model.get_submodule(NAME).weight[3, 4] = 9.0
+    student, _ = made(tiny, activation=None, model=model)
+    layer = quantized_modules(student)[NAME]
+    rest = layer.weight.clone()
+    rest[kept] = 0
+    step = rest.abs().max() / 31
+    assert step < layer.weight.abs().max() / 60, "the large weight no longer stretches the range"
+    expected = (rest / step).round() * step
+    expected[kept] = layer.weight[kept]
+    assert torch.allclose(_variant(layer, cause, where, None, NAME, True).weight, expected, atol=1e-6)
 
 
 def test_the_model_is_as_it_was(tiny: Any) -> None:

@@ -1,0 +1,42 @@
+"""How often a training looks at dev, and at how much of it: at most a fifth of the training's time."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sdq.data.tasks import Example
+from sdq.train.settings import Training
+
+SHARE = 0.2  # of a training's time that may go into looks at dev
+FORWARD = 1 / 3  # of the time of a training step: that is a forward pass and, twice as long, the way back
+FREE = 2000  # sentences over all looks that are not worth saving: seconds
+FEWEST = 200  # sentences of a look: with fewer, chance picks the weights; then it is looked less often
+
+
+def looks(training: Training, size: int) -> tuple[Training, int]:
+    """(settings, sentences per look) for a dev split of `size` sentences: both as they are if all looks fit into SHARE of the time, as they do for
+    the shipped trainings; else a sample of dev, and of dev splits and trainings where that would be under FEWEST, fewer looks."""
+    trained = training.steps * training.batch_size
+    budget = max(FREE, int(trained * SHARE / (1 - SHARE) / FORWARD))
+    number = -(-training.steps // training.check_every)
+    if number * size <= budget:
+        return training, size
+    if budget // number < min(size, FEWEST):
+        number = max(1, budget // min(size, FEWEST))
+        training = training.model_copy(update={"check_every": -(-training.steps // number)})
+        number = -(-training.steps // training.check_every)
+    return training, min(size, max(budget // number, min(size, FEWEST)))
+
+
+def sample(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
+    """`number` of the examples in their order, drawn with the seed, of every label (of tags: every set of them) as near its share as goes."""
+    if number >= len(examples):
+        return list(examples)
+    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for at in random.Random(seed).sample(range(len(examples)), len(examples)):
+        strata[tuple(sorted(set(examples[at].targets)))].append(at)
+    # each stratum's members stand evenly between 0 and 1; the first `number` of all have every share right, up to one
+    places = [((i + 0.5) / len(members), at) for _, members in sorted(strata.items()) for i, at in enumerate(members)]
+    return [examples[at] for at in sorted(at for _, at in sorted(places)[:number])]
