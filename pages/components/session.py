@@ -1,12 +1,43 @@
-"""Who is looking: one name per browser session, so that a shared run goes on until nobody wants it."""
+"""Who is looking: one name and one role per browser, from the cookie that the server's guard gave it."""
 
 from __future__ import annotations
 
-from uuid import uuid4
+from functools import lru_cache
+from pathlib import Path
 
 import streamlit as st
 
+from sdq.guard import LINK
+from sdq.store import Store
+from sdq.visitors import Room, Visitor, is_open, new_name, told
+
+
+@lru_cache(maxsize=1)
+def _room(address: str | None, data: Path) -> Room:
+    return Room.at(address, data)
+
+
+def room() -> Room:
+    """The room of this server. UserError for tokens or a file of secrets that do not do."""
+    return _room(st.get_option("server.address"), Store.default().folder.parent)
+
+
+def visitor() -> Visitor:
+    """Who is looking; the page ends for somebody without a link who needs one. Without cookies one is known for as long as the page stays open."""
+    cookies = st.context.cookies.to_dict()
+    if any(name.startswith("sdq-visitor-") for name in cookies) and (known := room().read(cookies)):
+        return known
+    if is_open(st.get_option("server.address")):  # a page was served past the guard: as a script of its own
+        st.error(LINK, icon=":material/lock:")
+        st.stop()
+    return Visitor(str(st.session_state.setdefault("who", new_name())), "owner")
+
 
 def me() -> str:
-    """This session's name: 32 hex digits, never shown."""
-    return str(st.session_state.setdefault("who", uuid4().hex))
+    """This visitor's name: 32 hex digits, never shown."""
+    return visitor().name
+
+
+def sentence(error: object) -> str:
+    """An error as this visitor may read it: without the paths of the machine, unless it is the owner."""
+    return told(str(error), visitor())
