@@ -128,7 +128,9 @@ def security(folder: Path) -> Any:
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "365", "-subj", "/CN=sdq"]
     done = subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
-        raise UserError(f"the cluster must have a key of its own, openssl made none ({(done.stderr.strip().splitlines() or ['no word'])[-1][:160]}); mend openssl")
+        raise UserError(
+            f"the cluster must have a key of its own, openssl made none ({(done.stderr.strip().splitlines() or ['no word'])[-1][:160]}); mend openssl"
+        )
     roles = {f"tls_{role}_{what}": str(path) for role in ("client", "scheduler", "worker") for what, path in (("key", key), ("cert", certificate))}
     return Security(require_encryption=True, tls_ca_file=str(certificate), tls_min_version=ssl.TLSVersion.TLSv1_3, **roles)
 

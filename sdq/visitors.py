@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
+from sdq.files import private
 from sdq.settings import UserError
 
 Role = Literal["owner", "teacher", "student"]
@@ -190,7 +191,7 @@ def _secrets(data: Path) -> dict[str, str]:
     part = data / f"room.{os.getpid()}.{secrets.token_hex(4)}.part"
     try:
         if not path.exists():
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private(data)
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(json.dumps(fresh))
             with contextlib.suppress(FileExistsError):  # another server was first: its secrets are those of both
@@ -212,18 +213,14 @@ def _secrets(data: Path) -> dict[str, str]:
 # folders
 
 
-def reachable(name: str, visitor: Visitor, offered: Iterable[str], inbox: Path, what: str = "model") -> str:
-    """`name` if this visitor may say it: any by the owner; by others one of `offered`, or the name of a folder or file in the inbox, whose path is returned.
+def reachable(name: str, visitor: Visitor, offered: Iterable[str], what: str) -> str:
+    """`name` if this visitor may say it: any by the owner, by others one of `offered`; nothing is looked up on the machine for it.
 
-    UserError, in the same words whether there is such a folder on this machine or not, for every other name.
+    UserError, in the same words whether there is such a thing on this machine or not, for every other name.
     """
     if visitor.at_home or name in set(offered):
         return name
-    with contextlib.suppress(OSError, ValueError):  # a name that is too long, or holds a NUL
-        path = (inbox / name).resolve()
-        if re.fullmatch(r"[\w.-][\w. -]{0,119}", name) and path.parent == inbox.resolve() and path.exists():
-            return str(path)
-    raise UserError(f"the {what} must be one of those listed or the name of one in the inbox of the data folder, got {shown(name)[:80]!r}; ask the teacher to put it there")
+    raise UserError(f"the {what} must be one of those that are listed, got {shown(name)[:80]!r}; ask the teacher to put it into the inbox of the data folder")
 
 
 def shown(text: str) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.components.session import visitor
 from sdq.data.check import Checked, check
 from sdq.data.formats import FORMATS
 from sdq.data.intake import LARGEST, MOST, Incoming, accepted, guess, preview, propose
 from sdq.data.tasks import SPLITS, fingerprint, home, load_task
+from sdq.files import private
 from sdq.settings import UserError
 
 KINDS = {
@@ -42,10 +44,16 @@ def inbox() -> Path:
     return home().parent / "inbox"
 
 
+def inbox_named() -> str:
+    """The inbox as this visitor may read it: by its path, unless that is of another's machine."""
+    return str(inbox()) if visitor().at_home else "the inbox of the data folder"
+
+
 def _place() -> Path:
     """A folder for this session's uploads, in the data folder; it goes with the session, or after a day if the server was killed."""
     if "coming" not in st.session_state:
-        home().mkdir(parents=True, exist_ok=True)
+        private(home().parent)
+        home().mkdir(exist_ok=True)
         for left in home().glob(".session-*"):
             if time.time() - left.stat().st_mtime > 86_400:
                 shutil.rmtree(left, ignore_errors=True)
@@ -67,7 +75,7 @@ def arrived() -> list[tuple[str, Path]]:
         found.append((file.name, path))
     there = {path.name: path for path in sorted(inbox().glob("*")) if path.suffix.lower() in FORMATS and path.is_file() and not path.is_symlink()}
     if there:
-        chosen = st.multiselect(f"Files in {inbox()}", list(there), key="inbox")
+        chosen = st.multiselect(f"Files in {inbox_named()}", list(there), key="inbox")
         found += [(name, there[name]) for name in chosen if accepted(name)]
     if len(found) > MOST:
         raise UserError(f"a task can have at most {MOST} files, got {len(found)}; join some, or write a task file by hand")

@@ -8,7 +8,7 @@ import streamlit as st
 from pages.components import selection
 from pages.components.glossary import say
 from pages.components.runs import finished
-from pages.components.session import me
+from pages.components.session import me, readable, visitor
 from pages.components.words import duration, looking
 from sdq import jobs
 from sdq.estimate import analyses
@@ -16,6 +16,7 @@ from sdq.inspection import ANALYSES, Inspection, inspectable, inspection_id, mis
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.visitors import askers
 
 OTHERS = 6  # runs that are named where one cannot be looked into
 
@@ -28,7 +29,7 @@ def tables(store: Store, report: Report, *names: str) -> dict[str, pd.DataFrame]
             inspectable(report, store)
             _missing(store, report, names)
         except UserError as error:
-            st.info(_sentence(str(error)), icon=":material/inbox:")
+            st.info(_sentence(readable(error)), icon=":material/inbox:")
             _others(store, report)
         st.stop()
     return {name: _table(str(found[name]), found[name].stat().st_mtime_ns) for name in names}
@@ -57,7 +58,7 @@ def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
         _watch(store, report, names)
         return
     if state.failure:
-        st.error(f"Looking into run {report.run} came to nothing: {state.failure}", icon=":material/error:")
+        st.error(f"Looking into run {report.run} came to nothing: {readable(state.failure)}", icon=":material/error:")
     else:
         st.info(f"Run {report.run} was not looked into yet{' as this page needs it' if paths(report.run, store) else ''}.", icon=":material/inbox:")
     left = missing(report.run, store)
@@ -82,8 +83,9 @@ def _watch(store: Store, report: Report, names: tuple[str, ...]) -> None:
     text, share = looking(state.events, analyses(missing(report.run, store), report, store, Inspection()))
     st.progress(share, text=text)
     st.caption("This page shows its result as soon as it is there, also if you come back later.")
-    if st.button("Cancel", key="cancel-inspection", icon=":material/stop_circle:"):
-        if not jobs.cancel(home, kept, me()):
+    who = visitor()
+    if (who.leads or who.name in askers(kept.folder / home)) and st.button("Cancel", key="cancel-inspection", icon=":material/stop_circle:"):
+        if not jobs.cancel(home, kept, who.name, who.role):
             st.session_state["goes-on"] = home
         st.rerun()
     if st.session_state.get("goes-on") == home:

@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from sdq.guard import LINK
+from sdq.report import Report
 from sdq.store import Store
 from sdq.visitors import Room, Visitor, is_open, new_name, told
 
@@ -38,6 +39,11 @@ def me() -> str:
     return visitor().name
 
 
-def sentence(error: object) -> str:
-    """An error as this visitor may read it: without the paths of the machine, unless it is the owner."""
-    return told(str(error), visitor())
+def readable(text: object) -> str:
+    """An error or a name as this visitor may read it: without the paths of the machine, unless it is the owner."""
+    return told(str(text), visitor())
+
+
+def discreet(report: Report) -> Report:
+    """A report as this visitor may read it: model and task without the paths of the machine, unless it is the owner."""
+    return report.model_copy(update={"model": readable(report.model), "task": readable(report.task)})

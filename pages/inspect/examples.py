@@ -12,6 +12,7 @@ from pages.components.flipped import pairs
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
+from pages.components.session import readable
 from pages.components.typed import typed
 from sdq.figures.curves import run_names
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
@@ -114,5 +115,5 @@ try:
     flips_section(mine, one, tongue)
     sentence_section(sentence, both, one, reference)
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")
 typed([reference, *quantized], store)

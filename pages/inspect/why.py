@@ -8,6 +8,7 @@ from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
 from pages.components.inspecting import tables
+from pages.components.session import readable
 from sdq.figures import why as figures
 from sdq.figures.weights import Picture, find, label_of
 from sdq.settings import UserError
@@ -70,4 +71,4 @@ try:
     )
     onward("why", name)
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

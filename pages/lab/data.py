@@ -6,10 +6,11 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, shares
+from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox_named, mapped, shares
 from pages.components.glossary import say
+from pages.components.session import readable, visitor
 from sdq.data.intake import keep
-from sdq.data.tasks import kept
+from sdq.data.tasks import home, kept
 from sdq.settings import UserError
 
 
@@ -28,16 +29,17 @@ def bring() -> None:
     files = arrived()
     if not files:
         st.caption(
-            f"Nothing is chosen yet. Files of this machine can also be put into {inbox()}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
+            f"Nothing is chosen yet. Files of this machine can also be put into {inbox_named()}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
         )
         return
     first = first_rows(files[0][1])
     fields = described(list(first.columns))
     incoming = held(files, by_row="language" in fields["columns"])
     fields |= shares(incoming, fields["columns"])
-    replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() else False
+    theirs = fields["name"] in kept() and not visitor().may_change(home() / fields["name"])
+    replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() and not theirs else False
     if st.button("Check and keep", type="primary", key="keep", icon=":material/save:", disabled=not fields["name"]):
-        keep(fields, incoming, replace)
+        keep(fields, incoming, replace, visitor())
         st.session_state["kept"] = fields["name"]
         st.rerun()
 
@@ -63,4 +65,4 @@ try:
     else:
         st.info("No task of your own is kept here yet; the embedded ones are on the page Quantize.", icon=":material/info:")
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

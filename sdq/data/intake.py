@@ -18,7 +18,9 @@ from sdq.data.check import Checked, check
 from sdq.data.formats import FORMATS, read
 from sdq.data.taskfile import load, parse
 from sdq.data.tasks import KEPT, SPLITS, TASKS, home
+from sdq.files import private
 from sdq.settings import UserError, unwritable
+from sdq.visitors import OWNER, Visitor, claim
 
 LARGEST = 50  # 10^6 bytes of one file
 MOST = 120  # files
@@ -85,11 +87,11 @@ def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:
     return "token" if {"tokens", "tags"} <= set(first) else "pair" if "second" in first else "sentence", first
 
 
-def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = False) -> tuple[Path, Checked]:
+def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = False, who: Visitor = OWNER) -> tuple[Path, Checked]:
     """Write a task and its files into the data folder, and check them there. `fields`: those of a task file, but for its splits.
 
-    Returns the task file's path and what the check found. UserError if the name is taken (unless `replace`), or the data do not fit:
-    nothing is left behind then, and what was there stays.
+    Returns the task file's path and what the check found. UserError if the name is taken (unless `replace`, by who brought that task alone or leads),
+    or the data do not fit: nothing is left behind then, and what was there stays.
     """
     name = str(fields.get("name"))
     if not KEPT.fullmatch(name) or name in TASKS or name == "mini":
@@ -97,11 +99,15 @@ def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = F
     folder = home() / name
     if folder.exists() and not replace:
         raise UserError(f"a task must have a name of its own, {name!r} is taken; choose another name, or replace it")
+    if folder.exists() and not who.may_change(folder):
+        raise UserError(f"a task can be replaced by whoever brought it or by the teacher, {name!r} is another's; choose another name")
     try:
-        home().mkdir(parents=True, exist_ok=True)
+        private(home().parent)
+        home().mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".coming-", dir=home()) as place:
             made = Path(place) / name
             made.mkdir()
+            claim(made, who.name)
             file = parse(json.dumps({**fields, "splits": _spread(files, made)}).encode(), "as chosen here")
             (made / "task.json").write_text(file.model_dump_json(indent=1, exclude_defaults=True), "utf-8")
             found = check(load(made / "task.json", name))

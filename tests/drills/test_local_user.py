@@ -19,7 +19,7 @@ from sdq import cluster
 
 NOBODY = 65534
 # all imports first: afterwards the interpreter's own files may be out of reach
-ATTACK = """
+ATTACK = f"""
 import os, socket, sys
 import cloudpickle, distributed.comm.tcp, encodings.idna
 from distributed import Client, Security
@@ -28,7 +28,7 @@ _, address, secret, *keys = sys.argv
 own = Security(require_encryption=True, tls_ca_file=keys[0], tls_client_cert=keys[0], tls_client_key=keys[1])
 for path in keys:
     open(path).close()
-os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 try:
     open(secret).close()
     print("this user may read the file anyhow")
@@ -41,7 +41,7 @@ for way, security in ((f"tcp://127.0.0.1:{{port}}", None), (f"tls://127.0.0.1:{{
             print("got in, and read", client.run_on_scheduler(lambda: open(secret).read()))
     except Exception as error:
         print("refused", type(error).__name__)
-""".format(nobody=NOBODY)
+"""
 
 
 @pytest.fixture(scope="module")
