@@ -30,6 +30,7 @@ from sdq.settings import UserError
 
 Role = Literal["owner", "teacher", "student"]
 ROLES: tuple[Role, ...] = ("owner", "teacher", "student")
+COOKIE = "sdq-visitor-"  # and some digits
 SHORTEST = 12  # characters of a token of one's own
 _NAME = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST},128}}")
@@ -147,7 +148,7 @@ class Room:
     @property
     def cookie(self) -> str:
         """What the cookie is called: a browser keeps those of all ports of a machine together."""
-        return f"sdq-visitor-{hashlib.sha256(self.secret.encode()).hexdigest()[:8]}"
+        return f"{COOKIE}{hashlib.sha256(self.secret.encode()).hexdigest()[:8]}"
 
     def _sign(self, name: str, role: Role) -> str:
         token = {"owner": "", "teacher": self.teacher, "student": self.student}[role]  # another token makes old cookies worthless

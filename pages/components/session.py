@@ -10,7 +10,7 @@ import streamlit as st
 from sdq.guard import LINK
 from sdq.report import Report
 from sdq.store import Store
-from sdq.visitors import Room, Visitor, is_open, new_name, told
+from sdq.visitors import COOKIE, Room, Visitor, is_open, new_name, told
 
 
 @lru_cache(maxsize=1)
@@ -23,10 +23,15 @@ def room() -> Room:
     return _room(st.get_option("server.address"), Store.default().folder.parent)
 
 
+def _known() -> Visitor | None:
+    """The visitor whose cookie came with the page."""
+    cookies = st.context.cookies.to_dict()
+    return room().read(cookies) if any(name.startswith(COOKIE) for name in cookies) else None
+
+
 def visitor() -> Visitor:
     """Who is looking; the page ends for somebody without a link who needs one. Without cookies one is known for as long as the page stays open."""
-    cookies = st.context.cookies.to_dict()
-    if any(name.startswith("sdq-visitor-") for name in cookies) and (known := room().read(cookies)):
+    if known := _known():
         return known
     if is_open(st.get_option("server.address")):  # a page was served past the guard: as a script of its own
         st.error(LINK, icon=":material/lock:")
