@@ -175,6 +175,8 @@ class Room:
 
     def links(self, address: str | None, port: int, scheme: str = "http") -> dict[Role, str]:
         """The students' link and the teacher's, under the name or address that others reach this server by."""
+        if _named() and is_loopback(address):  # then a proxy stands before it, which speaks TLS
+            scheme = "https"
         every = address is None or address in ("0.0.0.0", "::")
         host = next(iter([*_named(), *([] if every else [str(address)]), *addresses(), "127.0.0.1"]))
         place = f"{scheme}://{f'[{host}]' if ':' in host else host}{'' if host in _named() else f':{port}'}/?token="
