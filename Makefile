@@ -1,8 +1,8 @@
-# make app: start the app. make test: the default tests. Both set up .venv first.
+# make app: start the app. make serve: open it to a room. make test: the default tests. All set up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup app test fuzz check lock locked bench bench-ui screens
+.PHONY: setup app serve test fuzz check lock locked bench bench-ui screens
 
 .venv/app: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -17,7 +17,10 @@ BIN := .venv/bin
 setup: .venv/dev
 
 app: .venv/app
-	$(BIN)/python -m streamlit run app.py
+	$(BIN)/python -m streamlit run app.py --server.address $(or $(SDQ_ADDRESS),127.0.0.1)
+
+serve: .venv/app
+	$(BIN)/python -m streamlit run app.py --server.address $(or $(SDQ_ADDRESS),0.0.0.0)
 
 test: .venv/dev
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -rs -n 2 --dist loadgroup

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,10 +22,12 @@ from starlette.middleware import Middleware
 from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime import get_instance
 
-from pages.components import uploads
+from pages.components import session, uploads
 from pages.components.preload import preload
 from pages.components.turns import TURNS
+from sdq.guard import Guard
 from sdq.settings import UserError
+from sdq.visitors import Room
 
 # drawn here: a named Material icon or an emoji as page icon may be fetched from the net
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
@@ -47,6 +50,7 @@ def frame() -> None:
     """Draw the page that was asked for."""
     st.set_page_config(page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
     st.html(STYLE)
+    session.visitor()  # ends the page for somebody who came past the guard
     preload()
     chosen = st.navigation(
         {
@@ -89,12 +93,27 @@ async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
     pa.set_memory_pool(pa.system_memory_pool())  # the other pools keep what tables of earlier pages took
     gc.collect()
     gc.freeze()  # what was read in stays: later collections need not look through it
+    announce(ROOM)
     async with uploads.sweeping(get_instance()):
         yield {}
 
 
+def announce(room: Room) -> None:
+    """Print the links of a room; nothing while the server is for its own machine."""
+    if room.open:
+        links = room.links(st.get_option("server.address"), st.get_option("server.port"), "https" if st.get_option("server.sslCertFile") else "http")
+        print(f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: {links['student']}\n  teacher:  {links['teacher']}", flush=True)
+
+
 if __name__ == "app":  # the server imports this file once, before it serves; each visit runs it as a script
+    try:
+        ROOM = session.room()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if ROOM.open:
+        st.config.set_option("client.showErrorDetails", "none")  # a traceback names folders of this machine; it is in the server's log
     uploads.install()
-    app = st.App(__file__, lifespan=warm, middleware=[Middleware(uploads.Ushered)])
+    app = st.App(__file__, lifespan=warm, middleware=[Middleware(Guard, room=ROOM), Middleware(uploads.Ushered)])
 else:
     frame()

@@ -18,6 +18,8 @@ import fcntl
 import json
 import logging
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -29,7 +31,7 @@ import psutil  # type: ignore[import-untyped]
 from sdq.files import write_text
 from sdq.jobs import failure, process_of, write_pid
 from sdq.limits import Limits, limits
-from sdq.settings import ROOT
+from sdq.settings import ROOT, UserError
 from sdq.store import Store
 
 LOOK = 0.2  # seconds between two looks at the files
@@ -158,11 +160,39 @@ def lanes(cores: int) -> dict[str, tuple[int, int]]:
     return {"quick": (quick, max(1, half // quick)), "train": (1, half), "look": (1, 1)}
 
 
+def security(folder: Path) -> Any:
+    """What only this cluster's own processes know: a key and its certificate, made anew in `folder`, which nobody else may open.
+
+    Scheduler, workers and clients all must show it (TLS both ways). UserError where none can be made.
+    """
+    from distributed import Security
+
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    if shutil.which("openssl") is None:
+        try:
+            return Security.temporary()
+        except ImportError as error:
+            raise UserError("the cluster must have a key of its own, neither openssl nor the package cryptography is here; install one of them") from error
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "365", "-subj", "/CN=sdq"]
+    done = subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise UserError(
+            f"the cluster must have a key of its own, openssl made none ({(done.stderr.strip().splitlines() or ['no word'])[-1][:160]}); mend openssl"
+        )
+    roles = {f"tls_{role}_{what}": str(path) for role in ("client", "scheduler", "worker") for what, path in (("key", key), ("cert", certificate))}
+    return Security(require_encryption=True, tls_ca_file=str(certificate), tls_min_version=ssl.TLSVersion.TLSv1_3, **roles)
+
+
 def _cluster(scratch: Path) -> Any:
-    """A local cluster with the lanes as resources. It listens on this machine only, and writes to `scratch` only."""
+    """A local cluster with the lanes as resources. It listens on this machine only, to those who have its key, and writes to `scratch` only."""
+    import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
-    here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    secret = security(scratch)
+    dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []})  # the status pages ask nobody who they are
+    here = {"host": "127.0.0.1", "protocol": "tls://", "security": secret, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     workers = {}
     for lane, (count, _) in lanes(os.cpu_count() or 1).items():
         for i in range(count):
@@ -171,7 +201,7 @@ def _cluster(scratch: Path) -> Any:
                 "options": {**here, "nthreads": 1, "resources": {lane: 1}, "memory_limit": 0, "local_directory": str(scratch)},
             }
     scheduler = {"cls": Scheduler, "options": {**here, "port": 0, "allowed_failures": 10}}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
+    return SpecCluster(workers=workers, scheduler=scheduler, security=secret, silence_logs=logging.ERROR)
 
 
 def dispatch(store: Store) -> None:
@@ -183,7 +213,7 @@ def dispatch(store: Store) -> None:
     address = os.environ.get("SDQ_SCHEDULER")
     cluster = None if address else _cluster(store.folder.parent / "dask")
     busy = time.monotonic()
-    with Client(address or cluster, set_as_default=False) as client:
+    with Client(address or cluster, set_as_default=False) as client:  # the cluster brings its key
         dispatcher = Dispatcher(store, client, here=cluster is not None)
         while time.monotonic() - busy < IDLE:
             wanted = dispatcher.look()

@@ -31,6 +31,13 @@ def replacing(path: Path) -> Iterator[Path]:
     _sync(path.parent)  # the new name, too, survives a power cut
 
 
+def private(folder: Path) -> None:
+    """Make a data folder, which nobody else on the machine may look into; one that is there stays as its owner has it. OSError if the disk refuses."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """`text` as UTF-8, at once or not at all. OSError if the disk refuses."""
     with replacing(path) as part:

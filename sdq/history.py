@@ -22,10 +22,12 @@ import pandas as pd
 
 from sdq import files, jobs, sealed
 from sdq.figures.languages import width
+from sdq.files import private
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError, unwritable
 from sdq.store import Store
+from sdq.visitors import OWNER, Visitor
 
 QUIET = 600  # seconds without a sign of life after which a run that nobody asked for here counts as ended
 SIDE_BY_SIDE = 5  # runs that the pages under Compare take
@@ -115,7 +117,7 @@ def _changing(store: Store) -> Iterator[Path]:
     """The data folder, for one writer at a time. UserError, one sentence, for whatever the disk refuses."""
     folder = store.folder.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private(folder)
         for part in (store.folder, folder / "trash"):
             if part.is_symlink():
                 raise UserError(f"{part} must be a folder of its own to be changed here, it is a link to another place; change it there")
@@ -161,8 +163,9 @@ def pinned(store: Store) -> tuple[str, ...]:
     return tuple(run for run in found if isinstance(run, str) and _RUN.fullmatch(run)) if isinstance(found, list) else ()
 
 
-def pin(store: Store, runs: Sequence[str], on: bool = True) -> None:
-    """Pin finished runs, or unpin runs. UserError for a run that is not finished, or if the folder cannot be written."""
+def pin(store: Store, runs: Sequence[str], on: bool = True, who: Visitor = OWNER) -> None:
+    """Pin finished runs, or unpin runs. UserError for a run that is not finished, for who leads nobody, or if the folder cannot be written."""
+    _lead(who, "pin runs for everybody")
     for run in runs:
         if not store.done(run) and on:
             raise UserError(f"a run must be finished to be pinned, {run} is not; load the page again")
@@ -240,7 +243,23 @@ def unfinished(store: Store) -> list[Unfinished]:
     return sorted((u for u in found if not store.done(u.run)), key=lambda u: (u.heard, u.run))
 
 
-def _deletable(store: Store, run: str) -> Path:
+def _lead(who: Visitor, what: str) -> None:
+    if not who.leads:
+        raise UserError(f"only the teacher or the owner of this machine can {what}, you came by the students' link; ask them to do it")
+
+
+def _theirs(who: Visitor, folder: Path, run: str, what: str) -> None:
+    """UserError for a run that this visitor did not start alone."""
+    if not who.may_change(folder):
+        raise UserError(f"run {run} must be one that you alone started to be {what} by you, others asked for it too or it is theirs; ask the teacher to do it")
+
+
+def mine(store: Store, run: str, who: Visitor) -> bool:
+    """Whether this visitor may delete or stop a run of the data folder, finished or not."""
+    return bool(_RUN.fullmatch(run)) and who.may_change(store.folder / run)
+
+
+def _deletable(store: Store, run: str, who: Visitor) -> Path:
     """The folder of a run that may be moved to the trash. UserError for all others."""
     shipped = store.done(run)  # refuses what is not a run id
     path = store.folder / run
@@ -250,6 +269,7 @@ def _deletable(store: Store, run: str) -> Path:
         if shipped:
             raise UserError(f"only runs of your own can be deleted, {run} came with the project; use the search to leave it out")
         raise UserError(f"run {run} must be in {store.folder} to be deleted, it is not there any more; load the page again")
+    _theirs(who, path, run, "deleted")
     if not (path / "done").is_file():
         standing = _standing(store, run)
         if standing.status == "elsewhere":
@@ -262,10 +282,13 @@ def _deletable(store: Store, run: str) -> Path:
     return path
 
 
-def delete(store: Store, runs: Sequence[str]) -> None:
-    """Move runs to the trash; none if one of them must stay. UserError for shipped runs, runs under way, and a folder that cannot be written."""
+def delete(store: Store, runs: Sequence[str], who: Visitor = OWNER) -> None:
+    """Move runs to the trash; none if one of them must stay. UserError for shipped runs, those of others, runs under way, and a folder that cannot be written.
+
+    A visitor deletes what nobody else asked for; who leads deletes every run.
+    """
     with _changing(store) as folder:
-        paths = [_deletable(store, run) for run in dict.fromkeys(runs)]
+        paths = [_deletable(store, run, who) for run in dict.fromkeys(runs)]
         trash = folder / "trash"
         trash.mkdir(exist_ok=True)
         moves = []
@@ -279,8 +302,8 @@ def delete(store: Store, runs: Sequence[str]) -> None:
         _move(folder, moves)
 
 
-def restore(store: Store, runs: Sequence[str]) -> None:
-    """Bring runs back from the trash. UserError for a run that is not there, or that was made again since."""
+def restore(store: Store, runs: Sequence[str], who: Visitor = OWNER) -> None:
+    """Bring runs back from the trash. UserError for a run that is not there, that is another's, or that was made again since."""
     with _changing(store) as folder:
         pairs = []
         for run in dict.fromkeys(runs):
@@ -288,6 +311,7 @@ def restore(store: Store, runs: Sequence[str]) -> None:
             kept = [(int(m[2] or 10**9), p) for p in _trashed(folder) if (m := _TRASHED.fullmatch(p.name)) and m[1] == run]
             if not kept:
                 raise UserError(f"run {run} must be in the trash to be brought back, it is not there any more; run its recipe again")
+            _theirs(who, max(kept)[1], run, "brought back")
             if os.path.lexists(store.folder / run):
                 raise UserError(f"run {run} must be gone to be brought back, it was made again since; delete that one first")
             pairs.append((max(kept)[1], store.folder / run))
@@ -304,10 +328,10 @@ def _trashed(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: (-p.lstat().st_ctime, p.name))
 
 
-def in_trash(store: Store) -> dict[str, str]:
-    """Run id -> what it is, of the runs that can be brought back, last deleted first."""
+def in_trash(store: Store, who: Visitor = OWNER) -> dict[str, str]:
+    """Run id -> what it is, of the runs that this visitor can bring back, last deleted first."""
     found: dict[str, str] = {}
-    for path in _trashed(store.folder.parent):
+    for path in (path for path in _trashed(store.folder.parent) if who.may_change(path)):
         try:
             report = Report.model_validate_json((path / "report.json").read_bytes()).within()
             bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
@@ -318,8 +342,9 @@ def in_trash(store: Store) -> dict[str, str]:
     return found
 
 
-def empty_trash(store: Store) -> int:
-    """Remove the runs in the trash for good, with their inspections. Returns the bytes that were freed."""
+def empty_trash(store: Store, who: Visitor = OWNER) -> int:
+    """Remove the runs in the trash for good, with their inspections. Returns the bytes that were freed. UserError for who leads nobody."""
+    _lead(who, "empty the trash")
     with _changing(store) as folder:
         freed, trashed = 0, _trashed(folder)
         gone = {path.name[:12] for path in trashed} - {run for run, _ in store.listing()}

@@ -3,7 +3,8 @@
 All state is in files of the data folder, so that a reload, another browser, another server or a restart see the same:
 
     queue/<run>          the run is wanted and not finished: by whom first, and since when (JSON; an earlier version left it empty)
-    runs/<run>/          request.json (the recipe), job.json (model, task), interest/<who> (whoever still wants it, and since when), cancel (a marker),
+    runs/<run>/          request.json (the recipe), job.json (model, task), interest/<who> (whoever still wants it, and since when),
+                         owners/<who> (whoever asked), cancel (a marker),
                          worker.pid (pid and start time of the computing process), stdout.txt, stderr.txt, and what the store writes
     inspections/<id>/    the same of an inspection; its job.json names the run, its request.json the settings. Its store is `store.inspections()`
     asked/<key>.json     a sentence to be answered by some runs' models; <key>.answer.json is the answer
@@ -31,13 +32,14 @@ import psutil  # type: ignore[import-untyped]
 
 from sdq import turns
 from sdq.checkpoint import address
-from sdq.files import write_text
+from sdq.files import private, write_text
 from sdq.identity import identify
 from sdq.inspection import Inspection, inspectable, inspection_id, missing
 from sdq.limits import limits
 from sdq.recipe import Recipe
 from sdq.settings import ROOT, Settings, UserError, unwritable
 from sdq.store import Store
+from sdq.visitors import Role, askers, claim
 
 CLUSTER = (sys.executable, "-m", "sdq.cluster")
 CANCELLED = "it was cancelled; start it again to have its result"
@@ -109,6 +111,9 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
     run = identify(recipe, model, task)
     if not store.done(run, weights=True):
         _want(run, recipe, {"model": model, "task": task, "lane": "train" if recipe.training else "quick"}, store, who)
+    elif (store.folder / run).is_dir() and _WHO.fullmatch(who):
+        with contextlib.suppress(OSError):  # a finished run can be opened where nothing can be written
+            claim(store.folder / run, who)  # another relies on it now: it is no longer for one alone to delete
     return run
 
 
@@ -131,6 +136,7 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
     _known(who)
     folder = folder_of(run, store)
     try:
+        private(store.folder.parent)
         with _counting(store):
             wanted = (queue(store) / run).exists() and not (folder / "cancel").exists()
             if not wanted:
@@ -139,6 +145,7 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
             now = f"{time.time():.6f}"
             if not (folder / "interest" / who).exists():
                 (folder / "interest" / who).write_text(now)
+            claim(folder, who)
             if not wanted:
                 write_text(folder / "request.json", request.model_dump_json(indent=1))
                 write_text(folder / "job.json", json.dumps(job))
@@ -228,14 +235,19 @@ def failure(folder: Path) -> str:
     return lines[-1].removeprefix("error: ")
 
 
-def cancel(run: str, store: Store, who: str = "local") -> bool:
-    """Take the wish back. The run is stopped only when nobody else wants it, or has looked at it for FORGOTTEN seconds; returns whether it is."""
+def cancel(run: str, store: Store, who: str = "local", role: Role = "owner") -> bool:
+    """Take the wish back. The run is stopped only when nobody else wants it, or has looked at it for FORGOTTEN seconds; returns whether it is.
+
+    A student who never asked for it stops nothing; a teacher stops it whoever wants it.
+    """
     folder = folder_of(run, store)
     _known(who)
+    if role == "student" and who not in askers(folder):
+        return False
     (folder / "interest" / who).unlink(missing_ok=True)
     everyone = list((folder / "interest").iterdir()) if (folder / "interest").is_dir() else []
     others = [path for path in everyone if time.time() - path.stat().st_mtime < FORGOTTEN]
-    if others or not (queue(store) / run).exists():
+    if (others and role != "teacher") or not (queue(store) / run).exists():
         return False
     (folder / "cancel").touch()
     return True
@@ -261,7 +273,8 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
     key = hashlib.sha256(json.dumps(wish, ensure_ascii=False).encode()).hexdigest()[:16]
     folder = store.folder.parent / "asked"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private(folder.parent)
+        folder.mkdir(exist_ok=True)
         if not (folder / f"{key}.answer.json").exists():
             with _counting(store):
                 if not (folder / f"{key}.json").exists():

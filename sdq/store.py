@@ -24,6 +24,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from sdq import events, files, sealed
+from sdq.files import private
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.sealed import Damaged
@@ -228,6 +229,7 @@ class Store:
         """Make the run's folder and write what it is going to do; its log starts anew, unless it `goes_on`. UserError if the folder cannot be written."""
         path = self._path(run)
         try:
+            private(self.folder.parent)
             path.mkdir(parents=True, exist_ok=True)
             files.write_text(path / "spec.json", json.dumps(spec, indent=1))
             if not goes_on and not self.checkpoint(run).exists():  # otherwise a training goes on where it was, and so does its log

@@ -9,9 +9,10 @@ import streamlit as st
 from pages.components.glossary import TERMS, say
 from pages.components.inspecting import when_made
 from pages.components.selection import runs
+from pages.components.session import discreet, readable
 from sdq import document
 from sdq.figures.parts import MOST, Part, parts
-from sdq.quoting import quoted, quoted_sentence
+from sdq.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -30,8 +31,9 @@ try:
     reports = runs(store, most=MOST)
     made = when_made(store, *reports)
     found = drawn(str(store.folder), tuple(report.run for report in reports), made)
+    reports = [discreet(report) for report in reports]
 except UserError as error:
-    st.error(quoted_sentence(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")
     st.stop()
 title = (
     st.text_input(

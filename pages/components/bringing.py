@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.components.session import visitor
 from pages.components.uploads import path_of
 from sdq import decoding
 from sdq.data.check import Checked
@@ -44,6 +45,11 @@ def inbox() -> Path:
     return home().parent / "inbox"
 
 
+def inbox_named() -> str:
+    """The inbox as this visitor may read it: by its path, unless that is of another's machine."""
+    return str(inbox()) if visitor().at_home else "the inbox of the data folder"
+
+
 def arrived() -> list[tuple[str, Path]]:
     """(name, where its bytes are) of every file that was uploaded or ticked. UserError for a name that may not come in."""
     brought = st.file_uploader(
@@ -56,7 +62,7 @@ def arrived() -> list[tuple[str, Path]]:
             found.append((file.name, path_of(file)))
     there = {path.name: path for path in sorted(inbox().glob("*")) if path.suffix.lower() in FORMATS and path.is_file() and not path.is_symlink()}
     if there:
-        chosen = st.multiselect(f"Files in {inbox()}", list(there), key="inbox")
+        chosen = st.multiselect(f"Files in {inbox_named()}", list(there), key="inbox")
         found += [(name, there[name]) for name in chosen if accepted(name)]
     if len(found) > limits().uploads:
         raise UserError(f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or write a task file by hand")

@@ -6,8 +6,10 @@ import streamlit as st
 
 from pages.components.runs import finished
 from pages.components.selection import run_label
+from pages.components.session import visitor
 from sdq.history import own
 from sdq.store import Store
+from sdq.visitors import askers
 
 NEWEST = 5
 DOORS = (
@@ -32,7 +34,8 @@ def doors(runs: list[str]) -> None:
 
 def newest(store: Store) -> None:
     """Links to the newest runs of the visitor's own; nothing without any."""
-    mine = [report for report in finished(store) if own(store, report.run)][:NEWEST]
+    who = visitor()
+    mine = [r for r in finished(store) if own(store, r.run) and (who.leads or who.name in askers(store.folder / r.run))][:NEWEST]
     if mine:
         st.markdown("**Your newest runs**")
     for report in mine:

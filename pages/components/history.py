@@ -7,8 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from pages.components import session
 from sdq import history
-from sdq.quoting import quoted, quoted_sentence
+from sdq.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -25,17 +26,17 @@ STATUS = {
 def act(change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequence[str] = ()) -> None:
     """Make a change, then run the page again; a refusal is told there in one sentence. `undo`: the runs it moved to the trash."""
     try:
-        change(store, *arguments)
+        change(store, *arguments, who=session.visitor())
         st.session_state["deleted"] = list(undo)
     except UserError as error:
-        st.session_state["refused"] = str(error)
+        st.session_state["refused"] = session.readable(error)
     st.rerun()
 
 
 def told(store: Store) -> None:
     """What the last change did, and the way back."""
     if refused := st.session_state.pop("refused", None):
-        st.error(quoted_sentence(refused), icon=":material/error:")
+        st.error(refused, icon=":material/error:")
     if deleted := st.session_state.get("deleted"):
         with st.container(horizontal=True, vertical_alignment="center", key="told"):
             st.success(f"Moved to the trash: {', '.join(deleted)}.", icon=":material/delete:", width=520)
@@ -61,26 +62,29 @@ def _without_result(store: Store) -> None:
         with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished-{u.run}"):
             st.markdown(f"{quoted(u.what)}  \n{STATUS[u.status]}", width=320)
             st.page_link("pages/lab/quantize.py", label=f"Open {u.run}", icon=":material/open_in_new:", query_params={"run": u.run})
-            if not u.active and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:"):
+            if not u.active and history.mine(store, u.run, session.visitor()) and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:"):
                 act(history.delete, store, [u.run], undo=[u.run])
         if u.failure:
-            st.caption(quoted_sentence(u.failure))
+            st.caption(session.readable(u.failure))
     if len(found) > LISTED:
-        st.caption(f"And {len(found) - LISTED} more in the folder below.")
+        st.caption(f"And {len(found) - LISTED} more.")
 
 
 def space(store: Store) -> None:
     """Where the runs are, what they take, and the trash."""
-    used, kept = history.disk(store), history.in_trash(store)
-    st.subheader("Where they are, and what they take", anchor=False)
-    st.caption("Your own runs are in this folder:")
-    st.code(str(store.folder.resolve()), language=None, wrap_lines=True)
+    who = session.visitor()
+    used, kept = history.disk(store), history.in_trash(store, who)
+    st.subheader("Where they are, and what they take" if who.at_home else "What they take", anchor=False)
+    if who.at_home:
+        st.caption("Your own runs are in this folder:")
+        st.code(str(store.folder.resolve()), language=None, wrap_lines=True)
     with st.container(horizontal=True, key="disk"):
         for label, size in (("Own runs", used.own), ("Trash", used.trash), ("Shipped runs", used.shipped), ("Free", used.free)):
             st.metric(label, history.in_bytes(size), width=150)
     if not kept:
         return
-    with st.expander(f"The trash: {len(kept)} run{'s' if len(kept) > 1 else ''}, {history.in_bytes(used.trash)}"):
+    size = f", {history.in_bytes(used.trash)}" if who.leads else ""
+    with st.expander(f"{'The trash' if who.leads else 'Your runs in the trash'}: {len(kept)} run{'s' if len(kept) > 1 else ''}{size}"):
         for run in list(kept)[:LISTED]:
             with st.container(horizontal=True, vertical_alignment="center", key=f"trashed-{run}"):
                 st.markdown(f"{quoted(kept[run])}  \n{run}", width=320)
@@ -88,6 +92,8 @@ def space(store: Store) -> None:
                     act(history.restore, store, [run])
         if len(kept) > LISTED:
             st.caption(f"And {len(kept) - LISTED} more.")
+        if not who.leads:
+            return
         with st.popover(f"Empty the trash ({history.in_bytes(used.trash)})", icon=":material/delete_forever:"):
             st.caption("The runs in the trash are removed for good. They can be had again only by running their recipes.")
             if st.button(f"Remove {history.in_bytes(used.trash)} for good", key="empty"):

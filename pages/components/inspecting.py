@@ -10,15 +10,15 @@ import streamlit as st
 from pages.components import selection
 from pages.components.glossary import say
 from pages.components.runs import finished
-from pages.components.session import me
+from pages.components.session import me, readable, visitor
 from pages.components.words import duration, looking
 from sdq import jobs
 from sdq.estimate import analyses
 from sdq.inspection import ANALYSES, Inspection, damage, inspectable, inspection_id, missing, paths, table
-from sdq.quoting import quoted_sentence
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.visitors import askers
 
 OTHERS = 6  # runs that are named where one cannot be looked into
 
@@ -31,7 +31,7 @@ def tables(store: Store, report: Report, *names: str) -> dict[str, pd.DataFrame]
             inspectable(report, store)
             _missing(store, report, names)
         except UserError as error:
-            st.info(quoted_sentence(_sentence(str(error))), icon=":material/inbox:")
+            st.info(_sentence(readable(error)), icon=":material/inbox:")
             _others(store, report)
         st.stop()
     return {name: _table(str(found[name]), found[name].stat().st_mtime_ns) for name in names}
@@ -60,7 +60,7 @@ def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
         _watch(store, report, names)
         return
     if state.failure:
-        st.error(f"Looking into run {report.run} came to nothing: {quoted_sentence(state.failure)}", icon=":material/error:")
+        st.error(f"Looking into run {report.run} came to nothing: {readable(state.failure)}", icon=":material/error:")
     else:
         st.info(f"Run {report.run} was not looked into yet{' as this page needs it' if paths(report.run, store) else ''}.", icon=":material/inbox:")
     for sentence in damage(report.run, store).values():
@@ -87,8 +87,9 @@ def _watch(store: Store, report: Report, names: tuple[str, ...]) -> None:
     text, share = looking(state.events, analyses(missing(report.run, store), report, store, Inspection()), jobs.position(home, kept))
     st.progress(share, text=text)
     st.caption("This page shows its result as soon as it is there, also if you come back later.")
-    if st.button("Cancel", key="cancel-inspection", icon=":material/stop_circle:"):
-        if not jobs.cancel(home, kept, me()):
+    who = visitor()
+    if (who.leads or who.name in askers(kept.folder / home)) and st.button("Cancel", key="cancel-inspection", icon=":material/stop_circle:"):
+        if not jobs.cancel(home, kept, who.name, who.role):
             st.session_state["goes-on"] = home
         st.rerun()
     if st.session_state.get("goes-on") == home:

@@ -1,4 +1,4 @@
-"""Choosing the model: the embedded one, what was fine-tuned here, known models of the Hub, or a folder."""
+"""Choosing the model: the embedded one, what was fine-tuned here or put into the inbox, known models of the Hub, or, by the owner, any folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from pages.components.bringing import inbox
+from pages.components.session import readable, visitor
 from pages.components.words import TASKS
 from sdq import hub
 from sdq.catalog import CURATED
@@ -14,6 +16,7 @@ from sdq.checkpoint import ready, tuned
 from sdq.data.taskfile import read
 from sdq.data.tasks import home
 from sdq.settings import UserError
+from sdq.visitors import reachable
 
 FOLDER = "a folder"
 
@@ -23,13 +26,22 @@ def offered() -> dict[str, str]:
     here = set(hub.present())
     known = {model.name: f"{model.title} ({model.size / 1e6:,.0f} MB{'' if model.name in here else ', not on this machine'})" for model in CURATED}
     own = {str(folder): f"{Path(card['base']).name} fine-tuned on {TASKS.get(card['task'], card['task'])}" for folder, card in tuned()}
-    return {"mini": "mini", **own, **known, **{name: name for name in sorted(here - set(known))}, FOLDER: "A folder of yours"}
+    brought = {str(path.resolve()): f"{path.name} (inbox)" for path in sorted(inbox().glob("*")) if (path / "config.json").is_file() and not path.is_symlink()}
+    every = {"mini": "mini", **own, **brought, **known, **{name: name for name in sorted(here - set(known))}}
+    return {**every, FOLDER: "A folder of yours"} if visitor().at_home else every
+
+
+def reach(model: str) -> str:
+    """`model`, if this visitor may name it. UserError otherwise, in the same words whether there is such a folder on this machine or not."""
+    return model if visitor().at_home else reachable(model, visitor(), offered(), "model")
 
 
 def put(model: str) -> None:
-    """Set the list to a model; a folder that is not in it by its path."""
-    st.session_state["model"] = model if model in offered() else FOLDER
-    if st.session_state["model"] == FOLDER:
+    """Set the list to a model; a folder that is not in it by its path, by the owner only: for others the list stays as it is."""
+    there = offered()
+    if model in there or FOLDER in there:
+        st.session_state["model"] = model if model in there else FOLDER
+    if st.session_state.get("model") == FOLDER:
         st.session_state["model-folder"] = model
 
 
@@ -50,9 +62,9 @@ def fits(model: str, task: str) -> bool:
         st.info("Give the path of a folder with config.json, tokenizer and safetensors.", icon=":material/folder:")
         return False
     try:
-        ready(model, task, head=task in TASKS or read(home() / task / "task.json").kind != "retrieval")
+        ready(reach(model), task, head=task in TASKS or read(home() / task / "task.json").kind != "retrieval")
     except UserError as error:
-        text, _, command = str(error).partition("`")
+        text, _, command = readable(error).partition("`")
         st.warning(f"{text.rstrip(' :;')}." if command else text, icon=":material/model_training:")
         if command:
             st.code(command.partition("`")[0], language="bash")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 from pydantic import ValidationError
 
-from pages.components import models
+from pages.components import models, session
 from pages.components.form import fitting, form, parse
 from pages.components.glossary import say
 from pages.components.uploads import path_of
@@ -20,11 +20,17 @@ from sdq.quoting import quoted_sentence
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError, explain
 from sdq.store import Store
+from sdq.visitors import reachable
 
 
 def tasks() -> list[str]:
     """The tasks that can be chosen: the embedded ones, and those kept in the data folder."""
     return [*TASKS, *kept()]
+
+
+def reach(task: str) -> str:
+    """`task`, if this visitor may name it. UserError otherwise, in the same words whether there is such a file on this machine or not."""
+    return reachable(task, session.visitor(), tasks(), "task")
 
 
 def restart(base: Recipe | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pages.components.runs import finished, left_out
+from pages.components.session import told
 from sdq.figures.languages import width
 from sdq.quoting import quoted
 from sdq.recipe import preset_of
@@ -119,7 +120,9 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
         put("runs", ",".join(_twins(mine, [by_id[run] for run in chosen]) or [mine[0].run]))
 
     st.session_state["pick-task"] = (first.model, first.task)
-    right.selectbox("Task", tasks, format_func=lambda t: t[1] if t[0] == "mini" else f"{t[1]} ({Path(t[0]).name})", key="pick-task", on_change=other)
+    right.selectbox(
+        "Task", tasks, format_func=lambda t: told(t[1]) if t[0] == "mini" else f"{told(t[1])} ({Path(t[0]).name})", key="pick-task", on_change=other
+    )
     if unknown:
         st.warning(f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.", icon=":material/search_off:")
     left_out(store)

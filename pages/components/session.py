@@ -1,12 +1,61 @@
-"""Who is looking: one name per browser session, so that a shared run goes on until nobody wants it."""
+"""Who is looking: one name and one role per browser, from the cookie that the server's guard gave it."""
 
 from __future__ import annotations
 
-from uuid import uuid4
+from functools import lru_cache
+from pathlib import Path
 
 import streamlit as st
 
+from sdq import visitors
+from sdq.guard import LINK
+from sdq.quoting import quoted_sentence
+from sdq.report import Report
+from sdq.store import Store
+from sdq.visitors import COOKIE, Room, Visitor, is_open, new_name
+
+
+@lru_cache(maxsize=1)
+def _room(address: str | None, data: Path) -> Room:
+    return Room.at(address, data)
+
+
+def room() -> Room:
+    """The room of this server. UserError for tokens or a file of secrets that do not do."""
+    return _room(st.get_option("server.address"), Store.default().folder.parent)
+
+
+def _known() -> Visitor | None:
+    """The visitor whose cookie came with the page."""
+    cookies = st.context.cookies.to_dict()
+    return room().read(cookies) if any(name.startswith(COOKIE) for name in cookies) else None
+
+
+def visitor() -> Visitor:
+    """Who is looking; the page ends for somebody without a link who needs one. Without cookies one is known for as long as the page stays open."""
+    if known := _known():
+        return known
+    if is_open(st.get_option("server.address")):  # a page was served past the guard: as a script of its own
+        st.error(LINK, icon=":material/lock:")
+        st.stop()
+    return Visitor(str(st.session_state.setdefault("who", new_name())), "owner")
+
 
 def me() -> str:
-    """This session's name: 32 hex digits, never shown."""
-    return str(st.session_state.setdefault("who", uuid4().hex))
+    """This visitor's name: 32 hex digits, never shown."""
+    return visitor().name
+
+
+def told(text: object) -> str:
+    """A text as this visitor may read it: without the paths of the machine, unless it is the owner."""
+    return visitors.told(str(text), visitor())
+
+
+def readable(text: object) -> str:
+    """An error as this visitor may read it, in Markdown: without the paths of the machine, unless it is the owner."""
+    return quoted_sentence(told(text))
+
+
+def discreet(report: Report) -> Report:
+    """A report as this visitor may read it: model and task without the paths of the machine, unless it is the owner."""
+    return report.model_copy(update={"model": told(report.model), "task": told(report.task)})

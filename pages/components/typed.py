@@ -8,10 +8,10 @@ from typing import Any
 import streamlit as st
 
 from pages.components.glossary import say
-from pages.components.session import me
+from pages.components.session import me, readable
 from sdq import jobs
 from sdq.limits import limits
-from sdq.quoting import quoted, quoted_sentence
+from sdq.quoting import quoted
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -38,7 +38,7 @@ def typed(reports: list[Report], store: Store) -> None:
         else:
             _answers(rows, reports)
     except UserError as error:
-        st.error(quoted_sentence(error), icon=":material/error:")
+        st.error(readable(error), icon=":material/error:")
 
 
 @st.fragment(run_every=1)
@@ -56,7 +56,7 @@ def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:
         with column:
             st.html(f"<b>{report.method}</b> <small>{escape(report.recipe['name'])}</small>")
             if "missing" in row:
-                st.caption(row["missing"][0].upper() + row["missing"][1:] + ".")
+                st.caption(readable(row["missing"][0].upper() + row["missing"][1:] + "."))
             elif "best" in row:
                 changed = "" if row["answers"] == first else " (changed)"
                 st.markdown(f"**{quoted(row['answers'][0])}**{changed}, {100 * row['shares'][0]:.1f} % sure")

@@ -11,6 +11,7 @@ from pages.components import selection
 from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, languages, one_layer, one_run, onward
+from pages.components.session import readable
 from sdq.figures.activations import MOST, compared, histogram_picture, modules, position_picture, reading, sqnr_picture
 from sdq.figures.dimensions import dimension_picture, outlier_units, units_reading
 from sdq.figures.style import Theme
@@ -99,4 +100,4 @@ try:
     across(folder, report.run)
     onward("activations", name)
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

@@ -13,10 +13,10 @@ from pages.components.inspected import follow_layer
 from pages.components.inspecting import tables
 from pages.components.selection import choose, get, put, query, runs
 from pages.components.sentences import one_of
+from pages.components.session import readable
 from sdq.figures import attribution, conductance
 from sdq.figures.curves import run_names
 from sdq.figures.languages import language_name, width
-from sdq.quoting import quoted_sentence
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -102,4 +102,4 @@ try:
     drift_section(parts["drift"], one, tongue, name)
     conductance_section(parts["conductance"], one, tongue, name)
 except UserError as error:
-    st.error(quoted_sentence(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

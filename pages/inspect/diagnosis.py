@@ -11,6 +11,7 @@ import streamlit as st
 from pages.components.glossary import say, words
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables, when_made
+from pages.components.session import readable
 from sdq.diagnosis import CAUSES, Diagnosis, Finding, diagnose, nats
 from sdq.findings import tables as stored
 from sdq.quoting import quoted
@@ -65,4 +66,4 @@ try:
     say("The tables can be taken away with the command python -m sdq inspect, or on the page Report.", "note")
     st.page_link("pages/inspect/remedies.py", label="What was tried against it", icon=":material/healing:", query_params=address())
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

@@ -12,11 +12,11 @@ from pages.components.flipped import pairs
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
+from pages.components.session import readable
 from pages.components.typed import typed
 from sdq.figures.curves import run_names
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
 from sdq.figures.languages import language_name, width
-from sdq.quoting import quoted_sentence
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -116,5 +116,5 @@ try:
     flips_section(mine, one, tongue)
     sentence_section(sentence, both, one, reference)
 except UserError as error:
-    st.error(quoted_sentence(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")
 typed([reference, *quantized], store)

@@ -13,6 +13,7 @@ from pages.components.flipped import forget, sentences_section
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, put, query, runs
 from pages.components.sentences import fp32_of, one_of
+from pages.components.session import readable
 from sdq.figures import flips
 from sdq.figures.curves import run_marks, run_names
 from sdq.figures.languages import language_name
@@ -99,4 +100,4 @@ try:
     sentences_section(store, one, reference, name, tongue, matrix_section(one, reference, name, tongue))
     margin_section(several, reference, tongue)
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

@@ -7,16 +7,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.components import models
+from pages.components import recipe as tasks
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables
-from pages.components.session import me
+from pages.components.session import me, readable
 from sdq import jobs
 from sdq.figures import remedies as figures
 from sdq.figures.style import Theme
 from sdq.mixed import Choice
-from sdq.quoting import quoted_sentence
 from sdq.recipe import Recipe
 from sdq.remedies import at, mixed
 from sdq.report import Report
@@ -50,7 +51,7 @@ def take(recipe: Recipe, report: Report, key: str) -> None:
         data = recipe.model_dump_json(indent=1)
         st.download_button("Save recipe", data, f"{recipe.name}.json", "application/json", icon=":material/download:", on_click="ignore", key=f"{key}-save")
         if st.button("Run it", icon=":material/play_arrow:", key=f"{key}-run", help="Goes to Quantize, where its progress and its result are shown."):
-            run = jobs.submit(recipe, report.model, report.task, store, me())
+            run = jobs.submit(recipe, models.reach(report.model), tasks.reach(report.task), store, me())
             st.switch_page("pages/lab/quantize.py", query_params={"run": run})
 
 
@@ -72,7 +73,7 @@ try:
     sizes = [f"{size / 1e6:.2f} MB" for size in pareto["bytes"]]
     here = sizes.index(chosen := sized(sizes, int((pareto["bytes"] - report.size_bytes["quantized_simulated"]).abs().idxmin())))
     figure, numbers, text = drawn(figures.picture, report, rows, pareto, theme(), here)
-    show(figure, numbers, key="remedies", title=f"Remedies of run {report.run} on {report.task}", text=text, query=address("size"), terms=TERMS)
+    show(figure, numbers, key="remedies", title=f"Remedies of run {report.run} on {report.on}", text=text, query=address("size"), terms=TERMS)
 
     choice, (figure_of_widths, widths, said) = drawn(widths_at, pareto, costs, here, theme())
     st.subheader(f"Which module gets how many bits at {chosen}", anchor=False)
@@ -93,4 +94,4 @@ try:
     listed = found["remedies"].set_index("what")["recipe"]
     take(Recipe.model_validate_json(listed[st.selectbox("Remedy", list(listed.index), key=f"remedy-{report.run}")]), report, "remedy")
 except UserError as error:
-    st.error(quoted_sentence(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
+from pages.components.session import readable
 from sdq.figures.channels import channels_picture
 from sdq.figures.languages import width
 from sdq.figures.style import Theme
@@ -84,4 +85,4 @@ try:
     draw("channels", f"Channels of {name}, {run}", report, layer, "reach" if by_reach else "number", "sorted")
     onward("weights", name)
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

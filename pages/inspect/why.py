@@ -8,9 +8,9 @@ from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
 from pages.components.inspecting import tables
+from pages.components.session import readable
 from sdq.figures import why as figures
 from sdq.figures.weights import Picture, find, label_of
-from sdq.quoting import quoted_sentence
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -71,4 +71,4 @@ try:
     )
     onward("why", name)
 except UserError as error:
-    st.error(quoted_sentence(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

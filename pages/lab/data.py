@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox, mapped, shares
+from pages.components.bringing import arrived, checked, counts, first_rows, held, inbox_named, mapped, shares
 from pages.components.glossary import say
+from pages.components.session import readable, visitor
 from sdq import decoding
 from sdq.data.intake import keep
-from sdq.data.tasks import kept
-from sdq.quoting import quoted, quoted_sentence
+from sdq.data.tasks import home, kept
+from sdq.quoting import quoted
 from sdq.settings import UserError
 
 
@@ -31,15 +32,16 @@ def bring() -> None:
     files = arrived()
     if not files:
         st.caption(
-            f"Nothing is chosen yet. Files of this machine can also be put into {quoted(str(inbox()))}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
+            f"Nothing is chosen yet. Files of this machine can also be put into {quoted(inbox_named())}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
         )
         return
     fields = described(first_rows(files[0][1], files[0][0]))
     incoming = held(files, by_row="language" in fields["columns"])
     fields |= shares(incoming, fields["columns"])
-    replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() else False
+    theirs = fields["name"] in kept() and not visitor().may_change(home() / fields["name"])
+    replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() and not theirs else False
     if st.button("Check and keep", type="primary", key="keep", icon=":material/save:", disabled=not fields["name"]):
-        keep(fields, incoming, replace, checking=decoding.checked_file)
+        keep(fields, incoming, replace, visitor(), checking=decoding.checked_file)
         st.session_state["kept"] = fields["name"]
         st.rerun()
 
@@ -65,4 +67,4 @@ try:
     else:
         st.info("No task of your own is kept here yet; the embedded ones are on the page Quantize.", icon=":material/info:")
 except UserError as error:
-    st.error(quoted_sentence(str(error)), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

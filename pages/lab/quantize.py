@@ -9,15 +9,16 @@ from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.recipe import choice, files, fill_in
 from pages.components.runs import choose, finished, headline, how_made, picture, stored
-from pages.components.session import me
+from pages.components.session import me, readable, visitor
 from pages.components.words import describe, expected, progress
 from sdq import jobs
 from sdq.estimate import expect
 from sdq.figures.languages import reading, width
-from sdq.quoting import quoted, quoted_sentence
+from sdq.quoting import quoted
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.visitors import askers
 
 store = Store.default()
 
@@ -30,8 +31,9 @@ def watch(run: str) -> None:
         st.rerun()
     text, share = progress(state.events, jobs.position(run, store))
     st.progress(share or 0.0, text=text)
-    if st.button("Cancel", key="cancel", icon=":material/stop_circle:"):
-        if not jobs.cancel(run, store, me()):
+    who = visitor()
+    if (who.leads or who.name in askers(store.folder / run)) and st.button("Cancel", key="cancel", icon=":material/stop_circle:"):
+        if not jobs.cancel(run, store, who.name, who.role):
             st.session_state["goes-on"] = run
         st.rerun()
     if st.session_state.get("goes-on") == run:
@@ -67,7 +69,7 @@ def stand(run: str) -> None:
     elif state.active:
         watch(run)
     elif state.status == "failed":
-        st.error(quoted_sentence(state.failure), icon=":material/error:")
+        st.error(readable(state.failure), icon=":material/error:")
     else:
         st.warning(f"No run with the id {quoted(run)} is stored here. Choose settings above and press Quantize.", icon=":material/search_off:")
     if lost := store.lost(run):
@@ -94,4 +96,4 @@ try:
         st.query_params["run"] = chosen
         st.rerun()
 except UserError as error:
-    st.error(quoted_sentence(error), icon=":material/error:")
+    st.error(readable(error), icon=":material/error:")

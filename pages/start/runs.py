@@ -10,9 +10,11 @@ import streamlit as st
 from pages.components.glossary import say
 from pages.components.history import act, space, told, without_result
 from pages.components.runs import damaged, finished
+from pages.components.session import visitor
 from sdq import history
 from sdq.report import Report
 from sdq.store import Store
+from sdq.visitors import shown
 
 NAMES = {"score": "zero-shot, %", "size_mb": "size (simulated), MB", "origin": "whose", "run": "id"}
 COLUMNS = {
@@ -49,6 +51,7 @@ def actions(picked: list[Report], pins: set[str]) -> None:
     """What can be done with the ticked runs."""
     alike, ids = history.comparable(picked), [report.run for report in picked]
     query = {"runs": ",".join(alike)}
+    who = visitor()
     plain = not any(report.recipe["rules"] for report in picked)
     with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         if len(picked) == 1:
@@ -58,9 +61,13 @@ def actions(picked: list[Report], pins: set[str]) -> None:
         st.page_link("pages/inspect/depth.py", label="Error through depth", icon=":material/stacked_line_chart:", query_params=query, disabled=plain)
         st.page_link("pages/compare/report.py", label="Report", icon=":material/description:", query_params=query)
         on = not set(ids) <= pins
-        if st.button("Pin" if on else "Unpin", key="pin", icon=":material/keep:" if on else ":material/keep_off:", help="Pinned runs stand first."):
+        if who.leads and st.button(
+            "Pin" if on else "Unpin", key="pin", icon=":material/keep:" if on else ":material/keep_off:", help="Pinned runs stand first."
+        ):
             act(history.pin, store, ids, on)
-        if st.button("Delete", key="delete", icon=":material/delete:", help="Moves the runs to the trash; this can be undone."):
+        if all(history.mine(store, run, who) for run in ids) and st.button(
+            "Delete", key="delete", icon=":material/delete:", help="Moves the runs to the trash; this can be undone."
+        ):
             act(history.delete, store, ids, undo=ids)
     if len(alike) < len(picked):
         st.caption(f"The links take {len(alike)} of the {len(picked)} ticked runs: up to {history.SIDE_BY_SIDE} of one model and task.")
@@ -69,6 +76,8 @@ def actions(picked: list[Report], pins: set[str]) -> None:
 st.title("What has been run, and where is it?", anchor=False)
 reports = finished(store)
 table = history.rows(reports, store)
+if not visitor().at_home and not table.empty:
+    table["model"] = table["model"].map(shown)
 say(history.reading(table), "reading")
 told(store)
 if reports:

@@ -20,9 +20,11 @@ from sdq.data.formats import FORMATS, read
 from sdq.data.recognise import CALLED, is_span, recognise
 from sdq.data.taskfile import USUAL, load, parse
 from sdq.data.tasks import KEPT, SPLITS, TASKS, home
+from sdq.files import private, write_text
 from sdq.limits import limits
 from sdq.report import METRICS
 from sdq.settings import UserError, unwritable
+from sdq.visitors import OWNER, Visitor, claim
 
 ROWS = 8  # of a preview
 _NAME = re.compile(r"[\w][\w.,()+ -]{0,119}")
@@ -116,12 +118,19 @@ def checked(path: Path) -> Checked:
     return check(load(path, path.parent.name))
 
 
-def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = False, *, checking: Callable[[Path], Checked] = checked) -> tuple[Path, Checked]:
+def keep(
+    fields: Mapping[str, Any],
+    files: Sequence[Incoming],
+    replace: bool = False,
+    who: Visitor = OWNER,
+    *,
+    checking: Callable[[Path], Checked] = checked,
+) -> tuple[Path, Checked]:
     """Write a task and its files into the data folder, and check them there. `fields`: those of a task file, but for its splits.
     `checking`: what reads and checks it, such as sdq.decoding.checked_file, which does so in a process of its own.
 
-    Returns the task file's path and what the check found. UserError if the name is taken (unless `replace`), or the data do not fit:
-    nothing is left behind then, and what was there stays.
+    Returns the task file's path and what the check found. UserError if the name is taken (unless `replace`, by who brought that task alone or leads),
+    or the data do not fit: nothing is left behind then, and what was there stays.
     """
     name = str(fields.get("name"))
     if not KEPT.fullmatch(name) or name in TASKS or name == "mini":
@@ -129,13 +138,17 @@ def keep(fields: Mapping[str, Any], files: Sequence[Incoming], replace: bool = F
     folder = home() / name
     if folder.exists() and not replace:
         raise UserError(f"a task must have a name of its own, {name!r} is taken; choose another name, or replace it")
+    if folder.exists() and not who.may_change(folder):
+        raise UserError(f"a task can be replaced by whoever brought it or by the teacher, {name!r} is another's; choose another name")
     try:
-        home().mkdir(parents=True, exist_ok=True)
+        private(home().parent)
+        home().mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".coming-", dir=home()) as place:
             made = Path(place) / name
             made.mkdir()
+            claim(made, who.name)
             file = parse(json.dumps({**fields, "splits": _spread(files, made)}).encode(), "as chosen here")
-            (made / "task.json").write_text(file.model_dump_json(indent=1, exclude_defaults=True), "utf-8")
+            write_text(made / "task.json", file.model_dump_json(indent=1, exclude_defaults=True))
             found = checking(made / "task.json")
             if folder.exists():
                 folder.replace(Path(place) / ".was")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,10 +37,10 @@ def chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def serve(data: Path, deadline: float = 60, shipped: bool = False, **settings: str) -> Iterator[str]:
+def serve(data: Path, deadline: float = 60, shipped: bool = False, listen: str = "127.0.0.1", **settings: str) -> Iterator[str]:
     """The app on a free port with its own data folder, without the shipped runs unless asked for; ends with the block, as does what it computes.
 
-    Nothing but the health check is asked before. `settings` are more environment variables.
+    Nothing but the health check is asked before. `settings` are more environment variables, `listen` is the address it listens on.
     """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -53,7 +54,7 @@ def serve(data: Path, deadline: float = 60, shipped: bool = False, **settings: s
         "--server.port",
         str(port),
         "--server.address",
-        "127.0.0.1",
+        listen,
         "--server.fileWatcherType",
         "none",
     ]
@@ -66,6 +67,8 @@ def serve(data: Path, deadline: float = 60, shipped: bool = False, **settings: s
         while True:
             try:
                 urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+                break
+            except urllib.error.HTTPError:  # a server that is open to a room lets nobody in without a link
                 break
             except OSError:
                 if server.poll() is not None or time.monotonic() > until:

@@ -26,6 +26,8 @@ LINES: tuple[tuple[str, ...], ...] = (
         "hub",
         "checkpoint",
         "report",
+        "visitors",
+        "guard",
     ),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
     ("families", "quant", "data", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
@@ -74,6 +76,8 @@ WITHOUT_TORCH = (
     "sdq.document",
     "sdq.estimate",
     "sdq.inspection",
+    "sdq.visitors",
+    "sdq.guard",
     "sdq.verdicts",
     "sdq.findings",
     "sdq.ranking",

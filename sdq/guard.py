@@ -1,0 +1,173 @@
+"""The door of the server: which requests come in at all, and as whom. ASGI, before anything of streamlit sees a request or a WebSocket.
+
+1. Host must be a name of this machine (SDQ_HOSTS adds more), else a page elsewhere whose name is pointed here could read everything (DNS rebinding).
+2. Origin, where there is one, must be that host: no page of another site, or of another port of this machine, sends or reads anything.
+3. From this machine, while the server is open to nobody else, everybody is the owner. All others need a link with a token once: it becomes a signed
+   cookie, and the page is opened again without the token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from html import escape
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from sdq.visitors import Room, Visitor, is_loopback, new_name
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+DAYS = 30  # that a link need not be opened again
+HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::(\d{1,5}))?")
+_PROXY = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
+_ALWAYS = (
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"content-security-policy", b"frame-ancestors 'self'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+)
+STRANGER = "This server is not known by the name in the address. Open it by the address that was given to you; whoever runs it can add names with SDQ_HOSTS."
+FOREIGN = "This request comes from a page of another site. Open SDQ Lab by its own address."
+LINK = "SDQ Lab is open to a room here, and needs the link for it. Ask whoever runs it for the link, and open that once in this browser."
+
+
+class Guard:
+    """ASGI middleware. `room` tells visitors apart."""
+
+    def __init__(self, app: App, room: Room) -> None:
+        self.app = app
+        self.room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        host = _one(scope, b"host")
+        if (name := _name_of(host)) is None or name not in HERE | self.room.hosts:
+            await _refuse(scope, send, 421, STRANGER)
+            return
+        if any(not _same(origin, host or "") for origin in _all(scope, b"origin")):
+            await _refuse(scope, send, 403, FOREIGN)
+            return
+        known = self.room.read(_cookies(scope))
+        visitor = self._visitor(scope, known)
+        if scope["type"] == "http" and scope["method"] == "GET" and (answer := self._link(scope, known, visitor)):
+            await _answer(send, 200, *answer)
+        elif visitor is None:
+            await _refuse(scope, send, 403, LINK)
+        else:
+            await self.app(scope, receive, self._sending(scope, send, visitor))
+
+    def _visitor(self, scope: Scope, known: Visitor | None) -> Visitor | None:
+        """Who this is; None for somebody without a link who needs one."""
+        if not self.room.open and _from_here(scope):
+            return Visitor(known.name if known else new_name(), "owner")
+        return known if known is not None and known.role != "owner" else None
+
+    def _link(self, scope: Scope, known: Visitor | None, visitor: Visitor | None) -> tuple[str, list[tuple[bytes, bytes]]] | None:
+        """The page that opens the address again without the token in it, with the cookie; None where the request has no token that fits.
+
+        A page and no redirect: a browser that comes from another site (a mail, a chat) would not send a Strict cookie along with a redirect. For
+        the same reason somebody who follows a link of another site to a page without a token is sent there once more.
+        """
+        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        role = next((role for name, token in query if name == "token" and (role := self.room.role_of(token))), None)
+        if role is None and (visitor is not None or _one(scope, b"sec-fetch-site") != "cross-site" or _one(scope, b"sec-fetch-mode") != "navigate"):
+            return None
+        rest = urlencode([(name, value) for name, value in query if name != "token"])
+        place = quote("/" + str(scope["path"]).lstrip("/\\")) + (f"?{rest}" if rest else "")
+        name = known.name if known else new_name()
+        if visitor is not None and visitor.role == "owner":  # a link gives the owner nothing
+            role = visitor.role
+        headers = [] if role is None else [(b"set-cookie", self._cookie(scope, Visitor(name, role)))]
+        return _page("One moment", f'<a href="{escape(place)}">Go on</a>', f'<meta http-equiv="refresh" content="0;url={escape(place)}">'), headers
+
+    def _cookie(self, scope: Scope, visitor: Visitor) -> bytes:
+        secure = "; Secure" if scope.get("scheme") in ("https", "wss") or _one(scope, b"x-forwarded-proto") == "https" else ""
+        return f"{self.room.cookie}={self.room.issue(visitor)}; Path=/; Max-Age={DAYS * 86_400}; HttpOnly; SameSite=Strict{secure}".encode()
+
+    def _sending(self, scope: Scope, send: Send, visitor: Visitor) -> Send:
+        """`send`, which adds what protects the answer, and to a page the visitor's cookie."""
+        page = scope["type"] == "http" and scope["method"] == "GET" and "text/html" in (_one(scope, b"accept") or "")
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = list(message.get("headers", ()))
+                there = {name.lower() for name, _ in given}
+                given += [(name, value) for name, value in _ALWAYS if name not in there]
+                if page:
+                    given.append((b"set-cookie", self._cookie(scope, visitor)))
+                message = {**message, "headers": given}
+            await send(message)
+
+        return sending
+
+
+def _all(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def _one(scope: Scope, name: bytes) -> str | None:
+    """The value of a header; None if there is none, or more than one."""
+    found = _all(scope, name)
+    return found[0] if len(found) == 1 else None
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    pairs = (pair.strip().partition("=") for line in _all(scope, b"cookie") for pair in line.split(";"))
+    return {name: value for name, _, value in pairs}
+
+
+def _name_of(host: str | None) -> str | None:
+    """The name in a Host header, without its port; None if it is none."""
+    match = _HOST.fullmatch((host or "").lower())
+    return match[1].strip("[]") if match else None
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether a page at `origin` is one of this host, and of the same port."""
+    try:
+        parts = urlsplit(origin.lower())
+    except ValueError:
+        return False
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme)
+    return usual is not None and parts.netloc.removesuffix(usual) == host.lower().removesuffix(usual)
+
+
+def _from_here(scope: Scope) -> bool:
+    """Whether a connection comes from this machine itself, and not through a proxy on it."""
+    ends = (scope.get("client"), scope.get("server"))
+    return all(end is not None and is_loopback(end[0]) for end in ends) and not any(name.lower() in _PROXY for name, _ in scope["headers"])
+
+
+async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
+    else:
+        await _answer(send, status, _page("SDQ Lab", f"{escape(text)}"), [])
+
+
+async def _answer(send: Send, status: int, page: str, headers: list[tuple[bytes, bytes]]) -> None:
+    body = page.encode()
+    plain = [
+        (b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store"),
+        (b"referrer-policy", b"no-referrer"),
+    ]  # fmt: skip
+    also = [(name, value) for name, value in _ALWAYS if name != b"referrer-policy"]
+    await send({"type": "http.response.start", "status": status, "headers": [*plain, *also, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _page(title: str, text: str, head: str = "") -> str:
+    style = "body{font:1.1rem/1.5 sans-serif;max-width:38rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}'
+        f"<title>{title}</title><style>{style}</style></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
+    )

@@ -1,0 +1,109 @@
+"""What the pages show and let do to somebody who came by the students' link, beside what the owner sees."""
+# ruff: noqa: F811
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.components import session
+from sdq import history, jobs
+from sdq.recipe import PRESETS
+from sdq.report import Report
+from sdq.settings import ASSETS
+from sdq.store import Store
+from sdq.visitors import Visitor, claim
+from tests import made_up
+from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests.ui.test_runs import tick
+
+ANNA, TEACHER = Visitor("a" * 32), Visitor("c" * 32, "teacher")
+FOLDER = "/home/owner/secret-place/model"
+
+
+@pytest.fixture
+def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[Visitor], None]:
+    """Whose cookie the browser sends."""
+
+    def comes(who: Visitor) -> None:
+        monkeypatch.setattr(session, "_known", lambda: who)
+
+    return comes
+
+
+@pytest.fixture
+def runs(store: Store) -> dict[str, Report]:
+    """Anna's run, and one of the owner's with a model from a folder of the machine."""
+    mine, other = made_up.add(store, PRESETS["ptq-w3a8"]), made_up.add(store, PRESETS["fp32"])
+    (store.folder / mine.run / "spec.json").unlink()
+    claim(store.folder / mine.run, ANNA.name)
+    (store.folder / mine.run / "owners" / "local").unlink()
+    path = store.folder / other.run / "report.json"
+    path.write_text(path.read_text().replace('"model": "mini"', f'"model": "{FOLDER}"'))
+    return {"mine": mine, "other": other}
+
+
+def everything(app: AppTest) -> str:
+    """All that a page sends to the browser, tables and options with it."""
+    shown = [str(element) for element in app.main] + [frame.value.to_csv() for frame in app.dataframe]
+    return "\n".join([*shown, *(str(getattr(element, "proto", "")) for element in app.main)])
+
+
+def test_a_student_deletes_own_runs_only_and_sees_no_folder(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+    come(ANNA)
+    page = opened("pages/start/runs.py")
+    sent = everything(page) + text_of(page)
+    assert str(store.folder) not in sent
+    assert "secret-place" not in sent
+    keys = {button.key for button in tick(page, runs["other"].run).button}
+    assert not {"delete", "pin"} & keys
+    app = tick(opened("pages/start/runs.py"), runs["mine"].run)
+    assert "pin" not in {button.key for button in app.button}
+    app = app.button(key="delete").click().run()
+    assert list(history.in_trash(store)) == [runs["mine"].run]
+    assert f"back-{runs['mine'].run}" in {button.key for button in app.button}
+    assert "empty" not in {button.key for button in app.button}
+    app.button(key="undo").click().run()
+    assert store.done(runs["mine"].run)
+
+
+def test_a_student_does_not_see_what_others_deleted(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+    history.delete(store, [runs["other"].run])
+    come(ANNA)
+    keys = {button.key for button in opened("pages/start/runs.py").button}
+    assert not {f"back-{runs['other'].run}", "empty"} & keys
+    come(TEACHER)
+    assert {f"back-{runs['other'].run}", "empty"} <= {button.key for button in opened("pages/start/runs.py").button}
+
+
+def test_a_student_names_no_folder(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+    """Neither in the list nor by a run that used one; what lies in the inbox is in the list."""
+    shutil.copytree(ASSETS / "mini" / "intent", store.folder.parent / "inbox" / "brought")
+    come(ANNA)
+    app = opened("pages/lab/quantize.py", run=runs["other"].run)
+    options = app.selectbox(key="model").options
+    assert "A folder of yours" not in options
+    assert "brought (inbox)" in options
+    assert app.selectbox(key="model").value == "mini"
+    assert not [box for box in app.text_input if box.key == "model-folder"]
+    assert "secret-place" not in everything(app)
+
+
+def test_a_student_cannot_stop_what_another_started(store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "ensure", lambda store: None)
+    run = jobs.submit(PRESETS["ptq-w3a8"], "mini", "intent", store, "b" * 32)
+    come(ANNA)
+    assert "cancel" not in {button.key for button in opened("pages/lab/quantize.py", run=run).button}
+    come(TEACHER)
+    opened("pages/lab/quantize.py", run=run).button(key="cancel").click().run()
+    assert jobs.state(run, store).failure == jobs.CANCELLED
+
+
+def test_an_open_server_shows_nothing_to_who_came_past_the_guard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2026")
+    app = opened("pages/start/runs.py")
+    assert "needs the link" in app.error[0].value
+    assert not app.dataframe
