@@ -34,10 +34,10 @@ def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = l
     """
     answers: list[list[int]] = [[] for _ in range(len(data))]
     margins = [0.0] * len(data)
-    done, lost = 0, list[int]()
+    done, lost, spoilt = 0, list[int](), isinstance(model, Retriever) and not bool(model.index.isfinite().all())
     for batch in data.in_order(BATCH):
         logits = model(**batch.inputs).logits
-        lost += _not_finite(model, logits, batch, data.token)
+        lost += _not_finite(logits, batch, data.token, spoilt)
         if not data.token:
             logits = logits[:, None]
         best = logits.topk(2, dim=-1)
@@ -49,8 +49,8 @@ def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = l
             margins[i] = min(gap, default=0.0)
         done += len(batch.at)
         progress(done)
-    if lost:
-        raise _refused(model, data, sorted(lost))
+    if lost or spoilt:
+        raise _refused(model, data, sorted(lost) or list(range(len(data))))
     return answers, margins
 
 
@@ -93,19 +93,17 @@ def watched(model: nn.Module, data: Encoded, batch_size: int) -> Iterator[dict[s
         for batch in data.in_order(batch_size):
             yield batch.inputs
             logits = seen.pop("logits", None)
-            if logits is not None and (lost := _not_finite(model, logits, batch, data.token)):
+            if logits is not None and (lost := _not_finite(logits, batch, data.token)):
                 raise _refused(model, data, sorted(lost))
 
 
-def _not_finite(model: nn.Module, logits: Tensor, batch: Batch, token: bool) -> list[int]:
-    """The examples of a batch on which logits [B, C] or [B, T, C] are not finite; what is padding does not count."""
+def _not_finite(logits: Tensor, batch: Batch, token: bool, spoilt: bool = False) -> list[int]:
+    """The examples of a batch on which logits [B, C] or [B, T, C] are not finite; what is padding does not count. `spoilt`: an index in which a
+    sentence is not finite spoils a logit of every query, and a query is not finite itself where no logit is."""
     finite = logits.isfinite()
     if finite.all():
         return []
-    if isinstance(model, Retriever) and not model.index.isfinite().all():
-        # a sentence of the index that is not finite spoils one logit of every query
-        finite = finite.any(-1, keepdim=True) if not finite.any(-1).all() else finite
-    good = finite.all(-1)  # [B] or [B, T]
+    good = finite.any(-1) if spoilt else finite.all(-1)  # [B] or [B, T]
     if token:
         good = (good | ~batch.real).all(-1)
     return [i for row, i in enumerate(batch.at) if not good[row]]

@@ -124,6 +124,16 @@ def test_tags_stand_word_by_word() -> None:
     assert list(table["PTQ"]) == ["date", "✗ date", "✗ –", "✗ –"]
 
 
+def test_tags_of_other_schemes_and_words_without_an_answer_are_shown_as_they_are() -> None:
+    assert examples.phrases(["a", "b", "c", "d"], ["ORG", "ORG", "O", "PER"]) == "ORG: a b · PER: d"
+    assert examples.phrases(["a", "b", "c"], ["B-PER", "E-PER", "S-PER"]) == "PER: a b · PER: c"
+    assert examples.phrases(["a", "b"], ["∅", "B-PER"]) == "PER: b"
+    table = examples.tag_rows(["a", "b", "c"], "NOUN O B-PER", {"PTQ": "VERB ∅ ∅"})
+    assert list(table["gold"]) == ["NOUN", "–", "PER"]
+    assert list(table["PTQ"]) == ["✗ VERB", "no answer", "✗ no answer"]
+    assert examples.joined(["", "a\tb"]).split("\t") == [" ", "a b"]
+
+
 def test_slot_answers_are_listed_as_phrases() -> None:
     pairs = PAIRS.assign(words="kesho\tsaa", gold="B-date O", **{"FP32 answer": "B-date O", "answer": "O B-time"})
     row = examples.listing(examples.flipped(pairs), "PTQ").iloc[0]

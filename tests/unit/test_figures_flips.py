@@ -57,10 +57,17 @@ def test_the_matrix_counts_every_answer_once() -> None:
 
 
 def test_tags_are_counted_word_by_word() -> None:
-    tagged = PAIRS[:1].assign(**{"FP32 answer": "O B-date I-date", "answer": "O O I-date"})
+    tagged = PAIRS[:1].assign(words="at\tsix\tsharp", **{"FP32 answer": "O B-date I-date", "answer": "O O I-date"})
     answers = flips.positions(tagged)
     assert list(answers["FP32"]) == ["O", "B-date", "I-date"]
     assert list(answers["now"]) == ["O", "O", "I-date"]
+
+
+def test_a_label_with_a_space_is_one_answer_and_a_ranking_has_one_per_document() -> None:
+    named = PAIRS[:1].assign(words="", **{"FP32 answer": "very good", "answer": "not so good"})
+    assert flips.positions(named)[["FP32", "now"]].values.tolist() == [["very good", "not so good"]]
+    ranked = PAIRS[:1].assign(words="", **{"FP32 answer": "3 0", "answer": "3 1"})
+    assert flips.positions(ranked)[["FP32", "now"]].values.tolist() == [["3", "3"], ["0", "1"]]
 
 
 def test_many_labels_are_folded_and_no_change_is_lost() -> None:
