@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "sdq").rglob("*.py"))
 # The arrow of DESIGN.md: a module imports from its own line or the ones above. A new module is put on its line.
 LINES: tuple[tuple[str, ...], ...] = (
-    ("settings", "lazy", "allocator", "catalog", "hub", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
-    ("families", "quant", "data", "models", "retrieval"),
+    ("settings", "lazy", "files", "limits", "boundary", "families", "tensors"),
+    ("allocator", "catalog", "hub", "checkpoint", "report"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
+    ("quant", "data", "heads", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
     ("store", "run", "identity", "subject", "inspection", "remedies", "causes", "answer", "finetune", "mini"),
@@ -31,6 +32,8 @@ WITHOUT_TORCH = (
     "sdq.hub",
     "sdq.families",
     "sdq.checkpoint",
+    "sdq.boundary",
+    "sdq.tensors",
     "sdq.data.tasks",
     "sdq.data.assemble",
     "sdq.data.check",
