@@ -80,7 +80,7 @@ def frame() -> None:
         try:
             chosen.run()
         except UserError as error:  # what a page could not read, such as a damaged table: one sentence with the way out
-            st.error(f"{error}", icon=":material/error:")
+            st.error(session.readable(error), icon=":material/error:")
 
 
 @asynccontextmanager

@@ -177,7 +177,7 @@ def test_a_command_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyP
     ("words", "said"),
     [
         (("nonsense",), "nonsense"),
-        (("run",), "RECIPE"),
+        (("run",), "recipe"),
         (("run", "fp32", "--no-such-option"), "--no-such-option"),
         (("run", "fp32", "--seed", "many"), "--seed"),
         (("run", "fp32", "--model", "~nobody-of-that-name/x"), "must begin with ~"),

@@ -93,7 +93,7 @@ def test_after_a_kill_only_the_missing_analyses_are_computed(store: Store, repor
 
 
 def test_an_analysis_that_fails_is_one_sentence_and_keeps_the_others(store: Store, report: Report, computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
-    breaks(monkeypatch, "second", ValueError("weights must be finite numbers"))
+    breaks(monkeypatch, "second", UserError("weights must be finite numbers"))
     with pytest.raises(UserError, match="the analysis second failed: weights must be finite numbers"):
         inspect(report.run, store)
     assert set(read(report.run, store)) == {"a", "d"}
