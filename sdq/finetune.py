@@ -73,6 +73,7 @@ def finetune(model: str, task_name: str, out: Path, training: Training, seed: in
             if (known := _taken_up(card, out, progress)) is not None:  # by now
                 return known
             begun(work)
+            _clean(out)
             files.write_text(work / CARD, json.dumps(card, indent=1))
             progress({"event": "stage", "name": "load", "text": "Reading the model and the sentences"})
             changes = DROPOUT if model == "mini" else {}
@@ -85,6 +86,12 @@ def finetune(model: str, task_name: str, out: Path, training: Training, seed: in
             return _save(trained, tokenizer, card, out, work)
     except OSError as error:
         raise unfitting(out, error) from error
+
+
+def _clean(out: Path) -> None:
+    """Remove what a killed process left of its last word."""
+    for part in out.glob(f"{CARD}.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, Any] | None:
@@ -112,6 +119,7 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
         if path.parent == out:
             if work.is_dir():  # of a process killed after its last word
                 shutil.rmtree(work)
+            _clean(out)
             return known
     if out.exists() and not work.exists() and any(path != spoilt for path in out.iterdir()):
         raise UserError(f"{out} must be an empty folder or a new one, it has files in it; choose another --out")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sdq import files
 from sdq.boundary import begun, boundary
 from sdq.checkpoint import address, fingerprint, folder_of, ready, remedy
 from sdq.data.tasks import Example, Task, load_task
@@ -40,7 +41,9 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     run = run_id(recipe, weights, data)
     if store.done(run, weights=True):
         with contextlib.suppress(OSError):  # of a process killed after its last word; a folder that cannot be written has none
-            store.checkpoint(run).unlink(missing_ok=True)
+            if (store.folder / run / files.LOCK).exists():
+                with store.alone(run):
+                    store.checkpoint(run).unlink(missing_ok=True)
         return store.report(run)
     task = load_task(task_name)  # data that cannot be read start no run
     if task.kind == "retrieval" and recipe.training is not None:

@@ -133,7 +133,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_disk_of_six_megabytes_that_fills_up(world: World, tmp_path: Path, small_disk: Path) -> None:
-    names, chance = OFTEN, random.Random(3)
+    names, chance = tuple(name for name in OFTEN if name != "export"), random.Random(3)
     expected = calm(world, tmp_path / "calm", names)
     spot = small_disk / "here"
     spot.mkdir()
