@@ -15,7 +15,7 @@ import typer
 from sdq.allocator import keep_freed_memory
 from sdq.recipe import PRESETS, load_recipe
 from sdq.report import Report
-from sdq.settings import UserError
+from sdq.settings import PROGRESS, UserError
 from sdq.store import Store
 
 app = typer.Typer(help="Quantize multilingual Transformers and see what happened.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -55,7 +55,7 @@ class Line:
             self.bar.reset(self.task, description=event["text"], total=1)
             self._stage(event["text"])
         elif event["event"] in ("step", "evaluate"):
-            done = event.get("step", event.get("done"))
+            done = float(event["step"] if "step" in event else event["done"])
             self.bar.update(self.task, completed=done, total=event["of"])
             self._done(done, event["of"])
         if time.perf_counter() - self.started > 2 and not self.bar.live.is_started and not self.plain:
@@ -79,7 +79,7 @@ class Line:
 
     def _say(self, text: str) -> None:
         if self.plain:
-            print(text, file=sys.stderr, flush=True)
+            print(f"{PROGRESS}{text}", file=sys.stderr, flush=True)
 
 
 def in_words(seconds: float) -> str:

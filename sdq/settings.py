@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 ROOT = Path(__file__).parent.parent
+PROGRESS = "... "  # begins a line of progress on stderr, which is no reason of a failure
 ASSETS = ROOT / "assets"  # what ships with the project
 
 
