@@ -41,11 +41,11 @@ lock:
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	$(BIN)/python .ci/lock.py
 
-# .venv from the locks, every file checked against its hash; torch's build for CUDA needs the third lock too
+# .venv from the locks, every file checked against its hash; where pip finds no torch for CPUs, that of the package index, with CUDA on Linux
 locked:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock || \
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock -r requirements-cuda.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock || \
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-pypi.lock -r requirements-dev.lock
 	touch .venv/app .venv/dev
 
 bench: .venv/dev

@@ -1,12 +1,12 @@
 """Write the hashed locks from requirements.txt and requirements-dev.txt: `make lock`. Needs uv and a package index.
 
-requirements.lock       what runs the project; pip install --require-hashes -r requirements.lock
-requirements-dev.lock   the same versions, and what tests and checks it
-requirements-cuda.lock  what torch's build for CUDA needs beside them, and its build for CPUs does not know
+requirements.lock       what runs the project on a CPU, whole: pip install --require-hashes -r requirements.lock
+requirements-pypi.lock  the same with torch as the package index has it, which on Linux is the build for CUDA, and the CUDA libraries
+requirements-dev.lock   what tests and checks it, beside one of the two
 
 One torch release is two builds on Linux, of one version to pip: 2.13.0 of the package index asks for several GB of CUDA libraries,
-2.13.0+cpu, from an index or a folder that pip was pointed to, for none, and pip prefers it where it sees both. Both have their hashes in the
-lock; only the first needs the third file. pip accepts the hash of whichever it meets.
+2.13.0+cpu, from an index or a folder that pip was pointed to, for none. They cannot share a lock: of files that both are allowed pip takes the one
+whose index names its hash, which is the build for CUDA; and two entries of one package must agree in their hashes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 ROOT = Path(__file__).parent.parent
 CUDA = re.compile(r"(nvidia|cuda|triton)[-_a-z0-9]*==")
@@ -39,12 +40,13 @@ def compiled(source: str, *more: str) -> list[str]:
         "--no-header",
     ]
     text = subprocess.run([*command, *more, source], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [with_cpu(entry) for entry in re.findall(r"^[a-zA-Z0-9].*(?:\n    .*)*", text, re.M)]
+    return re.findall(r"^[a-zA-Z0-9].*(?:\n    .*)*", text, re.M)
 
 
-def with_cpu(entry: str) -> str:
+def on_cpu(entry: str) -> str:
+    """The entry of a package that has a build for CPUs apart: with the hashes of that alone."""
     name = entry.split(" ", 1)[0]
-    return "".join([entry, *(f" \\\n    --hash=sha256:{digest}" for digest in CPU.get(name, ()) if digest not in entry)])
+    return " \\\n".join([name, *(f"    --hash=sha256:{digest}" for digest in CPU[name])]) if name in CPU else entry
 
 
 def write(name: str, entries: list[str]) -> None:
@@ -55,13 +57,16 @@ def write(name: str, entries: list[str]) -> None:
 
 def main() -> None:
     entries = compiled("requirements.txt")
-    cuda = [entry for entry in entries if CUDA.match(entry)]
-    write("requirements-cuda.lock", cuda)
-    write("requirements.lock", [entry for entry in entries if entry not in cuda])
-    known = ROOT / ".venv" / "constraints.txt"  # the same versions in both: every entry of the first without its hashes
-    known.parent.mkdir(exist_ok=True)
-    known.write_text("\n".join(re.split(r" \\\n", entry)[0] for entry in entries) + "\n", "utf-8")
-    write("requirements-dev.lock", [entry for entry in compiled("requirements-dev.txt", "--constraint", str(known)) if not CUDA.match(entry)])
+    if not any(entry.startswith(tuple(CPU)) for entry in entries):
+        sys.exit(f"the build for CPUs must be that of the release that requirements.txt pins, {', '.join(CPU)} is not: give its wheel's hash in {__file__}")
+    write("requirements-pypi.lock", entries)
+    write("requirements.lock", [on_cpu(entry) for entry in entries if not CUDA.match(entry)])
+    with NamedTemporaryFile("w", suffix=".txt") as known:  # the same versions in all: every entry of the first without its hashes
+        known.write("\n".join(entry.split(" \\\n")[0] for entry in entries) + "\n")
+        known.flush()
+        beside = compiled("requirements-dev.txt", "--constraint", known.name)
+    names = {entry.split("==")[0] for entry in entries}
+    write("requirements-dev.lock", [entry for entry in beside if entry.split("==")[0] not in names])
 
 
 if __name__ == "__main__":

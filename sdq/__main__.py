@@ -21,7 +21,7 @@ from sdq.allocator import keep_freed_memory
 from sdq.boundary import boundary
 from sdq.recipe import PRESETS, load_recipe
 from sdq.report import Report
-from sdq.settings import UserError, one_line, path_of
+from sdq.settings import PROGRESS, UserError, one_line, path_of
 from sdq.store import Store
 
 app = typer.Typer(help="Quantize multilingual Transformers and see what happened.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -89,7 +89,7 @@ class Line:
 
     def _say(self, text: str) -> None:
         if self.plain:
-            print(text, file=sys.stderr, flush=True)
+            print(f"{PROGRESS}{text}", file=sys.stderr, flush=True)
 
 
 def in_words(seconds: float) -> str:

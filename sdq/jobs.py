@@ -37,7 +37,7 @@ from sdq.identity import identify
 from sdq.inspection import Inspection, inspectable, inspection_id, missing
 from sdq.limits import limits
 from sdq.recipe import Recipe
-from sdq.settings import ROOT, Settings, UserError, unwritable
+from sdq.settings import PROGRESS, ROOT, Settings, UserError, unwritable
 from sdq.store import Store
 from sdq.visitors import Role, askers, claim
 
@@ -229,7 +229,9 @@ def state(run: str, store: Store, who: str = "") -> State:
 def failure(folder: Path) -> str:
     """Why a computing process ended without a result, in one sentence."""
     path = folder / "stderr.txt"
-    lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip()] if path.exists() else []
+    lines = (
+        [line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip() and not line.startswith(PROGRESS)] if path.exists() else []
+    )
     if not lines:
         return "the computing process ended without a word (the machine may have stopped it for lack of memory); start it again"
     return lines[-1].removeprefix("error: ")

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import TypeAliasType
 
 ROOT = Path(__file__).parent.parent
+PROGRESS = "... "  # begins a line of progress on stderr, which is no reason of a failure
 ASSETS = ROOT / "assets"  # what ships with the project
 
 
