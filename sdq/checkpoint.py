@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shlex
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def _check(folder: Path) -> None:
         raise UserError(
             f"the tokenizer in {folder} must be readable, {held[0]} needs SentencePiece; run `pip install sentencepiece`, or put tokenizer.json beside it"
         )
+    _tokenizer_fits(folder)
 
 
 def _only_files(folder: Path) -> None:
@@ -159,6 +161,43 @@ def _adapter(folder: Path) -> UserError:
     return UserError(
         f"a model must be whole, {folder} holds an adapter ({kind}, adapter_config.json) of the model {base}; merge it: "
         f"PeftModel.from_pretrained(BASE, {str(folder)!r}).merge_and_unload().save_pretrained(OUT), and save the tokenizer into OUT too"
+    )
+
+
+def _tokenizer_fits(folder: Path) -> None:
+    """UserError if tokenizer.json has tokens that config.json has no embedding for, as far as both tell."""
+    path, rows = folder / "tokenizer.json", config_of(folder).get("vocab_size")
+    if not path.is_file() or not isinstance(rows, int):
+        return
+    state = path.stat()
+    token, highest = _last_token(path, state.st_mtime_ns, state.st_size)
+    if highest >= rows:
+        raise too_large(folder, rows, highest - rows + 1, token, highest)
+
+
+@lru_cache(maxsize=64)
+def _last_token(path: Path, changed: int, size: int) -> tuple[str, int]:
+    """The token of the highest id in a tokenizer.json, and that id; ("", -1) where it does not say."""
+    said = read_json(path)
+    model = said.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    found = [("", -1)]
+    if isinstance(vocabulary, dict):
+        found += [(token, i) for token, i in vocabulary.items() if type(i) is int]
+    elif isinstance(vocabulary, list):
+        found += [(str(entry[0]) if isinstance(entry, list) and entry else "", i) for i, entry in enumerate(vocabulary)][-1:]
+    added = said.get("added_tokens")
+    for entry in added if isinstance(added, list) else ():
+        if isinstance(entry, dict) and type(entry.get("id")) is int:
+            found.append((str(entry.get("content")), entry["id"]))
+    return max(found, key=lambda pair: pair[1])
+
+
+def too_large(folder: Path, rows: int, more: int, token: str, at: int) -> UserError:
+    """What to say about a tokenizer that has more tokens than the model has embeddings."""
+    return UserError(
+        f"the tokenizer must have at most as many tokens as the model has embeddings ({rows}), in {folder} it has {more} more "
+        f"({one_line(token, 60)!r} is {at}); resize the model's embedding (resize_token_embeddings) and save both together"
     )
 
 

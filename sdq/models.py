@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdq.checkpoint import config_of
+from sdq.checkpoint import config_of, too_large
 from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.heads import join, joined_, loading_remarks, names_of
 from sdq.settings import UserError, one_line
-from sdq.tensors import fits, tensors_of, unwrap, without_a_place, wrapped
+from sdq.tensors import adapted, fits, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
@@ -212,6 +212,8 @@ def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]
     if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
         if prefix := wrapped(tensors, lost):
             raise unwrap(prefix, folder)
+        if error := adapted(told["unexpected_keys"], folder):
+            raise error
         raise UserError(
             f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors of the encoder ({lost[0]}); copy the folder again"
         )
@@ -242,10 +244,7 @@ def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
         ids |= {f"what is put around {text!r}": max(tokenizer(text)["input_ids"], default=0) for text in ("a", "1")}
         around = int(tokenizer.num_special_tokens_to_add(pair=True))
     if beyond := sorted((i, token) for token, i in ids.items() if i >= rows):
-        raise UserError(
-            f"the tokenizer must have at most as many tokens as the model has embeddings ({rows}), in {folder} it has {len(beyond)} more "
-            f"({one_line(beyond[0][1], 60)!r} is {beyond[0][0]}); resize the model's embedding (resize_token_embeddings) and save both together"
-        )
+        raise too_large(folder, rows, len(beyond), beyond[0][1], beyond[0][0])
     room = _room(tokenizer, longest(model), folder)
     if room < around + 2:
         raise UserError(

@@ -173,7 +173,7 @@ def load_recipe(name: str) -> Recipe:
     """A preset by name or a recipe from a JSON file. UserError with one sentence for anything else."""
     if name in PRESETS:
         return PRESETS[name]
-    path = path_of(name, "a recipe")
+    path = path_of(name, "a recipe file")
     if path.suffix != ".json":
         near = difflib.get_close_matches(name, PRESETS, 1)
         meant = f"; do you mean {near[0]}?" if near else "; see `python -m sdq presets`"

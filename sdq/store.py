@@ -13,8 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -238,9 +237,16 @@ class Store:
             raise unwritable(self.folder, error) from error
         return path
 
-    def alone(self, run: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
-        """Compute this run as the only process; see sdq.files.alone."""
-        return files.alone(self._path(run), waiting)
+    @contextlib.contextmanager
+    def alone(self, run: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Compute this run as the only process; see sdq.files.alone. UserError if nothing can be written to the data folder."""
+        with contextlib.ExitStack() as stack:
+            try:
+                private(self.folder.parent)
+                stack.enter_context(files.alone(self._path(run), waiting))
+            except OSError as error:
+                raise unwritable(self.folder, error) from error
+            yield
 
     def set_aside(self, run: str) -> str | None:
         """Move the results of a run that is not whole from its folder to `damaged/` in the data folder; the sentence about it, None if there was nothing to move.

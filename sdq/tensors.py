@@ -19,6 +19,7 @@ from sdq.settings import UserError, one_line
 _LONGEST = 100_000_000  # bytes of a header, as safetensors itself allows
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_CALLED = {"I": "int", "U": "uint", "F": "float"}  # what safetensors calls I8 is int8 to everybody else
 _BUFFERS = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked)$")  # counted anew by every model
 # outside the encoder: what pretraining and other tasks read its last layer with
 _OTHER_HEADS = re.compile(
@@ -30,6 +31,7 @@ _HEADS = re.compile(
 )  # of tasks: in the way of no new head
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 _ADAPTERS = re.compile(r"adapter|lora_|(?:^|\.)(?:ia3|prefix_tuning|prompt_encoder|prompt_embeddings|modules_to_save)(?:\.|_|$)")
+_MERGE = "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or take the model without them"
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 # key of config.json -> (smallest, largest)
@@ -167,6 +169,9 @@ def _no_number(name: str) -> Any:
 def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
     """UserError if config.json has numbers that no model has, declares more than these weights hold, or the weights are no floating point numbers."""
     where = folder / "config.json"
+    kind = config.get("model_type")
+    if kind is not None and not (isinstance(kind, str) and kind.isprintable()):
+        raise UserError(f"model_type must be the name of an architecture in {where}, got {_value(kind)}; save the model again with save_pretrained")
     for key, (least, most) in _WHOLE.items():
         value = config.get(key)
         if value is not None and (type(value) is not int or not least <= value <= most):
@@ -179,11 +184,16 @@ def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
         method = how.get("quant_method") if isinstance(how, dict) else how
         raise UserError(f"the model must be stored in floating point, {where} says that it is quantized ({_value(method)}); save its weights unquantized first")
     if packed := [name for name, t in tensors.items() if t.dtype not in _FLOATS and not _BUFFERS.search(name)]:
-        kinds = ", ".join(sorted({tensors[name].dtype for name in packed}))
+        kinds = ", ".join(sorted({called(tensors[name].dtype) for name in packed}))
         raise UserError(
             f"weights must be floating point numbers, {_shown(packed)} in {folder} {'is' if len(packed) == 1 else 'are'} {kinds}; save the model unquantized, in float32 or float16"
         )
     _small_enough(config, tensors, where)
+
+
+def called(dtype: str) -> str:
+    """A kind of number as torch calls it: int8 for I8, bool for BOOL, float8_e4m3 for F8_E4M3."""
+    return f"{_CALLED[dtype[0]]}{dtype[1:].lower()}" if dtype[:1] in _CALLED and dtype[1:2].isdigit() else dtype.lower()
 
 
 def _small_enough(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: Path) -> None:
@@ -221,8 +231,10 @@ def _small_enough(config: Mapping[str, Any], tensors: Mapping[str, Tensor], wher
 def wrapped(names: Collection[str], wanted: Collection[str]) -> str | None:
     """The prefix that a wrapper left on the names of a file, if they are the `wanted` names but for it: `module.`, `_orig_mod.`, `model.`"""
     for name in names:
-        if inside := next((part for part in _WRAPPERS if part in name.split(".")), None):
-            return f"{inside}."
+        parts = name.split(".")
+        if inside := [part for part in parts if part in _WRAPPERS]:
+            last = len(parts) - parts[::-1].index(inside[-1])
+            return ".".join([*(parts[:last] if all(part in _WRAPPERS for part in parts[:last]) else inside[:1]), ""])
     ends = {name[: -len(want)] for want in sorted(wanted)[:1] for name in names if name.endswith(f".{want}")}
     return next((prefix for prefix in sorted(ends, key=len) if all(f"{prefix}{want}" in names for want in wanted)), None)
 
@@ -235,6 +247,12 @@ def unwrap(prefix: str, folder: Path) -> UserError:
     )
 
 
+def adapted(names: Iterable[str], folder: Path) -> UserError | None:
+    """What to say if tensors are those of an adapter, which is no model and may have taken the names of its weights; None if none is."""
+    lost = sorted(name for name in names if _ADAPTERS.search(name))
+    return _homeless(lost, folder, _MERGE) if lost else None
+
+
 def without_a_place(names: Iterable[str], folder: Path, layers: int, new_head: bool) -> UserError | None:
     """What to say if a file has tensors that the model does not: None if all of them are known to be harmless.
 
@@ -244,13 +262,17 @@ def without_a_place(names: Iterable[str], folder: Path, layers: int, new_head: b
     if not lost:
         return None
     if any(_ADAPTERS.search(name) for name in lost):
-        why = "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or take the model without them"
+        why = _MERGE
     elif any("distance_embedding" in name or "relative" in name for name in lost):
         why = "relative positions (position_embedding_type) are no longer computed by transformers for this architecture: take a model with absolute positions"
     elif max((int(match[1]) for name in lost if (match := _LAYER.search(name))), default=-1) >= layers:
-        why = f"num_hidden_layers in config.json says {layers}: correct it, or copy the folder again"
+        why = f"num_hidden_layers in config.json says {layers}: correct it, or take the config.json that was saved with these weights"
     else:
         why = "without them it would be another model: take one whose architecture transformers has, with the config.json it was saved with"
+    return _homeless(lost, folder, why)
+
+
+def _homeless(lost: list[str], folder: Path, why: str) -> UserError:
     return UserError(
         f"every tensor of the weights must have a place in the model, {_shown(lost)} in {folder} {'has' if len(lost) == 1 else 'have'} none; {why}"
     )

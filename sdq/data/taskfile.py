@@ -74,7 +74,10 @@ class TaskFile(Document):
     training_language: str = Field(pattern=f"^{CODE}$", description="The language whose labels are trained on")
     metric: str = Field("", description="How answers are scored; none: what is usual for the kind")
     beside: tuple[str, ...] = Field((), description="Further metrics that are reported")
-    scheme: Scheme | None = Field(None, description="How tags make spans (see sdq.data.tagging); none: recognised from the tags")
+    scheme: Scheme | None = Field(
+        None,
+        description="How tags make spans: IOB1, IOB2, IOBES or BILOU (an ill-formed span counts as none), IO, or conlleval (as the CoNLL script counts); none: recognised from the tags",
+    )
     longest: int = Field(128, ge=8, le=8192, description="Subwords; a longer input is cut")
 
     @model_validator(mode="after")

@@ -62,8 +62,8 @@ class Task:
     splits: dict[str, list[Example]] = field(repr=False)
     beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
     longest: int = 128  # subwords; a longer input is cut
-    extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
     tagging: Tagging | None = None  # how tags make spans, where words have tags
+    extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
     remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:

@@ -57,7 +57,8 @@ WRITTEN = {
 
 @pytest.mark.parametrize("case", WRITTEN)
 def test_cells_that_are_lists_are_read_or_refused(tmp_path: Path, case: str) -> None:
-    rows = [(quoted(WRITTEN[case](words)), quoted(WRITTEN[case](tags))) for words, tags in zip(WORDS, TAGGED, strict=True)]
+    plain = "pandas, a list" if case == "double quotes and single ones" else case  # of the tags: a'b is none
+    rows = [(quoted(WRITTEN[case](words)), quoted(WRITTEN[plain](tags))) for words, tags in zip(WORDS, TAGGED, strict=True)]
     task = loaded(task_folder(tmp_path, {"train/en": csv(rows, "tokens", "tags")}, ".csv", "token"))
     if isinstance(task, str):
         assert "en.csv" in task

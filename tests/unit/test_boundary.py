@@ -187,7 +187,7 @@ def test_a_command_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyP
         (("run", "fp32", "--task", "y" * 300 + ".json"), "255 in each part"),
         (("run", "fp32", "--task", "xglue:~nobody-of-that-name/NC"), "must begin with ~"),
         (("run", "~nobody-of-that-name/r.json"), "must begin with ~"),
-        (("run", "/dev/zero.json"), "cannot be read"),
+        (("run", "/dev/zero.json"), "must exist"),
         (("finetune", "--task", "intent", "--out", "~nobody-of-that-name/x"), "must begin with ~"),
         (("finetune", "--task", "intent", "--out", "x" * 5000), "at most 4000 bytes"),
         (("inspect", "0" * 12, "--settings", "/dev/zero"), "must be a regular file"),

@@ -22,6 +22,7 @@ from sdq import __main__ as cli
 from sdq.data import tasks
 from sdq.identity import identify
 from sdq.recipe import PRESETS
+from sdq.settings import PROGRESS
 from sdq.store import ROOT, Store
 
 MINI = ROOT / "assets" / "mini"
@@ -68,7 +69,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     code, out, err = run(capsys, *words)
     assert code == 2
     assert out == ""
-    lines = [line for line in err.strip().splitlines() if "Loading weights" not in line]
+    lines = [line for line in err.strip().splitlines() if "Loading weights" not in line and not line.startswith(PROGRESS)]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     return lines[0]
@@ -286,7 +287,7 @@ def test_inspect_prints_json_alone_with_the_numbers_of_the_files(
         ("qat-int8", (), "weights of this run are not on this machine"),
         ("ptq-w2a8", ("--only", "colour"), "an analysis must be one of sensitivity"),
         ("ptq-w2a8", ("--sentences", "0"), "sentences: "),
-        ("ptq-w2a8", ("--settings", "nowhere.json"), "nowhere.json cannot be read"),
+        ("ptq-w2a8", ("--settings", "nowhere.json"), "'nowhere.json' does not"),
     ],
 )
 def test_what_cannot_be_inspected(

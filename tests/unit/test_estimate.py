@@ -29,7 +29,7 @@ def put(folder: Path, recipe: Recipe, seconds: dict[str, float], steps: int | No
     report = Report(
         run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task=task, metric="accuracy", labelled="en", reference=FULL, quantized=FULL,
         layers=(), history=None if steps is None else {"steps": [{"step": float(steps), "loss": 1.0}], "checks": [], "kept": steps}, seconds=seconds,
-        size_bytes={}, provenance={} if engine is None else {"engine": engine},
+        size_bytes={"fp32": 4, "quantized_simulated": 1}, provenance={} if engine is None else {"engine": engine},
     )  # fmt: skip
     store = Store(folder, None)
     store.begin(run, {})

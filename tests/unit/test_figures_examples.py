@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sdq.data.tasks import joined
 from sdq.figures import examples
 from sdq.settings import UserError
 from sdq.verdicts import verdicts
@@ -131,7 +132,7 @@ def test_tags_of_other_schemes_and_words_without_an_answer_are_shown_as_they_are
     table = examples.tag_rows(["a", "b", "c"], "NOUN O B-PER", {"PTQ": "VERB ∅ ∅"})
     assert list(table["gold"]) == ["NOUN", "–", "PER"]
     assert list(table["PTQ"]) == ["✗ VERB", "no answer", "✗ no answer"]
-    assert examples.joined(["", "a\tb"]).split("\t") == [" ", "a b"]
+    assert joined(["", "a\tb"]).split("\t") == [" ", "a b"]
 
 
 def test_slot_answers_are_listed_as_phrases() -> None:

@@ -12,7 +12,7 @@ from seqeval.metrics import precision_score
 from sklearn.metrics import ndcg_score
 
 from sdq import metrics, statistics
-from sdq.data.taskfile import _METRIC
+from sdq.data.taskfile import USUAL
 from sdq.data.tasks import Example, Task
 from sdq.report import METRICS
 
@@ -32,8 +32,8 @@ def _tagged(gold: list[tuple[str, ...]]) -> list[Example]:
 def test_the_two_registries_agree() -> None:
     scores = {name for name, metric in METRICS.items() if metric.kinds}
     assert scores == set(metrics.SCORINGS)
-    assert {kind for name in scores for kind in METRICS[name].kinds} == set(_METRIC)
-    assert all(kind in METRICS[usual].kinds for kind, usual in _METRIC.items())
+    assert {kind for name in scores for kind in METRICS[name].kinds} == set(USUAL)
+    assert all(kind in METRICS[usual].kinds for kind, usual in USUAL.items())
 
 
 def test_names_inside_a_sentence() -> None:

@@ -20,6 +20,7 @@ from sdq.recipe import PRESETS
 from sdq.settings import UserError
 from sdq.store import Store, run_id
 from sdq.visitors import OWNER, Room, Visitor, askers, is_loopback, is_open, reachable, shown, told
+from tests import made_up
 
 ANNA, BEN, TEACHER = Visitor("a" * 32), Visitor("b" * 32), Visitor("c" * 32, "teacher")
 OWN, LAN = ("127.0.0.1", 50_000), ("192.0.2.7", 50_000)
@@ -314,9 +315,7 @@ def started(store: Store, name: str, *by: Visitor) -> str:
     """A finished run that these visitors asked for; nobody: from the command line."""
     for who in by:
         jobs.submit(PRESETS[name], "mini", "intent", store, who.name)
-    run = run_id(PRESETS[name], "made-up", "intent")
-    store.begin(run, {})
-    (store.folder / run / "done").touch()
+    run = made_up.add(store, PRESETS[name]).run
     (jobs.queue(store) / run).unlink(missing_ok=True)
     return run
 
