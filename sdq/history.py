@@ -124,6 +124,9 @@ def _changing(store: Store) -> Iterator[Path]:
         lock = os.open(folder / "history.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for name in (MOVES, "pins.json"):
+                for part in folder.glob(f"{name}.*.part"):  # of a process killed while it wrote
+                    part.unlink(missing_ok=True)
             _move(folder)
             yield folder
         finally:

@@ -12,7 +12,7 @@ import pandas as pd
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what spreadsheets begin a formula with (OWASP, CSV injection)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_MARKS = re.compile(r"([\\`*_{}\[\]<>#|~$:!&])")
+_MARKS = re.compile(r"([\\`*_{}\[\]<>#|~$!&]|:(?=[\w+/-]+[:\[]))")  # a colon before :names: and :colours[ of Streamlit only
 _START = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

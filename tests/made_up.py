@@ -11,7 +11,7 @@ from sdq.data.tasks import load_task
 from sdq.recipe import PRESETS, Recipe
 from sdq.report import Report, Scores
 from sdq.statistics import by_language, means
-from sdq.store import Store, run_id
+from sdq.store import Store, run_id, seal
 
 LANGUAGES = ("en", "de", "es", "fr", "ru", "bg", "el", "tr", "ar", "vi", "th", "zh", "hi", "ur", "sw")
 KEPT = {"FP32": 1.0, "PTQ": 0.82, "QAT": 0.90, "QNAT": 0.89, "SDQ": 0.96, "SDQ multi": 0.98}
@@ -138,6 +138,13 @@ def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None =
         store.keep(run, name, rows)
     store.finish(report, table)
     return report
+
+
+def without(store: Store, report: Report, *names: str) -> None:
+    """Take tables out of a finished run, as if a version that had none of them had made it."""
+    for name in names:
+        (store.folder / report.run / f"{name}.parquet").unlink()
+    seal(store.folder / report.run)
 
 
 def fill(store: Store, names: tuple[str, ...] = ALL, tasks: tuple[str, ...] = ("intent", "slots")) -> list[Report]:

@@ -69,7 +69,7 @@ def undisturbed(model: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(out.stdout)
 
 
-def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 300) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"

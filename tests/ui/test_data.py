@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.bringing import plain
 from sdq.data.intake import Incoming, accepted, guess, keep, propose
 from sdq.data.tasks import home, kept, load_task
+from sdq.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
@@ -93,7 +93,7 @@ def test_what_a_file_is_and_what_is_proposed_is_shown_before_anything_is_taken(s
 
 @pytest.mark.parametrize("evil", ["**bold**", "[x](http://y)", "<b>", "$x$", ":red[x]", "`c`", "~~s~~", "# h", "a_b_c", ":smile:", "|a|"])
 def test_what_files_say_is_no_markdown(evil: str) -> None:
-    shown = plain(evil)
+    shown = quoted(evil)
     assert re.sub(r"\\(.)", r"\1", shown) == evil
     assert not re.search(r"(?<!\\)[*`\[$<~#|_]|(?<!\\):\w+:", shown)
 

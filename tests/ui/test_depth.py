@@ -78,7 +78,7 @@ def test_an_untrained_run_has_no_teacher_gap(store: Store) -> None:  # noqa: F81
 
 def test_runs_without_tables_are_named(store: Store) -> None:  # noqa: F811
     report = made_up.add(store, PRESETS["ptq-w3a8"])
-    (store.folder / report.run / "depth.parquet").unlink()
+    made_up.without(store, report, "depth")
     app = opened(PAGE)
     assert "older version" in app.warning[0].value
     assert "None of the chosen runs" in app.info[0].value

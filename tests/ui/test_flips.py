@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from sdq.figures import flips
+from sdq.quoting import quoted
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store
@@ -69,7 +70,7 @@ def test_a_language_and_a_cell_narrow_the_sentences(store: Store) -> None:
     assert len(rows) == ((mine["answer_fp32"] == before) & (mine["answer"] == now)).sum()
     assert set(rows["FP32"]) == {before}
     assert set(rows["PTQ"]) == {now}
-    assert any(f"{before} → {now}" in s.value for s in app.subheader)
+    assert any(f"{quoted(before)} → {quoted(now)}" in s.value for s in app.subheader)
     app.button(key="forget").click().run()
     assert not app.exception
     assert len(app.dataframe[2].value) == len(mine)

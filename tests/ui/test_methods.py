@@ -72,8 +72,7 @@ def test_without_runs_it_says_what_to_do(store: Store) -> None:  # noqa: F811
 @pytest.mark.parametrize("names", [FOUR[1:], ("fp32", "ptq-w3a8")])
 def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[str, ...]) -> None:  # noqa: F811
     reports = filled(store)
-    for table in ("depth", "weights"):
-        (store.folder / reports["ptq-w3a8"].run / f"{table}.parquet").unlink()
+    made_up.without(store, reports["ptq-w3a8"], "depth", "weights")
     app = opened(PAGE, runs=",".join(reports[n].run for n in names))
     assert len(app.dataframe[0].value) == len(names)
     assert "older version" in text_of(app)

@@ -235,7 +235,7 @@ def test_cancelling_a_run_that_others_want_lets_it_go_on(store: Store, monkeypat
     store.begin(run, {})
     seen: list[str] = []
     monkeypatch.setattr(jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run)))
-    monkeypatch.setattr(jobs, "cancel", lambda run, store, who: bool(seen.append(who)))
+    monkeypatch.setattr(jobs, "cancel", lambda run, store, who, role: bool(seen.append(who)))
     app = opened(PAGE, run=run)
     app = app.button(key="cancel").click().run()
     assert len(seen) == 1

@@ -14,7 +14,7 @@ from sdq import history, jobs
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import ASSETS
-from sdq.store import Store
+from sdq.store import Store, seal
 from sdq.visitors import Visitor, claim
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
@@ -38,11 +38,12 @@ def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[Visitor], None]:
 def runs(store: Store) -> dict[str, Report]:
     """Anna's run, and one of the owner's with a model from a folder of the machine."""
     mine, other = made_up.add(store, PRESETS["ptq-w3a8"]), made_up.add(store, PRESETS["fp32"])
-    (store.folder / mine.run / "spec.json").unlink()
     claim(store.folder / mine.run, ANNA.name)
     (store.folder / mine.run / "owners" / "local").unlink()
     path = store.folder / other.run / "report.json"
     path.write_text(path.read_text().replace('"model": "mini"', f'"model": "{FOLDER}"'))
+    for report in (mine, other):
+        seal(store.folder / report.run)
     return {"mine": mine, "other": other}
 
 

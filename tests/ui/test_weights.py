@@ -61,7 +61,7 @@ def test_fp32_alone(store: Store) -> None:
 
 def test_a_run_without_tables_is_explained(store: Store) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
-    (store.folder / report.run / "weights.parquet").unlink()
+    made_up.without(store, report, "weights")
     app = opened(PAGE)
     assert "must have the table 'weights'" in app.error[0].value
 
