@@ -195,6 +195,10 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
     return tokenizer
 
 
+# what a config.json may say of how a model is called, not of what it is: outputs by name, all tokens at once
+HOW: dict[str, Any] = {"return_dict": True, "chunk_size_feed_forward": 0}
+
+
 def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]]:
     """(model, names of its head's weights that the folder does not have). With `changes` a head of another shape is put aside."""
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
@@ -205,7 +209,7 @@ def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]
     with _in_one_sentence(f"the model in {folder} must be an encoder that transformers loads for {_asks(kind)}"):
         model, told = auto.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, attn_implementation="eager",
-            output_loading_info=True, ignore_mismatched_sizes=bool(changes), **changes,
+            output_loading_info=True, ignore_mismatched_sizes=bool(changes), **HOW, **changes,
         )  # fmt: skip
     missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
     top = {m.name for m in modules(model) if m.role == "head"}

@@ -132,8 +132,8 @@ def _digest(path: str, size: int, changed: int, inode: int) -> str:
 def _read(path: str, size: int, changed: int, inode: int) -> Sums | None:
     if size == 0:
         return None
-    found = json.loads(Path(path).read_bytes().decode("utf-8"))
     try:
+        found = json.loads(Path(path).read_bytes().decode("utf-8"))
         listed = found["files"]
         if found["format"] != FORMAT or found["sha256"] != _over(listed) or set(found) != {"format", "files", "sha256"}:
             raise ValueError(path)

@@ -176,6 +176,11 @@ def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
         value = config.get(key)
         if value is not None and (type(value) is not int or not least <= value <= most):
             raise UserError(f"{key} must be a whole number from {least} to {most} in {where}, got {_value(value)}; save the model again with save_pretrained")
+    if config.get("is_decoder") not in (None, False):
+        raise UserError(f"the model must be an encoder, is_decoder in {where} makes every word see only those before it; take an encoder, or correct it")
+    old = {"gamma": "weight", "beta": "bias"}
+    if twice := [name for name in tensors for end in (name.rpartition(".")[2],) if end in old and f"{name.removesuffix(end)}{old[end]}" in tensors]:
+        raise UserError(f"every place in the model must have one tensor, {_shown(twice)} in {folder} is there under its new name too; take one of the two out")
     for key in ("dtype", "torch_dtype"):
         value = config.get(key)
         if value is not None and (not isinstance(value, str) or value.removeprefix("torch.") not in _DTYPES):

@@ -117,7 +117,8 @@ def mapped(table: pd.DataFrame) -> dict[str, Any]:
     for role in (*ROLES[kind], "id", "language", "split"):
         free = role in ("id", "language", "split", "group")
         options = [NONE, *columns] if free else columns
-        start = options.index(proposed[role]) if proposed.get(role) in options else 0
+        left = [i for i, column in enumerate(options) if column not in found.values()]  # one column is not proposed for two things
+        start = options.index(proposed[role]) if proposed.get(role) in options else 0 if free else next(iter(left), 0)
         chosen = row.selectbox(LABELS[role], options, start, key=f"column-{kind}-{role}", width=220)
         if chosen and chosen != NONE:
             found[role] = chosen

@@ -67,10 +67,12 @@ def _named(path: Path, header: list[str]) -> tuple[str, ...]:
 def _fitted(path: Path, names: tuple[str, ...], rows: Iterator[tuple[int, list[str]]], off: Callable[[list[str]], str]) -> Iterator[Row]:
     """Rows of text fields under their names; the first row names them if `names` does not. UserError for a row of another width; `off`: the
     remedy for it."""
-    seen = 0
+    seen, given = 0, names
     for line, fields in rows:
         if len(fields) > limits().columns:
             raise too_wide(path, f"line {line}")
+        if given and not seen and tuple(field.strip() for field in fields) == given:
+            raise UserError(f"`names` is for files that do not name their columns, line {line} of {path.name} names them already; take `names` out")
         if not names:
             names = _named(path, fields)
             continue

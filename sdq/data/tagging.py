@@ -206,7 +206,7 @@ def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tu
 def _runs(names: set[str], often: Counter[str]) -> Tagging | None:
     """IO, for tags without letters among which O is outside; None where O looks like a part of speech, or some tags have letters."""
     others = names - {"O"}
-    if "O" not in names or others <= _UPOS or any(re.match(r"[BI][-_.:/|].", tag) for tag in others):
+    if "O" not in names or others <= _UPOS or any(re.match(r"[BI][\W_].", tag) for tag in others):
         return None
     if all(len(tag) == 1 for tag in others) and often["O"] < max(often.values(), default=0):
         return None  # parts of speech in one letter (Gimpel et al. 2011), of which O is the pronoun

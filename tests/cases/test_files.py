@@ -364,3 +364,12 @@ def test_a_run_whose_log_ends_in_half_a_line_goes_on(doors: Doors, tmp_path: Pat
     (log.parent / "done").unlink()
     log.write_bytes(whole[:-9])
     assert doors.run(model, task).mean == 1
+
+
+@pytest.mark.parametrize("header", ["text,label", " text , label", "text,label\ngood,c"])
+def test_a_header_that_names_repeats_is_no_row(tmp_path: Path, header: str) -> None:
+    path = task_folder(tmp_path, {"train/en": f"{header}\ngood,a\nbad,b\n"}, ".csv", names=("text", "label"))
+    said = loaded(path)
+    assert isinstance(said, str)
+    assert "`names`" in said
+    assert "line 1" in said

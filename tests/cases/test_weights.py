@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,6 +73,22 @@ def test_prefixes_are_mended_or_named(doors: Doors, model: Path, task: Path, pre
         doors.refused(model, task, new.partition(".")[0] + ".", "prefix")
     else:
         assert doors.run(model, task).mean == 1
+
+
+@pytest.mark.parametrize("change", [{"return_dict": False}, {"chunk_size_feed_forward": 3}, {"output_hidden_states": True}])
+def test_how_a_model_is_called_is_not_what_it_is(doors: Doors, model: Path, task: Path, change: dict[str, Any]) -> None:
+    edit_json(model / "config.json", **change)
+    assert doors.run(model, task).mean == 1
+
+
+def test_a_decoder_is_no_encoder(doors: Doors, model: Path, task: Path) -> None:
+    edit_json(model / "config.json", is_decoder=True)
+    doors.refused(model, task, "is_decoder", "config.json")
+
+
+def test_two_tensors_for_one_place_are_refused(doors: Doors, model: Path, task: Path) -> None:
+    norm = f"{LAYER}.output.LayerNorm"
+    doors.refused(edit_weights(model, lambda state: state | {f"{norm}.gamma": torch.zeros(WIDTH)}), task, f"{norm}.gamma")
 
 
 # tensors of the encoder that the model has no place for, and what the sentence must name

@@ -256,7 +256,7 @@ def test_a_seal_tells_what_is_wrong(tmp_path: Path) -> None:
     assert "SHA-256" in (sealed.fault(tmp_path / "a", sums) or "")
     (tmp_path / "a").write_text("three")
     assert sealed.fault(tmp_path / "a", sums) == "it has 5 bytes, 3 were written"
-    for text in ("x", "[]", "{}", '{"format": 2, "files": {}, "sha256": ""}', "\0"):
+    for text in ("x", "[]", "[" * 100_000, "{}", '{"format": 2, "files": {}, "sha256": ""}', "\0"):
         (tmp_path / "seal").write_text(text)
         with pytest.raises(ValueError):
             sealed.read(tmp_path / "seal")

@@ -228,3 +228,8 @@ def test_the_scheme_reaches_the_counts(tmp_path: Path) -> None:
     strict = tally(task.splits["test"], answers, [0.0], "f1", task.tagging)
     assert strict[["tp", "predicted", "gold"]].values.tolist() == [[1, 1, 2]]
     assert tally(task.splits["test"], answers, [0.0], "f1")[["predicted"]].values.tolist() == [[2]]  # leniently
+
+
+@pytest.mark.parametrize("dash", "\u2010\u2011\u2012\u2013\u2212+~")
+def test_a_dash_that_looks_like_one_makes_no_runs_of_spans(dash: str) -> None:
+    assert recognised([(f"B{dash}PER", f"I{dash}PER", "O", f"B{dash}LOC")]) is None
