@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from sdq import __main__ as cli
 from sdq import doctor
 from sdq.__main__ import app
 from sdq.limits import Limits, limits
@@ -31,8 +35,12 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def asked(*more: str) -> tuple[int, dict[str, Any]]:
-    done = CliRunner().invoke(app, ["doctor", "--json", "--offline", *more])
-    return done.exit_code, json.loads(done.stdout)
+    """(exit code, answer) of the command as a shell gets them."""
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["sdq", "doctor", "--json", "--offline", *more])
+        cli.main()
+    return int(ended.value.code or 0), json.loads(shown.getvalue())
 
 
 def test_a_healthy_installation_has_nothing_to_do() -> None:
@@ -64,6 +72,14 @@ def test_a_damaged_run_an_open_folder_and_a_full_disk_are_said(tmp_path: Path, m
     text = CliRunner().invoke(app, ["doctor", "--offline"]).stdout
     assert "3 to be done:" in text
     assert "! disk" in text
+
+
+def test_what_is_asked_wrongly_is_no_finding(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sdq", "doctor", "--no-such-option"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_packages_are_compared_with_what_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
