@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sdq import __main__ as cli
-from sdq import doctor, inspection, sealed
+from sdq import doctor, sealed
 from sdq.__main__ import app
 from sdq.limits import Limits, limits
 from sdq.sealed import SEAL
@@ -40,9 +40,10 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def asked(*more: str) -> tuple[int, dict[str, Any]]:
     """(exit code, answer) of the command as a shell gets them."""
     shown = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
         patch.setattr(sys, "argv", ["sdq", "doctor", "--json", "--offline", *more])
-        cli.main()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
     return int(ended.value.code or 0), json.loads(shown.getvalue())
 
 
