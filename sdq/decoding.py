@@ -26,7 +26,7 @@ from sdq.settings import ROOT, UserError
 
 CHILD = (sys.executable, "-m", "sdq.reading")
 ALONE = {"OMP_NUM_THREADS": "1", "ARROW_IO_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "TOKENIZERS_PARALLELISM": "false"}
-_turns = threading.Condition()
+_slots = threading.Condition()
 _busy = 0
 
 Answer = tuple[dict[str, Any], dict[str, pd.DataFrame]]
@@ -71,7 +71,7 @@ def ask(question: str, about: str, **given: Any) -> Answer:
     UserError if the child refuses it, or if it needs more memory, time or room for its answer than the limits allow.
     """
     most = limits()
-    with _turn(most), tempfile.TemporaryFile() as answer:
+    with _slot(most), tempfile.TemporaryFile() as answer:
         wish = json.dumps({"question": question, "given": given})
         env = {**os.environ, **ALONE}
         child = subprocess.Popen(CHILD, stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.DEVNULL, cwd=ROOT, env=env, start_new_session=True)
@@ -111,7 +111,7 @@ def _beyond(about: str, what: str) -> UserError:
     return UserError(f"{about[:80]} must be readable within {what}, it takes more; take a sample of it, or split it into smaller files")
 
 
-class _turn:
+class _slot:
     """One of the few children that may decode at a time. UserError if none becomes free in time."""
 
     def __init__(self, most: Limits) -> None:
@@ -120,14 +120,14 @@ class _turn:
     def __enter__(self) -> None:
         global _busy
         end = time.monotonic() + self.most.decode_seconds
-        with _turns:
+        with _slots:
             while _busy >= self.most.decoders:
-                if not _turns.wait(end - time.monotonic()):
+                if not _slots.wait(end - time.monotonic()):
                     raise UserError("a file must wait until those of others are read, they take long; try again in a minute")
             _busy += 1
 
     def __exit__(self, *_: object) -> None:
         global _busy
-        with _turns:
+        with _slots:
             _busy -= 1
-            _turns.notify()
+            _slots.notify()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import ipaddress
+import importlib.util
 import json
 import os
 import platform
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from sdq import hub, jobs
+from sdq import hub, inspection, jobs, visitors
 from sdq.limits import Limits, limits
 from sdq.settings import ROOT, UserError
 from sdq.store import Store
@@ -153,27 +153,15 @@ def _writable(folder: Path) -> bool:
         return False
 
 
-def damaged(store: Store) -> dict[str, str]:
-    """Run -> one sentence, of finished runs whose files cannot be read."""
-    found = {}
-    for run, _ in store.listing():
-        try:
-            store.report(run)
-            store.sentences(run)
-        except UserError as error:
-            found[run] = str(error)
-        except (OSError, ValueError) as error:
-            found[run] = f"the sentences of run {run} must be readable, they are not ({type(error).__name__}); delete the run or make it again"
-    return found
-
-
 def _runs(store: Store) -> Iterator[Finding]:
     shipped = Store(store.shipped, None).listing() if store.shipped is not None else ()
     own = Store(store.folder, None).listing()
-    bad = damaged(store)
-    yield Finding("Data", "finished runs", f"{len(own)} own, {len(shipped)} shipped; {len(bad)} of them cannot be read")
+    bad, odd = store.damaged(weights=True), inspection.damaged(store)
+    yield Finding("Data", "finished runs", f"{len(own)} own, {len(shipped)} shipped; {len(bad)} of them are damaged, and {len(odd)} inspections")
     for run, sentence in bad.items():
         yield Finding("Data", f"run {run}", "damaged", sentence)
+    for name, sentence in odd.items():
+        yield Finding("Data", f"inspection {name}", "damaged", sentence)
     folder = jobs.queue(store)
     waiting = sum(1 for path in folder.iterdir() if re.fullmatch(r"[0-9a-f]{12}", path.name)) if folder.is_dir() else 0
     works = jobs.process_of(store.folder.parent / "cluster.pid") is not None
@@ -182,19 +170,17 @@ def _runs(store: Store) -> Iterator[Finding]:
     )
 
 
-def is_loopback(address: str) -> bool:
-    """Whether nobody but this machine reaches a server at this address."""
-    try:
-        return ipaddress.ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return address.lower() == "localhost"
-
-
 def _access() -> Iterator[Finding]:
-    address = os.environ.get("SDQ_ADDRESS", "127.0.0.1")
-    yield Finding("Access", "address", f"{address}: {'this machine only' if is_loopback(address) else 'opened to a room'}")
+    address = os.environ.get("SDQ_ADDRESS") or "127.0.0.1"
+    said = f"{address}: {'opened to a room' if visitors.is_open(address) else 'this machine only'}"
+    why = [name for name in ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN") if os.environ.get(name)] if visitors.is_loopback(address) else []
+    yield Finding("Access", "address", f"{said}{' by ' if why else ''}{' and '.join(why)}")
     scheduler = os.environ.get("SDQ_SCHEDULER")
     yield Finding("Access", "computations", f"by the scheduler at {scheduler}" if scheduler else "by a cluster of this machine's own")
+    if not scheduler:
+        maker = "openssl" if shutil.which("openssl") else "the package cryptography" if importlib.util.find_spec("cryptography") else None
+        said = "openssl or the package cryptography must be here to make the cluster's key, neither is; install one of them"
+        yield Finding("Access", "its key", f"made by {maker}" if maker else "cannot be made", "" if maker else said)
 
 
 def table(most: Limits, line: Callable[[str, str, str, str], str]) -> list[str]:

@@ -179,12 +179,22 @@ def widened(task: Task, model: nn.Module) -> Task:
     """The task with the names of what the model can answer beyond its labels (`Task.extra`). UserError in a ranking, if such a name is no number."""
     extra = tuple(getattr(model, "extra_labels", ()))
     if task.kind == "token":
-        extra = tuple("_".join(name.split()) for name in extra)  # answers are kept with a space between
+        extra = _without_space(extra, task.labels)
     if "ndcg" in (task.metric, *task.beside) and (odd := next((name for name in extra if not _number(name)), None)) is not None:
         raise UserError(
             f"every label of a model that ranks must be a number, it can also answer {one_line(odd, 60)!r}; take a model that was trained on this task"
         )
     return replace(task, extra=extra) if extra else task
+
+
+def _without_space(names: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Names without white space, as answers are kept with a space between; none is a label or another's, as it would be counted as that one."""
+    found: list[str] = []
+    for name in ("_".join(name.split()) for name in names):
+        while name in labels or name in found:
+            name += "_"
+        found.append(name)
+    return tuple(found)
 
 
 def _number(name: str) -> bool:

@@ -164,6 +164,29 @@ def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
     return found
 
 
+def damaged(store: Store) -> dict[str, str]:
+    """Inspection -> the sentence about its first file that is not as it was sealed, of all that are kept and of which no copy is whole."""
+    found, kept = {}, store.inspections()
+    for home in sorted({path.parent.name for folder in kept.folders() for path in folder.glob(f"*/{SEAL}")}):
+        whole: set[str] = set()
+        faults: dict[str, str] = {}
+        for folder in (folder / home for folder in kept.folders() if (folder / home / SEAL).exists()):
+            try:
+                sums = sealed.read(folder / SEAL) or {}
+            except (OSError, ValueError):
+                faults.setdefault(SEAL, str(sealed.damaged(folder / SEAL, f"inspection {home}", "it does not say what was written", AGAIN)))
+                continue
+            for name in (SEAL, *sums):
+                why = None if name == SEAL else sealed.fault(folder / name, sums)
+                if why is None:
+                    whole.add(name)
+                else:
+                    faults.setdefault(name, str(sealed.damaged(folder / name, f"inspection {home}", why, AGAIN)))
+        if (first := next((sentence for name, sentence in faults.items() if name not in whole), None)) is not None:
+            found[home] = first
+    return found
+
+
 def _looked(run: str, store: Store, how: Inspection | None) -> tuple[dict[str, Path], dict[str, tuple[str, Path]]]:
     """(table -> file, table -> (the sentence about it, file)): of those that are as they were written, and of the others."""
     found: dict[str, Path] = {}

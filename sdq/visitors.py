@@ -26,7 +26,7 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped]
 
 from sdq.files import private
-from sdq.settings import UserError
+from sdq.settings import ROOT, UserError
 
 Role = Literal["owner", "teacher", "student"]
 ROLES: tuple[Role, ...] = ("owner", "teacher", "student")
@@ -34,7 +34,12 @@ COOKIE = "sdq-visitor-"  # and some digits
 SHORTEST = 12  # characters of a token of one's own
 _NAME = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST},128}}")
-_PATH = re.compile(r"(?<![\w./~-])(?:~[\w-]*)?/(?!/)(?:[^\s'\"`,;:()/]+/)*[^\s'\"`,;:()/]+/?")  # absolute ones; neither owner/model nor https://
+_PART = r"[^\s'\"`,;:()/]+"
+_TAIL = rf"(?:{_PART}(?: \(?[^\s'\"`,;:()/~]+\)?){{0,3}}/)*"  # folders; one may have spaces in its name, and rather a word too many is cut than a folder shown
+_BEFORE = r"(?<![\w./~-])"
+_PATH = re.compile(rf"{_BEFORE}(?:~[\w-]*)?/(?!/){_TAIL}{_PART}/?")  # absolute ones; neither owner/model nor https://
+_QUOTED = re.compile(r"""(['"`])((?:xglue:)?)((?:~[\w-]*)?/(?!/)(?:(?!\1)[^\n])*)\1""")
+_SLASHES = re.compile(r"(?i)\bfile:/+|(?<=\bxglue:)/{2,}|(?<![\w/:])/{2,}")  # what is read as one
 
 
 @dataclass(frozen=True)
@@ -140,10 +145,12 @@ class Room:
                 raise UserError(f"{name} must be {SHORTEST} to 128 letters, digits, '-' or '_', it has {len(token)} characters; choose another or leave it out")
         if student == teacher:
             raise UserError("SDQ_ROOM_TOKEN and SDQ_TEACHER_TOKEN must differ, they are equal; whoever has the students' link would be a teacher")
-        names = {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local", *addresses()}
+        names = set(_named())
+        if is_open(address):  # else names that the network can point elsewhere would make whoever answers for them the owner
+            names |= {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local", *addresses()}
         if address is not None and address not in ("0.0.0.0", "::"):
-            names.add(address.lower())
-        return cls(kept["secret"], student, teacher, is_open(address), frozenset({*names, *_named()}))
+            names.add(address.lower().strip("[]"))
+        return cls(kept["secret"], student, teacher, is_open(address), frozenset(names))
 
     @property
     def cookie(self) -> str:
@@ -228,8 +235,21 @@ def reachable(name: str, visitor: Visitor, offered: Iterable[str], what: str) ->
 
 def shown(text: str) -> str:
     """A name or a sentence with every path cut to its last part: "model folder must hold config.json, .../mine does not"."""
+    text = _QUOTED.sub(lambda match: f"{match[1]}{match[2]}{_last(match[3])}{match[1]}", _SLASHES.sub("/", text))
+    for root in _roots():
+        text = re.sub(rf"{_BEFORE}{re.escape(root)}(?!\.?[\w-])(?:/(?:{_TAIL}{_PART}/?)?)?", lambda match: _last(match[0]), text)
+    return _PATH.sub(lambda match: _last(match[0]), text)
 
-    return _PATH.sub(lambda match: f".../{match[0].rstrip('/').rsplit('/', 1)[-1]}", text)
+
+def _last(path: str) -> str:
+    return f".../{path.rstrip('/').rsplit('/', 1)[-1]}"
+
+
+def _roots() -> list[str]:
+    """Folders whose paths are known here, whatever their names hold; the longest first."""
+    data = Path(os.environ.get("SDQ_DATA", ROOT / "data")).absolute()
+    found = {path for root in (data, data / "inbox", ROOT, Path.home()) for path in (root, root.resolve()) if len(path.parts) > 1}
+    return sorted(map(str, found), key=len, reverse=True)
 
 
 def told(text: str, visitor: Visitor) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import importlib.util
+import io
 import json
-import re
+import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +17,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sdq import doctor
+from sdq import __main__ as cli
+from sdq import doctor, sealed
 from sdq.__main__ import app
 from sdq.limits import Limits, limits
-from sdq.settings import ROOT, UserError
-from sdq.store import Store
+from sdq.sealed import SEAL
+from sdq.settings import ASSETS, ROOT, UserError
+from sdq.store import PACKED, Store
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +38,13 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def asked(*more: str) -> tuple[int, dict[str, Any]]:
-    done = CliRunner().invoke(app, ["doctor", "--json", "--offline", *more])
-    return done.exit_code, json.loads(done.stdout)
+    """(exit code, answer) of the command as a shell gets them."""
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
+        patch.setattr(sys, "argv", ["sdq", "doctor", "--json", "--offline", *more])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return int(ended.value.code or 0), json.loads(shown.getvalue())
 
 
 def test_a_healthy_installation_has_nothing_to_do() -> None:
@@ -64,6 +76,35 @@ def test_a_damaged_run_an_open_folder_and_a_full_disk_are_said(tmp_path: Path, m
     text = CliRunner().invoke(app, ["doctor", "--offline"]).stdout
     assert "3 to be done:" in text
     assert "! disk" in text
+
+
+def test_every_file_of_runs_and_inspections_is_looked_at() -> None:
+    store = Store.default()
+    packed = min((ASSETS / "runs").glob(f"*/{PACKED}"), key=lambda path: path.stat().st_size)
+    run, look = store.folder / packed.parent.name, store.inspections().folder / "ba9876543210"
+    shutil.copytree(packed.parent, run)
+    look.mkdir(parents=True)
+    for name in ("spec.json", "words.parquet"):
+        (look / name).write_text("{}")
+    sealed.write(look / SEAL, ("spec.json", "words.parquet"))
+    assert asked()[1]["to_do"] == []
+    for path, of in ((run / PACKED, f"run {run.name}"), (run / "spec.json", f"run {run.name}"), (look / "words.parquet", f"inspection {look.name}")):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        (told,) = asked()[1]["to_do"]
+        assert f"{path.name} of {of} must be as it was written" in told
+        path.write_bytes(whole)
+    (look / SEAL).write_text("{}")
+    (told,) = asked()[1]["to_do"]
+    assert f"{SEAL} of inspection {look.name}" in told
+
+
+def test_what_is_asked_wrongly_is_no_finding(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sdq", "doctor", "--no-such-option"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_packages_are_compared_with_what_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,16 +145,52 @@ def test_the_network_is_asked_for_a_moment_and_its_absence_is_no_fault(monkeypat
 
 @pytest.mark.parametrize(("address", "own"), [("127.0.0.1", True), ("::1", True), ("[::1]", True), ("localhost", True), ("0.0.0.0", False), ("lab", False)])
 def test_an_address_is_this_machine_or_a_room(address: str, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SDQ_ADDRESS", address)
     (found,) = [f for f in doctor._access() if f.what == "address"]
     assert ("this machine only" in found.value) is own
+
+
+@pytest.mark.parametrize("name", ["SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN"])
+def test_what_opened_a_server_on_this_machine_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_ADDRESS", "::ffff:127.0.0.1")
+    monkeypatch.setenv(name, "lab.example.org")
+    (found,) = [f for f in doctor._access() if f.what == "address"]
+    assert found.value.endswith(f"opened to a room by {name}")
+
+
+def test_something_must_be_there_to_make_the_clusters_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SCHEDULER", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (wrong,) = doctor.wrong([*doctor._access()])
+    assert "openssl or the package cryptography must be here" in wrong
+    monkeypatch.setenv("SDQ_SCHEDULER", "tls://lab:8786")
+    assert doctor.wrong([*doctor._access()]) == []
 
 
 def test_the_readme_shows_the_limits_as_they_are() -> None:
     assert doctor.markdown() in (ROOT / "README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", Limits.model_fields)
-def test_every_limit_is_enforced_somewhere(name: str) -> None:
+def enforced(tree: ast.AST) -> set[str]:
+    """Attributes that a module reads of a value of Limits, other than to name them in a sentence."""
+    told = {id(node) for text in ast.walk(tree) if isinstance(text, ast.JoinedStr) for node in ast.walk(text)}
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and id(node) not in told
+        and ast.unparse(node.value) in ("limits()", "limits.limits()", "most", "self.most", "limited")
+    }
+
+
+def test_a_limit_that_is_only_written_about_is_not_enforced() -> None:
+    text = '"""most.rows"""\nmost = limits()\nsaid = f"at most {most.columns}"  # limits().queued\nif size > most.upload_mb:\n    pass\n'
+    assert enforced(ast.parse(text)) == {"upload_mb"}
+
+
+def test_every_limit_is_enforced_somewhere() -> None:
     files = [path for folder in ("sdq", "pages") for path in (ROOT / folder).rglob("*.py") if path.stem not in ("limits", "doctor")]
-    assert any(re.search(rf"(limits\(\)|most|limited)\.{name}\b", path.read_text("utf-8")) for path in files)
+    assert set(Limits.model_fields) <= {name for path in files for name in enforced(ast.parse(path.read_text("utf-8")))}

@@ -272,6 +272,23 @@ def test_labels_that_the_task_lacks_are_never_right(tiny: Callable[..., nn.Modul
         widened(replace(task, metric="ndcg"), model)
 
 
+@pytest.mark.parametrize(
+    ("names", "labels", "extra"),
+    [
+        (("O", "B_PER", "B PER"), ("O", "B_PER"), ("B_PER_",)),
+        (("O", "B_PER_", "B_PER", "B PER", "B  PER "), ("O", "B_PER"), ("B_PER_", "B_PER__", "B_PER___")),
+        (("O", "B_PER", "new one", "new_one"), ("O", "B_PER"), ("new_one", "new_one_")),
+    ],
+)
+def test_no_other_output_is_counted_as_a_label(names: tuple[str, ...], labels: tuple[str, ...], extra: tuple[str, ...]) -> None:
+    model = nn.Linear(1, len(names))
+    joint = join(names, labels, WHERE, "do this")
+    setattr(model, "extra_labels", joint.extra)  # noqa: B010
+    task = widened(replace(task_of(labels), kind="token"), model)
+    assert task.extra == extra
+    assert len(set(task.outputs)) == len(names)
+
+
 def test_a_head_to_start_from_is_joined_too(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
     model: Any = tiny("bert", "sequence", 3)
     kept = model.classifier.weight.detach().clone()

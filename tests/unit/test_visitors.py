@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
+import socket
 import stat
 from collections.abc import MutableMapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from sdq.data.intake import Incoming, keep
 from sdq.data.tasks import home
 from sdq.guard import Guard
 from sdq.recipe import PRESETS
-from sdq.settings import UserError
+from sdq.settings import ROOT, UserError
 from sdq.store import Store, run_id
 from sdq.visitors import OWNER, Room, Visitor, askers, is_loopback, is_open, reachable, shown, told
 from tests import made_up
@@ -427,6 +430,13 @@ def test_nobody_but_the_owner_learns_which_folders_there_are(tmp_path: Path) -> 
         ("xglue:/data/XGLUE/NC", "xglue:.../NC"),
         ("~/models/x and ~anna/y", ".../x and .../y"),
         ("(/tmp/a/b/)", "(.../b)"),
+        ("/srv/class 7b/private/mine", ".../mine"),
+        ("config.json must be in /srv/class of 7b/my (old) files/mine; save it", "config.json must be in .../mine; save it"),
+        ("got '/srv/class, (7b); a/private/my own', which", "got '.../my own', which"),
+        ('got "/srv/anna\'s/mine", which', 'got ".../mine", which'),
+        ("file:///etc/passwd and file:/etc/group", ".../passwd and .../group"),
+        ("got 'file:///srv/class 7b/mine'", "got '.../mine'"),
+        ("//etc/passwd, xglue:///data/XGLUE/NC", ".../passwd, xglue:.../NC"),
         ("FacebookAI/xlm-roberta-base", "FacebookAI/xlm-roberta-base"),
         ("see https://huggingface.co/a/b and w/o", "see https://huggingface.co/a/b and w/o"),
         ("3 / 4 and 1/2", "3 / 4 and 1/2"),
@@ -437,3 +447,45 @@ def test_paths_are_cut_to_their_last_part(text: str, expected: str) -> None:
     assert shown(text) == expected
     assert told(text, ANNA) == expected
     assert told(text, OWNER) == text
+
+
+@pytest.mark.parametrize("name", ["class, 7b (a)", "anna's; data", "a  b: c"])
+def test_what_is_known_here_is_cut_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    data, home = tmp_path / name / "data", tmp_path / "home" / name
+    monkeypatch.setenv("SDQ_DATA", str(data))
+    monkeypatch.setenv("HOME", str(home))
+    assert shown(f"{data}/inbox/mine must be x, {home}/y/z is; see {data}2").startswith(".../mine must be x, .../z is; see ")
+    assert shown(f"the folder is {data}.") == "the folder is .../data."
+    assert shown(str(data / "inbox")) == ".../inbox"
+
+
+@pytest.mark.parametrize("host", ["{name}", "{name}.local", "192.0.2.9", "fd00::9"])
+def test_names_that_a_network_answers_for_are_those_of_an_open_server_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Whoever answers mDNS may point them to 127.0.0.1, and would be the owner there."""
+    monkeypatch.setattr("sdq.visitors.addresses", lambda: ["192.0.2.9", "fd00::9"])
+    host = host.format(name=socket.gethostname().lower())
+    host = f"[{host}]:8501" if "::" in host else f"{host}:8501"
+    assert ask(Room.at("127.0.0.1", tmp_path), host=host)[0] == 421
+    assert ask(Room.at("0.0.0.0", tmp_path), host=host)[0] == 403, "known, and in need of a link"
+    assert ask(Room.at("127.5.5.5", tmp_path), host="127.5.5.5:8501")[2] == "in"
+
+
+@pytest.mark.parametrize(
+    ("claims", "role"),
+    [
+        ({"email": "ada@example.org", "email_verified": True}, "teacher"),
+        ({"email": "ada@example.org", "email_verified": False}, "student"),
+        ({"email": "ada@example.org", "email_verified": "false"}, "student"),
+        ({"email": "ada@example.org"}, "student"),
+        ({"email": "eve@example.org", "email_verified": True}, "student"),
+        ({"email_verified": True}, "student"),
+    ],
+)
+def test_the_recipe_for_accounts_trusts_no_address_that_nobody_checked(claims: dict[str, Any], role: str) -> None:
+    """What docs/serving.md says to write into `visitor()`, with made-up claims."""
+    text = (ROOT / "docs" / "serving.md").read_text("utf-8").partition("`pages/components/session.py`, instead of")[2]
+    lines = [line[4:] for line in text.split("\n\n")[1].splitlines()]
+    names = {"st": SimpleNamespace(user={"sub": "1234", **claims}, secrets={"sdq": {"teachers": ["ada@example.org"]}}), "hashlib": hashlib, "Visitor": Visitor}
+    exec("def visitor():\n" + "\n".join(f"    {line}" for line in lines), names)
+    found = names["visitor"]()  # type: ignore[operator]
+    assert (found.role, len(found.name)) == (role, 32)
