@@ -7,8 +7,16 @@ from sdq.data.tasks import fingerprint as task_fingerprint
 from sdq.recipe import Recipe
 from sdq.store import run_id
 
+REVISION = "-2"  # raised when models are read in another way: heads by names, byte-level spaces
+
+
+def weights_of(model: str, task: str, fetch: bool = False) -> str:
+    """What a run id and spec.json say of the model: the fingerprint of its folder, and how models are read. The embedded one is read as ever, and its
+    shipped runs keep their ids. Errors, and `fetch`, as sdq.checkpoint.folder_of."""
+    return fingerprint(folder_of(model, task, fetch)) + ("" if model == "mini" else REVISION)
+
 
 def identify(recipe: Recipe, model: str, task: str) -> str:
     """The run id of a request. UserError if the model folder or the task does not exist."""
     wanted = task_fingerprint(task)
-    return run_id(recipe, fingerprint(folder_of(model, task)), wanted)
+    return run_id(recipe, weights_of(model, task), wanted)

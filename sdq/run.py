@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from sdq import files
 from sdq.boundary import begun, boundary
-from sdq.checkpoint import address, fingerprint, folder_of, ready, remedy
+from sdq.checkpoint import address, folder_of, ready, remedy
 from sdq.data.tasks import Example, Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
+from sdq.identity import weights_of
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError
@@ -37,7 +38,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     Whatever fails leaves as a UserError, and is written to the run's events too (see sdq.boundary).
     """
     data, model = task_fingerprint(task_name), address(model)
-    weights = fingerprint(folder_of(model, task_name, fetch=True))
+    weights = weights_of(model, task_name, fetch=True)
     run = run_id(recipe, weights, data)
     if store.done(run, weights=True):
         with contextlib.suppress(OSError):  # of a process killed after its last word; a folder that cannot be written has none
