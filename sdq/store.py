@@ -93,12 +93,17 @@ def _report(home: Path) -> tuple[Report | None, Damaged | None]:
     """(the report of a finished run, None), or (None, why it cannot be read)."""
     path = home / "report.json"
     try:
-        found = _parsed(*sealed.state(path))
+        found = read_report(path)
         if found.run != home.name:
             raise ValueError(f"it is of run {found.run[:12]}")
     except (OSError, ValueError, RecursionError) as error:
         return None, sealed.damaged(path, f"run {home.name}", f"it is no report of this version ({_brief(error)})", AGAIN)
     return found, None
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file, wherever it lies. ValueError, RecursionError or OSError for one that is none of this version."""
+    return _parsed(*sealed.state(path))
 
 
 @lru_cache(maxsize=512)
