@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components import session
 from pages.components.history import act
 from sdq import history
 from sdq.figures.languages import language_scores, table
@@ -101,8 +102,13 @@ def damaged(store: Store, runs: Sequence[str] | None = None) -> None:
         st.caption(f"{len(found)} run{'s' if len(found) > 1 else ''} cannot be read as {'they were' if len(found) > 1 else 'it was'} written:")
     for run, sentence in list(found.items())[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"damaged-{run}"):
-            st.warning(f"{sentence}.", icon=":material/broken_image:", width=620)
-            if runs is None and history.own(store, run) and st.button("Delete", key=f"delete-damaged-{run}", icon=":material/delete:"):
+            st.warning(f"{session.readable(sentence)}.", icon=":material/broken_image:", width=620)
+            if (
+                runs is None
+                and history.own(store, run)
+                and history.mine(store, run, session.visitor())
+                and st.button("Delete", key=f"delete-damaged-{run}", icon=":material/delete:")
+            ):
                 act(history.delete, store, [run], undo=[run])
 
 
