@@ -98,9 +98,10 @@ def reading(table: pd.DataFrame) -> str:
     return text
 
 
-def comparable(reports: Sequence[Report]) -> list[str]:
-    """Of the chosen runs those that can stand side by side: of the model and task of the first, at most SIDE_BY_SIDE."""
-    return [r.run for r in reports if (r.model, r.task) == (reports[0].model, reports[0].task)][:SIDE_BY_SIDE]
+def comparable(reports: Sequence[Report], store: Store | None = None) -> list[str]:
+    """Of the chosen runs those that can stand side by side: of the model and task of the first (in `store`: of the same data too), at most SIDE_BY_SIDE."""
+    kept = store or Store(Path(), None)
+    return [r.run for r in reports if kept.alike(r, reports[0])][:SIDE_BY_SIDE]
 
 
 def in_bytes(size: float) -> str:

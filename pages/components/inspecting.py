@@ -100,7 +100,7 @@ def _others(store: Store, report: Report) -> None:
     """Runs of the same model and task that can be looked into, each behind a button."""
     found = []
     for other in finished(store):
-        if (other.model, other.task) == (report.model, report.task) and other.run != report.run:
+        if store.alike(other, report) and other.run != report.run:
             try:
                 inspectable(other, store)
             except UserError:

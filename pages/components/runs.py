@@ -35,12 +35,12 @@ def finished(store: Store) -> list[Report]:
     return _read(str(store.folder), store.listing())
 
 
-def stored(store: Store, model: str, task: str) -> dict[str, Report]:
-    """Preset name -> its newest finished run at seed 0."""
+def stored(store: Store, model: str, task: str, like: Report | None = None) -> dict[str, Report]:
+    """Preset name -> its newest finished run at seed 0, of those that can be compared with the run `like`."""
     found: dict[str, Report] = {}
     for report in finished(store):
         fits = (report.model, report.task, report.recipe.get("seed")) == (model, task, 0)
-        name = preset_of(report.recipe) if fits else None
+        name = preset_of(report.recipe) if fits and (like is None or store.alike(report, like)) else None
         if name is not None:
             found.setdefault(name, report)
     return found
