@@ -235,6 +235,10 @@ def compare(
     if len({(r.task, r.model) for r in reports}) > 1 or len(reports) < 2:
         raise UserError(f"compare needs at least two runs of one model and task, got {', '.join(f'{r.run} ({r.model}, {r.task})' for r in reports)}")
     base, found = reports[0], {}
+    if apart := next((r for r in reports if not store.alike(base, r)), None):
+        raise UserError(
+            f"compare needs runs of one state of model and task, one of them was replaced between {base.run} and {apart.run}; run both recipes again"
+        )
     for other in reports[1:]:
         try:
             found[other.run] = verdicts(store.sentences(base.run), store.sentences(other.run), list(base.quantized.by_language), (base.labelled,))

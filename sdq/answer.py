@@ -14,27 +14,40 @@ from sdq.boundary import boundary
 from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
 from sdq.data.tagging import NO_ANSWER
-from sdq.data.tasks import Example, Task, load_task
+from sdq.data.tasks import Example, Task, fingerprint, load_task
 from sdq.heads import widened
+from sdq.identity import unreplaced, weights_of
 from sdq.recipe import Recipe
 from sdq.retrieval import load_for
 from sdq.settings import UserError
 from sdq.store import Store
 from sdq.subject import student_of
 
-task_of = lru_cache(maxsize=4)(load_task)
+Made = tuple[str, str | None]  # fingerprints of a run's task and model
 
 
 @lru_cache(maxsize=4)
-def _teacher(model: str, task: str) -> tuple[nn.Module, Any]:
-    loaded = task_of(task)
-    return load_for(loaded, folder_of(model, task))
+def _task(name: str, content: str) -> Task:
+    return load_task(name)
+
+
+def task_of(name: str) -> Task:
+    """The task of that name, kept until its data change."""
+    return _task(name, fingerprint(name))
+
+
+@lru_cache(maxsize=4)
+def _teacher(model: str, task: str, made_of: Made) -> tuple[nn.Module, Any]:
+    """The model and tokenizer that runs were made of. UserError if the model is another one now."""
+    if made_of[1] not in (None, weights_of(model, task)):
+        raise UserError(f"the model {model} must be as it was when the run was made, it was changed since; run its recipe again")
+    return load_for(task_of(task), folder_of(model, task))
 
 
 @lru_cache(maxsize=8)
-def _model(recipe_json: str, model: str, task: str, weights: str | None) -> nn.Module:
+def _model(recipe_json: str, model: str, task: str, weights: str | None, made_of: Made) -> nn.Module:
     """The model of a run; `weights`: file of a trained student, or of its codes."""
-    teacher, tokenizer = _teacher(model, task)
+    teacher, tokenizer = _teacher(model, task, made_of)
     return student_of(Recipe.model_validate_json(recipe_json), teacher, task_of(task), tokenizer, None if weights is None else Path(weights))
 
 
@@ -59,15 +72,16 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
         report = store.report(run)
     except UserError as error:
         return {"run": run, "method": "", "missing": str(error)}
-    task = task_of(report.task)
     try:
+        made_of = unreplaced(report, store), store.made_of(report, "weights")
+        task = task_of(report.task)
         weights = store.weights(report)
-        task = widened(task, _teacher(report.model, report.task)[0])
-        model = _model(json.dumps(report.recipe), report.model, report.task, None if weights is None else str(weights))
+        task = widened(task, _teacher(report.model, report.task, made_of)[0])
+        model = _model(json.dumps(report.recipe), report.model, report.task, None if weights is None else str(weights), made_of)
     except UserError as error:
         return {"run": run, "method": report.method, "missing": str(error)}
     words = _words(text, task)
-    tokenizer = _teacher(report.model, report.task)[1]
+    tokenizer = _teacher(report.model, report.task, made_of)[1]
     example = Example("typed", "", text, words, (task.labels[0],) * (len(words) if task.kind == "token" else 1))
     data = encode([example], task, tokenizer)
     batch = data.batch([0])

@@ -81,7 +81,9 @@ def tuned() -> list[tuple[Path, dict[str, Any]]]:
     found = []
     for path in cards:
         with contextlib.suppress(UserError):  # a damaged one is no model to choose; the others are
-            found.append((path.parent, read_json(path)))
+            card = read_json(path)
+            if all(isinstance(card.get(name), str) and card[name] for name in ("base", "task")):
+                found.append((path.parent, card))
     return found
 
 

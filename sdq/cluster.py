@@ -28,6 +28,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from sdq.boundary import in_words
 from sdq.files import write_text
 from sdq.jobs import failure, process_of, write_pid
 from sdq.limits import Limits, limits
@@ -234,7 +235,7 @@ def respond(key: str, folder: str) -> str:
     try:
         rows = answer(wish["text"], wish["runs"], store)
     except Exception as error:  # whoever asked is waiting: an answer of any kind is better than none
-        rows = [{"run": run, "missing": f"this model could not answer ({error})"} for run in wish["runs"]]
+        rows = [{"run": run, "missing": str(in_words(error))} for run in wish["runs"]]
     write_text(asked / f"{key}.answer.json", json.dumps(rows, ensure_ascii=False))
     (asked / f"{key}.json").unlink(missing_ok=True)
     return key

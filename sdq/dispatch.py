@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +75,7 @@ class Dispatcher:
                 self._kept[run] = home, _lane(home, run)
             kept, lane = self._kept[run]
             if (kept.folder / run / "cancel").exists() and process_of(kept.folder / run / "worker.pid") is None:
-                _leave(kept, run)
+                _tried(_leave, kept, run)
                 continue
             found[lane][run] = turns.Wish(run, turns.asked_by(kept.folder / run, folder / run))
         for path in asked.glob("*.json"):
@@ -122,12 +123,15 @@ class Dispatcher:
                     continue
                 if job.future.status == "error":
                     log.warning("question %s: %s", run, job.future.exception())
-                    (self.store.folder.parent / "asked" / f"{run.removeprefix('ask-')}.json").unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # handed on again at the next look
+                        (self.store.folder.parent / "asked" / f"{run.removeprefix('ask-')}.json").unlink(missing_ok=True)
             elif job.future.done():
-                _settle(job.store, run, job.future)
+                if not _tried(_settle, job.store, run, job.future):
+                    continue
             elif (job.store.folder / run / "cancel").exists() and process_of(job.store.folder / run / "worker.pid") is None:
                 job.future.cancel()
-                _leave(job.store, run)
+                if not _tried(_leave, job.store, run):
+                    continue
             else:
                 continue
             self.served[job.lane][job.who] = time.time()
@@ -151,6 +155,16 @@ def _lane(store: Store, run: str) -> str:
     return lane if lane in ("quick", "train") else "quick"
 
 
+def _tried(step: Callable[..., None], *given: Any) -> bool:
+    """Whether a step got through; a disk that is full stops nobody else's run, and the next look tries again."""
+    try:
+        step(*given)
+    except OSError as error:
+        log.warning("%s: %s", step.__name__, error)
+        return False
+    return True
+
+
 def _settle(store: Store, run: str, future: Any) -> None:
     """A task ended: take the run off the queue; what broke in the cluster itself is told as the run's failure."""
     if future.status == "error":
@@ -161,9 +175,11 @@ def _settle(store: Store, run: str, future: Any) -> None:
 
 def _leave(store: Store, run: str) -> None:
     home = store.folder / run
+    cancelled = (home / "cancel").exists()
+    if cancelled:
+        store.tell(run, {"event": "failed", "message": CANCELLED})  # first: where it does not fit, all of this is tried again
     (queue(store) / run).unlink(missing_ok=True)
     for who in (home / "interest").glob("*"):
         who.unlink(missing_ok=True)
-    if (home / "cancel").exists():
-        store.tell(run, {"event": "failed", "message": CANCELLED})
+    if cancelled:
         (home / "cancel").unlink(missing_ok=True)

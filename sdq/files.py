@@ -103,6 +103,22 @@ def alone(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
             os.close(handle)
 
 
+def busy(folder: Path) -> bool:
+    """Whether a process computes in a folder, behind `alone`, at this moment; it may be silent for long."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
 def _is(handle: int, path: Path) -> bool:
     """Whether an open file is still the one at this path."""
     try:

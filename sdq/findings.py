@@ -54,7 +54,7 @@ def tables(report: Report, store: Store, how: Inspection | None = None) -> Table
             continue
     found["sentences"] = store.sentences(report.run)
     if report.recipe["rules"]:
-        plain = next((r for r in store.finished() if not r.recipe["rules"] and (r.model, r.task) == (report.model, report.task)), None)
+        plain = next((r for r in store.finished() if not r.recipe["rules"] and store.alike(r, report)), None)
         found |= {} if plain is None else {"reference": store.sentences(plain.run)}
     return found
 

@@ -104,13 +104,15 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
         if not path.is_file():
             continue
         try:
-            known = sealed.document(path, f"the fine-tuning in {out}", "it is set aside, and the fine-tuning begins anew")
+            known = _known(path)
         except sealed.Damaged as error:
             progress({"event": "damaged", "message": str(error)})
             if path.parent == work or not work.is_dir():  # otherwise the work is there, from which the card is written again
                 for other in sorted(path.parent.iterdir()):
                     if other.name not in (files.LOCK, spoilt.name):
                         sealed.aside(other, spoilt / other.name)
+            elif path.parent == out:
+                sealed.aside(path, spoilt / path.name)
             continue
         if card != {name: known.get(name) for name in card}:
             raise UserError(
@@ -126,12 +128,31 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
     return None
 
 
+def _known(path: Path) -> dict[str, Any]:
+    """What a card says. Damaged if it cannot be read, or if the weights that it tells of are not beside it as they were written."""
+    what, way = f"the fine-tuning in {path.parent}", "it is set aside, and the fine-tuning begins anew"
+    known = sealed.document(path, what, way)
+    sums = known.get("sha256")
+    for name, digest in sums.items() if isinstance(sums, dict) else ():
+        place = path.parent / Path(name).name
+        if not place.is_file() or sealed.sum_of(place) != digest:
+            raise sealed.damaged(place, what, "it is not what the card tells of" if place.is_file() else "it is not there", way)
+    return known
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        return (folder / CARD).is_file() and bool(_known(folder / CARD))
+    except (UserError, OSError):
+        return False
+
+
 def teacher(model: str, task_name: str, store: Store, training: Training | None = None, progress: Progress | None = None) -> str | None:
     """The folder of `model` fine-tuned on a task, kept under `models/` in the data folder and made once; without `progress` None if it is not there."""
     training = training or usual(model, task_name)
     key = json.dumps([fingerprint(base_of(model, fetch=progress is not None)), task_fingerprint(task_name), training.model_dump(mode="json")])
     folder = store.folder.parent / "models" / hashlib.sha256(key.encode()).hexdigest()[:12]
-    if not (folder / CARD).is_file():
+    if not _whole(folder):
         if progress is None:
             return None
         finetune(model, task_name, folder, training, progress=progress)

@@ -26,7 +26,7 @@ from sdq.files import private
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError, unwritable
-from sdq.store import Store
+from sdq.store import Store, read_report
 from sdq.visitors import OWNER, Visitor
 
 QUIET = 600  # seconds without a sign of life after which a run that nobody asked for here counts as ended
@@ -98,9 +98,10 @@ def reading(table: pd.DataFrame) -> str:
     return text
 
 
-def comparable(reports: Sequence[Report]) -> list[str]:
-    """Of the chosen runs those that can stand side by side: of the model and task of the first, at most SIDE_BY_SIDE."""
-    return [r.run for r in reports if (r.model, r.task) == (reports[0].model, reports[0].task)][:SIDE_BY_SIDE]
+def comparable(reports: Sequence[Report], store: Store | None = None) -> list[str]:
+    """Of the chosen runs those that can stand side by side: of the model and task of the first (in `store`: of the same data too), at most SIDE_BY_SIDE."""
+    kept = store or Store(Path(), None)
+    return [r.run for r in reports if kept.alike(r, reports[0])][:SIDE_BY_SIDE]
 
 
 def in_bytes(size: float) -> str:
@@ -196,7 +197,7 @@ class Unfinished:
 def _heard(folder: Path) -> float:
     """Seconds since the newest change in a run folder, 0 or more."""
     times = [folder.lstat().st_mtime]
-    for name in ("events.jsonl", "spec.json", "worker.lock"):
+    for name in ("events.jsonl", "spec.json", files.LOCK):
         with contextlib.suppress(OSError):
             times.append((folder / name).lstat().st_mtime)
     return max(0.0, time.time() - max(times))
@@ -210,9 +211,9 @@ def _standing(store: Store, run: str) -> Unfinished:
     status: Literal["queued", "running", "failed", "elsewhere", "stopped"]
     if state.status == "queued" or state.status == "running":
         status = state.status
-    elif told:
+    elif told and not files.busy(folder):
         status = "failed"
-    elif heard < QUIET:
+    elif heard < QUIET or files.busy(folder):
         status = "elsewhere"
     else:
         status = "failed" if state.status == "failed" else "stopped"
@@ -275,6 +276,8 @@ def _deletable(store: Store, run: str, who: Visitor) -> Path:
     _theirs(who, path, run, "deleted")
     if not (path / "done").is_file():
         standing = _standing(store, run)
+        if files.busy(path):
+            raise UserError(f"run {run} must have ended to be deleted, a process computes it at this moment; cancel it, or stop it in its terminal, first")
         if standing.status == "elsewhere":
             raise UserError(
                 f"run {run} must have ended to be deleted, it was heard of {standing.heard:.0f} s ago and may be under way in a terminal; "
@@ -336,10 +339,10 @@ def in_trash(store: Store, who: Visitor = OWNER) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in (path for path in _trashed(store.folder.parent) if who.may_change(path)):
         try:
-            report = Report.model_validate_json((path / "report.json").read_bytes()).within()
+            report = read_report(path / "report.json")
             bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
             what = f"{report.method}{bits} on {report.on}, seed {report.recipe['seed']}"
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             what = "a run without a result"
         found.setdefault(path.name[:12], what)
     return found

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 
 from sdq import files, sealed
 from sdq.boundary import begun, boundary, in_words
+from sdq.identity import unreplaced
 from sdq.report import Report
 from sdq.sealed import SEAL
 from sdq.settings import Settings, UserError, explain, path_of, text_of, unfitting
@@ -254,6 +255,7 @@ def inspectable(report: Report, store: Store) -> None:
     nothing to those, so that every error would be measured as 0."""
     if not report.recipe["rules"]:
         raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
+    unreplaced(report, store)
     weights = store.weights(report)
     if weights is not None and weights.name == PACKED:
         raise UserError("the weights of this run came as codes, and what rounding did to them cannot be seen from these; run its recipe here to look into it")

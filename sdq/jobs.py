@@ -44,6 +44,7 @@ from sdq.visitors import Role, askers, claim
 CLUSTER = (sys.executable, "-m", "sdq.cluster")
 CANCELLED = "it was cancelled; start it again to have its result"
 FORGOTTEN = 60.0  # seconds without a look after which a wish no longer keeps a run alive that somebody cancels
+KEPT = 24 * 3600.0  # seconds for which the answer to a typed sentence stays
 _WHO = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _clusters: list[subprocess.Popen[bytes]] = []  # children, to be reaped
 
@@ -277,6 +278,7 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
     try:
         private(folder.parent)
         folder.mkdir(exist_ok=True)
+        _forget(folder)
         if not (folder / f"{key}.answer.json").exists():
             with _counting(store):
                 if not (folder / f"{key}.json").exists():
@@ -291,12 +293,23 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
     return key
 
 
+def _forget(folder: Path) -> None:
+    """Remove old answers: they would become ever more."""
+    for path in folder.glob("*.answer.json"):
+        with contextlib.suppress(FileNotFoundError):  # by another
+            if time.time() - path.stat().st_mtime > KEPT:
+                path.unlink()
+
+
 def answered(key: str, store: Store) -> list[dict[str, Any]] | None:
     """What the models said, one row per run (see sdq.answer), or None while they think. Restarts the cluster's process if it is gone."""
     if not re.fullmatch(r"[0-9a-f]{16}", key):
         raise UserError(f"the key of a question must be 16 hexadecimal digits, got {key[:40]!r}")
     path = store.folder.parent / "asked" / f"{key}.answer.json"
     if not path.exists():
+        waits = (store.folder.parent / "asked" / f"{key}.json").exists()
+        if not waits and not path.exists():  # an answer comes before its question goes
+            raise UserError("a question must be waiting to have an answer, this one is gone without one; ask again")
         ensure(store)
         return None
     try:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from sdq import files
 from sdq.boundary import begun, boundary
-from sdq.checkpoint import address, fingerprint, folder_of, ready, remedy
+from sdq.checkpoint import address, folder_of, ready, remedy
 from sdq.data.tasks import Example, Task, load_task
 from sdq.data.tasks import fingerprint as task_fingerprint
+from sdq.identity import weights_of
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError
@@ -37,7 +38,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
     Whatever fails leaves as a UserError, and is written to the run's events too (see sdq.boundary).
     """
     data, model = task_fingerprint(task_name), address(model)
-    weights = fingerprint(folder_of(model, task_name, fetch=True))
+    weights = weights_of(model, task_name, fetch=True)
     run = run_id(recipe, weights, data)
     if store.done(run, weights=True):
         with contextlib.suppress(OSError):  # of a process killed after its last word; a folder that cannot be written has none
@@ -62,10 +63,10 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
         store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task.name, "weights": weights, "data": data})
         if damage is not None:
             tell({"event": "damaged", "message": f"the earlier result is set aside and computed anew: {damage}"})
-        return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), tell)
+        return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), {"data": data, "weights": weights}, tell)
 
 
-def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, tell: Progress) -> Report:
+def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, made_of: dict[str, str], tell: Progress) -> Report:
     from sdq.data.batches import encode
     from sdq.evaluate import outcomes, predict, scores, scores_beside, watched
     from sdq.heads import widened
@@ -151,7 +152,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
         beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*task.remarks, *remarks(teacher)]),
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*task.remarks, *remarks(teacher)]) | made_of,
     )  # fmt: skip
     store.finish(report, result)
     return report

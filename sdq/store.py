@@ -93,12 +93,17 @@ def _report(home: Path) -> tuple[Report | None, Damaged | None]:
     """(the report of a finished run, None), or (None, why it cannot be read)."""
     path = home / "report.json"
     try:
-        found = _parsed(*sealed.state(path))
+        found = read_report(path)
         if found.run != home.name:
             raise ValueError(f"it is of run {found.run[:12]}")
     except (OSError, ValueError, RecursionError) as error:
         return None, sealed.damaged(path, f"run {home.name}", f"it is no report of this version ({_brief(error)})", AGAIN)
     return found, None
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file, wherever it lies. ValueError, RecursionError or OSError for one that is none of this version."""
+    return _parsed(*sealed.state(path))
 
 
 @lru_cache(maxsize=512)
@@ -107,6 +112,12 @@ def _parsed(path: str, size: int, changed: int, inode: int) -> Report:
     if found.method != Recipe.model_validate(found.recipe).method:
         raise ValueError(f"its recipe is not one of {found.method}")
     return found
+
+
+@lru_cache(maxsize=512)
+def _spec(path: str, size: int, changed: int, inode: int) -> dict[str, Any]:
+    found = json.loads(Path(path).read_bytes())
+    return found if isinstance(found, dict) else {}
 
 
 def _brief(error: Exception) -> str:
@@ -314,6 +325,21 @@ class Store:
         if found is None:
             raise fault or UserError(f"run {run} must have a report, it has none; {AGAIN}")
         return found
+
+    def made_of(self, report: Report, what: str = "data") -> str | None:
+        """The fingerprint of the `data` or `weights` that a run was made of: its report says it, or its spec.json; None if neither does."""
+        said = report.provenance.get(what)
+        for home in self._homes(report.run) if said is None else ():
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                said = said or _spec(*sealed.state(home / "spec.json")).get(what)
+        return said if isinstance(said, str) else None
+
+    def alike(self, one: Report, other: Report) -> bool:
+        """Whether two runs can be compared: of one model and task, and both were the same when the runs were made, as far as is known."""
+        if (one.model, one.task) != (other.model, other.task):
+            return False
+        pairs = [(self.made_of(one, what), self.made_of(other, what)) for what in ("data", "weights")]
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
     def weights(self, report: Report) -> Path | None:
         """The file with a trained student's weights or codes, as it was written; None for a run that trained nothing. UserError if it is not here, Damaged if

@@ -15,6 +15,7 @@ from sdq.checkpoint import folder_of
 from sdq.data.batches import Encoded, encode
 from sdq.data.tasks import Example, Task, load_task
 from sdq.heads import widened
+from sdq.identity import unreplaced
 from sdq.quant.migrate import migrate
 from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
@@ -80,6 +81,7 @@ class Subject:
         recipe, task = Recipe.model_validate(report.recipe), load_task(report.task)
         if not recipe.rules:
             raise UserError(f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose another run")
+        unreplaced(report, store, model=True)
         weights = store.weights(report)
         teacher, tokenizer = load_for(task, folder_of(report.model, task.name))
         task = widened(task, teacher)

@@ -60,7 +60,7 @@ def of_layer(folder: str, chosen: tuple[str, ...], layer: str, label: str, theme
 def alone(reports: list[Report], store: Store) -> None:
     """One run cannot be compared: say so, suggest others, and end the page."""
     st.info("Choose at least two runs above: a method shows what it gives, and at what price, only beside another one.", icon=":material/compare_arrows:")
-    others = methods.suggested(reports, finished(store))
+    others = methods.suggested(reports, [r for r in finished(store) if store.alike(r, reports[0])])
     if others:
         together = ",".join(r.run for r in [*reports, *others])
         st.button(f"Compare with {' and '.join(run_label(r) for r in others)}", icon=":material/add:", key="suggest", on_click=lambda: put("runs", together))

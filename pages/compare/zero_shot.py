@@ -28,7 +28,7 @@ def grouped(folder: str, runs: tuple[str, ...], fp32: str, by: zero_shot.By) -> 
     """The drops of the groups (see sdq.figures.zero_shot)."""
     kept = Store(Path(folder))
     reports = [kept.report(run) for run in runs]
-    return zero_shot.table(reports, {run: kept.sentences(run) for run in runs}, kept.sentences(fp32), by, languages_with_text(reports[0].task))
+    return zero_shot.table(reports, {run: kept.sentences(run) for run in runs}, kept.sentences(fp32), by, languages_with_text(reports[0], kept))
 
 
 def groups_section(single: pd.DataFrame, reports: list[Report], full: Report) -> None:

@@ -64,7 +64,7 @@ def _missing(store: Store, report: Report, names: tuple[str, ...]) -> None:
     else:
         st.info(f"Run {report.run} was not looked into yet{' as this page needs it' if paths(report.run, store) else ''}.", icon=":material/inbox:")
     for sentence in damage(report.run, store).values():
-        st.warning(sentence, icon=":material/broken_image:")
+        st.warning(readable(sentence), icon=":material/broken_image:")
     left = missing(report.run, store)
     seconds = analyses(left, report, store, Inspection())
     time = "How long that takes is unknown yet: no run of this model was looked into." if seconds is None else f"That should take {duration(seconds)}."
@@ -100,7 +100,7 @@ def _others(store: Store, report: Report) -> None:
     """Runs of the same model and task that can be looked into, each behind a button."""
     found = []
     for other in finished(store):
-        if (other.model, other.task) == (report.model, report.task) and other.run != report.run:
+        if store.alike(other, report) and other.run != report.run:
             try:
                 inspectable(other, store)
             except UserError:

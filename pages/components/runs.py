@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components import session
 from pages.components.history import act
 from sdq import history
 from sdq.figures.languages import language_scores, table
@@ -34,12 +35,12 @@ def finished(store: Store) -> list[Report]:
     return _read(str(store.folder), store.listing())
 
 
-def stored(store: Store, model: str, task: str) -> dict[str, Report]:
-    """Preset name -> its newest finished run at seed 0."""
+def stored(store: Store, model: str, task: str, like: Report | None = None) -> dict[str, Report]:
+    """Preset name -> its newest finished run at seed 0, of those that can be compared with the run `like`."""
     found: dict[str, Report] = {}
     for report in finished(store):
         fits = (report.model, report.task, report.recipe.get("seed")) == (model, task, 0)
-        name = preset_of(report.recipe) if fits else None
+        name = preset_of(report.recipe) if fits and (like is None or store.alike(report, like)) else None
         if name is not None:
             found.setdefault(name, report)
     return found
@@ -101,8 +102,13 @@ def damaged(store: Store, runs: Sequence[str] | None = None) -> None:
         st.caption(f"{len(found)} run{'s' if len(found) > 1 else ''} cannot be read as {'they were' if len(found) > 1 else 'it was'} written:")
     for run, sentence in list(found.items())[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"damaged-{run}"):
-            st.warning(f"{sentence}.", icon=":material/broken_image:", width=620)
-            if runs is None and history.own(store, run) and st.button("Delete", key=f"delete-damaged-{run}", icon=":material/delete:"):
+            st.warning(f"{session.readable(sentence)}.", icon=":material/broken_image:", width=620)
+            if (
+                runs is None
+                and history.own(store, run)
+                and history.mine(store, run, session.visitor())
+                and st.button("Delete", key=f"delete-damaged-{run}", icon=":material/delete:")
+            ):
                 act(history.delete, store, [run], undo=[run])
 
 

@@ -98,7 +98,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     unknown = [run for run in wanted if run not in {r.run for r in known}]
     chosen = [run for run in wanted if run in by_id] or [run for run in default_runs(every) if run in by_id] or [every[0].run]
     first = by_id[chosen[0]]
-    alike = [r for r in every if (r.model, r.task) == (first.model, first.task)]
+    alike = [r for r in every if store.alike(r, first)]
     chosen = [run for run in chosen if run in {r.run for r in alike}][:most]
     st.session_state["pick-runs"] = chosen
     if not wanted:

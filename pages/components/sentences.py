@@ -17,6 +17,7 @@ from sdq.figures.drops import drop_table
 from sdq.figures.examples import pair, tag_rows
 from sdq.figures.languages import direction
 from sdq.figures.ranks import fertility
+from sdq.identity import unreplaced
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.statistics import right
@@ -28,14 +29,25 @@ _CELL = "padding:.15rem .8rem .15rem 0;text-align:start;font-weight:"
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the sentences")
-def sentences(task: str) -> pd.DataFrame:
-    """Test sentences of a task: id, language, text, gold, words (see sdq.reading.rows)."""
+def _sentences(task: str, content: str) -> pd.DataFrame:
     return decoding.sentences(task)
 
 
+def sentences(report: Report, store: Store) -> pd.DataFrame:
+    """Test sentences of a run's task: id, language, text, gold, words (see sdq.reading.rows). UserError if the task was replaced since."""
+    return _sentences(report.task, unreplaced(report, store))
+
+
+def languages_with_text(report: Report, store: Store) -> tuple[str, ...] | None:
+    """The languages that a run's task has training sentences in, labelled or not; None if the task is not at hand, or was replaced since."""
+    try:
+        return _languages_with_text(report.task, unreplaced(report, store))
+    except UserError:
+        return None
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
-def languages_with_text(task: str) -> tuple[str, ...] | None:
-    """The languages that the task has training sentences in, labelled or not; None if the task is not at hand."""
+def _languages_with_text(task: str, content: str) -> tuple[str, ...] | None:
     try:
         return tuple(sorted(load_task(task, "dev").languages)) if task in TASKS else decoding.trained(task)
     except UserError:
@@ -43,8 +55,8 @@ def languages_with_text(task: str) -> tuple[str, ...] | None:
 
 
 def fp32_of(store: Store, like: Report) -> Report | None:
-    """The newest stored FP32 run of the same model and task."""
-    return next((r for r in finished(store) if r.method == "FP32" and (r.model, r.task) == (like.model, like.task)), None)
+    """The newest stored FP32 run of the same model and task, as they were when the other was made."""
+    return next((r for r in finished(store) if r.method == "FP32" and store.alike(r, like)), None)
 
 
 def one_of(quantized: list[Report], key: str) -> Report:
@@ -68,12 +80,12 @@ def drops(folder: str, runs: tuple[str, ...], fp32: str | None) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def word_pieces(folder: str, runs: tuple[str, ...], task: str) -> pd.DataFrame | None:
-    """The fertility table (see sdq.figures.ranks) by the first of the runs that kept its tokens; None if none did."""
+def word_pieces(folder: str, runs: tuple[str, ...], task: str, content: str) -> pd.DataFrame | None:
+    """The fertility table (see sdq.figures.ranks) by the first of the runs that kept its tokens; None if none did. `content`: what `unreplaced` says."""
     store = Store(Path(folder))
     for run in runs:
         try:
-            return fertility(store.table(run, "sample"), sentences(task))
+            return fertility(store.table(run, "sample"), _sentences(task, content))
         except UserError:
             continue
     return None
@@ -81,9 +93,10 @@ def word_pieces(folder: str, runs: tuple[str, ...], task: str) -> pd.DataFrame |
 
 @st.cache_resource(max_entries=16, show_spinner="Comparing the answers")
 def compared(folder: str, fp32: str, run: str, task: str) -> pd.DataFrame:
-    """The pairs of answers (see sdq.figures.examples.pair) of a run and FP32 to all test sentences."""
+    """The pairs of answers (see sdq.figures.examples.pair) of a run and FP32 to all test sentences. Whoever shows them asks `unreplaced` first: they are
+    kept by the runs. UserError if the task was replaced since."""
     store = Store(Path(folder))
-    return pair(store.sentences(fp32), store.sentences(run), sentences(task))
+    return pair(store.sentences(fp32), store.sentences(run), sentences(store.report(run), store))
 
 
 @st.cache_resource(max_entries=32, show_spinner="Testing the difference")

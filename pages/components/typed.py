@@ -43,7 +43,12 @@ def typed(reports: list[Report], store: Store) -> None:
 
 @st.fragment(run_every=1)
 def _wait(key: str, store: Store) -> None:
-    if jobs.answered(key, store) is not None:
+    try:
+        waits = jobs.answered(key, store) is None
+    except UserError as error:
+        st.error(readable(error), icon=":material/error:")
+        return
+    if not waits:
         st.rerun()
     st.progress(0.0, text="The models are being asked")
 

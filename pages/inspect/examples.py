@@ -17,6 +17,7 @@ from pages.components.typed import typed
 from sdq.figures.curves import run_names
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
 from sdq.figures.languages import language_name, width
+from sdq.identity import unreplaced
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -107,7 +108,9 @@ reference = fp32_of(store, quantized[0])
 if reference is None:
     empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {quantized[0].on} is stored yet. Run FP32 once.")
 try:
+    unreplaced(reference, store)
     one = one_of(quantized, "of")
+    unreplaced(one, store)
     tongue = choose("language", "Language", [EVERY, *one.quantized.by_language], show=lambda c: "All languages" if c == EVERY else language_name(c))
     both = compared(folder, reference.run, one.run, one.task)
     mine = pairs(folder, reference.run, one.run, one.task, tongue)

@@ -18,6 +18,7 @@ from sdq.figures import flips
 from sdq.figures.curves import run_marks, run_names
 from sdq.figures.languages import language_name
 from sdq.figures.style import Theme
+from sdq.identity import unreplaced
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -93,7 +94,9 @@ reference = fp32_of(store, several[0])
 if reference is None:
     empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {several[0].on} is stored yet. Run FP32 once.")
 try:
+    unreplaced(reference, store)
     one = one_of(several, "of")
+    unreplaced(one, store)
     tongue = choose("language", "Language", [EVERY, *one.quantized.by_language], show=lambda c: "All languages" if c == EVERY else language_name(c))
     name = run_names(several)[one.run]
     languages_section(one, reference, name, tongue)

@@ -45,7 +45,7 @@ def watch(run: str) -> None:
 def result(report: Report) -> None:
     """The picture of a finished run against FP32, and its headline numbers."""
     quantized = bool(report.recipe["rules"])
-    reference = stored(store, report.model, report.task).get("fp32") if quantized else None
+    reference = stored(store, report.model, report.task, report).get("fp32") if quantized else None
     reports = [reference, report] if reference else [report]
     text = reading(reports)
     title = f"{width(report.recipe)} by {report.method} on {report.on}, seed {report.recipe['seed']}" if quantized else f"FP32 on {report.on}"

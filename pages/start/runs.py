@@ -49,7 +49,7 @@ def ticked(table: pd.DataFrame) -> list[str]:
 
 def actions(picked: list[Report], pins: set[str]) -> None:
     """What can be done with the ticked runs."""
-    alike, ids = history.comparable(picked), [report.run for report in picked]
+    alike, ids = history.comparable(picked, store), [report.run for report in picked]
     query = {"runs": ",".join(alike)}
     who = visitor()
     plain = not any(report.recipe["rules"] for report in picked)

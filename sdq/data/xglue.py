@@ -101,8 +101,9 @@ def sources(folder: Path, task: str) -> list[Source]:
 def fingerprint(path: Path) -> str:
     """16 hex digits from the content of the task's files and how they are read."""
     folder, task, most = _which(path)
-    by_word = " answers by word number" if TASKS[task].kind == "token" else ""  # earlier runs joined them to words by order
-    digest = hashlib.sha256(f"{task} {most} {TASKS[task]}{by_word}".encode())
+    # earlier runs joined tags to words by order, and labels to a head's outputs by order
+    how = "answers by word number" if TASKS[task].kind == "token" else "outputs by label name"
+    digest = hashlib.sha256(f"{task} {most} {TASKS[task]} {how}".encode())
     for source in sources(folder, task):
         digest.update(f"{source.split} {source.language} {content(source.path)}".encode())
     return digest.hexdigest()[:16]

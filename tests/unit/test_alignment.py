@@ -148,8 +148,13 @@ def test_a_typed_word_without_a_subword_has_no_answer(tmp_path: Path, monkeypatc
     tokenizer = tokenizer_of(wordpiece(tmp_path), 32, apart=True)
     model, task = tagger(len(tokenizer)), task_of([])
     report = Report.model_construct(run="r", recipe={}, model="m", task="made", method="FP32")
-    store: Any = type("Kept", (), {"report": lambda self, run: report, "weights": lambda self, report: None})()
-    for name, value in (("task_of", lambda name: task), ("_model", lambda *_: model), ("_teacher", lambda *_: (model, tokenizer))):
+    store: Any = type("Kept", (), {"report": lambda self, run: report, "weights": lambda self, report: None, "made_of": lambda *_: None})()
+    for name, value in (
+        ("task_of", lambda name: task),
+        ("unreplaced", lambda *_: "made"),
+        ("_model", lambda *_: model),
+        ("_teacher", lambda *_: (model, tokenizer)),
+    ):
         monkeypatch.setattr(sdq.answer, name, value)
     row = _row("Anna \u200e visits", "r", store)
     assert len(row["answers"]) == len(row["shares"]) == len(row["words"]) == 3

@@ -193,3 +193,22 @@ def test_the_shipped_model_is_what_finetune_makes(monkeypatch: pytest.MonkeyPatc
     shipped = weights(ASSETS / "mini" / "intent")
     assert history.kept == 450
     assert max(float((tensor - shipped[name].float()).abs().max()) for name, tensor in model.state_dict().items() if name in shipped) < 2e-3
+
+
+@pytest.mark.parametrize("spoil", ["flip", "gone"])
+def test_damaged_weights_are_no_finished_fine_tuning(base: Path, tmp_path: Path, spoil: str) -> None:
+    store = Store.default()
+    folder = Path(teacher(str(base), "intent", store, SHORT, lambda event: None) or "")
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    if spoil == "flip":
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    else:
+        path.unlink()
+    assert teacher(str(base), "intent", store, SHORT) is None
+    told: list[dict[str, Any]] = []
+    assert teacher(str(base), "intent", store, SHORT, told.append) == str(folder)
+    assert path.read_bytes() == whole
+    assert "model.safetensors" in next(event["message"] for event in told if event["event"] == "damaged")
+    assert (folder / "damaged" / CARD).is_file()
+    assert teacher(str(base), "intent", store, SHORT) == str(folder)

@@ -289,3 +289,27 @@ def test_an_inspection_counts_and_goes_for_good_with_its_run(store: Store, repor
     trash, inside = history.disk(store).trash, sum(p.stat().st_size for p in (store.inspections().folder / gone).iterdir())
     assert history.empty_trash(store) == trash + inside
     assert {p.name for p in store.inspections().folder.iterdir()} == {back, kept, "0123456789ab"}
+
+
+def test_a_run_that_computes_in_silence_stays(store: Store) -> None:
+    folder = begun(store, silent=5000)
+    with store.alone(OTHER):
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (0, 0))
+        assert [(u.status, u.active) for u in history.unfinished(store)] == [("elsewhere", True)]
+        with pytest.raises(UserError, match="a process computes it"):
+            history.delete(store, [OTHER])
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (0, 0))
+    assert [(u.status, u.active) for u in history.unfinished(store)] == [("stopped", False)]
+    history.delete(store, [OTHER])
+
+
+@pytest.mark.parametrize("rules", [[1], "all", {"a": 1}])
+def test_a_report_in_the_trash_is_read_as_one_in_the_store(store: Store, reports: list[Report], rules: object) -> None:
+    history.delete(store, [reports[0].run])
+    path = store.folder.parent / "trash" / reports[0].run / "report.json"
+    said = json.loads(path.read_text())
+    said["recipe"]["rules"] = rules
+    path.write_text(json.dumps(said))
+    assert history.in_trash(store) == {reports[0].run: "a run without a result"}

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from sdq import jobs
+from sdq import cluster, jobs
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError
 from sdq.store import Store
@@ -176,3 +178,37 @@ def test_full_disk_leaves_earlier_runs_intact(store: Store, monkeypatch: pytest.
         submit(store)
     monkeypatch.undo()
     assert store.report(report.run) == report
+
+
+def test_a_question_that_came_to_nothing_is_said(store: Store) -> None:
+    run = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    key = jobs.ask("wake me", [run], store)
+    assert jobs.answered(key, store) is None
+    (store.folder.parent / "asked" / f"{key}.json").unlink()
+    with pytest.raises(UserError, match="ask again"):
+        jobs.answered(key, store)
+    assert jobs.answered(jobs.ask("wake me", [run], store), store) is None
+
+
+def test_old_answers_go(store: Store) -> None:
+    run = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    asked = store.folder.parent / "asked"
+    asked.mkdir()
+    for age, name in ((25, "0" * 16), (23, "1" * 16)):
+        (asked / f"{name}.answer.json").write_text("[]")
+        os.utime(asked / f"{name}.answer.json", (time.time() - 3600 * age,) * 2)
+    jobs.ask("wake me", [run], store)
+    assert [path.name for path in asked.glob("*.answer.json")] == ["1" * 16 + ".answer.json"]
+
+
+def test_what_breaks_in_an_answer_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA\nTraceback")
+
+    monkeypatch.setitem(sys.modules, "sdq.answer", SimpleNamespace(answer=broken))
+    run = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    key = jobs.ask("wake me", [run], store)
+    cluster.respond(key, str(store.folder))
+    said = (jobs.answered(key, store) or [{}])[0]["missing"]
+    assert "\n" not in said
+    assert said.startswith("this must not happen")

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from sdq import events, files, history, jobs, sealed
+from sdq.checkpoint import tuned
 from sdq.inspection import Inspection, damage, inspection_id, missing, paths, read
 from sdq.recipe import PRESETS
 from sdq.report import Report
@@ -260,3 +261,11 @@ def test_a_seal_tells_what_is_wrong(tmp_path: Path) -> None:
         (tmp_path / "seal").write_text(text)
         with pytest.raises(ValueError):
             sealed.read(tmp_path / "seal")
+
+
+def test_a_card_without_base_and_task_is_no_model_to_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_DATA", str(tmp_path))
+    for name, card in {"a": {}, "b": {"base": "mini"}, "c": {"base": 1, "task": "intent"}, "d": {"base": "mini", "task": "intent"}}.items():
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "finetuning.json").write_text(json.dumps(card))
+    assert [folder.name for folder, _ in tuned()] == ["d"]

@@ -249,3 +249,26 @@ def test_what_was_told_may_be_damaged(store: Store) -> None:
         (store.folder.parent / "turns.json").write_text(text)
         assert turns.told(store) == {}
         assert jobs.position(id_of(1), store) is None
+
+
+def test_a_full_disk_stops_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be told now is told at the next look, in the queue and behind dask."""
+    before, under_way = submit(store, 1, "ada"), submit(store, 2, "bert")
+    client = Client()
+    dispatcher = dispatch.Dispatcher(store, client, here=True)
+    assert jobs.cancel(before, store, "ada")
+    with monkeypatch.context() as full:
+
+        def refused(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        full.setattr(Store, "tell", refused)
+        dispatcher.look()
+        assert client.given == [under_way]
+        assert jobs.cancel(under_way, store, "bert")
+        dispatcher.look()
+        assert under_way in dispatcher.running
+    dispatcher.look()
+    assert not dispatcher.look()
+    assert list(jobs.queue(store).iterdir()) == []
+    assert all(store.events(run)[-1]["event"] == "failed" for run in (before, under_way))
