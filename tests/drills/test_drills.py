@@ -179,10 +179,10 @@ def test_cancel_takes_effect_soon(store: Store, model: str) -> None:
     computing = jobs.process_of(store.folder / run / "worker.pid")
     started = time.monotonic()
     assert jobs.cancel(run, store)
-    until(lambda: computing is not None and not computing.is_running(), 10)
+    until(lambda: computing is not None and not computing.is_running(), 60)
     print(f"cancelled after {time.monotonic() - started:.2f} s")  # under two seconds unless other tests take the cores
     assert "cancelled" in (jobs.state(run, store).failure or "")
-    until(lambda: not (jobs.queue(store) / run).exists(), 10)
+    until(lambda: not (jobs.queue(store) / run).exists(), 60)
     again = jobs.submit(TRAINED.model_copy(update={"seed": 1}), model, "intent", store)  # the lane is free again
     until(lambda: checks(again, store))
     jobs.cancel(again, store)
@@ -193,7 +193,7 @@ def test_cancel_before_it_began(store: Store, model: str) -> None:
     first = jobs.submit(TRAINED, model, "intent", store)
     second = jobs.submit(HURRIED, model, "intent", store)
     jobs.cancel(second, store)
-    until(lambda: not (jobs.queue(store) / second).exists(), 30)
+    until(lambda: not (jobs.queue(store) / second).exists(), 120)
     assert not [e for e in store.events(second) if e.get("event") == "stage"]
     jobs.cancel(first, store)
 
@@ -280,7 +280,7 @@ def test_an_inspection_is_cancelled_within_two_seconds(store: Store, model: str)
     computing = jobs.process_of(kept.folder / home / "worker.pid")
     started = time.monotonic()
     assert jobs.cancel(home, kept)
-    until(lambda: computing is not None and not computing.is_running(), 10)
+    until(lambda: computing is not None and not computing.is_running(), 60)
     assert time.monotonic() - started < 2
     until(lambda: not (jobs.queue(store) / home).exists(), 10)
     assert "cancelled" in (jobs.state(home, kept).failure or "")

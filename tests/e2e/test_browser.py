@@ -129,7 +129,7 @@ def test_a_run_from_the_page_to_its_end(chromium: Any, page: Any, tmp_path: Path
         page.get_by_role("button", name="Quantize").click()
         page.wait_for_selector("[data-testid='stProgress']", timeout=20_000)
         page.wait_for_url("**run=**")
-        page.wait_for_selector(".js-plotly-plot .main-svg", timeout=300_000)
+        page.wait_for_selector(".js-plotly-plot .main-svg", timeout=900_000)
         settled(page)
         report = Store(tmp_path / "data" / "runs").finished()[0]
         assert report.recipe["name"] == "ptq-int8-dynamic"
