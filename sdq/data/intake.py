@@ -17,7 +17,8 @@ import pandas as pd
 from sdq.data.check import Checked, check
 from sdq.data.conll import conll_head, proposed
 from sdq.data.formats import FORMATS, read
-from sdq.data.recognise import CALLED, is_span, recognise
+from sdq.data.recognise import CALLED, recognise
+from sdq.data.tagging import metrics_for
 from sdq.data.taskfile import USUAL, load, parse
 from sdq.data.tasks import KEPT, SPLITS, TASKS, home
 from sdq.files import private, write_text
@@ -88,14 +89,15 @@ def preview(path: Path) -> pd.DataFrame:
     if found.name == "conll":
         head = conll_head(path)
         number, looks = proposed(head) or (len(head.called), "a guess")
-        kind, columns = "token", {"tokens": head.called[0]} | ({"tags": head.called[number - 1]} if number > 1 else {})
+        words = 1 if number == 1 and len(head.called) > 1 else 0
+        kind, columns = "token", {"tokens": head.called[words]} | ({"tags": head.called[number - 1]} if len(head.called) > 1 else {})
     table.attrs = {"format": CALLED[found.name], "kind": kind, "columns": columns, "looks": looks, "remarks": remarks}
     return table
 
 
 def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
     """The metrics that answers of this kind can be scored by, the one to propose first. `tags`: of some words, where words have tags."""
-    usual = "token_accuracy" if kind == "token" and tags and not is_span(list(tags)) else USUAL[kind]
+    usual = metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]  # O alone says nothing
     fitting = [name for name, metric in METRICS.items() if kind in metric.kinds]
     return tuple(sorted(fitting, key=lambda name: name != usual))
 
