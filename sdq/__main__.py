@@ -472,7 +472,7 @@ def _invoke() -> int:
             command.invoke(context)
         sys.stdout.flush()
     except typer.Exit as stop:
-        return stop.exit_code  # 0; 1 of doctor, if something must be done
+        return 2 if stop.exit_code else 0
     except typer.Abort as error:
         raise UserError("the command was stopped before its end; start it again, finished parts are kept") from error
     except TyperException as error:
