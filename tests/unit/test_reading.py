@@ -160,7 +160,14 @@ def test_lists_are_read_as_whoever_wrote_them(write: Callable[[list[str]], str])
 
 @pytest.mark.parametrize("tags", ["[0 1 2]", "[ 0  1 10]", "[0, 1, 2]", "(0, 1)", "[np.int64(3), np.int64(4)]", "[7]"])
 def test_lists_of_numbers(tags: str) -> None:
-    assert cells.words_of(tags) == tuple(part for part in tags.replace("np.int64", "").translate(str.maketrans("[](),", "     ")).split())
+    assert cells.words_of(tags, tags=True) == tuple(part for part in tags.replace("np.int64", "").translate(str.maketrans("[](),", "     ")).split())
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"), [("(2)", "(2)"), ("(007)", "(007)"), ("[12]", "[12]"), ("[-3]", "[-3]"), ("[007, 8]", "007 8"), ("(2,)", "2"), ("(007, 08)", "007 08")]
+)
+def test_a_number_in_brackets_is_a_word_and_keeps_its_zeros(cell: str, words: str) -> None:
+    assert cells.words_of(cell) == tuple(words.split())
 
 
 @pytest.mark.parametrize("plain", ["[ Applause ]", "( laughs )", "[UNK] is a word", "he said 'x' .", "[1] See there", "[ 1 ]", "a\u00a0b c\u3000d"])
@@ -386,6 +393,9 @@ def test_a_preview_says_what_the_file_is_and_what_is_proposed(tmp_path: Path) ->
 def test_a_metric_is_proposed_by_the_tags() -> None:
     assert metrics("token", ["O", "B-x"])[0] == "f1"
     assert metrics("token", ["NOUN", "VERB"])[0] == "token_accuracy"
+    for spans in (["B_PER", "I_PER", "O"], ["PER-B", "PER-I", "O"], ["PER", "LOC", "O"], ["O", "O"]):
+        assert metrics("token", spans)[0] == "f1"
+    assert metrics("token", ["NOUN", "_", "O"])[0] == "token_accuracy"
     assert metrics("sentence") == ("accuracy",)
     assert metrics("ranking")[0] == "ndcg"
 
