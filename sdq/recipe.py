@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sdq.data.lines import NotStrict, strict
+from sdq.data.lines import settings_of
 from sdq.quant.observers import MinMax
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
-from sdq.settings import Document, Settings, UserError, explain, one_line, path_of, small
+from sdq.settings import Document, Settings, UserError, one_line, path_of, small
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 
@@ -182,26 +182,5 @@ def load_recipe(name: str) -> Recipe:
 
 
 def parse(data: bytes, called: str) -> Recipe:
-    """The recipe in the bytes of a file of JSON, as errors name it. UserError with one sentence for anything else."""
-    what = f"recipe {one_line(called, 300)}"
-    value = json_of(data, what)
-    if not isinstance(value, dict):
-        raise UserError(f"recipe file must be a JSON object, {one_line(called, 300)} is not; see docs/recipes.md for examples")
-    try:
-        return Recipe.model_validate(value)
-    except ValidationError as error:
-        raise UserError(f"{what}: {explain(error)}") from error
-
-
-def json_of(data: bytes, what: str) -> Any:
-    """The value of a JSON file of settings, read strictly (see sdq.data.lines). UserError that begins with `what` the file is called."""
-    kind, _, called = what.partition(" ")
-    try:
-        return strict(data.decode("utf-8-sig"))
-    except NotStrict as error:
-        raise UserError(f"{kind} file must be JSON text, {called} {error}; write it again") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{kind} file must be UTF-8 text, {called} cannot be read as text; save it as UTF-8") from error
-    except ValueError as error:
-        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"{kind} file must be JSON text, {called} is not{where}; write it again, or see docs/recipes.md for examples") from error
+    """The recipe in the bytes of a JSON file, which errors call `called`. UserError with one sentence for anything else."""
+    return settings_of(Recipe, data, "recipe", called)
