@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from sdq import files, sealed
 from sdq.boundary import begun, boundary, in_words
+from sdq.data.lines import settings_of
 from sdq.identity import unreplaced
 from sdq.report import Report
 from sdq.sealed import SEAL
-from sdq.settings import Settings, UserError, explain, path_of, text_of, unfitting
+from sdq.settings import Settings, UserError, path_of, small, unfitting
 from sdq.store import ENGINE, PACKED, Store
 
 if TYPE_CHECKING:
@@ -132,10 +133,7 @@ ANALYSES: dict[str, Analysis] = {
 
 def load_settings(path: Path) -> Inspection:
     """Settings from a JSON file. UserError with one sentence for anything else."""
-    try:
-        return Inspection.model_validate_json(text_of(path_of(path, "a settings file"), "a settings file"))
-    except ValidationError as error:
-        raise UserError(f"settings {path}: {explain(error)}") from error
+    return settings_of(Inspection, small(path_of(path, "a settings file"), "settings file"), "settings", str(path))
 
 
 def inspection_id(run: str, how: Inspection) -> str:

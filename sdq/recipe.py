@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sdq.data.lines import NotStrict, strict
+from sdq.data.lines import settings_of
 from sdq.quant.observers import MinMax
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
-from sdq.settings import Document, Settings, UserError, explain, one_line, path_of, text_of
+from sdq.settings import Document, Settings, UserError, one_line, path_of, small
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 
@@ -178,16 +178,9 @@ def load_recipe(name: str) -> Recipe:
         near = difflib.get_close_matches(name, PRESETS, 1)
         meant = f"; do you mean {near[0]}?" if near else "; see `python -m sdq presets`"
         raise UserError(f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got {one_line(name, 80)!r}{meant}")
-    try:
-        value = strict(text_of(path, "recipe file", 1_000_000))
-    except NotStrict as error:
-        raise UserError(f"recipe file must be JSON text, {name} {error}; write it again") from error
-    except ValueError as error:
-        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"recipe file must be JSON text, {name} is not{where}; see docs/recipes.md for examples") from error
-    if not isinstance(value, dict):
-        raise UserError(f"recipe file must be a JSON object, {name} is not; see docs/recipes.md for examples")
-    try:
-        return Recipe.model_validate(value)
-    except ValidationError as error:
-        raise UserError(f"recipe {name}: {explain(error)}") from error
+    return parse(small(path, "recipe file"), name)
+
+
+def parse(data: bytes, called: str) -> Recipe:
+    """The recipe in the bytes of a JSON file, which errors call `called`. UserError with one sentence for anything else."""
+    return settings_of(Recipe, data, "recipe", called)

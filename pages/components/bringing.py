@@ -122,7 +122,8 @@ def mapped(table: pd.DataFrame) -> dict[str, Any]:
         chosen = row.selectbox(LABELS[role], options, start, key=f"column-{kind}-{role}", width=220)
         if chosen and chosen != NONE:
             found[role] = chosen
-    tags = [tag for cell in table[found["tags"]] for tag in str(cell).split(" ")] if "tags" in found else []
+    cells = [str(cell).split(" ") for cell in table[found["tags"]]] if "tags" in found else []
+    tags = [tag for cell in cells for tag in (cell[:-2] if cell[-1] == "…" else cell)]  # of a long cell the end was cut, perhaps inside a tag
     scored = metrics(kind, tags)
     metric = row.selectbox(
         "Scored by",

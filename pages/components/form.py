@@ -14,12 +14,13 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import streamlit as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
+from sdq.data.lines import settings_of
 from sdq.figures.names import ROLE_LABELS
-from sdq.settings import UserError, explain
+from sdq.settings import UserError
 
 M = TypeVar("M", bound=BaseModel)
 MOST = 20  # entries of a list
@@ -42,12 +43,9 @@ def parse(model: type[M], data: bytes, most: int = 100_000) -> M:
     if len(data) > most:
         raise UserError(f"the file must have at most {most // 1000} kB, it has {len(data) / 1000:.0f} kB; choose a recipe saved here")
     try:
-        value = model.model_validate_json(data)
-    except ValidationError as error:
-        if error.errors()[0]["type"] == "json_invalid":
-            raise UserError("the file must be JSON text, it is not; choose a recipe saved here") from error
-        raise UserError(explain(error)[:300]) from error
-    return fitting(value)
+        return fitting(settings_of(model, data, "recipe", "the one chosen"))
+    except UserError as error:
+        raise UserError(str(error)[:300]) from error
 
 
 def fitting(value: M) -> M:

@@ -195,7 +195,7 @@ class Builder:
         columns = self.file.columns
         group = place.plain(columns.group) if columns.group else ""
         if self.file.kind == "token":
-            words, tags = place.several(columns.tokens or ""), self._trim(place, columns.tags, place.several(columns.tags or ""))
+            words, tags = place.several(columns.tokens or ""), self._trim(place, columns.tags, place.several(columns.tags or "", tags=True))
             if (odd := next((tag for tag in tags if not tag or re.search(r"[ \t\r\n]", tag)), None)) is not None:
                 raise place.wrong(columns.tags, f"a tag must have no space in it, got {odd[:40]!r}; correct the row")
             if tags and len(tags) != len(words):
@@ -293,9 +293,9 @@ class _Place:
         """The text of one column, or of several."""
         return self.plain(columns) if isinstance(columns, str) else " ".join(part for c in columns if (part := self.plain(c)))
 
-    def several(self, column: str) -> tuple[str, ...]:
+    def several(self, column: str, tags: bool = False) -> tuple[str, ...]:
         """A cell of words: a list in any usual writing, or text with spaces between. UserError for anything else."""
-        return self._sound(column, cells.words_of)
+        return self._sound(column, lambda value: cells.words_of(value, tags))
 
     def _sound(self, column: str, read: Callable[[Any], T]) -> T:
         value = self._cell(column)

@@ -17,8 +17,9 @@ _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?(?:{_STRING}))\)|(?P<text>u?(?:{_STRING}))|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
 _ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=[^()]*)?\)$", re.S)
 _LISTLIKE = re.compile(
-    r"""^(?:array\(|list\(|[\[({]\s*[\[({]\s*[bu]?['"]|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\[-?\d+\]$|\(-?\d+(?:, ?-?\d+)*,?\)$)"""
+    r"""^(?:array\(|list\(|[\[({]\s*[\[({]\s*[bu]?['"]|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\(-?\d+(?:,|(?:, ?-?\d+)+,?)\)$)"""
 )
+_ONE = re.compile(r"[\[(]-?\d+[\])]")  # a list of one tag; as a word, what it is
 _ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])")
 
 
@@ -54,12 +55,15 @@ def _kind(value: Any) -> str:
     return "a list" if isinstance(value, list | tuple | set) else "an object" if isinstance(value, dict) else "bytes"
 
 
-def words_of(value: Any) -> tuple[str, ...]:
-    """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text with spaces between. Refused for anything else."""
+def words_of(value: Any, tags: bool = False) -> tuple[str, ...]:
+    """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text with spaces between. Refused for anything else.
+
+    One number in brackets, `[7]`, is a word, and a list of one where the cell holds `tags`.
+    """
     if value is None:
         return ()
     if isinstance(value, str):
-        value = _listed(sound(value))
+        value = _listed(sound(value), tags)
     if not isinstance(value, list | tuple) or not all(isinstance(item, str | int) for item in value):
         odd = next((item for item in value if not isinstance(item, str | int)), None) if isinstance(value, list | tuple) else value
         raise Refused(f"words and tags must be lists of text, or text with spaces between, this cell holds {_shown(odd)}; map another column, or mend the cell")
@@ -72,10 +76,10 @@ def _shown(value: Any) -> str:
     return "nothing (null) in a list" if value is None else f"the {type(value).__name__} {str(value)[:20]}"
 
 
-def _listed(text: str) -> Any:
+def _listed(text: str, tags: bool) -> Any:
     """Text of a cell -> its items; text that does not look like a list is split at spaces."""
     bare = text.strip(" \t\r\n")
-    if not _LISTLIKE.match(bare):
+    if not (_LISTLIKE.match(bare) or (tags and _ONE.fullmatch(bare))):
         return spaced(bare)
     try:
         value = strict(bare)
@@ -86,7 +90,7 @@ def _listed(text: str) -> Any:
     return _literal(bare)
 
 
-def _literal(text: str) -> list[str | int]:
+def _literal(text: str) -> list[str]:
     """The items of a list as Python (commas between) or numpy (spaces between) write it; nothing is evaluated but single strings."""
     inside = match[1].strip() if (match := _ARRAY.match(text)) else text
     wanted = 'write lists as JSON (["Anna", "Smith"]), or words with a space between them'
@@ -113,9 +117,9 @@ def _literal(text: str) -> list[str | int]:
     return items
 
 
-def _item(match: re.Match[str], wanted: str) -> str | int:
+def _item(match: re.Match[str], wanted: str) -> str:
     if number := match["whole"] or match["number"]:
-        return int(number) if len(number) < 19 else number
+        return number  # as it is written: 007 is a word
     quoted = match["wrapped"] or match["text"]
     try:
         if _ESCAPES.search(quoted):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdq.data.cells import WHITE
-from sdq.data.lines import ended, is_blank, lines
+from sdq.data.lines import ended, is_blank, lines, spaced
 from sdq.data.recognise import Format, fields_of, is_span, is_speech
 from sdq.data.rows import Asked, Row, too_wide
 from sdq.limits import limits
@@ -84,12 +85,13 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
     """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the values of its first `most` words.
 
     The first is called tokens. Another is called tags only where nothing else can be meant: the second of two, or the last if its values, and
-    those of no other column, are tags of spans (O, B-x, I-x). UserError if `names` are not as many as there are columns.
+    those of no other column, are tags of spans (O, B-x, I-x). Where the first alone looks like tags nothing is called either. UserError if `names` are not as many as there are columns.
     """
     given: tuple[str, ...] = ()
     rows: list[list[str]] = []
+    layout = _layout(path, most)
     for block in _blocks(path):
-        for _, content in _without_comments(block, len(rows[0]) if rows else 0):
+        for _, content in _without_comments(path, block, layout):
             rows.append(fields_of(content))
         for _, content in block:
             comment = _comment(content)
@@ -112,7 +114,15 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
         spans = [i for i in range(1, width) if is_span(list(values[i]))]
         last = "tags" if width == 2 or spans == [width - 1] else str(width)
         called = ("tokens", *(str(i) for i in range(2, width)), last)[:width]
+        if _turned(values):
+            called = tuple(str(i) for i in range(1, width + 1))  # whoever brings it says which is which
     return Head(called, values)
+
+
+def _turned(values: tuple[tuple[str, ...], ...]) -> bool:
+    """Whether the first column looks like tags and no other does: the words come after it."""
+    looks = [_looks(column) for column in values]
+    return len(looks) > 1 and looks[0] in _PLAIN and not any(look in _PLAIN for look in looks[1:])
 
 
 def _named_at_start(content: str) -> tuple[str, ...]:
@@ -130,11 +140,16 @@ def _columns_said(values: tuple[tuple[str, ...], ...]) -> str:
 
 def proposed(head: Head) -> tuple[int, str] | None:
     """(number of the column that is likely to hold tags, what it looks like), by its values; None if none does."""
+    if _turned(head.values):
+        return 1, _looks(head.values[0])
     kinds = {i: _looks(column) for i, column in enumerate(head.values, 1) if i > 1}
     for wanted in ("tags of spans", "parts of speech", "few different values"):
         if fitting := [i for i, kind in kinds.items() if kind == wanted]:
             return (fitting[0] if wanted == "few different values" else fitting[-1]), wanted
     return None
+
+
+_PLAIN = ("tags of spans", "parts of speech")  # what words never look like
 
 
 def _looks(column: tuple[str, ...]) -> str:
@@ -154,31 +169,70 @@ def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     also = f", called {', '.join(called)[:80]}" if called and called != ["tokens"] else ""
     return (
         f"the file must have a column {wanted[:40]!r}, it has {len(head.called)} columns{also} ({_columns_said(head.values)[:300]}); name the right ones "
-        f'in the task file, such as "columns": {{"tokens": "1", "tags": "{number}"}} ({looks})'
+        f'in the task file, such as "columns": {{"tokens": "{2 if _turned(head.values) else 1}", "tags": "{number}"}} ({looks})'
     )
 
 
-def _without_comments(block: Block, width: int) -> Block:
-    """The words of a block: without -DOCSTART-, and without the comments before them (lines with # that have a "=" or another number of fields)."""
+@dataclass(frozen=True)
+class _Layout:
+    """What a word's line has: how many fields, tabs between them or spaces, and at its end one of the tags `known` from lines without #."""
+
+    width: int
+    tabs: bool
+    known: frozenset[str]
+
+
+def _layout(path: Path, most: int = 400) -> _Layout:
+    found: list[str] = []
+    for block in _blocks(path):
+        found += [content for _, content in block if not content.startswith(("#", "-DOCSTART-"))]
+        if len(found) >= most:
+            break
+    return _Layout(len(fields_of(found[0])) if found else 0, any("\t" in line for line in found), frozenset(fields_of(line)[-1] for line in found))
+
+
+_NOTED = re.compile(r"#+(?:[ \t]|$)|#+[\w.:-]+[ \t]*=|#(?:begin|end) document\b")
+_NAMED = re.compile(r"#+ +[\w.:-]+ += ")
+
+
+def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
+    """The words of a block: without -DOCSTART-, and without the comments before them.
+
+    A comment is `# text` or `#name=value` with another number of fields than words have, or `# name = value`. UserError for what may be either:
+    `# newdoc` where words have two fields with a space between.
+    """
     block = [(line, content) for line, content in block if not content.startswith("-DOCSTART-")]
-    width = width or next((len(fields_of(content)) for _, content in block if not content.startswith("#")), 0)
-    while block and block[0][1].startswith("#") and ("=" in block[0][1] or len(fields_of(block[0][1])) != width):
+    while block and _NOTED.match(block[0][1]):
+        number, content = block[0]
+        fields = content.split("\t") if layout.tabs else spaced(content)
+        if len(fields) == layout.width and ("\t" in content) == layout.tabs:
+            if not re.match("#+ ", content) or _is_tag(fields[-1], layout):
+                break
+            if not _NAMED.match(content):
+                raise UserError(
+                    f"a line that begins with # must be a comment or a word with its tags, line {number} of {path.name} may be either ({content[:40]!r}); "
+                    "take the comment out, or put tabs between words and tags"
+                )
         block = block[1:]
     return block
+
+
+def _is_tag(field: str, layout: _Layout) -> bool:
+    return field in layout.known or is_span([field]) or is_speech([field]) or not any(c.isalnum() for c in field)
 
 
 def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head` says; each also by its number from 1.
 
-    Lines with -DOCSTART- are left out, and comments: lines before a sentence that start with # and have another number of fields, or a "=".
+    Lines with -DOCSTART- are left out, and comments before a sentence (see `_without_comments`).
     """
     head = conll_head(path, asked.names)
-    width = len(head.called)
+    width, layout = len(head.called), _layout(path)
     if width > 2 and head.called[-1] == "tags" and not asked.names:
         asked.remark(f"of {width} columns the last was taken as tags, as no other holds tags of spans; name it in the task file (columns.tags: {width!r})")
     for block in _blocks(path):
         words = []
-        for line, content in _without_comments(block, width):
+        for line, content in _without_comments(path, block, layout):
             fields = fields_of(content)
             if len(fields) != width or width < 2:
                 wanted = "a word and at least one tag" if width < 2 else f"{width} fields, as the first,"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,16 +19,18 @@ import pandas as pd
 from sdq.data.check import Checked, check
 from sdq.data.conll import conll_head, proposed
 from sdq.data.formats import FORMATS, read
-from sdq.data.recognise import CALLED, is_span, recognise
+from sdq.data.recognise import CALLED, recognise
+from sdq.data.tagging import metrics_for
 from sdq.data.taskfile import USUAL, load, parse
-from sdq.data.tasks import KEPT, SPLITS, TASKS, home
-from sdq.files import private, write_text
+from sdq.data.tasks import KEPT, SPLITS, TASKS, WAS, home, mend
+from sdq.files import alone, private, write_text
 from sdq.limits import limits
 from sdq.report import METRICS
 from sdq.settings import UserError, unwritable
 from sdq.visitors import OWNER, Visitor, claim
 
 ROWS = 8  # of a preview
+_COMING = ".coming-"  # a task that is not yet kept
 _NAME = re.compile(r"[\w][\w.,()+ -]{0,119}")
 _SPLITS = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev", "eval": "dev"} | {split: split for split in SPLITS}
 # what columns are usually called, the best name first
@@ -88,14 +92,15 @@ def preview(path: Path) -> pd.DataFrame:
     if found.name == "conll":
         head = conll_head(path)
         number, looks = proposed(head) or (len(head.called), "a guess")
-        kind, columns = "token", {"tokens": head.called[0]} | ({"tags": head.called[number - 1]} if number > 1 else {})
+        words = 1 if number == 1 and len(head.called) > 1 else 0
+        kind, columns = "token", {"tokens": head.called[words]} | ({"tags": head.called[number - 1]} if len(head.called) > 1 else {})
     table.attrs = {"format": CALLED[found.name], "kind": kind, "columns": columns, "looks": looks, "remarks": remarks}
     return table
 
 
 def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
     """The metrics that answers of this kind can be scored by, the one to propose first. `tags`: of some words, where words have tags."""
-    usual = "token_accuracy" if kind == "token" and tags and not is_span(list(tags)) else USUAL[kind]
+    usual = metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]  # O alone says nothing
     fitting = [name for name, metric in METRICS.items() if kind in metric.kinds]
     return tuple(sorted(fitting, key=lambda name: name != usual))
 
@@ -136,26 +141,56 @@ def keep(
     if not KEPT.fullmatch(name) or name in TASKS or name == "mini":
         raise UserError(f"a task must have a name of small letters, digits, - and _ that no embedded task has, got {name[:60]!r}; choose another name")
     folder = home() / name
-    if folder.exists() and not replace:
-        raise UserError(f"a task must have a name of its own, {name!r} is taken; choose another name, or replace it")
-    if folder.exists() and not who.may_change(folder):
-        raise UserError(f"a task can be replaced by whoever brought it or by the teacher, {name!r} is another's; choose another name")
     try:
         private(home().parent)
         home().mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".coming-", dir=home()) as place:
+        with alone(home()):
+            mend()
+            _sweep()
+        _may_take(folder, replace, who)
+        with tempfile.TemporaryDirectory(prefix=_COMING, dir=home()) as place:
             made = Path(place) / name
             made.mkdir()
             claim(made, who.name)
             file = parse(json.dumps({**fields, "splits": _spread(files, made)}).encode(), "as chosen here")
             write_text(made / "task.json", file.model_dump_json(indent=1, exclude_defaults=True))
             found = checking(made / "task.json")
-            if folder.exists():
-                folder.replace(Path(place) / ".was")
-            made.replace(folder)
+            _settle(made, folder, replace, who)
     except OSError as error:
         raise unwritable(home(), error) from error
     return folder / "task.json", found
+
+
+def _may_take(folder: Path, replace: bool, who: Visitor) -> None:
+    """UserError if a task may not be kept in this folder: somebody's is there."""
+    if folder.exists() and not replace:
+        raise UserError(f"a task must have a name of its own, {folder.name!r} is taken; choose another name, or replace it")
+    if folder.exists() and not who.may_change(folder):
+        raise UserError(f"a task can be replaced by whoever brought it or by the teacher, {folder.name!r} is another's; choose another name")
+
+
+def _settle(made: Path, folder: Path, replace: bool, who: Visitor) -> None:
+    """Move a task to its place. What it replaces is beside it meanwhile, and comes back if the move fails, or at the next look (see `mend`)."""
+    with alone(home()):
+        _may_take(folder, replace, who)  # reading took its time: another may have come first
+        was = home() / f"{WAS}{folder.name}"
+        if folder.exists():
+            folder.replace(was)
+        try:
+            made.replace(folder)
+        except BaseException:
+            if was.exists():
+                was.replace(folder)
+            raise
+        shutil.rmtree(was, ignore_errors=True)  # what stays is cleared by the next
+
+
+def _sweep() -> None:
+    """Remove what was half brought when its process was killed: nobody reads a file for a day."""
+    for place in home().glob(f"{_COMING}*"):
+        with contextlib.suppress(FileNotFoundError):  # whoever made it has just finished
+            if place.stat().st_mtime < time.time() - 86_400:
+                shutil.rmtree(place)
 
 
 def _format(file: Incoming) -> str:

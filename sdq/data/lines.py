@@ -8,11 +8,14 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from sdq.limits import limits
-from sdq.settings import UserError
+from sdq.settings import UserError, explain, one_line
 
+M = TypeVar("M", bound=BaseModel)
 HEAD = 65_536  # bytes that a format is recognised by
 WIDEST = 1_000_000  # characters of one field
 _LONGEST = 16_000_000  # bytes of one line
@@ -189,6 +192,26 @@ def strict(text: str) -> Any:
         raise NotStrict("has too many brackets inside each other") from error
     refuse_surrogates(text, value)
     return value
+
+
+def settings_of(model: type[M], data: bytes, what: str, called: str) -> M:
+    """The settings, `what` they are, in the bytes of a JSON file that errors call `called`. UserError with one sentence for anything else."""
+    called = one_line(called, 300)
+    try:
+        value = strict(data.decode("utf-8-sig"))
+    except NotStrict as error:
+        raise UserError(f"{what} file must be JSON text, {called} {error}; write it again") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} file must be UTF-8 text, {called} cannot be read as text; save it as UTF-8") from error
+    except ValueError as error:
+        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{what} file must be JSON text, {called} is not{where}; write it again, or see the examples in docs/") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{what} file must be a JSON object, {called} is not; write it again, or see the examples in docs/")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{what} {called}: {explain(error)}") from error
 
 
 def refuse_surrogates(text: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from sdq.data.lines import HEAD, head_of, spaced, strict
+from sdq.data.tagging import UPOS
 from sdq.settings import UserError
 
 # ending -> the format it promises; any other ending promises nothing
@@ -20,7 +21,6 @@ CALLED = {
     "csv": "CSV", "tsv": "TSV (fields between tabs)", "jsonl": "JSONL (one object a line)", "json": "JSON (an array of objects)", "parquet": "Parquet",
     "conllu": "CoNLL-U", "conll": "CoNLL (one word a line)",
 }  # fmt: skip
-UPOS = frozenset(re.findall(r"\S+", "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X _"))
 _SPAN = re.compile(r"(?:[BIESULMW](?:-\S+)?|O)")
 _DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 
@@ -120,14 +120,14 @@ def _is_conll(lines: list[str], data: list[str]) -> bool:
     if len(widths) != 1 or widths == {1}:
         return False
     blank = any(not line.strip(" \t") for line in lines[:-1]) and any(line.strip(" \t") for line in lines[1:])
-    last = [fields_of(line)[-1] for line in data[:500]]
-    return (blank and len(set(last)) < max(3, len(last) / 2)) or (len(last) > 1 and is_span(last))
+    first, last = ([fields_of(line)[i] for line in data[:500]] for i in (0, -1))
+    return (blank and (len(set(last)) < max(3, len(last) / 2) or is_span(first))) or (len(last) > 1 and is_span(last))
 
 
 def _is_tagged(data: list[str]) -> bool:
     """Whether what ends the lines are plainly tags: a table of texts and labels has none of these, whatever its blank lines."""
-    last = [fields_of(line)[-1] for line in data[:500]]
-    return data[0].startswith("-DOCSTART-") or is_span(last) or is_speech(last)
+    first, last = ([fields_of(line)[i] for line in data[:500]] for i in (0, -1))
+    return data[0].startswith("-DOCSTART-") or is_span(last) or is_speech(last) or is_span(first)
 
 
 def _is_table(full: list[str], data: list[str]) -> bool:
@@ -143,7 +143,7 @@ def is_span(values: list[str]) -> bool:
 
 def is_speech(values: list[str]) -> bool:
     """Whether values are the universal parts of speech."""
-    return bool(values) and UPOS.issuperset(value.strip(" ") for value in values)
+    return bool(values) and (UPOS | {"_"}).issuperset(value.strip(" ") for value in values)  # CoNLL-U writes _ for none
 
 
 def _delimiter(line: str) -> str:

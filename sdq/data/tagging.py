@@ -31,7 +31,7 @@ COUNTED = {
 _ROLES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}  # also BMES, BMEWO
 _LETTERS = {"IOB1": "BIM", "IOB2": "BIM", "IOBES": "BIMESWUL", "BILOU": "BIMLUESW"}
 _DELIMITERS = "-_.:/|"
-_UPOS = set("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())  # noqa: SIM905
+UPOS = frozenset("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())  # noqa: SIM905
 _SHOWN = 5
 
 
@@ -206,7 +206,7 @@ def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tu
 def _runs(names: set[str], often: Counter[str]) -> Tagging | None:
     """IO, for tags without letters among which O is outside; None where O looks like a part of speech, or some tags have letters."""
     others = names - {"O"}
-    if "O" not in names or others <= _UPOS or any(re.match(r"[BI][\W_].", tag) for tag in others):
+    if "O" not in names or others <= UPOS | {"_"} or any(re.match(r"[BI][\W_].", tag) for tag in others):
         return None
     if all(len(tag) == 1 for tag in others) and often["O"] < max(often.values(), default=0):
         return None  # parts of speech in one letter (Gimpel et al. 2011), of which O is the pronoun

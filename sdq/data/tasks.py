@@ -6,10 +6,12 @@ One door for all of them, `load_task(name)`. A name is an embedded task, a task 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from pyarrow.parquet import ParquetFile
 
 from sdq.checkpoint import as_shipped
 from sdq.data.tagging import CONLLEVAL, Tagging
+from sdq.files import alone
 from sdq.settings import ASSETS, ROOT, UserError, path_of
 
 SPLITS = ("train", "dev", "test")
@@ -107,6 +110,7 @@ def _embedded(name: str, only: str | None = None) -> Task:
 # name -> loader; a new embedded task is one line
 TASKS: dict[str, Callable[..., Task]] = {"intent": _embedded, "slots": _embedded}
 KEPT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+WAS = ".was-"  # and a name: a task that is being replaced
 
 
 def home() -> Path:
@@ -116,12 +120,26 @@ def home() -> Path:
 
 def kept() -> tuple[str, ...]:
     """Names of the tasks kept in the data folder, in alphabetical order."""
-    return tuple(sorted(path.parent.name for path in home().glob("*/task.json")))
+    if any(home().glob(f"{WAS}*")):
+        # a folder that cannot be written is listed as it is
+        with contextlib.suppress(OSError), alone(home()):
+            mend()
+    return tuple(sorted(path.parent.name for path in home().glob("*/task.json") if KEPT.fullmatch(path.parent.name)))
+
+
+def mend() -> None:
+    """Bring back each task that was moved away to be replaced, and never was: whoever did it was killed. Call it with the data folder locked."""
+    for was in home().glob(f"{WAS}*"):
+        folder = home() / was.name.removeprefix(WAS)
+        if folder.exists():
+            shutil.rmtree(was)
+        else:
+            was.replace(folder)
 
 
 def address(name: str) -> str:
     """The name under which a task is remembered: the same from every working directory. UserError for an unknown task."""
-    if name in TASKS or (KEPT.fullmatch(name) and (home() / name / "task.json").is_file()):
+    if name in TASKS or (KEPT.fullmatch(name) and ((home() / name / "task.json").is_file() or name in kept())):
         return name
     kind, colon, rest = name.partition(":")
     if colon and kind == "xglue":

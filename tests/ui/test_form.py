@@ -209,7 +209,9 @@ def test_a_saved_recipe_is_read_back() -> None:
     ("data", "sentence"),
     [
         (b"not json", "must be JSON text"),
-        (b"\xff\xfe", "must be JSON text"),
+        (b"\xff\xfe", "must be UTF-8 text"),
+        (b'{"seed": 1, "seed": 2}', "has the name 'seed' twice"),
+        (b'{"migration": NaN}', "holds NaN"),
         (b'{"nme": 1}', "nme: unknown field"),
         (b'{"rules": [{"weight": {"bits": 9}}]}', "rules.0.weight.bits: must be a whole number from 2 to 8, got 9; correct it"),
         (b" " * 100_001, "at most 100 kB"),

@@ -197,7 +197,14 @@ def test_the_command_of_a_job_says_all_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"{", "settings .*: "), (b"\xff\xfe\x00", "cannot be read as text"), (b'{"colour": 1}', "colour: unknown field"), (None, "must exist")],
+    [
+        (b"{", "settings file must be JSON text"),
+        (b"\xff\xfe\x00", "cannot be read as text"),
+        (b'{"colour": 1}', "colour: unknown field"),
+        (b'{"seed": 1, "seed": 2}', "settings.json has the name 'seed' twice"),
+        (b"[]", "must be a JSON object"),
+        (None, "must exist"),
+    ],
 )
 def test_settings_that_are_none_are_one_sentence(tmp_path: Path, content: bytes | None, said: str) -> None:
     if content is not None:

@@ -160,7 +160,14 @@ def test_lists_are_read_as_whoever_wrote_them(write: Callable[[list[str]], str])
 
 @pytest.mark.parametrize("tags", ["[0 1 2]", "[ 0  1 10]", "[0, 1, 2]", "(0, 1)", "[np.int64(3), np.int64(4)]", "[7]"])
 def test_lists_of_numbers(tags: str) -> None:
-    assert cells.words_of(tags) == tuple(part for part in tags.replace("np.int64", "").translate(str.maketrans("[](),", "     ")).split())
+    assert cells.words_of(tags, tags=True) == tuple(part for part in tags.replace("np.int64", "").translate(str.maketrans("[](),", "     ")).split())
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"), [("(2)", "(2)"), ("(007)", "(007)"), ("[12]", "[12]"), ("[-3]", "[-3]"), ("[007, 8]", "007 8"), ("(2,)", "2"), ("(007, 08)", "007 08")]
+)
+def test_a_number_in_brackets_is_a_word_and_keeps_its_zeros(cell: str, words: str) -> None:
+    assert cells.words_of(cell) == tuple(words.split())
 
 
 @pytest.mark.parametrize("plain", ["[ Applause ]", "( laughs )", "[UNK] is a word", "he said 'x' .", "[1] See there", "[ 1 ]", "a\u00a0b c\u3000d"])
@@ -386,6 +393,9 @@ def test_a_preview_says_what_the_file_is_and_what_is_proposed(tmp_path: Path) ->
 def test_a_metric_is_proposed_by_the_tags() -> None:
     assert metrics("token", ["O", "B-x"])[0] == "f1"
     assert metrics("token", ["NOUN", "VERB"])[0] == "token_accuracy"
+    for spans in (["B_PER", "I_PER", "O"], ["PER-B", "PER-I", "O"], ["PER", "LOC", "O"], ["O", "O"]):
+        assert metrics("token", spans)[0] == "f1"
+    assert metrics("token", ["NOUN", "_", "O"])[0] == "token_accuracy"
     assert metrics("sentence") == ("accuracy",)
     assert metrics("ranking")[0] == "ndcg"
 
@@ -406,3 +416,44 @@ def test_what_a_file_is_called_does_not_matter(name: str, tmp_path: Path) -> Non
         assert recognise(tmp_path / name).name == kind
     (tmp_path / name).write_text('{"text": "x", "label": "y"}\n')
     assert recognise(tmp_path / name).name == "jsonl"
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "tags"),
+    [
+        ("# newdoc\nAnna\tB-PER\nran\tO\n", "Anna ran", "B-PER O"),  # two fields by spaces, one by tabs
+        ("#win=1 O\nyes O\n", "#win=1 yes", "O O"),
+        ("#win\tO\nyes\tO\n", "#win yes", "O O"),
+        ("# O\nyes O\n", "# yes", "O O"),
+        ("#\tSYM\nyes\tINTJ\n", "# yes", "SYM INTJ"),
+        ("# id 1a\tdomain=en\nAnna _ _ B-PER\nran _ _ O\n", "Anna ran", "B-PER O"),
+        ("# text = a\tb\nAnna\tB-PER\nran\tO\n", "Anna ran", "B-PER O"),
+        ("#id=1\n# a b c\n#begin document (x); part 000\nAnna B-PER\nran O\n", "Anna ran", "B-PER O"),
+    ],
+)
+def test_comments_and_words_with_a_hash_are_told_apart(content: str, words: str, tags: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text(content)
+    (row,) = read(path)
+    assert [" ".join(row.cells["tokens"]), " ".join(row.cells["tags"])] == [words, tags]
+
+
+@pytest.mark.parametrize(("content", "said"), [("# newdoc\nAnna B-PER\nran O\n", "line 1 of a.conll may be either"), ("#win\nAnna B-PER\n", "line 1")])
+def test_a_comment_that_may_be_a_word_is_refused(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text(content)
+    with pytest.raises(UserError, match=said):
+        list(read(tmp_path / "a.conll"))
+
+
+SPANS_FIRST, SPEECH_FIRST = "O\ta\nB-actor\tbob\nI-actor\thope\n\nO\tno\nO\tway\n", "DET the\nNOUN dog\nVERB ran\n\nDET a\nNOUN cat\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [*((name, SPANS_FIRST) for name in ("a.conll", "a.bio", "a.txt", "a.tsv")), ("a.conll", SPEECH_FIRST), ("a.bio", SPEECH_FIRST)]
+)
+def test_tags_before_words_are_never_taken_the_wrong_way_round(name: str, content: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'its columns are 1: .* \| 2: .*"tokens": "2", "tags": "1"'):
+        made(tmp_path, name, content, {"kind": "token", "columns": {"tokens": "tokens", "tags": "tags"}})
+    turned = preview(tmp_path / name).attrs["columns"]
+    assert turned == {"tokens": "2", "tags": "1"}
+    assert made(tmp_path, name, content, {"kind": "token", "columns": turned}).splits["train"][0].words[0] in ("a", "the")
