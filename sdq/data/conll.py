@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
     """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the values of its first `most` words.
 
     The first is called tokens. Another is called tags only where nothing else can be meant: the second of two, or the last if its values, and
-    those of no other column, are tags of spans (O, B-x, I-x). Where the first alone looks like tags nothing is called either. UserError if `names` are not as many as there are columns.
+    those of no other column, are tags of spans (O, B-x, I-x). Where the first alone looks like tags, or counts the words, nothing is called either. UserError if `names` are not as many as there are columns.
     """
     given: tuple[str, ...] = ()
     rows: list[list[str]] = []
@@ -114,7 +115,7 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
         spans = [i for i in range(1, width) if is_span(list(values[i]))]
         last = "tags" if width == 2 or spans == [width - 1] else str(width)
         called = ("tokens", *(str(i) for i in range(2, width)), last)[:width]
-        if _turned(values):
+        if words_at(values):
             called = tuple(str(i) for i in range(1, width + 1))  # whoever brings it says which is which
     return Head(called, values)
 
@@ -123,6 +124,21 @@ def _turned(values: tuple[tuple[str, ...], ...]) -> bool:
     """Whether the first column looks like tags and no other does: the words come after it."""
     looks = [_looks(column) for column in values]
     return len(looks) > 1 and looks[0] in _PLAIN and not any(look in _PLAIN for look in looks[1:])
+
+
+def _numbered(values: tuple[str, ...]) -> bool:
+    """Whether a column counts the words of each sentence, from 0 or 1: it holds none itself."""
+    if len(values) < 2 or not all(value.isascii() and value.isdigit() and len(value) < 7 for value in values):
+        return False
+    counts = [int(value) for value in values]
+    return counts[0] in (0, 1) and all(now in (before + 1, 0, 1) for before, now in itertools.pairwise(counts))
+
+
+def words_at(values: tuple[tuple[str, ...], ...]) -> int:
+    """Which column holds the words, from 0: the first that neither counts them nor, where no other does, looks like tags."""
+    if _turned(values):
+        return 1
+    return next((i for i, column in enumerate(values) if not _numbered(column)), 0)
 
 
 def _named_at_start(content: str) -> tuple[str, ...]:
@@ -142,7 +158,7 @@ def proposed(head: Head) -> tuple[int, str] | None:
     """(number of the column that is likely to hold tags, what it looks like), by its values; None if none does."""
     if _turned(head.values):
         return 1, _looks(head.values[0])
-    kinds = {i: _looks(column) for i, column in enumerate(head.values, 1) if i > 1}
+    kinds = {i: _looks(column) for i, column in enumerate(head.values, 1) if i > words_at(head.values) + 1}
     for wanted in ("tags of spans", "parts of speech", "few different values"):
         if fitting := [i for i, kind in kinds.items() if kind == wanted]:
             return (fitting[0] if wanted == "few different values" else fitting[-1]), wanted
@@ -169,7 +185,7 @@ def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     also = f", called {', '.join(called)[:80]}" if called and called != ["tokens"] else ""
     return (
         f"the file must have a column {wanted[:40]!r}, it has {len(head.called)} columns{also} ({_columns_said(head.values)[:300]}); name the right ones "
-        f'in the task file, such as "columns": {{"tokens": "{2 if _turned(head.values) else 1}", "tags": "{number}"}} ({looks})'
+        f'in the task file, such as "columns": {{"tokens": "{words_at(head.values) + 1}", "tags": "{number}"}} ({looks})'
     )
 
 

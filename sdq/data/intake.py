@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from sdq.data.check import Checked, check
-from sdq.data.conll import conll_head, proposed
+from sdq.data.conll import conll_head, proposed, words_at
 from sdq.data.formats import FORMATS, read
 from sdq.data.recognise import CALLED, recognise
 from sdq.data.tagging import metrics_for
@@ -92,7 +92,7 @@ def preview(path: Path) -> pd.DataFrame:
     if found.name == "conll":
         head = conll_head(path)
         number, looks = proposed(head) or (len(head.called), "a guess")
-        words = 1 if number == 1 and len(head.called) > 1 else 0
+        words = words_at(head.values)
         kind, columns = "token", {"tokens": head.called[words]} | ({"tags": head.called[number - 1]} if len(head.called) > 1 else {})
     table.attrs = {"format": CALLED[found.name], "kind": kind, "columns": columns, "looks": looks, "remarks": remarks}
     return table

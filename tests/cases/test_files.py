@@ -373,3 +373,12 @@ def test_a_header_that_names_repeats_is_no_row(tmp_path: Path, header: str) -> N
     assert isinstance(said, str)
     assert "`names`" in said
     assert "line 1" in said
+
+
+@pytest.mark.parametrize("more", ["", "\t-\tanna"])
+def test_numbers_of_words_are_no_words(tmp_path: Path, more: str) -> None:
+    rows = "".join(f"{i}\t{word}\t{tag}{more}\n" for i, (word, tag) in enumerate(zip(WORDS[0], TAGGED[0], strict=True), 1))
+    path = task_folder(tmp_path, {"train/en": f"{rows}\n{rows}\n"}, ".conll", "token")
+    said = loaded(path)
+    assert isinstance(said, str)
+    assert '"tokens": "2", "tags": "3"' in said
