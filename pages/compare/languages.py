@@ -12,14 +12,11 @@ from pages.components.glossary import say
 from pages.components.runs import how_made
 from pages.components.selection import choose, empty, put, query, runs
 from pages.components.sentences import drops, fp32_of, one_of, word_pieces
-from pages.components.session import readable
 from sdq.figures.curves import run_names
 from sdq.figures.drops import drop_figure, first_run, heat, heat_reading, reading, sentence_count, wide_table
 from sdq.figures.languages import language_name
 from sdq.figures.ranks import against, points, rank_reading, text_shares, unspaced_note
-from sdq.identity import unreplaced
 from sdq.report import Report
-from sdq.settings import UserError
 from sdq.store import Store
 from sdq.verdicts import power_text
 
@@ -78,11 +75,7 @@ def rank_section(rows: pd.DataFrame, reports: list[Report], full: Report | None,
         )  # fmt: skip
     note, what, title = "", "pre-training text", "Share of pre-training text, %"
     if over == "subwords":
-        try:
-            pieces = word_pieces(folder, tuple(r.run for r in (*([full] if full else []), *reports)), report.task, unreplaced(report, store))
-        except UserError as error:
-            st.info(readable(error), icon=":material/error:")
-            return
+        pieces = word_pieces([*([full] if full else []), *reports], store)
         if pieces is None:
             st.info("None of these runs kept the tokens of its sentences: an older version made them. Quantize again to see this picture.")
             return

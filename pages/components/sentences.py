@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,14 @@ def drops(folder: str, runs: tuple[str, ...], fp32: str | None) -> pd.DataFrame:
         return drop_table(reports, tables)
 
 
+def word_pieces(reports: Sequence[Report], store: Store) -> pd.DataFrame | None:
+    """The fertility table (see sdq.figures.ranks) by the first of the runs that kept its tokens; None if none did. UserError if their task was replaced since."""
+    runs = tuple(report.run for report in reports)
+    return _word_pieces(str(store.folder), runs, reports[0].task, unreplaced(reports[0], store))
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
-def word_pieces(folder: str, runs: tuple[str, ...], task: str, content: str) -> pd.DataFrame | None:
-    """The fertility table (see sdq.figures.ranks) by the first of the runs that kept its tokens; None if none did. `content`: what `unreplaced` says."""
+def _word_pieces(folder: str, runs: tuple[str, ...], task: str, content: str) -> pd.DataFrame | None:
     store = Store(Path(folder))
     for run in runs:
         try:

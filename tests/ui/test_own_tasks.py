@@ -57,7 +57,7 @@ def test_no_page_stumbles_over_a_task_of_ones_own(store: Store, tmp_path: Path, 
         assert page == "compare/report" or str(tmp_path / "topics") not in shown[page], "a path instead of a name"  # commands there need it
     assert "topics" in shown["lab/quantize"]
     if ranking:
-        rows = sentences(str(tmp_path / "topics" / "task.json"))
+        rows = sentences(ptq, store)
         assert rows[rows["language"] == "en"]["text"].tolist()[0] == "query 0 en test → 1. document 0 → 2. document 1 → 3. document 2"
         assert rows["gold"].tolist()[:2] == ["0 1 0", "1 0 1"]
         assert set(store.sentences(ptq.run)["id"]) == {f"q{i:06d}" for i in range(1, 5)}

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pages.components import flipped, runs, sentences
+from sdq.identity import unreplaced
 from sdq.store import Store
 from tests import made_up_inspection
 from tests.ui.test_flips import filled, ids
@@ -23,7 +24,7 @@ def shared(store: Store, names: dict[str, str]) -> list[tuple[Any, tuple[Any, ..
     fp32, ptq, sdq = (names[name] for name in ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8"))
     return [
         (runs._read, (folder, store.listing())),
-        (sentences.sentences, (task,)),
+        (sentences._sentences, (task, unreplaced(store.report(ptq), store))),
         (sentences.drops, (folder, (ptq, sdq), fp32)),
         (sentences.compared, (folder, fp32, ptq, task)),
         (sentences._flips_tested, (folder, fp32, ptq)),
