@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import os
 import shlex
 import stat
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any
 
 from sdq import hub, sealed
 from sdq.limits import limits
-from sdq.settings import ASSETS, ROOT, UserError, one_line, path_of
+from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
 from sdq.tensors import fits, read_json, tensors_of
 
 CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.finetune)
@@ -76,7 +75,7 @@ def address(name: str) -> str:
 
 def tuned() -> list[tuple[Path, dict[str, Any]]]:
     """(folder, card) of the models fine-tuned in the data folder, the newest first."""
-    home = Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "models"
+    home = data_folder() / "models"
     cards = sorted(home.glob(f"*/{CARD}"), key=lambda path: -path.stat().st_mtime)
     found = []
     for path in cards:

@@ -27,7 +27,7 @@ from sdq.files import private
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.sealed import Damaged
-from sdq.settings import ASSETS, ROOT, UserError, explain, unfitting, unwritable
+from sdq.settings import ASSETS, UserError, data_folder, explain, unfitting, unwritable
 
 ENGINE = 2  # raised when the same recipe would give other numbers
 SHIPPED = ASSETS / "runs"
@@ -160,7 +160,7 @@ class Store:
     def default(cls) -> Store:
         """The folder `SDQ_DATA` names, or `data/` beside the code; with the shipped runs, unless SDQ_SHIPPED=no."""
         shipped = None if os.environ.get("SDQ_SHIPPED") == "no" else SHIPPED
-        return cls(Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "runs", shipped)
+        return cls(data_folder() / "runs", shipped)
 
     def inspections(self) -> Store:
         """Where inspections of runs are kept: beside the runs, in folders of the same kind (see sdq.inspection)."""

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped]
 
 from sdq.files import private
-from sdq.settings import ROOT, UserError
+from sdq.settings import ROOT, UserError, data_folder
 
 Role = Literal["owner", "teacher", "student"]
 ROLES: tuple[Role, ...] = ("owner", "teacher", "student")
@@ -247,7 +247,7 @@ def _last(path: str) -> str:
 
 def _roots() -> list[str]:
     """Folders whose paths are known here, whatever their names hold; the longest first."""
-    data = Path(os.environ.get("SDQ_DATA", ROOT / "data")).absolute()
+    data = data_folder().absolute()
     found = {path for root in (data, data / "inbox", ROOT, Path.home()) for path in (root, root.resolve()) if len(path.parts) > 1}
     return sorted(map(str, found), key=len, reverse=True)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from pyarrow.parquet import ParquetFile
 from sdq.checkpoint import as_shipped
 from sdq.data.tagging import CONLLEVAL, Tagging
 from sdq.files import alone
-from sdq.settings import ASSETS, ROOT, UserError, path_of
+from sdq.settings import ASSETS, UserError, data_folder, path_of
 
 SPLITS = ("train", "dev", "test")
 
@@ -115,7 +114,7 @@ WAS = ".was-"  # and a name: a task that is being replaced
 
 def home() -> Path:
     """Where task files of one's own are kept, a folder each: `tasks/` in the data folder."""
-    return Path(os.environ.get("SDQ_DATA", ROOT / "data")) / "tasks"
+    return data_folder() / "tasks"
 
 
 def kept() -> tuple[str, ...]:

@@ -22,8 +22,8 @@ from sdq import __main__ as cli
 from sdq.data import tasks
 from sdq.identity import identify
 from sdq.recipe import PRESETS
-from sdq.settings import PROGRESS
-from sdq.store import ROOT, Store
+from sdq.settings import PROGRESS, ROOT
+from sdq.store import Store
 
 MINI = ROOT / "assets" / "mini"
 
