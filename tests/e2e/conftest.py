@@ -15,8 +15,9 @@ from tests import made_up, made_up_inspection
 from tests.e2e import browser as machine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One per module: while playwright lives its event loop runs, and asyncio could start no other."""
     missing = None
     if importlib.util.find_spec("playwright") is None:
         missing = "playwright is not installed (pip install playwright)"
