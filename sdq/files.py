@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LOCK = ".lock"  # in a folder that one process at a time computes in
+_MACHINE = socket.gethostname()[:20]  # folders may be shared over a network
 ASKED = ("request", "job.json", "worker.pid")  # written by whoever asks for a run, at any time
 
 
@@ -17,9 +20,13 @@ ASKED = ("request", "job.json", "worker.pid")  # written by whoever asks for a r
 def replacing(path: Path) -> Iterator[Path]:
     """A part file beside `path`, to be written inside; it takes the place of `path` once it is whole and on the disk.
 
-    Whatever is raised inside leaves `path` as it was, and no part file. OSError if the disk refuses.
+    Whatever is raised inside leaves `path` as it was, and no part file; those that killed processes of
+    this machine left beside it are removed. OSError if the disk refuses.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    part = path.with_name(f"{path.name}.{_MACHINE}-{os.getpid()}-{threading.get_ident()}.part")
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{_MACHINE}-*-*.part"):
+        if not _lives(left.name.split("-")[-2]):
+            left.unlink(missing_ok=True)
     try:
         yield part
         _sync(part)
@@ -125,6 +132,17 @@ def _is(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _lives(process: str) -> bool:
+    """Whether there is a process of this number, or the text is none."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, OSError):  # another user's, too
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:
