@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,9 +13,9 @@ from torch import Tensor, nn
 from sdq.data.batches import Batch, Encoded
 from sdq.data.tagging import NO_ANSWER
 from sdq.data.tasks import Example, Task
-from sdq.inspect.capture import Side, capture, listen
+from sdq.inspect.capture import listen, tensor_of
 from sdq.metrics import beside, tally
-from sdq.models import steps
+from sdq.models import modules, steps
 from sdq.report import Scores
 from sdq.retrieval import Retriever
 from sdq.settings import UserError
@@ -22,7 +24,6 @@ from sdq.statistics import by_language, means
 BATCH = 64
 NONE = -1  # in the place of a label id: a word that no position answers for
 _NAMED = 3  # sentences of a refusal
-_TRIED = 16  # of them, to find the layer
 
 
 @torch.inference_mode()
@@ -35,9 +36,13 @@ def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = l
     answers: list[list[int]] = [[] for _ in range(len(data))]
     margins = [0.0] * len(data)
     done, lost, spoilt = 0, list[int](), isinstance(model, Retriever) and not bool(model.index.isfinite().all())
+    broken, scoring = None, _scoring(model)
     for batch in data.in_order(BATCH):
-        logits = model(**batch.inputs).logits
-        lost += _not_finite(logits, batch, data.token, spoilt)
+        with _hidden(model, batch, scoring) as hidden:
+            logits = model(**batch.inputs).logits
+        if new := hidden | set(_not_finite(logits, batch, data.token, spoilt)):
+            lost += new
+            broken = broken or batch
         if not data.token:
             logits = logits[:, None]
         best = logits.topk(2, dim=-1)
@@ -49,8 +54,8 @@ def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = l
             margins[i] = min(gap, default=0.0)
         done += len(batch.at)
         progress(done)
-    if lost or spoilt:
-        raise _refused(model, data, sorted(lost) or list(range(len(data))))
+    if broken is not None or spoilt:
+        raise _refused(model, data, sorted(lost) or list(range(len(data))), broken or next(data.in_order(BATCH)))
     return answers, margins
 
 
@@ -94,7 +99,32 @@ def watched(model: nn.Module, data: Encoded, batch_size: int) -> Iterator[dict[s
             yield batch.inputs
             logits = seen.pop("logits", None)
             if logits is not None and (lost := _not_finite(logits, batch, data.token)):
-                raise _refused(model, data, sorted(lost))
+                raise _refused(model, data, sorted(lost), batch)
+
+
+@contextmanager
+def _hidden(model: nn.Module, batch: Batch, scoring: Iterable[str]) -> Iterator[set[int]]:
+    """Inside, the examples of a batch of which a query or key is not finite are collected.
+
+    Their logits may be finite all the same: torch's attention kernel for batches without padding makes
+    numbers of NaN.
+    """
+    hidden: set[int] = set()
+
+    def see(tap: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        finite = tensor_of(out).isfinite()
+        if not finite.all():
+            good = (finite.all(-1) | ~batch.real).all(-1).tolist()  # [B, T, H]
+            hidden.update(i for i, fine in zip(batch.at, good, strict=True) if not fine)
+
+    with listen(model, dict.fromkeys(scoring, "output"), see):
+        yield hidden
+
+
+def _scoring(model: nn.Module) -> dict[str, int]:
+    """The taps of what attention scores are made of, and the numbers of their steps."""
+    made = [m for m in modules(model) if m.role in ("q", "k")]
+    return {step.tap(m.name): number for number, step in enumerate(steps(model)) for m in made if m.block == step.block}
 
 
 def _not_finite(logits: Tensor, batch: Batch, token: bool, spoilt: bool = False) -> list[int]:
@@ -109,26 +139,36 @@ def _not_finite(logits: Tensor, batch: Batch, token: bool, spoilt: bool = False)
     return [i for row, i in enumerate(batch.at) if not good[row]]
 
 
-def _refused(model: nn.Module, data: Encoded, lost: list[int]) -> UserError:
+def _refused(model: nn.Module, data: Encoded, lost: list[int], batch: Batch) -> UserError:
+    """Of these examples answers are no numbers; some of them in this batch."""
     named = ", ".join(data.names[i] if data.names is not None else f"number {i + 1}" for i in lost[:_NAMED])
     rest = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    since = next((where for i in lost[:_TRIED] if (where := _since(model, data, i))), "")
     return UserError(
-        f"answers must be finite numbers, the model's logits are NaN or infinite on {len(lost):,} of {len(data):,} sentences ({named}{rest}){since}; "
+        f"answers must be finite numbers, the model's logits are NaN or infinite on {len(lost):,} of {len(data):,} sentences "
+        f"({named}{rest}){_since(model, batch)}; "
         "its numbers grow too large there: train it again with a lower learning rate, or use another checkpoint"
     )
 
 
-def _since(model: nn.Module, data: Encoded, i: int) -> str:
-    """From where on what is computed of one example alone is not finite, in words; "" if it is finite alone."""
+def _since(model: nn.Module, batch: Batch) -> str:
+    """From where on what is computed of a batch is not finite, in words.
+
+    The whole batch, as it was: for a sentence alone, without padding, torch takes another kernel for attention,
+    which may make numbers of NaN.
+    """
     order = steps(model)
-    taps: dict[str, Side] = {step.tap(step.name): "output" for step in order}
-    first: dict[str, Side] = {order[0].name: "input"}
-    with torch.inference_mode(), capture(model, first) as given, capture(model, taps) as seen:
-        logits = model(**data.batch([i]).inputs).logits
-    if not all(x.isfinite().all() for x in given.values()):
+    at = {step.tap(step.name): number for number, step in enumerate(order)} | _scoring(model)
+    bad: set[str] = set()
+
+    def see(tap: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        if not tensor_of(args if out is None else out).isfinite().all():
+            bad.add(tap)
+
+    with torch.inference_mode(), listen(model, {order[0].name: "input"}, see):
+        model(**batch.inputs)
+    if bad:
         return ", in the embeddings already"
-    for number, (step, tap) in enumerate(zip(order, taps, strict=True)):
-        if not seen[tap].isfinite().all():
-            return f", since layer {number} ({step.name})"
-    return "" if logits.isfinite().all() else ", in the head alone"
+    with torch.inference_mode(), listen(model, dict.fromkeys(at, "output"), see):
+        model(**batch.inputs)
+    since = sorted(at[tap] for tap in bad)
+    return f", since layer {since[0]} ({order[since[0]].name})" if since else ", in the head alone"

@@ -119,7 +119,10 @@ def _remedy(place: Place) -> None:
 
     costs = inspect(place.run(), place.store, only=("costs",))["costs"]
     recipe, _ = wanted(place.store.report(place.run()), costs, None, 1.0)
-    files.write_text(place.folder / "recipe.json", recipe.model_dump_json(indent=1))
+    try:
+        files.write_text(place.folder / "recipe.json", recipe.model_dump_json(indent=1))
+    except OSError as error:  # as the command line says it
+        raise UserError(str(error)) from error
 
 
 def _export(place: Place) -> None:

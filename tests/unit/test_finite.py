@@ -71,13 +71,12 @@ def test_padding_that_is_no_number_does_not_count(tiny: Callable[..., Any]) -> N
     model, data = tiny("bert", "token"), data_of("token", n=8)
     whole = predict(model, data)
 
-    class Padded(nn.Module):
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            out = model(input_ids=input_ids, attention_mask=attention_mask)
-            out.logits[~attention_mask.bool()] = math.nan
-            return out
+    def spoil(module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
+        out.logits[~kwargs["attention_mask"].bool()] = math.nan
+        return out
 
-    assert predict(Padded(), data) == whole
+    model.register_forward_hook(spoil, with_kwargs=True)
+    assert predict(model, data) == whole
 
 
 def test_calibration_is_stopped(tiny: Callable[..., Any]) -> None:
@@ -125,3 +124,14 @@ def test_a_run_ends_in_one_sentence(tmp_path: Path, where: str) -> None:
     )
     with pytest.raises(UserError, match=r"NaN or infinite on 1 of 3 sentences \(en 000003\)"):
         run(PRESETS["ptq-int8-static"], str(tmp_path / "model"), str(tmp_path / "task.json"), Store(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("role", ["q", "k"])
+def test_a_kernel_that_makes_numbers_of_nan_hides_nothing(tiny: Callable[..., Any], role: str) -> None:
+    """Sentences of one length go without padding, and a fused attention may then drop what is not finite."""
+    model, data = tiny("bert"), data_of("sequence", n=60)
+    same = [i for i in range(60) if len(data.ids[i]) == len(data.ids[0])]
+    last = next(m.name for m in modules(model) if m.block == 1 and m.role == role)
+    model.get_submodule(last).weight.data[0] = math.inf
+    with pytest.raises(UserError, match=rf"on {len(same)} of {len(same)} sentences .*since layer 1 "):
+        predict(model, data.some(same))

@@ -117,8 +117,8 @@ def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
 @pytest.mark.parametrize(
     ("names", "labels", "said"),
     [
-        (("Good", "good", "bad"), ("good", "bad"), "names in id2label must differ by more than case"),
-        (("good", "bad", "ＢＡＤ"), ("good", "bad"), "names in id2label must differ"),
+        (("Good", "GOOD", "bad"), ("good", "bad"), "names in id2label must differ by more than case"),
+        (("good", "Bad", "ＢＡＤ"), ("good", "bad"), "names in id2label must differ"),
         (("good", "bad"), ("good", "Good "), "labels of the task must differ"),
         (("a", "b", "c"), ("a", "x", "y"), r"never learned: x, y; config.json has a, b, c: say under `labels`.*, or do this"),
         (("LABEL_0", "LABEL_1", "LABEL_2"), ("a", "b"), r"one output per label of the task \(2\), got 3"),
