@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sdq import hub, sealed
+from sdq.checkpoint_config import fits
 from sdq.limits import limits
 from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
-from sdq.tensors import fits, read_json, tensors_of
+from sdq.tensors import read_json, tensors_of
 
 CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.finetune)
 _TEXTS = (".json", ".txt", ".model", ".jinja")

@@ -50,14 +50,15 @@ def names_of(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
     if count is not None and (type(count) is not int or not 1 <= count <= 100_000):
         raise UserError(f"num_labels must be a whole number from 1 to 100000 in {where}, got {one_line(repr(count), 60)}; correct it")
     back = _numbers(back, where) if back is not None else {}
-    if said is None and back and not all(_DEFAULT.fullmatch(name) for name in back):
-        said = {str(i): name for name, i in back.items()}
+    key, default = "id2label", all(_DEFAULT.fullmatch(name) for name in back)
+    if said is None and back and (count is None or not default):
+        key, said = "label2id", _turned(back, where)
     if said is None:
         return tuple(f"LABEL_{i}" for i in range(2 if count is None else count))
-    names = _names(said, where)
+    names = _names(said, key, where)
     if count is not None and count != len(names):
-        raise UserError(f"num_labels must be the number of names in id2label in {where}, got {count} and {len(names)}; correct one of them")
-    if not all(_DEFAULT.fullmatch(name) for name in back):  # unless it was left as it is by default
+        raise UserError(f"num_labels must be the number of names in {key} in {where}, got {count} and {len(names)}; correct one of them")
+    if not default:  # else it was left as it is when names were given
         for name, i in back.items():
             if not i < len(names) or names[i] != name:
                 got = f"{one_line(name, 60)!r} for {i}, and id2label {one_line(names[i], 60)!r}" if i < len(names) else f"{one_line(name, 60)!r} for {i}"
@@ -65,21 +66,35 @@ def names_of(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
     return names
 
 
-def _names(said: Any, where: Path) -> tuple[str, ...]:
+def _turned(back: Mapping[str, int], where: Path) -> dict[str, str]:
+    """label2id the other way round. UserError if two names have one number."""
+    found: dict[str, str] = {}
+    for name, i in back.items():
+        if str(i) in found:
+            two = f"{one_line(found[str(i)], 60)!r} and {one_line(name, 60)!r}"
+            raise UserError(f"every number must be in label2id once in {where}, {two} are both {i}; correct it")
+        found[str(i)] = name
+    return found
+
+
+def _names(said: Any, key: str, where: Path) -> tuple[str, ...]:
+    """The names by number, as config.json gives them under `key`."""
+    wanted = f'id2label must map numbers to names, as {{"0": "no", "1": "yes"}}, in {where}'
     if not isinstance(said, dict) or not said:
-        raise UserError(f'id2label must map numbers to names, as {{"0": "no", "1": "yes"}}, in {where}, got {one_line(repr(said), 80)}; correct it')
+        raise UserError(f"{wanted}, got {one_line(repr(said), 80)}; correct it")
     found: dict[int, str] = {}
-    for key, value in said.items():
-        if not re.fullmatch(r"\d{1,6}", str(key).strip()):
-            turned = "; it is the wrong way round, as label2id" if type(value) is int else "; correct it"
-            raise UserError(f'id2label must map numbers to names, as {{"0": "no", "1": "yes"}}, in {where}, got the key {one_line(str(key), 60)!r}{turned}')
+    for at, value in said.items():
+        if not re.fullmatch(r"\d{1,6}", str(at).strip()):
+            turned = "it is the wrong way round, as label2id" if type(value) is int else "correct it"
+            raise UserError(f"{wanted}, got the key {one_line(str(at), 60)!r}; {turned}")
         if isinstance(value, dict | list) or value is None or not str(value).strip():
-            raise UserError(f"a name in id2label must be text in {where}, that of {key} is {one_line(repr(value), 60)}; correct it")
-        if int(key) in found:
-            raise UserError(f"every number must be in id2label once in {where}, {int(key)} is in it twice; correct it")
-        found[int(key)] = str(value)
+            got = f"that of {at} is {one_line(repr(value), 60)}"
+            raise UserError(f"a name in {key} must be text in {where}, {got}; correct it")
+        if int(at) in found:
+            raise UserError(f"every number must be in {key} once in {where}, {int(at)} is in it twice; correct it")
+        found[int(at)] = str(value)
     if (gap := next((i for i in range(len(found)) if i not in found), None)) is not None:
-        raise UserError(f"id2label must name every output from 0 to {max(found)} in {where}, {gap} has no name; correct it")
+        raise UserError(f"{key} must name every output from 0 to {max(found)} in {where}, {gap} has no name; correct it")
     return tuple(found[i] for i in range(len(found)))
 
 
@@ -167,12 +182,12 @@ def joined_(model: nn.Module, joint: Joint, labels: Sequence[str], where: Path) 
 
 def remark_(model: nn.Module, said: str) -> None:
     """Add a sentence that is shown with the results of a model (see `sdq.models.remarks`)."""
-    setattr(model, "loading_remarks", (*loading_remarks(model), said))  # noqa: B010
+    setattr(model, "loading_remarks", (*getattr(model, "loading_remarks", ()), said))  # noqa: B010
 
 
 def loading_remarks(model: nn.Module) -> tuple[str, ...]:
     """What was permuted or assumed when the model was loaded."""
-    return tuple(getattr(model, "loading_remarks", ()))
+    return tuple(said for module in model.modules() for said in getattr(module, "loading_remarks", ()))
 
 
 def widened(task: Task, model: nn.Module) -> Task:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from inspect import signature
-from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,13 @@ import torch
 from torch import nn
 
 from sdq.checkpoint import config_of, too_large
+from sdq.checkpoint_config import fits
+from sdq.checkpoint_model import configuration, in_one_sentence, same_shapes, skeleton
 from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
-from sdq.heads import join, joined_, loading_remarks, names_of
+from sdq.heads import join, joined_, loading_remarks, names_of, remark_
 from sdq.settings import UserError, one_line
-from sdq.tensors import adapted, fits, tensors_of, unwrap, without_a_place, wrapped
+from sdq.tensors import adapted, placed, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
@@ -137,9 +138,10 @@ def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-t
     names = names_of(config, where)
     joint = join(names, labels, where, remedy)
     _of_kind(config, folder, kind, remedy)
-    model, missing = _read(folder, kind)
+    model, missing = _read(folder, kind, id2label=dict(enumerate(names)))
     if missing:
-        raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, it is a base model; {remedy}")
+        what = "it is a base model: " if _headless(model, missing) else ""
+        raise UserError(f"the model in {folder} must have a whole head for {_asks(kind)}, {what}its weights lack {shown(missing)}; {remedy}")
     joined_(model, joint, labels, where)
     return model, fitting(tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder)
 
@@ -159,8 +161,10 @@ def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes
     the configuration.
     """
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    model, missing = _read(folder, kind, **named, **changes)
+    model, missing = _read(folder, kind, new_head=True, **named, **changes)
     if missing:
+        if not _headless(model, missing):
+            remark_(model, f"the weights lack {shown(missing)} of the head: it starts anew")
         torch.manual_seed(seed)
         fresh = type(model)(model.config).state_dict()
         model.load_state_dict({name: fresh[name] for name in missing}, strict=False)
@@ -184,7 +188,7 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
     is in a text (see sdq.data.pieces). UserError if there is none that can be read, or be made to."""
     from transformers import AutoTokenizer
 
-    with _in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
+    with in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "padding" if tokenizer.is_fast else "a fast form"
@@ -195,38 +199,72 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
     return tokenizer
 
 
-# what a config.json may say of how a model is called, not of what it is: outputs by name, all tokens at once
-HOW: dict[str, Any] = {"return_dict": True, "chunk_size_feed_forward": 0}
-
-
-def _read(folder: Path, kind: str, **changes: Any) -> tuple[nn.Module, list[str]]:
-    """(model, names of its head's weights that the folder does not have). With `changes` a head of another shape is put aside."""
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
+def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tuple[nn.Module, list[str]]:
+    """(model, names of its head's weights that the folder does not have). `changes` replace entries
+    of the configuration; with a `new_head` one of another shape is put aside."""
+    import transformers
 
     tensors = tensors_of(folder)
     fits(config_of(folder), tensors, folder)
-    auto = {"token": AutoModelForTokenClassification, "retrieval": AutoModel}.get(kind, AutoModelForSequenceClassification)
-    with _in_one_sentence(f"the model in {folder} must be an encoder that transformers loads for {_asks(kind)}"):
+    auto: Any = {
+        "token": transformers.AutoModelForTokenClassification,
+        "retrieval": transformers.AutoModel,
+    }.get(kind, transformers.AutoModelForSequenceClassification)
+    wanted = f"the model in {folder} must be an encoder that transformers loads for {_asks(kind)}"
+    config = configuration(folder, auto, _asks(kind), **changes)
+    with in_one_sentence(wanted):
+        plan = skeleton(auto, config)
+    top = {m.name for m in modules(plan) if m.role == "head"}
+    same_shapes(tensors, plan, auto, folder, top if new_head else ())
+    with in_one_sentence(wanted):
         model, told = auto.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, attn_implementation="eager",
-            output_loading_info=True, ignore_mismatched_sizes=bool(changes), **HOW, **changes,
-        )  # fmt: skip
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=new_head,
+        )
     missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
-    top = {m.name for m in modules(model) if m.role == "head"}
+    dropped = _dropped(told["unexpected_keys"], tensors, model)
     if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
         if prefix := wrapped(tensors, lost):
             raise unwrap(prefix, folder)
-        if error := adapted(told["unexpected_keys"], folder):
+        if error := adapted(dropped, folder):
             raise error
         raise UserError(
             f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors of the encoder ({lost[0]}); copy the folder again"
         )
-    if error := without_a_place(told["unexpected_keys"], folder, len(steps(model)), kind == "retrieval" or bool(changes)):
+    if error := without_a_place(dropped, folder, len(steps(model)), kind == "retrieval" or new_head):
         raise error
     for name, parameter in model.named_parameters():
         if not all(torch.isfinite(end) for end in parameter.aminmax()):  # of NaN both ends are NaN
             raise UserError(f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the checkpoint is damaged or its training diverged")
-    return model.eval(), missing
+    if said := stored_as(tensors):
+        remark_(model, said)
+    return model.eval(), sorted(missing)
+
+
+def _dropped(told: Collection[str], tensors: Collection[str], model: Any) -> set[str]:
+    """Tensors of the files that the model has no place for, those too that transformers drops
+    without a word."""
+    silent = model._keys_to_ignore_on_load_unexpected or ()
+    kept = model.state_dict()
+    unsaid = {name for name in tensors if any(re.search(pattern, name) for pattern in silent)}
+    return {*told, *(n for n in unsaid if not placed(n, kept, model.base_model_prefix))}
+
+
+def _headless(model: nn.Module, missing: Collection[str]) -> bool:
+    """Whether the layer that gives the logits is missing as a whole, and not only a part of it."""
+    config: Any = model.config
+    return any(
+        all(f"{name}.{part}" in missing for part, _ in module.named_parameters())
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == config.num_labels
+    )
 
 
 def _of_kind(config: Any, folder: Path, kind: str, remedy: str) -> None:
@@ -243,7 +281,7 @@ def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
     tells them apart. UserError if the two are not of one another."""
     table: Any = model.get_input_embeddings()  # type: ignore[operator]
     rows = int(table.num_embeddings)
-    with _in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
+    with in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
         ids = {token: int(i) for token, i in tokenizer.get_vocab().items()}
         ids |= {f"what is put around {text!r}": max(tokenizer(text)["input_ids"], default=0) for text in ("a", "1")}
         around = int(tokenizer.num_special_tokens_to_add(pair=True))
@@ -270,22 +308,3 @@ def _room(tokenizer: Any, longest: int | None, folder: Path) -> int:
 
 def _asks(kind: str) -> str:
     return {"token": "token classification", "retrieval": "embedding"}.get(kind, "sequence classification")
-
-
-@contextmanager
-def _in_one_sentence(wanted: str) -> Iterator[None]:
-    """Inside, transformers is silent, and what it has against a folder becomes a UserError that begins with what is wanted."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    before = logging.get_verbosity()
-    logging.set_verbosity(CRITICAL)
-    try:
-        yield
-    except (UserError, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # of any kind: what is in a folder may be anything, and a panic of the tokenizers' Rust is no Exception
-        first = one_line((str(error).strip().splitlines() or [""])[0], 200) or type(error).__name__
-        raise UserError(f"{wanted}; it was refused: {first}") from error
-    finally:
-        logging.set_verbosity(before)

@@ -1,6 +1,5 @@
-"""What the weights of a model folder are before a byte of them is taken into memory: the headers of its safetensors, against its config.json.
-
-Needs no torch. The limits of a config.json are those of models that exist, with room to spare.
+"""What the weights of a model folder are before a byte of them is taken into memory: the headers of
+its safetensors, and their names and shapes against those of the model. Needs no torch.
 """
 
 from __future__ import annotations
@@ -8,21 +7,42 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdq.families import FAMILIES
 from sdq.limits import limits
 from sdq.settings import UserError, one_line
 
 _LONGEST = 100_000_000  # bytes of a header, as safetensors itself allows
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_FLOATS = ("F64", "F32", "F16", "BF16")
+FLOATS = ("F64", "F32", "F16", "BF16")
 _CALLED = {"I": "int", "U": "uint", "F": "float"}  # what safetensors calls I8 is int8 to everybody else
-_BUFFERS = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked)$")  # counted anew by every model
-# outside the encoder: what pretraining and other tasks read its last layer with
+BUFFERS = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked)$")  # counted anew by every model
+_END = r"\.(?:weight|bias)"
+_NORM = r"(?:LayerNorm|layer_norm|norm)\.(?:weight|bias|gamma|beta)"
+_PREDICTION = rf"(?:bias|(?:transform\.)?(?:dense{_END}|{_NORM})|decoder{_END})"
+# outside the encoder: what pretraining and other tasks read its last layer with, name by name
 _OTHER_HEADS = re.compile(
+    "|".join(
+        (
+            r"(?:\w+\.)?pooler\.(?:dense\.)?(?:weight|bias)",
+            rf"(?:cls\.)?predictions\.{_PREDICTION}",
+            rf"cls\.seq_relationship{_END}",
+            rf"sop_classifier\.classifier{_END}",
+            rf"lm_head(?:\.{_PREDICTION}|{_END})",
+            rf"lm_predictions\.lm_head\.{_PREDICTION}",
+            rf"mask_predictions\.(?:dense{_END}|{_NORM}|classifier{_END})",
+            rf"generator_predictions\.(?:dense{_END}|{_NORM})",
+            rf"discriminator_predictions\.(?:dense|dense_prediction){_END}",
+            rf"(?:generator_lm_head|lm_loss|qa_outputs|pred_layer\.proj|decoder){_END}",
+            rf"(?:vocab_transform|vocab_layer_norm|vocab_projector){_END}",
+            rf"head\.(?:dense|norm){_END}",
+            r"(?:deberta\.)?embeddings\.position_embeddings\.weight",  # where it has none
+        )
+    )
+)
+_HEADS = re.compile(
     r"(?:^|\.)pooler\.|^(?:cls|lm_head|predictions|generator_predictions|generator_lm_head|discriminator_predictions|lm_predictions|mask_predictions|lm_loss"
     r"|sop_classifier|seq_relationship|qa_outputs|vocab_transform|vocab_layer_norm|vocab_projector|pred_layer)(?:\.|$)|^head\.(?:dense|norm)\.|^decoder\.(?:weight|bias)$"
 )
@@ -34,26 +54,15 @@ _ADAPTERS = re.compile(r"adapter|lora_|(?:^|\.)(?:ia3|prefix_tuning|prompt_encod
 _MERGE = "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or take the model without them"
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
-# key of config.json -> (smallest, largest)
-_WHOLE: dict[str, tuple[int, int]] = (
-    dict.fromkeys(("hidden_size", "dim", "d_model", "embedding_size", "input_embedding_size", "output_embedding_size", "pooler_hidden_size"), (1, 65_536))
-    | dict.fromkeys(("num_hidden_layers", "n_layers", "num_hidden_groups", "inner_group_num"), (1, 10_000))
-    | dict.fromkeys(("num_attention_heads", "n_heads", "num_key_value_heads"), (1, 10_000))
-    | dict.fromkeys(("intermediate_size", "hidden_dim"), (1, 1_000_000))
-    | dict.fromkeys(("vocab_size",), (1, 50_000_000))
-    | dict.fromkeys(("max_position_embeddings",), (1, 10_000_000))
-    | dict.fromkeys(("type_vocab_size",), (0, 10_000))
-    | dict.fromkeys(("num_labels",), (1, 100_000))
-    | dict.fromkeys(("position_buckets", "max_relative_positions", "relative_attention_num_buckets"), (-1, 100_000))
-)
-_DTYPES = {"float64", "double", "float32", "float", "float16", "half", "bfloat16", "auto"}
+
+Shape = tuple[int, ...]
 
 
 class Tensor(NamedTuple):
     """One tensor of a file: its kind of number as safetensors calls it (F32, I8), and its shape."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: Shape
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
@@ -62,7 +71,7 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     for path in weight_files(folder):
         for name, tensor in _header(path).items():
             if name in found:
-                raise UserError(f"every tensor must be in one file, {_shown([name])} is in two of {folder}; save the model again with save_pretrained")
+                raise UserError(f"every tensor must be in one file, {shown([name])} is in two of {folder}; save the model again with save_pretrained")
             found[name] = tensor
     return found
 
@@ -116,7 +125,7 @@ def _entry(path: Path, name: str, entry: Any, size: int) -> Tensor:
     except (TypeError, KeyError, ValueError):
         well = False
     if not well:
-        raise _broken(path, f"the tensor {_shown([name])} does not fit the file")
+        raise _broken(path, f"the tensor {shown([name])} does not fit the file")
     return Tensor(str(dtype), shape)
 
 
@@ -163,71 +172,20 @@ def _no_number(name: str) -> Any:
     raise _Wrong(name)
 
 
-# --- config.json against the headers
-
-
-def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """UserError if config.json has numbers that no model has, declares more than these weights hold, or the weights are no floating point numbers."""
-    where = folder / "config.json"
-    kind = config.get("model_type")
-    if kind is not None and not (isinstance(kind, str) and kind.isprintable()):
-        raise UserError(f"model_type must be the name of an architecture in {where}, got {_value(kind)}; save the model again with save_pretrained")
-    for key, (least, most) in _WHOLE.items():
-        value = config.get(key)
-        if value is not None and (type(value) is not int or not least <= value <= most):
-            raise UserError(f"{key} must be a whole number from {least} to {most} in {where}, got {_value(value)}; save the model again with save_pretrained")
-    if config.get("is_decoder") not in (None, False):
-        raise UserError(f"the model must be an encoder, is_decoder in {where} makes every word see only those before it; take an encoder, or correct it")
-    old = {"gamma": "weight", "beta": "bias"}
-    if twice := [name for name in tensors for end in (name.rpartition(".")[2],) if end in old and f"{name.removesuffix(end)}{old[end]}" in tensors]:
-        raise UserError(f"every place in the model must have one tensor, {_shown(twice)} in {folder} is there under its new name too; take one of the two out")
-    for key in ("dtype", "torch_dtype"):
-        value = config.get(key)
-        if value is not None and (not isinstance(value, str) or value.removeprefix("torch.") not in _DTYPES):
-            raise UserError(f"{key} must name a floating point type such as float32 in {where}, got {_value(value)}; correct it")
-    if (how := config.get("quantization_config")) is not None:
-        method = how.get("quant_method") if isinstance(how, dict) else how
-        raise UserError(f"the model must be stored in floating point, {where} says that it is quantized ({_value(method)}); save its weights unquantized first")
-    if packed := [name for name, t in tensors.items() if t.dtype not in _FLOATS and not _BUFFERS.search(name)]:
-        kinds = ", ".join(sorted({called(tensors[name].dtype) for name in packed}))
-        raise UserError(
-            f"weights must be floating point numbers, {_shown(packed)} in {folder} {'is' if len(packed) == 1 else 'are'} {kinds}; save the model unquantized, in float32 or float16"
-        )
-    _small_enough(config, tensors, where)
-
-
 def called(dtype: str) -> str:
-    """A kind of number as torch calls it: int8 for I8, bool for BOOL, float8_e4m3 for F8_E4M3."""
-    return f"{_CALLED[dtype[0]]}{dtype[1:].lower()}" if dtype[:1] in _CALLED and dtype[1:2].isdigit() else dtype.lower()
+    """A kind of number as torch calls it: int8 for I8, bfloat16 for BF16, float8_e4m3 for F8_E4M3."""
+    if dtype[:1] in _CALLED and dtype[1:2].isdigit():
+        return f"{_CALLED[dtype[0]]}{dtype[1:].lower()}"
+    return "bfloat16" if dtype == "BF16" else dtype.lower()
 
 
-def _small_enough(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: Path) -> None:
-    def first(*keys: str) -> int:
-        return next((int(config[key]) for key in keys if config.get(key) is not None), 0)
-
-    kind = str(config.get("model_type"))
-    width, inner, heads = first("hidden_size", "dim", "d_model"), first("intermediate_size", "hidden_dim"), first("num_attention_heads", "n_heads")
-    layers = first("num_hidden_layers", "n_layers")
-    if kind in FAMILIES and heads and width % heads:
-        raise UserError(f"hidden_size must be a multiple of num_attention_heads in {where}, got {width} and {heads}; save the model again with save_pretrained")
-    if kind == "albert":
-        if layers > 1000:
-            raise UserError(f"num_hidden_layers must be at most 1000 in {where}, got {layers}; correct it")
-        layers = first("num_hidden_groups") * first("inner_group_num")
-    held = sum(math.prod(t.shape) for t in tensors.values())
-    tables = first("embedding_size", "input_embedding_size") or width
-    has_table = kind != "modernbert" and config.get("position_biased_input") is not False
-    rows = first("vocab_size") + (first("max_position_embeddings") if has_table else 0)
-    declared = rows * tables + layers * (4 * width * width + 2 * width * inner)
-    if declared > limits().checkpoint_parameters:
-        raise UserError(
-            f"a model must have at most {limits().checkpoint_parameters} parameters here, {where} declares {declared}; take a smaller one, or raise SDQ_CHECKPOINT_PARAMETERS"
-        )
-    if layers > len(tensors) or (kind in FAMILIES and declared > held):
-        raise UserError(
-            f"config.json must fit the weights beside it, {where} declares {layers} layers and at least {declared} parameters, the files hold {len(tensors)} tensors "
-            f"with {held}; copy the folder again"
-        )
+def stored_as(tensors: Mapping[str, Tensor]) -> str:
+    """What is to be remarked on weights that are stored in another type than is computed with."""
+    kinds = {t.dtype for name, t in tensors.items() if t.dtype in FLOATS and not BUFFERS.search(name)}
+    if kinds <= {"F32"}:
+        return ""
+    rounded = ", to which they are rounded" if "F64" in kinds else ""
+    return f"the weights are stored in {' and '.join(sorted(map(called, kinds)))}: computations are done in float32{rounded}"
 
 
 # --- names of tensors against the model
@@ -261,9 +219,10 @@ def adapted(names: Iterable[str], folder: Path) -> UserError | None:
 def without_a_place(names: Iterable[str], folder: Path, layers: int, new_head: bool) -> UserError | None:
     """What to say if a file has tensors that the model does not: None if all of them are known to be harmless.
 
-    Position numbers, poolers and the heads of pretraining are; heads of tasks are if the model gets a `new_head`, or none.
+    Position numbers, poolers and the heads of pretraining are, under the names that transformers gives them; heads of tasks are if the model gets a
+    `new_head`, or none.
     """
-    lost = sorted(n for n in names if not (_BUFFERS.search(n) or _OTHER_HEADS.search(n) or (new_head and _HEADS.search(n))))
+    lost = sorted(n for n in names if not (BUFFERS.search(n) or _OTHER_HEADS.fullmatch(n) or (new_head and _HEADS.search(n))))
     if not lost:
         return None
     if any(_ADAPTERS.search(name) for name in lost):
@@ -277,16 +236,29 @@ def without_a_place(names: Iterable[str], folder: Path, layers: int, new_head: b
     return _homeless(lost, folder, why)
 
 
+def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
+    """The one of the `wanted` names that transformers gives a tensor of a file; None if none.
+
+    `prefix`: of the encoder in a model with a head, which one of the two may lack.
+    """
+    for old, new in (("gamma", "weight"), ("beta", "bias")):
+        if name.endswith(f"LayerNorm.{old}"):
+            name = name.removesuffix(old) + new
+    ways = (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
+    return next((way for way in ways if way in wanted), None)
+
+
+def misshapen(tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], prefix: str) -> dict[str, tuple[Shape, Shape]]:
+    """Name in the model -> (shape in the file, shape that the model wants), where they differ."""
+    pairs = ((placed(name, wanted, prefix), t.shape) for name, t in tensors.items())
+    return {at: (shape, wanted[at]) for at, shape in pairs if at and shape != wanted[at]}
+
+
 def _homeless(lost: list[str], folder: Path, why: str) -> UserError:
-    return UserError(
-        f"every tensor of the weights must have a place in the model, {_shown(lost)} in {folder} {'has' if len(lost) == 1 else 'have'} none; {why}"
-    )
+    return UserError(f"every tensor of the weights must have a place in the model, {shown(lost)} in {folder} {'has' if len(lost) == 1 else 'have'} none; {why}")
 
 
-def _shown(names: list[str]) -> str:
+def shown(names: Sequence[str]) -> str:
+    """The first of some names of tensors, and how many more there are."""
     few = ", ".join(one_line(name, 120) for name in names[:3])
     return few if len(names) <= 3 else f"{few} and {len(names) - 3} more"
-
-
-def _value(value: Any) -> str:
-    return one_line(repr(value), 80)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -21,7 +22,7 @@ from transformers import PreTrainedTokenizerFast
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task
 from sdq.evaluate import outcomes, predict
-from sdq.heads import Joint, join, joined_, names_of, plain, widened
+from sdq.heads import Joint, join, joined_, loading_remarks, names_of, plain, widened
 from sdq.models import load, remarks, start
 from sdq.settings import UserError
 from tests.unit.conftest import ARCHITECTURES, VOCABULARY
@@ -147,6 +148,9 @@ def test_names_are_compared_without_case_and_form() -> None:
         ({"id2label": {"1": "b", "0": "a"}}, ("a", "b")),
         ({"id2label": {"0": "a", "1": "b"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}, ("a", "b")),
         ({"label2id": {"b": 1, "a": 0}}, ("a", "b")),
+        ({"label2id": {"LABEL_2": 2, "LABEL_0": 0, "LABEL_1": 1}}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"label2id": {"c": 2, "a": 0, "b": 1}, "num_labels": 3}, ("a", "b", "c")),
+        ({"label2id": {"LABEL_0": 0, "LABEL_1": 1}, "num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
         ({"id2label": {"0": 0, "1": True}}, ("0", "True")),
     ],
 )
@@ -174,6 +178,10 @@ def test_what_the_outputs_are_called(config: dict[str, Any], names: tuple[str, .
         ({"id2label": {"0": "a"}, "label2id": {"a": "0"}}, "label2id must map names to numbers"),
         ({"id2label": {"0": "a"}, "label2id": "a"}, "label2id must map names to numbers"),
         ({"id2label": {"0": "a", "1": "b"}, "num_labels": 3}, "num_labels must be the number of names"),
+        ({"label2id": {"a": 0, "b": 0}}, "every number must be in label2id once .* 'a' and 'b' are both 0"),
+        ({"label2id": {"a": 0, "b": 2}}, "label2id must name every output from 0 to 2 .* 1 has no name"),
+        ({"label2id": {" ": 0}}, "a name in label2id must be text"),
+        ({"label2id": {"a": 0, "b": 1}, "num_labels": 3}, "num_labels must be the number of names in label2id"),
         ({"num_labels": 0}, "num_labels must be a whole number"),
         ({"num_labels": 1e9}, "num_labels must be a whole number"),
         ({"num_labels": "3"}, "num_labels must be a whole number"),
@@ -306,6 +314,51 @@ def test_a_head_of_the_other_kind_is_refused(tiny: Callable[..., nn.Module], tok
     save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path)
     with pytest.raises(UserError, match=r"must have a head for token classification, its head is another \(BertForSequenceClassification\)"):
         load(tmp_path, "token", ("a", "b", "c"))
+
+
+def edited(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    said = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
+
+
+def test_label2id_alone_names_the_outputs(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    folder = save(tiny("bert", "sequence", 3), ("a", "b", "c"), tokenizer, tmp_path)
+    before = load(folder, "sequence", ("a", "b", "c"))[0]
+    edited(folder, id2label=None, label2id={"c": 2, "a": 0, "b": 1})
+    model: Any = load(folder, "sequence", ("c", "a", "b"))[0]
+    assert model.config.id2label == {0: "c", 1: "a", 2: "b"}
+    assert torch.equal(logits(model), logits(before)[:, [2, 0, 1]])
+
+
+def without(folder: Path, *names: str) -> None:
+    path = folder / "model.safetensors"
+    kept = {name: t for name, t in load_file(path).items() if name not in names}
+    assert len(kept) + len(names) == len(load_file(path))
+    save_file(kept, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "gone", "said"),
+    [
+        ("bert", ("classifier.bias",), "a whole head for .*, its weights lack classifier.bias; do"),
+        ("bert", ("bert.pooler.dense.weight", "bert.pooler.dense.bias"), "its weights lack bert.pooler.dense.bias, bert.pooler.dense.weight; do"),
+        ("roberta", ("classifier.out_proj.bias",), "its weights lack classifier.out_proj.bias; do"),
+        ("distilbert", ("pre_classifier.weight",), "its weights lack pre_classifier.weight; do"),
+        ("bert", ("classifier.bias", "classifier.weight"), "it is a base model: its weights lack classifier.bias, classifier.weight; do"),
+        ("roberta", ("classifier.out_proj.bias", "classifier.out_proj.weight"), "it is a base model: its weights lack classifier.out"),
+    ],
+)  # fmt: skip
+def test_what_a_head_lacks_is_named(
+    architecture: str, gone: tuple[str, ...], said: str, tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path
+) -> None:
+    folder = save(tiny(architecture, "sequence"), ("a", "b", "c"), tokenizer, tmp_path)
+    without(folder, *gone)
+    with pytest.raises(UserError, match=said):
+        load(folder, "sequence", ("a", "b", "c"), "do this")
+    remarked = " ".join(loading_remarks(start(folder, "sequence", ("a", "b", "c"), 0)[0]))
+    whole = "base model" in said
+    assert (gone[0] in remarked) is not whole, "a new head is what a base model gets"
 
 
 def test_a_config_with_a_key_twice_is_refused(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:

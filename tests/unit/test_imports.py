@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "sdq").rglob("*.py"))
 # The arrow of DESIGN.md: a module imports from its own line or the ones above. A new module is put on its line.
 LINES: tuple[tuple[str, ...], ...] = (
-    ("settings", "limits", "files", "quoting", "lazy", "allocator", "boundary", "families", "tensors", "sealed", "events"),
+    ("settings", "limits", "files", "quoting", "lazy", "allocator", "boundary", "families", "tensors", "checkpoint_config", "sealed", "events"),
     ("catalog", "hub", "checkpoint", "report", "visitors", "guard"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
-    ("quant", "data", "heads", "models", "retrieval"),
+    ("quant", "data", "heads", "checkpoint_model", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
     ("recipe",),
     ("store", "reading", "decoding", "run", "identity", "subject", "inspection", "remedies", "causes", "answer", "finetune", "mini"),
@@ -48,6 +48,7 @@ WITHOUT_TORCH = (
     "sdq.hub",
     "sdq.families",
     "sdq.checkpoint",
+    "sdq.checkpoint_config",
     "sdq.boundary",
     "sdq.tensors",
     "sdq.data.tasks",

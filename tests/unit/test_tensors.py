@@ -24,7 +24,7 @@ from sdq.checkpoint import base_of
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task
 from sdq.limits import limits
-from sdq.models import encoder, load, start
+from sdq.models import encoder, load, remarks, start
 from sdq.settings import UserError, path_of, text_of
 from sdq.tensors import tensors_of
 
@@ -103,6 +103,11 @@ def packed(dtype: torch.dtype) -> Callable[[dict[str, Any]], dict[str, Any]]:
         (added(bert__embeddings__language_embeddings__weight=torch.ones(5, 12)), "language_embeddings.weight .* has none"),
         (added(crf__transitions=torch.ones(3, 3)), "crf.transitions .* has none"),
         (added(lstm__weight_ih_l0=torch.ones(4, 12)), "lstm.weight_ih_l0 .* has none"),
+        (added(bert__pooler__extra__weight=torch.ones(12, 12)), "bert.pooler.extra.weight .* has none"),
+        (added(bert__pooler__dense__weight_scale=torch.ones(1)), "bert.pooler.dense.weight_scale .* has none"),
+        (added(cls__predictions__adapted__weight=torch.ones(1)), "cls.predictions.adapted.weight .* has none|merge"),
+        (added(cls__predictions__gate__weight=torch.ones(1)), "cls.predictions.gate.weight .* has none"),
+        (added(lm_head__experts__weight=torch.ones(1)), "lm_head.experts.weight .* has none"),
         (packed(torch.int8), r"floating point numbers, bert.encoder.layer.0.output.dense.weight in .* is int8"),
         (packed(torch.uint8), "is uint8"),
         (packed(torch.bool), "is bool"),
@@ -113,6 +118,20 @@ def packed(dtype: torch.dtype) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def test_tensors_that_do_not_belong(own: Path, change: Callable[[dict[str, Any]], dict[str, Any]], said: str) -> None:
     weights(own, change)
     refused(own, said)
+
+
+@pytest.mark.parametrize(("dtype", "said"), [("float64", ", to which they are rounded"), ("float16", ""), ("bfloat16", ""), ("float32", None)])
+def test_the_type_of_the_weights_is_remarked_on(own: Path, dtype: str, said: str | None) -> None:
+    weights(own, lambda tensors: {name: t.to(getattr(torch, dtype)) for name, t in tensors.items()})
+    wanted = [] if said is None else [f"the weights are stored in {dtype}: computations are done in float32{said}"]
+    for model in (load(own, "sequence", LABELS)[0], encoder(own), start(own, "sequence", LABELS, 0)[0]):
+        assert remarks(model) == wanted
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_type_beside_another_is_remarked_on(own: Path) -> None:
+    weights(own, packed(torch.float16))
+    assert remarks(load(own, "sequence", LABELS)[0]) == ["the weights are stored in float16 and float32: computations are done in float32"]
 
 
 def test_what_is_known_to_be_harmless_stays_silent(own: Path) -> None:
@@ -145,23 +164,41 @@ def test_what_is_known_to_be_harmless_stays_silent(own: Path) -> None:
         ({"vocab_size": 10**12}, "vocab_size must be a whole number"),
         ({"vocab_size": -1}, "vocab_size must be a whole number"),
         ({"vocab_size": 40_000_000, "hidden_size": 6000}, r"must have at most \d+ parameters here"),
-        ({"vocab_size": 31}, "config.json must fit|it was refused"),
+        ({"vocab_size": 31}, r"word_embeddings.weight in .* has 30 x 12, and should have 31 x 12; its vocab_size is 31, that of the weights 30: correct it"),
         ({"vocab_size": 29}, "at most as many tokens"),
         ({"max_position_embeddings": 10**7}, "config.json must fit the weights"),
-        ({"max_position_embeddings": 4}, "it was refused"),
+        ({"max_position_embeddings": 4}, r"has 40 x 12, and should have 4 x 12; its max_position_embeddings is 4, that of the weights 40"),
+        ({"hidden_size": 6}, r"has 12, and should have 6 \(and \d+ more do not fit\); its hidden_size is 6, that of the weights 12"),
+        ({"intermediate_size": 15}, r"has 16, and should have 15 .*; its intermediate_size is 15, that of the weights 16"),
+        ({"type_vocab_size": 0}, "its type_vocab_size is 0, that of the weights 2"),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": None}, "labels the model never learned: c"),
         ({"type_vocab_size": -2}, "type_vocab_size must be a whole number"),
-        ({"pad_token_id": 99}, "it was refused"),
-        ({"pad_token_id": "x"}, "it was refused"),
-        ({"hidden_act": "os.system"}, "it was refused"),
-        ({"dtype": "os.system"}, "dtype must name a floating point type"),
-        ({"torch_dtype": "int8"}, "torch_dtype must name a floating point type"),
-        ({"dtype": 3}, "dtype must name"),
+        ({"pad_token_id": 99}, "pad_token_id must be a whole number from 0 to 29"),
+        ({"pad_token_id": "x"}, "pad_token_id must be a whole number"),
+        ({"hidden_act": "os.system"}, "hidden_act must be an activation function that transformers has .* got 'os.system'; correct it"),
+        ({"hidden_act": "gelo"}, 'perhaps to "gelu"'),
+        ({"hidden_act": 5}, "hidden_act in config.json must be text, got 5; correct it"),
+        ({"use_cache": "x"}, "use_cache in config.json must be true or false, got 'x'; correct it"),
+        ({"bos_token_id": []}, r"bos_token_id in config.json must be a whole number or null, got \[\]; correct it"),
+        ({"add_cross_attention": True}, "must be an encoder, add_cross_attention"),
+        ({"dtype": "os.system"}, "dtype must be the name of a floating point type"),
+        ({"torch_dtype": "int8"}, "torch_dtype must be the name of a floating point type"),
+        ({"dtype": 3}, "dtype must be the name"),
+        ({"dtype": "torch.float32"}, "dtype must be the name .* got 'torch.float32'; write \"float32\""),
+        ({"torch_dtype": "torch.bfloat16"}, "got 'torch.bfloat16'; write \"bfloat16\""),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, r"quantized \('bitsandbytes'\)"),
         ({"id2label": ["a", "b", "c"]}, "id2label must map"),
         ({"num_labels": 10**9, "id2label": None}, "num_labels must be a whole number"),
-        ({"hidden_dropout_prob": "much"}, "it was refused"),
-        ({"layer_norm_eps": [1]}, "it was refused"),
-        ({"model_type": "../../x"}, "it was refused"),
+        ({"hidden_dropout_prob": "much"}, "hidden_dropout_prob must be a number from 0 to"),
+        ({"attention_probs_dropout_prob": 7}, "attention_probs_dropout_prob must be a number from 0 to .* got 7"),
+        ({"classifier_dropout": -0.1}, "classifier_dropout must be a number from 0"),
+        *(({"layer_norm_eps": e}, "layer_norm_eps must be a number from 1e-20 to 0.1") for e in (1e30, 0, -1.0, 1e-42, "x", True)),
+        ({"layer_norm_eps": float("nan")}, "finite numbers, it has NaN"),
+        *(({"initializer_range": e}, "initializer_range must be a number from 0 to 100") for e in (-1, 1e30, "x")),
+        ({"layer_norm_eps": [1]}, "layer_norm_eps must be a number"),
+        ({"model_type": "../../x"}, "must be an encoder that transformers has .*'../../x'"),
+        ({"model_type": "vit"}, "must be an encoder that transformers has for sequence classification, model_type in .* is 'vit'"),
+        ({"model_type": None}, "model_type in .* is not given"),
         ({"model_type": 7}, "must be the name of an architecture"),
     ],
 )
