@@ -148,7 +148,9 @@ def histogram_picture(activations: pd.DataFrame, layer: str, codes: Sequence[str
         {"type": "log", "range": [math.log10(floor), math.log10(ceiling)], "dtick": 1, "tickformat": "~g"} if log else {"range": [floor, ceiling]}
     )
     figure.update_layout(template=template(theme), **layout)
-    text = f"{label_of(first)}: values from {first['low']:.3g} to {first['high']:.3g} over all languages. "
+    low, high = (f"{first[end]:.3g}" for end in ("low", "high"))
+    span = f"all values are {low}" if first["low"] == first["high"] else f"values from {low} to {high}"
+    text = f"{label_of(first)}: {span} over all languages. "
     return figure, behind, text + _ranges_sentence(first)
 
 

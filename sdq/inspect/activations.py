@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
+from sdq.inspect.bins import BINS, binned
 from sdq.inspect.capture import Side, in_pieces, listen
 from sdq.models import Module, modules, steps
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer
 from sdq.quant.rewrite import only
+from sdq.settings import UserError
 
-BINS = 128
 POSITIONS = 48
 
 
@@ -38,12 +39,17 @@ class _Site:
         self.ranges: list[Tensor] = []  # [n, 2] of each batch
 
     def extremes(self, x: Tensor) -> None:
-        self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
+        low, high = (float(end) for end in x.aminmax())  # of NaN both are NaN
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise UserError(
+                f"activations must be finite numbers, the inputs of {self.module.name} hold NaN or infinity on these sentences; "
+                "the checkpoint is damaged or its training diverged"
+            )
+        self.low, self.high = min(self.low, low), max(self.high, high)
 
     def add(self, x: Tensor, back: Tensor | None, bounds: Tensor | None, language: Tensor, position: Tensor | None) -> None:
         """x, back [N, D] real tokens; bounds [N, 2]: smallest and largest representable value; language, position [N]."""
-        width = (self.high - self.low) / BINS or 1.0
-        at = ((x - self.low) / width).floor().clamp(0, BINS - 1).long() + language[:, None] * BINS
+        at = binned(x, self.low, self.high) + language[:, None] * BINS
         self.counts += torch.bincount(at.flatten(), minlength=self.counts.numel()).reshape(self.counts.shape)
         low, high = x.amin(1), x.amax(1)
         self.language_low.scatter_reduce_(0, language, low, "amin")

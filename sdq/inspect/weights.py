@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sdq.inspect.bins import BINS, binned
 from sdq.models import modules
 from sdq.quant.integer import code_range, quantize
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 
-BINS = 128
 _PIECE = 1 << 20  # weights that are looked at at a time
 CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach are kept
 
@@ -93,8 +93,7 @@ def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
 
 def _counts(x: Tensor, low: float, high: float) -> np.ndarray[Any, Any]:
     """Counts of BINS equal bins from low to high; what lies outside goes to the outermost ones."""
-    width = (high - low) / BINS or 1.0
     counts = torch.zeros(BINS, dtype=torch.int64)
     for piece in x.flatten().split(_PIECE):
-        counts += torch.bincount(((piece - low) / width).floor().clamp(0, BINS - 1).long(), minlength=BINS)
+        counts += torch.bincount(binned(piece, low, high), minlength=BINS)
     return counts.numpy().astype(np.int32)

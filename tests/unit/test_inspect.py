@@ -12,14 +12,16 @@ from torch import nn
 
 from sdq.data.batches import Encoded
 from sdq.inspect.activations import activations
+from sdq.inspect.bins import BINS, binned
 from sdq.inspect.capture import capture
 from sdq.inspect.depth import EVERY, depth, sites
 from sdq.inspect.errors import layer_errors
-from sdq.inspect.weights import BINS, weights
+from sdq.inspect.weights import weights
 from sdq.models import blocks, modules
 from sdq.quant.observers import Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.settings import UserError
 from tests.unit.test_loop import text
 
 PER_TENSOR = (Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec(bits=4)),)
@@ -30,7 +32,46 @@ def spoken(data: Encoded) -> list[str]:
     return [LANGUAGES[i % 3 == 0] for i in range(len(data))]
 
 
+LARGEST = float(torch.finfo(torch.float32).max)
+ODD = {
+    "a constant": [2.5] * 9,
+    "zeros": [0.0] * 9,
+    "a large constant": [3e38] * 9,
+    "subnormal": [i * 1e-45 for i in range(-20, 300)],
+    "the smallest two": [0.0, 1e-45],
+    "tiny": [i * 1e-41 for i in range(300)],
+    "up to the largest": [LARGEST * i / 150 for i in range(-150, 151)],
+    "the largest alone": [LARGEST, -LARGEST, LARGEST],
+    "close to each other": [1.0, 1.0 + 2**-23],
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_histograms_hold_for_values_of_any_size(case: str) -> None:
+    x = torch.tensor(ODD[case])
+    low, high = float(x.min()), float(x.max())
+    at = binned(x, low, high)
+    exact = np.array(x.tolist())  # float64
+    width = (high - low) / BINS
+    wanted = np.minimum((exact - low) // width, BINS - 1) if width else np.zeros(len(x))
+    assert at.dtype == torch.int64
+    assert 0 <= int(at.min()) <= int(at.max()) < BINS
+    assert (np.abs(at.numpy() - wanted) <= 1).all()  # a value on an edge may fall to either side
+    assert (int(at[x.argmin()]), int(at[x.argmax()])) == (0, BINS - 1 if high > low else 0)
+
+
 # --- weights
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_weights_of_any_size_have_a_histogram(case: str, tiny: Any) -> None:
+    model = tiny("bert")
+    name = next(m.name for m in modules(model) if m.role == "q")
+    weight = model.get_submodule(name).weight.data
+    weight.copy_(torch.tensor(ODD[case]).repeat(weight.numel())[: weight.numel()].reshape(weight.shape))
+    row = weights(model).set_index("module").loc[name]
+    assert row["fp32"].sum() == weight.numel()
+    assert row["fp32"][0] > 0
 
 
 def test_weights_against_direct_computation(tiny: Any) -> None:
@@ -126,6 +167,30 @@ def test_activations_against_direct_computation(tiny: Any, static: bool) -> None
     first = torch.tensor([p == 0 for p in positions])
     assert mine["position_low"][0] == pytest.approx(float(x[first].min()), abs=1e-5)
     assert len(mine["position_high"]) == max(positions) + 1
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-44, 1e-30, 1e37])
+def test_activations_of_any_size_have_a_histogram(size: float, tiny: Any) -> None:
+    """A norm that gives a constant, numbers too small for float32 to divide, and such that overflow in a difference."""
+    model, data = tiny("bert"), text(n=6)
+    last = [m for name, m in model.named_modules() if name.endswith("output.LayerNorm")][-1]
+    last.weight.data.fill_(size)
+    last.bias.data.zero_()
+    model.bert.pooler.dense.weight.data.mul_(0)
+    table, _ = activations(model, data, ["en"] * 6)
+    row = table[table["module"] == "bert.pooler.dense"].iloc[0]
+    assert row["counts"].sum() == 6 * 24
+    assert (row["counts"] > 0).sum() == 1 if size == 0 else (row["counts"] > 0).sum() > 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 3e38])
+def test_activations_that_are_no_numbers_are_refused(value: float, tiny: Any) -> None:
+    model, data = tiny("bert"), text(n=6)
+    name = next(m.name for m in modules(model) if m.role == "ffn_in")
+    model.get_submodule(name).weight.data.fill_(value)
+    with pytest.raises(UserError, match=r"activations must be finite numbers, the inputs of \S+ hold NaN or infinity") as error:
+        activations(model, data, ["en"] * 6)
+    assert "\n" not in str(error.value)
 
 
 def test_activations_of_an_unquantized_model(tiny: Any) -> None:
