@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
+from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from sdq import files
 from sdq.allocator import keep_freed_memory
 from sdq.boundary import boundary
 from sdq.recipe import PRESETS, load_recipe
-from sdq.report import Report
-from sdq.settings import PROGRESS, UserError, one_line, path_of
+from sdq.settings import UserError, of_option, one_line, path_of
 from sdq.store import Store
+from sdq.terminal import Line, report_words, row_of, verdict_words
 
 app = typer.Typer(help="Quantize multilingual Transformers and see what happened.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 mini = typer.Typer(help="The embedded model and its data.", no_args_is_help=True)
@@ -33,71 +33,6 @@ tasks = typer.Typer(help="Tasks of your own: a JSON file that says what a folder
 app.add_typer(tasks, name="task")
 recipes = typer.Typer(help="Recipes of your own: a JSON file that says what is done to a model.", no_args_is_help=True)
 app.add_typer(recipes, name="recipe")
-
-
-class Line:
-    """Progress with the time left on stderr, for anything that takes over two seconds: a bar in a terminal; elsewhere, a log say, plain lines."""
-
-    EVERY, PART, LONGEST = 10.0, 0.05, 60.0  # between two plain lines: seconds, and share of a stage; but never longer than so many seconds
-
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn()
-        self.plain = not quiet and not sys.stderr.isatty()
-        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or self.plain)
-        self.task = self.bar.add_task("Starting", total=1)
-        self.text = ""
-        self.started = self.stage = self.said = time.perf_counter()
-        self.first: float | None = None  # share that was done when the stage was first heard of: a resumed one begins late
-        self.share = 0.0
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] == "damaged":
-            typer.echo(f"note: {event['message']}", err=True)
-        elif "number" in event:  # one of several stages; `share`: of the whole, before it
-            text = f"{event['number']} of {event['of']}: {event['text']}"
-            done = event["of"] * event["share"] if "share" in event else event["number"] - 1
-            self.bar.update(self.task, description=text, completed=done, total=event["of"])
-            self._stage(text)
-        elif event["event"] == "stage":
-            self.bar.reset(self.task, description=event["text"], total=1)
-            self._stage(event["text"])
-        elif event["event"] in ("step", "evaluate"):
-            done = float(event["step"] if "step" in event else event["done"])
-            self.bar.update(self.task, completed=done, total=event["of"])
-            self._done(done, event["of"])
-        if time.perf_counter() - self.started > 2 and not self.bar.live.is_started and not self.plain:
-            self.bar.start()
-
-    def _stage(self, text: str) -> None:
-        if text != self.text:
-            self.text, self.stage, self.said, self.first, self.share = text, *[time.perf_counter()] * 2, None, 0.0
-            self._say(text)
-
-    def _done(self, done: float, of: float) -> None:
-        now, share = time.perf_counter(), done / max(1, of)
-        if self.first is None or share < self.first:
-            self.first, self.stage, self.share = share, now, share
-        silent = now - self.said
-        if silent < self.EVERY or (share - self.share < self.PART and silent < self.LONGEST):
-            return
-        left = (now - self.stage) * (1 - share) / max(1e-9, share - self.first)
-        self.said, self.share = now, share
-        self._say(f"{self.text}: {done:,.0f} of {of:,.0f}, {in_words(left)} left")
-
-    def _say(self, text: str) -> None:
-        if self.plain:
-            print(f"{PROGRESS}{text}", file=sys.stderr, flush=True)
-
-
-def in_words(seconds: float) -> str:
-    """A duration: 45 s, 3 min, 2 h 10 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @app.command()
@@ -119,7 +54,7 @@ def run(
         report = execute(wanted, model, task, Store.default(), line)
     finally:
         line.bar.stop()
-    typer.echo(report.model_dump_json() if as_json else _words(report))
+    typer.echo(report.model_dump_json() if as_json else report_words(report))
 
 
 @app.command()
@@ -129,7 +64,7 @@ def finetune(
     model: Annotated[str, typer.Option(help="'mini' (the embedded encoder), a folder, or a Hub name; see `models`")] = "mini",
     steps: Annotated[int | None, typer.Option(help="Optimizer steps at most")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Largest learning rate")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the head and of the batches")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the head and of the batches")] = 0,
     freeze: Annotated[int | None, typer.Option(help="How many of the first blocks keep their weights")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
 ) -> None:
@@ -210,16 +145,14 @@ def presets() -> None:
 def runs() -> None:
     """List finished runs, newest first."""
     for report in Store.default().finished():
-        typer.echo(
-            f"{report.run}  {report.recipe['name']:26} seed {report.recipe['seed']}  {report.model}  {report.on:7} {100 * report.quantized.zero_shot_mean:5.1f} % zero-shot"
-        )
+        typer.echo(row_of(report))
 
 
 @app.command()
 def show(run: Annotated[str, typer.Argument(help="A run id")], as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False) -> None:
     """Print a finished run."""
     report = Store.default().report(run)
-    typer.echo(report.model_dump_json() if as_json else _words(report))
+    typer.echo(report.model_dump_json() if as_json else report_words(report))
 
 
 @app.command()
@@ -248,7 +181,7 @@ def compare(
         typer.echo(json.dumps({"base": base.run, "metric": base.metric, "runs": {run: json.loads(t.to_json(orient="records")) for run, t in found.items()}}))
         return
     for other in reports[1:]:
-        typer.echo(_verdicts(base, other, found[other.run]))
+        typer.echo(verdict_words(base, other, found[other.run]))
         typer.echo(f"{power_text(found[other.run])}\n")
 
 
@@ -326,9 +259,11 @@ def reproduce(
     model: Annotated[str, typer.Option(help="Of grid and xglue: what teachers are fine-tuned from; 'mini', a folder or a Hub name")] = "mini",
     xglue: Annotated[Path | None, typer.Option(help="The extracted archive, the folder with NC, XNLI, ...")] = None,
     tasks: Annotated[str, typer.Option(help="Of xglue: which ones, with commas between; all of them if not given")] = "",
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, from 0; if not given 3, on the embedded tasks 1")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of grid and xglue: training steps of a student; on the embedded tasks 100 if not given")] = None,
-    teacher_steps: Annotated[int | None, typer.Option(min=1, help="Of xglue: training steps of a teacher")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="How many seeds, from 0; if not given 3, on the embedded tasks 1")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Of grid and xglue: training steps of a student; on the embedded tasks 100 if not given")
+    ] = None,
+    teacher_steps: Annotated[int | None, typer.Option(min=1, max=100_000, help="Of xglue: training steps of a teacher")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Of xglue: rows to take of every file, to see that all runs; scores are then not XGLUE's")] = None,
     out: Annotated[Path | None, typer.Option(help="Of grid and xglue: folder for the tables")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Of mini: runs at a time")] = 2,
@@ -393,7 +328,12 @@ def recipe_schema() -> None:
 @recipes.command("check")
 def check_recipe(recipe: Annotated[str, typer.Argument(help="A JSON file, or a preset")]) -> None:
     """Read a recipe and print it with every setting, those left out too. Nothing is computed."""
-    typer.echo(load_recipe(recipe).model_dump_json(indent=1))
+    read = load_recipe(recipe)
+    typer.echo(read.model_dump_json(indent=1))
+    left = [name for name in type(read).model_fields if name not in read.model_fields_set]
+    usual = f"; left out, so taken as usual: {', '.join(left)}" if left and recipe not in PRESETS else ""
+    nothing = ": it has no rules, so nothing is quantized" if not read.rules else ""
+    typer.echo(f"note: this is {read.method}{nothing}{usual}", err=True)
 
 
 @mini.command()
@@ -434,43 +374,13 @@ def ship() -> None:
     typer.echo(f"{compact(ASSETS) / 1e6:.1f} MB saved")
 
 
-def _words(report: Report) -> str:
-    lines = [f"run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task {report.on}, {report.metric} in %", ""]
-    lines += [f"{'':4} {'FP32':>7} {'now':>7} {'change':>7}"]
-    rows = [(code, report.reference.by_language[code], score) for code, score in report.quantized.by_language.items()]
-    rows += [("mean", report.reference.mean, report.quantized.mean), ("zero", report.reference.zero_shot_mean, report.quantized.zero_shot_mean)]
-    lines += [f"{code:4} {100 * a:7.1f} {100 * b:7.1f} {100 * (b - a):+7.1f}" for code, a, b in rows if b == b]  # a task of one language has no zero-shot mean
-    for name, (full, now) in report.beside.items():
-        lines.append(f"beside it, {name}, mean: {100 * full.mean:.1f} -> {100 * now.mean:.1f} ({100 * (now.mean - full.mean):+.1f})")
-    lines += ["", "mean: all languages; zero: languages without labels in training", f"seconds {json.dumps(report.seconds)}"]
-    if cut := report.provenance.get("test_sentences_cut"):
-        lines += [f"note: {cut} of {report.provenance['test_sentences']} test inputs are longer than the task allows and were cut"]
-    lines += [f"bytes {json.dumps(report.size_bytes)} (quantized size is simulated)"]
-    lines += [f"note: {remarks}"] if (remarks := report.provenance.get("remarks")) else []
-    return "\n".join(lines)
-
-
-def _verdicts(base: Report, other: Report, table: pd.DataFrame) -> str:
-    from sdq.statistics import p_cell
-
-    named = [f"{r.run} {r.recipe['name']} seed {r.recipe['seed']}" for r in (base, other)]
-    lines = [f"{named[1]} against {named[0]}, {base.metric} in %, change in points", ""]
-    lines += [f"{'':9} {'base':>6} {'now':>6} {'change':>7}  {'95 %':16} {'p':>7} {'Holm':>7} {'McNemar':>7} {'lost':>5} {'gained':>6} {'n':>6}  seen from"]
-    for row in table.to_dict("records"):
-        bounds = f"[{row['low']:+.1f}, {row['high']:+.1f}]"
-        lines.append(
-            f"{row['language']:9} {row['base']:6.1f} {row['other']:6.1f} {row['change']:+7.1f}  {bounds:16} {p_cell(row['p']):>7} {p_cell(row['p_holm']):>7} "
-            f"{p_cell(row['mcnemar']):>7} {row['lost']:5} {row['gained']:6} {row['n']:6}  {row['detectable']:.1f} points"
-        )
-    tests = " and ".join(f"{test} ({', '.join(codes)})" for test, codes in table.groupby("test", sort=False)["language"].agg(list).items())
-    alike = table["clusters"].iloc[0] < table["n"].iloc[0]
-    together = f" Sentences made from one frame are one cluster: {table['clusters'].iloc[0]} clusters." if alike else ""
-    return "\n".join([*lines, "", f"p: {tests}. Holm: p adjusted for the number of languages. McNemar: exact, every sentence for itself.{together}"])
-
-
 def _invoke() -> int:
     """Run the command that the arguments name; its exit code. Typer's own refusals become one sentence, and a reader who left is no error."""
     command = typer.main.get_command(app)
+    for before, word in itertools.pairwise(sys.argv):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            which = one_line(word, 60) or f"the word after {one_line(Path(before).name, 60)}"
+            raise UserError(f"every word of a command must have a value, {which} is empty; write it, or leave it out, and run the command again")
     try:
         with command.make_context("python -m sdq", sys.argv[1:]) as context:
             command.invoke(context)
@@ -484,6 +394,8 @@ def _invoke() -> int:
         if not said or type(error).__name__ == "NoArgsIsHelpError":
             getattr(error, "show")()  # the help, where nothing was asked  # noqa: B009
             return 2
+        if isinstance(cause := error.__cause__, ValidationError) and (param := getattr(error, "param", None)) is not None:
+            said = f"{param.opts[0]} {of_option(cause)}"
         raise UserError(f"{said.rstrip('.')}; `python -m sdq --help` lists commands and options") from error
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to say goes nowhere, at the exit too

@@ -154,6 +154,10 @@ def reason(error: BaseException) -> str:
         kinds = dict.fromkeys(re.findall(r"expected (\w+), got", said))
         wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
         return f"{match[1]} in config.json must be {wanted}, got {one_line(match[2], 80)}; correct it"
-    if isinstance(error, KeyError):
-        return f"it lacks, or has an unknown, {said}"
+    if match := re.search(r" at line 1 column (\d+)$", said):  # of the tokenizers' Rust
+        return f"tokenizer.json is not as the library tokenizers writes it, at character {match[1]}"
+    if "instantiate the backend tokenizer" in said:
+        return "there is no tokenizer.json, and the other files are not enough to make one of"
+    if isinstance(error, AttributeError | TypeError | KeyError | IndexError):  # says nothing of files
+        return "a value in its files is missing, or of another kind than save_pretrained writes"
     return one_line(said, 200) or type(error).__name__

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -170,11 +171,38 @@ def _runs(store: Store) -> Iterator[Finding]:
     )
 
 
+def _streamlit_address() -> tuple[str | None, str]:
+    """(the address of a server that `streamlit run app.py` starts, what says so); None: all addresses."""
+    if address := os.environ.get("STREAMLIT_SERVER_ADDRESS"):
+        return address, "STREAMLIT_SERVER_ADDRESS"
+    for folder in dict.fromkeys((Path.cwd(), ROOT, Path.home())):
+        path = folder / ".streamlit" / "config.toml"
+        if path.is_file():
+            address = tomllib.loads(path.read_text("utf-8")).get("server", {}).get("address")
+            if address:
+                return str(address), str(path)
+    return None, "no address in Streamlit's configuration"
+
+
+def _opened(address: str | None) -> str:
+    """An address, to whom it is open, and by what if not by itself."""
+    said = f"{address or 'all addresses'}: {'opened to a room' if visitors.is_open(address) else 'this machine only'}"
+    names = ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN")
+    why = [name for name in names if os.environ.get(name)] if visitors.is_loopback(address) else []
+    return f"{said}{' by ' if why else ''}{' and '.join(why)}"
+
+
 def _access() -> Iterator[Finding]:
-    address = os.environ.get("SDQ_ADDRESS") or "127.0.0.1"
-    said = f"{address}: {'opened to a room' if visitors.is_open(address) else 'this machine only'}"
-    why = [name for name in ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN") if os.environ.get(name)] if visitors.is_loopback(address) else []
-    yield Finding("Access", "address", f"{said}{' by ' if why else ''}{' and '.join(why)}")
+    made = os.environ.get("SDQ_ADDRESS") or "127.0.0.1"
+    yield Finding("Access", "address", _opened(made))
+    try:
+        own, said_by = _streamlit_address()
+    except (OSError, ValueError, AttributeError) as error:
+        wrong = f"Streamlit's configuration must be readable TOML, it is not ({error}); correct .streamlit/config.toml"
+        yield Finding("Access", "streamlit run", "unknown", wrong)
+    else:
+        if own != made:  # of a server that is started without make
+            yield Finding("Access", "streamlit run", f"{_opened(own)}, by {said_by}")
     scheduler = os.environ.get("SDQ_SCHEDULER")
     yield Finding("Access", "computations", f"by the scheduler at {scheduler}" if scheduler else "by a cluster of this machine's own")
     if not scheduler:

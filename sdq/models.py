@@ -20,7 +20,7 @@ from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.heads import join, joined_, loading_remarks, names_of, remark_
 from sdq.settings import UserError, one_line
-from sdq.tensors import adapted, placed, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
+from sdq.tensors import adapted, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
@@ -140,8 +140,11 @@ def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-t
     _of_kind(config, folder, kind, remedy)
     model, missing = _read(folder, kind, id2label=dict(enumerate(names)))
     if missing:
-        what = "it is a base model: " if _headless(model, missing) else ""
-        raise UserError(f"the model in {folder} must have a whole head for {_asks(kind)}, {what}its weights lack {shown(missing)}; {remedy}")
+        none = _headless(model, missing)
+        raise UserError(
+            f"the model in {folder} must have a {'' if none else 'whole '}head for {_asks(kind)}, "
+            f"{'it is a base model: ' if none else ''}its weights lack {shown(missing)}; {remedy}"
+        )
     joined_(model, joint, labels, where)
     return model, fitting(tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder)
 
@@ -188,11 +191,14 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
     is in a text (see sdq.data.pieces). UserError if there is none that can be read, or be made to."""
     from transformers import AutoTokenizer
 
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).exists():
+            read_json(folder / name)
     with in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        lacks = "padding" if tokenizer.is_fast else "a fast form"
-        raise UserError(f"the tokenizer in {folder} must be a fast one with a padding token, it has no {lacks}; save it again with save_pretrained")
+    for has, what in ((tokenizer.is_fast, "fast form (tokenizer.json)"), (tokenizer.pad_token_id is not None, "padding token")):
+        if not has:
+            raise UserError(f"the tokenizer in {folder} must be a fast one with a padding token, it has no {what}; save it again with save_pretrained")
     if apart and lead_with_space_(tokenizer.backend_tokenizer, f"the tokenizer in {folder}"):
         tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True  # as saved with the model that is fine-tuned with it
     tokenizer.model_max_length = _room(tokenizer, longest, folder)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from sdq.data.lines import settings_of
 from sdq.quant.observers import MinMax
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
-from sdq.settings import Document, Settings, UserError, one_line, path_of, small
+from sdq.settings import Document, Settings, UserError, Words, one_line, path_of, small
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 
@@ -41,7 +41,9 @@ class Calibration(Settings):
 class Recipe(Document):
     """Rules (which modules get which numbers), calibration, training, seed. Equal recipes are equal runs."""
 
-    name: str = Field("custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="A short name; it does not change the run")
+    name: Annotated[str, Words("lower-case letters, digits, '.', '_' and '-', at most 61, beginning with a letter or digit")] = Field(
+        "custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="A short name; it does not change the run"
+    )
     rules: tuple[Rule, ...] = Field((), description="Which modules are quantized, and how")
     calibration: Calibration = Calibration()
     migration: float | None = Field(

@@ -7,8 +7,9 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -24,6 +25,13 @@ class Settings(BaseModel):
     """Frozen settings: unknown fields are refused, and the JSON round trip is the identity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Beside the pattern of a text field: what fits it, in words (`Annotated[str, Words(...)]`)."""
+
+    words: str
 
 
 class Document(Settings):
@@ -61,6 +69,8 @@ def one_line(text: str, most: int = 1000) -> str:
 def path_of(given: str | Path, what: str = "a path") -> Path:
     """The path that a user named, `~` expanded; it need not exist. UserError with one sentence for what can be no path on this machine."""
     text = str(given)
+    if not text.strip():
+        raise UserError(f"{what} must be named, got {text[:80]!r}; name it, or leave it out")
     shown = repr(one_line(text, 80))
     try:
         path = Path(text).expanduser()
@@ -123,7 +133,9 @@ def explain(error: ValidationError) -> str:
     if kind == "json_invalid":
         problem = str(first.get("ctx", {}).get("error", ""))
         return f"text must be JSON, it is not{f' ({problem})' if problem else ''}; correct it"
-    if kind == "extra_forbidden":
+    if (meant := _misspelt(problems)) is not None:
+        loc, kind = meant[0], "missing"
+    elif kind == "extra_forbidden":
         return _unknown(model, loc)
     path, annotation, info = _walk(model, loc)
     shown_path = ".".join(path)
@@ -133,8 +145,30 @@ def explain(error: ValidationError) -> str:
     wanted = described(annotation, () if info is None else tuple(info.metadata))
     where = f"{shown_path}: " if shown_path else ""
     if kind == "missing":
+        if meant is not None:
+            there = f"it is missing, but {one_line(meant[1], 60)!r} is there"
+            return f"{where}must be given ({wanted}), {there}; did you mean {path[-1]}?"
         return f"{where}must be given ({wanted}), it is missing; add it"
     return f"{where}must be {wanted}, got {_got(first.get('input'), annotation)}; {_remedy(first.get('input'), annotation, info)}"
+
+
+def _misspelt(problems: Sequence[Any]) -> tuple[tuple[int | str, ...], str] | None:
+    """(where a field is missing, the unknown name beside it that was likely meant for it)."""
+    missing = [tuple(p["loc"]) for p in problems if p["type"] == "missing"]
+    for loc in (tuple(p["loc"]) for p in problems if p["type"] == "extra_forbidden"):
+        beside = {str(one[-1]): one for one in missing if one[:-1] == loc[:-1]}
+        if near := difflib.get_close_matches(str(loc[-1]), beside, 1):
+            return beside[near[0]], str(loc[-1])
+    return None
+
+
+def of_option(error: ValidationError) -> str:
+    """What the command line has against the value of an option, as the end of a sentence."""
+    problem = error.errors(include_url=False)[0]
+    kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    bounds = SimpleNamespace(**problem.get("ctx", {}))
+    wanted = kind.get(problem["type"].partition("_")[0], "a number") + _bounds((bounds,))
+    return f"must be {wanted}, got {one_line(repr(problem.get('input')), 60)}"
 
 
 def _model(title: str) -> type[BaseModel] | None:
@@ -242,9 +276,9 @@ def _one(option: Any, bounds: tuple[Any, ...]) -> str:
         named = f" with names among {', '.join(map(str, get_args(keys)))}" if get_origin(keys) is Literal else ""
         return f"an object{named}, each value {described(inside[1])}"
     if option is str:
-        pattern = next((p for b in bounds if (p := getattr(b, "pattern", None))), None)
+        words = next((b.words for b in bounds if isinstance(b, Words)), None)
         longest = next((m for b in bounds if (m := getattr(b, "max_length", None)) is not None), None)
-        return f"text{f' that fits the pattern {pattern}' if pattern else ''}{f' of at most {longest} characters' if longest else ''}"
+        return f"text{f' of {words}' if words else ''}{f' of at most {longest} characters' if longest else ''}"
     return "a value of another kind"
 
 

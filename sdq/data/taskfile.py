@@ -7,7 +7,7 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -17,7 +17,7 @@ from sdq.data.rows import Quoting
 from sdq.data.tagging import Scheme
 from sdq.data.tasks import SPLITS, Task
 from sdq.report import METRICS
-from sdq.settings import Document, Settings, UserError, explain, small
+from sdq.settings import Document, Settings, UserError, Words, explain, small
 
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
@@ -53,7 +53,9 @@ class Columns(Settings):
 class TaskFile(Document):
     """What is to be predicted, where the examples are, and how answers are scored."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name")
+    name: Annotated[str, Words("lower-case letters, digits, '_' and '-', at most 41, beginning with a letter or digit")] = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name"
+    )
     about: str = Field("", max_length=400, description="What it is, its source and its licence")
     kind: Kind = Field(
         description="sentence or pair: one label each; token: one tag per word; ranking: how well a document answers a query; "
@@ -71,7 +73,9 @@ class TaskFile(Document):
     )
     labels: tuple[str, ...] | dict[str, str] = Field((), description="The labels, or what each is called; none: those that occur")
     languages: tuple[str, ...] | dict[str, str] = Field((), description="The languages, or what each code is called (deu_Latn -> de); none: those that occur")
-    training_language: str = Field(pattern=f"^{CODE}$", description="The language whose labels are trained on")
+    training_language: Annotated[str, Words("letters, digits, '_' and '-', at most 24, beginning with a letter, such as en or deu_Latn")] = Field(
+        pattern=f"^{CODE}$", description="The language whose labels are trained on"
+    )
     metric: str = Field("", description="How answers are scored; none: what is usual for the kind")
     beside: tuple[str, ...] = Field((), description="Further metrics that are reported")
     scheme: Scheme | None = Field(

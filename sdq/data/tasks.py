@@ -22,7 +22,7 @@ from pyarrow.parquet import ParquetFile
 from sdq.checkpoint import as_shipped
 from sdq.data.tagging import CONLLEVAL, Tagging
 from sdq.files import alone
-from sdq.settings import ASSETS, UserError, data_folder, path_of
+from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
 
 SPLITS = ("train", "dev", "test")
 
@@ -147,6 +147,12 @@ def address(name: str) -> str:
         return name
     if name.endswith(".json"):
         return str(path_of(name, "a task file").resolve())
+    if name.strip() and (folder := path_of(name, "a task")).is_dir():
+        if not (folder / "task.json").is_file():
+            raise UserError(
+                f"the folder of a task must hold task.json, {one_line(str(folder), 300)} does not; name the task file itself, or write one (docs/task-files.md)"
+            )
+        return str((folder / "task.json").resolve())
     others = f" ({', '.join(kept())})" if kept() else ""
     raise UserError(
         f"task must be one of {', '.join(TASKS)}, a task kept in the data folder{others}, a task file (.json), xglue:DIR/NC or hub:ENTRY, got {name[:80]!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -22,8 +23,11 @@ from sdq import __main__ as cli
 from sdq.data import tasks
 from sdq.identity import identify
 from sdq.recipe import PRESETS
+from sdq.report import Report
 from sdq.settings import PROGRESS, ROOT
 from sdq.store import Store
+from sdq.terminal import report_words, row_of
+from tests.cases.build import csv, task_folder
 
 MINI = ROOT / "assets" / "mini"
 
@@ -193,6 +197,89 @@ def test_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], monke
     if os.geteuid() != 0:  # nothing is read-only for root
         monkeypatch.setenv("SDQ_DATA", str(locked))
         assert "must be writable" in refused(capsys, "run", "ptq-w4a8", "--model", str(tiny))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "fp32", "--seed", "x"), "--seed must be a whole number, got 'x';"),
+        (("run", "fp32", "--seed", "1.5"), "--seed must be a whole number, got '1.5';"),
+        (("run", "fp32", "--seed", "-1"), "seed: must be a whole number of at least 0"),
+        (("reproduce", "--seeds", "0"), "--seeds must be a number of at least 1, got '0';"),
+        (("reproduce", "--seeds", "9" * 30), "--seeds must be"),
+        (("remedy", "0" * 12, "--size", "x"), "--size must be a number, got 'x';"),
+        (("finetune", "--out", "o", "--task", "intent", "--seed", "-1"), "--seed must be a number of at least 0, got '-1';"),
+        (("finetune", "--out", "o", "--task", "intent", "--steps", "x"), "--steps must be a whole number"),
+        (("finetune", "--out", "", "--task", "intent"), "the word after --out is empty"),
+        (("inspect", "0" * 12, "--out", ""), "the word after --out is empty"),
+        (("run", "fp32", "--model", ""), "the word after --model is empty"),
+        (("run", "fp32", "--model="), "--model= is empty"),
+        (("run", "fp32", "--model", " "), "a model must be named, got ' '"),
+        (("run", ""), "the word after run is empty"),
+        (("task", "check", ""), "the word after check is empty"),
+    ],
+)  # fmt: skip
+def test_values_of_options_are_refused_in_our_own_words(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+    sentence = refused(capsys, *words)
+    assert said in sentence
+    assert not any(leak in sentence for leak in ("Input should", "Invalid value", "parse"))
+
+
+def test_the_folder_of_a_task_is_its_task(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = task_folder(tmp_path / "topics", {"train/en": csv([("good", "a"), ("bad", "b")])}, ".csv").parent
+    by_file = run(capsys, "task", "check", str(folder / "task.json"))
+    assert by_file[0] == 0, by_file[2]
+    assert run(capsys, "task", "check", str(folder)) == by_file
+    assert tasks.address(str(folder)) == tasks.address(str(folder / "task.json"))
+    monkeypatch.chdir(folder)
+    assert run(capsys, "task", "check", ".") == by_file
+    for words in (("task", "check", str(tmp_path)), ("run", "fp32", "--task", str(tmp_path))):
+        assert "the folder of a task must hold task.json" in refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({}, "note: this is FP32: it has no rules, so nothing is quantized; left out, so taken as usual: name, rules, calibration, migration, training, seed"),
+        ({"name": "x", "rules": [{"weight": {}}], "seed": 1}, "note: this is PTQ; left out, so taken as usual: calibration, migration, training"),
+    ],
+)  # fmt: skip
+def test_what_was_taken_of_a_recipe_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path, recipe: dict[str, object], said: str) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(recipe))
+    code, out, err = run(capsys, "recipe", "check", str(tmp_path / "mine.json"))
+    assert (code, err.strip()) == (0, said)
+    assert {**json.loads(out), **recipe, "rules": json.loads(out)["rules"]} == json.loads(out)
+    assert run(capsys, "recipe", "check", "fp32")[2].strip() == "note: this is FP32: it has no rules, so nothing is quantized"
+
+
+def test_a_run_is_shown_as_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SHIPPED")
+    name = identify(PRESETS["ptq-w4a8"], "mini", "slots")
+    report = Store.default().report(name)
+    code, out, _ = run(capsys, "show", name)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[:3] == [f"run {name}: ptq-w4a8 (PTQ), seed 0", "model mini, task slots, 10,500 test sentences", "F1 in % (higher is better)"]
+    assert not set("{}[]") & set(out), "nothing is printed as Python or JSON has it"
+    for code_, score in report.quantized.by_language.items():
+        (line,) = [line for line in lines if line.startswith(f"{code_} ")]
+        before = report.reference.by_language[code_]
+        assert line.split()[-3:] == [f"{100 * before:.1f}", f"{100 * score:.1f}", f"{100 * (score - before):+.1f}"]
+    assert f"size: 23.1 MB in FP32, {report.size_bytes['quantized_simulated'] / 1e6:.1f} MB quantized (simulated)" in lines
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_table_has_remarks_and_no_score_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SHIPPED")
+    report = Store.default().report(identify(PRESETS["ptq-w4a8"], "mini", "intent"))
+    one = {"mean": 0.5, "zero_shot_mean": math.nan, "by_language": {"en": 0.5}}
+    told = {"test_sentences": 1200, "test_sentences_cut": 3, "remarks": "one thing; another"}
+    alone = Report.model_validate(report.model_dump() | {"reference": one, "quantized": one, "provenance": told, "beside": {}})
+    text = report_words(alone)
+    assert "nan" not in text.replace("Afrikaans", "")
+    assert text.splitlines()[-3:] == ["note: 3 of 1,200 test inputs are longer than the task allows and were cut", "note: one thing", "note: another"]
+    assert row_of(alone).endswith(" 50.0 % mean")
+    assert row_of(report).endswith("% zero-shot")
 
 
 @pytest.mark.parametrize("run_id", ["../../etc", "0123456789abz", "", "0" * 12])

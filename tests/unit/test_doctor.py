@@ -152,6 +152,35 @@ def test_an_address_is_this_machine_or_a_room(address: str, own: bool, monkeypat
     assert ("this machine only" in found.value) is own
 
 
+@pytest.mark.parametrize(
+    ("by_env", "config", "said"),
+    [
+        (None, "[server]\naddress = '127.0.0.1'\n", None),
+        (None, "[server]\naddress = '0.0.0.0'\n", "0.0.0.0: opened to a room, by {}"),
+        (None, "server.address = 'lab.example.org'\n", "lab.example.org: opened to a room, by {}"),
+        ("0.0.0.0", "[server]\naddress = '127.0.0.1'\n", "0.0.0.0: opened to a room, by STREAMLIT_SERVER_ADDRESS"),
+        ("127.0.0.1", "[server]\naddress = '0.0.0.0'\n", None),
+        (None, "[server]\nport = 1\n", "all addresses: opened to a room, by no address in Streamlit's configuration"),
+        (None, "[server\n", "unknown"),
+        (None, "server = 3\n", "unknown"),
+    ],
+)
+def test_what_streamlit_is_told_is_looked_at_too(by_env: str | None, config: str, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SDQ_ADDRESS", "SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN", "STREAMLIT_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    if by_env:
+        monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", by_env)
+    path = tmp_path / ".streamlit" / "config.toml"
+    path.parent.mkdir()
+    path.write_text(config)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    found = [f for f in doctor._access() if f.what == "streamlit run"]
+    assert [f.value for f in found] == ([] if said is None else [said.format(path)])
+    assert all(bool(f.wrong) == (said == "unknown") for f in found)
+
+
 @pytest.mark.parametrize("name", ["SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN"])
 def test_what_opened_a_server_on_this_machine_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDQ_ADDRESS", "::ffff:127.0.0.1")

@@ -18,7 +18,7 @@ from sdq.data.taskfile import Columns, TaskFile, parse
 from sdq.quant.observers import KL, MovingAverage, Mse, Percentile
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
 from sdq.recipe import Calibration, Recipe, load_recipe
-from sdq.settings import ROOT, Document, UserError, explain
+from sdq.settings import ROOT, Document, UserError, Words, explain
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 
@@ -208,6 +208,37 @@ def test_a_wrong_recipe_says_what_must_be_there(wrong: dict[str, Any], said: str
 def test_a_wrong_task_file_says_what_must_be_there(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         parse(json.dumps(TASK | changes).encode(), "task.json")
+
+
+@pytest.mark.parametrize(
+    ("gone", "there", "said"),
+    [
+        ("training_language", "traning_language", "training_language: must be given (text of letters, digits, '_' and '-', at most 24, beginning with a letter, such as en or deu_Latn), it is missing, but 'traning_language' is there; did you mean training_language?"),
+        ("splits", "split", "splits: must be given (an object with names among train, dev, test, all, each value text), it is missing, but 'split' is there; did you mean splits?"),
+        ("columns", "colums", "it is missing, but 'colums' is there; did you mean columns?"),
+        ("name", "zzz", "name: must be given (text of lower-case letters, digits,"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_field_is_named_beside_the_missing_one(gone: str, there: str, said: str) -> None:
+    value = {(there if key == gone else key): part for key, part in TASK.items()}
+    with pytest.raises(UserError, match=re.escape(said)):
+        parse(json.dumps(value).encode(), "task.json")
+
+
+@pytest.mark.parametrize(("model", "wrong"), [(TaskFile, {"name": "A b"}), (TaskFile, {"training_language": "?"}), (Recipe, {"name": "A b"})])
+def test_what_a_text_must_be_is_said_in_words(model: type[BaseModel], wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate((TASK if model is TaskFile else {}) | wrong)
+    said = explain(caught.value)
+    assert f"must be text of {'lower-case ' if 'name' in wrong else ''}letters, digits" in said
+    assert not set("^[]{}$\\") & set(said)
+
+
+def test_every_pattern_has_its_words() -> None:
+    for model in (TaskFile, *PLACES):
+        for name, field in model.model_fields.items():
+            if any(getattr(part, "pattern", None) for part in field.metadata):
+                assert any(isinstance(part, Words) for part in field.metadata), name
 
 
 @pytest.mark.parametrize("text", ['{"name": "a", "name": "b"}', '{"longest": NaN}', '{"name": "\\ud800"}', "[" * 5000, "{", "[1]", "", "\udcff"])

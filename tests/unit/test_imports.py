@@ -35,6 +35,7 @@ LINES: tuple[tuple[str, ...], ...] = (
         "reproduce",
         "papertable",
         "grid",
+        "terminal",
         "__main__",
     ),
 )

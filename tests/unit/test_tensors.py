@@ -331,6 +331,25 @@ def test_a_tokenizer_larger_than_the_embedding(own: Path, original: Path) -> Non
     refused(own, "is 77")
 
 
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("tokenizer_config.json", {"pad_token": None}, "it has no padding token; save it again"),
+        ("tokenizer_config.json", {"tokenizer_class": 5}, "a value in its files is missing, or of another kind"),
+        ("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"}, "a value in its files is missing|must be"),
+        ("tokenizer_config.json", None, "tokenizer_config.json must hold one JSON object"),
+        ("tokenizer.json", {"model": {"type": "Foo"}}, r"tokenizer.json is not as the library tokenizers writes it, at character \d+"),
+        ("tokenizer.json", {"pre_tokenizer": {"type": "Foo"}}, "tokenizer.json is not as the library tokenizers writes it"),
+        ("tokenizer.json", {"added_tokens": [{"id": 0}]}, "tokenizer.json is not as the library tokenizers writes it"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_read_is_refused_in_our_words(own: Path, file: str, changes: dict[str, Any] | None, said: str) -> None:
+    value = json.loads((own / file).read_text())
+    (own / file).write_text("[]" if changes is None else json.dumps({k: v for k, v in (value | changes).items() if v is not None}))
+    (own / "special_tokens_map.json").unlink(missing_ok=True)
+    refused(own, said)
+
+
 @pytest.mark.parametrize("value", [0, -5, "many", True])
 def test_a_tokenizer_that_takes_nothing(own: Path, value: Any) -> None:
     said = json.loads((own / "tokenizer_config.json").read_text())
