@@ -207,6 +207,25 @@ def test_numbers_that_no_model_has(own: Path, changes: dict[str, Any], said: str
     refused(own, said)
 
 
+@pytest.mark.parametrize("door", [lambda own: start(own, "sequence", ("x", "y"), 0), lambda own: start(own, "token", LABELS, 0), encoder])
+def test_shapes_are_checked_by_every_door(own: Path, door: Callable[[Path], Any]) -> None:
+    """Only the head may have another shape, where it will be new."""
+    door(own)
+    configured(own, intermediate_size=15)
+    with pytest.raises(UserError, match=r"intermediate.dense.bias in .* has 16, and should have 15 \(and 5 more do not fit\); its intermediate_size is 15"):
+        door(own)
+
+
+def test_the_shape_of_a_head_is_checked(own: Path) -> None:
+    weights(own, lambda tensors: tensors | {"classifier.weight": torch.ones(4, 12), "classifier.bias": torch.ones(4)})
+    refused(own, r"classifier.bias in .* has 4, and should have 3 \(and 1 more do not fit\); its number of labels \(id2label\) is 3, that of the weights 4")
+
+
+def test_a_shape_that_no_number_mends_is_named_too(own: Path) -> None:
+    weights(own, lambda tensors: tensors | {"bert.encoder.layer.1.attention.self.key.weight": torch.ones(12, 11)})
+    refused(own, "key.weight in .* has 12 x 11, and should have 12 x 12; take the config.json that was saved with these weights")
+
+
 def _pipe(path: Path) -> None:
     path.unlink(missing_ok=True)
     os.mkfifo(path)
