@@ -20,7 +20,7 @@ from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.heads import join, joined_, loading_remarks, names_of, remark_
 from sdq.settings import UserError, one_line
-from sdq.tensors import adapted, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
+from sdq.tensors import adapted, lacking, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
@@ -222,6 +222,11 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
         plan = skeleton(auto, config)
     top = {m.name for m in modules(plan) if m.role == "head"}
     same_shapes(tensors, plan, auto, folder, top if new_head else ())
+    if not _family(plan).guessed:  # else transformers may know the tensors by other names
+        places = plan.state_dict()
+        at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
+        lost = places.keys() - at.values()
+        _encoder_is_whole(lost, top, [name for name in tensors if not at[name]], tensors, folder)
     with in_one_sentence(wanted):
         model, told = auto.from_pretrained(
             folder,
@@ -236,14 +241,7 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
         )
     missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
     dropped = _dropped(told["unexpected_keys"], tensors, model)
-    if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
-        if prefix := wrapped(tensors, lost):
-            raise unwrap(prefix, folder)
-        if error := adapted(dropped, folder):
-            raise error
-        raise UserError(
-            f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors of the encoder ({lost[0]}); copy the folder again"
-        )
+    _encoder_is_whole(missing, top, dropped, tensors, folder)
     if error := without_a_place(dropped, folder, len(steps(model)), kind == "retrieval" or new_head):
         raise error
     for name, parameter in model.named_parameters():
@@ -252,6 +250,14 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
     if said := stored_as(tensors):
         remark_(model, said)
     return model.eval(), sorted(missing)
+
+
+def _encoder_is_whole(missing: Collection[str], top: Collection[str], dropped: Collection[str], tensors: Collection[str], folder: Path) -> None:
+    """UserError if any of the `missing` names is not of the head, whose modules are `top`."""
+    if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
+        if prefix := wrapped(tensors, lost):
+            raise unwrap(prefix, folder)
+        raise adapted(dropped, folder) or lacking(lost, tensors, folder)
 
 
 def _dropped(told: Collection[str], tensors: Collection[str], model: Any) -> set[str]:

@@ -216,6 +216,21 @@ def adapted(names: Iterable[str], folder: Path) -> UserError | None:
     return _homeless(lost, folder, _MERGE) if lost else None
 
 
+def lacking(lost: Sequence[str], tensors: Iterable[str], folder: Path) -> UserError:
+    """What to say if the files do not have these tensors of the encoder."""
+    layers = 1 + _last_layer(tensors)
+    if all((match := _LAYER.search(name)) and int(match[1]) >= layers > 0 for name in lost):
+        why = f"the weights have {layers} layers: correct num_hidden_layers in config.json, or take the config.json that was saved with these weights"
+    else:
+        why = "copy the folder again, or take the config.json that was saved with these weights"
+    return UserError(f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors of the encoder ({shown(lost)}); {why}")
+
+
+def _last_layer(names: Iterable[str]) -> int:
+    """The highest number of a layer in names of tensors; -1 if none has one."""
+    return max((int(match[1]) for name in names if (match := _LAYER.search(name))), default=-1)
+
+
 def without_a_place(names: Iterable[str], folder: Path, layers: int, new_head: bool) -> UserError | None:
     """What to say if a file has tensors that the model does not: None if all of them are known to be harmless.
 
@@ -229,7 +244,7 @@ def without_a_place(names: Iterable[str], folder: Path, layers: int, new_head: b
         why = _MERGE
     elif any("distance_embedding" in name or "relative" in name for name in lost):
         why = "relative positions (position_embedding_type) are no longer computed by transformers for this architecture: take a model with absolute positions"
-    elif max((int(match[1]) for name in lost if (match := _LAYER.search(name))), default=-1) >= layers:
+    elif _last_layer(lost) >= layers:
         why = f"num_hidden_layers in config.json says {layers}: correct it, or take the config.json that was saved with these weights"
     else:
         why = "without them it would be another model: take one whose architecture transformers has, with the config.json it was saved with"

@@ -320,7 +320,7 @@ def test_weights_of_another_architecture(own: Path) -> None:
     with pytest.raises(UserError, match=r"must be those of its config.json, they lack \d+ tensors of the encoder"):
         load(own, "sequence", LABELS)
     (own / "config.json").write_text(json.dumps(said | {"hidden_size": 48}))
-    with pytest.raises(UserError, match=r"config\.json must fit the weights beside it"):
+    with pytest.raises(UserError, match="its hidden_size is 48, that of the weights 24: correct it"):
         load(own, "sequence", LABELS)
 
 
