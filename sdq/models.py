@@ -19,7 +19,7 @@ from sdq.checkpoint_model import configuration, in_one_sentence, same_shapes, sk
 from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.heads import join, joined_, loading_remarks, names_of, remark_
-from sdq.settings import UserError, one_line
+from sdq.settings import ASSETS, UserError, one_line
 from sdq.tensors import adapted, lacking, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
@@ -247,7 +247,7 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
     for name, parameter in model.named_parameters():
         if not all(torch.isfinite(end) for end in parameter.aminmax()):  # of NaN both ends are NaN
             raise UserError(f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the checkpoint is damaged or its training diverged")
-    if said := stored_as(tensors):
+    if ASSETS not in folder.parents and (said := stored_as(tensors)):  # the embedded model's shipped runs say nothing of it
         remark_(model, said)
     return model.eval(), sorted(missing)
 
