@@ -86,7 +86,7 @@ COLUMNS: tuple[Callable[[], Any], ...] = (
     lambda: pa.array([datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)] * 4), lambda: pa.array([datetime.timedelta(days=1)] * 4), lambda: pa.array([decimal.Decimal("1.5")] * 4),
     lambda: pa.array([[("k", "v")]] * 4, pa.map_(pa.string(), pa.string())), lambda: pa.array(["x"] * 4, pa.large_string()), lambda: pa.array([[["a"]]] * 4),
     lambda: pa.array([2**63] * 4, pa.uint64()), lambda: pa.array([[float("nan")]] * 4), lambda: pa.array(["", " ", "\0", "x" * 9999]), lambda: pa.array([2**62] * 4, pa.timestamp("ns")),
-    lambda: pa.array([2**62] * 4, pa.timestamp("s")), lambda: pa.array([2**30] * 4, pa.date32()),
+    lambda: pa.array([2**50] * 4, pa.timestamp("s")), lambda: pa.array([2**30] * 4, pa.date32()),
 )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ def changed_log(data: bytes, rng: Random) -> bytes:
     lines = data.splitlines(keepends=True)
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(lines))
-        lines[at] = json_text(mutated(json.loads(lines[at]), rng)) + b"\n" if rng.random() < 0.8 and lines[at].startswith(b"{") else lines[at][:-7]
+        whole = lines[at].startswith(b"{") and lines[at].endswith(b"}\n")  # not cut before
+        lines[at] = json_text(mutated(json.loads(lines[at]), rng)) + b"\n" if whole and rng.random() < 0.8 else lines[at][:-7]
     return b"".join(lines)
 
 
