@@ -22,16 +22,18 @@ CALLED = {
     "conllu": "CoNLL-U", "conll": "CoNLL (one word a line)",
 }  # fmt: skip
 _SPAN = re.compile(r"(?:[BIESULMW](?:-\S+)?|O)")
+_DECLARED = re.compile(r"\"?sep=([,;|\t:^~])\"?[ ,;\t]*", re.IGNORECASE)  # a line for Excel
 _DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a file was recognised as: the name of its format (see CALLED), what stands between fields (of CSV), and what to remark on."""
+    """What a file was recognised as: the name of its format (see CALLED), what stands between fields (of CSV), what to remark on."""
 
     name: str
     delimiter: str = ","
     remark: str = ""
+    skipped: int = 0  # lines before the first that is read
 
 
 def promised(name: str) -> str | None:
@@ -44,13 +46,15 @@ def recognise(path: Path) -> Format:
     head = head_of(path)
     hint = promised(path.name)
     found = Format("parquet") if head[:4] in (b"PAR1", b"PARE") else _of_text(path, head, hint)
-    if hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
+    if found.skipped:
+        said = "its first line says what stands between fields (as Excel reads it), and is no row"
+    elif hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
         said = f"its ending promises {CALLED[hint]}, its content is {CALLED[found.name]}, and was read as that"
     elif found.name == "csv" and found.delimiter != ",":
         said = f"fields are told apart by {found.delimiter!r}, as its first line has no comma"
     else:
         said = ""
-    return Format(found.name, found.delimiter, said)
+    return Format(found.name, found.delimiter, said, found.skipped)
 
 
 def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
@@ -61,6 +65,8 @@ def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
     full = [line for line in lines if line.strip(" \t")]
     if not full:
         raise UserError(f"a data file must hold rows, {path.name} has only blank lines; export it again")
+    if declared := _DECLARED.fullmatch(lines[0]):
+        return Format("csv", declared[1], skipped=1)
     if found := _json(path, text, full[0], hint):
         return found
     data = [line for line in full if not line.startswith(("#", "-DOCSTART-"))] or full

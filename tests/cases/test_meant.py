@@ -1,0 +1,174 @@
+"""What files mean without saying so: marks for "no tag", words like brackets, columns without a
+name. Read rightly, or refused in one sentence with what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdq.data.tasks import Task
+from tests.cases.build import csv, jsonl, task_folder
+from tests.cases.test_files import loaded, parquet
+
+
+def tagged(folder: Path, rows: list[tuple[Any, Any]], **fields: Any) -> Task | str:
+    """A task of words with tags, from JSONL."""
+    lines = jsonl([{"tokens": tokens, "tags": tags} for tokens, tags in rows])
+    return loaded(task_folder(folder, {"train/en": lines}, ".jsonl", "token", **fields))
+
+
+def labelled(folder: Path, given: list[Any], **fields: Any) -> Task | str:
+    """A task of sentences with these labels, from JSONL."""
+    lines = jsonl([{"text": f"x{i}", "label": label} for i, label in enumerate(given)])
+    return loaded(task_folder(folder, {"train/en": lines}, ".jsonl", **fields))
+
+
+def refused(said: Task | str, *named: str) -> None:
+    assert isinstance(said, str), said
+    for name in named:
+        assert name in said
+
+
+# --- marks that stand for no tag, or no label
+
+
+@pytest.mark.parametrize(
+    ("tags", "mark"),
+    [
+        ([0, 1, -100], "-100"), ([0, 1, -1], "-1"), ([0, -1, -1], "-1"), (["O", "B-PER", "-100"], "-100"),
+        (["O", "B-PER", -1], "-1"), ("0 1 -100", "-100"), ([-1, -2, -100], "-100"),
+    ],
+)  # fmt: skip
+def test_a_mark_is_no_tag(tmp_path: Path, tags: Any, mark: str) -> None:
+    said = tagged(tmp_path, [("a b c", [1, 0, 0] if isinstance(tags, list) else "1 0 0"), ("a b c", tags)])
+    refused(said, "en.jsonl, line 2, column tags", f"{mark} stands for none", "take these words", "`labels`")
+
+
+def test_a_mark_is_no_tag_where_the_file_names_its_numbers(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    feature = {"tags": {"feature": {"names": ["O", "B-PER"], "_type": "ClassLabel"}, "_type": "Sequence"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
+    schema = pa.schema([("tokens", pa.list_(pa.string())), ("tags", pa.list_(pa.int64()))], metadata=metadata)
+    for mark in (-1, -100):
+        rows = parquet([{"tokens": ["a", "b", "c"], "tags": [0, 1, mark]}], schema)
+        said = loaded(task_folder(tmp_path / str(mark), {"train/en": rows}, ".parquet", "token"))
+        refused(said, "en.parquet, row 1, column tags", f"{mark} stands for none")
+
+
+@pytest.mark.parametrize("labels", [[0, 1, -1], ["good", "bad", "-1"], [0, 1, -100], ["0", "1", "-1"]])
+def test_a_mark_is_no_label(tmp_path: Path, labels: list[Any]) -> None:
+    refused(labelled(tmp_path, labels), "line 3, column label", "stands for none", "`labels`")
+
+
+@pytest.mark.parametrize("labels", [[0, 1, -1], [0, 1, -100]])
+def test_a_mark_that_is_not_listed_is_named_as_one(tmp_path: Path, labels: list[Any]) -> None:
+    refused(labelled(tmp_path, labels, labels=("0", "1")), "line 3", "stands for none")
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields"),
+    [([-1, 1], {}), ([-2, -1, 0, 1], {}), ([-1, 0, 1], {"labels": ("-1", "0", "1")}), ([0, 1, -100], {"labels": {"0": "a", "1": "b", "-100": "c"}})],
+)  # fmt: skip
+def test_numbers_below_0_may_be_labels(tmp_path: Path, labels: list[Any], fields: Any) -> None:
+    task = labelled(tmp_path, labels, **fields)
+    assert isinstance(task, Task), task
+    assert len(task.labels) == len(labels)
+
+
+# --- words that begin like a list
+
+
+WORDS = (
+    '("hello" he)', "[1]", "(see", "[...] he said", "[...]", '["hello", he said]', '("yes")', "[]", "{}", "('Oh,' he said)", "(1) yes",
+    "[a,b] or [c,d]", "['s morgens]", '{"So" they say}', "[1,2] yes", "array( x", "(”yes” no)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_what_begins_like_a_list_may_be_text(tmp_path: Path, text: str) -> None:
+    rows = [(text, " ".join("O" for _ in text.split(" "))), ("Anna", "B-PER")]
+    task = tagged(tmp_path, rows)
+    assert isinstance(task, Task), task
+    assert task.examples("train")[0].words == tuple(text.split(" "))
+
+
+BROKEN = (
+    "[Anna, Smith]", "['Anna' ... 'Smith']", "['An' 'na', 'Smith']", "['Anna', 'Smith'", "{'a', 'b'}", "[['Anna']]", "list(['a'])", "{'a': 1}", "[b'a']",
+    '["Anna","Smith"', "array(['a' ... 'b'])",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_list_that_is_broken_is_no_text(tmp_path: Path, text: str) -> None:
+    rows = [("Anna", "B-PER"), (text, " ".join("O" for _ in text.split(" ")))]
+    refused(tagged(tmp_path, rows), "en.jsonl, line 2, column tokens", ";")
+
+
+# --- sentences without words
+
+
+@pytest.mark.parametrize("tokens", ["", "  ", "\t", [], "[]", None])
+@pytest.mark.parametrize("tags", ["", "O", []])
+def test_a_sentence_without_words_names_their_column(tmp_path: Path, tokens: Any, tags: Any) -> None:
+    if (tokens, tags) == ("[]", "O"):
+        return  # a word
+    said = tagged(tmp_path, [("Anna sees", "B-PER O"), (tokens, tags)])
+    refused(said, "en.jsonl, line 2, column tokens: a sentence must have words")
+
+
+# --- columns without a name, and lines that are no rows
+
+
+TABLES = {
+    "the index of pandas": (",text,label\n0,x,a\n1,y,b\n", "no name"),
+    "an index of R": ('"","text","label"\n"1","x","a"\n"2","y","b"\n', "no name"),
+    "an index of names": (",text,label\nrow one,x,a\nrow two,y,b\n", "no name"),
+    "a comma at the end of every line": ("text,label,\nx,a,\ny,b,\n", "neither a name nor values"),
+    "empty columns of a sheet": ("text,label,,,\nx,a,,,\ny,b,,,\n", "neither a name nor values"),
+    "an empty column in the middle": ("text,,label\nx,,a\ny,,b\n", "neither a name nor values"),
+    "an index and a comma": (",text,label,\n0,x,a,\n1,y,b,\n", "no name"),
+    "sep=;": ("sep=;\ntext;label\nx;a\ny;b\n", "first line"),
+    "sep=; and commas in a text": ('sep=;\ntext;label\n"x";a\ny;b\n', "first line"),
+    "a quoted sep=,": ('"sep=,"\ntext,label\nx,a\ny,b\n', "first line"),
+    "sep= with a tab": ("sep=\t\r\ntext\tlabel\r\nx\ta\r\ny\tb\r\n", "first line"),
+    "a byte order mark and SEP=|": ("\ufeffSEP=|\ntext|label\nx|a\ny|b\n", "first line"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+@pytest.mark.parametrize("ending", [".csv", ".txt", ".tsv"])
+@pytest.mark.parametrize("quoting", [None, "none", "double"])
+def test_tables_with_more_than_rows(tmp_path: Path, case: str, ending: str, quoting: Any) -> None:
+    content, said = TABLES[case]
+    if quoting == "none" and '"' in content:
+        return
+    task = loaded(task_folder(tmp_path, {"train/en": content}, ending, quoting=quoting))
+    assert isinstance(task, Task), task
+    assert [(e.text, *e.targets) for e in task.examples("train")] == [("x", "a"), ("y", "b")]
+    assert said in " ".join(task.remarks)
+
+
+def test_a_tsv_with_an_index_is_read(tmp_path: Path) -> None:
+    task = loaded(task_folder(tmp_path, {"train/en": "\ttext\tlabel\n0\tx\ta\n1\ty\tb\n"}, ".tsv"))
+    assert isinstance(task, Task), task
+    assert [e.text for e in task.examples("train")] == ["x", "y"]
+
+
+OFF = {
+    "a value without a name": ("text,label,\nx,a,\ny,b,c\n", "line 3", "column 3"),
+    "no names at all": (",,\nx,a,\n", "line 1", "none has one"),
+    "a comma more in every row": ("text,label\nx,a,\ny,b,\n", "line 2", "delimiter at its end"),
+    "a name twice after sep=": ("sep=;\ntext;text\nx;a\n", "line 2", "twice"),
+    "a row too long after sep=": ("sep=;\ntext;label\nx;a\ny;b;c\n", "line 4", "has 3"),
+    "an index without rows": (",text,label\n", "rows", "only a header"),
+}
+
+
+@pytest.mark.parametrize("case", OFF)
+def test_tables_that_are_off_are_refused_with_the_line(tmp_path: Path, case: str) -> None:
+    content, *named = OFF[case]
+    refused(loaded(task_folder(tmp_path, {"train/en": content}, ".csv")), "en.csv", *named)
