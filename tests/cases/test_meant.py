@@ -172,3 +172,73 @@ OFF = {
 def test_tables_that_are_off_are_refused_with_the_line(tmp_path: Path, case: str) -> None:
     content, *named = OFF[case]
     refused(loaded(task_folder(tmp_path, {"train/en": content}, ".csv")), "en.csv", *named)
+
+
+# --- columns of CoNLL
+
+
+@pytest.mark.parametrize("between", ["\t", " "])
+@pytest.mark.parametrize("end", ["\t", "\t\t", " \t", "\t "])
+@pytest.mark.parametrize("ending", [".conll", ".iob2", ".txt"])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_tab_at_the_end_of_a_line_begins_no_column(tmp_path: Path, between: str, end: str, ending: str, every: int) -> None:
+    words = [("#", "O"), ("Anna", "B-PER"), ("sees", "O"), ("Oslo", "B-LOC")]
+    lines = [f"{word}{between}{tag}{'' if i % every else end}\n" for i, (word, tag) in enumerate(words)]
+    task = loaded(task_folder(tmp_path, {"train/en": "".join([*lines, "\n", *lines])}, ending, "token"))
+    if end in (" \t", "\t ") and isinstance(task, str):
+        return  # a field of a space
+    assert isinstance(task, Task), task
+    assert task.examples("train")[0].words == ("#", "Anna", "sees", "Oslo")
+    assert task.labels == ("O", "B-LOC", "B-PER")
+
+
+def test_a_last_column_that_some_words_have_is_one(tmp_path: Path) -> None:
+    lines = "Anna\tB-PER\t\nOslo\tB-LOC\tcity\n\nsees\tO\t\n"
+    columns = {"tokens": "1", "tags": "2"}
+    task = loaded(task_folder(tmp_path, {"train/en": lines}, ".conll", "token", columns=columns))
+    assert isinstance(task, Task), task
+    assert task.labels == ("O", "B-LOC", "B-PER")
+
+
+def test_a_word_without_a_tag_is_none_with_a_tab(tmp_path: Path) -> None:
+    said = loaded(task_folder(tmp_path, {"train/en": "Anna\tB-PER\nNew York\t\n"}, ".conll", "token"))
+    refused(said, "en.conll")
+
+
+CONLLU = "# text = Im Tal\n1-2\tIm\t_\t_\t_\t_\t_\t_\t_\t_\n1\tIn\tin\tADP\tAPPR\t_\t3\tcase\t_\t_\n2\tdem\tder\tDET\tART\t_\t3\tdet\t_\t_\n3\tTal\tTal\tNOUN\tNN\t_\t0\troot\t_\t_\n\n"
+
+
+@pytest.mark.parametrize("change", [("\t", " "), ("\t", "  "), ("\t_\n", "\t_\t\n"), ("", "")])
+@pytest.mark.parametrize("ending", [".conllu", ".txt", ".conll"])
+def test_conllu_with_spaces_or_a_tab_too_many(tmp_path: Path, change: tuple[str, str], ending: str) -> None:
+    content = CONLLU.replace(*change) if change[0] else CONLLU
+    columns = {"tokens": "form", "tags": "upos"}
+    task = loaded(task_folder(tmp_path, {"train/en": content}, ending, "token", columns=columns))
+    assert isinstance(task, Task), task
+    example = task.examples("train")[0]
+    assert (example.words, example.targets) == (("In", "dem", "Tal"), ("ADP", "DET", "NOUN"))
+    assert ("tabs" in " ".join(task.remarks)) == (" " in change[1])
+
+
+# lines of a file -> the column that is proposed for tags, from 1
+PROPOSED = {
+    "a last column of O": ("Anna NNP B-PER O\nsees VBZ O O\n\nOslo NNP B-LOC O\n", 3),
+    "parts of speech before O": ("Anna PROPN O\nsees VERB O\n\nOslo PROPN O\n", 2),
+    "few values before O": ("a X1 O\nb X2 O\nc X1 O\n\nd X2 O\ne X1 O\nf X1 O\n", 2),
+    "nothing but _ at the end": ("Anna NOUN _ _\nsees VERB _ _\n\nOslo NOUN _ _\n", 2),
+    "O between tags": ("Anna NNP O B-PER\nsees VBZ O O\n\nOslo NNP O B-LOC\n", 4),
+}
+
+
+@pytest.mark.parametrize("case", PROPOSED)
+def test_a_column_that_says_nothing_is_not_proposed(tmp_path: Path, case: str) -> None:
+    from sdq.data.conll import conll_head, proposed
+
+    content, column = PROPOSED[case]
+    path = tmp_path / "a.conll"
+    path.write_text(content)
+    head = conll_head(path)
+    found = proposed(head)
+    assert found is not None
+    assert found[0] == column
+    assert "tags" not in head.called or head.called[column - 1] == "tags"
