@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 UNKNOWN = "unknown"
@@ -195,8 +196,7 @@ def language(code: str) -> Language:
 # codes that are English words, and those that are usual abbreviations (machine learning, named
 # entities): in a file name they mean a language only where nothing else can be meant
 _WORDS = frozenset(
-    "als am as be cat dan est fin he her id ice in ind is lo mac mar may me mo mon my no nor or pan "
-    "per pol rum se sh sin so tam tat tel".split()  # noqa: SIM905
+    ["als", "am", "as", "be", "cat", "dan", "est", "fin", "he", "her", "id", "ice", "in", "ind", "is", "lo", "mac", "mar", "may", "me", "mo", "mon", "my", "no", "nor", "or", "pan", "per", "pol", "rum", "se", "sh", "sin", "so", "tam", "tat", "tel"]
 )
 _SHORTENED = frozenset("br cs ga ha hr it la ml ms mt ne pa sa sk te tr".split())  # noqa: SIM905
 
@@ -227,11 +227,11 @@ def _length(words: Sequence[str], gaps: Sequence[str]) -> int:
     base = words[0].lower()
     if not (base in LANGUAGES or base in _SHORT or base in _OTHER):
         return 0
-    length = 1
-    for is_one in (lambda word: word.title() in SCRIPTS, lambda word: _is_region(words[0], word)):
-        if length < len(words) and gaps[length - 1] in ("-", "_") and is_one(words[length]):
-            length += 1
-    return length
+    pairs = zip(words[1:3], gaps, strict=False)
+    near = [word for word, _ in takewhile(lambda pair: pair[1] in ("-", "_"), pairs)]
+    script = bool(near) and near[0].title() in SCRIPTS
+    near = near[script:]
+    return 1 + script + (bool(near) and _is_region(words[0], near[0]))
 
 
 def _is_region(base: str, word: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sdq.data.tasks import Task
-from tests.cases.build import csv, jsonl, task_folder
+from tests.cases.build import checkpoint, csv, jsonl, task_folder
+from tests.cases.doors import Doors
 from tests.cases.test_files import loaded, parquet
 
 
@@ -242,3 +243,16 @@ def test_a_column_that_says_nothing_is_not_proposed(tmp_path: Path, case: str) -
     assert found is not None
     assert found[0] == column
     assert "tags" not in head.called or head.called[column - 1] == "tags"
+
+
+# --- what is said beside a score
+
+
+def test_a_run_remarks_on_what_check_warns_of(doors: Doors, tmp_path: Path) -> None:
+    rows = csv([("good day", "a"), ("bad day", " b"), ("good good", "a")])
+    path = task_folder(tmp_path / "task", {"train/en": rows, "test/de": rows}, ".csv")
+    model = checkpoint(tmp_path / "model", {"good": 0, "bad": 1}, ("LABEL_0", "LABEL_1"), token=False)
+    found = doors.run(model, path)
+    for said in ("in train and in test", "White space", "Fewer than 30 test sentences", "order of the head's outputs was assumed"):
+        assert found.remarks.count(said) == 1, said
+    assert "in train and in dev" not in found.remarks
