@@ -148,13 +148,14 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         store.keep(run, "sample", _sample(examples, encoded, tokenizer))
     if recipe.training is not None:
         write(store.folder / run / "model.safetensors", student.state_dict())
+    named = {"task_name": task.title} if task.title else {}
     before, after = (scores_beside(table, test, task) for table in (reference, result))
     report = Report(
         run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model=model, task=task.name, metric=task.metric,
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
         beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*noticed, *remarks(teacher)]) | made_of,
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*noticed, *remarks(teacher)]) | named | made_of,
     )  # fmt: skip
     store.finish(report, result)
     return report

@@ -18,7 +18,6 @@ from sdq.data.cells import same_number
 from sdq.data.languages import same
 from sdq.data.pieces import lead_with_space_
 from sdq.data.tasks import SPLITS, Example, Task
-from sdq.report import title
 from sdq.settings import ASSETS, UserError
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
@@ -91,7 +90,7 @@ def _counted(task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def words(task: Task, found: Checked) -> str:
     """What was found, for a terminal: sentences by language and split, labels by split and language, warnings."""
-    lines = [f"{title(task.name)}: {task.kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
+    lines = [f"{task.called}: {task.kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
     if task.tagging is not None:
         lines[1:] = [f"tags: {task.tagging.scheme or 'of no scheme'}: {task.tagging.counted}", ""]
     lines += [_wide(found.sentences, "language", "split", "sentences", task.languages, SPLITS)]
@@ -109,7 +108,7 @@ def as_json(task: Task, found: Checked) -> str:
     """What was found, as one JSON object."""
     tables = {"sentences": found.sentences.to_dict("records"), "counts": found.counts.to_dict("records")}
     tags = {} if task.tagging is None else {"metric": task.metric, "scheme": task.tagging.scheme, "spans": task.tagging.counted}
-    return json.dumps({"task": task.name, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings}, ensure_ascii=False)
+    return json.dumps({"task": task.name, "name": task.called, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings}, ensure_ascii=False)
 
 
 def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Sequence[str], across: Sequence[str]) -> str:

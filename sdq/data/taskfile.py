@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
@@ -223,4 +224,5 @@ def load(path: Path, name: str) -> Task:
     from sdq.data.assemble import assemble
 
     file = read(path)
-    return assemble(file, locate(file, path.parent), name, fingerprint(path))
+    task = assemble(file, locate(file, path.parent), name, fingerprint(path))
+    return task if name.startswith("hub:") else replace(task, title=file.name)

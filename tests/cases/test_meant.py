@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sdq.data.tasks import Task
+from sdq.data.tasks import Task, called, home, load_task
 from tests.cases.build import checkpoint, csv, jsonl, task_folder
 from tests.cases.doors import Doors
 from tests.cases.test_files import loaded, parquet
@@ -256,3 +256,32 @@ def test_a_run_remarks_on_what_check_warns_of(doors: Doors, tmp_path: Path) -> N
     for said in ("in train and in test", "White space", "Fewer than 30 test sentences", "order of the head's outputs was assumed"):
         assert found.remarks.count(said) == 1, said
     assert "in train and in dev" not in found.remarks
+
+
+# --- the name of a task
+
+
+def test_a_task_is_called_as_its_file_says(doors: Doors, tmp_path: Path) -> None:
+    rows = csv([("good day", "a"), ("bad day", "b")])
+    path = task_folder(tmp_path / "folder", {"train/en": rows}, ".csv", name="mood")
+    model = checkpoint(tmp_path / "model", {"good": 0, "bad": 1}, ("a", "b"), token=False)
+    assert doors.call("task", "check", str(path))[1].startswith("mood: ")
+    assert doors.check(path)["name"] == "mood"
+    assert "task mood," in doors.call("run", "fp32", "--model", str(model), "--task", str(path))[1]
+    assert called(str(path)) == "mood"
+    path.unlink()
+    assert " mood " in doors.call("runs")[1]  # as it was called when it was run
+    assert called(str(path)) == "folder"
+
+
+@pytest.mark.parametrize(("name", "said"), [("intent", "intent"), ("xglue:/a/NC", "XGLUE NC"), ("hub:sib200", "Hub sib200"), ("gone", "gone"), ("/a/gone/task.json", "gone")])
+def test_tasks_without_a_file_are_called_by_their_address(name: str, said: str) -> None:
+    assert called(name) == said
+
+
+def test_a_task_that_is_kept_is_called_as_its_file_says(doors: Doors) -> None:
+    path = task_folder(home() / "kept", {"train/en": csv([("x", "a"), ("y", "b")])}, ".csv", name="mood")
+    assert path.is_file()
+    assert called("kept") == "mood"
+    assert load_task("kept").name == "kept"
+    assert load_task("kept").called == "mood"
