@@ -129,10 +129,7 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
         if alike := written_as(never, names):
             pairs = _list([f'"{label}": "{name}"' for label, name in alike.items()])
             theirs, ours = (scheme_of(found) for found in (names, labels))
-            way = (
-                f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` of "
-                f"the task file ({{{pairs}}}) and list the others with them"
-            )
+            way = f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` of the task file ({{{pairs}}}) and list the others with them"
         raise UserError(
             f"the model must have learned every label of the task, it has labels the model never learned: {_list(never)}; {where} has {_list(names)}: "
             f"{way}, or {remedy}"

@@ -271,9 +271,7 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
     _known(who)
     size = len(text) if text.strip() else 0
     if not 1 <= size <= most.sentence_characters:
-        raise UserError(
-            f"the sentence must have 1 to {most.sentence_characters} characters, got {size}"
-        )
+        raise UserError(f"the sentence must have 1 to {most.sentence_characters} characters, got {size}")
     for run in runs:
         store.home(run)  # refuses what is not a finished run
     wish = {"text": text, "runs": list(runs)}

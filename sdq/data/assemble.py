@@ -211,8 +211,7 @@ class Builder:
             if not words:
                 raise place.wrong(
                     columns.tokens,
-                    "a sentence must have words, this one has none; "
-                    "fill it in, or take the row out",
+                    "a sentence must have words, this one has none; fill it in, or take the row out",
                 )
             if (odd := next((tag for tag in tags if not tag or re.search(r"[ \t\r\n]", tag)), None)) is not None:
                 raise place.wrong(columns.tags, f"a tag must have no space in it, got {odd[:40]!r}; correct the row")

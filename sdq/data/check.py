@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -68,9 +68,7 @@ def _bearing(task: Task) -> tuple[str, ...]:
         more = {kind: f" ({len(said) - 1} more of this kind)" for kind, said in kinds.items() if said[1:]}
         if len(_BEARING) > 16:
             _BEARING.clear()
-        _BEARING[key] = tuple(
-            f"{said[0].removesuffix('.')}{more.get(kind, '')}." for kind, said in kinds.items()
-        )
+        _BEARING[key] = tuple(f"{said[0].removesuffix('.')}{more.get(kind, '')}." for kind, said in kinds.items())
     return _BEARING[key]
 
 
@@ -108,7 +106,10 @@ def as_json(task: Task, found: Checked) -> str:
     """What was found, as one JSON object."""
     tables = {"sentences": found.sentences.to_dict("records"), "counts": found.counts.to_dict("records")}
     tags = {} if task.tagging is None else {"metric": task.metric, "scheme": task.tagging.scheme, "spans": task.tagging.counted}
-    return json.dumps({"task": task.name, "name": task.called, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings}, ensure_ascii=False)
+    return json.dumps(
+        {"task": task.name, "name": task.called, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings},
+        ensure_ascii=False,
+    )
 
 
 def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Sequence[str], across: Sequence[str]) -> str:
@@ -118,18 +119,23 @@ def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Seque
     return shown
 
 
-Warned = Iterator[tuple[str, str]]  # (kind, "" if it bears on no test score; sentence)
+class Warned(NamedTuple):
+    """A warning: its kind, "" if it bears on no test score, and the sentence."""
+
+    kind: str
+    said: str
 
 
-def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Warned:
+def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iterator[Warned]:
     yield from _repeated(task)
     yield from _alike(task)
     yield from _absent(task)
-    yield from _of_labels(task, counts)
+    if task.kind != "retrieval":  # whose labels are the sentences themselves
+        yield from _of_labels(task, counts)
     for row in sentences[sentences["empty"] > 0].itertuples():
-        yield "empty" * (row.split == "test"), (
-            f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: "
-            "they are answered all the same."
+        yield Warned(
+            "empty" * (row.split == "test"),
+            f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: they are answered all the same.",
         )
     several = len(set(sentences.loc[sentences["split"] == "train", "language"])) > 1
     for split in ("test", *(("train",) if several else ())):
@@ -137,37 +143,40 @@ def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Warn
         missing = [code for code in task.languages if code not in there]
         if missing:
             said = f"The {split} split has no sentences in {', '.join(missing)}."
-            yield "missing" * (split == "test"), said
+            yield Warned("missing" * (split == "test"), said)
     tested = sentences[sentences["split"] == "test"].set_index("language")["sentences"]
     few = [code for code, n in tested.items() if n < FEW]
     if few:
-        yield "few", (
-            f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there can "
-            "be told from chance."
+        yield Warned(
+            "few",
+            f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there can be told from chance.",
         )
     if list(tested.index) == [task.labelled]:
-        yield "one language", (
+        yield Warned(
+            "one language",
             f"The only test language is {task.labelled}, the language of training: what quantization costs there can be measured, "
-            "but nothing can be said about transfer to others; add test sentences in other languages."
+            "but nothing can be said about transfer to others; add test sentences in other languages.",
         )
 
 
-def _of_labels(task: Task, counts: pd.DataFrame) -> Warned:
+def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
     """Labels that a model cannot learn, and those it need not."""
     mine = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
     trained = mine.set_index("label")["count"]
     for split in ("dev", "test"):
         unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
         if unseen:
-            yield "unseen" * (split == "test"), (
+            yield Warned(
+                "unseen" * (split == "test"),
                 f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences of "
-                f"{task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}."
+                f"{task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}.",
             )
     if len(trained) and trained.max() >= IMBALANCE * trained.min():
         much, little = trained.idxmax(), trained.idxmin()
-        yield "unbalanced" * (task.kind != "token"), (  # most words are outside of every span
+        yield Warned(  # most words are outside of every span
+            "unbalanced" * (task.kind != "token"),
             f"Labels are unbalanced in training: {trained.max():,} times {much}, {trained.min():,} "
-            f"times {little}; {task.metric} may hide that rare ones are never answered."
+            f"times {little}; {task.metric} may hide that rare ones are never answered.",
         )
 
 
@@ -178,7 +187,7 @@ def folded(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())).split())
 
 
-def _repeated(task: Task) -> Warned:
+def _repeated(task: Task) -> Iterator[Warned]:
     """What is in more than one split: it makes scores too good."""
     homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(lambda: defaultdict(set))  # what is folded -> split -> what was written
     for split in SPLITS:
@@ -191,9 +200,9 @@ def _repeated(task: Task) -> Warned:
             other = sum(not splits[one] & splits[two] for splits in both)
             but = f" ({other:,} of them in another case, white space or Unicode form)" if other else ""
             verb = " is" if len(both) == 1 else "s are"
-            yield "repeated" * (two == "test"), (
-                f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; "
-                "take them out of one of the two."
+            yield Warned(
+                "repeated" * (two == "test"),
+                f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; take them out of one of the two.",
             )
 
 
@@ -201,7 +210,7 @@ def _digest(*parts: str) -> bytes:
     return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 
 
-def _alike(task: Task) -> Warned:
+def _alike(task: Task) -> Iterator[Warned]:
     """Labels and languages that are written in two ways."""
     names: dict[str, list[str]] = defaultdict(list)
     for label in task.labels if task.kind != "retrieval" else ():
@@ -209,20 +218,20 @@ def _alike(task: Task) -> Warned:
     for written in names.values():
         if len(written) > 1:
             shown = ", ".join(map(repr, written[:5]))
-            yield "labels alike", (
-                f"The labels {shown} differ only in how they are written: they count as "
-                f"{len(written)} labels; map them to one under `labels` if they are one."
+            yield Warned(
+                "labels alike",
+                f"The labels {shown} differ only in how they are written: they count as {len(written)} labels; map them to one under `labels` if they are one.",
             )
     for i, code in enumerate(task.languages):
         for other in task.languages[:i]:
             if same(code, other):
-                yield "languages alike", (
-                    f"The languages {other} and {code} are one language: they are scored apart; "
-                    "give both one code under `languages`."
+                yield Warned(
+                    "languages alike",
+                    f"The languages {other} and {code} are one language: they are scored apart; give both one code under `languages`.",
                 )
 
 
-def _absent(task: Task) -> Warned:
+def _absent(task: Task) -> Iterator[Warned]:
     """Languages of an official benchmark whose files are not there."""
     if not task.name.startswith("xglue:"):
         return
@@ -231,9 +240,10 @@ def _absent(task: Task) -> Warned:
     named = Path(task.name).name.partition("@")[0]
     missing = [code for code in TASKS[named].languages.split() if code not in task.languages] if named in TASKS else []
     if missing:
-        yield "absent", (
+        yield Warned(
+            "absent",
             f"XGLUE tests {named} in {len(missing) + len(task.languages)} languages, files in {', '.join(missing)} are not there: "
-            "means over languages cannot be compared with published ones; extract the whole archive."
+            "means over languages cannot be compared with published ones; extract the whole archive.",
         )
 
 

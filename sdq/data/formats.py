@@ -63,10 +63,7 @@ def _named(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
     twice = next((name for i, name in enumerate(given) if name in given[:i]), None)
     if twice is not None or not given:
         said = f"the name {twice[:40]!r} is there twice" if twice is not None else "none has one"
-        raise UserError(
-            f"every column must have a name of its own, in line {line} of {path.name} {said}; "
-            "mend the header, or list the columns under `names`"
-        )
+        raise UserError(f"every column must have a name of its own, in line {line} of {path.name} {said}; mend the header, or list the columns under `names`")
     return names
 
 
@@ -85,10 +82,7 @@ def _fitted(path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off
             continue
         if len(fields) != len(names):
             shown = ", ".join(name or "one without a name" for name in names)[:80]
-            raise UserError(
-                f"every line must have {len(names)} fields ({shown}), "
-                f"line {line} of {path.name} has {len(fields)}; {off(fields)}"
-            )
+            raise UserError(f"every line must have {len(names)} fields ({shown}), line {line} of {path.name} has {len(fields)}; {off(fields)}")
         if (at := next((i for i, name in enumerate(names) if i and not name and fields[i]), 0)) > 0:
             raise UserError(
                 f"every column must have a name of its own, column {at + 1} of {path.name} has none "
@@ -149,9 +143,7 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); mend its quotes, or save it again as CSV"
             ) from error
 
-    return _fitted(
-        path, asked, fields(), lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)")
-    )
+    return _fitted(path, asked, fields(), lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)"))
 
 
 def read_tsv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:

@@ -195,10 +195,8 @@ def language(code: str) -> Language:
 
 # codes that are English words, and those that are usual abbreviations (machine learning, named
 # entities): in a file name they mean a language only where nothing else can be meant
-_WORDS = frozenset(
-    ["als", "am", "as", "be", "cat", "dan", "est", "fin", "he", "her", "id", "ice", "in", "ind", "is", "lo", "mac", "mar", "may", "me", "mo", "mon", "my", "no", "nor", "or", "pan", "per", "pol", "rum", "se", "sh", "sin", "so", "tam", "tat", "tel"]
-)
-_SHORTENED = frozenset("br cs ga ha hr it la ml ms mt ne pa sa sk te tr".split())  # noqa: SIM905
+_WORDS = "als am as be cat dan est fin he her id ice in ind is lo mac mar may me mo mon my no nor or pan per pol rum se sh sin so tam tat tel"
+_SHORTENED = "br cs ga ha hr it la ml ms mt ne pa sa sk te tr"
 
 
 def in_name(stem: str, known: Collection[str]) -> str:
@@ -246,9 +244,9 @@ def _plausible(i: int, words: Sequence[str], gaps: Sequence[str], known: Collect
     word, before, after = words[i].lower(), gaps[i], gaps[i + 1]
     follows = i > 0 and words[i - 1].lower() in known
     alone = before in ("", ".") and after in ("", ".")
-    if word in _WORDS:
+    if word in _WORDS.split(" "):
         return alone or (follows and after in ("", "."))
-    if word in _SHORTENED:
+    if word in _SHORTENED.split(" "):
         leads = i + 1 < len(words) and words[i + 1].lower() in known
         return follows or leads or alone or not after
     return True

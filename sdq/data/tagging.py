@@ -239,10 +239,7 @@ def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tu
         )
     begins = [tag for tag in extra if (role := roles[tag]) and role[0] == "B"]
     if begins and tagging.scheme == "IOB1" and not any(r and r[0] == "B" for r in map(roles.get, labels)):
-        return "", (
-            f"the model can also answer {_some(begins)}, the task's tags are IOB1 without any B-: if "
-            f"the model's are IOB2, {CONLLEVAL_COUNTS}"
-        )
+        return "", (f"the model can also answer {_some(begins)}, the task's tags are IOB1 without any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}")
     return "", ""
 
 
@@ -253,10 +250,7 @@ def written_as(tags: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Tag -> what it is called in the scheme of `names`: S-PER is U-PER, or B-PER. Empty if one of
     them is not among the names by another letter."""
     there = {*names}
-    found = {
-        tag: next((one + tag[1:] for one in _INSTEAD.get(tag[:1], "") if one + tag[1:] in there), "")
-        for tag in tags
-    }
+    found = {tag: next((one + tag[1:] for one in _INSTEAD.get(tag[:1], "") if one + tag[1:] in there), "") for tag in tags}
     return found if all(found.values()) else {}
 
 

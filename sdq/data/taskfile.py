@@ -55,7 +55,7 @@ class TaskFile(Document):
     """What is to be predicted, where the examples are, and how answers are scored."""
 
     name: Annotated[str, Words("lower-case letters, digits, '_' and '-', at most 41, beginning with a letter or digit")] = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name"
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name, by which it is shown"
     )
     about: str = Field("", max_length=400, description="What it is, its source and its licence")
     kind: Kind = Field(

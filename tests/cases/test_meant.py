@@ -274,7 +274,9 @@ def test_a_task_is_called_as_its_file_says(doors: Doors, tmp_path: Path) -> None
     assert called(str(path)) == "folder"
 
 
-@pytest.mark.parametrize(("name", "said"), [("intent", "intent"), ("xglue:/a/NC", "XGLUE NC"), ("hub:sib200", "Hub sib200"), ("gone", "gone"), ("/a/gone/task.json", "gone")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("intent", "intent"), ("xglue:/a/NC", "XGLUE NC"), ("hub:sib200", "Hub sib200"), ("gone", "gone"), ("/a/gone/task.json", "gone")]
+)
 def test_tasks_without_a_file_are_called_by_their_address(name: str, said: str) -> None:
     assert called(name) == said
 

@@ -95,6 +95,12 @@ def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
         task = replace(task, splits=task.splits | {"test": examples})
     said = bearing(replace(task, fingerprint="planted", remarks=("White space was taken away.",)))
     assert said[0] == "White space was taken away."
-    for kind, of_it in (("in test: scores come out too good", 1), ("are empty in test", 1), ("Fewer than 30", 1), ("in train and in dev", 0), ("empty in dev", 0)):
+    for kind, of_it in (
+        ("in test: scores come out too good", 1),
+        ("are empty in test", 1),
+        ("Fewer than 30", 1),
+        ("in train and in dev", 0),
+        ("empty in dev", 0),
+    ):
         assert sum(kind in each for each in said) == of_it, kind
     assert any("1 more of this kind" in each for each in said if "are empty" in each)
