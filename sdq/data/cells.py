@@ -72,7 +72,8 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
             value = _listed(text, tags)
         except Refused:
             value = spaced(text)
-            if tags or (fitting and len(value) != fitting) or _shaped(text):
+            fits = len(value) == fitting if fitting else "," not in text
+            if tags or not fits or _shaped(text):
                 raise
         if not value and spaced(text) and fitting == 1:
             value = spaced(text)  # `[]` beside one tag is a word

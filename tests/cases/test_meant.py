@@ -287,3 +287,12 @@ def test_a_task_that_is_kept_is_called_as_its_file_says(doors: Doors) -> None:
     assert called("kept") == "mood"
     assert load_task("kept").name == "kept"
     assert load_task("kept").called == "mood"
+
+
+def test_sentences_without_tags_may_begin_like_a_list(tmp_path: Path) -> None:
+    files = {"train/en": jsonl([{"tokens": "Anna sees", "tags": "B-PER O"}])}
+    files["train/de"] = jsonl([{"tokens": '("So" sagt sie)', "tags": ""}])
+    files |= {f"{split}/de": files["train/en"] for split in ("dev", "test")}
+    task = loaded(task_folder(tmp_path, files, ".jsonl", "token"))
+    assert isinstance(task, Task), task
+    assert task.examples("train", ("de",))[0].words == ('("So"', "sagt", "sie)")
