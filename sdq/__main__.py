@@ -74,13 +74,14 @@ def finetune(
     out = path_of(out, "the folder of the model")
     base_of(model, fetch=True)  # what is wrong with it is said before torch is imported
     from sdq import finetune as tuning
+    from sdq.data.tasks import called
 
     line = Line(quiet=as_json)
     try:
         card = tuning.finetune(model, task, out, tuning.usual(model, task, steps, learning_rate, freeze), seed, line)
     finally:
         line.bar.stop()
-    said = f"{out}: {model} fine-tuned on {task} ({card['language']}), {100 * card['dev']:.1f} % on its dev split after {card['kept_step']} steps"
+    said = f"{out}: {model} fine-tuned on {called(task)} ({card['language']}), {100 * card['dev']:.1f} % on its dev split after {card['kept_step']} steps"
     said += f"\nnote: {card['remarks']}" if card.get("remarks") else ""
     typer.echo(json.dumps(card) if as_json else f"{said}\nnext: python -m sdq run ptq-int8-dynamic --model {shlex.quote(str(out))} --task {shlex.quote(task)}")
 

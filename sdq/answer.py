@@ -13,6 +13,8 @@ from torch import nn
 from sdq.boundary import boundary
 from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
+from sdq.data.languages import unspaced
+from sdq.data.lines import spaced
 from sdq.data.tagging import NO_ANSWER
 from sdq.data.tasks import Example, Task, fingerprint, load_task
 from sdq.heads import widened
@@ -109,6 +111,9 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
 
 
 def _words(text: str, task: Task) -> tuple[str, ...]:
-    """Words by spaces; a text without any (Thai, Chinese) by characters, as subwords would split it anyway."""
-    words = tuple(text.split())
-    return words if len(words) > 1 or len(text) < 8 or text.isascii() else tuple(text)
+    """Words by spaces, as data are read; a text without any in a script that has none (Thai,
+    Chinese) by characters, as subwords would split it anyway."""
+    words = tuple(spaced(text))
+    if len(words) > 1 or len(text) < 8 or not any(map(unspaced, text)):
+        return words
+    return tuple(letter for letter in text if not letter.isspace())

@@ -81,8 +81,8 @@ def finetune(model: str, task_name: str, out: Path, training: Training, seed: in
             card["dev"] = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
             card["kept_step"] = history.kept
             card["dev_sentences"] = history.dev_sentences
-            if said := loading_remarks(trained):
-                card["remarks"] = "; ".join(said)
+            if said := (*task.remarks, *loading_remarks(trained)):
+                card["remarks"] = "; ".join(one.removesuffix(".") for one in said)
             return _save(trained, tokenizer, card, out, work)
     except OSError as error:
         raise unfitting(out, error) from error

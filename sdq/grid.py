@@ -16,13 +16,12 @@ import pandas as pd
 
 from sdq.checkpoint import base_of
 from sdq.data.check import TOKENIZER
-from sdq.data.tasks import TASKS, Task, address, load_task
+from sdq.data.tasks import TASKS, Task, address, called, load_task
 from sdq.estimate import memory, parameters
 from sdq.finetune import teacher, usual
 from sdq.identity import identify
 from sdq.papertable import write
 from sdq.recipe import PRESETS, Recipe
-from sdq.report import title
 from sdq.run import run
 from sdq.settings import UserError
 from sdq.statistics import mean_interval
@@ -69,7 +68,7 @@ class Cell:
     @property
     def text(self) -> str:
         """What it is, in words."""
-        return f"{self.method}, {title(self.task)}, seed {self.recipe.seed}"
+        return f"{self.method}, {called(self.task)}, seed {self.recipe.seed}"
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def fill(grid: Grid, store: Store, progress: Progress) -> list[str]:
         try:
             model = grid.model_of(task, store, progress)
         except UserError as error:
-            failures.append(f"{title(task)}: {error}")
+            failures.append(f"{called(task)}: {error}")
             done += len(mine)
             continue
         for cell in mine:
@@ -197,7 +196,7 @@ def scored(grid: Grid, store: Store) -> pd.DataFrame:
         for method in methods() if model is not None else ():
             runs = [identify(cell.recipe, str(model), task) for cell in grid.cells(task) if cell.method == method]
             runs = [run for run in dict.fromkeys(runs) if store.done(run)]
-            rows += _rows(title(task), method, runs, store) if runs else []
+            rows += _rows(called(task), method, runs, store) if runs else []
     return pd.DataFrame(rows, columns=["task", "metric", "counts", "method", "language", "score", "low", "high", "seeds", "units"])
 
 

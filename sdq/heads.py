@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdq.data.tagging import SPAN_METRICS, foreign, scheme_of, written_as
 from sdq.lazy import torch
 from sdq.settings import UserError, one_line
 
@@ -124,9 +125,14 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
     if not set(have) & set(want):
         return _by_order(names, labels, where, remedy)
     if never := [label for label, compared in zip(labels, want, strict=True) if compared not in have]:
+        way = "say under `labels` of the task file what the model calls them"
+        if alike := written_as(never, names):
+            pairs = _list([f'"{label}": "{name}"' for label, name in alike.items()])
+            theirs, ours = (scheme_of(found) for found in (names, labels))
+            way = f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` of the task file ({{{pairs}}}) and list the others with them"
         raise UserError(
             f"the model must have learned every label of the task, it has labels the model never learned: {_list(never)}; {where} has {_list(names)}: "
-            f"say under `labels` of the task file what the model calls them, or {remedy}"
+            f"{way}, or {remedy}"
         )
     return _by_name(names, labels, have, want)
 
@@ -195,11 +201,23 @@ def widened(task: Task, model: nn.Module) -> Task:
     extra = tuple(getattr(model, "extra_labels", ()))
     if task.kind == "token":
         extra = _without_space(extra, task.labels)
+        task = _in_scheme(task, extra)
     if "ndcg" in (task.metric, *task.beside) and (odd := next((name for name in extra if not _number(name)), None)) is not None:
         raise UserError(
             f"every label of a model that ranks must be a number, it can also answer {one_line(odd, 60)!r}; take a model that was trained on this task"
         )
     return replace(task, extra=extra) if extra else task
+
+
+def _in_scheme(task: Task, extra: Sequence[str]) -> Task:
+    """The task, with what is to be said where a model can answer with tags of another scheme.
+    UserError where none of its spans would be counted."""
+    if task.tagging is None or not {task.metric, *task.beside} & {*SPAN_METRICS}:
+        return task
+    wrong, said = foreign(task.tagging, task.labels, extra)
+    if wrong:
+        raise UserError(wrong)
+    return replace(task, remarks=(*task.remarks, said)) if said else task
 
 
 def _without_space(names: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ import psutil  # type: ignore[import-untyped]
 
 from sdq import turns
 from sdq.checkpoint import address
+from sdq.data.lines import spaced
 from sdq.files import private, write_text
 from sdq.identity import identify
 from sdq.inspection import Inspection, inspectable, inspection_id, missing
@@ -266,10 +267,11 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
 
     UserError for an empty or endless text, or if `who` has too many that are not answered yet.
     """
-    text, most = " ".join(text.split()), limits()
+    text, most = " ".join(spaced(text)), limits()
     _known(who)
-    if not 1 <= len(text) <= most.sentence_characters:
-        raise UserError(f"the sentence must have 1 to {most.sentence_characters} characters, got {len(text)}")
+    size = len(text) if text.strip() else 0
+    if not 1 <= size <= most.sentence_characters:
+        raise UserError(f"the sentence must have 1 to {most.sentence_characters} characters, got {size}")
     for run in runs:
         store.home(run)  # refuses what is not a finished run
     wish = {"text": text, "runs": list(runs)}

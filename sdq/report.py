@@ -152,5 +152,5 @@ class Report(Settings):
 
     @property
     def on(self) -> str:
-        """What its task is called."""
-        return title(self.task)
+        """What its task is called: as its task file said when it was run."""
+        return str(self.provenance.get("task_name") or title(self.task))

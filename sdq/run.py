@@ -68,6 +68,7 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
 
 def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, made_of: dict[str, str], tell: Progress) -> Report:
     from sdq.data.batches import encode
+    from sdq.data.check import bearing
     from sdq.evaluate import outcomes, predict, scores, scores_beside, watched
     from sdq.heads import widened
     from sdq.inspect.activations import activations
@@ -100,6 +101,7 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
 
     with watch("reference", "Scoring the FP32 model"):
         reference = _reference(store, run, plain, lambda: evaluate(teacher))
+        noticed = [*bearing(task), *_of_answers(task, reference)]
     with watch("calibrate", "Measuring activation ranges"):
         calibration = encode(calibrated_on, task, tokenizer)
 
@@ -146,16 +148,27 @@ def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, pla
         store.keep(run, "sample", _sample(examples, encoded, tokenizer))
     if recipe.training is not None:
         write(store.folder / run / "model.safetensors", student.state_dict())
+    named = {"task_name": task.title} if task.title else {}
     before, after = (scores_beside(table, test, task) for table in (reference, result))
     report = Report(
         run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model=model, task=task.name, metric=task.metric,
         labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
         beside={name: (before[name], after[name]) for name in task.beside},
         history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*task.remarks, *remarks(teacher)]) | made_of,
+        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*noticed, *remarks(teacher)]) | named | made_of,
     )  # fmt: skip
     store.finish(report, result)
     return report
+
+
+def _of_answers(task: Task, reference: pd.DataFrame) -> list[str]:
+    """What is to be said where the answers are written in another scheme than the task's tags."""
+    from sdq.data.tagging import SPAN_METRICS, mismatched
+
+    if task.tagging is None or not {task.metric, *task.beside} & {*SPAN_METRICS}:
+        return []
+    said = mismatched(task.tagging, (answer.split(" ") for answer in reference["answer"] if answer))
+    return [said] if said else []
 
 
 def _reference(store: Store, run: str, plain: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:

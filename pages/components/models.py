@@ -14,7 +14,7 @@ from sdq import hub
 from sdq.catalog import CURATED
 from sdq.checkpoint import ready, tuned
 from sdq.data.taskfile import read
-from sdq.data.tasks import home
+from sdq.data.tasks import called, home
 from sdq.settings import UserError
 from sdq.visitors import reachable
 
@@ -25,7 +25,7 @@ def offered() -> dict[str, str]:
     """Name of a model -> what it is called in the list."""
     here = set(hub.present())
     known = {model.name: f"{model.title} ({model.size / 1e6:,.0f} MB{'' if model.name in here else ', not on this machine'})" for model in CURATED}
-    own = {str(folder): f"{Path(card['base']).name} fine-tuned on {TASKS.get(card['task'], card['task'])}" for folder, card in tuned()}
+    own = {str(folder): f"{Path(card['base']).name} fine-tuned on {TASKS.get(card['task'], called(card['task']))}" for folder, card in tuned()}
     brought = {str(path.resolve()): f"{path.name} (inbox)" for path in sorted(inbox().glob("*")) if (path / "config.json").is_file() and not path.is_symlink()}
     every = {"mini": "mini", **own, **brought, **known, **{name: name for name in sorted(here - set(known))}}
     return {**every, FOLDER: "A folder of yours"} if visitor().at_home else every

@@ -15,7 +15,7 @@ from pages.components.glossary import say
 from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
 from sdq import jobs
-from sdq.data.tasks import kept
+from sdq.data.tasks import called, kept
 from sdq.quoting import quoted_sentence
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError, explain
@@ -96,7 +96,7 @@ def choice() -> tuple[str, str, Recipe | None]:
     """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if its settings or its model do not fit."""
     first, second, third = st.columns(3)
     model = models.pick(first)
-    task = second.selectbox("Task", tasks(), format_func=lambda name: TASKS.get(name, f"{name} (yours)"), key="on")
+    task = second.selectbox("Task", tasks(), format_func=lambda name: TASKS.get(name, f"{called(name)} (yours)"), key="on")
     method = third.selectbox("Method", list(METHODS), format_func=METHODS.get, key="method", on_change=restart)
     names = [name for name, recipe in PRESETS.items() if recipe.method == method]
     left, right = st.columns([3, 1])

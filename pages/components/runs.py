@@ -127,7 +127,7 @@ def how_made(reports: list[Report]) -> None:
         if cut := first.provenance.get("test_sentences_cut"):
             st.markdown(f"{cut} of the {n} test inputs were longer than the task allows and were cut.")
         if remarks := first.provenance.get("remarks"):
-            st.markdown(f"About this model: {quoted_sentence(remarks)}.")
+            st.markdown(f"About this model and its data: {quoted_sentence(remarks)}.")
         rows = [
             {
                 "method": r.method,

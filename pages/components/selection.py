@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -120,9 +121,15 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
         put("runs", ",".join(_twins(mine, [by_id[run] for run in chosen]) or [mine[0].run]))
 
     st.session_state["pick-task"] = (first.model, first.task)
-    right.selectbox(
-        "Task", tasks, format_func=lambda t: told(t[1]) if t[0] == "mini" else f"{told(t[1])} ({Path(t[0]).name})", key="pick-task", on_change=other
-    )
+    names = {r.task: r.on for r in every}
+    twice = [name for name, n in Counter(names.values()).items() if n > 1]
+
+    def named(of: tuple[str, str]) -> str:
+        model, task = of
+        name = f"{names[task]} ({told(task)})" if names[task] in twice else names[task]
+        return name if model == "mini" else f"{name} ({Path(model).name})"
+
+    right.selectbox("Task", tasks, format_func=named, key="pick-task", on_change=other)
     if unknown:
         st.warning(f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.", icon=":material/search_off:")
     left_out(store)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from sdq.data.tasks import called
 from sdq.estimate import Expected
 from sdq.figures.languages import language_name, width
 from sdq.figures.names import ROLE_LABELS
@@ -112,6 +113,7 @@ def _rounded(recipe: Recipe) -> str:
 
 def describe(recipe: Recipe, task: str) -> str:
     """What a run of this recipe will do, in a few sentences."""
+    whose, task = "English" if task in TASKS else "labelled", called(task)
     if not recipe.rules:
         return f"The model mini is scored as it is (FP32) on the task {task}, in every language. Nothing is quantized."
     text = "A copy of the model mini is made. "
@@ -120,7 +122,7 @@ def describe(recipe: Recipe, task: str) -> str:
     text += _rounded(recipe)
     training = recipe.training
     if training is not None:
-        text += f"Then the copy is trained for {training.steps} steps on the {'English' if task in TASKS else 'labelled'} sentences of {task} with the rounding switched on"
+        text += f"Then the copy is trained for {training.steps} steps on the {whose} sentences of {task} with the rounding switched on"
         if training.noise < 1:
             text += f" for a random {100 * training.noise:.0f} % of each weight"
         if training.distillation:

@@ -12,7 +12,7 @@ from pages.components.glossary import say
 from pages.components.session import readable, visitor
 from sdq import decoding
 from sdq.data.intake import keep
-from sdq.data.tasks import home, kept
+from sdq.data.tasks import called, home, kept
 from sdq.quoting import quoted
 from sdq.settings import UserError
 
@@ -48,7 +48,7 @@ def bring() -> None:
 
 def stand(name: str) -> None:
     """What a kept task is like, and where it goes from here."""
-    st.subheader(f"The task {name}", anchor=False)
+    st.subheader(f"The task {called(name)}", anchor=False)
     counts(checked(name))
     st.page_link("pages/lab/quantize.py", label="Quantize with this task", icon=":material/tune:", query_params={"on": name})
     st.caption(f"A model needs a head for it first: `python -m sdq finetune --model mini --task {name} --out DIR`")
@@ -63,7 +63,7 @@ try:
     with st.expander("Bring files", icon=":material/upload_file:", expanded=True):
         bring()
     if tasks := kept():
-        stand(st.selectbox("Tasks kept here", tasks, key="kept", bind="query-params") or tasks[0])
+        stand(st.selectbox("Tasks kept here", tasks, format_func=called, key="kept", bind="query-params") or tasks[0])
     else:
         st.info("No task of your own is kept here yet; the embedded ones are on the page Quantize.", icon=":material/info:")
 except UserError as error:

@@ -143,6 +143,8 @@ class Builder:
     def _labels(self) -> tuple[str, ...]:
         given = self.file.labels
         labels = list(dict.fromkeys(name.strip(cells.WHITE) for name in (given.values() if isinstance(given, dict) else given)))
+        if not labels:
+            self._refuse_marks()
         labels = labels or sorted(self._seen, key=cells.order)
         if not 2 <= len(labels) <= MOST_LABELS:
             what = "tags" if self.file.kind == "token" else "label"
@@ -152,6 +154,15 @@ class Builder:
         if self.file.kind == "ranking" and (bad := next((label for label in labels if not re.fullmatch(r"[0-9]{1,2}", label)), None)) is not None:
             raise UserError(f"labels of a ranking must be whole numbers from 0 (how relevant), {self.file.name} has {bad[:40]!r}; map them under `labels`")
         return tuple(labels)
+
+    def _refuse_marks(self) -> None:
+        """UserError for a "label" that says that there is none: as a class it would be learned and scored."""
+        mark = cells.mark_among(self._seen, words=self.file.kind == "token")
+        if mark is not None:
+            tags = self.file.kind == "token"
+            column = self.file.columns.tags if tags else self.file.columns.label
+            said = _no_tag(mark) if tags else _no_label(mark)
+            raise UserError(f"{self._seen[mark]}, column {column}: {said}")
 
     def _found(self) -> tuple[str, ...]:
         """Of a retrieval: ids of the test sentences in the training language. The test sentences are given them as what is to be found."""
@@ -195,7 +206,13 @@ class Builder:
         columns = self.file.columns
         group = place.plain(columns.group) if columns.group else ""
         if self.file.kind == "token":
-            words, tags = place.several(columns.tokens or ""), self._trim(place, columns.tags, place.several(columns.tags or "", tags=True))
+            tags = self._trim(place, columns.tags, place.several(columns.tags or "", tags=True))
+            words = place.several(columns.tokens or "", fitting=len(tags))
+            if not words:
+                raise place.wrong(
+                    columns.tokens,
+                    "a sentence must have words, this one has none; fill it in, or take the row out",
+                )
             if (odd := next((tag for tag in tags if not tag or re.search(r"[ \t\r\n]", tag)), None)) is not None:
                 raise place.wrong(columns.tags, f"a tag must have no space in it, got {odd[:40]!r}; correct the row")
             if tags and len(tags) != len(words):
@@ -219,6 +236,9 @@ class Builder:
         for label in raw:
             if given and label not in given:
                 shown = ", ".join(given)[:120]
+                if label in cells.MARKS:
+                    tags = self.file.kind == "token"
+                    raise place.wrong(column, _no_tag(label) if tags else _no_label(label))
                 raise place.wrong(column, f"a label must be one of {shown}, got {label[:40]!r}; correct it, or add it under `labels`")
             if label not in self._seen:
                 if not given and cells.looks_numeric(label):
@@ -236,6 +256,22 @@ class Builder:
         given = self.file.labels
         pairs = given.items() if isinstance(given, dict) else zip(given, given, strict=True)
         return {label.strip(cells.WHITE): name.strip(cells.WHITE) for label, name in pairs}
+
+
+def _no_tag(mark: str) -> str:
+    return (
+        f"every word must have a tag, {mark} stands for none (transformers ignores such words in "
+        "the loss and in scores); take these words and their tags out, or, if it is a tag, list it "
+        "with the others under `labels`"
+    )
+
+
+def _no_label(mark: str) -> str:
+    return (
+        f"every sentence must have a label, {mark} stands for none, as in the public test sets of "
+        "GLUE; use a split that has labels, or, if it is a label, list it with the others under "
+        "`labels`"
+    )
 
 
 def _some(names: Iterable[str]) -> str:
@@ -274,12 +310,15 @@ class _Place:
             raise self.wrong(None, f"the file must have a column {column[:40]!r}, it has {shown}; correct the task file's columns")
         return value if column not in self.classes else self._name(column, value)
 
-    def _name(self, column: str, value: Any) -> Any:
-        """Numbers as the names they stand for; -1, which stands for none, as nothing."""
+    def _name(self, column: str, value: Any, listed: bool = False) -> Any:
+        """Numbers as the names they stand for; -1, which stands for none, as nothing. `listed`: it
+        is one of a list, where nothing may be missing."""
         if isinstance(value, list):
-            return [self._name(column, item) for item in value]
+            return [self._name(column, item, True) for item in value]
         if not isinstance(value, int) or isinstance(value, bool):
             return value
+        if listed and str(value) in cells.MARKS:
+            raise self.wrong(column, _no_tag(str(value)))
         names = self.classes[column]
         if not -1 <= value < len(names):
             raise self.wrong(column, f"a number must stand for one of the {len(names)} names that the file gives, got {value}; write the file again")
@@ -293,9 +332,10 @@ class _Place:
         """The text of one column, or of several."""
         return self.plain(columns) if isinstance(columns, str) else " ".join(part for c in columns if (part := self.plain(c)))
 
-    def several(self, column: str, tags: bool = False) -> tuple[str, ...]:
-        """A cell of words: a list in any usual writing, or text with spaces between. UserError for anything else."""
-        return self._sound(column, lambda value: cells.words_of(value, tags))
+    def several(self, column: str, tags: bool = False, fitting: int = 0) -> tuple[str, ...]:
+        """A cell of words: a list in any usual writing, or text with spaces between. UserError for
+        anything else. `fitting`: how many there should be (see cells.words_of)."""
+        return self._sound(column, lambda value: cells.words_of(value, tags, fitting))
 
     def _sound(self, column: str, read: Callable[[Any], T]) -> T:
         value = self._cell(column)

@@ -6,13 +6,14 @@ import ast
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from sdq.data.lines import WIDEST, spaced, strict
 
 WHITE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"  # what may stand around a label or a name of a column
 LABEL = 200  # characters of one label
+MARKS = ("-100", "-1")  # "ignore this word" of transformers; "no label" of padding and of test sets
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?(?:{_STRING}))\)|(?P<text>u?(?:{_STRING}))|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
 _ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=[^()]*)?\)$", re.S)
@@ -20,6 +21,7 @@ _LISTLIKE = re.compile(
     r"""^(?:array\(|list\(|[\[({]\s*[\[({]\s*[bu]?['"]|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\(-?\d+(?:,|(?:, ?-?\d+)+,?)\)$)"""
 )
 _ONE = re.compile(r"[\[(]-?\d+[\])]")  # a list of one tag; as a word, what it is
+_STRING_ALONE = re.compile(rf"\((?:{_STRING})\)", re.S)  # Python writes a tuple of one as ("a",)
 _ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])")
 
 
@@ -55,15 +57,26 @@ def _kind(value: Any) -> str:
     return "a list" if isinstance(value, list | tuple | set) else "an object" if isinstance(value, dict) else "bytes"
 
 
-def words_of(value: Any, tags: bool = False) -> tuple[str, ...]:
+def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...]:
     """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text with spaces between. Refused for anything else.
 
-    One number in brackets, `[7]`, is a word, and a list of one where the cell holds `tags`.
+    One number in brackets, `[7]`, is a word, and a list of one where the cell holds `tags`. Text
+    that begins like a list and is none, `("So" he said)`, is text if it has as many words as are
+    `fitting` (0: nobody knows).
     """
     if value is None:
         return ()
     if isinstance(value, str):
-        value = _listed(sound(value), tags)
+        text = sound(value)
+        try:
+            value = _listed(text, tags)
+        except Refused:
+            value = spaced(text)
+            fits = len(value) == fitting if fitting else "," not in text
+            if tags or not fits or _shaped(text):
+                raise
+        if not value and spaced(text) and fitting == 1:
+            value = spaced(text)  # `[]` beside one tag is a word
     if not isinstance(value, list | tuple) or not all(isinstance(item, str | int) for item in value):
         odd = next((item for item in value if not isinstance(item, str | int)), None) if isinstance(value, list | tuple) else value
         raise Refused(f"words and tags must be lists of text, or text with spaces between, this cell holds {_shown(odd)}; map another column, or mend the cell")
@@ -79,6 +92,8 @@ def _shown(value: Any) -> str:
 def _listed(text: str, tags: bool) -> Any:
     """Text of a cell -> its items; text that does not look like a list is split at spaces."""
     bare = text.strip(" \t\r\n")
+    if not tags and _STRING_ALONE.fullmatch(bare):
+        return spaced(bare)
     if not (_LISTLIKE.match(bare) or (tags and _ONE.fullmatch(bare))):
         return spaced(bare)
     try:
@@ -88,6 +103,22 @@ def _listed(text: str, tags: bool) -> Any:
     except ValueError:
         pass
     return _literal(bare)
+
+
+_OPEN = re.compile(r"\s*(?:array|list|tuple|set)?[\[({\s]+")
+_CLOSED = re.compile(r"(?:,\s*dtype=\S*)?[\])}\s]*$")
+_ITEMS = re.compile(rf"(?:(?:(?:np\.\w+\()?(?:[bu]?{_STRING}|-?\d+(?!\w))\)?|\.\.\.)[,:\s]*)+")
+
+
+def _shaped(text: str) -> bool:
+    """Whether text that is no list has the shape of one, such as a list without quotes, without an
+    end or shortened: its items are quoted, or have commas after them."""
+    body = _CLOSED.sub("", _OPEN.sub("", text, count=1))
+    if body == "...":  # [...], where something was left out
+        return False
+    fields = spaced(body)
+    commas = len(fields) > 1 and all(field.endswith(",") for field in fields[:-1])
+    return commas or bool(_ITEMS.fullmatch(body))
 
 
 def _literal(text: str) -> list[str]:
@@ -153,6 +184,16 @@ def looks_numeric(label: str) -> bool:
 def _digits(label: str) -> str:
     """The digits of a whole number in 0..9, without zeros before them."""
     return "".join(str(unicodedata.decimal(c)) for c in label.lstrip("+-")).lstrip("0")
+
+
+def mark_among(labels: Collection[str], words: bool) -> str | None:
+    """Which of the labels says that there is none: -100, or -1 where no other is below 0. None if
+    none does; two classes of sentences may be called -1 and 1."""
+    if MARKS[0] in labels:
+        return MARKS[0]
+    below = [label for label in labels if is_whole(label) and label.startswith("-")]
+    pair = not words and set(labels) == {"-1", "1"}
+    return MARKS[1] if below == [MARKS[1]] and not pair else None
 
 
 def same_number(label: str) -> str | None:

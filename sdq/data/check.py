@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,7 +18,6 @@ from sdq.data.cells import same_number
 from sdq.data.languages import same
 from sdq.data.pieces import lead_with_space_
 from sdq.data.tasks import SPLITS, Example, Task
-from sdq.report import title
 from sdq.settings import ASSETS, UserError
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
@@ -41,19 +40,55 @@ class Checked:
 
 def check(task: Task, tokenizer: Path = TOKENIZER) -> Checked:
     """Counts per split, language and label, and what may spoil a result. Lengths are measured with a tokenizer.json, by default that of `mini`."""
+    everything = [e for split in SPLITS for e in task.splits[split]]
+    counts, sentences = _counted(task)
+    cut = _cut(task, everything, tokenizer)
+    warnings = [said for _, said in _warnings(task, counts, sentences)]
+    if cut > 0:
+        warnings.append(
+            f"About {100 * cut:.1f} % of inputs are longer than {task.longest} subwords (counted "
+            "with the tokenizer of mini) and are cut; raise `longest` if their ends matter."
+        )
+    return Checked(counts, sentences, cut, (*task.remarks, *warnings))
+
+
+def bearing(task: Task) -> tuple[str, ...]:
+    """What of a task's data bears on its test scores, for whoever reads these: what was noticed when
+    they were read, and of each kind of warning one sentence."""
+    return (*task.remarks, *_bearing(task))
+
+
+def _bearing(task: Task) -> tuple[str, ...]:
+    key = (task.name, task.fingerprint)
+    if key not in _BEARING:
+        kinds: dict[str, list[str]] = defaultdict(list)
+        for kind, said in _warnings(task, *_counted(task)):
+            if kind:
+                kinds[kind].append(said)
+        more = {kind: f" ({len(said) - 1} more of this kind)" for kind, said in kinds.items() if said[1:]}
+        if len(_BEARING) > 16:
+            _BEARING.clear()
+        _BEARING[key] = tuple(f"{said[0].removesuffix('.')}{more.get(kind, '')}." for kind, said in kinds.items())
+    return _BEARING[key]
+
+
+_BEARING: dict[tuple[str, str], tuple[str, ...]] = {}  # (name, fingerprint) of a task -> sentences
+
+
+def _counted(task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`counts` and `sentences` of Checked."""
     everything = [(split, e) for split in SPLITS for e in task.splits[split]]
     labels: Counter[tuple[str, str, str]] = Counter((split, e.language, label) for split, e in everything for label in e.targets)
     counts = pd.DataFrame([(*key, n) for key, n in labels.items()], columns=["split", "language", "label", "count"])
     texts: Counter[tuple[str, str]] = Counter((split, e.language) for split, e in everything)
     empty: Counter[tuple[str, str]] = Counter((split, e.language) for split, e in everything if _is_empty(e))
     sentences = pd.DataFrame([(*key, n, empty[key]) for key, n in texts.items()], columns=["split", "language", "sentences", "empty"])
-    cut = _cut(task, [e for _, e in everything], tokenizer)
-    return Checked(counts, sentences, cut, tuple(_warnings(task, counts, sentences, cut)))
+    return counts, sentences
 
 
 def words(task: Task, found: Checked) -> str:
     """What was found, for a terminal: sentences by language and split, labels by split and language, warnings."""
-    lines = [f"{title(task.name)}: {task.kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
+    lines = [f"{task.called}: {task.kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
     if task.tagging is not None:
         lines[1:] = [f"tags: {task.tagging.scheme or 'of no scheme'}: {task.tagging.counted}", ""]
     lines += [_wide(found.sentences, "language", "split", "sentences", task.languages, SPLITS)]
@@ -71,7 +106,10 @@ def as_json(task: Task, found: Checked) -> str:
     """What was found, as one JSON object."""
     tables = {"sentences": found.sentences.to_dict("records"), "counts": found.counts.to_dict("records")}
     tags = {} if task.tagging is None else {"metric": task.metric, "scheme": task.tagging.scheme, "spans": task.tagging.counted}
-    return json.dumps({"task": task.name, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings}, ensure_ascii=False)
+    return json.dumps(
+        {"task": task.name, "name": task.called, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings},
+        ensure_ascii=False,
+    )
 
 
 def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Sequence[str], across: Sequence[str]) -> str:
@@ -81,36 +119,65 @@ def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Seque
     return shown
 
 
-def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame, cut: float) -> Iterator[str]:
-    yield from task.remarks
+class Warned(NamedTuple):
+    """A warning: its kind, "" if it bears on no test score, and the sentence."""
+
+    kind: str
+    said: str
+
+
+def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iterator[Warned]:
     yield from _repeated(task)
     yield from _alike(task)
     yield from _absent(task)
-    trained = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)].set_index("label")["count"]
-    for split in ("dev", "test"):
-        unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
-        if unseen:
-            yield f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences of {task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}."
-    if len(trained) and trained.max() >= IMBALANCE * trained.min():
-        much, little = trained.idxmax(), trained.idxmin()
-        yield f"Labels are unbalanced in training: {trained.max():,} times {much}, {trained.min():,} times {little}; {task.metric} may hide that rare ones are never answered."
+    if task.kind != "retrieval":  # whose labels are the sentences themselves
+        yield from _of_labels(task, counts)
     for row in sentences[sentences["empty"] > 0].itertuples():
-        yield f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: they are answered all the same."
-    for split in ("test", *(("train",) if len(set(sentences.loc[sentences["split"] == "train", "language"])) > 1 else ())):
-        missing = [code for code in task.languages if code not in set(sentences.loc[sentences["split"] == split, "language"])]
+        yield Warned(
+            "empty" * (row.split == "test"),
+            f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: they are answered all the same.",
+        )
+    several = len(set(sentences.loc[sentences["split"] == "train", "language"])) > 1
+    for split in ("test", *(("train",) if several else ())):
+        there = set(sentences.loc[sentences["split"] == split, "language"])
+        missing = [code for code in task.languages if code not in there]
         if missing:
-            yield f"The {split} split has no sentences in {', '.join(missing)}."
+            said = f"The {split} split has no sentences in {', '.join(missing)}."
+            yield Warned("missing" * (split == "test"), said)
     tested = sentences[sentences["split"] == "test"].set_index("language")["sentences"]
     few = [code for code, n in tested.items() if n < FEW]
     if few:
-        yield f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there can be told from chance."
-    if list(tested.index) == [task.labelled]:
-        yield (
-            f"The only test language is {task.labelled}, the language of training: what quantization costs there can be measured, "
-            "but nothing can be said about transfer to others; add test sentences in other languages."
+        yield Warned(
+            "few",
+            f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there can be told from chance.",
         )
-    if cut > 0:
-        yield f"About {100 * cut:.1f} % of inputs are longer than {task.longest} subwords (counted with the tokenizer of mini) and are cut; raise `longest` if their ends matter."
+    if list(tested.index) == [task.labelled]:
+        yield Warned(
+            "one language",
+            f"The only test language is {task.labelled}, the language of training: what quantization costs there can be measured, "
+            "but nothing can be said about transfer to others; add test sentences in other languages.",
+        )
+
+
+def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
+    """Labels that a model cannot learn, and those it need not."""
+    mine = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
+    trained = mine.set_index("label")["count"]
+    for split in ("dev", "test"):
+        unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
+        if unseen:
+            yield Warned(
+                "unseen" * (split == "test"),
+                f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences of "
+                f"{task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}.",
+            )
+    if len(trained) and trained.max() >= IMBALANCE * trained.min():
+        much, little = trained.idxmax(), trained.idxmin()
+        yield Warned(  # most words are outside of every span
+            "unbalanced" * (task.kind != "token"),
+            f"Labels are unbalanced in training: {trained.max():,} times {much}, {trained.min():,} "
+            f"times {little}; {task.metric} may hide that rare ones are never answered.",
+        )
 
 
 def folded(text: str) -> str:
@@ -120,7 +187,7 @@ def folded(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())).split())
 
 
-def _repeated(task: Task) -> Iterator[str]:
+def _repeated(task: Task) -> Iterator[Warned]:
     """What is in more than one split: it makes scores too good."""
     homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(lambda: defaultdict(set))  # what is folded -> split -> what was written
     for split in SPLITS:
@@ -133,28 +200,38 @@ def _repeated(task: Task) -> Iterator[str]:
             other = sum(not splits[one] & splits[two] for splits in both)
             but = f" ({other:,} of them in another case, white space or Unicode form)" if other else ""
             verb = " is" if len(both) == 1 else "s are"
-            yield f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; take them out of one of the two."
+            yield Warned(
+                "repeated" * (two == "test"),
+                f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; take them out of one of the two.",
+            )
 
 
 def _digest(*parts: str) -> bytes:
     return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 
 
-def _alike(task: Task) -> Iterator[str]:
+def _alike(task: Task) -> Iterator[Warned]:
     """Labels and languages that are written in two ways."""
     names: dict[str, list[str]] = defaultdict(list)
     for label in task.labels if task.kind != "retrieval" else ():
         names[same_number(label) or folded(label)].append(label)
     for written in names.values():
         if len(written) > 1:
-            yield f"The labels {', '.join(map(repr, written[:5]))} differ only in how they are written: they count as {len(written)} labels; map them to one under `labels` if they are one."
+            shown = ", ".join(map(repr, written[:5]))
+            yield Warned(
+                "labels alike",
+                f"The labels {shown} differ only in how they are written: they count as {len(written)} labels; map them to one under `labels` if they are one.",
+            )
     for i, code in enumerate(task.languages):
         for other in task.languages[:i]:
             if same(code, other):
-                yield f"The languages {other} and {code} are one language: they are scored apart; give both one code under `languages`."
+                yield Warned(
+                    "languages alike",
+                    f"The languages {other} and {code} are one language: they are scored apart; give both one code under `languages`.",
+                )
 
 
-def _absent(task: Task) -> Iterator[str]:
+def _absent(task: Task) -> Iterator[Warned]:
     """Languages of an official benchmark whose files are not there."""
     if not task.name.startswith("xglue:"):
         return
@@ -163,9 +240,10 @@ def _absent(task: Task) -> Iterator[str]:
     named = Path(task.name).name.partition("@")[0]
     missing = [code for code in TASKS[named].languages.split() if code not in task.languages] if named in TASKS else []
     if missing:
-        yield (
+        yield Warned(
+            "absent",
             f"XGLUE tests {named} in {len(missing) + len(task.languages)} languages, files in {', '.join(missing)} are not there: "
-            "means over languages cannot be compared with published ones; extract the whole archive."
+            "means over languages cannot be compared with published ones; extract the whole archive.",
         )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sdq.data.cells import WHITE
-from sdq.data.lines import ended, is_blank, lines, spaced
-from sdq.data.recognise import Format, fields_of, is_span, is_speech
+from sdq.data.lines import ended, is_blank, lines
+from sdq.data.recognise import Format, fields_of, is_span, is_speech, layout_of
 from sdq.data.rows import Asked, Row, too_wide
 from sdq.limits import limits
 from sdq.settings import UserError
@@ -56,7 +56,7 @@ def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 name, value = _comment(content) or (content[1:].strip(WHITE), "")
                 comments[name] = value
                 continue
-            fields = content.split("\t")
+            fields = fields_of(content, found.delimiter != " ", len(CONLLU))
             if len(fields) != len(CONLLU):
                 raise UserError(
                     f"every word of CoNLL-U must have 10 fields between tabs, line {line} of {path.name} has {len(fields)}; mend it or name the file .conll"
@@ -86,14 +86,14 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
     """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the values of its first `most` words.
 
     The first is called tokens. Another is called tags only where nothing else can be meant: the second of two, or the last if its values, and
-    those of no other column, are tags of spans (O, B-x, I-x). Where the first alone looks like tags, or counts the words, nothing is called either. UserError if `names` are not as many as there are columns.
+    those of no other column, are tags of spans (O, B-x, I-x; O alone is none). Where the first alone looks like tags, or counts the words, nothing is called either. UserError if `names` are not as many as there are columns.
     """
     given: tuple[str, ...] = ()
     rows: list[list[str]] = []
     layout = _layout(path, most)
     for block in _blocks(path):
         for _, content in _without_comments(path, block, layout):
-            rows.append(fields_of(content))
+            rows.append(layout.fields(content))
         for _, content in block:
             comment = _comment(content)
             if comment and comment[0] == GLOBAL:
@@ -112,7 +112,7 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
         raise UserError(f"`names` must name every column of {path.name}, it has {width} and `names` {len(names)}; {_columns_said(values)}")
     called = names or (given if len(given) == width and len(set(given)) == width else ())
     if not called:
-        spans = [i for i in range(1, width) if is_span(list(values[i]))]
+        spans = [i for i in range(1, width) if _looks(values[i]) == SPANS]
         last = "tags" if width == 2 or spans == [width - 1] else str(width)
         called = ("tokens", *(str(i) for i in range(2, width)), last)[:width]
         if words_at(values):
@@ -122,8 +122,8 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
 
 def _turned(values: tuple[tuple[str, ...], ...]) -> bool:
     """Whether the first column looks like tags and no other does: the words come after it."""
-    looks = [_looks(column) for column in values]
-    return len(looks) > 1 and looks[0] in _PLAIN and not any(look in _PLAIN for look in looks[1:])
+    plain = [_looks(column) in (SPANS, SPEECH, OUTSIDE) for column in values]
+    return len(plain) > 1 and plain[0] and not any(plain[1:])
 
 
 def _numbered(values: tuple[str, ...]) -> bool:
@@ -159,21 +159,22 @@ def proposed(head: Head) -> tuple[int, str] | None:
     if _turned(head.values):
         return 1, _looks(head.values[0])
     kinds = {i: _looks(column) for i, column in enumerate(head.values, 1) if i > words_at(head.values) + 1}
-    for wanted in ("tags of spans", "parts of speech", "few different values"):
+    for wanted in (SPANS, SPEECH, FEW, OUTSIDE):
         if fitting := [i for i, kind in kinds.items() if kind == wanted]:
-            return (fitting[0] if wanted == "few different values" else fitting[-1]), wanted
+            return (fitting[0] if wanted == FEW else fitting[-1]), wanted
     return None
 
 
-_PLAIN = ("tags of spans", "parts of speech")  # what words never look like
+SPANS, SPEECH, FEW = "tags of spans", "parts of speech", "few different values"
+OUTSIDE = "O alone"  # of tags that say nothing, or of none
 
 
 def _looks(column: tuple[str, ...]) -> str:
     if is_span(list(column)):
-        return "tags of spans"
+        return SPANS if set(column) - {"O"} else OUTSIDE
     if is_speech(list(column)):
-        return "parts of speech"
-    return "few different values" if 1 < len(set(column)) <= max(2, min(60, len(column) // 3)) else ""
+        return SPEECH
+    return FEW if 1 < len(set(column)) <= max(2, min(60, len(column) // 3)) else ""
 
 
 def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
@@ -197,6 +198,10 @@ class _Layout:
     tabs: bool
     known: frozenset[str]
 
+    def fields(self, line: str) -> list[str]:
+        """The fields of a line."""
+        return fields_of(line, self.tabs, self.width)
+
 
 def _layout(path: Path, most: int = 400) -> _Layout:
     found: list[str] = []
@@ -204,7 +209,8 @@ def _layout(path: Path, most: int = 400) -> _Layout:
         found += [content for _, content in block if not content.startswith(("#", "-DOCSTART-"))]
         if len(found) >= most:
             break
-    return _Layout(len(fields_of(found[0])) if found else 0, any("\t" in line for line in found), frozenset(fields_of(line)[-1] for line in found))
+    tabs, width = layout_of(found)
+    return _Layout(width, tabs, frozenset(fields_of(line, tabs, width)[-1] for line in found))
 
 
 _NOTED = re.compile(r"#+(?:[ \t]|$)|#+[\w.:-]+[ \t]*=|#(?:begin|end) document\b")
@@ -220,8 +226,8 @@ def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
     block = [(line, content) for line, content in block if not content.startswith("-DOCSTART-")]
     while block and _NOTED.match(block[0][1]):
         number, content = block[0]
-        fields = content.split("\t") if layout.tabs else spaced(content)
-        if len(fields) == layout.width and ("\t" in content) == layout.tabs:
+        fields = layout.fields(content)
+        if len(fields) == layout.width and ("\t" in content.rstrip("\t ")) == layout.tabs:
             if not re.match("#+ ", content) or _is_tag(fields[-1], layout):
                 break
             if not _NAMED.match(content):
@@ -249,7 +255,7 @@ def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     for block in _blocks(path):
         words = []
         for line, content in _without_comments(path, block, layout):
-            fields = fields_of(content)
+            fields = layout.fields(content)
             if len(fields) != width or width < 2:
                 wanted = "a word and at least one tag" if width < 2 else f"{width} fields, as the first,"
                 raise UserError(

@@ -54,46 +54,76 @@ def _bytes(cell: Any) -> int:
     return len(cell) if isinstance(cell, str | bytes) else 16 * len(cell) if isinstance(cell, list) else 8
 
 
-def _named(path: Path, header: list[str]) -> tuple[str, ...]:
-    """Column names, without the space around them. UserError if one is missing or there twice."""
+def _named(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
+    """Column names, without the space around them. A first column without a name, and columns
+    without one that are empty, are left out (see _fitted): "" stands for them. UserError if no
+    column has a name, or one is there twice."""
     names = tuple(name.strip(WHITE) for name in header)
-    wrong = next((name for i, name in enumerate(names) if not name or name in names[:i]), None)
-    if wrong is not None:
-        said = f"the name {wrong[:40]!r} is there twice" if wrong else "one has none"
-        raise UserError(f"every column must have a name of its own, in line 1 of {path.name} {said}; mend the header, or list the columns under `names`")
+    given = [name for name in names if name]
+    twice = next((name for i, name in enumerate(given) if name in given[:i]), None)
+    if twice is not None or not given:
+        said = f"the name {twice[:40]!r} is there twice" if twice is not None else "none has one"
+        raise UserError(f"every column must have a name of its own, in line {line} of {path.name} {said}; mend the header, or list the columns under `names`")
     return names
 
 
-def _fitted(path: Path, names: tuple[str, ...], rows: Iterator[tuple[int, list[str]]], off: Callable[[list[str]], str]) -> Iterator[Row]:
+def _fitted(path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off: Callable[[list[str]], str]) -> Iterator[Row]:
     """Rows of text fields under their names; the first row names them if `names` does not. UserError for a row of another width; `off`: the
     remedy for it."""
-    seen, given = 0, names
+    names, given, seen = asked.names, asked.names, 0
     for line, fields in rows:
         if len(fields) > limits().columns:
             raise too_wide(path, f"line {line}")
         if given and not seen and tuple(field.strip() for field in fields) == given:
             raise UserError(f"`names` is for files that do not name their columns, line {line} of {path.name} names them already; take `names` out")
         if not names:
-            names = _named(path, fields)
+            names = _named(path, line, fields)
+            _remark_unnamed(names, asked)
             continue
         if len(fields) != len(names):
-            raise UserError(f"every line must have {len(names)} fields ({', '.join(names)[:80]}), line {line} of {path.name} has {len(fields)}; {off(fields)}")
+            shown = ", ".join(name or "one without a name" for name in names)[:80]
+            raise UserError(f"every line must have {len(names)} fields ({shown}), line {line} of {path.name} has {len(fields)}; {off(fields)}")
+        if (at := next((i for i, name in enumerate(names) if i and not name and fields[i]), 0)) > 0:
+            raise UserError(
+                f"every column must have a name of its own, column {at + 1} of {path.name} has none "
+                f"and holds {fields[at][:40]!r} in line {line}; name it in the header, or take it out"
+            )
         seen += 1
-        yield Row(f"line {line}", dict(zip(names, fields, strict=True)))
+        cells = zip(names, fields, strict=True)
+        yield Row(f"line {line}", {name: field for name, field in cells if name})
     if not seen:
         raise UserError(f"a data file must hold rows, {path.name} has only a header; add rows, or list its columns under `names` if the header is a row")
+
+
+def _remark_unnamed(names: tuple[str, ...], asked: Asked) -> None:
+    """Say which columns are left out."""
+    if not names[0]:
+        asked.remark("its first column has no name (as the index that pandas writes), and is left out")
+    if "" in names[1:]:
+        asked.remark("columns that have neither a name nor values are left out")
+
+
+def _ends_empty(fields: list[str], otherwise: str) -> str:
+    """The remedy for a line of another width."""
+    if len(fields) > 1 and not fields[-1]:
+        return "take the delimiter at its end out if it ends with one too many, or else mend it"
+    return otherwise
 
 
 def read_csv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     """Fields between commas (or what the first line has instead), quoted as in RFC 4180; a row is where it begins."""
     if asked.quoting == "none":
         return read_tsv(path, asked, found)
-    return _quoted(path, asked, found.delimiter)
+    return _quoted(path, asked, found)
 
 
-def _quoted(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
+def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+    delimiter = _between(found)
+
     def text() -> Iterator[str]:
         for number, line in lines(path):
+            if number <= found.skipped:
+                continue
             if line.count(delimiter) > WIDEST:
                 raise too_wide(path, f"line {number}")
             yield line
@@ -102,29 +132,34 @@ def _quoted(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
 
     def fields() -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(WIDEST)
-        start = 1
+        start = 1 + found.skipped
         try:
             for cells in rows:
                 if cells:
                     yield start, cells
-                start = rows.line_num + 1
+                start = rows.line_num + found.skipped + 1
         except csv.Error as error:
             raise UserError(
                 f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); mend its quotes, or save it again as CSV"
             ) from error
 
-    return _fitted(path, asked.names, fields(), lambda row: "mend it, or quote the delimiter (CSV)")
+    return _fitted(path, asked, fields(), lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)"))
 
 
 def read_tsv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     """Fields between tabs, one row a line. Quotes mean nothing unless asked, as in the files of XNLI, PAWS-X and XGLUE."""
-    delimiter = found.delimiter if found.name == "csv" else "\t"
     if asked.quoting == "double":
-        return _quoted(path, asked, delimiter)
-    return _unquoted(path, asked, delimiter)
+        return _quoted(path, asked, found)
+    return _unquoted(path, asked, found)
 
 
-def _unquoted(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
+def _between(found: Format) -> str:
+    """What stands between the fields of a table."""
+    return found.delimiter if found.name == "csv" else "\t"
+
+
+def _unquoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+    delimiter = _between(found)
     remedy = 'quotes mean nothing here: save the file as CSV with commas, or set "quoting": "double" in the task file'
     quoted = 0
 
@@ -132,23 +167,25 @@ def _unquoted(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
         nonlocal quoted
         for number, raw in lines(path):
             line = ended(raw)
-            if not line:
+            if not line or number <= found.skipped:
                 continue
             if line.count(delimiter) >= limits().columns:
                 raise too_wide(path, f"line {number}")
             cells = line.split(delimiter)
             if asked.quoting is None and (quotes := sum(cell[:1] == '"' for cell in cells)):
-                if number == 1 and not asked.names and quotes == len(cells) and all(len(c) > 1 and c[-1] == '"' for c in cells):
-                    raise UserError(f"names of columns must have no quotes around them, in line 1 of {path.name} all have; {remedy}")
+                if number == 1 + found.skipped and not asked.names and quotes == len(cells) and all(len(c) > 1 and c[-1] == '"' for c in cells):
+                    raise UserError(f"names of columns must have no quotes around them, in line {number} of {path.name} all have; {remedy}")
                 if not quoted and number > 1:
                     asked.remark(f"fields begin with a quote, which was taken as a part of the text; if it is none, {remedy.partition(': ')[2]}")
                 quoted += 1
             yield number, cells
 
     def off(cells: list[str]) -> str:
-        return remedy if quoted and asked.quoting is None else "mend it; no field may hold a tab or a line end"
+        if quoted and asked.quoting is None:
+            return remedy
+        return _ends_empty(cells, "mend it; no field may hold a tab or a line end")
 
-    return _fitted(path, asked.names, fields(), off)
+    return _fitted(path, asked, fields(), off)
 
 
 def _object(value: Any, said: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import pandas as pd
 from sdq.data.check import Checked, check
 from sdq.data.conll import conll_head, proposed, words_at
 from sdq.data.formats import FORMATS, read
+from sdq.data.languages import in_name
 from sdq.data.recognise import CALLED, recognise
 from sdq.data.tagging import metrics_for
 from sdq.data.taskfile import USUAL, load, parse
@@ -70,9 +71,10 @@ def accepted(name: str) -> str:
 
 def guess(name: str) -> tuple[str, str]:
     """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"); "all" and "" where it does not."""
-    parts = [part for part in re.split(r"[^A-Za-z]+", Path(name).stem) if part]
+    stem = Path(name).stem
+    parts = [part for part in re.split(r"[^A-Za-z]+", stem) if part]
     split = next((_SPLITS[part.lower()] for part in parts if part.lower() in _SPLITS), "all")
-    return split, next((part.lower() for part in parts if len(part) == 2), "")
+    return split, in_name(stem, _SPLITS)
 
 
 def preview(path: Path) -> pd.DataFrame:

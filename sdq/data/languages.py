@@ -6,6 +6,10 @@ in which the data sets above write the language. Families are the topmost of Glo
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 UNKNOWN = "unknown"
@@ -116,6 +120,9 @@ REGIONS = {
 }  # fmt: skip
 
 
+_UNSPACED = ("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+
+
 class Subtags(NamedTuple):
     """What a code says: the language (ISO 639-1 where there is one), and script and region, "" where it does not say."""
 
@@ -165,6 +172,11 @@ def _meant(code: str) -> tuple[str, ...]:
     return said.base, said.resolved, said.region, *rest[end:]
 
 
+def unspaced(letter: str) -> bool:
+    """Whether a letter belongs to a script that is written without spaces between words."""
+    return unicodedata.name(letter, "").startswith(_UNSPACED)
+
+
 def language(code: str) -> Language:
     """What is known of a language; its code as the name, and "unknown" script and family, of one that is not in the table.
 
@@ -179,3 +191,62 @@ def language(code: str) -> Language:
     notes = [SCRIPTS.get(script, script)] if script != found.script else []
     notes += [REGIONS.get(said.region, said.region)] if said.region else []
     return Language(f"{found.name} ({'; '.join(notes)})" if notes else found.name, script, found.family)
+
+
+# codes that are English words, and those that are usual abbreviations (machine learning, named
+# entities): in a file name they mean a language only where nothing else can be meant
+_WORDS = "als am as be cat dan est fin he her id ice in ind is lo mac mar may me mo mon my no nor or pan per pol rum se sh sin so tam tat tel"
+_SHORTENED = "br cs ga ha hr it la ml ms mt ne pa sa sk te tr"
+
+
+def in_name(stem: str, known: Collection[str]) -> str:
+    """The language code in the name of a file (without its ending), "" if there is none, or two.
+
+    A code with its script or region, as written (deu_Latn, zh_TW, es-419), counts before one alone
+    (de, deu). `known`: words of the name that say something else (train, test).
+    """
+    parts = re.findall(r"[^\W_]+|[\W_]+", stem)
+    parts = parts if parts and parts[0][0].isalnum() else parts[1:]
+    words, gaps = parts[::2], ["", *parts[1::2], ""]
+    long, short, i = list[str](), list[str](), 0
+    while i < len(words):
+        length = _length(words[i:], gaps[i + 1 :])
+        if length > 1:
+            long.append("".join(parts[2 * i : 2 * (i + length) - 1]))
+        elif length and _plausible(i, words, gaps, known):
+            short.append(words[i].lower())
+        i += max(length, 1)
+    found = set(long or short)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _length(words: Sequence[str], gaps: Sequence[str]) -> int:
+    """How many of the words, from the first, make one code; 0 if the first is none."""
+    base = words[0].lower()
+    if not (base in LANGUAGES or base in _SHORT or base in _OTHER):
+        return 0
+    pairs = zip(words[1:3], gaps, strict=False)
+    near = [word for word, _ in takewhile(lambda pair: pair[1] in ("-", "_"), pairs)]
+    script = bool(near) and near[0].title() in SCRIPTS
+    near = near[script:]
+    return 1 + script + (bool(near) and _is_region(words[0], near[0]))
+
+
+def _is_region(base: str, word: str) -> bool:
+    """Whether a word after a code is its region; what may be another language (en-de) is none."""
+    if word.upper() not in REGIONS:
+        return False
+    return word.isdigit() or (word.isupper() and base.islower()) or word.lower() not in LANGUAGES
+
+
+def _plausible(i: int, words: Sequence[str], gaps: Sequence[str], known: Collection[str]) -> bool:
+    """Whether a short code in the name of a file means a language there."""
+    word, before, after = words[i].lower(), gaps[i], gaps[i + 1]
+    follows = i > 0 and words[i - 1].lower() in known
+    alone = before in ("", ".") and after in ("", ".")
+    if word in _WORDS.split(" "):
+        return alone or (follows and after in ("", "."))
+    if word in _SHORTENED.split(" "):
+        leads = i + 1 < len(words) and words[i + 1].lower() in known
+        return follows or leads or alone or not after
+    return True

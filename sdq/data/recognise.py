@@ -22,16 +22,18 @@ CALLED = {
     "conllu": "CoNLL-U", "conll": "CoNLL (one word a line)",
 }  # fmt: skip
 _SPAN = re.compile(r"(?:[BIESULMW](?:-\S+)?|O)")
+_DECLARED = re.compile(r"\"?sep=([,;|\t:^~])\"?[ ,;\t]*", re.IGNORECASE)  # a line for Excel
 _DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a file was recognised as: the name of its format (see CALLED), what stands between fields (of CSV), and what to remark on."""
+    """What a file was recognised as: the name of its format (see CALLED), what stands between fields (of CSV), what to remark on."""
 
     name: str
     delimiter: str = ","
     remark: str = ""
+    skipped: int = 0  # lines before the first that is read
 
 
 def promised(name: str) -> str | None:
@@ -44,13 +46,17 @@ def recognise(path: Path) -> Format:
     head = head_of(path)
     hint = promised(path.name)
     found = Format("parquet") if head[:4] in (b"PAR1", b"PARE") else _of_text(path, head, hint)
-    if hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
+    if found.skipped:
+        said = "its first line says what stands between fields (as Excel reads it), and is no row"
+    elif found == Format("conllu", " "):
+        said = "it is CoNLL-U with spaces between its fields, where tabs belong, and was read as that"
+    elif hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
         said = f"its ending promises {CALLED[hint]}, its content is {CALLED[found.name]}, and was read as that"
     elif found.name == "csv" and found.delimiter != ",":
         said = f"fields are told apart by {found.delimiter!r}, as its first line has no comma"
     else:
         said = ""
-    return Format(found.name, found.delimiter, said)
+    return Format(found.name, found.delimiter, said, found.skipped)
 
 
 def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
@@ -61,16 +67,18 @@ def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
     full = [line for line in lines if line.strip(" \t")]
     if not full:
         raise UserError(f"a data file must hold rows, {path.name} has only blank lines; export it again")
+    if declared := _DECLARED.fullmatch(lines[0]):
+        return Format("csv", declared[1], skipped=1)
     if found := _json(path, text, full[0], hint):
         return found
     data = [line for line in full if not line.startswith(("#", "-DOCSTART-"))] or full
-    if hint != "conll" and _is_conllu(data):
-        return Format("conllu")
+    if hint != "conll" and (found := _conllu(data)):
+        return found
     if hint == "parquet":
         hint = None
     if hint in ("conll", "conllu"):
         if hint == "conll" and not _is_table(full, data):
-            return Format("conllu" if _is_conllu(data) else "conll")
+            return _conllu(data) or Format("conll")
         return Format(hint) if hint == "conllu" and _may_be_conllu(data) else _by_looks(path, lines, full, data, None)
     if hint in _DELIMITERS and any(d in full[0] for d in _DELIMITERS[hint]) and not (_is_conll(lines, data) and _is_tagged(data)):
         return Format(hint, _delimiter(full[0]))
@@ -103,30 +111,59 @@ def _may_be_conllu(data: list[str]) -> bool:
     return bool(re.match(r"\d+(?:[-.]\d+)?\t", data[0]))
 
 
-def _is_conllu(data: list[str]) -> bool:
-    return all(line.count("\t") == 9 and re.match(r"\d+(?:[-.]\d+)?\t", line) for line in data[:50])
+def _conllu(data: list[str]) -> Format | None:
+    """CoNLL-U, if every line has its ten fields: between tabs, or else spaces."""
+    tabs = any("\t" in line for line in data[:50])
+    rows = [fields_of(line, tabs, 10) for line in data[:50]]
+    if not all(len(row) == 10 and re.fullmatch(r"\d+(?:[-.]\d+)?", row[0]) for row in rows):
+        return None
+    if tabs:
+        return Format("conllu")
+    heads = all(re.fullmatch(r"\d+|_", row[6]) for row in rows)
+    return Format("conllu", " ") if heads else None
 
 
-def fields_of(line: str) -> list[str]:
-    """The fields of a line of CoNLL: between tabs, or else spaces."""
-    return line.split("\t") if "\t" in line else spaced(line)
+def layout_of(lines: list[str]) -> tuple[bool, int]:
+    """(whether tabs stand between the fields of words, how many fields there are) as the first
+    lines of a CoNLL file show. A tab at the end of every line begins no field."""
+    tabs = any("\t" in line.rstrip("\t ") for line in lines)
+    rows = [fields_of(line, tabs) for line in lines]
+    width = len(rows[0]) if rows else 0
+    while width > 1 and not any(row[width - 1] for row in rows if len(row) >= width):
+        width -= 1
+    return tabs, width
+
+
+def fields_of(line: str, tabs: bool = True, width: int = 0) -> list[str]:
+    """The fields of a line of CoNLL: between tabs if there are any, or else spaces. `width`: how
+    many there should be; empty ones after them are none."""
+    fields = line.split("\t") if tabs and "\t" in line else spaced(line)
+    while 0 < width < len(fields) and not fields[-1]:
+        fields.pop()
+    return fields
+
+
+def _rows(data: list[str]) -> list[list[str]]:
+    tabs, width = layout_of(data[:500])
+    return [fields_of(line, tabs, width) for line in data[:500]]
 
 
 def _is_conll(lines: list[str], data: list[str]) -> bool:
     """Whether lines look like one word a line: blank lines between sentences, and as many fields, two at least, in every other line."""
     if any(line.startswith("-DOCSTART-") for line in lines[:50]):
         return True
-    widths = {len(fields_of(line)) for line in data[:500]}
+    rows = _rows(data)
+    widths = {len(row) for row in rows}
     if len(widths) != 1 or widths == {1}:
         return False
     blank = any(not line.strip(" \t") for line in lines[:-1]) and any(line.strip(" \t") for line in lines[1:])
-    first, last = ([fields_of(line)[i] for line in data[:500]] for i in (0, -1))
+    first, last = ([row[i] for row in rows] for i in (0, -1))
     return (blank and (len(set(last)) < max(3, len(last) / 2) or is_span(first))) or (len(last) > 1 and is_span(last))
 
 
 def _is_tagged(data: list[str]) -> bool:
     """Whether what ends the lines are plainly tags: a table of texts and labels has none of these, whatever its blank lines."""
-    first, last = ([fields_of(line)[i] for line in data[:500]] for i in (0, -1))
+    first, last = ([row[i] for row in _rows(data)] for i in (0, -1))
     return data[0].startswith("-DOCSTART-") or is_span(last) or is_speech(last) or is_span(first)
 
 
@@ -142,8 +179,9 @@ def is_span(values: list[str]) -> bool:
 
 
 def is_speech(values: list[str]) -> bool:
-    """Whether values are the universal parts of speech."""
-    return bool(values) and (UPOS | {"_"}).issuperset(value.strip(" ") for value in values)  # CoNLL-U writes _ for none
+    """Whether values are the universal parts of speech, or nothing (_) for some words."""
+    tags = {value.strip(" ") for value in values} - {"_"}
+    return bool(tags) and tags <= UPOS
 
 
 def _delimiter(line: str) -> str:

@@ -213,6 +213,75 @@ def _runs(names: set[str], often: Counter[str]) -> Tagging | None:
     return Tagging("IO", said=("tags have no B- or I-: a span is a run of words with the same tag, and O is outside",))
 
 
+# --- answers in another scheme than the data
+
+
+CONLLEVAL_COUNTS = 'set "scheme": "conlleval" in task.json, which counts both'
+
+
+def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tuple[str, str]:
+    """What to say of the tags that a model can answer beside the labels of a task: (why its spans
+    cannot be counted, what to remark on), "" where there is nothing to say."""
+    roles = {tag: _parsed(tag, tagging.delimiter, tagging.suffix) for tag in (*labels, *extra)}
+    ends = [tag for tag in extra if (role := roles[tag]) and role[0] in "ES"]
+    letters = {tag[-1 if tagging.suffix else 0] for tag in ends}
+    theirs = "BILOU" if letters & {"L", "U"} else "IOBES"
+    if ends and tagging.scheme in ("IOB1", "IOB2"):
+        return (
+            f"the model must tag in the scheme of the task, its tags are {theirs} ({_some(ends)}) "
+            f"and the task's {tagging.scheme}, which counts no span with them; "
+            f"{CONLLEVAL_COUNTS}, or take a model that was trained on {tagging.scheme}"
+        ), ""
+    if letters & {"L", "U", "W"} and tagging.scheme == "conlleval":
+        return "", (
+            f"the model's tags are {theirs} ({_some(ends)}), of which conlleval knows no L-, U- and "
+            "W-: neighbours of one kind count as one span; call them E- and S- in the model's id2label"
+        )
+    begins = [tag for tag in extra if (role := roles[tag]) and role[0] == "B"]
+    if begins and tagging.scheme == "IOB1" and not any(r and r[0] == "B" for r in map(roles.get, labels)):
+        return "", (f"the model can also answer {_some(begins)}, the task's tags are IOB1 without any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}")
+    return "", ""
+
+
+_INSTEAD = {"E": "LI", "L": "EI", "S": "UB", "U": "SB", "W": "SUB", "M": "I"}
+
+
+def written_as(tags: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Tag -> what it is called in the scheme of `names`: S-PER is U-PER, or B-PER. Empty if one of
+    them is not among the names by another letter."""
+    there = {*names}
+    found = {tag: next((one + tag[1:] for one in _INSTEAD.get(tag[:1], "") if one + tag[1:] in there), "") for tag in tags}
+    return found if all(found.values()) else {}
+
+
+def scheme_of(labels: Sequence[str]) -> str:
+    """The scheme of tags, by their letters alone, in words."""
+    found = recognised((), labels)
+    return found.scheme if found is not None and found.scheme is not None else "of another scheme"
+
+
+def mismatched(tagging: Tagging, answers: Iterable[Sequence[str]]) -> str:
+    """What to say of answers most of whose spans the scheme of the task does not count as they are
+    meant, as they are written in another; "" where there is nothing to say."""
+    other: dict[Scheme | None, Scheme] = {"IOB1": "IOB2", "IOB2": "IOB1"}
+    if tagging.scheme not in other:
+        return ""
+    theirs = replace(tagging, scheme=other[tagging.scheme])
+    pairs: Counter[tuple[str, str]] = Counter()
+    spans = 0
+    for tags in answers:
+        pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
+        spans += len(theirs.spans(tags))
+    odd, less = (_ill_formed(one, pairs).total() for one in (tagging, theirs))
+    if 2 * odd <= spans or less >= odd:
+        return ""
+    return (
+        f"the FP32 model's answers are ill-formed in {tagging.scheme}, the scheme of the task, at "
+        f"{odd:,} place{'' if odd == 1 else 's'}, where no span or half a span is counted, and in "
+        f"{theirs.scheme} at {less:,}: if the model was trained on {theirs.scheme}, {CONLLEVAL_COUNTS}"
+    )
+
+
 # --- what a task is scored by
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
@@ -21,7 +22,7 @@ from sdq.settings import Document, Settings, UserError, Words, explain, small
 
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
-SINCE = "scored again since 2026-11"  # raised when files are read or scored otherwise: what was stored before is then not reused
+SINCE = "scored again since 2026-11-29"  # raised when files are read or scored otherwise: what was stored before is then not reused
 _LONGEST = 1_000_000  # bytes of a task file
 USUAL = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
 _NEEDED = {
@@ -54,7 +55,7 @@ class TaskFile(Document):
     """What is to be predicted, where the examples are, and how answers are scored."""
 
     name: Annotated[str, Words("lower-case letters, digits, '_' and '-', at most 41, beginning with a letter or digit")] = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name"
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="A short name, by which it is shown"
     )
     about: str = Field("", max_length=400, description="What it is, its source and its licence")
     kind: Kind = Field(
@@ -223,4 +224,5 @@ def load(path: Path, name: str) -> Task:
     from sdq.data.assemble import assemble
 
     file = read(path)
-    return assemble(file, locate(file, path.parent), name, fingerprint(path))
+    task = assemble(file, locate(file, path.parent), name, fingerprint(path))
+    return task if name.startswith("hub:") else replace(task, title=file.name)

@@ -22,6 +22,7 @@ from pyarrow.parquet import ParquetFile
 from sdq.checkpoint import as_shipped
 from sdq.data.tagging import CONLLEVAL, Tagging
 from sdq.files import alone
+from sdq.report import title
 from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
 
 SPLITS = ("train", "dev", "test")
@@ -67,6 +68,12 @@ class Task:
     tagging: Tagging | None = None  # how tags make spans, where words have tags
     extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
     remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
+    title: str = ""  # the name that its task file gives it
+
+    @property
+    def called(self) -> str:
+        """What readers call it; `name` is what it is remembered by."""
+        return self.title or title(self.name)
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
         """Examples of a split in file order. Raises UserError if there are none."""
@@ -157,6 +164,19 @@ def address(name: str) -> str:
     raise UserError(
         f"task must be one of {', '.join(TASKS)}, a task kept in the data folder{others}, a task file (.json), xglue:DIR/NC or hub:ENTRY, got {name[:80]!r}"
     )
+
+
+def called(name: str) -> str:
+    """What readers call the task that is remembered by this name: as its task file says."""
+    path = Path(name)
+    if KEPT.fullmatch(name) and name not in TASKS:
+        path = home() / name / "task.json"
+    if path.suffix == ".json":
+        from sdq.data.taskfile import read
+
+        with contextlib.suppress(UserError):  # it is gone, or no task file any more
+            return read(path).name
+    return title(name)
 
 
 def fingerprint(name: str) -> str:

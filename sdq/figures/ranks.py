@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.data.lines import spaced
 from sdq.figures.drops import axis_range, first_run, measure, symbols
 from sdq.figures.languages import language_name
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
@@ -56,7 +57,7 @@ def fertility(sample: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
     for code, part in both.groupby("language", sort=False):
         subwords = sum(sum(token not in _SPECIAL for token in tokens) for tokens in part["tokens"])
         characters = sum(len("".join(text.split())) for text in part["text"])
-        words = float("nan") if code in UNSPACED else float(sum(len(text.split()) for text in part["text"]))
+        words = float("nan") if code in UNSPACED else float(sum(len(spaced(text)) for text in part["text"]))
         rows.append((code, language_name(str(code)), len(part), subwords, words, characters, subwords / words, subwords / characters))
     columns = ["code", "language", "sentences", "subwords", "words", "characters", "subwords per word", "subwords per character"]
     return pd.DataFrame(rows, columns=columns)

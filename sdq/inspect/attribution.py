@@ -27,6 +27,7 @@ from scipy.stats import t as student_t
 from torch import Tensor, nn
 
 from sdq.data.batches import IGNORE, Batch, Encoded
+from sdq.data.languages import unspaced
 from sdq.data.tasks import Example
 from sdq.evaluate import NONE, predict
 from sdq.inspect.depth import EVERY
@@ -237,14 +238,9 @@ def _nudge(seed: int) -> Callable[[Forward], Forward]:
     return make
 
 
-def _unspaced(letter: str) -> bool:
-    """Whether a letter belongs to a script that is written without spaces between words."""
-    return unicodedata.name(letter, "").startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"))
-
-
 def _apart(last: str, first: str) -> bool:
     """Whether a word ends between two letters that no space parts."""
-    return (_unspaced(last) or _unspaced(first)) and not unicodedata.category(first).startswith("M")
+    return (unspaced(last) or unspaced(first)) and not unicodedata.category(first).startswith("M")
 
 
 def _bare(group: list[int], letters: Sequence[str]) -> list[list[int]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdq.data.check import as_json, check, words
+from sdq.data.check import as_json, bearing, check, words
 from sdq.data.tasks import Example, Task, load_task
 
 LABELS = ("no", "yes")
@@ -81,3 +81,26 @@ def test_words_and_json_hold_what_was_found() -> None:
     assert f"warning: {said}" in words(task, check(task))
     assert said in as_json(task, check(task))
     assert "no warnings" in words(clean(), check(clean()))
+
+
+def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
+    assert bearing(replace(clean(), fingerprint="clean")) == ()
+    task = clean()
+    for split in ("train", "dev"):
+        task = change(task, split, text="de test sentence number 3")
+    task = change(task, "dev", second="")
+    task = without(without(task, "test", "de", keep=20), "test", "en", keep=20)
+    for i, code in enumerate(("en", "de")):
+        examples = [replace(e, text=" ") if e.language == code and e.id == str(i + 5) else e for e in task.splits["test"]]
+        task = replace(task, splits=task.splits | {"test": examples})
+    said = bearing(replace(task, fingerprint="planted", remarks=("White space was taken away.",)))
+    assert said[0] == "White space was taken away."
+    for kind, of_it in (
+        ("in test: scores come out too good", 1),
+        ("are empty in test", 1),
+        ("Fewer than 30", 1),
+        ("in train and in dev", 0),
+        ("empty in dev", 0),
+    ):
+        assert sum(kind in each for each in said) == of_it, kind
+    assert any("1 more of this kind" in each for each in said if "are empty" in each)

@@ -126,6 +126,12 @@ def test_fertility_counts_real_subwords_per_word() -> None:
     assert ranks.unspaced_note(table.reset_index().query("code == 'de'")) == ""
 
 
+def test_words_are_counted_as_files_are_read() -> None:
+    sample = pd.DataFrame({"id": ["a"], "language": ["fr"], "tokens": [["▁dix", "▁mille", "▁euros"]]})
+    texts = pd.DataFrame({"id": ["a"], "language": ["fr"], "text": ["10\u00a0000 euros"]})
+    assert ranks.fertility(sample, texts)["words"].tolist() == [2]
+
+
 def test_text_shares_are_those_of_the_model_card() -> None:
     shares = ranks.text_shares("mini")
     assert sum(shares.values()) == pytest.approx(100)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from sdq.data.check import Checked
-from sdq.data.intake import Incoming, keep
+from sdq.data.intake import Incoming, guess, keep
+from sdq.data.languages import LANGUAGES
 from sdq.data.tasks import address, home, kept
 from sdq.settings import UserError
 from sdq.visitors import Visitor, askers
@@ -98,3 +99,31 @@ def test_what_was_replaced_goes_and_what_was_half_brought_is_swept_after_a_day(t
     assert "new" in held()
     assert hidden() == [".coming-new"]
     assert kept() == ("mine",)
+
+
+NAMED = {
+    "train-de.csv": ("train", "de"), "de.csv": ("all", "de"), "DE.csv": ("all", "de"), "en.train.conll": ("train", "en"),
+    "xnli.test.zh.tsv": ("test", "zh"), "news_de_2020.csv": ("all", "de"), "train-deu.csv": ("train", "deu"), "dev.ceb.jsonl": ("dev", "ceb"),
+    "zh_TW.csv": ("all", "zh_TW"), "train-zh-TW.csv": ("train", "zh-TW"), "zh_tw_test.csv": ("test", "zh_tw"), "pt-BR.dev.csv": ("dev", "pt-BR"),
+    "es-419.csv": ("all", "es-419"), "en_US-train.csv": ("train", "en_US"), "deu_Latn.csv": ("all", "deu_Latn"), "eng_Latn.devtest.tsv": ("all", "eng_Latn"),
+    "test_zho_Hant.jsonl": ("test", "zho_Hant"), "uz-Cyrl-UZ.csv": ("all", "uz-Cyrl-UZ"), "zh-Hant-TW_train.csv": ("train", "zh-Hant-TW"),
+    "my_task_zh_TW.csv": ("all", "zh_TW"), "my_task_de.csv": ("all", "de"), "train-00000-of-00001.parquet": ("train", ""),
+    "en-00000-of-00001.parquet": ("all", "en"),
+    "my_task.csv": ("all", ""), "my_train.csv": ("train", ""), "no_train.csv": ("train", ""), "is_test.csv": ("test", ""), "as_is.csv": ("all", ""),
+    "train_as_csv.csv": ("train", ""), "read_it_all.csv": ("all", ""), "how_to.csv": ("all", ""), "to_train.csv": ("train", ""), "in_or_out.csv": ("all", ""),
+    "no_label.csv": ("all", ""), "may_data.csv": ("all", ""), "ml_task.csv": ("all", ""), "ms_marco.tsv": ("all", ""), "ne_data.conll": ("all", ""),
+    "my.csv": ("all", "my"), "test.my.conll": ("test", "my"), "train-no.csv": ("train", "no"), "it-train.csv": ("train", "it"), "is.dev.conll": ("dev", "is"),
+    "train-ml.csv": ("train", "ml"), "tr_test.csv": ("test", "tr"), "news.it.csv": ("all", "it"), "dev_it.csv": ("dev", "it"),
+    "train.en-de.csv": ("train", ""), "en_fr.csv": ("all", ""), "de_no_duplicates.csv": ("all", "de"), "test_split.csv": ("test", ""),
+    "-de.csv": ("all", "de"), "données.csv": ("all", ""), "_.csv": ("all", ""), "xx.csv": ("all", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_the_name_of_a_file_tells(name: str) -> None:
+    assert guess(name) == NAMED[name]
+
+
+def test_every_language_is_told_by_a_file_that_is_called_so() -> None:
+    assert [code for code in LANGUAGES if guess(f"{code}.csv")[1] != code] == []
+    assert [code for code in LANGUAGES if guess(f"train-{code}.csv") != ("train", code)] == []

@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -178,6 +179,30 @@ def test_full_disk_leaves_earlier_runs_intact(store: Store, monkeypatch: pytest.
         submit(store)
     monkeypatch.undo()
     assert store.report(report.run) == report
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2009", "\u202f"])
+def test_a_typed_sentence_has_the_words_that_a_file_would_have(store: Store, space: str) -> None:
+    from sdq.answer import _words
+    from sdq.data.cells import words_of
+
+    run = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    key = jobs.ask(f"  10{space}000\teuros ", [run], store)
+    text = json.loads((store.folder.parent / "asked" / f"{key}.json").read_text("utf-8"))["text"]
+    task: Any = SimpleNamespace(kind="token")
+    assert _words(text, task) == words_of(text) == (f"10{space}000", "euros")
+    assert _words(f"10{space}000{space}€uros", task) == (f"10{space}000{space}€uros",)
+    with pytest.raises(UserError, match="got 0"):
+        jobs.ask(f" {space} ", [run], store)
+
+
+def test_only_scripts_without_spaces_are_parted_by_characters() -> None:
+    from sdq.answer import _words
+
+    task: Any = SimpleNamespace(kind="token")
+    assert _words("Überraschungen", task) == ("Überraschungen",)
+    assert _words("東京\u3000大阪へ行きます", task) == tuple("東京大阪へ行きます")
+    assert _words("東京 大阪", task) == ("東京", "大阪")
 
 
 def test_a_question_that_came_to_nothing_is_said(store: Store) -> None:
