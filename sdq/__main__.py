@@ -176,8 +176,8 @@ def compare(
     for other in reports[1:]:
         try:
             found[other.run] = verdicts(store.sentences(base.run), store.sentences(other.run), list(base.quantized.by_language), (base.labelled,))
-        except ValueError as error:
-            raise UserError(f"{base.run} and {other.run}: {error}; run both recipes again") from error
+        except UserError as error:
+            raise UserError(f"{base.run} and {other.run}: {error}") from error
     if as_json:
         typer.echo(json.dumps({"base": base.run, "metric": base.metric, "runs": {run: json.loads(t.to_json(orient="records")) for run, t in found.items()}}))
         return

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sdq.settings import UserError
+
 Counts = np.ndarray[Any, Any]
 Of = Callable[..., Counts]  # the scores of each model [..., languages] -> the quantity of interest [..., languages]
 DRAWS = 4000
@@ -62,7 +64,7 @@ def right(table: pd.DataFrame) -> pd.Series[Any]:
 def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts:
     """(tp, predicted + gold) summed in each language and cluster: [tables, 2, languages, clusters].
 
-    Raises ValueError if a language has no sentence, or if the tables do not hold the same sentences.
+    UserError if a language has no sentence, or if the tables do not hold the same sentences.
     """
     kept = [t[t["language"].isin(languages)].sort_values(["language", "id"], kind="stable") for t in tables]
     rows = kept[0][["language", "id"]].to_numpy()
@@ -70,7 +72,11 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
     if not alike or kept[0]["language"].nunique() < len(set(languages)):
         ids = {code: [t.loc[t["language"] == code, "id"].tolist() for t in kept] for code in languages}
         code = next(code for code, of in ids.items() if not of[0] or any(other != of[0] for other in of))
-        raise ValueError(f"all tables must hold the same sentences in {code!r}, got {', '.join(str(len(i)) for i in ids[code])} of them with other ids or none")
+        sizes = ", ".join(str(len(i)) for i in ids[code])
+        raise UserError(
+            f"all tables must hold the same sentences in {code!r}, got {sizes} of them with other ids or none; "
+            "run both recipes again on one task"
+        )
     cluster, names = pd.factorize(clusters(kept[0]["id"]), sort=True)
     at = kept[0]["language"].map({code: i for i, code in enumerate(languages)}).to_numpy() * len(names) + cluster
     sums = [[np.bincount(at, t[c].to_numpy(float), len(languages) * len(names)) for c in ("tp", "predicted", "gold")] for t in kept]
@@ -136,7 +142,7 @@ class Resampled:
 def resample(models: Sequence[Sequence[pd.DataFrame]], languages: Sequence[str], seed: int = 0, draws: int = DRAWS) -> Resampled:
     """Draw the clusters anew for one model or two, alike for both. Each model is a list of per-sentence tables, one per seed.
 
-    Raises ValueError for tables that do not hold the same sentences.
+    UserError for tables that do not hold the same sentences.
     """
     counts = gathered([table for tables in models for table in tables], languages)
     weights = draw_counts(counts.shape[-1], draws, seed)

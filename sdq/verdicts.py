@@ -43,7 +43,7 @@ def verdicts(base: Tables, other: Tables, languages: Sequence[str], labelled: Co
     is drawn, see sdq.statistics.clusters); detectable, the smallest change found 4 times out of 5 (points). Missing where it is not defined.
 
     p is that of McNemar's exact test where each sentence has one right answer and is a cluster of its own; otherwise of approximate
-    randomisation over clusters; with several seeds that of the bootstrap over clusters and seeds. Raises ValueError for other sentences.
+    randomisation over clusters; with several seeds that of the bootstrap over clusters and seeds. UserError for other sentences.
     """
     left, right = _listed(base), _listed(other)
     languages = list(languages)
@@ -101,7 +101,7 @@ def interaction(base: Tables, other: Tables, groups: Mapping[str, Sequence[str]]
     `home`, with extra_low, extra_high (points), p and p_holm, adjusted for the number of groups; share, the part of the score of `base`
     that is lost (%), share_extra beyond that of `home` with share_low, share_high and share_p; n (sentences). Means over languages weigh each
     language alike. The bounds and p come from a bootstrap that draws a sentence in all its languages together, so what is hard in every
-    language cancels out; the languages are these and no sample of others. Raises ValueError for other sentences.
+    language cancels out; the languages are these and no sample of others. UserError for other sentences.
     """
     left, right = _listed(base), _listed(other)
     languages = list(dict.fromkeys([*home, *(code for codes in groups.values() for code in codes)]))

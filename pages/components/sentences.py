@@ -76,7 +76,7 @@ def drops(folder: str, runs: tuple[str, ...], fp32: str | None) -> pd.DataFrame:
     reports, tables = [store.report(run) for run in runs], {run: store.sentences(run) for run in runs}
     try:
         return drop_table(reports, tables, store.sentences(fp32) if fp32 else None)
-    except ValueError:
+    except UserError:
         return drop_table(reports, tables)
 
 

@@ -9,6 +9,7 @@ import pytest
 from sdq.figures import drops, ranks
 from sdq.recipe import PRESETS
 from sdq.report import Report, Scores
+from sdq.settings import UserError
 from sdq.statistics import intervals
 from sdq.verdicts import verdicts
 
@@ -59,7 +60,7 @@ def test_intervals_and_tests_are_those_of_the_verdicts() -> None:
 
 
 def test_other_sentences_are_refused() -> None:
-    with pytest.raises(ValueError, match="same sentences in 'sw', got 100, 200"):
+    with pytest.raises(UserError, match="same sentences in 'sw', got 100, 200"):
         drops.drop_table([PTQ], TABLES, answered(FULL, 100))
     with pytest.raises(ValueError, match="at least one quantized run"):
         drops.drop_table([simple("fp32", 0.9, 0.9)])

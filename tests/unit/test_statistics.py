@@ -19,6 +19,7 @@ from statsmodels.stats.proportion import proportion_confint
 from sdq import statistics
 from sdq.data.tasks import Example, Task
 from sdq.evaluate import outcomes, scores
+from sdq.settings import UserError
 from tests.profiles import examples
 
 TAGS = ("O", "B-city", "I-city", "B-time", "I-time")
@@ -225,9 +226,9 @@ def test_the_order_of_rows_does_not_matter() -> None:
 def test_other_sentences_are_refused() -> None:
     one = table(np.ones(5))
     for other, said in ((one.iloc[1:], "5, 4"), (one.assign(id=[f"t{i}" for i in range(5)]), "5, 5"), (one.assign(language="fr"), "5, 0")):
-        with pytest.raises(ValueError, match=f"same sentences in 'de', got {said} of them"):
+        with pytest.raises(UserError, match=f"same sentences in 'de', got {said} of them"):
             statistics.gathered([one, other], ["de"])
-    with pytest.raises(ValueError, match="same sentences in 'fr', got 0"):
+    with pytest.raises(UserError, match="same sentences in 'fr', got 0"):
         statistics.gathered([one], ["de", "fr"])
 
 

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from sdq.power import of_error, smallest_change
+from sdq.settings import UserError
 from sdq.verdicts import MCNEMAR, SEEDS, SWAPS, interaction, named_test, power_text, verdicts
 from tests.profiles import examples
 
@@ -113,7 +114,7 @@ def test_seeds_widen_the_interval_and_enter_p() -> None:
 
 
 def test_other_sentences_are_refused() -> None:
-    with pytest.raises(ValueError, match="same sentences in 'en', got 200, 199"):
+    with pytest.raises(UserError, match="same sentences in 'en', got 200, 199"):
         verdicts(FULL, LESS.iloc[1:], LANGUAGES)
 
 
