@@ -76,6 +76,8 @@ def frame() -> None:
             ],
         }
     )
+    if said := session.role():
+        st.sidebar.caption(said)
     with TURNS:
         try:
             chosen.run()
@@ -99,10 +101,16 @@ async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 def announce(room: Room) -> None:
-    """Print the links of a room; nothing while the server is for its own machine."""
+    """Print where the app is: of a room its two links, as an address without a token lets nobody in there."""
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    address, port = st.get_option("server.address"), st.get_option("server.port")
     if room.open:
-        links = room.links(st.get_option("server.address"), st.get_option("server.port"), "https" if st.get_option("server.sslCertFile") else "http")
-        print(f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: {links['student']}\n  teacher:  {links['teacher']}", flush=True)
+        links = room.links(address, port, scheme)
+        said = f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: {links['student']}\n  teacher:  {links['teacher']}"
+    else:
+        host = f"[{address}]" if ":" in address else address
+        said = f"SDQ Lab is open to this machine alone: {scheme}://{host}:{port}/"
+    print(said, flush=True)
 
 
 if __name__ == "app":  # the server imports this file once, before it serves; each visit runs it as a script

@@ -103,6 +103,17 @@ def test_a_student_cannot_stop_what_another_started(store: Store, come: Callable
     assert jobs.state(run, store).failure == jobs.CANCELLED
 
 
+@pytest.mark.parametrize(("who", "said"), [(ANNA, "You are a student here: you can"), (TEACHER, "You are the teacher here: you can")])
+@pytest.mark.parametrize("page", ["", "pages/start/runs.py", "pages/lab/data.py"])
+def test_a_room_says_which_role_one_has(
+    store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch, page: str, who: Visitor, said: str
+) -> None:
+    come(who)
+    assert not opened(page).sidebar.caption, "open to its own machine alone"
+    monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2026")
+    assert opened(page).sidebar.caption[0].value.startswith(said)
+
+
 def test_an_open_server_shows_nothing_to_who_came_past_the_guard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2026")
     app = opened("pages/start/runs.py")
