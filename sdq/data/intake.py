@@ -71,7 +71,7 @@ def accepted(name: str) -> str:
 
 
 def guess(name: str) -> tuple[str, str]:
-    """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"), "eng.testa" -> ("dev", "en"); "all" and "" where it does not."""
+    """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"), "eng.testa" -> ("dev", "eng"); "all" and "" where it does not."""
     while (ending := Path(name).suffix.lower()) in (*ENDINGS, *_SAY_NOTHING):
         name = name[: -len(ending)]
     parts = [part.lower() for part in re.split(r"[^A-Za-z]+", name) if part]

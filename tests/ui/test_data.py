@@ -247,7 +247,7 @@ def test_file_names_that_may_not_come_in(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [("train_de.csv", ("train", "de")), ("fr.validation.tsv", ("dev", "fr")), ("Test-ZH.jsonl", ("test", "zh")), ("everything.csv", ("all", "")), ("de_gsd-ud-train.conllu", ("train", "de")),
-     ("en.train", ("train", "en")), ("eng.testa", ("dev", "en")), ("deu.testb", ("test", "de")), ("data", ("all", "")), ("train.tr.pq", ("train", "tr")),
+     ("en.train", ("train", "en")), ("eng.testa", ("dev", "eng")), ("deu.testb", ("test", "deu")), ("data", ("all", "")), ("train.tr.pq", ("train", "tr")),
      ("test.de.txt", ("test", "de")), ("sold-per-day.csv", ("all", "")), ("esp.train", ("train", ""))],
 )  # fmt: skip
 def test_names_tell_split_and_language(name: str, told: tuple[str, str]) -> None:

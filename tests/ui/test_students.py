@@ -91,6 +91,9 @@ def test_a_student_names_no_folder(store: Store, runs: dict[str, Report], come: 
     assert app.selectbox(key="model").value == "mini"
     assert not [box for box in app.text_input if box.key == "model-folder"]
     assert "secret-place" not in everything(app)
+    assert "the model must be one of those that are listed" in text_of(app), "and the form is of another run, which is said"
+    page = opened("pages/start/runs.py")
+    assert "secret-place" not in everything(page) + text_of(page)
 
 
 def test_a_student_cannot_stop_what_another_started(store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch) -> None:
