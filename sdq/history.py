@@ -45,8 +45,9 @@ def own(store: Store, run: str) -> bool:
 
 
 def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ()) -> pd.DataFrame:
-    """One row per finished run; `damaged`: the ids of those with a file that is not as it was written (state): pinned ones first, then newest first; shipped ones (made elsewhere, no time known) last.
+    """One row per finished run: pinned ones first, then newest first; shipped ones (made elsewhere, no time known) last.
 
+    `damaged`: the ids of those with a file that is not as it was written, as `state` says.
     score is the zero-shot mean in % (of a task of one language its score), size_mb in 10^6 bytes (simulated; of an FP32 run what its parameters take), made a time in UTC.
     """
     pins, times = set(pinned(store)), dict(store.listing())
@@ -56,12 +57,12 @@ def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ())
         size = report.size_bytes["quantized_simulated" if quantized else "fp32"]
         found.append(
             {
-                "pinned": report.run in pins, "method": report.method, "width": width(report.recipe), "recipe": report.recipe["name"],
+                "pinned": report.run in pins, "state": DAMAGED if report.run in damaged else "whole", "method": report.method,
+                "width": width(report.recipe), "recipe": report.recipe["name"],
                 "task": report.on, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.leading,
                 "size_mb": size / 1e6, "seconds": sum(report.seconds.values()),
                 "made": pd.Timestamp(times[report.run], unit="s", tz="UTC") if mine and report.run in times else pd.NaT,
-                "origin": "own" if mine else "shipped",
-                "state": DAMAGED if report.run in damaged else "whole", "run": report.run,
+                "origin": "own" if mine else "shipped", "run": report.run,
             }
         )  # fmt: skip
     table = pd.DataFrame(found)

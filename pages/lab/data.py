@@ -69,7 +69,7 @@ def formats() -> None:
     with st.expander("Which files are taken, and which are refused", icon=":material/help:"):
         if st.toggle("Show docs/files.md", key="formats"):
             lines = (ROOT / "docs" / "files.md").read_text("utf-8").splitlines()[1:]
-            st.markdown("\n".join(line for line in lines if not line.startswith("<!--")))
+            st.container(key="docs").markdown("\n".join(line for line in lines if not line.startswith("<!--")))
 
 
 def stand(name: str) -> None:

@@ -140,7 +140,7 @@ def missing(fields: Mapping[str, Any], files: Sequence[Incoming]) -> list[str]:
     if "all" in splits and len(splits) > 1:
         found.append("one way to split (`all` for every file, or train, dev and test)")
     elif "all" not in splits and "split" not in columns and (absent := [split for split in SPLITS if split not in splits]):
-        found.append(f"files of {' and '.join(absent)} (or `all` for every file, which is then divided)")
+        found.append(f"files of {' and '.join(absent)} (or the split `all` for every file, which is then divided)")
     return found
 
 

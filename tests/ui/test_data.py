@@ -189,7 +189,7 @@ PAIR = {"text": "a", "second": "b", "label": "c"}
         ({}, [file("all")], []),
         ({"name": ""}, EVERY, ["a name"]),
         ({"training_language": ""}, EVERY, ["the language with labels for training"]),
-        ({}, [file("train")], ["files of dev and test (or `all` for every file, which is then divided)"]),
+        ({}, [file("train")], ["files of dev and test (or the split `all` for every file, which is then divided)"]),
         ({}, [file("all"), file("test")], ["one way to split (`all` for every file, or train, dev and test)"]),
         ({"columns": {"text": "a", "label": "b", "split": "s"}}, [file("all")], []),
         ({"columns": {"text": "a"}}, EVERY, ["a column of its own for label"]),
