@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import NamedTuple
 
 from sdq import jobs
@@ -11,6 +12,11 @@ from sdq.figures.languages import width
 from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import Store
+
+
+def model_title(model: str) -> str:
+    """What a model is called in a sentence: of a folder its last part, as of a task (see sdq.report.title)."""
+    return Path(model).name if model.startswith(("/", "~")) else model
 
 
 class Wanted(NamedTuple):
@@ -29,7 +35,7 @@ class Wanted(NamedTuple):
     @property
     def how(self) -> str:
         """What of: "recipe sdq-att-kld-w3a8, model mini"."""
-        return f"recipe {self.recipe.name}, model {self.model}"
+        return f"recipe {self.recipe.name}, model {model_title(self.model)}"
 
 
 def wanted(run: str, store: Store) -> Wanted | None:

@@ -10,7 +10,7 @@ from pages.components.glossary import say
 from pages.components.history import about, again
 from pages.components.recipe import choice, files, fill_in
 from pages.components.runs import choose, finished, headline, how_made, picture, stored
-from pages.components.session import me, readable, told, visitor
+from pages.components.session import me, readable, visitor
 from pages.components.words import describe, expected, progress
 from sdq import jobs
 from sdq.estimate import expect
@@ -20,7 +20,7 @@ from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
 from sdq.visitors import askers
-from sdq.wanted import wanted
+from sdq.wanted import model_title, wanted
 
 store = Store.default()
 
@@ -87,7 +87,7 @@ try:
     fill_in(run, store)
     model, task, recipe = choice()
     if recipe is not None:
-        say(describe(recipe, task, told(model)))
+        say(describe(recipe, task, model_title(model)))
         say(expected(expect(recipe, model, task, store, finished(store))), "note")
     with st.container(horizontal=True):
         start = st.button("Quantize", type="primary", key="quantize", icon=":material/play_arrow:", disabled=recipe is None)
