@@ -37,6 +37,7 @@ STYLE = (
     "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} .reading{font-size:1.15rem;line-height:1.5;max-width:62rem}"
     " .key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8}"
     " [data-testid=stCaptionContainer],[data-testid=stCaptionContainer] p{color:inherit;opacity:.9}"
+    " .st-key-docs{overflow-x:auto}"
     " [data-selected=true] [data-testid=stMarkdownContainer] p{color:light-dark(#1a1f2b,#f2f4f8)}</style>"
 )
 
@@ -76,6 +77,8 @@ def frame() -> None:
             ],
         }
     )
+    if said := session.role():
+        st.sidebar.caption(said)
     with TURNS:
         try:
             chosen.run()
@@ -99,10 +102,16 @@ async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 def announce(room: Room) -> None:
-    """Print the links of a room; nothing while the server is for its own machine."""
+    """Print where the app is: of a room its two links, as an address without a token lets nobody in there."""
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    address, port = st.get_option("server.address"), st.get_option("server.port")
     if room.open:
-        links = room.links(st.get_option("server.address"), st.get_option("server.port"), "https" if st.get_option("server.sslCertFile") else "http")
-        print(f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: {links['student']}\n  teacher:  {links['teacher']}", flush=True)
+        links = room.links(address, port, scheme)
+        said = f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: {links['student']}\n  teacher:  {links['teacher']}"
+    else:
+        host = f"[{address}]" if ":" in address else address
+        said = f"SDQ Lab is open to this machine alone: {scheme}://{host}:{port}/"
+    print(said, flush=True)
 
 
 if __name__ == "app":  # the server imports this file once, before it serves; each visit runs it as a script

@@ -22,7 +22,7 @@ import psutil  # type: ignore[import-untyped]
 
 from sdq import hub, inspection, jobs, visitors
 from sdq.limits import Limits, limits
-from sdq.settings import ROOT, UserError
+from sdq.settings import ROOT, UserError, listed
 from sdq.store import Store
 
 FREE = 2e9  # bytes that must be free where runs are kept
@@ -118,7 +118,7 @@ def _devices() -> list[Finding]:
 
 def _hub(network: bool) -> Iterator[Finding]:
     models = hub.present()
-    yield Finding("Models", "in the local cache", f"{len(models)}{': ' if models else ''}{', '.join(models[:5])}{' ...' if len(models) > 5 else ''}")
+    yield Finding("Models", "in the local cache", f"{len(models)}{': ' if models else ''}{listed(models, 5)}")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         yield Finding("Models", "Hub", "not asked: HF_HUB_OFFLINE is set")
     elif network:

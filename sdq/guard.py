@@ -2,7 +2,8 @@
 
 1. Host must be a name of this machine (SDQ_HOSTS adds more), else a page elsewhere whose name is pointed here could read everything (DNS rebinding).
 2. Origin, where there is one, must be that host: no page of another site, or of another port of this machine, sends or reads anything.
-3. From this machine, while the server is open to nobody else, everybody is the owner. All others need a link with a token once: it becomes a signed
+3. What streamlit tells of the server itself (/_stcore/metrics and the like) is for those who lead.
+4. From this machine, while the server is open to nobody else, everybody is the owner. All others need a link with a token once: it becomes a signed
    cookie, and the page is opened again without the token.
 """
 
@@ -26,6 +27,8 @@ DAYS = 30  # that a link need not be opened again
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::(\d{1,5}))?")
 _PROXY = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
+# of what streamlit answers under _stcore, all that a page asks for; the rest (metrics, agents) is about the server
+_PAGES = frozenset({"health", "host-config", "stream", "upload_file", "bidi-components"})
 _ALWAYS = (
     (b"x-frame-options", b"SAMEORIGIN"),
     (b"content-security-policy", b"frame-ancestors 'self'"),
@@ -34,6 +37,7 @@ _ALWAYS = (
 )
 STRANGER = "This server is not known by the name in the address. Open it by the address that was given to you; whoever runs it can add names with SDQ_HOSTS."
 FOREIGN = "This request comes from a page of another site. Open SDQ Lab by its own address."
+LED = "This is for the owner of the machine and the teacher of the room; you came by the students' link."
 LINK = "SDQ Lab is open to a room here, and needs the link for it. Ask whoever runs it for the link, and open that once in this browser."
 
 
@@ -62,6 +66,8 @@ class Guard:
             await _answer(send, 200, *answer)
         elif visitor is None:
             await _refuse(scope, send, 403, LINK)
+        elif not visitor.leads and _is_inner(scope):
+            await _refuse(scope, send, 403, LED)
         else:
             await self.app(scope, receive, self._sending(scope, send, visitor))
 
@@ -139,6 +145,12 @@ def _same(origin: str, host: str) -> bool:
         return False
     usual = {"http": ":80", "https": ":443"}.get(parts.scheme)
     return usual is not None and parts.netloc.removesuffix(usual) == host.lower().removesuffix(usual)
+
+
+def _is_inner(scope: Scope) -> bool:
+    """Whether a request is for what streamlit tells of the server, and not for what a page needs."""
+    _, inner, rest = f"{scope['path']}/".partition("/_stcore/")
+    return bool(inner) and rest.partition("/")[0] not in _PAGES
 
 
 def _from_here(scope: Scope) -> bool:

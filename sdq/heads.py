@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdq.data.tagging import SPAN_METRICS, foreign, scheme_of, written_as
 from sdq.lazy import torch
-from sdq.settings import UserError, one_line
+from sdq.settings import UserError, listed, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -167,8 +167,7 @@ def _by_order(names: Sequence[str], labels: Sequence[str], where: Path, remedy: 
 
 
 def _list(names: Sequence[str]) -> str:
-    few = ", ".join(one_line(name, 60) for name in names[:_SHOWN])
-    return few if len(names) <= _SHOWN else f"{few} and {len(names) - _SHOWN} more"
+    return listed(names, _SHOWN, 500)
 
 
 # --- the model itself

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,13 +23,14 @@ import pandas as pd
 from sdq import files, jobs, sealed
 from sdq.figures.languages import width
 from sdq.files import private
-from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError, unwritable
 from sdq.store import Store, read_report
 from sdq.visitors import OWNER, Visitor
+from sdq.wanted import Wanted, wanted
 
 QUIET = 600  # seconds without a sign of life after which a run that nobody asked for here counts as ended
+DAMAGED = "damaged"  # the state of a run whose files are not as they were written
 SIDE_BY_SIDE = 5  # runs that the pages under Compare take
 MOVES = "moves.json"  # what is being moved: pairs of places in the data folder
 GOING = ".going"  # in the trash: what is being removed for good
@@ -43,9 +44,10 @@ def own(store: Store, run: str) -> bool:
     return bool(_RUN.fullmatch(run)) and (store.folder / run / "done").is_file()
 
 
-def rows(reports: Sequence[Report], store: Store) -> pd.DataFrame:
+def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ()) -> pd.DataFrame:
     """One row per finished run: pinned ones first, then newest first; shipped ones (made elsewhere, no time known) last.
 
+    `damaged`: the ids of those with a file that is not as it was written, as `state` says.
     score is the zero-shot mean in % (of a task of one language its score), size_mb in 10^6 bytes (simulated; of an FP32 run what its parameters take), made a time in UTC.
     """
     pins, times = set(pinned(store)), dict(store.listing())
@@ -55,7 +57,8 @@ def rows(reports: Sequence[Report], store: Store) -> pd.DataFrame:
         size = report.size_bytes["quantized_simulated" if quantized else "fp32"]
         found.append(
             {
-                "pinned": report.run in pins, "method": report.method, "width": width(report.recipe), "recipe": report.recipe["name"],
+                "pinned": report.run in pins, "state": DAMAGED if report.run in damaged else "whole", "method": report.method,
+                "width": width(report.recipe), "recipe": report.recipe["name"],
                 "task": report.on, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.leading,
                 "size_mb": size / 1e6, "seconds": sum(report.seconds.values()),
                 "made": pd.Timestamp(times[report.run], unit="s", tz="UTC") if mine and report.run in times else pd.NaT,
@@ -72,7 +75,7 @@ def rows(reports: Sequence[Report], store: Store) -> pd.DataFrame:
 def _text(row: Any) -> str:
     day = "" if pd.isna(row.made) else f"{row.made:%Y-%m-%d}"
     pin = "pinned" if row.pinned else ""
-    return f"{row.method} {row.width} {row.recipe} {row.task} {row.model} seed {row.seed} {row.run} {row.origin} {day} {pin}".casefold()
+    return f"{row.method} {row.width} {row.recipe} {row.task} {row.model} seed {row.seed} {row.run} {row.origin} {row.state} {day} {pin}".casefold()
 
 
 def matching(table: pd.DataFrame, text: str = "", tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> pd.DataFrame:
@@ -91,6 +94,8 @@ def reading(table: pd.DataFrame) -> str:
         return "No run is finished yet."
     mine = table[table["origin"] == "own"]
     text = f"{len(table)} finished run{'s' if len(table) > 1 else ''}: {len(mine)} of your own, {len(table) - len(mine)} that came with the project."
+    if broken := int((table["state"] == DAMAGED).sum()):
+        text += f" {broken} of them {'is' if broken == 1 else 'are'} damaged, and no result any more."
     if len(mine):
         newest = mine.sort_values("made", ascending=False, kind="stable").iloc[0]
         bits = "" if newest["method"] == "FP32" else f" {newest['width']}"
@@ -183,10 +188,15 @@ class Unfinished:
     """A run folder without a result. `elsewhere`: nobody asked for it here, but it was heard of lately (a run in a terminal); `stopped`: nobody does it."""
 
     run: str
-    what: str
+    wanted: Wanted | None  # None: nothing tells
     status: Literal["queued", "running", "failed", "elsewhere", "stopped"]
     heard: float  # seconds ago
     failure: str | None
+
+    @property
+    def what(self) -> str:
+        """What it is to do: "SDQ W3A8 on intent, seed 0"."""
+        return "a run whose request cannot be read" if self.wanted is None else self.wanted.what
 
     @property
     def active(self) -> bool:
@@ -218,21 +228,7 @@ def _standing(store: Store, run: str) -> Unfinished:
     else:
         status = "failed" if state.status == "failed" else "stopped"
     failure = state.failure or (str(last.get("message")) if told else None)
-    return Unfinished(run, _asked(store, run), status, heard, failure if status == "failed" else None)
-
-
-def _asked(store: Store, run: str) -> str:
-    """What an unfinished run is to do: "SDQ W3A8 on intent, seed 0"."""
-    try:
-        if asked := jobs.request(run, store):
-            recipe, task = asked[0], asked[2]
-        else:
-            spec = json.loads((store.folder / run / "spec.json").read_text("utf-8"))
-            recipe, task = Recipe.model_validate(spec["recipe"]), str(spec["task"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a run whose request cannot be read"
-    bits = f" {width(recipe.model_dump())}" if recipe.rules else ""
-    return f"{recipe.method}{bits} on {task}, seed {recipe.seed}"
+    return Unfinished(run, wanted(run, store), status, heard, failure if status == "failed" else None)
 
 
 def unfinished(store: Store) -> list[Unfinished]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sdq.catalog import CURATED
-from sdq.settings import UserError
+from sdq.settings import UserError, listed
 
 SECONDS = 5.0  # within which the Hub must answer the first question
 FILES = (
@@ -86,7 +86,7 @@ def absent(name: str) -> str:
 def elsewhere() -> str:
     """What can be used instead: models in the cache, or a folder."""
     names = present()
-    here = f"take one that is here ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else "no model is cached here: take mini"
+    here = f"take one that is here ({listed(names, 6)})" if names else "no model is cached here: take mini"
     return f"{here} or give a local folder with config.json, tokenizer and safetensors"
 
 

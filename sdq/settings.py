@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
@@ -64,6 +64,17 @@ def one_line(text: str, most: int = 1000) -> str:
     shown = " ".join(text[: 4 * most].split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def listed(items: Iterable[object], most: int = 8, room: int = 160, each: int = 60, between: str = ", ") -> str:
+    """Items for a sentence, the rest counted: "a, b and 12 more". At most `most`, of at most `room` characters together."""
+    every = [one_line(str(item), each) for item in items]
+    few = every[:1]
+    for item in every[1:most]:
+        if len(between.join([*few, item])) > room:
+            break
+        few.append(item)
+    return between.join(few) + (f" and {len(every) - len(few)} more" if len(every) > len(few) else "")
 
 
 def path_of(given: str | Path, what: str = "a path") -> Path:

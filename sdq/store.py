@@ -326,6 +326,15 @@ class Store:
             raise fault or UserError(f"run {run} must have a report, it has none; {AGAIN}")
         return found
 
+    def spec(self, run: str) -> dict[str, Any]:
+        """What a run is to do, by its spec.json; of a finished run only if that is as it was written. Empty if none tells."""
+        finished = self._homes(run)
+        for home in finished or [self._path(run)]:
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                if not finished or self._fault(home, "spec.json") is None:
+                    return _spec(*sealed.state(home / "spec.json"))
+        return {}
+
     def made_of(self, report: Report, what: str = "data") -> str | None:
         """The fingerprint of the `data` or `weights` that a run was made of: its report says it, or its spec.json; None if neither does."""
         said = report.provenance.get(what)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdq.limits import limits
-from sdq.settings import UserError, one_line
+from sdq.settings import UserError, listed, one_line
 
 _LONGEST = 100_000_000  # bytes of a header, as safetensors itself allows
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -275,5 +275,4 @@ def _homeless(lost: list[str], folder: Path, why: str) -> UserError:
 
 def shown(names: Sequence[str]) -> str:
     """The first of some names of tensors, and how many more there are."""
-    few = ", ".join(one_line(name, 120) for name in names[:3])
-    return few if len(names) <= 3 else f"{few} and {len(names) - 3} more"
+    return listed(names, 3, 400, each=120)

@@ -35,7 +35,10 @@ SHORTEST = 12  # characters of a token of one's own
 _NAME = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST},128}}")
 _PART = r"[^\s'\"`,;:()/]+"
-_TAIL = rf"(?:{_PART}(?: \(?[^\s'\"`,;:()/~]+\)?){{0,3}}/)*"  # folders; one may have spaces in its name, and rather a word too many is cut than a folder shown
+_VERBS = "must|is|are|was|were|has|have|had|does|do|did|can|cannot|may|holds|hold|needs|lacks|it"
+_WORD = rf" (?!(?:{_VERBS}) )\(?[^\s'\"`,;:()/~]+\)?"
+# folders; one may have spaces in its name, but for a verb that our sentences go on with
+_TAIL = rf"(?:{_PART}(?:{_WORD}){{0,3}}/)*"
 _BEFORE = r"(?<![\w./~-])"
 _PATH = re.compile(rf"{_BEFORE}(?:~[\w-]*)?/(?!/){_TAIL}{_PART}/?")  # absolute ones; neither owner/model nor https://
 _QUOTED = re.compile(r"""(['"`])((?:xglue:)?)((?:~[\w-]*)?/(?!/)(?:(?!\1)[^\n])*)\1""")

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.runs import how_made
-from pages.components.selection import choose, empty, put, query, runs
+from pages.components.selection import choose, empty, put, query, runs, to_quantize
 from pages.components.sentences import drops, fp32_of, one_of, word_pieces
 from sdq.figures.curves import run_names
 from sdq.figures.drops import drop_figure, first_run, heat, heat_reading, reading, sentence_count, wide_table
@@ -60,7 +60,7 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
         )  # fmt: skip
     else:
         say(f"{count}. The intervals need the stored FP32 run of this model and task, which compares sentence by sentence. Run FP32 once.", "note")
-        st.page_link("pages/lab/quantize.py", label="Run FP32", icon=":material/tune:")
+        to_quantize("Run FP32", reports[0], "fp32")
     return chosen
 
 
@@ -113,9 +113,10 @@ def heat_section(rows: pd.DataFrame, reports: list[Report], chosen: str | None) 
 
 
 st.title("Which languages pay for quantization?", anchor=False)
-quantized = [r for r in runs(store) if r.recipe["rules"]]
+chosen = runs(store)
+quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
-    empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.")
+    empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.", chosen[0])
 reference = fp32_of(store, quantized[0])
 table = drops(folder, tuple(r.run for r in quantized), reference.run if reference else None)
 picked = drop_section(table, quantized, reference)

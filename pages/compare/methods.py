@@ -11,7 +11,7 @@ from pages.components.errors import Drawing, table_of
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.runs import finished
-from pages.components.selection import choose, get, put, query, run_label, runs
+from pages.components.selection import choose, get, put, query, run_label, runs, to_quantize
 from sdq.figures import depth, methods
 from sdq.figures.curves import curves, run_marks, run_names
 from sdq.figures.names import module_label
@@ -65,7 +65,7 @@ def alone(reports: list[Report], store: Store) -> None:
         together = ",".join(r.run for r in [*reports, *others])
         st.button(f"Compare with {' and '.join(run_label(r) for r in others)}", icon=":material/add:", key="suggest", on_click=lambda: put("runs", together))
     else:
-        st.page_link("pages/lab/quantize.py", label="No other run of this task is stored: make one", icon=":material/tune:")
+        to_quantize("No other run of this task is stored: make one", reports[0])
     st.stop()
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
 from pages.components.runs import how_made
-from pages.components.selection import empty, query, runs
+from pages.components.selection import empty, query, runs, without_fp32
 from pages.components.sentences import drops, fp32_of, languages_with_text, one_of
 from sdq.figures import sample_size, zero_shot
 from sdq.figures.curves import run_names
@@ -70,15 +70,16 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
 
 
 st.title("Does it hurt unseen languages more?", anchor=False)
-quantized = [r for r in runs(store) if r.recipe["rules"]]
+chosen = runs(store)
+quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
-    empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.")
+    empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.", chosen[0])
 reference = fp32_of(store, quantized[0])
 if reference is None:
-    empty(f"Drops are compared sentence by sentence with FP32, and no FP32 run of this model on the task {quantized[0].on} is stored yet. Run FP32 once.")
+    without_fp32("Drops are compared sentence by sentence with FP32", quantized[0])
 found = drops(folder, tuple(r.run for r in quantized), reference.run)
 if found["low"].isna().any():
-    empty("These runs and the FP32 run were tested on other sentences, which cannot be compared. Run their recipes again.")
+    empty("These runs and the FP32 run were tested on other sentences, which cannot be compared. Run their recipes again.", quantized[0])
 try:
     groups_section(found, quantized, reference)
 except ValueError as error:

@@ -10,11 +10,11 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.session import visitor
-from pages.components.uploads import path_of
+from pages.components.uploads import forget, path_of
 from sdq import decoding
 from sdq.data.check import Checked
-from sdq.data.formats import FORMATS
 from sdq.data.intake import Incoming, accepted, guess, metrics
+from sdq.data.recognise import CALLED
 from sdq.data.tasks import SPLITS, fingerprint, home
 from sdq.limits import limits
 from sdq.quoting import quoted, quoted_sentence
@@ -26,12 +26,14 @@ KINDS = {
     "pair": "One label for a pair of texts",
     "token": "One tag for every word",
     "ranking": "How well a document answers a query",
+    "retrieval": "Which sentence is its translation (no labels)",
 }
 ROLES = {
     "sentence": ("text", "label"),
     "pair": ("text", "second", "label"),
     "token": ("tokens", "tags"),
     "ranking": ("text", "second", "label", "group"),
+    "retrieval": ("text", "id"),
 }
 LABELS = {
     "text": "Text", "second": "Second text", "label": "Label", "tokens": "Words", "tags": "Tags", "group": "Query id (none: neighbours with the same text)",
@@ -50,19 +52,33 @@ def inbox_named() -> str:
     return str(inbox()) if visitor().at_home else "the inbox of the data folder"
 
 
+def anew(name: str) -> str:
+    """The key of a control that is empty again after a task was kept; the others go with the files."""
+    round = st.session_state.get("tasks-kept", 0)
+    return f"{name}-{round}" if round else name
+
+
+def emptied(name: str) -> None:
+    """Let the form be empty, as a task of this name was kept of what was in it."""
+    forget(st.session_state.get(anew("files")) or ())
+    st.session_state["tasks-kept"] = st.session_state.get("tasks-kept", 0) + 1
+    st.session_state["kept"] = st.session_state["just-kept"] = name
+
+
 def arrived() -> list[tuple[str, Path]]:
     """(name, where its bytes are) of every file that was uploaded or ticked. UserError for a name that may not come in."""
     brought = st.file_uploader(
-        f"Files ({', '.join(ending.removeprefix('.') for ending in FORMATS)}; at most {limits().upload_mb} MB each)", type=[e.removeprefix(".") for e in FORMATS],
-        accept_multiple_files=True, key="files", max_upload_size=limits().upload_mb, help="One file for everything, or one for each language and split.",
+        f"Files ({', '.join(name.partition(' (')[0] for name in CALLED.values())}; at most {limits().upload_mb} MB each)",
+        accept_multiple_files=True, key=anew("files"), max_upload_size=limits().upload_mb, help="One file for everything, or one for each language and split. "
+        "What is in a file says what it is, whatever its name ends in.",
     )  # fmt: skip
     found = []
     for file in brought or ():
         if accepted(file.name):
             found.append((file.name, path_of(file)))
-    there = {path.name: path for path in sorted(inbox().glob("*")) if path.suffix.lower() in FORMATS and path.is_file() and not path.is_symlink()}
+    there = {path.name: path for path in sorted(inbox().glob("*")) if path.is_file() and not path.is_symlink() and path.name[0] != "."}
     if there:
-        chosen = st.multiselect(f"Files in {inbox_named()}", list(there), key="inbox")
+        chosen = st.multiselect(f"Files in {inbox_named()}", list(there), key=anew("inbox"))
         found += [(name, there[name]) for name in chosen if accepted(name)]
     if len(found) > limits().uploads:
         raise UserError(f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or write a task file by hand")
@@ -114,12 +130,13 @@ def mapped(table: pd.DataFrame) -> dict[str, Any]:
     kind = st.segmented_control("What is to be predicted", list(KINDS), default=kind, format_func=KINDS.get, required=True, key="kind") or kind
     found: dict[str, str] = {}
     row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
-    for role in (*ROLES[kind], "id", "language", "split"):
-        free = role in ("id", "language", "split", "group")
+    for role in dict.fromkeys((*ROLES[kind], "id", "language", "split")):
+        free = role in ("language", "split", "group") or (role == "id" and kind != "retrieval")
         options = [NONE, *columns] if free else columns
         left = [i for i, column in enumerate(options) if column not in found.values()]  # one column is not proposed for two things
         start = options.index(proposed[role]) if proposed.get(role) in options else 0 if free else next(iter(left), 0)
-        chosen = row.selectbox(LABELS[role], options, start, key=f"column-{kind}-{role}", width=220)
+        label = LABELS[role] if free or role != "id" else "Id (translations share it)"
+        chosen = row.selectbox(label, options, start, key=f"column-{kind}-{role}", width=220)
         if chosen and chosen != NONE:
             found[role] = chosen
     cells = [str(cell).split(" ") for cell in table[found["tags"]]] if "tags" in found else []
@@ -161,14 +178,16 @@ def checked(name: str) -> Checked:
     return _checked(name, fingerprint(name))
 
 
-def counts(found: Checked) -> None:
-    """Warnings first, then sentences by language and split, and labels by language."""
+def counts(found: Checked, labels: bool) -> None:
+    """Warnings first, then sentences by language and split, and `labels` by language, of a task that has some."""
     for warning in found.warnings:
         st.warning(quoted_sentence(warning), icon=":material/warning:")
     if not found.warnings:
         st.success("Nothing about the data looks wrong.", icon=":material/check:")
     sentences = found.sentences.pivot_table(index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0)
     st.dataframe(sentences[[split for split in SPLITS if split in sentences]].reset_index(), hide_index=True, key="sentences")
+    if not labels:
+        return
     split = st.segmented_control("Labels of", [s for s in SPLITS if s in set(found.counts["split"])], default="train", required=True, key="of") or "train"
     mine = found.counts[found.counts["split"] == split]
     st.dataframe(mine.pivot_table(index="label", columns="language", values="count", aggfunc="sum", fill_value=0).reset_index(), hide_index=True, key="labels")

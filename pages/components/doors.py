@@ -39,7 +39,8 @@ def newest(store: Store) -> None:
     if mine:
         st.markdown("**Your newest runs**")
     for report in mine:
-        label = f"{run_label(report)}: {100 * report.quantized.zero_shot_mean:.1f} % zero-shot"
+        state = " (damaged)" if store.damage(report.run) else ""
+        label = f"{run_label(report)}: {100 * report.quantized.zero_shot_mean:.1f} % zero-shot{state}"
         st.page_link("pages/lab/quantize.py", label=label, icon=":material/history:", query_params={"run": report.run})
     if mine:
         st.page_link("pages/start/runs.py", label="All runs", icon=":material/list:")

@@ -42,10 +42,7 @@ def parse(model: type[M], data: bytes, most: int = 100_000) -> M:
     """The settings in a JSON file of at most `most` bytes. UserError with one sentence for anything else."""
     if len(data) > most:
         raise UserError(f"the file must have at most {most // 1000} kB, it has {len(data) / 1000:.0f} kB; choose a recipe saved here")
-    try:
-        return fitting(settings_of(model, data, "recipe", "the one chosen"))
-    except UserError as error:
-        raise UserError(str(error)[:300]) from error
+    return fitting(settings_of(model, data, "recipe", "the one chosen"))
 
 
 def fitting(value: M) -> M:

@@ -7,11 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components import session
-from sdq import history
+from pages.components import models, recipe, session
+from pages.components.words import ago
+from sdq import history, jobs
 from sdq.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.wanted import Wanted, wanted
 
 LISTED = 20
 STATUS = {
@@ -31,6 +33,25 @@ def act(change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequenc
     except UserError as error:
         st.session_state["refused"] = session.readable(error)
     st.rerun()
+
+
+def again(run: str, store: Store) -> None:
+    """A button that asks once more for what a run was to do, of its own model and task; Quantize shows how it goes. Nothing if nobody knows."""
+    if (was := wanted(run, store)) is None:
+        return
+    if st.button("Run it again", key=f"again-{run}", icon=":material/replay:", help=quoted(session.told(f"{was.what}: {was.how}"))):
+        try:
+            model, task = models.reach(was.model), recipe.reach(was.task)
+            new = jobs.submit(was.recipe, model, task, store, session.me())
+        except UserError as error:
+            st.session_state["refused"] = session.readable(error)
+            st.rerun()
+        st.switch_page("pages/lab/quantize.py", query_params={"run": new})
+
+
+def about(was: Wanted | None) -> str:
+    """What of a run, in Markdown: its recipe and model; empty if nothing tells."""
+    return quoted(session.told(was.how)) if was else ""
 
 
 def told(store: Store) -> None:
@@ -60,10 +81,13 @@ def _without_result(store: Store) -> None:
         st.subheader("Under way, or ended without a result", anchor=False)
     for u in found[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished-{u.run}"):
-            st.markdown(f"{quoted(u.what)}  \n{STATUS[u.status]}", width=320)
+            lines = (f"**{quoted(u.what)}**", about(u.wanted), f"{STATUS[u.status]}, {ago(u.heard, st.context.timezone)}")
+            st.markdown("  \n".join(line for line in lines if line), width=460)
             st.page_link("pages/lab/quantize.py", label=f"Open {u.run}", icon=":material/open_in_new:", query_params={"run": u.run})
             if not u.active and history.mine(store, u.run, session.visitor()) and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:"):
                 act(history.delete, store, [u.run], undo=[u.run])
+            if not u.active:
+                again(u.run, store)
         if u.failure:
             st.caption(session.readable(u.failure))
     if len(found) > LISTED:

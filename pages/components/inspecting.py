@@ -107,7 +107,7 @@ def _others(store: Store, report: Report) -> None:
                 continue
             found.append(other)
     if not found:
-        selection.empty("No other run of this model and task is stored that can be looked into.")
+        selection.empty("No other run of this model and task is stored that can be looked into.", report)
     st.markdown("**Runs that can be looked into:**")
     with st.container(horizontal=True, key="inspectable"):
         for other in sorted(found, key=lambda r: not paths(r.run, store))[:OTHERS]:

@@ -56,13 +56,19 @@ def pick(place: DeltaGenerator) -> str:
     return path.strip()
 
 
+def _needs_head(task: str) -> bool:
+    if task in TASKS or task.startswith(("hub:", "xglue:")):
+        return True
+    return read(Path(task) if task.endswith(".json") else home() / task / "task.json").kind != "retrieval"
+
+
 def fits(model: str, task: str) -> bool:
     """Whether the model can be run on the task; otherwise a sentence says what to do."""
     if not model:
         st.info("Give the path of a folder with config.json, tokenizer and safetensors.", icon=":material/folder:")
         return False
     try:
-        ready(reach(model), task, head=task in TASKS or read(home() / task / "task.json").kind != "retrieval")
+        ready(reach(model), task, head=_needs_head(task))
     except UserError as error:
         text, _, command = readable(error).partition("`")
         st.warning(f"{text.rstrip(' :;')}." if command else text, icon=":material/model_training:")

@@ -14,18 +14,24 @@ from pages.components.form import fitting, form, parse
 from pages.components.glossary import say
 from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
-from sdq import jobs
 from sdq.data.tasks import called, kept
 from sdq.quoting import quoted_sentence
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError, explain
 from sdq.store import Store
 from sdq.visitors import reachable
+from sdq.wanted import wanted
 
 
 def tasks() -> list[str]:
     """The tasks that can be chosen: the embedded ones, and those kept in the data folder."""
     return [*TASKS, *kept()]
+
+
+def offered() -> list[str]:
+    """The same, and the task of the run that the form was filled in with, if that is another one: of a file, of the Hub or of XGLUE."""
+    own = st.session_state.get("own-task")
+    return [*tasks(), *([own] if own is not None and own not in tasks() else [])]
 
 
 def reach(task: str) -> str:
@@ -57,27 +63,31 @@ def fill_in(run: str | None, store: Store) -> None:
     if "on" not in st.session_state:  # the controls of this page were not drawn just before
         st.session_state["filled_in"] = None
         restart()
-        if (task := st.query_params.get("on")) in tasks():
+        if like := st.query_params.get("like"):
+            _like(like, store)
+        elif (task := st.query_params.get("on")) in tasks():
             st.session_state["on"] = task
         if (preset := PRESETS.get(st.query_params.get("preset", ""))) is not None:
             put(preset)
     if run is None or st.session_state["filled_in"] == run:
         return
     st.session_state["filled_in"] = run
+    _like(run, store, with_recipe=True)
+
+
+def _like(run: str, store: Store, with_recipe: bool = False) -> None:
+    """Set the form to the model and the task of a run, and to its recipe if that is asked for; or else leave it, and keep the sentence that says why."""
+    st.session_state.pop("not-filled", None)
     try:
-        if store.done(run):
-            report = store.report(run)
-            recipe, model, task = Recipe.model_validate(report.recipe), report.model, report.task
-        elif asked := jobs.request(run, store):
-            recipe, model, task = asked
-        else:
+        if (was := wanted(run, store)) is None:
             return
-        if task in tasks():
-            put(recipe)
-            models.put(model)
-            st.session_state["on"] = task
-    except (UserError, ValueError):  # no run id, or written by another version: the form stays as it is
-        return
+        model, task = models.reach(was.model), reach(was.task)
+        if with_recipe:
+            put(was.recipe)
+        models.put(model)
+        st.session_state["on"] = st.session_state["own-task"] = task
+    except UserError as error:
+        st.session_state["not-filled"] = f"The form does not hold run {run[:12]}: {error}."
 
 
 def _uploaded() -> None:
@@ -96,7 +106,7 @@ def choice() -> tuple[str, str, Recipe | None]:
     """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if its settings or its model do not fit."""
     first, second, third = st.columns(3)
     model = models.pick(first)
-    task = second.selectbox("Task", tasks(), format_func=lambda name: TASKS.get(name, f"{called(name)} (yours)"), key="on")
+    task = second.selectbox("Task", offered(), format_func=lambda name: TASKS.get(name, f"{called(name)} (yours)"), key="on")
     method = third.selectbox("Method", list(METHODS), format_func=METHODS.get, key="method", on_change=restart)
     names = [name for name, recipe in PRESETS.items() if recipe.method == method]
     left, right = st.columns([3, 1])
@@ -108,6 +118,8 @@ def choice() -> tuple[str, str, Recipe | None]:
             recipe = form(Recipe, base.model_copy(update={"seed": seed}), f"recipe.{st.session_state['recipe-round']}", leave=("seed",))
         except ValidationError as error:
             recipe, problem = None, explain(error)
+    if unfilled := st.session_state.get("not-filled"):
+        st.info(session.readable(unfilled), icon=":material/info:")
     if refused := st.session_state.get("recipe-refused"):
         st.error(quoted_sentence(refused), icon=":material/error:")
     if recipe is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components import session
-from pages.components.history import act
+from pages.components.history import about, act, again
 from sdq import history
 from sdq.figures.languages import language_scores, table
 from sdq.figures.style import Theme
@@ -20,6 +20,7 @@ from sdq.recipe import preset_of
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.wanted import wanted
 
 LISTED = 20  # damaged runs that are named
 
@@ -94,15 +95,21 @@ def left_out(store: Store) -> None:
         st.caption(f"{count} run{'s' if count > 1 else ''} cannot be read and {'are' if count > 1 else 'is'} left out; the page Runs says why.")
 
 
-def damaged(store: Store, runs: Sequence[str] | None = None) -> None:
-    """The sentence about each run with a file that is not as it was written: of these runs, or of all there are."""
-    found = store.damaged() if runs is None else {run: sentence for run in runs if (sentence := store.damage(run))}
+def damaged(store: Store, runs: Sequence[str] | None = None, found: Mapping[str, str] | None = None) -> None:
+    """The sentence about each run with a file that is not as it was written: of these runs, or of all that were `found`."""
+    if runs is not None:
+        found = {run: sentence for run in runs if (sentence := store.damage(run))}
+    found = store.damaged() if found is None else found
     if runs is None and found:
         st.subheader("Damaged", anchor=False)
         st.caption(f"{len(found)} run{'s' if len(found) > 1 else ''} cannot be read as {'they were' if len(found) > 1 else 'it was'} written:")
     for run, sentence in list(found.items())[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"damaged-{run}"):
-            st.warning(f"{session.readable(sentence)}.", icon=":material/broken_image:", width=620)
+            was = wanted(run, store)
+            what = f"{quoted(was.what)}, {about(was)}: " if was else ""
+            st.warning(f"{what}{session.readable(sentence)}.", icon=":material/broken_image:", width=620)
+            if runs is None:
+                again(run, store)
             if (
                 runs is None
                 and history.own(store, run)
@@ -148,6 +155,7 @@ def choose(store: Store) -> str | None:
     if not reports:
         return None
     st.subheader("Or open a finished run", anchor=False)
+    broken = store.damaged()
     rows = [
         {
             "recipe": r.recipe["name"],
@@ -155,6 +163,7 @@ def choose(store: Store) -> str | None:
             "task": r.on,
             "seed": r.recipe["seed"],
             "zero-shot, %": 100 * r.quantized.zero_shot_mean,
+            **({"state": history.DAMAGED if r.run in broken else "whole"} if broken else {}),
             "run": r.run,
         }
         for r in reports

@@ -144,8 +144,20 @@ def _twins(of: list[Report], like: list[Report]) -> list[str]:
     return [run for r in like if (run := by_recipe.get((r.recipe["name"], r.recipe["seed"])))]
 
 
-def empty(text: str) -> None:
-    """Nothing to show: say so, say what to do, and end the page."""
+def to_quantize(label: str, like: Report | None = None, preset: str = "") -> None:
+    """A link to the form, filled in with the model and the task of a run and with a preset."""
+    asked = {"like": like.run if like else "", "preset": preset}
+    query = {name: value for name, value in asked.items() if value}
+    st.page_link("pages/lab/quantize.py", label=label, icon=":material/tune:", query_params=query or None)
+
+
+def without_fp32(why: str, report: Report) -> None:
+    """There is no FP32 run beside this one: say why it is needed, link to it, and end the page."""
+    empty(f"{why}, and no FP32 run of this model on the task {report.on} is stored yet. Run FP32 once.", report, "fp32")
+
+
+def empty(text: str, like: Report | None = None, preset: str = "") -> None:
+    """Nothing to show: say so, say what to do (of the model and the task of a run, if one is given), and end the page."""
     st.info(text, icon=":material/inbox:")
-    st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
+    to_quantize("Run FP32" if preset == "fp32" else "Quantize the model now", like, preset)
     st.stop()

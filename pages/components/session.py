@@ -12,7 +12,12 @@ from sdq.guard import LINK
 from sdq.quoting import quoted_sentence
 from sdq.report import Report
 from sdq.store import Store
-from sdq.visitors import COOKIE, Room, Visitor, is_open, new_name
+from sdq.visitors import COOKIE, Role, Room, Visitor, is_open, new_name
+
+ROLES: dict[Role, str] = {
+    "student": "You are a student here: you can run recipes, bring data, and stop, replace or delete what you alone started.",
+    "teacher": "You are the teacher here: you can stop, replace and delete what anybody started, pin runs and empty the trash.",
+}
 
 
 @lru_cache(maxsize=1)
@@ -44,6 +49,11 @@ def visitor() -> Visitor:
 def me() -> str:
     """This visitor's name: 32 hex digits, never shown."""
     return visitor().name
+
+
+def role() -> str:
+    """What this visitor is and may do, in one line; empty while the server is open to its own machine alone."""
+    return ROLES.get(visitor().role, "") if is_open(st.get_option("server.address")) else ""
 
 
 def told(text: object) -> str:

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,14 @@ def path_of(file: UploadedFile) -> Path:
     if path is None or not path.is_file():
         raise UserError(f"an uploaded file must be used within {limits().uploads_hours:g} hours, {file.name[:60]} is gone; upload it again")
     return Path(path)
+
+
+def forget(files: Sequence[UploadedFile]) -> None:
+    """Free the places of uploaded files that were used: they count no more for what a visitor may bring."""
+    context = get_script_run_ctx()
+    assert context is not None
+    for file in files:
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from typing import Any
 
+import pandas as pd
+
 from sdq.data.tasks import called
 from sdq.estimate import Expected
 from sdq.figures.languages import language_name, width
@@ -111,12 +113,12 @@ def _rounded(recipe: Recipe) -> str:
     return text
 
 
-def describe(recipe: Recipe, task: str) -> str:
+def describe(recipe: Recipe, task: str, model: str) -> str:
     """What a run of this recipe will do, in a few sentences."""
     whose, task = "English" if task in TASKS else "labelled", called(task)
     if not recipe.rules:
-        return f"The model mini is scored as it is (FP32) on the task {task}, in every language. Nothing is quantized."
-    text = "A copy of the model mini is made. "
+        return f"The model {model} is scored as it is (FP32) on the task {task}, in every language. Nothing is quantized."
+    text = f"A copy of the model {model} is made. "
     if recipe.migration is not None:
         text += f"Outliers move from its activations into the weights that read them (SmoothQuant, strength {recipe.migration:g}). "
     text += _rounded(recipe)
@@ -190,6 +192,13 @@ def duration(seconds: float) -> str:
     if seconds < 10:
         return "a few seconds"
     return f"about {5 * round(seconds / 5)} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+
+
+def ago(seconds: float, zone: str | None) -> str:
+    """When something was, and how long ago: "2026-11-29 14:05 (12 min ago)", in the time zone of who reads it."""
+    when = pd.Timestamp(time.time() - seconds, unit="s", tz="UTC").tz_convert(zone or "UTC")
+    size = next((f"{seconds / of:.0f} {unit}" for of, unit in ((86_400, "d"), (3600, "h"), (60, "min")) if seconds >= of), f"{seconds:.0f} s")
+    return f"{when:%Y-%m-%d %H:%M} ({size} ago)"
 
 
 def waits(place: tuple[int, int] | None) -> str:

@@ -71,7 +71,7 @@ reports = [r for r in picked if r.run in tables]
 if len(reports) < len(picked):
     st.warning(f"{len(picked) - len(reports)} of the chosen runs were made by an older version and have no errors per layer; run their recipes again.")
 if not reports:
-    empty("None of the chosen runs has errors per layer.")
+    empty("None of the chosen runs has errors per layer.", picked[0])
 chosen, table = tuple(r.run for r in reports), tables[reports[0].run]
 names = run_names(reports)
 

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.components.figure import drawn, show, theme
 from pages.components.flipped import pairs
 from pages.components.glossary import say
-from pages.components.selection import choose, empty, get, put, query, runs
+from pages.components.selection import choose, empty, get, put, query, runs, without_fp32
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
 from pages.components.session import readable
 from pages.components.typed import typed
@@ -103,10 +103,10 @@ st.title("Which sentences change their answer?", anchor=False)
 chosen = runs(store)
 quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
-    empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.")
+    empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.", chosen[0])
 reference = fp32_of(store, quantized[0])
 if reference is None:
-    empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {quantized[0].on} is stored yet. Run FP32 once.")
+    without_fp32("Answers are compared with those of FP32", quantized[0])
 try:
     unreplaced(reference, store)
     one = one_of(quantized, "of")

@@ -11,7 +11,7 @@ from pages.components import flipped
 from pages.components.figure import drawn, show, theme
 from pages.components.flipped import forget, sentences_section
 from pages.components.glossary import say
-from pages.components.selection import choose, empty, put, query, runs
+from pages.components.selection import choose, empty, put, query, runs, without_fp32
 from pages.components.sentences import fp32_of, one_of
 from pages.components.session import readable
 from sdq.figures import flips
@@ -89,10 +89,10 @@ st.title("Which answers change, and into what?", anchor=False)
 chosen = runs(store)
 several = [r for r in chosen if r.recipe["rules"]]
 if not several:
-    empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.")
+    empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.", chosen[0])
 reference = fp32_of(store, several[0])
 if reference is None:
-    empty(f"Answers are compared with those of FP32, and no FP32 run of this model on the task {several[0].on} is stored yet. Run FP32 once.")
+    without_fp32("Answers are compared with those of FP32", several[0])
 try:
     unreplaced(reference, store)
     one = one_of(several, "of")

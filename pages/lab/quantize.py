@@ -7,6 +7,7 @@ import streamlit as st
 from pages.components import training
 from pages.components.figure import show, theme
 from pages.components.glossary import say
+from pages.components.history import about, again
 from pages.components.recipe import choice, files, fill_in
 from pages.components.runs import choose, finished, headline, how_made, picture, stored
 from pages.components.session import me, readable, visitor
@@ -19,6 +20,7 @@ from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store
 from sdq.visitors import askers
+from sdq.wanted import model_title, wanted
 
 store = Store.default()
 
@@ -69,7 +71,10 @@ def stand(run: str) -> None:
     elif state.active:
         watch(run)
     elif state.status == "failed":
+        if was := wanted(run, store):
+            st.caption(f"{quoted(was.what)}, {about(was)}")
         st.error(readable(state.failure), icon=":material/error:")
+        again(run, store)
     else:
         st.warning(f"No run with the id {quoted(run)} is stored here. Choose settings above and press Quantize.", icon=":material/search_off:")
     if lost := store.lost(run):
@@ -82,7 +87,7 @@ try:
     fill_in(run, store)
     model, task, recipe = choice()
     if recipe is not None:
-        say(describe(recipe, task))
+        say(describe(recipe, task, model_title(model)))
         say(expected(expect(recipe, model, task, store, finished(store))), "note")
     with st.container(horizontal=True):
         start = st.button("Quantize", type="primary", key="quantize", icon=":material/play_arrow:", disabled=recipe is None)

@@ -23,6 +23,7 @@ COLUMNS = {
     "seconds": st.column_config.NumberColumn(format="%.0f"),
     "seed": st.column_config.NumberColumn(format="%d"),
     "made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, help="Not known of runs that came with the project"),
+    "state": st.column_config.TextColumn(help="damaged: a file of the run is not as it was written; see below."),
     "whose": st.column_config.TextColumn(help="own: in your data folder. shipped: came with the project; cannot be deleted."),
 }
 store = Store.default()
@@ -42,7 +43,9 @@ def ticked(table: pd.DataFrame) -> list[str]:
         return []
     ids = list(found["run"])
     key = f"runs-{zlib.crc32(' '.join(ids).encode()):08x}"  # ticks are row numbers: other rows must be another table
-    shown = (found if found["made"].notna().any() else found.drop(columns="made")).rename(columns=NAMES)  # it is known of one's own runs only
+    unsaid = [] if found["made"].notna().any() else ["made"]  # it is known of one's own runs only
+    unsaid += [] if (found["state"] == history.DAMAGED).any() else ["state"]
+    shown = found.drop(columns=unsaid).rename(columns=NAMES)
     state = st.dataframe(shown, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="multi-row", key=key)
     return [ids[row] for row in state["selection"]["rows"]]
 
@@ -75,7 +78,8 @@ def actions(picked: list[Report], pins: set[str]) -> None:
 
 st.title("What has been run, and where is it?", anchor=False)
 reports = finished(store)
-table = history.rows(reports, store)
+broken = store.damaged()
+table = history.rows(reports, store, broken)
 if not visitor().at_home and not table.empty:
     table["model"] = table["model"].map(shown)
 say(history.reading(table), "reading")
@@ -89,5 +93,5 @@ if reports:
 else:
     st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
 without_result(store)
-damaged(store)
+damaged(store, found=broken)
 space(store)

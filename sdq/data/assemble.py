@@ -15,12 +15,12 @@ from typing import Any, Literal, TypeVar
 from sdq.data import cells
 from sdq.data.conll import CONLLU, unnamed
 from sdq.data.formats import read
-from sdq.data.parquet import class_labels
+from sdq.data.parquet import as_names, class_labels, named
 from sdq.data.rows import Row
 from sdq.data.tagging import settled
 from sdq.data.taskfile import CODE, Named, Source, TaskFile
 from sdq.data.tasks import SPLITS, Example, Task
-from sdq.settings import UserError
+from sdq.settings import UserError, listed
 
 MOST_LABELS = 500
 MOST_FOUND = 5000  # sentences that can be found
@@ -99,10 +99,7 @@ class Builder:
         used = {name for value in columns.model_dump().values() for name in ([value] if isinstance(value, str) else value or ())}
         meant = {column: names for column, names in classes.items() if column in used and not (numbers and column in answers)}
         for column, names in meant.items():
-            shown = ", ".join(f"{i} = {name}" for i, name in enumerate(names[:4]))
-            self.remark(
-                f"numbers in the column {column} were read as the names that the file gives them ({shown[:120]}{', ...' * (len(names) > 4)})", source.path.name
-            )
+            self.remark(as_names(column, names), source.path.name)
         return meant
 
     def task(self, name: str, fingerprint: str) -> Task:
@@ -131,12 +128,12 @@ class Builder:
 
     def _languages(self) -> tuple[str, ...]:
         found = {e.language for examples in self.splits.values() for e in examples}
-        listed = self.file.languages
-        wanted = list(dict.fromkeys(listed.values() if isinstance(listed, dict) else listed))
+        asked = self.file.languages
+        wanted = list(dict.fromkeys(asked.values() if isinstance(asked, dict) else asked))
         missing = [code for code in wanted if code not in found]
         if missing:
             raise UserError(
-                f"every language listed under `languages` must occur, task {self.file.name} has none of {', '.join(missing[:5])}; take it out or correct its code"
+                f"every language listed under `languages` must occur, task {self.file.name} has none of {listed(missing, 5)}; take it out or correct its code"
             )
         return tuple(wanted or sorted(found))
 
@@ -183,10 +180,10 @@ class Builder:
             raise place.wrong(
                 self.file.columns.language, f"a language must be a code such as en or zh-hans, got {code[:40]!r}; correct it, or map the right column"
             )
-        listed = self.file.languages
-        if isinstance(listed, dict):
-            return listed.get(code)
-        return code if not listed or code in listed else None
+        asked = self.file.languages
+        if isinstance(asked, dict):
+            return asked.get(code)
+        return code if not asked or code in asked else None
 
     def _split(self, source: Source, place: _Place, example: Example) -> str:
         if source.split != "all":
@@ -235,11 +232,10 @@ class Builder:
         given = self._given
         for label in raw:
             if given and label not in given:
-                shown = ", ".join(given)[:120]
                 if label in cells.MARKS:
                     tags = self.file.kind == "token"
                     raise place.wrong(column, _no_tag(label) if tags else _no_label(label))
-                raise place.wrong(column, f"a label must be one of {shown}, got {label[:40]!r}; correct it, or add it under `labels`")
+                raise place.wrong(column, f"a label must be one of {listed(given, 12)}, got {label[:40]!r}; correct it, or add it under `labels`")
             if label not in self._seen:
                 if not given and cells.looks_numeric(label):
                     raise place.wrong(column, f"a label must be a name or a whole number, got {label[:40]!r}; correct it, or say what it means under `labels`")
@@ -276,7 +272,7 @@ def _no_label(mark: str) -> str:
 
 def _some(names: Iterable[str]) -> str:
     shown = list(names)
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more files" if len(shown) > 3 else "")
+    return listed(shown, 3) + (" files" if len(shown) > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -306,23 +302,20 @@ class _Place:
         elif fields and CONLLU[0] not in there:
             raise self.wrong(None, unnamed(self.path, self.named, column))
         else:
-            shown = ", ".join(str(name) for name in there)[:160]
-            raise self.wrong(None, f"the file must have a column {column[:40]!r}, it has {shown}; correct the task file's columns")
+            raise self.wrong(None, f"the file must have a column {column[:40]!r}, it has {listed(there, 20)}; correct the task file's columns")
         return value if column not in self.classes else self._name(column, value)
 
-    def _name(self, column: str, value: Any, listed: bool = False) -> Any:
-        """Numbers as the names they stand for; -1, which stands for none, as nothing. `listed`: it
+    def _name(self, column: str, value: Any, inside: bool = False) -> Any:
+        """Numbers as the names they stand for; -1, which stands for none, as nothing. `inside`: it
         is one of a list, where nothing may be missing."""
         if isinstance(value, list):
             return [self._name(column, item, True) for item in value]
-        if not isinstance(value, int) or isinstance(value, bool):
-            return value
-        if listed and str(value) in cells.MARKS:
+        if inside and type(value) is int and str(value) in cells.MARKS:
             raise self.wrong(column, _no_tag(str(value)))
-        names = self.classes[column]
-        if not -1 <= value < len(names):
-            raise self.wrong(column, f"a number must stand for one of the {len(names)} names that the file gives, got {value}; write the file again")
-        return None if value < 0 else names[value]
+        try:
+            return named(value, self.classes[column])
+        except ValueError as error:
+            raise self.wrong(column, str(error)) from error
 
     def plain(self, column: str) -> str:
         """A cell as text; nothing, and not a number, are empty. UserError for a list, or what is no text."""

@@ -18,7 +18,7 @@ from sdq.data.cells import same_number
 from sdq.data.languages import same
 from sdq.data.pieces import lead_with_space_
 from sdq.data.tasks import SPLITS, Example, Task
-from sdq.settings import ASSETS, UserError
+from sdq.settings import ASSETS, UserError, listed
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
 MEASURED = 2000  # inputs that are tokenized, spread evenly over all
@@ -217,7 +217,7 @@ def _alike(task: Task) -> Iterator[Warned]:
         names[same_number(label) or folded(label)].append(label)
     for written in names.values():
         if len(written) > 1:
-            shown = ", ".join(map(repr, written[:5]))
+            shown = listed(map(repr, written), 5)
             yield Warned(
                 "labels alike",
                 f"The labels {shown} differ only in how they are written: they count as {len(written)} labels; map them to one under `labels` if they are one.",
@@ -252,8 +252,7 @@ def _is_empty(example: Example) -> bool:
 
 
 def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:5])
-    return f"{shown} and {len(labels) - 5} more labels" if len(labels) > 5 else shown
+    return listed(labels, 5) + (" labels" if len(labels) > 5 else "")
 
 
 def _occur(labels: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from sdq.data.lines import ended, is_blank, lines
 from sdq.data.recognise import Format, fields_of, is_span, is_speech, layout_of
 from sdq.data.rows import Asked, Row, too_wide
 from sdq.limits import limits
-from sdq.settings import UserError
+from sdq.settings import UserError, listed
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")  # universaldependencies.org/format.html
 GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) names its columns
@@ -150,8 +150,8 @@ def _named_at_start(content: str) -> tuple[str, ...]:
 
 def _columns_said(values: tuple[tuple[str, ...], ...]) -> str:
     """Every column with some of its values: `1: In, New, York | 2: NN, CD`."""
-    shown = [f"{i}: {', '.join(dict.fromkeys(column[:60]))}"[:44] for i, column in enumerate(values[:12], 1)]
-    return "its columns are " + " | ".join(part.replace(";", ",") for part in shown)
+    shown = [f"{i}: {listed(dict.fromkeys(column), room=40, each=30)}".replace(";", ",") for i, column in enumerate(values, 1)]
+    return f"its columns are {listed(shown, 12, 300, each=80, between=' | ')}"
 
 
 def proposed(head: Head) -> tuple[int, str] | None:
@@ -183,9 +183,9 @@ def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     found = proposed(head)
     number, looks = found or (len(head.called), "a guess")
     called = [name for name in head.called if not name.isdecimal()]
-    also = f", called {', '.join(called)[:80]}" if called and called != ["tokens"] else ""
+    also = f", called {listed(called, room=80)}" if called and called != ["tokens"] else ""
     return (
-        f"the file must have a column {wanted[:40]!r}, it has {len(head.called)} columns{also} ({_columns_said(head.values)[:300]}); name the right ones "
+        f"the file must have a column {wanted[:40]!r}, it has {len(head.called)} columns{also} ({_columns_said(head.values)}); name the right ones "
         f'in the task file, such as "columns": {{"tokens": "{words_at(head.values) + 1}", "tags": "{number}"}} ({looks})'
     )
 

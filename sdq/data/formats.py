@@ -14,11 +14,11 @@ from sdq.data.cells import WHITE
 from sdq.data.conll import read_conll, read_conllu
 from sdq.data.lines import DECODER, WIDEST, NotStrict, ended, head_of, is_blank, lines, refuse_surrogates, size_of, strict
 from sdq.data.parquet import read_parquet
-from sdq.data.recognise import ENDINGS, Format, recognise
+from sdq.data.recognise import Format, recognise
 from sdq.data.rows import Asked, Quoting, Reader, too_wide
 from sdq.data.rows import Row as Row
 from sdq.limits import limits
-from sdq.settings import UserError
+from sdq.settings import UserError, listed
 
 
 def read(path: Path, names: tuple[str, ...] = (), quoting: Quoting | None = None, remark: Callable[[str], None] = lambda said: None) -> Iterator[Row]:
@@ -81,7 +81,7 @@ def _fitted(path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off
             _remark_unnamed(names, asked)
             continue
         if len(fields) != len(names):
-            shown = ", ".join(name or "one without a name" for name in names)[:80]
+            shown = listed((name or "one without a name" for name in names), 12, 80)
             raise UserError(f"every line must have {len(names)} fields ({shown}), line {line} of {path.name} has {len(fields)}; {off(fields)}")
         if (at := next((i for i, name in enumerate(names) if i and not name and fields[i]), 0)) > 0:
             raise UserError(
@@ -249,8 +249,6 @@ def _parquet(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     return (Row(f"row {number}", cells) for number, cells in enumerate(read_parquet(path), 1))
 
 
-# endings that are offered where files are chosen; what is in a file says how it is read
-FORMATS: dict[str, str] = {**ENDINGS, ".txt": "", ".data": ""}
 # format -> reader; a new format is one line here, and how it is recognised in sdq.data.recognise
 READERS: dict[str, Reader] = {
     "csv": read_csv,

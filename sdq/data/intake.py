@@ -18,11 +18,12 @@ import pandas as pd
 
 from sdq.data.check import Checked, check
 from sdq.data.conll import conll_head, proposed, words_at
-from sdq.data.formats import FORMATS, read
+from sdq.data.formats import read
 from sdq.data.languages import in_name
-from sdq.data.recognise import CALLED, recognise
+from sdq.data.parquet import as_names, class_labels, named
+from sdq.data.recognise import CALLED, ENDINGS, recognise
 from sdq.data.tagging import metrics_for
-from sdq.data.taskfile import USUAL, load, parse
+from sdq.data.taskfile import NEEDED, USUAL, load, parse
 from sdq.data.tasks import KEPT, SPLITS, TASKS, WAS, home, mend
 from sdq.files import alone, private, write_text
 from sdq.limits import limits
@@ -33,7 +34,10 @@ from sdq.visitors import OWNER, Visitor, claim
 ROWS = 8  # of a preview
 _COMING = ".coming-"  # a task that is not yet kept
 _NAME = re.compile(r"[\w][\w.,()+ -]{0,119}")
-_SPLITS = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev", "eval": "dev"} | {split: split for split in SPLITS}
+_SAY_NOTHING = (".txt", ".data", ".text", ".dat")  # endings that promise no format
+_SPLITS = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev", "eval": "dev", "testa": "dev", "testb": "test"} | {
+    split: split for split in SPLITS
+}
 # what columns are usually called, the best name first
 _USUAL = {
     "text": ("text", "sentence1", "premise", "query", "question", "utt", "sentence", "utterance", "content", "review", "title"),
@@ -46,6 +50,7 @@ _USUAL = {
     "id": ("id", "index_id", "sent_id", "uid", "idx"),
     "group": ("group", "query_id", "qid"),
 }
+_ROLES = {"second": "the second text", "tokens": "the words", "id": "the id that translations share"}
 
 
 @dataclass(frozen=True)
@@ -59,22 +64,18 @@ class Incoming:
 
 
 def accepted(name: str) -> str:
-    """The ending of a file name that may come in. UserError for a name with a path in it, or an ending that cannot be read."""
+    """The name of a file that may come in, whatever its ending: what is in it says what it is. UserError for one with a path in it."""
     if not _NAME.fullmatch(name) or ".." in name:
         raise UserError(f"a file name must be of letters, digits, spaces and . , - + ( ), got {name[:60]!r}; rename the file")
-    ending = Path(name).suffix.lower()
-    if ending not in FORMATS:
-        remedy = "unpack it first" if ending in (".gz", ".zip", ".bz2", ".xz", ".zst") else "convert it to one of these"
-        raise UserError(f"a data file must end in {', '.join(FORMATS)}, {name[:60]} does not; {remedy}")
-    return ending
+    return name
 
 
 def guess(name: str) -> tuple[str, str]:
-    """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"); "all" and "" where it does not."""
-    stem = Path(name).stem
-    parts = [part for part in re.split(r"[^A-Za-z]+", stem) if part]
-    split = next((_SPLITS[part.lower()] for part in parts if part.lower() in _SPLITS), "all")
-    return split, in_name(stem, _SPLITS)
+    """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"), "eng.testa" -> ("dev", "eng"); "all" and "" where it does not."""
+    while (ending := Path(name).suffix.lower()) in (*ENDINGS, *_SAY_NOTHING):
+        name = name[: -len(ending)]
+    parts = [part.lower() for part in re.split(r"[^A-Za-z]+", name) if part]
+    return next((_SPLITS[part] for part in parts if part in _SPLITS), "all"), in_name(name, _SPLITS)
 
 
 def preview(path: Path) -> pd.DataFrame:
@@ -83,9 +84,10 @@ def preview(path: Path) -> pd.DataFrame:
     Its `attrs` say what the file was recognised as: `format` (in words), `kind` and `columns` (what is likely to be predicted, and which column
     is likely to hold what), `looks` (what the column proposed for tags looks like), `remarks` (a sentence each).
     """
-    found, remarks = recognise(path), list[str]()
+    found, remarks, classes = recognise(path), list[str](), class_labels(path)
     rows = [row.cells for row in islice(read(path, remark=remarks.append), ROWS)]
-    table = pd.DataFrame([{str(k): _shown(v) for k, v in cells.items()} for cells in rows])
+    remarks += [as_names(column, names) for column, names in classes.items() if rows and column in rows[0]]
+    table = pd.DataFrame([{str(k): _shown(_meant(v, classes.get(str(k)))) for k, v in cells.items()} for cells in rows])
     kind, columns = propose(list(table.columns))
     looks = ""
     if found.name == "conllu":
@@ -107,9 +109,39 @@ def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(sorted(fitting, key=lambda name: name != usual))
 
 
+def _meant(value: Any, names: Sequence[str] | None) -> Any:
+    """A cell as it will be read: numbers as the names they stand for. One that stands for none stays; it is refused when the task is kept."""
+    try:
+        return value if names is None else named(value, names)
+    except ValueError:
+        return value
+
+
 def _shown(value: Any) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 300 else f"{text[:300]} …"
+    """A cell for the preview: a list cut between two items, a text anywhere."""
+    text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    if len(text) <= 300:
+        return text
+    cut = text[:301].rpartition(" ")[0] if isinstance(value, list) else ""
+    return f"{cut or text[:300]} …"
+
+
+def missing(fields: Mapping[str, Any], files: Sequence[Incoming]) -> list[str]:
+    """What a task lacks before it can be checked and kept, a few words each: "a name", "files of test". `fields`: see `keep`."""
+    columns = fields["columns"]
+    found = [] if fields["name"] else ["a name"]
+    found += [] if fields["training_language"] else ["the language with labels for training"]
+    taken: list[Any] = []
+    for role in NEEDED[fields["kind"]]:
+        if columns.get(role) is None or columns[role] in taken:
+            found.append(f"a column of its own for {_ROLES.get(role, role)}")
+        taken.append(columns.get(role))
+    splits = {file.split for file in files}
+    if "all" in splits and len(splits) > 1:
+        found.append("one way to split (`all` for every file, or train, dev and test)")
+    elif "all" not in splits and "split" not in columns and (absent := [split for split in SPLITS if split not in splits]):
+        found.append(f"files of {' and '.join(absent)} (or the split `all` for every file, which is then divided)")
+    return found
 
 
 def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sdq.data.lines import WIDEST
 from sdq.limits import limits
-from sdq.settings import UserError
+from sdq.settings import UserError, listed
 
 _BATCH = 1024  # rows decoded at a time
 _OBJECT = 16  # bytes that a value in a list takes at least, once it is a list of Python
@@ -69,6 +69,23 @@ def class_labels(path: Path) -> Mapping[str, tuple[str, ...]]:
     return {column: names for column, names in found.items() if names}
 
 
+def named(value: Any, names: Sequence[str]) -> Any:
+    """Numbers of a cell as the names they stand for; -1, which stands for none, as nothing. ValueError for one that stands for none of them."""
+    if isinstance(value, list):
+        return [named(item, names) for item in value]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not -1 <= value < len(names):
+        raise ValueError(f"a number must stand for one of the {len(names)} names that the file gives, got {value}; write the file again")
+    return None if value < 0 else names[value]
+
+
+def as_names(column: str, names: Sequence[str]) -> str:
+    """What is remarked on where numbers were read as names."""
+    shown = listed((f"{i} = {name}" for i, name in enumerate(names)), 4, 120)
+    return f"numbers in the column {column} were read as the names that the file gives them ({shown})"
+
+
 def _names(feature: Any) -> tuple[str, ...]:
     """Names of a ClassLabel, or of a list of them."""
     for _ in range(3):
@@ -104,17 +121,17 @@ def _bounded(path: Path, file: Any) -> None:
             f"a data file must have at most {bounds.columns} columns, {path.name} has {about.num_columns:,}; "
             "leave out those that hold neither text nor labels, or raise SDQ_COLUMNS"
         )
-    size = listed = 0
+    size = objects = 0
     for i in range(about.num_row_groups):
         group = about.row_group(i)
         for j in range(about.num_columns):
             chunk, column = group.column(j), file.schema.column(j)
             size += max(chunk.total_uncompressed_size, 0)
             if column.max_repetition_level:
-                listed += _OBJECT * chunk.num_values
+                objects += _OBJECT * chunk.num_values
             if chunk.physical_type == "FIXED_LEN_BYTE_ARRAY":
                 size += column.length * chunk.num_values
-    if max(size, listed) > bounds.decoded_mb * 10**6:
+    if max(size, objects) > bounds.decoded_mb * 10**6:
         raise _too_much(path)
 
 

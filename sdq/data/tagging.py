@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from sdq.settings import UserError
+from sdq.settings import UserError, listed
 
 Scheme = Literal["IOB1", "IOB2", "IOBES", "BILOU", "IO", "conlleval"]
 Span = tuple[str, int, int]  # kind, first word, last word
@@ -228,18 +228,18 @@ def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tu
     theirs = "BILOU" if letters & {"L", "U"} else "IOBES"
     if ends and tagging.scheme in ("IOB1", "IOB2"):
         return (
-            f"the model must tag in the scheme of the task, its tags are {theirs} ({_some(ends)}) "
+            f"the model must tag in the scheme of the task, its tags are {theirs} ({listed(ends, _SHOWN)}) "
             f"and the task's {tagging.scheme}, which counts no span with them; "
             f"{CONLLEVAL_COUNTS}, or take a model that was trained on {tagging.scheme}"
         ), ""
     if letters & {"L", "U", "W"} and tagging.scheme == "conlleval":
         return "", (
-            f"the model's tags are {theirs} ({_some(ends)}), of which conlleval knows no L-, U- and "
+            f"the model's tags are {theirs} ({listed(ends, _SHOWN)}), of which conlleval knows no L-, U- and "
             "W-: neighbours of one kind count as one span; call them E- and S- in the model's id2label"
         )
     begins = [tag for tag in extra if (role := roles[tag]) and role[0] == "B"]
     if begins and tagging.scheme == "IOB1" and not any(r and r[0] == "B" for r in map(roles.get, labels)):
-        return "", (f"the model can also answer {_some(begins)}, the task's tags are IOB1 without any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}")
+        return "", (f"the model can also answer {listed(begins, _SHOWN)}, the task's tags are IOB1 without any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}")
     return "", ""
 
 
@@ -308,7 +308,7 @@ def settled(
         return metric or "f1", _asked(scheme, found, labels, task)
     if found is not None:
         return metric or "f1", found
-    shown = _some(labels)
+    shown = listed(labels, _SHOWN)
     wanted = next((name for name in (metric, *beside) if name in SPAN_METRICS), None)
     if wanted is not None:
         raise UserError(
@@ -334,7 +334,7 @@ def _asked(scheme: Scheme, found: Tagging | None, labels: Sequence[str], task: s
                 said = found.said if found is not None and found.scheme == scheme else ()
                 return Tagging(scheme, delimiter, suffix, said)
     raise UserError(
-        f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} has {_some(labels)}; take `scheme` out, or set conlleval"
+        f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} has {listed(labels, _SHOWN)}; take `scheme` out, or set conlleval"
     )
 
 
@@ -342,7 +342,3 @@ def _remedy(labels: Sequence[str]) -> str:
     if all(re.fullmatch(r"-?\d+", label) for label in labels):
         return 'say what each number means under `labels` ({"0": "O", "1": "B-PER"})'
     return "rename them under `labels`, or set `scheme`"
-
-
-def _some(labels: Sequence[str]) -> str:
-    return ", ".join(label[:40] for label in labels[:_SHOWN]) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")

@@ -25,7 +25,7 @@ MOST = 400  # files of one split
 SINCE = "scored again since 2026-11-29"  # raised when files are read or scored otherwise: what was stored before is then not reused
 _LONGEST = 1_000_000  # bytes of a task file
 USUAL = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
-_NEEDED = {
+NEEDED = {
     "sentence": ("text", "label"),
     "pair": ("text", "second", "label"),
     "token": ("tokens", "tags"),
@@ -97,7 +97,7 @@ class TaskFile(Document):
             raise ValueError(f"shares must be three parts above 0 whose sum is 1, got {self.shares}")
         for pattern in self.splits.values():
             _refuse_climbing(pattern)
-        for column in _NEEDED[self.kind]:
+        for column in NEEDED[self.kind]:
             if not getattr(self.columns, column):
                 raise ValueError(f"columns.{column} must name a column in a {self.kind} task, it does not")
         if self.scheme is not None and self.kind != "token":

@@ -86,6 +86,8 @@ def test_agents_and_other_sites_read_nothing(room: tuple[str, Path], cookie: str
     for path in ("/_stcore/health", "/_stcore/host-config", "/_stcore/metrics"):
         assert "access-control-allow-origin" not in knock(room[0], path, Cookie=cookie)[1]
     assert knock(room[0], "/_stcore/health", Origin="http://localhost:9", Cookie=cookie)[0] == 403
+    assert knock(room[0], "/_stcore/health", Cookie=cookie)[0] == 200
+    assert knock(room[0], "/_stcore/metrics", Cookie=cookie)[0] == 403, "what the server is like is not for students"
 
 
 def test_a_server_opened_by_hand_needs_a_link(room: tuple[str, Path]) -> None:
@@ -95,6 +97,7 @@ def test_a_server_opened_by_hand_needs_a_link(room: tuple[str, Path]) -> None:
         assert (status, "needs the link" in body) == (403, True)
     assert shake(address, origin=address) == 403
     log = next(folder.glob("server-*.log")).read_text()
+    assert all("token=" in line for line in log.splitlines() if "http" in line), "an address that lets nobody in"
     assert f"/?token={STUDENTS}" in log
     assert f"/?token={TEACHERS}" in log
     for token, role in ((STUDENTS, "student"), (TEACHERS, "teacher")):

@@ -6,16 +6,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sdq.data.intake import Incoming, accepted, guess, keep, propose
+from pages.components.bringing import KINDS, ROLES
+from sdq.data.intake import Incoming, accepted, guess, keep, missing, propose
+from sdq.data.taskfile import NEEDED, Kind
 from sdq.data.tasks import home, kept, load_task
 from sdq.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests.ui.test_pages import links, opened, store, text_of  # noqa: F401
 
 PAGE = "pages/lab/data.py"
 SPLITS = ("train", "dev", "test")
@@ -52,13 +55,18 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     assert not app.error, [e.value for e in app.error]
     assert "The task mood" in text_of(app)
     assert any("Fewer than 30 test sentences" in w.value for w in app.warning)
-    sentences, labels = (table.value for table in app.dataframe[1:])
+    sentences, labels = (table.value for table in app.dataframe)
     assert sentences.set_index("language").loc["de"].tolist() == [6, 6, 6]
     assert labels.set_index("label").loc["good"].tolist() == [3, 3]
     task = load_task("mood")
     assert (task.labels, task.languages, len(task.examples("test"))) == (("bad", "good"), ("de", "en"), 12)
     written = {path.relative_to(store.folder.parent).as_posix() for path in store.folder.parent.rglob("*.csv") if ".session" not in str(path)}
     assert written == {f"tasks/mood/{split}/{code}.csv" for split in SPLITS for code in ("de", "en")}
+    assert "Kept: the task mood." in [said.value for said in app.success]
+    assert links(app)["Quantize with mood"] == "on=mood"
+    assert not [box for box in app.text_input if box.key == "name"], "the form is empty again"
+    assert app.file_uploader[0].key != "files"
+    assert not list(home().glob(".session-*/*/*")), "what was used counts no more for what a visitor may bring"
     quantize = opened("pages/lab/quantize.py", on="mood")
     assert quantize.selectbox(key="on").value == "mood"
     assert "mood (yours)" in quantize.selectbox(key="on").options
@@ -141,7 +149,96 @@ def test_a_taken_name_is_refused_unless_replaced(store: Store, tmp_path: Path) -
     assert load_task("mood").languages == ("de",)
 
 
-@pytest.mark.parametrize("name", ["../x.csv", "a/b.csv", "x.csv\0", ".hidden.csv", "x.exe", "x.pkl", "a..csv", ""])
+@pytest.mark.parametrize("name", ["en.train", "eng.testa", "data", "de.conllu", "x.TXT", "a.b.c", "train.de"])
+def test_a_file_comes_in_whatever_its_ending_and_is_what_is_in_it(store: Store, name: str) -> None:
+    lines = "In O\nNew B-city\nYork I-city\n\nHe O\nis O\n\n" * 30
+    app = brought("cities", (name, lines.encode(), "application/octet-stream"))
+    assert "was recognised as CoNLL (one word a line), 2 columns" in text_of(app)
+    split = next(box for box in app.selectbox if (box.key or "").startswith("split-"))
+    app = split.set_value("all").run()
+    code = next(box for box in app.text_input if (box.key or "").startswith("language-"))
+    app = code.set_value("en").run().button(key="keep").click().run()
+    assert not app.error, [e.value for e in app.error]
+    assert load_task("cities").labels == ("O", "B-city", "I-city")
+
+
+def test_the_inbox_offers_every_file_but_hidden_ones(store: Store) -> None:
+    for name in ("en.train", "data", ".DS_Store", "train.csv"):
+        (home().parent / "inbox").mkdir(parents=True, exist_ok=True)
+        (home().parent / "inbox" / name).write_bytes(rows("train", "en"))
+    assert opened(PAGE).multiselect(key="inbox").options == ["data", "en.train", "train.csv"]
+
+
+def test_what_is_no_text_is_refused_by_what_is_in_it(store: Store) -> None:
+    app = opened(PAGE).file_uploader(key="files").set_value([("x.exe", b"MZ\0\0\1", "text/csv")]).run()
+    assert "x.exe is binary" in app.error[0].value
+
+
+def file(split: str, language: str | None = "en") -> Incoming:
+    return Incoming(f"{split}.csv", Path("x"), split, language)
+
+
+EVERY = [file(split) for split in SPLITS]
+PAIR = {"text": "a", "second": "b", "label": "c"}
+
+
+@pytest.mark.parametrize(
+    ("given", "incoming", "said"),
+    [
+        ({}, EVERY, []),
+        ({}, [file("all")], []),
+        ({"name": ""}, EVERY, ["a name"]),
+        ({"training_language": ""}, EVERY, ["the language with labels for training"]),
+        ({}, [file("train")], ["files of dev and test (or the split `all` for every file, which is then divided)"]),
+        ({}, [file("all"), file("test")], ["one way to split (`all` for every file, or train, dev and test)"]),
+        ({"columns": {"text": "a", "label": "b", "split": "s"}}, [file("all")], []),
+        ({"columns": {"text": "a"}}, EVERY, ["a column of its own for label"]),
+        ({"columns": {"text": "a", "label": "a"}}, EVERY, ["a column of its own for label"]),
+        ({"kind": "pair"}, EVERY, ["a column of its own for the second text"]),
+        ({"kind": "pair", "columns": PAIR}, EVERY, []),
+        ({"kind": "retrieval", "columns": {"text": "a"}}, EVERY, ["a column of its own for the id that translations share"]),
+        ({"name": "", "training_language": ""}, EVERY, ["a name", "the language with labels for training"]),
+    ],
+)
+def test_what_a_task_still_lacks_is_known(given: dict[str, object], incoming: list[Incoming], said: list[str]) -> None:
+    fields = {"name": "mood", "kind": "sentence", "columns": {"text": "a", "label": "b"}, "training_language": "en"}
+    assert missing(fields | given, incoming) == said
+
+
+def test_beside_a_grey_button_stands_what_is_missing(store: Store) -> None:
+    app = brought("", *files("en"))
+    assert app.button(key="keep").disabled
+    assert "Still missing: a name." in text_of(app)
+    app = app.text_input(key="name").set_value("mood").run()
+    assert not app.button(key="keep").disabled
+    assert "Still missing" not in text_of(app)
+
+
+def test_every_kind_of_the_engine_can_be_brought() -> None:
+    kinds = set(get_args(Kind))
+    assert set(KINDS) == set(ROLES) == set(NEEDED) == kinds
+    assert all(set(NEEDED[kind]) <= set(ROLES[kind]) for kind in kinds)
+
+
+def test_sentences_without_labels_become_a_retrieval(store: Store) -> None:
+    given = [(f"{split}-{code}.csv", rows(split, code), "text/csv") for split in SPLITS for code in ("en", "de")]
+    app = brought("same", *given)
+    app = app.segmented_control(key="kind").set_value("retrieval").run()
+    assert app.selectbox(key="column-retrieval-id").options == ["id", "text", "label"]
+    app = app.button(key="keep").click().run()
+    assert not app.exception
+    assert not app.error, [e.value for e in app.error]
+    assert load_task("same").kind == "retrieval"
+    assert "without a head" in text_of(app)
+
+
+def test_the_docs_on_files_are_at_hand(store: Store) -> None:
+    app = opened(PAGE)
+    app = app.toggle(key="formats").set_value(True).run()
+    assert "| what is brought | what happens |" in text_of(app)
+
+
+@pytest.mark.parametrize("name", ["../x.csv", "a/b.csv", "x.csv\0", ".hidden.csv", "a..csv", ""])
 def test_file_names_that_may_not_come_in(name: str) -> None:
     with pytest.raises(UserError):
         accepted(name)
@@ -149,7 +246,9 @@ def test_file_names_that_may_not_come_in(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("train_de.csv", ("train", "de")), ("fr.validation.tsv", ("dev", "fr")), ("Test-ZH.jsonl", ("test", "zh")), ("everything.csv", ("all", "")), ("de_gsd-ud-train.conllu", ("train", "de"))],
+    [("train_de.csv", ("train", "de")), ("fr.validation.tsv", ("dev", "fr")), ("Test-ZH.jsonl", ("test", "zh")), ("everything.csv", ("all", "")), ("de_gsd-ud-train.conllu", ("train", "de")),
+     ("en.train", ("train", "en")), ("eng.testa", ("dev", "eng")), ("deu.testb", ("test", "deu")), ("data", ("all", "")), ("train.tr.pq", ("train", "tr")),
+     ("test.de.txt", ("test", "de")), ("sold-per-day.csv", ("all", "")), ("esp.train", ("train", ""))],
 )  # fmt: skip
 def test_names_tell_split_and_language(name: str, told: tuple[str, str]) -> None:
     assert guess(name) == told

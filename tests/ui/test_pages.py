@@ -149,7 +149,7 @@ def test_every_preset_is_offered_and_described(store: Store, name: str) -> None:
     recipe = PRESETS[name]
     assert recipe.method in METHODS
     assert name in preset_label(name, recipe) or not recipe.rules
-    text = describe(recipe, "intent")
+    text = describe(recipe, "intent", "mini")
     assert ("trained for 300 steps" in text) == (recipe.training is not None)
 
 

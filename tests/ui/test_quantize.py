@@ -217,7 +217,7 @@ def test_differences_are_counted_when_there_are_many() -> None:
     ],
 )
 def test_any_rules_are_described(rules: tuple[Rule, ...], expected_words: str) -> None:
-    assert expected_words in describe(Recipe(rules=rules), "intent")
+    assert expected_words in describe(Recipe(rules=rules), "intent", "mini")
 
 
 def test_a_saved_recipe_opens_as_the_same_run() -> None:

@@ -91,6 +91,9 @@ def test_a_student_names_no_folder(store: Store, runs: dict[str, Report], come: 
     assert app.selectbox(key="model").value == "mini"
     assert not [box for box in app.text_input if box.key == "model-folder"]
     assert "secret-place" not in everything(app)
+    assert "the model must be one of those that are listed" in text_of(app), "and the form is of another run, which is said"
+    page = opened("pages/start/runs.py")
+    assert "secret-place" not in everything(page) + text_of(page)
 
 
 def test_a_student_cannot_stop_what_another_started(store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +104,17 @@ def test_a_student_cannot_stop_what_another_started(store: Store, come: Callable
     come(TEACHER)
     opened("pages/lab/quantize.py", run=run).button(key="cancel").click().run()
     assert jobs.state(run, store).failure == jobs.CANCELLED
+
+
+@pytest.mark.parametrize(("who", "said"), [(ANNA, "You are a student here: you can"), (TEACHER, "You are the teacher here: you can")])
+@pytest.mark.parametrize("page", ["", "pages/start/runs.py", "pages/lab/data.py"])
+def test_a_room_says_which_role_one_has(
+    store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch, page: str, who: Visitor, said: str
+) -> None:
+    come(who)
+    assert not opened(page).sidebar.caption, "open to its own machine alone"
+    monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2026")
+    assert opened(page).sidebar.caption[0].value.startswith(said)
 
 
 def test_an_open_server_shows_nothing_to_who_came_past_the_guard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import os
@@ -21,7 +22,7 @@ from sdq.identity import identify
 from sdq.inspection import inspection_id
 from sdq.quant.rewrite import rewrite
 from sdq.recipe import PRESETS, Recipe
-from sdq.settings import ROOT, UserError
+from sdq.settings import ROOT, UserError, listed
 from sdq.store import Store
 from sdq.train.settings import Training
 from tests.unit.test_cli import refused
@@ -94,6 +95,33 @@ def test_what_is_no_fault_of_ours_is_said_in_its_words(error: Exception, said: s
         running.run(Recipe(), "mini", "intent", store)
     assert store.events(identify(Recipe(), "mini", "intent"))[-1] | {"time": 0} == {"time": 0, "event": "failed", "message": str(caught.value)}
     assert not list(data.rglob(TRACEBACK))
+
+
+@pytest.mark.parametrize(
+    ("items", "how", "said"),
+    [
+        ([], {}, ""),
+        (["a"], {}, "a"),
+        (["a", "b"], {}, "a, b"),
+        (list("abcdefghij"), {"most": 3}, "a, b, c and 7 more"),
+        (["ninechars"] * 4, {"room": 20}, "ninechars, ninechars and 2 more"),
+        (["x" * 30, "y"], {"room": 20, "each": 25}, f"{'x' * 22}... and 1 more"),
+        (["a\nb", "c"], {"between": " | "}, "a b | c"),
+        ([1, None], {}, "1, None"),
+    ],
+)
+def test_a_list_in_a_sentence_is_cut_between_two_items(items: list[object], how: dict[str, Any], said: str) -> None:
+    assert listed(items, **how) == said
+
+
+def test_no_list_of_a_sentence_is_cut_inside_an_item() -> None:
+    """What is joined is not cut afterwards: `listed` does both. `shown = ", ".join(...)[:160]` cut names in two."""
+    for file in sorted((ROOT / "sdq").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+                cut = node.value
+                joined = isinstance(cut, ast.Call) and isinstance(cut.func, ast.Attribute) and cut.func.attr == "join"
+                assert not joined, f"{file.relative_to(ROOT)}:{node.lineno}"
 
 
 def test_a_sentence_of_our_own_is_kept_as_it_is(tiny: Callable[..., Any], data: Path) -> None:

@@ -57,6 +57,7 @@ def everything(folder: Path) -> dict[str, int]:
 
 def test_rows_say_what_the_reports_say_newest_first(store: Store, reports: list[Report], shipped: Report) -> None:
     table = history.rows(store.finished(), store)
+    assert set(table["state"]) == {"whole"}
     assert list(table["recipe"]) == ["sdq-att-kld-w3a8", "ptq-w3a8", "fp32", "qat-w3a8"]
     assert list(table["origin"]) == ["own"] * 3 + ["shipped"]
     assert table["made"].isna().tolist() == [False] * 3 + [True]

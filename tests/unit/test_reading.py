@@ -60,6 +60,30 @@ PIECES = [
 ]
 
 
+def test_a_preview_shows_the_names_that_numbers_stand_for(tmp_path: Path) -> None:
+    features = {
+        "label": {"names": ["bad", "good"], "_type": "ClassLabel"},
+        "tags": {"feature": {"names": ["O", "B-x"], "_type": "ClassLabel"}, "_type": "Sequence"},
+        "n": {"dtype": "int64", "_type": "Value"},
+    }
+    content = pa.table({"label": [1, 0, -1, 7], "tags": [[0, 1], [1], [], [0]], "n": [0, 1, 2, 3]})
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    pa.parquet.write_table(content.replace_schema_metadata(about), tmp_path / "a.parquet")
+    shown = preview(tmp_path / "a.parquet")
+    assert shown["label"].tolist() == ["good", "bad", "", "7"]
+    assert shown["tags"].tolist() == ["O B-x", "B-x", "", "O"]
+    assert shown["n"].tolist() == ["0", "1", "2", "3"]
+    assert any("in the column tags were read as the names" in said for said in shown.attrs["remarks"])
+
+
+def test_a_long_list_is_cut_between_two_items_in_a_preview(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"tokens": ["token"] * 200, "text": "x" * 400}) + "\n")
+    shown = preview(tmp_path / "a.jsonl").iloc[0]
+    assert set(shown["tokens"].split(" ")) == {"token", "…"}
+    assert len(shown["tokens"]) <= 302
+    assert shown["text"] == f"{'x' * 300} …"
+
+
 def text(chance: random.Random, extra: str = "", without: str = "") -> str:
     pieces = [piece for piece in (*PIECES, *extra) if piece not in without]
     return "w" + "".join(chance.choice(pieces) for _ in range(chance.randint(0, 8)))

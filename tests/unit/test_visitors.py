@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import hashlib
 import json
 import os
+import re
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from sdq import history, jobs
 from sdq.data.intake import Incoming, keep
 from sdq.data.tasks import home
-from sdq.guard import Guard
+from sdq.guard import LED, Guard
 from sdq.recipe import PRESETS
 from sdq.settings import ROOT, UserError
 from sdq.store import Store, run_id
@@ -171,6 +173,35 @@ def test_without_a_link_nothing_of_a_room_is_seen(classroom: Room, path: str) ->
     assert (status, body == "in", "set-cookie" in headers) == (403, False, False)
     assert "link" in body
     assert ask(classroom, "/_stcore/stream", kind="websocket")[0] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("path", "for_pages"),
+    [
+        ("/_stcore/health", True),
+        ("/_stcore/host-config", True),
+        ("/_stcore/stream", True),
+        ("/_stcore/upload_file/a/b", True),
+        ("/_stcore/bidi-components/x.js", True),
+        ("/media/x.csv", True),
+        ("/_stcore/metrics", False),
+        ("/_stcore/metrics/", False),
+        ("//_stcore/metrics", False),
+        ("/data/_stcore/metrics", False),
+        ("/_stcore/script-health-check", False),
+        ("/_stcore/agent/openapi.json", False),
+        ("/_stcore/agent/interact", False),
+        ("/_stcore/what-comes-with-the-next-version", False),
+    ],
+)
+def test_what_streamlit_tells_of_the_server_is_for_those_who_lead(at_home: Room, classroom: Room, path: str, for_pages: bool) -> None:
+    def body(visitor: Visitor) -> str:
+        return ask(classroom, path, cookie=f"{classroom.cookie}={classroom.issue(visitor)}")[2]
+
+    assert (body(ANNA) == "in") is for_pages
+    assert for_pages or LED.partition(";")[0] in body(ANNA)
+    assert body(TEACHER) == "in"
+    assert ask(at_home, path)[2] == "in"
 
 
 @pytest.mark.parametrize(("token", "role"), [(TOKEN, "student"), (TEACHERS, "teacher")])
@@ -441,12 +472,55 @@ def test_nobody_but_the_owner_learns_which_folders_there_are(tmp_path: Path) -> 
         ("see https://huggingface.co/a/b and w/o", "see https://huggingface.co/a/b and w/o"),
         ("3 / 4 and 1/2", "3 / 4 and 1/2"),
         ("mini", "mini"),
+        ("/srv/class 7b/mine must be owner/model", ".../mine must be owner/model"),
+        ("/srv/mine does not hold w/o", ".../mine does not hold w/o"),
+        ("/srv/mine is not (a/b); save it", ".../mine is not (a/b); save it"),
+        ("in /srv/mine it has 3/4 of them", "in .../mine it has 3/4 of them"),
+        ("/srv/what is/mine", ".../mine"),
     ],
 )
 def test_paths_are_cut_to_their_last_part(text: str, expected: str) -> None:
     assert shown(text) == expected
     assert told(text, ANNA) == expected
     assert told(text, OWNER) == text
+
+
+PLACE = re.compile(r"\b(path|folder|place|home|root|file|target|out)\b(?!\.(name|stem|parts|suffix))")
+
+
+def sentences_with_a_path() -> Iterator[tuple[str, ast.JoinedStr]]:
+    """Every sentence of an error in sdq that names a path: where it is, and the f-string."""
+    for file in sorted((ROOT / "sdq").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) != "UserError":
+                continue
+            for said in node.args:
+                values = said.values if isinstance(said, ast.JoinedStr) else ()
+                if any(PLACE.search(ast.unparse(v.value)) for v in values if isinstance(v, ast.FormattedValue)):
+                    assert isinstance(said, ast.JoinedStr)
+                    yield f"{file.relative_to(ROOT)}:{node.lineno}", said
+
+
+def filled(said: ast.JoinedStr, path: str) -> str:
+    """The sentence with `path` for what is a path, and a name with a slash for all else."""
+
+    def one(value: ast.expr) -> str:
+        if isinstance(value, ast.Constant):
+            return str(value.value)
+        assert isinstance(value, ast.FormattedValue)
+        if isinstance(value.value, ast.IfExp) and isinstance(value.value.body, ast.Constant):
+            return str(value.value.body.value)
+        text = path if PLACE.search(ast.unparse(value.value)) else "owner/model"
+        return repr(text) if value.conversion == ord("r") else text
+
+    return "".join(map(one, said.values))
+
+
+def test_no_sentence_loses_a_word_beside_its_path() -> None:
+    found = list(sentences_with_a_path())
+    assert len(found) > 40
+    for where, said in found:
+        assert shown(filled(said, "/srv/class 7b/mine")) == filled(said, ".../mine"), where
 
 
 @pytest.mark.parametrize("name", ["class, 7b (a)", "anna's; data", "a  b: c"])
