@@ -18,7 +18,7 @@ from typing import Any
 
 os.environ |= {"SDQ_QUEUED_PER_VISITOR": "200", "SDQ_SHIPPED": "no"}
 
-from sdq import cluster, jobs
+from sdq import cluster, jobs, worker
 from sdq.recipe import PRESETS
 from sdq.store import Store
 
@@ -39,7 +39,7 @@ def lanes_of_threads(scratch: Path) -> Any:
     from distributed import Scheduler, SpecCluster, Worker
 
     workers = {}
-    for lane, (count, _) in cluster.lanes(os.cpu_count() or 1).items():
+    for lane, (count, _) in worker.lanes(os.cpu_count() or 1).items():
         for i in range(count):
             workers[f"{lane}-{i}"] = {"cls": Worker, "options": {"nthreads": 1, "resources": {lane: 1}, "memory_limit": 0, "local_directory": str(scratch)}}
     scheduler = {"cls": Scheduler, "options": {"protocol": "inproc://", "dashboard": False}}
@@ -70,7 +70,7 @@ def waited(store: Store, greedy: int) -> dict[str, float]:
 
 def main() -> None:
     """One line for each case, one for the ratio."""
-    cluster._start, cluster._cluster, cluster.IDLE = start, lanes_of_threads, 3.0  # type: ignore[assignment]
+    worker._start, cluster._cluster, cluster.IDLE = start, lanes_of_threads, 3.0  # type: ignore[assignment]
     jobs.ensure = lambda store: None
     found = {}
     for many in (0, MANY):

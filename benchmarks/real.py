@@ -19,7 +19,8 @@ from typing import Any
 import pandas as pd
 
 from sdq.data.check import check
-from sdq.data.tasks import home, load_task
+from sdq.data.kept import home
+from sdq.data.tasks import load_task
 from sdq.finetune import teacher, usual
 from sdq.identity import identify
 from sdq.recipe import PRESETS, Recipe

@@ -198,8 +198,9 @@ def inspect(
     """Look into a quantized run: which modules break, why, and what to do about it. What was found before is not computed again."""
     from sdq import findings
     from sdq.estimate import analyses
-    from sdq.inspection import Inspection, load_settings, missing
     from sdq.inspection import inspect as look
+    from sdq.inspection import missing
+    from sdq.inspection_settings import Inspection, load_settings
 
     store, how = Store.default(), Inspection() if settings is None else load_settings(settings)
     if sentences is not None:

@@ -16,7 +16,8 @@ from sdq.data.batches import encode
 from sdq.data.languages import unspaced
 from sdq.data.lines import spaced
 from sdq.data.tagging import NO_ANSWER
-from sdq.data.tasks import Example, Task, fingerprint, load_task
+from sdq.data.task import Example, Task
+from sdq.data.tasks import fingerprint, load_task
 from sdq.heads import widened
 from sdq.identity import unreplaced, weights_of
 from sdq.recipe import Recipe

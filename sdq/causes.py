@@ -9,7 +9,7 @@ import pandas as pd
 from sdq.ranking import one_at_a_time, ranked
 
 if TYPE_CHECKING:
-    from sdq.inspection import Inspection
+    from sdq.inspection_settings import Inspection
     from sdq.subject import Subject
 
 WORST = 5  # modules whose causes are removed

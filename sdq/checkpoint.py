@@ -14,6 +14,7 @@ from typing import Any
 from sdq import hub, sealed
 from sdq.checkpoint_config import fits
 from sdq.limits import limits
+from sdq.sealed import as_shipped
 from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
 from sdq.tensors import read_json, tensors_of
 
@@ -37,27 +38,6 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
         raise UserError(f"the embedded model for task {task} must be in {folder}, it is not there; clone the project again or run `python -m sdq mini build`")
     as_shipped(folder)
     return folder
-
-
-def as_shipped(folder: Path) -> None:
-    """UserError if a file of the embedded model or data, in a folder of assets/mini, is not the one that came with the project."""
-    seal = folder.parent / sealed.SEAL
-    way = "clone the project again"
-    try:
-        sums = sealed.read(seal)
-    except FileNotFoundError:  # in the making
-        return
-    except (OSError, ValueError) as error:
-        raise sealed.damaged(seal, "the embedded model", "it does not say what was written", way) from error
-    for name in sums or ():
-        if name.startswith(f"{folder.name}/") and (why := sealed.fault(folder.parent / name, sums, name)) is not None:
-            raise sealed.damaged(Path(name), "the embedded model", why, way)
-
-
-def seal_embedded(folder: Path) -> None:
-    """Write the SHA-256 of every file of assets/mini that `as_shipped` checks. OSError if the disk refuses."""
-    parts = [path for part in ("data", "encoder", "intent", "slots") for path in (folder / part).glob("*") if path.is_file()]
-    sealed.write(folder / sealed.SEAL, sorted(str(path.relative_to(folder)) for path in parts))
 
 
 def ready(name: str, task: str, head: bool = True) -> None:

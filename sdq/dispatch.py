@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdq import turns
-from sdq.cluster import lanes, respond, work
 from sdq.jobs import CANCELLED, process_of, queue
 from sdq.limits import limits
 from sdq.store import Store
+from sdq.worker import lanes, respond, work
 
 RECOUNT = 5.0  # seconds between two counts of the workers of somebody else's scheduler
 _ID = re.compile(r"[0-9a-f]{12}")

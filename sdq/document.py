@@ -22,10 +22,9 @@ import plotly
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from sdq.figures.curves import run_names
-from sdq.figures.languages import width
 from sdq.figures.parts import Part, checked, slug
 from sdq.figures.style import INK
+from sdq.labels import run_names, width
 from sdq.quoting import csv
 from sdq.recipe import preset_of
 from sdq.report import METRICS, Report

@@ -12,7 +12,7 @@ from typing import Any
 
 from sdq import events
 from sdq.checkpoint import folder_of
-from sdq.inspection import Inspection
+from sdq.inspection_settings import Inspection
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError

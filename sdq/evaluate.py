@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
 from sdq.data.tagging import NO_ANSWER
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.inspect.capture import listen, tensor_of
 from sdq.metrics import beside, tally
 from sdq.models import modules, steps

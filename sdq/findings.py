@@ -17,11 +17,13 @@ import numpy as np
 import pandas as pd
 
 from sdq import files
+from sdq.analysis_registry import ANALYSES
 from sdq.diagnosis import Diagnosis, diagnose
 from sdq.document import SIMULATED, figure_html, offline, table_html
 from sdq.figures.inspected import PICTURES, pictures
-from sdq.figures.languages import language_name
-from sdq.inspection import ANALYSES, Inspection, Tables, read
+from sdq.inspection import read
+from sdq.inspection_settings import Inspection, Tables
+from sdq.labels import language_name
 from sdq.quoting import csv
 from sdq.report import Report
 from sdq.sealed import Damaged

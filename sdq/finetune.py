@@ -19,8 +19,9 @@ from sdq import files, sealed
 from sdq.boundary import begun, boundary
 from sdq.checkpoint import CARD, address, base_of, fingerprint
 from sdq.data.batches import encode
-from sdq.data.tasks import Task, load_task
+from sdq.data.task import Task
 from sdq.data.tasks import fingerprint as task_fingerprint
+from sdq.data.tasks import load_task
 from sdq.evaluate import outcomes, predict, scores
 from sdq.heads import loading_remarks
 from sdq.models import start

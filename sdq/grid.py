@@ -16,7 +16,8 @@ import pandas as pd
 
 from sdq.checkpoint import base_of
 from sdq.data.check import TOKENIZER
-from sdq.data.tasks import TASKS, Task, address, called, load_task
+from sdq.data.task import Task
+from sdq.data.tasks import TASKS, address, called, load_task
 from sdq.estimate import memory, parameters
 from sdq.finetune import teacher, usual
 from sdq.identity import identify

@@ -21,7 +21,7 @@ from sdq.settings import UserError, listed, one_line
 if TYPE_CHECKING:
     from torch import nn
 
-    from sdq.data.tasks import Task
+    from sdq.data.task import Task
 
 _DEFAULT = re.compile(r"LABEL_(\d+)")  # what transformers calls outputs that nobody named
 _SHOWN = 8

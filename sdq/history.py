@@ -21,8 +21,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from sdq import files, jobs, sealed
-from sdq.figures.languages import width
 from sdq.files import private
+from sdq.labels import width
 from sdq.report import Report
 from sdq.settings import UserError, unwritable
 from sdq.store import Store, read_report

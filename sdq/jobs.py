@@ -35,7 +35,8 @@ from sdq.checkpoint import address
 from sdq.data.lines import spaced
 from sdq.files import private, write_text
 from sdq.identity import identify
-from sdq.inspection import Inspection, inspectable, inspection_id, missing
+from sdq.inspection import inspectable, inspection_id, missing
+from sdq.inspection_settings import Inspection
 from sdq.limits import limits
 from sdq.recipe import Recipe
 from sdq.settings import PROGRESS, ROOT, Settings, UserError, unwritable

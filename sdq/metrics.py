@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sdq.data.tagging import CONLLEVAL, NO_ANSWER, Span, Tagging
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.statistics import Counts
 
 Tags = Sequence[str]

@@ -38,8 +38,8 @@ def _preview(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _check(task: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    from sdq.data.assemble import load
     from sdq.data.check import check
-    from sdq.data.taskfile import load
     from sdq.data.tasks import load_task
 
     path = Path(task)
@@ -55,7 +55,8 @@ def rows(task: str) -> Any:
     """
     import pandas as pd
 
-    from sdq.data.tasks import joined, load_task
+    from sdq.data.task import joined
+    from sdq.data.tasks import load_task
     from sdq.metrics import units
 
     data = load_task(task, "test")

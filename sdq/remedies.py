@@ -24,7 +24,7 @@ from sdq.settings import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from sdq.inspection import Inspection
+    from sdq.inspection_settings import Inspection
     from sdq.subject import Subject
 
 SHARES = (0.8, 1.0, 1.25, 1.5)  # sizes of the mixed recipes, as shares of the run's own

@@ -16,12 +16,13 @@ from typing import Any
 import pandas as pd
 
 from sdq import events, sealed
-from sdq.checkpoint import as_shipped, seal_embedded
+from sdq.analysis_registry import ANALYSES
 from sdq.identity import identify
-from sdq.inspection import ANALYSES, Inspection, Progress, inspect, inspection_id, paths
+from sdq.inspection import Progress, inspect, inspection_id, paths
+from sdq.inspection_settings import Inspection
 from sdq.recipe import PRESETS, Recipe, preset_of
 from sdq.report import Report
-from sdq.sealed import SEAL
+from sdq.sealed import SEAL, as_shipped, seal_embedded
 from sdq.settings import ASSETS, ROOT, UserError
 from sdq.statistics import mean_interval, p_text
 from sdq.store import SHIPPED, TABLES, Store, seal, write

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from sdq.data.batches import Encoded, encode
-from sdq.data.tasks import Task
+from sdq.data.task import Task
 from sdq.models import encoder, fitting, load, longest, tokenizer_of
 
 TEMPERATURE = 0.05  # of the cosine, as sentence encoders are usually trained (SimCSE, Gao et al. 2021, section 3)

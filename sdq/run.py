@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from sdq import files
 from sdq.boundary import begun, boundary
 from sdq.checkpoint import address, folder_of, ready, remedy
-from sdq.data.tasks import Example, Task, load_task
+from sdq.data.task import Example, Task
 from sdq.data.tasks import fingerprint as task_fingerprint
+from sdq.data.tasks import load_task
 from sdq.identity import weights_of
 from sdq.recipe import Recipe
 from sdq.report import Report

@@ -140,3 +140,24 @@ def _read(path: str, size: int, changed: int, inode: int) -> Sums | None:
         return {str(name): (str(entry["sha256"]), int(entry["bytes"])) for name, entry in listed.items()}
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(path) from error
+
+
+def as_shipped(folder: Path) -> None:
+    """UserError if a file of the embedded model or data, in a folder of assets/mini, is not the one that came with the project."""
+    seal = folder.parent / SEAL
+    way = "clone the project again"
+    try:
+        sums = read(seal)
+    except FileNotFoundError:  # in the making
+        return
+    except (OSError, ValueError) as error:
+        raise damaged(seal, "the embedded model", "it does not say what was written", way) from error
+    for name in sums or ():
+        if name.startswith(f"{folder.name}/") and (why := fault(folder.parent / name, sums, name)) is not None:
+            raise damaged(Path(name), "the embedded model", why, way)
+
+
+def seal_embedded(folder: Path) -> None:
+    """Write the SHA-256 of every file of assets/mini that `as_shipped` checks. OSError if the disk refuses."""
+    parts = [path for part in ("data", "encoder", "intent", "slots") for path in (folder / part).glob("*") if path.is_file()]
+    write(folder / SEAL, sorted(str(path.relative_to(folder)) for path in parts))

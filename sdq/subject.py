@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from sdq.checkpoint import folder_of
 from sdq.data.batches import Encoded, encode
-from sdq.data.tasks import Example, Task, load_task
+from sdq.data.task import Example, Task
+from sdq.data.tasks import load_task
 from sdq.heads import widened
 from sdq.identity import unreplaced
 from sdq.quant.migrate import migrate

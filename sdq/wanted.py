@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sdq import jobs
 from sdq.data.tasks import called
-from sdq.figures.languages import width
+from sdq.labels import width
 from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import Store

@@ -1,4 +1,4 @@
-"""Made-up inspections for tests: one function per table of sdq.inspection.ANALYSES, with plausible numbers and no model."""
+"""Made-up inspections for tests: one function per table of sdq.analysis_registry.ANALYSES, with plausible numbers and no model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from sdq.inspection import Inspection, inspection_id
+from sdq.inspection import inspection_id
+from sdq.inspection_settings import Inspection
 from sdq.mixed import FP, choice_of, keep_worst
 from sdq.recipe import PRESETS
 from sdq.remedies import at as chosen_at

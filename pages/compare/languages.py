@@ -12,10 +12,9 @@ from pages.components.glossary import say
 from pages.components.runs import how_made
 from pages.components.selection import choose, empty, put, query, runs, to_quantize
 from pages.components.sentences import drops, fp32_of, one_of, word_pieces
-from sdq.figures.curves import run_names
 from sdq.figures.drops import drop_figure, first_run, heat, heat_reading, reading, sentence_count, wide_table
-from sdq.figures.languages import language_name
 from sdq.figures.ranks import against, points, rank_reading, text_shares, unspaced_note
+from sdq.labels import language_name, run_names
 from sdq.report import Report
 from sdq.store import Store
 from sdq.verdicts import power_text

@@ -13,9 +13,9 @@ from pages.components.glossary import TERMS, say
 from pages.components.runs import finished
 from pages.components.selection import choose, get, put, query, run_label, runs, to_quantize
 from sdq.figures import depth, methods
-from sdq.figures.curves import curves, run_marks, run_names
-from sdq.figures.names import module_label
+from sdq.figures.curves import curves, run_marks
 from sdq.figures.style import Theme
+from sdq.labels import module_label, run_names
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store

@@ -13,7 +13,7 @@ from pages.components.runs import how_made
 from pages.components.selection import empty, query, runs, without_fp32
 from pages.components.sentences import drops, fp32_of, languages_with_text, one_of
 from sdq.figures import sample_size, zero_shot
-from sdq.figures.curves import run_names
+from sdq.labels import run_names
 from sdq.report import Report
 from sdq.store import Store
 

@@ -14,8 +14,10 @@ from pages.components.uploads import forget, path_of
 from sdq import decoding
 from sdq.data.check import Checked
 from sdq.data.intake import Incoming, accepted, guess, metrics
+from sdq.data.kept import home
 from sdq.data.recognise import CALLED
-from sdq.data.tasks import SPLITS, fingerprint, home
+from sdq.data.task import SPLITS
+from sdq.data.tasks import fingerprint
 from sdq.limits import limits
 from sdq.quoting import quoted, quoted_sentence
 from sdq.report import METRICS

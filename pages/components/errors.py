@@ -10,9 +10,9 @@ import streamlit as st
 
 from sdq import inspection
 from sdq.figures import depth
-from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
 from sdq.inspection import paths
+from sdq.labels import run_names
 from sdq.sealed import Damaged
 from sdq.settings import UserError
 from sdq.store import Store

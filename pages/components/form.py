@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
 from sdq.data.lines import settings_of
-from sdq.figures.names import ROLE_LABELS
+from sdq.labels import ROLE_LABELS
 from sdq.settings import UserError
 
 M = TypeVar("M", bound=BaseModel)

@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import selection
-from sdq.figures.languages import language_name
 from sdq.figures.weights import label_of, nearest
+from sdq.labels import language_name
 from sdq.quoting import quoted
 from sdq.report import Report
 from sdq.store import Store

@@ -13,8 +13,10 @@ from pages.components.runs import finished
 from pages.components.session import me, readable, visitor
 from pages.components.words import duration, looking
 from sdq import jobs
+from sdq.analysis_registry import ANALYSES
 from sdq.estimate import analyses
-from sdq.inspection import ANALYSES, Inspection, damage, inspectable, inspection_id, missing, paths, table
+from sdq.inspection import damage, inspectable, inspection_id, missing, paths, table
+from sdq.inspection_settings import Inspection
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store

@@ -13,8 +13,9 @@ from pages.components.words import TASKS
 from sdq import hub
 from sdq.catalog import CURATED
 from sdq.checkpoint import ready, tuned
+from sdq.data.kept import home
 from sdq.data.taskfile import read
-from sdq.data.tasks import called, home
+from sdq.data.tasks import called
 from sdq.settings import UserError
 from sdq.visitors import reachable
 

@@ -14,7 +14,8 @@ from pages.components.form import fitting, form, parse
 from pages.components.glossary import say
 from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
-from sdq.data.tasks import called, kept
+from sdq.data.kept import kept
+from sdq.data.tasks import called
 from sdq.quoting import quoted_sentence
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError, explain

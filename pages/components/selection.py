@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.components.runs import finished, left_out
 from pages.components.session import told
-from sdq.figures.languages import width
+from sdq.labels import width
 from sdq.quoting import quoted
 from sdq.recipe import preset_of
 from sdq.report import Report

@@ -13,12 +13,11 @@ import streamlit as st
 from pages.components.runs import finished
 from sdq import decoding
 from sdq.data.tasks import TASKS, load_task
-from sdq.figures.curves import run_names
-from sdq.figures.drops import drop_table
+from sdq.drops import drop_table
 from sdq.figures.examples import pair, tag_rows
-from sdq.figures.languages import direction
 from sdq.figures.ranks import fertility
 from sdq.identity import unreplaced
+from sdq.labels import direction, run_names
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.statistics import right

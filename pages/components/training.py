@@ -13,8 +13,8 @@ import streamlit as st
 from pages.components.figure import show, theme
 from pages.components.glossary import say
 from sdq.figures import training
-from sdq.figures.languages import language_name
 from sdq.figures.style import Theme
+from sdq.labels import language_name
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.store import Store

@@ -25,7 +25,7 @@ from streamlit.runtime import memory_uploaded_file_manager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
-from sdq.data.tasks import home
+from sdq.data.kept import home
 from sdq.limits import limits
 from sdq.settings import UserError, unwritable
 

@@ -10,8 +10,7 @@ import pandas as pd
 
 from sdq.data.tasks import called
 from sdq.estimate import Expected
-from sdq.figures.languages import language_name, width
-from sdq.figures.names import ROLE_LABELS
+from sdq.labels import ROLE_LABELS, language_name, width
 from sdq.mixed import FP
 from sdq.quant.spec import Rule
 from sdq.recipe import Calibration, Recipe

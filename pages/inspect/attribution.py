@@ -15,8 +15,7 @@ from pages.components.selection import choose, get, put, query, runs
 from pages.components.sentences import one_of
 from pages.components.session import readable
 from sdq.figures import attribution, conductance
-from sdq.figures.curves import run_names
-from sdq.figures.languages import language_name, width
+from sdq.labels import language_name, run_names, width
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store

@@ -12,8 +12,8 @@ from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.selection import choose, empty, get, put, query, runs
 from sdq.figures import depth
-from sdq.figures.curves import MEASURES, run_names
-from sdq.figures.languages import language_name
+from sdq.figures.curves import MEASURES
+from sdq.labels import language_name, run_names
 from sdq.report import Report
 from sdq.store import Store
 

@@ -12,9 +12,11 @@ from pages.components.glossary import say, words
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables, when_made
 from pages.components.session import readable
-from sdq.diagnosis import CAUSES, Diagnosis, Finding, diagnose, nats
+from sdq.diagnosis import Diagnosis, Finding, diagnose
 from sdq.findings import tables as stored
+from sdq.labels import nats
 from sdq.quoting import quoted
+from sdq.reasons import CAUSES
 from sdq.settings import UserError
 from sdq.store import Store
 

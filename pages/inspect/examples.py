@@ -14,10 +14,9 @@ from pages.components.selection import choose, empty, get, put, query, runs, wit
 from pages.components.sentences import answers, compared, fp32_of, large, one_of, side_by_side, verdict
 from pages.components.session import readable
 from pages.components.typed import typed
-from sdq.figures.curves import run_names
 from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
-from sdq.figures.languages import language_name, width
 from sdq.identity import unreplaced
+from sdq.labels import language_name, run_names, width
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store

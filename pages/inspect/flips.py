@@ -15,10 +15,10 @@ from pages.components.selection import choose, empty, put, query, runs, without_
 from pages.components.sentences import fp32_of, one_of
 from pages.components.session import readable
 from sdq.figures import flips
-from sdq.figures.curves import run_marks, run_names
-from sdq.figures.languages import language_name
+from sdq.figures.curves import run_marks
 from sdq.figures.style import Theme
 from sdq.identity import unreplaced
+from sdq.labels import language_name, run_names
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store

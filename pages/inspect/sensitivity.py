@@ -10,10 +10,10 @@ from pages.components.inspected import address, follow_layer, one_layer, one_run
 from pages.components.inspecting import tables
 from pages.components.selection import choose, query
 from sdq.figures.estimates import estimate_picture
-from sdq.figures.languages import language_name, width
 from sdq.figures.sensitivity import METRICS, VIEWS, Picture, modules_picture
 from sdq.figures.tensors import parts_picture
 from sdq.figures.weights import find, label_of
+from sdq.labels import language_name, width
 from sdq.ranking import EVERY, ranked
 from sdq.store import Store
 

@@ -12,9 +12,9 @@ from pages.components.glossary import say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
 from pages.components.session import readable
 from sdq.figures.channels import channels_picture
-from sdq.figures.languages import width
 from sdq.figures.style import Theme
 from sdq.figures.weights import MEASURES, Picture, find, headline, histogram_picture, label_of, modules_picture, reading, table
+from sdq.labels import width
 from sdq.report import Report
 from sdq.settings import UserError
 from sdq.store import Store

@@ -12,8 +12,9 @@ from pages.components.glossary import say
 from pages.components.session import readable, visitor
 from sdq import decoding
 from sdq.data.intake import keep, missing
+from sdq.data.kept import home, kept
 from sdq.data.taskfile import read
-from sdq.data.tasks import called, home, kept
+from sdq.data.tasks import called
 from sdq.quoting import quoted
 from sdq.settings import ROOT, UserError
 

@@ -14,7 +14,8 @@ from pages.components.session import me, readable, visitor
 from pages.components.words import describe, expected, progress
 from sdq import jobs
 from sdq.estimate import expect
-from sdq.figures.languages import reading, width
+from sdq.figures.languages import reading
+from sdq.labels import width
 from sdq.quoting import quoted
 from sdq.report import Report
 from sdq.settings import UserError

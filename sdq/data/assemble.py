@@ -12,14 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from sdq.data import cells
+from sdq.data import cells, taskfile
 from sdq.data.conll import CONLLU, unnamed
 from sdq.data.formats import read
 from sdq.data.parquet import as_names, class_labels, named
 from sdq.data.rows import Row
 from sdq.data.tagging import settled
+from sdq.data.task import SPLITS, Example, Task
 from sdq.data.taskfile import CODE, Named, Source, TaskFile
-from sdq.data.tasks import SPLITS, Example, Task
 from sdq.settings import UserError, listed
 
 MOST_LABELS = 500
@@ -336,3 +336,12 @@ class _Place:
             return read(value)
         except cells.Refused as error:
             raise self.wrong(column, str(error)) from error
+
+
+def load(path: Path, name: str) -> Task:
+    """The task that the file at `path` describes; `name` is what it is remembered by."""
+    from sdq.data.assemble import assemble
+
+    file = taskfile.read(path)
+    task = assemble(file, taskfile.locate(file, path.parent), name, taskfile.fingerprint(path))
+    return task if name.startswith("hub:") else replace(task, title=file.name)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 
 IGNORE = -100
 T = TypeVar("T")

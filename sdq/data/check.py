@@ -17,7 +17,7 @@ import pandas as pd
 from sdq.data.cells import same_number
 from sdq.data.languages import same
 from sdq.data.pieces import lead_with_space_
-from sdq.data.tasks import SPLITS, Example, Task
+from sdq.data.task import SPLITS, Example, Task
 from sdq.settings import ASSETS, UserError, listed
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"

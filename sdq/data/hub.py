@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sdq.data.kept import home
 from sdq.data.taskfile import Columns, Kind, TaskFile
-from sdq.data.tasks import home
 from sdq.settings import UserError, unwritable
 
 CACHE = ".cache"  # of what is fetched, until all of it is here

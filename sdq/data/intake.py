@@ -16,15 +16,18 @@ from typing import Any
 
 import pandas as pd
 
+from sdq.data.assemble import load
 from sdq.data.check import Checked, check
 from sdq.data.conll import conll_head, proposed, words_at
 from sdq.data.formats import read
+from sdq.data.kept import KEPT, WAS, home, mend
 from sdq.data.languages import in_name
 from sdq.data.parquet import as_names, class_labels, named
 from sdq.data.recognise import CALLED, ENDINGS, recognise
 from sdq.data.tagging import metrics_for
-from sdq.data.taskfile import NEEDED, USUAL, load, parse
-from sdq.data.tasks import KEPT, SPLITS, TASKS, WAS, home, mend
+from sdq.data.task import SPLITS
+from sdq.data.taskfile import NEEDED, USUAL, parse
+from sdq.data.tasks import TASKS
 from sdq.files import alone, private, write_text
 from sdq.limits import limits
 from sdq.report import METRICS

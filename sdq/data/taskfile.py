@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
@@ -16,7 +15,7 @@ from sdq.data.formats import accept
 from sdq.data.lines import NotStrict, strict
 from sdq.data.rows import Quoting
 from sdq.data.tagging import Scheme
-from sdq.data.tasks import SPLITS, Task
+from sdq.data.task import SPLITS
 from sdq.report import METRICS
 from sdq.settings import Document, Settings, UserError, Words, explain, small
 
@@ -217,12 +216,3 @@ def content(path: Path) -> str:
 def _content(path: Path, changed: int, size: int) -> str:
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-def load(path: Path, name: str) -> Task:
-    """The task that the file at `path` describes; `name` is what it is remembered by."""
-    from sdq.data.assemble import assemble
-
-    file = read(path)
-    task = assemble(file, locate(file, path.parent), name, fingerprint(path))
-    return task if name.startswith("hub:") else replace(task, title=file.name)

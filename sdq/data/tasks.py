@@ -9,89 +9,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pyarrow import compute
 from pyarrow.parquet import ParquetFile
 
-from sdq.checkpoint import as_shipped
-from sdq.data.tagging import CONLLEVAL, Tagging
-from sdq.files import alone
+from sdq.data import assemble
+from sdq.data.kept import KEPT, home, kept
+from sdq.data.tagging import CONLLEVAL
+from sdq.data.task import SPLITS, Example, Task
 from sdq.report import title
-from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
-
-SPLITS = ("train", "dev", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One sentence or pair: `words` and one `target` per word (token tasks), or `text`, perhaps a `second` text, and one target."""
-
-    id: str
-    language: str
-    text: str
-    words: tuple[str, ...]
-    targets: tuple[str, ...]  # one label, or one tag per word; empty where a sentence for training has none
-    second: str | None = None
-    group: str = ""  # which query a ranked pair belongs to
-
-
-def joined(words: Sequence[str]) -> str:
-    """Words as the column `words` holds them, by tabs: as many as there are, none empty and none with a tab in it."""
-    return "\t".join(word.replace("\t", " ") or " " for word in words)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be predicted, for which languages.
-
-    In a retrieval task the labels are the ids of the test sentences in the labelled language, and the answer is which of them means the same.
-    `labelled` is the language whose train split has labels; the train sentences of all others are unlabelled
-    text. Splits are disjoint. `fingerprint` names the content.
-    """
-
-    name: str
-    kind: Literal["sequence", "token", "retrieval"]
-    labels: tuple[str, ...]
-    languages: tuple[str, ...]
-    labelled: str
-    metric: str
-    fingerprint: str
-    splits: dict[str, list[Example]] = field(repr=False)
-    beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
-    longest: int = 128  # subwords; a longer input is cut
-    tagging: Tagging | None = None  # how tags make spans, where words have tags
-    extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
-    remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
-    title: str = ""  # the name that its task file gives it
-
-    @property
-    def called(self) -> str:
-        """What readers call it; `name` is what it is remembered by."""
-        return self.title or title(self.name)
-
-    def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
-        """Examples of a split in file order. Raises UserError if there are none."""
-        found = [e for e in self.splits[split] if languages is None or e.language in languages]
-        if not found:
-            where = "" if languages is None else f" in {', '.join(languages)}"
-            raise UserError(f"the {split} split of task {self.name} must not be empty, it has no examples{where}; check the task's files")
-        return found
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of a model's outputs, in order: the labels, and what else it can answer."""
-        return (*self.labels, *self.extra)
-
-    @property
-    def zero_shot(self) -> tuple[str, ...]:
-        """The languages without labels in training."""
-        return tuple(code for code in self.languages if code != self.labelled)
+from sdq.sealed import as_shipped
+from sdq.settings import ASSETS, UserError, one_line, path_of
 
 
 def _embedded(name: str, only: str | None = None) -> Task:
@@ -115,32 +46,6 @@ def _embedded(name: str, only: str | None = None) -> Task:
 
 # name -> loader; a new embedded task is one line
 TASKS: dict[str, Callable[..., Task]] = {"intent": _embedded, "slots": _embedded}
-KEPT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
-WAS = ".was-"  # and a name: a task that is being replaced
-
-
-def home() -> Path:
-    """Where task files of one's own are kept, a folder each: `tasks/` in the data folder."""
-    return data_folder() / "tasks"
-
-
-def kept() -> tuple[str, ...]:
-    """Names of the tasks kept in the data folder, in alphabetical order."""
-    if any(home().glob(f"{WAS}*")):
-        # a folder that cannot be written is listed as it is
-        with contextlib.suppress(OSError), alone(home()):
-            mend()
-    return tuple(sorted(path.parent.name for path in home().glob("*/task.json") if KEPT.fullmatch(path.parent.name)))
-
-
-def mend() -> None:
-    """Bring back each task that was moved away to be replaced, and never was: whoever did it was killed. Call it with the data folder locked."""
-    for was in home().glob(f"{WAS}*"):
-        folder = home() / was.name.removeprefix(WAS)
-        if folder.exists():
-            shutil.rmtree(was)
-        else:
-            was.replace(folder)
 
 
 def address(name: str) -> str:
@@ -216,4 +121,4 @@ def _source(name: str) -> tuple[Callable[[], str], Callable[[], Task]]:
         path = hub.fetch(rest)
     else:
         path = Path(name) if name.endswith(".json") else home() / name / "task.json"
-    return lambda: taskfile.fingerprint(path), lambda: taskfile.load(path, name)
+    return lambda: taskfile.fingerprint(path), lambda: assemble.load(path, name)

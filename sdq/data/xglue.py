@@ -16,8 +16,8 @@ from pathlib import Path
 
 from sdq.data.assemble import Builder
 from sdq.data.formats import Row
+from sdq.data.task import Task
 from sdq.data.taskfile import Columns, Kind, Source, TaskFile, content
-from sdq.data.tasks import Task
 from sdq.settings import UserError
 
 XNLI = "ar bg de el en es fr hi ru sw th tr ur vi zh"

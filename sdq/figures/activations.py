@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.languages import language_name
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
 from sdq.figures.weights import EXACT, Picture, error_share, find, label_of
+from sdq.labels import language_name
 
 MOST = 4  # languages drawn beside the one with labels
 # light, dark, dash: one per language beside the one with labels, which is drawn in the colour of the text

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.languages import language_name
-from sdq.figures.names import module_label
 from sdq.figures.style import INK, MARKS, Theme, template
 from sdq.figures.weights import Picture
+from sdq.labels import language_name, module_label
 
 _ROW = 26  # pixels
 

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.languages import direction, language_name
 from sdq.figures.ranks import UNSPACED
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
 from sdq.figures.weights import Picture
+from sdq.labels import direction, language_name
 from sdq.settings import UserError
 
 EVERY = "all"

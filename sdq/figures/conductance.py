@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.languages import language_name
-from sdq.figures.names import module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.figures.weights import Picture
+from sdq.labels import language_name, module_label
 from sdq.settings import UserError
 
 MEASURES = {"KL": "kl", "Loss": "loss"}  # as people choose them

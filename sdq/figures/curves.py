@@ -6,7 +6,7 @@ Every picture that compares more than one run takes its names and marks from her
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -14,8 +14,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sdq.figures.languages import language_name, width
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
+from sdq.labels import language_name, run_names
 from sdq.report import METRICS, Metric, Report
 
 OTHERS = "each other language"  # a line drawn thinly, one per language
@@ -26,30 +26,6 @@ MEASURES = {
     "frobenius": Metric(name="Frobenius norm", unit="activation units", higher_is_better=False),
 }
 SHAPES = ("", "-open", "-dot", "-open-dot")  # several runs of one method keep its colour and shape
-
-
-def run_names(reports: Sequence[Report]) -> dict[str, str]:
-    """Run id -> the shortest name that tells the runs apart: the method, with the width where there are several, and among runs of one method
-    with the seed, the recipe, both, or the id's first digits.
-    """
-    several = len({width(r.recipe) for r in reports if r.recipe["rules"]}) > 1
-
-    def wide(report: Report) -> str:
-        return f"{report.method} {width(report.recipe)}" if several and report.recipe["rules"] else report.method
-
-    levels: tuple[Callable[[Report], str], ...] = (
-        wide,
-        lambda r: f"{wide(r)}, seed {r.recipe['seed']}",
-        lambda r: f"{r.method} {r.recipe['name']}",
-        lambda r: f"{r.method} {r.recipe['name']}, seed {r.recipe['seed']}",
-        lambda r: f"{r.method} {r.run[:6]}",
-    )
-    names = {}
-    for report in reports:
-        twins = [r for r in reports if r.method == report.method]
-        fitting = (level for level in levels if len({level(r) for r in twins}) == len(twins))
-        names[report.run] = next(fitting, lambda r: str(r.run))(report)
-    return names
 
 
 def run_marks(reports: Sequence[Report]) -> dict[str, Mark]:

@@ -15,10 +15,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sdq.figures import noise
-from sdq.figures.curves import MEASURES, OTHERS, axis, curves, run_marks, run_names, said
-from sdq.figures.languages import language_name
-from sdq.figures.names import ROLE_LABELS, module_label
+from sdq.figures.curves import MEASURES, OTHERS, axis, curves, run_marks, said
 from sdq.figures.style import INK, MARKS, Mark, Theme, template
+from sdq.labels import ROLE_LABELS, language_name, module_label, run_names
 from sdq.report import Report
 
 EVERY = "all"  # the language code that stands for all of them

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.names import ROLE_LABELS, module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.figures.weights import Picture, find, label_of
+from sdq.labels import ROLE_LABELS, module_label
 
 FAR = 6.0  # times the median rms of the hidden units
 _LISTED = 6

@@ -8,9 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.curves import legend_height
-from sdq.figures.names import module_label
 from sdq.figures.sensitivity import Picture
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.labels import module_label
 from sdq.ranking import ranked, rho
 
 

@@ -17,8 +17,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.data.tagging import NO_ANSWER
-from sdq.figures.languages import language_name
 from sdq.figures.style import INK, MARKS, Theme, template
+from sdq.labels import language_name
 from sdq.settings import UserError
 from sdq.statistics import p_text, right
 from sdq.verdicts import named_test

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.languages import language_name
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, faint, mixed, template
 from sdq.figures.weights import Picture
+from sdq.labels import language_name
 
 KINDS = ("lost", "gained", "one wrong answer for another")
 OTHERS = "others"

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import pandas as pd
 
-from sdq.data.tasks import joined, load_task
+from sdq.data.task import joined
+from sdq.data.tasks import load_task
 from sdq.figures import (
     activations,
     attribution,
@@ -21,7 +22,6 @@ from sdq.figures import (
     estimates,
     examples,
     flips,
-    languages,
     remedies,
     sensitivity,
     tensors,
@@ -30,6 +30,7 @@ from sdq.figures import (
 )
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
+from sdq.labels import width
 from sdq.remedies import at
 from sdq.report import METRICS, Report
 from sdq.settings import UserError
@@ -47,7 +48,7 @@ def _most_distorted(table: pd.DataFrame) -> str:
 def _map(tables: Tables, report: Report, theme: Theme) -> Picture:
     table = tables["weights"]
     figure, rows, text = weights.modules_picture(table, "SQNR", _most_distorted(table), theme)
-    return figure, rows, f"{weights.reading(table, f'{languages.width(report.recipe)} by {report.method}')} {text}"
+    return figure, rows, f"{weights.reading(table, f'{width(report.recipe)} by {report.method}')} {text}"
 
 
 def _histogram(tables: Tables, report: Report, theme: Theme) -> Picture:

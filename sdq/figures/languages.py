@@ -11,34 +11,13 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.data.languages import language
 from sdq.figures.style import INK, LEGEND, MARKS, ORDER, Mark, Theme, faint, template
+from sdq.labels import language_name, width
 from sdq.report import METRICS, Report, Scores
 from sdq.statistics import intervals
 
 _NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing to win back
-_FROM_RIGHT = ("Arab", "Hebr")  # scripts
 _LANE = 0.75  # height of a line of the summary block, in rows
-
-
-def language_name(code: str) -> str:
-    """English name of a language, or its code."""
-    return language(code).name
-
-
-def direction(code: str) -> str:
-    """How a language is written: "rtl" or "ltr"."""
-    return "rtl" if language(code).script in _FROM_RIGHT else "ltr"
-
-
-def width(recipe: Mapping[str, Any]) -> str:
-    """INT8, W4A8 and so on: bits of weights and activations of a recipe's first rule, "mixed" if modules have rules of their own; "FP32" without rules."""
-    if not recipe.get("rules"):
-        return "FP32"
-    weight, activation = recipe["rules"][0].get("weight"), recipe["rules"][0].get("activation")
-    w, a = (spec["bits"] if spec else 32 for spec in (weight, activation))
-    mixed = any(rule.get("name", "*") != "*" for rule in recipe["rules"][1:])
-    return (f"INT{w}" if w == a else f"W{w}A{a}") + (" mixed" if mixed else "")
 
 
 def series(reports: Sequence[Report]) -> dict[str, tuple[Scores, str | None]]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.names import ROLE_LABELS
 from sdq.figures.style import INK, Theme, template
+from sdq.labels import ROLE_LABELS
 
 WORSE: dict[Theme, tuple[str, str]] = {"light": ("#f1f3f6", "#a63f00"), "dark": ("#232a37", "#f0a13c")}  # colours of the best and the worst cell
 

@@ -16,9 +16,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sdq.figures.curves import grid, legend_height, run_marks, run_names
-from sdq.figures.languages import language_name, width
+from sdq.figures.curves import grid, legend_height, run_marks
 from sdq.figures.style import INK, LEGEND, Theme, template
+from sdq.labels import language_name, run_names, width
 from sdq.report import METRICS, Report
 from sdq.statistics import mean_interval, p_cell, p_text
 from sdq.verdicts import verdicts

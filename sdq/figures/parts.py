@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq import labels
 from sdq.diagnosis import diagnose
+from sdq.drops import drop_table
 from sdq.figures import depth, drops, inspected, languages, sample_size, weights, zero_shot
-from sdq.figures.curves import run_names
 from sdq.figures.style import Theme
 from sdq.inspection import missing, paths, read
 from sdq.inspection import table as read_table
+from sdq.labels import run_names
 from sdq.report import Report
 from sdq.sealed import Damaged
 from sdq.settings import UserError
@@ -49,7 +51,7 @@ def _drops(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
         raise UserError("a quantized run must be among the runs for this figure, none is")
     sentences = _sentences(reports, store)
     full = next((sentences[r.run] for r in reports if not r.recipe["rules"] and r.run in sentences), None)
-    table = drops.drop_table(reports, sentences, full)
+    table = drop_table(reports, sentences, full)
     return drops.drop_figure(table, reports[0].metric, theme), table, drops.reading(table, reports[0].metric)
 
 
@@ -66,12 +68,12 @@ def _beside_fp32(reports: Sequence[Report], store: Store) -> tuple[list[Report],
 def _zero_shot(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     quantized, sentences, full = _beside_fp32(reports, store)
     table, metric = zero_shot.table(quantized, sentences, full, "script"), reports[0].metric
-    return zero_shot.figure(table, drops.drop_table(quantized, sentences, full), metric, theme), table, zero_shot.reading(table, metric, "script")
+    return zero_shot.figure(table, drop_table(quantized, sentences, full), metric, theme), table, zero_shot.reading(table, metric, "script")
 
 
 def _sample_size(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     quantized, sentences, full = _beside_fp32(reports, store)
-    table = sample_size.needed(drops.drop_table(quantized[:1], sentences, full))
+    table = sample_size.needed(drop_table(quantized[:1], sentences, full))
     return sample_size.figure(table, reports[0].metric, theme=theme), table, sample_size.reading(table)
 
 
@@ -121,7 +123,7 @@ def _weights(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     numbers = weights.table(table)
     worst = numbers.loc[numbers["SQNR, dB"].idxmin(), "module"] if numbers["SQNR, dB"].notna().any() else numbers["module"].iloc[0]
     figure, rows, text = weights.modules_picture(table, "SQNR", str(worst), theme)
-    return figure, rows, f"{weights.reading(table, f'{languages.width(report.recipe)} by {report.method}')} {text}"
+    return figure, rows, f"{weights.reading(table, f'{labels.width(report.recipe)} by {report.method}')} {text}"
 
 
 def _inspected(analysis: str) -> Draw:

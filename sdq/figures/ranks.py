@@ -14,9 +14,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.data.lines import spaced
-from sdq.figures.drops import axis_range, first_run, measure, symbols
-from sdq.figures.languages import language_name
+from sdq.figures.drops import axis_range, first_run, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.labels import language_name, measure
 from sdq.settings import ASSETS
 from sdq.statistics import p_text
 

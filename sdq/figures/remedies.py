@@ -18,9 +18,9 @@ from plotly.subplots import make_subplots
 from sdq.figures.curves import legend_height
 from sdq.figures.maps import WORSE, module_map
 from sdq.figures.methods import bracket
-from sdq.figures.names import module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, mixed, template
 from sdq.figures.weights import Picture
+from sdq.labels import module_label
 from sdq.mixed import FP, Choice
 from sdq.remedies import present
 from sdq.report import METRICS, Report

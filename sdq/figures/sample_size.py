@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.drops import axis_range, first_run, measure
+from sdq.figures.drops import axis_range, first_run
 from sdq.figures.style import INK, MARKS, Theme, template
+from sdq.labels import measure
 
 STEPS = (25, 50, 100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000, 3000, 5000, 10_000)
 

@@ -12,10 +12,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.diagnosis import nats
-from sdq.figures.languages import language_name
-from sdq.figures.names import ROLE_LABELS, module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, faint, template
+from sdq.labels import ROLE_LABELS, language_name, module_label, nats
 from sdq.ranking import EVERY
 
 Picture = tuple[go.Figure, pd.DataFrame, str]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.figures.languages import language_name
 from sdq.figures.sensitivity import METRICS, Picture, model_floor, reach_of, where
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
+from sdq.labels import language_name
 from sdq.ranking import EVERY
 
 PARTS = {"weights": "weights only", "activations": "activations only", "both": "both"}

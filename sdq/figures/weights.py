@@ -15,8 +15,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.maps import WORSE, module_map
-from sdq.figures.names import module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
+from sdq.labels import module_label
 from sdq.settings import UserError
 
 Picture = tuple[go.Figure, pd.DataFrame, str]

@@ -11,11 +11,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.diagnosis import CAUSES, FAR, described, nats, reason, removed, share
-from sdq.figures.languages import language_name
-from sdq.figures.names import module_label
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.figures.weights import Picture
+from sdq.labels import language_name, module_label, nats, share
+from sdq.reasons import CAUSES, FAR, described, reason, removed
 
 _SHARED = ("k", "v")  # they read the input of "q"
 

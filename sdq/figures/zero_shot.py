@@ -13,10 +13,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.data.languages import language
-from sdq.figures.curves import legend_height, run_names
-from sdq.figures.drops import add_run, axis_range, measure, symbols
-from sdq.figures.languages import language_name, width
+from sdq.figures.curves import legend_height
+from sdq.figures.drops import add_run, axis_range, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.labels import language_name, measure, run_names, width
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.statistics import p_text

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.data.languages import unspaced
-from sdq.data.tasks import Example
+from sdq.data.task import Example
 from sdq.evaluate import NONE, predict
 from sdq.inspect.depth import EVERY
 from sdq.inspect.sensitivity import Forward, instead

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from sdq.checkpoint import seal_embedded
 from sdq.data.batches import encode
 from sdq.data.tasks import load_task
 from sdq.evaluate import outcomes, predict, scores
 from sdq.finetune import DROPOUT, MINI, train
 from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
-from sdq.sealed import SEAL
+from sdq.sealed import SEAL, seal_embedded
 
 TASKS = ("intent", "slots")
 

@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sdq.data.tasks import Example
+from sdq.data.task import Example
 from sdq.train.settings import Training
 
 SHARE = 0.2  # of a training's time that may go into looks at dev

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sdq.data.languages import UNKNOWN, language
-from sdq.data.tasks import Task, load_task
+from sdq.data.task import Task
+from sdq.data.tasks import load_task
 from sdq.settings import UserError
 from tests.cases.build import checkpoint, conll, csv, jsonl, task_folder
 from tests.cases.doors import Doors, either, in_time

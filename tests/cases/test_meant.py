@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from sdq.data.tasks import Task, called, home, load_task
+from sdq.data.kept import home
+from sdq.data.task import Task
+from sdq.data.tasks import called, load_task
 from tests.cases.build import checkpoint, csv, jsonl, task_folder
 from tests.cases.doors import Doors
 from tests.cases.test_files import loaded, parquet

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from sdq.checkpoint import as_shipped
 from sdq.inspection import damage, paths
+from sdq.sealed import as_shipped
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
 from tests.drills import deaths

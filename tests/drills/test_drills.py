@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 
 from sdq import jobs
-from sdq.inspection import ANALYSES, Inspection, inspection_id, read
+from sdq.analysis_registry import ANALYSES
+from sdq.inspection import inspection_id, read
+from sdq.inspection_settings import Inspection
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ASSETS, ROOT
 from sdq.store import Store
@@ -59,7 +61,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def undisturbed(model: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of TRAINED, computed by the command line in one go with as many threads as the train lane has."""
-    from sdq.cluster import lanes
+    from sdq.worker import lanes
 
     data = tmp_path_factory.mktemp("undisturbed")
     (data / "recipe.json").write_text(TRAINED.model_dump_json())

@@ -13,8 +13,9 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.bringing import KINDS, ROLES
 from sdq.data.intake import Incoming, accepted, guess, keep, missing, propose
+from sdq.data.kept import home, kept
 from sdq.data.taskfile import NEEDED, Kind
-from sdq.data.tasks import home, kept, load_task
+from sdq.data.tasks import load_task
 from sdq.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store

@@ -11,7 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.words import looking
 from sdq import jobs
-from sdq.inspection import ANALYSES, Inspection, inspection_id
+from sdq.analysis_registry import ANALYSES
+from sdq.inspection import inspection_id
+from sdq.inspection_settings import Inspection
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdq.figures.languages import language_name
+from sdq.labels import language_name
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store

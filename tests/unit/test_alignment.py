@@ -21,7 +21,8 @@ from sdq.data import check
 from sdq.data.batches import encode
 from sdq.data.pieces import lead_with_space_
 from sdq.data.tagging import NO_ANSWER, Tagging
-from sdq.data.tasks import Example, Task, load_task
+from sdq.data.task import Example, Task
+from sdq.data.tasks import load_task
 from sdq.evaluate import NONE, outcomes, predict, scores, scores_beside
 from sdq.inspect.attribution import spans
 from sdq.metrics import beside

@@ -15,14 +15,16 @@ import torch
 from scipy.stats import spearmanr, ttest_1samp
 from torch import nn
 
+from sdq.analysis_registry import ANALYSES
 from sdq.checkpoint import folder_of
 from sdq.data.batches import IGNORE, Encoded
-from sdq.data.tasks import Example, load_task
+from sdq.data.task import Example
+from sdq.data.tasks import load_task
 from sdq.evaluate import predict
 from sdq.inspect import attribution
 from sdq.inspect.attribution import attributions, drift, merged, spans, words
 from sdq.inspect.sensitivity import instead
-from sdq.inspection import ANALYSES, Inspection
+from sdq.inspection_settings import Inspection
 from sdq.models import load, modules
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import only, quantizers, rewrite

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sdq.data.batches import IGNORE, encode
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.settings import ROOT
 
 WORDS = ("a", "b", "c", "d", "e")

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from sdq import answer, finetune, inspection
+from sdq import answer, finetune, inspection, inspection_settings
 from sdq import run as running
 from sdq.boundary import TRACEBACK, begun, boundary, in_words
-from sdq.data.tasks import Task
+from sdq.data.task import Task
 from sdq.identity import identify
 from sdq.inspection import inspection_id
 from sdq.quant.rewrite import rewrite
@@ -178,9 +178,9 @@ def test_an_inspection_that_breaks(error: BaseException, monkeypatch: pytest.Mon
     store = Store.default()
     run = identify(PRESETS["ptq-w3a8"], "mini", "intent")
     with pytest.raises(UserError) as caught:
-        inspection.inspect(run, store, inspection.Inspection(sentences=7), only=("estimate",))
+        inspection.inspect(run, store, inspection_settings.Inspection(sentences=7), only=("estimate",))
     one_sentence(str(caught.value))
-    home = inspection_id(run, inspection.Inspection(sentences=7))
+    home = inspection_id(run, inspection_settings.Inspection(sentences=7))
     assert store.inspections().events(home)[-1]["event"] == "failed"
     assert (data / "inspections" / home / TRACEBACK).is_file()
 

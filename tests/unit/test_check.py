@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sdq.data.check import as_json, bearing, check, words
-from sdq.data.tasks import Example, Task, load_task
+from sdq.data.task import Example, Task
+from sdq.data.tasks import load_task
 
 LABELS = ("no", "yes")
 

@@ -11,7 +11,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value, disable_progress_bars
 
 from sdq.data import hub
-from sdq.data.tasks import kept, load_task
+from sdq.data.kept import kept
+from sdq.data.tasks import load_task
 from sdq.settings import UserError
 
 LAYOUT = "{repository}/{configuration}/{split}/*.parquet"

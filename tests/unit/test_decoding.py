@@ -115,9 +115,9 @@ def test_only_a_few_children_decode_at_a_time(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_a_child_says_is_what_reading_here_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdq.data.assemble import load
     from sdq.data.check import check
     from sdq.data.intake import preview
-    from sdq.data.taskfile import load
     from sdq.reading import rows
 
     monkeypatch.setenv("SDQ_DECODE_MEMORY_MB", "1500")

@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdq.diagnosis import ALIKE, CALIBRATION, CAUSES, EXPLAINS, Diagnosis, described, diagnose, nats, reason, share
+from sdq.diagnosis import Diagnosis, diagnose
 from sdq.figures import why as figures
+from sdq.labels import nats, share
+from sdq.reasons import ALIKE, CALIBRATION, CAUSES, EXPLAINS, described, reason
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store

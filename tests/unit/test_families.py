@@ -21,13 +21,13 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 from sdq.data.batches import Encoded
 from sdq.families import FAMILIES, family_of, guess
 from sdq.figures.depth import behind
-from sdq.figures.names import module_label
 from sdq.inspect.activations import activations
 from sdq.inspect.capture import capture
 from sdq.inspect.depth import EVERY, depth, sites
 from sdq.inspect.errors import layer_errors
 from sdq.inspect.fisher import estimate
 from sdq.inspect.sensitivity import scan
+from sdq.labels import module_label
 from sdq.models import blocks, heads, load, longest, modules, remarks, steps, taps
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.migrate import migrate

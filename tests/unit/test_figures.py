@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sdq import labels
 from sdq.figures import languages, style
 from sdq.recipe import PRESETS
 from sdq.report import Report, Scores
@@ -130,4 +131,4 @@ def test_figures_need_neither_streamlit_nor_torch() -> None:
 
 
 def test_width_in_letters() -> None:
-    assert [languages.width(PRESETS[n].model_dump()) for n in ("fp32", "ptq-int8-static", "sdq-kld-w4a8")] == ["FP32", "INT8", "W4A8"]
+    assert [labels.width(PRESETS[n].model_dump()) for n in ("fp32", "ptq-int8-static", "sdq-kld-w4a8")] == ["FP32", "INT8", "W4A8"]

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 import pytest
 
+from sdq import labels
 from sdq.figures import curves, depth, inspected, noise, parts, style
 from sdq.recipe import PRESETS
 from sdq.report import Report
@@ -49,7 +50,7 @@ def simple(accumulated: tuple[float, ...], local: dict[str, float], languages: d
 
 def test_the_rows_are_the_stored_numbers(store: Store) -> None:
     found = errors(store)
-    names = curves.run_names(chosen(store))
+    names = labels.run_names(chosen(store))
     rows = depth.rows(found, names, "sqnr_db", language="sw")
     assert list(names.values()) == ["PTQ", "QAT", "SDQ"] == list(rows["run"].unique())
     run, table = next(iter(found.items()))
@@ -66,7 +67,7 @@ def test_an_output_without_weights_leads_to_the_layer_behind_it() -> None:
 
 
 def test_unknown_measures_and_absent_errors(store: Store) -> None:
-    found, names = errors(store), curves.run_names(chosen(store))
+    found, names = errors(store), labels.run_names(chosen(store))
     with pytest.raises(ValueError, match="measure must be one of relative_l2"):
         depth.rows(found, names, "cosine")
     ptq = chosen(store)[0].run
@@ -119,7 +120,7 @@ def test_languages_worst_best_and_mean() -> None:
 
 def test_tokens_of_one_sentence(store: Store) -> None:
     reports = chosen(store)
-    names = curves.run_names(reports)
+    names = labels.run_names(reports)
     tokens, samples = ({r.run: store.table(r.run, name) for r in reports} for name in ("tokens", "sample"))
     sentence = samples[reports[0].run].query("language == 'sw'").iloc[1]
     rows = depth.token_rows(tokens, samples, names, "sw", sentence["id"])
@@ -175,12 +176,12 @@ def test_runs_of_one_method_are_told_apart(store: Store) -> None:
     first = chosen(store)[0]
     twin = made_up.add(store, PRESETS["ptq-int8-dynamic"])
     again = first.model_copy(update={"run": "f" * 12, "recipe": {**first.recipe, "seed": 5}})
-    assert list(curves.run_names([first, twin]).values()) == ["PTQ W3A8", "PTQ INT8"]
-    assert list(curves.run_names([first, again]).values()) == ["PTQ, seed 0", "PTQ, seed 5"]
-    assert list(curves.run_names([first, twin, again]).values()) == ["PTQ W3A8, seed 0", "PTQ INT8, seed 0", "PTQ W3A8, seed 5"]
-    assert len(set(curves.run_names([first, first.model_copy(update={"run": "e" * 12})]).values())) == 2
+    assert list(labels.run_names([first, twin]).values()) == ["PTQ W3A8", "PTQ INT8"]
+    assert list(labels.run_names([first, again]).values()) == ["PTQ, seed 0", "PTQ, seed 5"]
+    assert list(labels.run_names([first, twin, again]).values()) == ["PTQ W3A8, seed 0", "PTQ INT8, seed 0", "PTQ W3A8, seed 5"]
+    assert len(set(labels.run_names([first, first.model_copy(update={"run": "e" * 12})]).values())) == 2
     assert [m.symbol for m in curves.run_marks([first, twin]).values()] == ["x", "x-open"]
-    assert curves.run_names([first]) == {first.run: "PTQ"}
+    assert labels.run_names([first]) == {first.run: "PTQ"}
 
 
 def test_where_to_look_first(store: Store) -> None:

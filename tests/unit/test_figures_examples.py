@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdq.data.tasks import joined
+from sdq.data.task import joined
 from sdq.figures import examples
 from sdq.settings import UserError
 from sdq.verdicts import verdicts

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdq.figures import curves, methods, style
+from sdq import labels
+from sdq.figures import methods, style
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.statistics import mean_interval, p_cell
@@ -127,7 +128,7 @@ def test_no_intervals_no_bars(store: Store) -> None:
 
 def test_histograms_before_and_after(store: Store) -> None:
     reports = chosen(store)
-    names, weights = curves.run_names(reports), {r.run: store.table(r.run, "weights") for r in reports}
+    names, weights = labels.run_names(reports), {r.run: store.table(r.run, "weights") for r in reports}
     module = "roberta.encoder.layer.3.attention.self.query"
     table = methods.histogram_table(weights, names, module)
     shares = table.groupby("run", sort=False)[["before", "after"]].sum(min_count=1)

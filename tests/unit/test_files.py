@@ -16,8 +16,8 @@ import pyarrow.parquet
 import pytest
 
 from sdq.data.assemble import assemble
+from sdq.data.task import Task
 from sdq.data.taskfile import Source, TaskFile
-from sdq.data.tasks import Task
 from sdq.settings import ROOT, UserError
 
 DOC = ROOT / "docs" / "files.md"

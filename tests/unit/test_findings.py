@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 
 from sdq import findings
+from sdq.analysis_registry import ANALYSES
 from sdq.diagnosis import diagnose
 from sdq.figures import inspected
-from sdq.inspection import ANALYSES, Inspection, read
+from sdq.inspection import read
+from sdq.inspection_settings import Inspection
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import UserError

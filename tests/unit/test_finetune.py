@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from sdq import finetune as tuning
-from sdq.data import tasks
+from sdq.data import task, tasks
 from sdq.finetune import CARD, DROPOUT, MINI, finetune, teacher, train, usual
 from sdq.models import load
 from sdq.recipe import PRESETS
@@ -27,7 +27,7 @@ SHORT = Training(steps=6, batch_size=4, check_every=2, learning_rate=1e-3, dropo
 
 
 @pytest.fixture(scope="module")
-def small() -> tasks.Task:
+def small() -> task.Task:
     """Of the task intent a few sentences of every split in two languages."""
     whole = tasks.TASKS["intent"]("intent")
     few = {s: [e for code in ("en", "ru") for e in [e for e in found if e.language == code][:20]] for s, found in whole.splits.items()}
@@ -35,7 +35,7 @@ def small() -> tasks.Task:
 
 
 @pytest.fixture(autouse=True)
-def data(small: tasks.Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def data(small: task.Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("SDQ_SHIPPED", "no")
     monkeypatch.setitem(tasks.TASKS, "intent", lambda name: small)

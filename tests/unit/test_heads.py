@@ -20,7 +20,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from sdq.data.batches import encode
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.evaluate import outcomes, predict
 from sdq.heads import Joint, join, joined_, loading_remarks, names_of, plain, widened
 from sdq.models import load, remarks, start

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sdq import history, jobs
-from sdq.inspection import Inspection, inspection_id
+from sdq.inspection import inspection_id
+from sdq.inspection_settings import Inspection
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import UserError

@@ -10,8 +10,9 @@ import pytest
 
 from sdq.data.check import Checked
 from sdq.data.intake import Incoming, guess, keep
+from sdq.data.kept import home, kept
 from sdq.data.languages import LANGUAGES
-from sdq.data.tasks import address, home, kept
+from sdq.data.tasks import address
 from sdq.settings import UserError
 from sdq.visitors import Visitor, askers
 

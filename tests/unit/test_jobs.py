@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sdq import cluster, jobs
+from sdq import jobs, worker
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError
 from sdq.store import Store
@@ -233,7 +233,7 @@ def test_what_breaks_in_an_answer_is_one_sentence(store: Store, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "sdq.answer", SimpleNamespace(answer=broken))
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
     key = jobs.ask("wake me", [run], store)
-    cluster.respond(key, str(store.folder))
+    worker.respond(key, str(store.folder))
     said = (jobs.answered(key, store) or [{}])[0]["missing"]
     assert "\n" not in said
     assert said.startswith("this must not happen")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdq.data.tasks import Example
+from sdq.data.task import Example
 from sdq.finetune import MINI, usual
 from sdq.recipe import PRESETS
 from sdq.train.looks import FEWEST, FORWARD, FREE, SHARE, looks, sample

@@ -12,8 +12,8 @@ from seqeval.metrics import precision_score
 from sklearn.metrics import ndcg_score
 
 from sdq import metrics, statistics
+from sdq.data.task import Example, Task
 from sdq.data.taskfile import USUAL
-from sdq.data.tasks import Example, Task
 from sdq.report import METRICS
 
 UPOS = ("ADJ", "ADP", "AUX", "INTJ", "NOUN", "NUM", "PROPN", "PUNCT", "SCONJ", "VERB", "X", "O", "B-LOC", "I-LOC")

@@ -23,12 +23,14 @@ from torch import nn
 from sdq.causes import found
 from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
-from sdq.data.tasks import Task, load_task
-from sdq.diagnosis import CALIBRATION, Diagnosis, Finding, diagnose
+from sdq.data.task import Task
+from sdq.data.tasks import load_task
+from sdq.diagnosis import Diagnosis, Finding, diagnose
 from sdq.inspect.sensitivity import scan
-from sdq.inspection import Inspection
+from sdq.inspection_settings import Inspection
 from sdq.models import load
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.reasons import CALIBRATION
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.report import Report, Scores
 from sdq.subject import Subject, spread, student_of

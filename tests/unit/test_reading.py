@@ -25,7 +25,7 @@ from sdq.data.formats import READERS, accept, read
 from sdq.data.intake import metrics, preview
 from sdq.data.languages import language, same, subtags
 from sdq.data.recognise import recognise
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.limits import limits
 from sdq.settings import UserError
 from tests.unit.test_files import SENTENCE, TOKEN, made

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.run import calibration_examples, calibration_languages
 from sdq.settings import UserError, explain

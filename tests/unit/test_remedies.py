@@ -20,11 +20,12 @@ from torch import nn
 from benchmarks.mixed import measure
 from sdq import remedies
 from sdq.data.batches import encode
-from sdq.data.tasks import TASKS, Task, load_task
+from sdq.data.task import Task
+from sdq.data.tasks import TASKS, load_task
 from sdq.evaluate import outcomes, predict
 from sdq.inspect.costs import costs, total
 from sdq.inspect.errors import size_bytes
-from sdq.inspection import Inspection
+from sdq.inspection_settings import Inspection
 from sdq.mixed import FP, pareto
 from sdq.models import load
 from sdq.quant.migrate import migrate

@@ -115,7 +115,8 @@ def minilm() -> Path:
 @pytest.fixture(scope="module")
 def looked_into(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Recipe -> (report, tables of its inspection), of every recipe below."""
-    from sdq.inspection import Inspection, inspect
+    from sdq.inspection import inspect
+    from sdq.inspection_settings import Inspection
 
     home = tmp_path_factory.mktemp("minilm")
     sentences = [(f"{i:02}", "en", f"{topic} {said}".capitalize()) for i, (topic, said) in enumerate((t, s) for t in TOPICS for s in SAID)]

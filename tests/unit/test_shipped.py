@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sdq.identity import identify
-from sdq.inspection import Inspection, inspect, inspection_id, missing
+from sdq.inspection import inspect, inspection_id, missing
+from sdq.inspection_settings import Inspection
 from sdq.recipe import Recipe
 from sdq.reproduce import INSPECTED, PACKED, TABLES_OF, jobs, seeded
 from sdq.settings import ASSETS, UserError

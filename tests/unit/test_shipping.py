@@ -14,8 +14,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from sdq import inspection, reproduce
+from sdq.analysis_registry import Analysis
 from sdq.estimate import analyses
-from sdq.inspection import Analysis, Inspection, inspect, inspection_id, missing, read
+from sdq.inspection import inspect, inspection_id, missing, read
+from sdq.inspection_settings import Inspection
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import ASSETS

@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from sdq import statistics
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.evaluate import outcomes, scores
 from sdq.settings import UserError
 from tests.profiles import examples

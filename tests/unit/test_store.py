@@ -15,7 +15,8 @@ import pytest
 
 from sdq import events, files, history, jobs, sealed
 from sdq.checkpoint import tuned
-from sdq.inspection import Inspection, damage, inspection_id, missing, paths, read
+from sdq.inspection import damage, inspection_id, missing, paths, read
+from sdq.inspection_settings import Inspection
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import ASSETS, UserError

@@ -12,9 +12,9 @@ from seqeval import scheme as seqeval
 from seqeval.metrics.sequence_labeling import get_entities
 
 from sdq.data import check, tagging
+from sdq.data.assemble import load
 from sdq.data.tagging import NO_ANSWER, Tagging, metrics_for, recognised, settled
-from sdq.data.taskfile import load
-from sdq.data.tasks import Task
+from sdq.data.task import Task
 from sdq.metrics import tally
 from sdq.settings import UserError
 

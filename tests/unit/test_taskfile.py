@@ -19,7 +19,8 @@ from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForSequenceC
 from sdq import __main__ as cli
 from sdq.data import taskfile
 from sdq.data.check import check
-from sdq.data.tasks import address, fingerprint, kept, load_task
+from sdq.data.kept import kept
+from sdq.data.tasks import address, fingerprint, load_task
 from sdq.identity import identify
 from sdq.recipe import PRESETS
 from sdq.report import title

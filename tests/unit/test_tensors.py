@@ -22,7 +22,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertFo
 
 from sdq.checkpoint import base_of
 from sdq.data.batches import encode
-from sdq.data.tasks import Example, Task
+from sdq.data.task import Example, Task
 from sdq.limits import limits
 from sdq.models import encoder, load, remarks, start
 from sdq.settings import UserError, path_of, text_of

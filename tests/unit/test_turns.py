@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sdq import cluster, dispatch, jobs, turns
+from sdq import cluster, dispatch, jobs, turns, worker
 from sdq.limits import Limits
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
@@ -226,7 +226,7 @@ def test_a_job_beyond_its_limits_is_ended_and_says_why(store: Store, monkeypatch
     script.write_text(f"import sys\n{code}")
     monkeypatch.setattr(cluster.sys, "executable", str(_python(script)))
     started = time.monotonic()
-    assert cluster.work(run, str(store.folder), 1) == "failed"
+    assert worker.work(run, str(store.folder), 1) == "failed"
     assert time.monotonic() - started < 20
     failed = [event["message"] for event in store.events(run) if event["event"] == "failed"]
     assert len(failed) == 1

@@ -16,7 +16,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 
 from pages.components import uploads
 from pages.components.uploads import GONE, OnDisk, Uploads, Ushered
-from sdq.data.tasks import home
+from sdq.data.kept import home
 from sdq.limits import limits
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from sdq import history, jobs
 from sdq.data.intake import Incoming, keep
-from sdq.data.tasks import home
+from sdq.data.kept import home
 from sdq.guard import LED, Guard
 from sdq.recipe import PRESETS
 from sdq.settings import ROOT, UserError

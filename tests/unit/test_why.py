@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdq import diagnosis
+from sdq import reasons
 from sdq.inspect import why as room
 from sdq.inspect.capture import capture
 from sdq.inspect.mismatch import COLUMNS, mismatch, recalibrated, static
@@ -220,7 +220,7 @@ def test_shared_weights_are_seen_at_every_layer(tiny: Any) -> None:
 
 
 def test_the_words_know_what_counts_as_far() -> None:
-    assert diagnosis.FAR == room.FAR
+    assert reasons.FAR == room.FAR
 
 
 # --- what removing a cause wins
