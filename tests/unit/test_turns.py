@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sdq import cluster, dispatch, jobs, turns, worker
+from sdq import dispatch, jobs, turns, worker
 from sdq.limits import Limits
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
@@ -108,7 +108,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, **most: Any) -> None:
-    for module in (jobs, dispatch, cluster):
+    for module in (jobs, dispatch, worker):
         monkeypatch.setattr(module, "limits", lambda: Limits(**most))
 
 
@@ -219,12 +219,12 @@ def test_typed_sentences_are_bounded_and_take_turns(store: Store, monkeypatch: p
 )
 def test_a_job_beyond_its_limits_is_ended_and_says_why(store: Store, monkeypatch: pytest.MonkeyPatch, code: str, most: dict[str, Any], said: str) -> None:
     limited(monkeypatch, **most)
-    monkeypatch.setattr(cluster, "LOOK", 0.02)
-    monkeypatch.setattr(cluster, "_words", lambda job, request: [])
+    monkeypatch.setattr(worker, "LOOK", 0.02)
+    monkeypatch.setattr(worker, "_words", lambda job, request: [])
     script = store.folder.parent / "sdq_stand_in.py"
     run = submit(store, 1, "ada")
     script.write_text(f"import sys\n{code}")
-    monkeypatch.setattr(cluster.sys, "executable", str(_python(script)))
+    monkeypatch.setattr(worker.sys, "executable", str(_python(script)))
     started = time.monotonic()
     assert worker.work(run, str(store.folder), 1) == "failed"
     assert time.monotonic() - started < 20
