@@ -7,7 +7,8 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sdq.figures import drops, sample_size, zero_shot
+from sdq.drops import drop_table
+from sdq.figures import sample_size, zero_shot
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store
@@ -49,7 +50,7 @@ def test_it_shows_the_interaction_and_what_was_seen(store: Store, task: str) -> 
     rows = app.dataframe[0].value
     assert rows.loc[rows["label"] == "PTQ", "group"].tolist() == ["trained on", "zero-shot"]
     assert rows["extra"].iloc[1] == pytest.approx(exact.loc["zero-shot", "extra"])
-    needed = sample_size.needed(drops.drop_table([ptq], {ptq.run: store.sentences(ptq.run)}, store.sentences(full.run)))
+    needed = sample_size.needed(drop_table([ptq], {ptq.run: store.sentences(ptq.run)}, store.sentences(full.run)))
     assert app.dataframe[1].value["needed"].tolist() == needed["needed"].tolist()
     assert len(app.get("plotly_chart")) == 2
     assert zero_shot.exposures(multi)["sw"] == "text in distillation"

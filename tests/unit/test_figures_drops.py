@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sdq.drops import drop_table
 from sdq.figures import drops, ranks
 from sdq.recipe import PRESETS
 from sdq.report import Report, Scores
@@ -37,7 +38,7 @@ TABLES = {PTQ.run: answered(PTQ.quantized.by_language), SDQ.run: answered(SDQ.qu
 
 
 def test_the_table_sorts_by_the_first_run_and_agrees_with_the_reports() -> None:
-    rows = drops.drop_table([simple("fp32", 0.9, 0.9), PTQ, SDQ], TABLES, answered(FULL))
+    rows = drop_table([simple("fp32", 0.9, 0.9), PTQ, SDQ], TABLES, answered(FULL))
     assert list(rows["code"].drop_duplicates()) == ["sw", "de", "en"]
     assert list(rows["label"].drop_duplicates()) == ["PTQ", "SDQ"]
     assert list(rows["drop"]) == pytest.approx([30, 6, 10, -2, 2, 2])
@@ -47,7 +48,7 @@ def test_the_table_sorts_by_the_first_run_and_agrees_with_the_reports() -> None:
 
 def test_intervals_and_tests_are_those_of_the_verdicts() -> None:
     full = answered(FULL)
-    rows = drops.drop_table([PTQ, SDQ], TABLES, full.sample(frac=1, random_state=0))
+    rows = drop_table([PTQ, SDQ], TABLES, full.sample(frac=1, random_state=0))
     mine = drops.first_run(rows).set_index("code")
     tested = verdicts(full, TABLES[PTQ.run], ["sw", "de", "en"], ("en",)).set_index("language").loc[["sw", "de", "en"]]
     assert mine["drop"].tolist() == pytest.approx((-tested["change"]).tolist())
@@ -61,30 +62,30 @@ def test_intervals_and_tests_are_those_of_the_verdicts() -> None:
 
 def test_other_sentences_are_refused() -> None:
     with pytest.raises(UserError, match="same sentences in 'sw', got 100, 200"):
-        drops.drop_table([PTQ], TABLES, answered(FULL, 100))
+        drop_table([PTQ], TABLES, answered(FULL, 100))
     with pytest.raises(ValueError, match="at least one quantized run"):
-        drops.drop_table([simple("fp32", 0.9, 0.9)])
+        drop_table([simple("fp32", 0.9, 0.9)])
 
 
 def test_the_sentence_names_the_extremes() -> None:
-    text = drops.reading(drops.drop_table([PTQ, SDQ], TABLES, answered(FULL)), "accuracy")
+    text = drops.reading(drop_table([PTQ, SDQ], TABLES, answered(FULL)), "accuracy")
     assert "W3A8 by PTQ costs Swahili most: 30.0 points of accuracy (95 % interval" in text
     assert "and German least: 10.0. English, which it was trained on, loses 2.0." in text
     assert "In 2 of the 2 zero-shot languages the drop is more than chance would give (p < 0.05 after Holm's correction for 3 languages)." in text
-    small = drops.drop_table([simple("ptq-w3a8", 0.89, 0.8)], {"ptq-w3a8": answered({"en": 0.93, "sw": 0.89, "de": 0.8})}, answered(FULL))
+    small = drop_table([simple("ptq-w3a8", 0.89, 0.8)], {"ptq-w3a8": answered({"en": 0.93, "sw": 0.89, "de": 0.8})}, answered(FULL))
     assert "In 1 of the 2 zero-shot languages" in drops.reading(small, "accuracy")
-    plain = drops.reading(drops.drop_table([PTQ]), "accuracy")
+    plain = drops.reading(drop_table([PTQ]), "accuracy")
     assert "interval" not in plain
-    gains = drops.reading(drops.drop_table([simple("ptq-w3a8", 0.95, 0.92)]), "accuracy")
+    gains = drops.reading(drop_table([simple("ptq-w3a8", 0.95, 0.92)]), "accuracy")
     assert "costs no zero-shot language any accuracy; German gains least, 2.0 points" in gains
-    assert "and German nothing: it gains 2.0." in drops.reading(drops.drop_table([simple("ptq-w3a8", 0.6, 0.92)]), "accuracy")
-    assert drops.sentence_count(drops.drop_table([PTQ])) == ""
-    assert drops.sentence_count(drops.drop_table([PTQ], TABLES)) == "n = 200 test sentences per language"
+    assert "and German nothing: it gains 2.0." in drops.reading(drop_table([simple("ptq-w3a8", 0.6, 0.92)]), "accuracy")
+    assert drops.sentence_count(drop_table([PTQ])) == ""
+    assert drops.sentence_count(drop_table([PTQ], TABLES)) == "n = 200 test sentences per language"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_figure_has_zero_intervals_and_clickable_marks(theme: drops.Theme) -> None:
-    rows = drops.drop_table([PTQ, SDQ], TABLES, answered(FULL))
+    rows = drop_table([PTQ, SDQ], TABLES, answered(FULL))
     figure = drops.drop_figure(rows, "accuracy", theme, "de")
     marks = [t for t in figure.data if t.mode == "markers"]
     assert [t.name for t in marks] == ["PTQ", "SDQ"]
@@ -93,19 +94,19 @@ def test_the_figure_has_zero_intervals_and_clickable_marks(theme: drops.Theme) -
     assert len(figure.layout.shapes) == 2
     assert figure.layout.shapes[1].x0 == figure.layout.shapes[1].x1 == 0
     assert len(drops.drop_figure(rows, "accuracy", theme, "xx").layout.shapes) == 1
-    assert not [t for t in drops.drop_figure(drops.drop_table([PTQ]), "accuracy").data if t.mode == "lines"]
+    assert not [t for t in drops.drop_figure(drop_table([PTQ]), "accuracy").data if t.mode == "lines"]
 
 
 def test_runs_of_one_method_keep_apart() -> None:
     twins = [PTQ, simple("ptq-int8-dynamic", 0.89, 0.89, run="b"), simple("ptq-w4a8", 0.7, 0.7, run="c")]
-    assert list(drops.drop_table(twins)["label"].drop_duplicates()) == ["PTQ W3A8", "PTQ INT8", "PTQ W4A8"]
-    shapes = drops.symbols(drops.drop_table(twins))
+    assert list(drop_table(twins)["label"].drop_duplicates()) == ["PTQ W3A8", "PTQ INT8", "PTQ W4A8"]
+    shapes = drops.symbols(drop_table(twins))
     assert list(shapes.values()) == ["x", "x-open", "x-dot"]
 
 
 @pytest.mark.parametrize(("cells", "columns", "first"), [("drop", ["PTQ", "SDQ"], [30, 6]), ("score", ["FP32", "PTQ", "SDQ"], [90, 60, 84])])
 def test_the_heat_map_holds_the_numbers(cells: drops.Cells, columns: list[str], first: list[float]) -> None:
-    rows = drops.drop_table([PTQ, SDQ], TABLES, answered(FULL))
+    rows = drop_table([PTQ, SDQ], TABLES, answered(FULL))
     figure = drops.heat(rows, cells, "accuracy", chosen="sw")
     assert list(figure.layout.xaxis.ticktext) == columns
     assert list(figure.data[0].z[0]) == pytest.approx(first)
@@ -157,13 +158,13 @@ def test_rank_correlation_is_honest_about_few_languages() -> None:
 
 
 def test_the_scatter_labels_all_points_apart() -> None:
-    rows = ranks.points(drops.drop_table([PTQ, SDQ]), {"sw": 1.8, "de": 12.4, "en": 22.5}, SDQ.run)
+    rows = ranks.points(drop_table([PTQ, SDQ]), {"sw": 1.8, "de": 12.4, "en": 22.5}, SDQ.run)
     figure = ranks.against(rows, "accuracy", "Share, %", chosen="sw")
     named = {t.name: t for t in figure.data if t.name}
     assert list(named["zero-shot"].text) == ["sw", "de"]
     assert list(named["zero-shot"].y) == pytest.approx([6, -2])
     assert list(named["trained on (not in ρ)"].text) == ["en"]
-    assert ranks.points(drops.drop_table([PTQ]), {"de": 1.0})["code"].tolist() == ["de"]
+    assert ranks.points(drop_table([PTQ]), {"de": 1.0})["code"].tolist() == ["de"]
     assert ranks.label_places([100, 118], [100, 100]) == ["middle left", "middle right"]
     assert len(set(ranks.label_places([100, 100, 100], [100, 104, 108]))) == 3
     assert ranks.label_places([285], [150]) == ["middle left"]

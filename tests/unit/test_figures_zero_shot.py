@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from sdq.data.languages import LANGUAGES, UNKNOWN, language
-from sdq.figures import drops, sample_size, zero_shot
+from sdq.drops import drop_table
+from sdq.figures import sample_size, zero_shot
 from sdq.figures.style import Theme
 from sdq.recipe import PRESETS, Calibration
 from sdq.report import Report, Scores
@@ -38,7 +39,7 @@ PTQ_SHARES, SDQ_SHARES = (0.86, 0.8, 0.6, 0.7, 0.8), (0.9, 0.88, 0.9, 0.86, 0.9)
 PTQ, SDQ = report("ptq-w3a8", PTQ_SHARES), report("sdq-att-kld-multi-w3a8", SDQ_SHARES)
 FULL = answered((0.9,) * 5)
 SENTENCES = {PTQ.run: answered(PTQ_SHARES), SDQ.run: answered(SDQ_SHARES)}
-SINGLE = drops.drop_table([PTQ, SDQ], SENTENCES, FULL)
+SINGLE = drop_table([PTQ, SDQ], SENTENCES, FULL)
 
 
 def test_languages_of_the_data_sets_are_known() -> None:
@@ -131,11 +132,11 @@ def test_how_many_sentences_it_takes() -> None:
     text = sample_size.reading(table)
     assert text.startswith(f"With 150 test sentences per language, the interval leaves zero out in {now['told'].sum()} of 5 languages.")
     assert f"To find the drop of Russian (30.0 points) 4 times out of 5 takes {row['needed']:.0f} sentences" in text
-    same = sample_size.needed(drops.drop_table([PTQ], {PTQ.run: FULL}, FULL).assign(drop=0.0))
+    same = sample_size.needed(drop_table([PTQ], {PTQ.run: FULL}, FULL).assign(drop=0.0))
     assert np.isinf(same["needed"]).all()
     assert "no number of sentences" in sample_size.reading(same)
     with pytest.raises(ValueError, match="must have intervals"):
-        sample_size.needed(drops.drop_table([PTQ]))
+        sample_size.needed(drop_table([PTQ]))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdq import analysis_registry, inspection, jobs
+from sdq import inspection, jobs
 from sdq.analysis_registry import ANALYSES, Analysis
 from sdq.estimate import analyses
 from sdq.inspection import inspect, inspection_id, missing, paths, read
@@ -56,7 +56,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> 
     def compute(subject: Any, how: Inspection) -> dict[str, pd.DataFrame]:
         raise error
 
-    monkeypatch.setitem(analysis_registry.ANALYSES, name, Analysis("Breaks", analysis_registry.ANALYSES[name].tables, compute))
+    monkeypatch.setitem(inspection.ANALYSES, name, Analysis("Breaks", inspection.ANALYSES[name].tables, compute))
 
 
 def test_every_table_has_one_analysis_and_no_name_of_a_table_of_runs() -> None:
@@ -82,7 +82,7 @@ def test_what_is_there_is_not_computed_again(store: Store, report: Report, compu
 
 
 def test_after_a_kill_only_the_missing_analyses_are_computed(store: Store, report: Report, computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = dict(analysis_registry.ANALYSES)
+    whole = dict(inspection.ANALYSES)
     breaks(monkeypatch, "second", SystemExit(137))
     with pytest.raises(SystemExit):
         inspect(report.run, store)
@@ -177,7 +177,7 @@ def test_one_with_fewer_analyses_than_there_are_now_is_asked_for(
     store: Store, report: Report, computed: Computed, unattended: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inspect(report.run, store)
-    monkeypatch.setitem(analysis_registry.ANALYSES, "fourth", Analysis("New", ("e",), lambda subject, how: {"e": pd.DataFrame()}))
+    monkeypatch.setitem(inspection.ANALYSES, "fourth", Analysis("New", ("e",), lambda subject, how: {"e": pd.DataFrame()}))
     home = jobs.look_into(report.run, store)
     assert jobs.state(home, store.inspections()).status == "queued"
 
