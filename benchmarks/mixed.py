@@ -35,13 +35,13 @@ from sdq.data.batches import encode
 from sdq.data.tasks import load_task
 from sdq.evaluate import outcomes, predict
 from sdq.inspect.costs import WIDTHS, costs
-from sdq.inspect.errors import size_bytes
 from sdq.mixed import Choice, choice_of, choose, rules
 from sdq.models import load
+from sdq.pipeline.student import stratified_sample
 from sdq.quant.rewrite import rewrite
+from sdq.quant.size import size_bytes
 from sdq.recipe import PRESETS
 from sdq.remedies import by_channel, present
-from sdq.subject import spread
 from sdq.verdicts import ZERO_SHOT, verdicts
 
 TASK = "intent"
@@ -71,7 +71,7 @@ def measure(base: str, random_ones: int, bits_only: bool, seed: int) -> Iterator
     """The lines about one base."""
     task, recipe = load_task(TASK), PRESETS[base]
     teacher, tokenizer = load(folder_of("mini", TASK), task.kind, task.labels)
-    text, test = spread(task.examples("train"), SENTENCES), task.examples("test")
+    text, test = stratified_sample(task.examples("train"), SENTENCES), task.examples("test")
     data, codes = encode(test, task, tokenizer), list(task.languages)
 
     def answers(student: nn.Module) -> pd.DataFrame:

@@ -48,9 +48,9 @@ def _floor(subject: Subject, how: Inspection) -> Tables:
 
 def _attribution(subject: Subject, how: Inspection) -> Tables:
     from sdq.inspect.attribution import SENTENCES, drift, words
-    from sdq.subject import spread
+    from sdq.pipeline.student import stratified_sample
 
-    chosen = spread(subject.examples, min(how.sentences, SENTENCES))
+    chosen = stratified_sample(subject.examples, min(how.sentences, SENTENCES))
     data = subject.data.some([subject.examples.index(example) for example in chosen])
     teacher = subject.teacher if subject.recipe.training is not None else None
     found = words(subject.student, teacher, data, chosen, subject.task.outputs, subject.tokenizer, seed=how.seed)

@@ -26,8 +26,7 @@ def found(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     from sdq.inspect.mismatch import COLUMNS, mismatch, recalibrated, static
     from sdq.inspect.removal import removal
     from sdq.inspect.why import why
-    from sdq.run import calibration_examples, calibration_languages
-    from sdq.subject import spread
+    from sdq.pipeline.student import calibration_examples, calibration_languages, stratified_sample
 
     student, data, spoken, recipe = subject.student, subject.data, subject.languages, subject.recipe
     own: Encoded | None = None
@@ -36,7 +35,7 @@ def found(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
         everywhere = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"languages": "all"})})
         own, every = (encode(calibration_examples(r, subject.task), subject.task, subject.tokenizer) for r in (recipe, everywhere))
         alike = recalibrated(student, (b.inputs for b in every.in_order(recipe.calibration.batch_size)))
-        more = spread(subject.task.examples("test"), MORE * how.sentences)
+        more = stratified_sample(subject.task.examples("test"), MORE * how.sentences)
         asked = encode(more, subject.task, subject.tokenizer)
         lost = mismatch(student, alike, asked, [e.language for e in more], calibration_languages(recipe, subject.task), how.batch_size)
     table = why(student, data, spoken, alike, how.batch_size)

@@ -133,7 +133,7 @@ def _seconds(recipe: Recipe, earlier: _Earlier) -> float | None:
         needed.append(None if rate is None else rate * _work(training.model_dump(mode="json"), training.steps))
     if any(seconds is None for seconds in needed):
         return None
-    rest = [stage(name) for name in ("load", "errors", "inspect")]
+    rest = [stage(name) for name in ("load", "inspect")]
     return sum(seconds for seconds in (*needed, *rest, _calibrating(recipe, earlier)) if seconds is not None)
 
 

@@ -158,7 +158,7 @@ def price(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     UserError if the rules round no weight.
     """
     from sdq.inspect.costs import costs
-    from sdq.inspect.errors import size_bytes
+    from sdq.quant.size import size_bytes
 
     student = _untrained(subject, subject.recipe)
     table = costs(student, *_text(subject, how), batch_size=how.batch_size)
@@ -178,7 +178,7 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     all. A recipe that trains is not run here: what it gives is missing, unless it is stored, and `predicted` is before training.
     """
     from sdq.inspect.costs import total
-    from sdq.inspect.errors import size_bytes
+    from sdq.quant.size import size_bytes
     from sdq.verdicts import ALL, ZERO_SHOT, verdicts
 
     text, trial = _text(subject, how), _Trial(subject, how)
@@ -210,11 +210,11 @@ class _Trial:
 
     def __init__(self, subject: Subject, how: Inspection) -> None:
         from sdq.data.batches import encode
-        from sdq.subject import spread
+        from sdq.pipeline.student import stratified_sample
 
         every = subject.task.examples("test")
         self.subject, self.whole = subject, how.tested is None
-        self.examples = every if how.tested is None else spread(every, how.tested)
+        self.examples = every if how.tested is None else stratified_sample(every, how.tested)
         self.data = encode(self.examples, subject.task, subject.tokenizer)
 
     def stored(self, recipe: Recipe) -> str:

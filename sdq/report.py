@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from sdq.settings import Settings
 
@@ -83,23 +83,6 @@ class Scores(Settings):
         return self.mean if math.isnan(self.zero_shot_mean) else self.zero_shot_mean
 
 
-class LayerError(Settings):
-    """Rounding error (same weights, quantizers on against off) at the output of one block.
-
-    `local`: only this block quantizes; `accumulated`: everything up to here does. `attention_*` is the same at the
-    self-attention context. `teacher_gap` is against the FP32 teacher and exists only for trained students.
-    Relative L2 (ratio, lower is better) and SQNR (dB, higher is better).
-    """
-
-    block: int
-    local_relative_l2: float
-    local_sqnr_db: float
-    accumulated_relative_l2: float
-    accumulated_sqnr_db: float
-    attention_accumulated_relative_l2: float
-    teacher_gap_relative_l2: float | None = None
-
-
 class History(Settings):
     """What a training told: loss terms per logged step, dev scores, and the step whose weights were kept."""
 
@@ -128,11 +111,16 @@ class Report(Settings):
     reference: Scores
     quantized: Scores
     beside: dict[str, tuple[Scores, Scores]] = Field({}, description="Other metrics than the one that counts: name -> (reference, quantized)")
-    layers: tuple[LayerError, ...]
     history: dict[str, Any] | None = Field(None, description="Loss terms per step, dev scores, kept step")
     seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
     size_bytes: dict[str, int] = Field(description="fp32 is what the parameters take; quantized_simulated: what the codes and scales would take")
     provenance: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_layers(cls, given: Any) -> Any:
+        """Reports of older versions had errors per block, which the table `depth` has more of."""
+        return {k: v for k, v in given.items() if k != "layers"} if isinstance(given, dict) else given
 
     def within(self) -> Report:
         """This report, if it has what pages rely on beyond the types: whoever reads a stored one calls this. ValueError that says what is out of bounds."""

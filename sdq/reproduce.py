@@ -79,18 +79,18 @@ def ship(store: Store, runs: Iterable[str]) -> None:
 
 
 def _pack(report: Report, home: Path, place: Path) -> None:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     from sdq.checkpoint import folder_of
     from sdq.data.tasks import load_task
     from sdq.models import load
+    from sdq.pipeline.student import build_student
     from sdq.quant.packed import pack
-    from sdq.quant.rewrite import rewrite
 
     task = load_task(report.task)
     teacher, _ = load(folder_of(report.model, report.task), task.kind, task.labels)
-    student = rewrite(teacher, Recipe.model_validate(report.recipe).rules).eval()
-    student.load_state_dict(load_file(home / "model.safetensors"))
+    recipe = Recipe.model_validate(report.recipe)
+    student = build_student(recipe, teacher, weights=home / "model.safetensors")
     save_file(pack(student, teacher), place / "packed.safetensors")
 
 

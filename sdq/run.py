@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdq import files
@@ -19,17 +18,43 @@ from sdq.identity import weights_of
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.settings import UserError
-from sdq.store import Store, run_id
+from sdq.store import ENGINE, Store, run_id
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor, nn
+    from torch import nn
 
     from sdq.data.batches import Encoded
+    from sdq.train.resume import History
 
 Progress = Callable[[dict[str, Any]], None]
-ERROR_SENTENCES = 64
 INSPECTED = 8  # sentences per language
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, resolved once: a recipe, the names of model and task, and the fingerprints of what they name."""
+
+    recipe: Recipe
+    model: str
+    task: str
+    weights: str
+    data: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, model: str, task: str) -> Request:
+        """The request behind names. UserError for a model or task that is not there."""
+        data, model = task_fingerprint(task), address(model)
+        return cls(recipe, model, task, weights_of(model, task, fetch=True), data)
+
+    @property
+    def run(self) -> str:
+        return run_id(self.recipe, self.weights, self.data)
+
+    @property
+    def reference(self) -> str:
+        """The run that scores the FP32 model."""
+        return run_id(Recipe(), self.weights, self.data)
 
 
 @boundary()
@@ -38,128 +63,209 @@ def run(recipe: Recipe, model: str, task_name: str, store: Store, progress: Prog
 
     Whatever fails leaves as a UserError, and is written to the run's events too (see sdq.boundary).
     """
-    data, model = task_fingerprint(task_name), address(model)
-    weights = weights_of(model, task_name, fetch=True)
-    run = run_id(recipe, weights, data)
+    request = Request.of(recipe, model, task_name)
+    run = request.run
     if store.done(run, weights=True):
-        with contextlib.suppress(OSError):  # of a process killed after its last word; a folder that cannot be written has none
-            if (store.folder / run / files.LOCK).exists():
-                with store.alone(run):
-                    store.checkpoint(run).unlink(missing_ok=True)
+        _tidy(run, store)
         return store.report(run)
     task = load_task(task_name)  # data that cannot be read start no run
     if task.kind == "retrieval" and recipe.training is not None:
         raise UserError(f"a training must have labels, the retrieval task {task.name} has none; choose a recipe without training (PTQ)")
-    ready(model, task.name, head=task.kind != "retrieval")
+    ready(request.model, task.name, head=task.kind != "retrieval")
 
     def tell(event: dict[str, Any]) -> None:
         store.tell(run, event)
         progress(event)
 
-    with store.alone(run, lambda: progress({"event": "stage", "name": "wait", "text": "Waiting: another process computes this run"})):
+    waits = {"event": "stage", "name": "wait", "text": "Waiting: another process computes this run"}
+    with store.alone(run, lambda: progress(waits)):
         if store.done(run, weights=True):  # it was
             return store.report(run)
         begun(store.folder / run, tell)
         damage = store.set_aside(run)
-        store.begin(run, {"recipe": recipe.model_dump(mode="json"), "model": model, "task": task.name, "weights": weights, "data": data})
+        asked = {"recipe": recipe.model_dump(mode="json"), "model": request.model, "task": task.name}
+        store.begin(run, asked | {"weights": request.weights, "data": request.data})
         if damage is not None:
             tell({"event": "damaged", "message": f"the earlier result is set aside and computed anew: {damage}"})
-        return _compute(recipe, model, task, store, run, run_id(Recipe(), weights, data), {"data": data, "weights": weights}, tell)
+        return _Computation(request, task, store, tell).report()
 
 
-def _compute(recipe: Recipe, model: str, task: Task, store: Store, run: str, plain: str, made_of: dict[str, str], tell: Progress) -> Report:
-    from sdq.data.batches import encode
-    from sdq.data.check import bearing
-    from sdq.evaluate import outcomes, predict, scores, scores_beside, watched
-    from sdq.heads import widened
-    from sdq.inspect.activations import activations
-    from sdq.inspect.depth import depth
-    from sdq.inspect.errors import layer_errors, size_bytes
-    from sdq.inspect.weights import weights
-    from sdq.models import remarks
-    from sdq.quant.migrate import migrate
-    from sdq.quant.rewrite import calibrate_, quantizers, rewrite
-    from sdq.retrieval import load_for
-    from sdq.train.loop import frozen_by, train_
-    from sdq.train.resume import write
+def _tidy(run: str, store: Store) -> None:
+    """Remove what a process left that was killed after its last word; a folder that cannot be written has none."""
+    with contextlib.suppress(OSError):
+        if (store.folder / run / files.LOCK).exists():
+            with store.alone(run):
+                store.checkpoint(run).unlink(missing_ok=True)
 
-    seconds: dict[str, float] = {}
-    watch = _Watch(seconds, tell)
-    with watch("load", "Reading the model and the sentences"):
-        teacher, tokenizer = load_for(task, folder_of(model, task.name), remedy(model, task.name))
-        task = widened(task, teacher)
-        test = task.examples("test")
-        calibrated_on = calibration_examples(recipe, task)
-        data = encode(test, task, tokenizer)
-        if data.cut:
-            tell({"event": "cut", "split": "test", "sentences": data.cut, "of": len(test), "longest": task.longest})
 
-    def evaluate(what: nn.Module) -> pd.DataFrame:
+class _Computation:
+    """What a run computes, stage by stage: teacher, reference, student, training, scores, and what is seen inside."""
+
+    def __init__(self, request: Request, task: Task, store: Store, tell: Progress) -> None:
+        """Read the model and the test sentences. UserError for a model that cannot do the task."""
+        from sdq.data.batches import encode
+        from sdq.heads import widened
+        from sdq.pipeline.student import calibration_examples
+        from sdq.retrieval import load_for
+
+        self.request, self.recipe, self.store, self.tell = request, request.recipe, store, tell
+        self.seconds: dict[str, float] = {}
+        with self.stage("load", "Reading the model and the sentences"):
+            folder = folder_of(request.model, task.name)
+            self.teacher, self.tokenizer = load_for(task, folder, remedy(request.model, task.name))
+            self.task = task = widened(task, self.teacher)
+            self.test = task.examples("test")
+            chosen = calibration_examples(self.recipe, task)
+            self.data = encode(self.test, task, self.tokenizer)
+            self.calibration = encode(chosen, task, self.tokenizer)
+            if self.data.cut:
+                tell({"event": "cut", "split": "test", "sentences": self.data.cut, "of": len(self.test), "longest": task.longest})
+
+    def report(self) -> Report:
+        """Compute the run, and store it."""
+        from sdq.pipeline.student import build_student
+
+        with self.stage("reference", "Scoring the FP32 model"):
+            reference = self.reference()
+        with self.stage("calibrate", "Measuring activation ranges"):
+            student = build_student(self.recipe, self.teacher, self.calibration)
+        history = None
+        if self.recipe.training is not None:
+            with self.stage("train", "Training the quantized student"):
+                history = self.train_(student)
+        with self.stage("evaluate", "Scoring the quantized model"):
+            result = self.outcomes(student) if self.recipe.rules else reference
+        with self.stage("inspect", "Looking into weights and activations"):
+            self.look_into(student)
+        report = self.written(student, reference, result, history)
+        self.store.finish(report, result)
+        return report
+
+    @contextlib.contextmanager
+    def stage(self, name: str, text: str) -> Iterator[None]:
+        """Say what begins, and keep how long it took, in seconds."""
+        self.tell({"event": "stage", "name": name, "text": text})
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+    def encoded(self, examples: list[Example]) -> Encoded:
+        from sdq.data.batches import encode
+
+        return encode(examples, self.task, self.tokenizer)
+
+    def outcomes(self, model: nn.Module) -> pd.DataFrame:
+        """What a model answers to the test sentences, see `sdq.evaluate.outcomes`."""
+        from sdq.evaluate import outcomes, predict
+
         def said(done: int) -> None:
-            tell({"event": "evaluate", "done": done, "of": len(test)})
+            self.tell({"event": "evaluate", "done": done, "of": len(self.test)})
 
-        return outcomes(test, *predict(what, data, said), task)
+        return outcomes(self.test, *predict(model, self.data, said), self.task)
 
-    with watch("reference", "Scoring the FP32 model"):
-        reference = _reference(store, run, plain, lambda: evaluate(teacher))
-        noticed = [*bearing(task), *_of_answers(task, reference)]
-    with watch("calibrate", "Measuring activation ranges"):
-        calibration = encode(calibrated_on, task, tokenizer)
+    def reference(self) -> pd.DataFrame:
+        """The outcomes of FP32: from its stored run if there is one; otherwise computed."""
+        stored = self.request.reference
+        if stored != self.request.run and self.store.done(stored):
+            return self.store.sentences(stored)
+        return self.outcomes(self.teacher)
 
-        def seen(what: nn.Module) -> Iterator[dict[str, Tensor]]:
-            return watched(what, calibration, recipe.calibration.batch_size)
+    def train_(self, student: nn.Module) -> History:
+        """Train the student on the labels of one language; goes on from a checkpoint if there is one."""
+        from sdq.evaluate import outcomes, predict, scores
+        from sdq.pipeline.student import calibrate_student_
+        from sdq.train.loop import train_
+        from sdq.train.resume import write
 
-        def calibrate(what: nn.Module) -> None:
-            try:
-                calibrate_(what, seen(what))
-            except (ValueError, RuntimeError):
-                predict(teacher, calibration)  # an observer may stumble over numbers that are not finite before they reach the logits
-                raise
+        task, training = self.task, self.recipe.training
+        assert training is not None
+        dev = task.examples("dev", (task.labelled,))
+        dev_data = self.encoded(dev)
 
-        base = teacher if recipe.migration is None else migrate(teacher, seen(teacher), recipe.migration)
-        student = rewrite(base, recipe.rules, share=frozen_by(recipe.training, base))
-        calibrate(student)
-    history = None
-    if recipe.training is not None:
-        with watch("train", "Training the quantized student"):
-            dev = task.examples("dev", (task.labelled,))
-            dev_data = encode(dev, task, tokenizer)
-            unlabelled = encode(task.examples("train", task.zero_shot), task, tokenizer) if recipe.training.unlabelled else None
-            history = train_(
-                student, encode(task.examples("train", (task.labelled,)), task, tokenizer), recipe.training,
-                lambda what: scores(outcomes(dev, *predict(what, dev_data), task), task).by_language[task.labelled],
-                teacher=teacher, unlabelled=unlabelled, before_check=calibrate, seed=recipe.seed, progress=tell,
-                checkpoint=store.checkpoint(run),
-            )  # fmt: skip
-    with watch("evaluate", "Scoring the quantized model"):
-        result = evaluate(student) if recipe.rules else reference
-    with watch("errors", "Measuring rounding errors through depth"):
-        sample = encode(random.Random(0).sample(test, min(ERROR_SENTENCES, len(test))), task, tokenizer)
-        moved = teacher if recipe.training else None
-        layers = layer_errors(student, moved, sample) if quantizers(student) else ()
-    with watch("inspect", "Looking into weights and activations"):
-        examples = looked_at(task)
-        encoded, languages = encode(examples, task, tokenizer), [e.language for e in examples]
-        store.keep(run, "weights", weights(student))
-        for name, table in zip(("activations", "profiles"), activations(student, encoded, languages), strict=True):
-            store.keep(run, name, table)
+        def score(model: nn.Module) -> float:
+            return scores(outcomes(dev, *predict(model, dev_data), task), task).by_language[task.labelled]
+
+        def calibrate(model: nn.Module) -> None:
+            calibrate_student_(model, self.teacher, self.calibration, self.recipe.calibration.batch_size)
+
+        history = train_(
+            student,
+            self.encoded(task.examples("train", (task.labelled,))),
+            training,
+            score,
+            teacher=self.teacher,
+            unlabelled=self.encoded(task.examples("train", task.zero_shot)) if training.unlabelled else None,
+            before_check=calibrate,
+            seed=self.recipe.seed,
+            progress=self.tell,
+            checkpoint=self.store.checkpoint(self.request.run),
+        )
+        write(self.store.folder / self.request.run / "model.safetensors", student.state_dict())
+        return history
+
+    def look_into(self, student: nn.Module) -> None:
+        """Keep the tables of weights, activations and errors."""
+        from sdq.inspect.activations import activations
+        from sdq.inspect.depth import depth
+        from sdq.inspect.weights import weights
+        from sdq.quant.rewrite import quantizers
+
+        run, keep = self.request.run, self.store.keep
+        examples = looked_at(self.task)
+        data, languages = self.encoded(examples), [e.language for e in examples]
+        keep(run, "weights", weights(student))
+        for name, table in zip(("activations", "profiles"), activations(student, data, languages), strict=True):
+            keep(run, name, table)
         if quantizers(student):
-            for name, table in zip(("depth", "tokens"), depth(student, moved, encoded, languages), strict=True):
-                store.keep(run, name, table)
-        store.keep(run, "sample", _sample(examples, encoded, tokenizer))
-    if recipe.training is not None:
-        write(store.folder / run / "model.safetensors", student.state_dict())
-    named = {"task_name": task.title} if task.title else {}
-    before, after = (scores_beside(table, test, task) for table in (reference, result))
-    report = Report(
-        run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model=model, task=task.name, metric=task.metric,
-        labelled=task.labelled, reference=scores(reference, task), quantized=scores(result, task), layers=layers,
-        beside={name: (before[name], after[name]) for name in task.beside},
-        history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
-        seconds={k: round(v, 3) for k, v in seconds.items()}, size_bytes=size_bytes(student), provenance=_provenance(recipe, data, [*noticed, *remarks(teacher)]) | named | made_of,
-    )  # fmt: skip
-    store.finish(report, result)
-    return report
+            moved = self.teacher if self.recipe.training else None
+            for name, table in zip(("depth", "tokens"), depth(student, moved, data, languages), strict=True):
+                keep(run, name, table)
+        keep(run, "sample", _sample(examples, data, self.tokenizer))
+
+    def written(self, student: nn.Module, reference: pd.DataFrame, result: pd.DataFrame, history: History | None) -> Report:
+        """The report of what came out."""
+        from sdq.evaluate import scores, scores_beside
+        from sdq.quant.size import size_bytes
+
+        request, task = self.request, self.task
+        before, after = (scores_beside(table, self.test, task) for table in (reference, result))
+        return Report(
+            run=request.run,
+            recipe=self.recipe.model_dump(mode="json"),
+            method=self.recipe.method,
+            model=request.model,
+            task=task.name,
+            metric=task.metric,
+            labelled=task.labelled,
+            reference=scores(reference, task),
+            quantized=scores(result, task),
+            beside={name: (before[name], after[name]) for name in task.beside},
+            history=None if history is None else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
+            seconds=self.seconds,
+            size_bytes=size_bytes(student),
+            provenance=self.provenance(reference),
+        )
+
+    def provenance(self, reference: pd.DataFrame) -> dict[str, Any]:
+        """What the numbers were made of and with, and what is to be remarked on them."""
+        import torch
+        import transformers
+
+        from sdq.data.check import bearing
+        from sdq.models import remarks
+
+        said = [*bearing(self.task), *_of_answers(self.task, reference), *remarks(self.teacher)]
+        made = {
+            "seed": self.recipe.seed,
+            "test_sentences": len(self.data),
+            "test_sentences_cut": self.data.cut,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "engine": ENGINE,
+        }
+        made |= {"remarks": "; ".join(text.removesuffix(".") for text in said)} if said else {}
+        made |= {"task_name": self.task.title} if self.task.title else {}
+        return made | {"data": self.request.data, "weights": self.request.weights}
 
 
 def _of_answers(task: Task, reference: pd.DataFrame) -> list[str]:
@@ -172,69 +278,19 @@ def _of_answers(task: Task, reference: pd.DataFrame) -> list[str]:
     return [said] if said else []
 
 
-def _reference(store: Store, run: str, plain: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The FP32 outcomes, from the stored FP32 run `plain` if there is one; otherwise computed."""
-    return store.sentences(plain) if plain != run and store.done(plain) else compute()
-
-
-def calibration_examples(recipe: Recipe, task: Task) -> list[Example]:
-    """The sentences static ranges are measured on: a seeded sample of the train split. UserError for a language that the task does not have."""
-    pool = task.examples("train", calibration_languages(recipe, task))
-    return random.Random(recipe.seed).sample(pool, min(recipe.calibration.sentences, len(pool)))
-
-
-def calibration_languages(recipe: Recipe, task: Task) -> tuple[str, ...]:
-    """The languages that static ranges are measured on. UserError for one that the task does not have."""
-    chosen = recipe.calibration.languages
-    if isinstance(chosen, str):
-        return (task.labelled,) if chosen == "labelled" else task.languages
-    if unknown := [code for code in chosen if code not in task.languages]:
-        raise UserError(f"the languages to calibrate on must be among {', '.join(task.languages)}, those of task {task.name}; got {unknown[0]!r}")
-    return chosen
-
-
 def looked_at(task: Task) -> list[Example]:
-    """The test sentences that weights, activations and errors are looked at on: the same ids in every language, where ids are shared."""
-    chosen, there = [], {e.language for e in task.examples("test")}
-    for code in (code for code in task.languages if code in there):
-        mine = sorted(task.examples("test", (code,)), key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest())
-        chosen += mine[:INSPECTED]
-    return chosen
+    """The test sentences that weights, activations and errors are looked at on, by language in the task's order."""
+    from sdq.pipeline.student import stratified_sample
+
+    there = {e.language: None for e in task.examples("test")}
+    test = [e for code in task.languages if code in there for e in task.examples("test", (code,))]
+    return stratified_sample(test, INSPECTED * len(there))
 
 
 def _sample(examples: list[Example], data: Encoded, tokenizer: Any) -> pd.DataFrame:
     """One row per sentence looked at: sentence (its position), id, language, tokens."""
     import pandas as pd
 
-    rows = [(i, e.id, e.language, tokenizer.convert_ids_to_tokens(ids)) for i, (e, ids) in enumerate(zip(examples, data.ids, strict=True))]
+    tokens = [tokenizer.convert_ids_to_tokens(ids) for ids in data.ids]
+    rows = [(i, e.id, e.language, of) for i, (e, of) in enumerate(zip(examples, tokens, strict=True))]
     return pd.DataFrame(rows, columns=["sentence", "id", "language", "tokens"])
-
-
-class _Watch:
-    """Says what begins and measures how long it took, in seconds."""
-
-    def __init__(self, seconds: dict[str, float], tell: Progress) -> None:
-        self.seconds, self.tell = seconds, tell
-
-    def __call__(self, name: str, text: str) -> _Watch:
-        self.name = name
-        self.tell({"event": "stage", "name": name, "text": text})
-        return self
-
-    def __enter__(self) -> None:
-        self.started = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self.name] = time.perf_counter() - self.started
-
-
-def _provenance(recipe: Recipe, test: Encoded, remarks: list[str]) -> dict[str, Any]:
-    import torch
-    import transformers
-
-    from sdq.store import ENGINE
-
-    return {
-        "seed": recipe.seed, "test_sentences": len(test), "test_sentences_cut": test.cut, "torch": torch.__version__, "transformers": transformers.__version__,
-        "engine": ENGINE, **({"remarks": "; ".join(said.removesuffix(".") for said in remarks)} if remarks else {}),
-    }  # fmt: skip

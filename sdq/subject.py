@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
 from sdq.checkpoint import folder_of
 from sdq.data.batches import Encoded, encode
@@ -17,49 +16,20 @@ from sdq.data.task import Example, Task
 from sdq.data.tasks import load_task
 from sdq.heads import widened
 from sdq.identity import unreplaced
-from sdq.quant.migrate import migrate
-from sdq.quant.packed import unpack_
-from sdq.quant.rewrite import calibrate_, rewrite
+from sdq.pipeline.student import build_student, calibration_examples, stratified_sample
 from sdq.recipe import Recipe
 from sdq.report import Report
 from sdq.retrieval import load_for
-from sdq.run import calibration_examples
 from sdq.settings import UserError
-from sdq.store import PACKED, Store
+from sdq.store import Store
 
 
 def student_of(recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, weights: Path | None = None) -> nn.Module:
-    """The quantized model of a recipe, a copy in eval mode: with a trained student's `weights` file, or calibrated anew. Without rules: the teacher."""
+    """The quantized model of a recipe (see `build_student`), on the task's own sentences. Without rules: the teacher."""
     if not recipe.rules:
         return teacher
-    batches: list[dict[str, Tensor]] = []
-    if recipe.calibrates:
-        data = encode(calibration_examples(recipe, task), task, tokenizer)
-        batches = [b.inputs for b in data.in_order(recipe.calibration.batch_size)]
-    base = teacher if recipe.migration is None else migrate(teacher, batches, recipe.migration)
-    student = rewrite(base, recipe.rules, share=[name for name, _ in base.named_parameters()])  # weights from a file take the place of these
-    if weights is not None:
-        from safetensors.torch import load_file
-
-        tensors = load_file(weights)
-        if weights.name == PACKED:
-            unpack_(student, tensors)
-        else:
-            student.load_state_dict(tensors, assign=True)
-    else:
-        calibrate_(student, batches)
-    return student.eval()
-
-
-def spread(examples: list[Example], sentences: int) -> list[Example]:
-    """About that many examples, equally many of each language, at least one; the same ids in every language, where ids are shared."""
-    codes = list(dict.fromkeys(e.language for e in examples))
-    each = max(1, sentences // len(codes))
-    chosen = []
-    for code in codes:
-        mine = sorted((e for e in examples if e.language == code), key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest())
-        chosen += mine[:each]
-    return chosen
+    calibration = encode(calibration_examples(recipe, task), task, tokenizer) if recipe.calibrates else None
+    return build_student(recipe, teacher, calibration, weights)
 
 
 @dataclass
@@ -87,7 +57,7 @@ class Subject:
         teacher, tokenizer = load_for(task, folder_of(report.model, task.name))
         task = widened(task, teacher)
         student = student_of(recipe, teacher, task, tokenizer, weights)
-        return cls(recipe, report.model, task, tokenizer, student, spread(task.examples("test"), sentences), report=report, store=store)
+        return cls(recipe, report.model, task, tokenizer, student, stratified_sample(task.examples("test"), sentences), report=report, store=store)
 
     @cached_property
     def data(self) -> Encoded:
@@ -106,4 +76,4 @@ class Subject:
 
     def unlabelled(self, sentences: int) -> list[Example]:
         """Sentences of the train split in all languages: what may be used to choose by (never dev or test, and never a zero-shot label)."""
-        return spread(self.task.examples("train"), sentences)
+        return stratified_sample(self.task.examples("train"), sentences)

@@ -130,7 +130,7 @@ def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None =
     run = run_id(recipe, "made-up", task)
     report = Report(
         run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task=task, metric="accuracy" if task == "intent" else "f1",
-        labelled="en", reference=scores(full), quantized=scores(table), layers=(), seconds={"evaluate": 12.0, "train": 40.0 if recipe.training else 0.0},
+        labelled="en", reference=scores(full), quantized=scores(table), seconds={"evaluate": 12.0, "train": 40.0 if recipe.training else 0.0},
         size_bytes={"fp32": 24_000_000, "quantized_simulated": 6_400_000 if recipe.rules else 24_000_000}, provenance={"seed": recipe.seed, "test_sentences": len(table), "torch": "2.13.0"},
     )  # fmt: skip
     store.begin(run, {"recipe": report.recipe})

@@ -33,7 +33,6 @@ _STAGE = {
     "calibrate": "Measuring value ranges",
     "train": "Training",
     "evaluate": "Scoring the quantized model",
-    "errors": "Measuring rounding errors",
     "inspect": "Looking into weights and activations",
 }
 _NAMED = 6  # differences to a preset that are named; more are counted

@@ -26,11 +26,12 @@ from sdq.inspect.attribution import attributions, drift, merged, spans, words
 from sdq.inspect.sensitivity import instead
 from sdq.inspection_settings import Inspection
 from sdq.models import load, modules
+from sdq.pipeline.student import stratified_sample
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import only, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
 from sdq.recipe import PRESETS
-from sdq.subject import Subject, spread
+from sdq.subject import Subject
 
 LENGTHS = (9, 4, 6, 3)
 LABELS = ("rain", "sun", "snow")
@@ -272,7 +273,7 @@ def subject_of(name: str) -> Subject:
     student = rewrite(teacher, recipe.rules)
     if recipe.training is not None:
         student.get_submodule("roberta.encoder.layer.5.output.dense").weight.data *= 1.5
-    return Subject(recipe, "mini", task, tokenizer, student.eval(), spread(task.examples("test", ("ar", "th")), 2))
+    return Subject(recipe, "mini", task, tokenizer, student.eval(), stratified_sample(task.examples("test", ("ar", "th")), 2))
 
 
 @pytest.mark.parametrize("name", ["sdq-att-kld-w4a8", pytest.param("ptq-w4a8", marks=pytest.mark.slow)])

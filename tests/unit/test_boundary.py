@@ -73,7 +73,7 @@ def one_sentence(text: str) -> None:
 
 @kinds
 def test_a_run_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
-    monkeypatch.setattr(running, "_compute", raising(error))
+    monkeypatch.setattr(running, "_Computation", raising(error))
     store = Store(data / "runs", None)
     with pytest.raises(UserError) as caught:
         running.run(Recipe(), "mini", "intent", store)
@@ -89,7 +89,7 @@ def test_a_run_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("error", "said"), OTHERS, ids=lambda e: type(e).__name__)
 def test_what_is_no_fault_of_ours_is_said_in_its_words(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
-    monkeypatch.setattr(running, "_compute", raising(error))
+    monkeypatch.setattr(running, "_Computation", raising(error))
     store = Store(data / "runs", None)
     with pytest.raises(UserError, match=said) as caught:
         running.run(Recipe(), "mini", "intent", store)

@@ -291,9 +291,8 @@ def test_a_whole_run_and_its_second_time(capsys: pytest.CaptureFixture[str], dat
     code, out, _ = run(capsys, "run", "ptq-w4a8", "--model", str(tiny), "--json")
     assert code == 0
     report = json.loads(out)
-    assert {"run", "recipe", "reference", "quantized", "layers", "seconds", "size_bytes"} <= set(report)
+    assert {"run", "recipe", "reference", "quantized", "seconds", "size_bytes"} <= set(report)
     assert len(report["quantized"]["by_language"]) == 15
-    assert len(report["layers"]) == 2
     assert report["quantized"]["mean"] == pytest.approx(sum(report["quantized"]["by_language"].values()) / 15)
     started = time.perf_counter()
     again = subprocess.run(
@@ -329,7 +328,6 @@ def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str
     assert one["quantized"] == two["quantized"]
     assert one["history"] == two["history"]
     assert one["history"]["steps"][-1]["kld"] >= 0
-    assert all(layer["teacher_gap_relative_l2"] > 0 for layer in one["layers"])
     student = load_file(Store(tmp_path / "one" / "runs", shipped=None).home(one["run"]) / "model.safetensors")
     assert not [name for name in student if "teacher" in name]
 

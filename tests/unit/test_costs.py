@@ -12,11 +12,11 @@ from torch import nn
 from sdq.data.batches import Encoded
 from sdq.inspect.changes import METRICS
 from sdq.inspect.costs import WIDTHS, costs, rounded, total
-from sdq.inspect.errors import size_bytes
 from sdq.inspect.sensitivity import scan
 from sdq.mixed import FP
 from sdq.models import modules
 from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
+from sdq.quant.size import size_bytes
 from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule, WeightSpec
 from tests.unit.test_loop import text
 

@@ -28,7 +28,7 @@ def put(folder: Path, recipe: Recipe, seconds: dict[str, float], steps: int | No
     run = run_id(recipe, "weights", task)
     report = Report(
         run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task=task, metric="accuracy", labelled="en", reference=FULL, quantized=FULL,
-        layers=(), history=None if steps is None else {"steps": [{"step": float(steps), "loss": 1.0}], "checks": [], "kept": steps}, seconds=seconds,
+        history=None if steps is None else {"steps": [{"step": float(steps), "loss": 1.0}], "checks": [], "kept": steps}, seconds=seconds,
         size_bytes={"fp32": 4, "quantized_simulated": 1}, provenance={} if engine is None else {"engine": engine},
     )  # fmt: skip
     store = Store(folder, None)
@@ -56,7 +56,7 @@ def test_nothing_is_known_without_runs(store: Store) -> None:
 def test_ptq_is_the_median_of_its_stages(store: Store) -> None:
     put(store.folder, PRESETS["fp32"], {"load": 4.0, "reference": 20.0, "evaluate": 0.0})
     for name, load, evaluate in (("ptq-w3a8", 2.0, 30.0), ("ptq-w4a8", 3.0, 34.0), ("ptq-int8-dynamic", 100.0, 90.0)):
-        put(store.folder, PRESETS[name], {"load": load, "reference": 0.02, "evaluate": evaluate, "errors": 2.0})
+        put(store.folder, PRESETS[name], {"load": load, "reference": 0.02, "evaluate": evaluate, "inspect": 2.0})
     found = of(PRESETS["ptq-w4a8-channel"], store)
     assert found.seconds == pytest.approx(3 + 34 + 2)
     assert (found.runs, found.here) == (3, True)

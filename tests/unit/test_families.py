@@ -24,7 +24,6 @@ from sdq.figures.depth import behind
 from sdq.inspect.activations import activations
 from sdq.inspect.capture import capture
 from sdq.inspect.depth import EVERY, depth, sites
-from sdq.inspect.errors import layer_errors
 from sdq.inspect.fisher import estimate
 from sdq.inspect.sensitivity import scan
 from sdq.labels import module_label
@@ -38,6 +37,7 @@ from sdq.train.loop import train_, without_dropout_
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 from tests.unit.conftest import ARCHITECTURES, VOCABULARY
+from tests.unit.layer_errors import layer_errors
 
 INT8 = (Rule(weight=WeightSpec(), activation=ActivationSpec()),)
 W4_STATIC = (Rule(weight=WeightSpec(bits=4), activation=ActivationSpec(granularity=PerTensor(), dynamic=False, symmetric=False)),)

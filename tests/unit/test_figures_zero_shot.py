@@ -30,7 +30,7 @@ def report(name: str, shares: tuple[float, ...], **changed: object) -> Report:
     scores = Scores(mean=float(np.mean(shares)), zero_shot_mean=float(np.mean(shares[1:])), by_language=dict(zip(CODES, shares, strict=True)))
     return Report(
         run=name[-12:], recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task="intent", metric="accuracy", labelled="en",
-        reference=Scores(mean=0.9, zero_shot_mean=0.9, by_language=full), quantized=scores, layers=(), seconds={},
+        reference=Scores(mean=0.9, zero_shot_mean=0.9, by_language=full), quantized=scores, seconds={},
         size_bytes={"fp32": 4, "quantized_simulated": 1}, provenance={},
     )  # fmt: skip
 

@@ -15,13 +15,13 @@ from sdq.inspect.activations import activations
 from sdq.inspect.bins import BINS, binned
 from sdq.inspect.capture import capture
 from sdq.inspect.depth import EVERY, depth, sites
-from sdq.inspect.errors import layer_errors
 from sdq.inspect.weights import weights
 from sdq.models import blocks, modules
 from sdq.quant.observers import Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.settings import UserError
+from tests.unit.layer_errors import layer_errors
 from tests.unit.test_loop import text
 
 PER_TENSOR = (Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec(bits=4)),)

@@ -18,7 +18,6 @@ from sdq.inspect import capture, weights
 from sdq.inspect.activations import activations
 from sdq.inspect.capture import in_pieces, listen
 from sdq.inspect.depth import depth
-from sdq.inspect.errors import layer_errors
 from sdq.inspect.fisher import estimate
 from sdq.models import modules
 from sdq.quant import observers
@@ -123,11 +122,10 @@ def test_analyses_in_pieces_say_the_same(tiny: Any, monkeypatch: pytest.MonkeyPa
     student = rewrite(tiny("xlmr").double(), INT8)
 
     def all_of_it() -> list[pd.DataFrame]:
-        errors = pd.DataFrame([row.model_dump() for row in layer_errors(student, None, data)])
         table, tokens = depth(student, None, data, languages)
         histograms, profiles = activations(single, data, languages)
         histograms["counts"] = histograms["counts"].map(np.sum)  # a value at the edge of a bin may fall to either side
-        return [errors, table, tokens.sort_values(["sentence", "position", "block"], ignore_index=True), histograms, profiles, estimate(student, data)]
+        return [table, tokens.sort_values(["sentence", "position", "block"], ignore_index=True), histograms, profiles, estimate(student, data)]
 
     whole = all_of_it()
     monkeypatch.setattr(capture, "ROOM", 1)

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
-from sdq.inspect.errors import size_bytes
 from sdq.mixed import FP, Choice, choose, keep_worst, pareto, rules, weight_bytes
 from sdq.models import modules
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 from sdq.quant.observers import Mse
 from sdq.quant.rewrite import rewrite
+from sdq.quant.size import size_bytes
 from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule, WeightSpec
 from sdq.recipe import Recipe, load_recipe
 from sdq.settings import UserError

@@ -29,11 +29,12 @@ from sdq.diagnosis import Diagnosis, Finding, diagnose
 from sdq.inspect.sensitivity import scan
 from sdq.inspection_settings import Inspection
 from sdq.models import load
+from sdq.pipeline.student import stratified_sample
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.reasons import CALIBRATION
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.report import Report, Scores
-from sdq.subject import Subject, spread, student_of
+from sdq.subject import Subject, student_of
 from tests.planted import huge_weight_, language_directions_, norm_unit_, query_row_, silent_unit_, value_row_
 
 SENTENCES, FEW, PLACEMENTS, NEEDED = 45, 15, 20, 18
@@ -61,7 +62,7 @@ def mini() -> tuple[Task, Any, Any]:
 def looked_into(model: nn.Module, recipe: Recipe, sentences: int) -> Diagnosis:
     """The diagnosis of a recipe applied to the model, on so many test sentences of all languages; its scores are made up."""
     task, _, tokenizer = mini()
-    subject = Subject(recipe, "mini", task, tokenizer, student_of(recipe, model, task, tokenizer), spread(task.examples("test"), sentences))
+    subject = Subject(recipe, "mini", task, tokenizer, student_of(recipe, model, task, tokenizer), stratified_sample(task.examples("test"), sentences))
     subject.tables["sensitivity"] = scan(subject.student, subject.data, subject.languages, ("one", "all"), 32)
     same = Scores(mean=0.9, zero_shot_mean=0.9, by_language=dict.fromkeys(task.languages, 0.9))
     report = Report(
@@ -74,7 +75,7 @@ def looked_into(model: nn.Module, recipe: Recipe, sentences: int) -> Diagnosis:
 def unchanged(model: Any, planted: Any) -> bool:
     """Whether FP32 answers to one sentence per language are the same up to float rounding: 1e-5 of the largest logit."""
     task, _, tokenizer = mini()
-    (batch,) = encode(spread(task.examples("test"), 15), task, tokenizer).in_order(15)
+    (batch,) = encode(stratified_sample(task.examples("test"), 15), task, tokenizer).in_order(15)
     with torch.inference_mode():
         before, after = (m(**batch.inputs).logits for m in (model, planted))
     return bool((before - after).abs().max() <= 1e-5 * before.abs().max())

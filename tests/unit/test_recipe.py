@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from sdq.data.task import Example, Task
+from sdq.pipeline.student import calibration_examples, calibration_languages
 from sdq.recipe import PRESETS, Calibration, Recipe
-from sdq.run import calibration_examples, calibration_languages
 from sdq.settings import UserError, explain
 from sdq.store import run_id
 

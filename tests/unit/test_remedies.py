@@ -24,20 +24,21 @@ from sdq.data.task import Task
 from sdq.data.tasks import TASKS, load_task
 from sdq.evaluate import outcomes, predict
 from sdq.inspect.costs import costs, total
-from sdq.inspect.errors import size_bytes
 from sdq.inspection_settings import Inspection
 from sdq.mixed import FP, pareto
 from sdq.models import load
+from sdq.pipeline.student import calibration_examples, stratified_sample
 from sdq.quant.migrate import migrate
 from sdq.quant.rewrite import calibrate_, rewrite
+from sdq.quant.size import size_bytes
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.recipe import PRESETS, Calibration, Recipe, load_recipe
 from sdq.remedies import at, by_channel, candidates, mixed, present, price, tried, wanted
 from sdq.report import Report
-from sdq.run import calibration_examples, run
+from sdq.run import run
 from sdq.settings import UserError
 from sdq.store import Store, run_id
-from sdq.subject import Subject, spread, student_of
+from sdq.subject import Subject, student_of
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
 from sdq.verdicts import verdicts
@@ -64,7 +65,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def shortened() -> Task:
     """The intent task with three sentences per language and split."""
     full = load_task("intent")
-    return replace(full, splits={name: spread(examples, 45) for name, examples in full.splits.items()})
+    return replace(full, splits={name: stratified_sample(examples, 45) for name, examples in full.splits.items()})
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def read(folder: Path) -> tuple[nn.Module, Any]:
 
 def subject_of(recipe: Recipe, folder: Path, task: Task, **more: Any) -> Subject:
     teacher, tokenizer = read(folder)
-    return Subject(recipe, str(folder), task, tokenizer, student_of(recipe, teacher, task, tokenizer), spread(task.examples("test"), 15), **more)
+    return Subject(recipe, str(folder), task, tokenizer, student_of(recipe, teacher, task, tokenizer), stratified_sample(task.examples("test"), 15), **more)
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +264,7 @@ def test_remedies_are_run_and_paired_with_the_run(tiny: Path, few: Task, fewer: 
     found = tried(subject, HOW)["remedies"].set_index("remedy")
     size = size_bytes(subject.student)["quantized_simulated"]
     assert list(found.index) == ["mixed-100", "keep-1", "migration", "channel", "calibration"]
-    test = spread(few.examples("test"), 30)
+    test = stratified_sample(few.examples("test"), 30)
     data, text = encode(test, few, subject.tokenizer), encode(subject.unlabelled(15), few, subject.tokenizer)
     before = outcomes(test, *predict(subject.student, data), few)
     for code, row in found.iterrows():

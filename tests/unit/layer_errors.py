@@ -1,8 +1,9 @@
-"""Rounding error through depth: same weights, quantizers on against off."""
+"""Rounding error through depth, measured in another way than sdq.inspect.depth does."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +12,21 @@ from torch import Tensor, nn
 from sdq.data.batches import Encoded
 from sdq.inspect.capture import Side, in_pieces, listen, tensor_of
 from sdq.inspect.depth import alone_in
-from sdq.mixed import weight_bytes
 from sdq.models import taps
-from sdq.quant.rewrite import only, quantized_modules
-from sdq.report import LayerError
+from sdq.quant.rewrite import only
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """Relative L2 (ratio) and SQNR (dB) at the output of one block: alone, and after everything before it."""
+
+    block: int
+    local_relative_l2: float
+    local_sqnr_db: float
+    accumulated_relative_l2: float
+    accumulated_sqnr_db: float
+    attention_accumulated_relative_l2: float
+    teacher_gap_relative_l2: float | None = None
 
 
 class _Sums:
@@ -82,18 +94,3 @@ def layer_errors(student: nn.Module, teacher: nn.Module | None, data: Encoded, b
         )
         for i, (name, context) in enumerate(zip(names, contexts, strict=True))
     )
-
-
-def size_bytes(model: nn.Module) -> dict[str, int]:
-    """Bytes of all parameters in FP32, and (simulated) with codes packed and scales in FP32 where weights are quantized.
-
-    The factors of a migrated layer count as simulated bytes: the FP32 model it was made of does without them.
-    """
-    full = sum(p.numel() for p in model.parameters()) * 4
-    small = full
-    for module in quantized_modules(model).values():
-        shape = tuple(module.weight.shape)
-        if module.weight_quantizer is not None:
-            small += weight_bytes(shape, module.weight_quantizer.spec) - weight_bytes(shape, None)
-    small += sum(4 * factors.numel() for name, factors in model.named_buffers() if name.endswith(".input_scale"))
-    return {"fp32": full, "quantized_simulated": small}
