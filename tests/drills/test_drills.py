@@ -202,7 +202,7 @@ def test_full_disk_is_one_sentence_and_loses_nothing(store: Store, world: World)
     done = jobs.submit(PRESETS["ptq-int8-dynamic"], world.model, world.task, store)
     assert finished(done, store).status == "done"
     report = store.report(done)
-    code = "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\nsys.argv = ['sdq', *sys.argv[1:]]\nrunpy.run_module('sdq', run_name='__main__')"
+    code = "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))\nsys.argv = ['sdq', *sys.argv[1:]]\nrunpy.run_module('sdq', run_name='__main__')"
     for recipe in ("ptq-w4a8", "qat-w4a8"):
         out = subprocess.run(
             [sys.executable, "-c", code, "run", recipe, "--model", world.model, "--task", world.task], cwd=ROOT, capture_output=True, text=True, check=False
@@ -234,7 +234,7 @@ def test_a_broken_model_is_one_sentence_in_the_state(store: Store, world: World,
     broken = tmp_path / "broken"
     shutil.copytree(world.model, broken)
     config = json.loads((broken / "config.json").read_text())
-    (broken / "config.json").write_text(json.dumps(config | {"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}))
+    (broken / "config.json").write_text(json.dumps(config | {"id2label": {"0": "yes"}, "label2id": {"yes": 0}}))
     run = jobs.submit(PRESETS["ptq-int8-dynamic"], str(broken), world.task, store)
     state = finished(run, store)
     assert state.status == "failed"
