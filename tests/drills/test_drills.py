@@ -234,7 +234,7 @@ def test_a_broken_model_is_one_sentence_in_the_state(store: Store, world: World,
     broken = tmp_path / "broken"
     shutil.copytree(world.model, broken)
     config = json.loads((broken / "config.json").read_text())
-    (broken / "config.json").write_text(json.dumps(config | {"id2label": {"0": "yes"}, "label2id": {"yes": 0}}))
+    (broken / "config.json").write_text(json.dumps(config | {"id2label": None, "label2id": None, "num_labels": 3}))
     run = jobs.submit(PRESETS["ptq-int8-dynamic"], str(broken), world.task, store)
     state = finished(run, store)
     assert state.status == "failed"
