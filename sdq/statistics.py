@@ -73,10 +73,7 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
         ids = {code: [t.loc[t["language"] == code, "id"].tolist() for t in kept] for code in languages}
         code = next(code for code, of in ids.items() if not of[0] or any(other != of[0] for other in of))
         sizes = ", ".join(str(len(i)) for i in ids[code])
-        raise UserError(
-            f"all tables must hold the same sentences in {code!r}, got {sizes} of them with other ids or none; "
-            "run both recipes again on one task"
-        )
+        raise UserError(f"all tables must hold the same sentences in {code!r}, got {sizes} of them with other ids or none; run both recipes again on one task")
     cluster, names = pd.factorize(clusters(kept[0]["id"]), sort=True)
     at = kept[0]["language"].map({code: i for i, code in enumerate(languages)}).to_numpy() * len(names) + cluster
     sums = [[np.bincount(at, t[c].to_numpy(float), len(languages) * len(names)) for c in ("tp", "predicted", "gold")] for t in kept]
