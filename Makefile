@@ -23,7 +23,7 @@ serve: .venv/app
 	$(BIN)/python -m streamlit run app.py --server.address $(or $(SDQ_ADDRESS),0.0.0.0)
 
 test: .venv/dev
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -rs -n 2 --dist loadgroup
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -rs -n 2
 
 # random search, other inputs every time: property tests, and files of every kind (FUZZ_EXAMPLES=500 make fuzz)
 fuzz: .venv/dev

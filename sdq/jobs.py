@@ -22,6 +22,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,8 @@ CANCELLED = "it was cancelled; start it again to have its result"
 FORGOTTEN = 60.0  # seconds without a look after which a wish no longer keeps a run alive that somebody cancels
 KEPT = 24 * 3600.0  # seconds for which the answer to a typed sentence stays
 _WHO = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_clusters: list[subprocess.Popen[bytes]] = []  # children, to be reaped
+_clusters: list[tuple[Path, subprocess.Popen[bytes]]] = []  # (data folder, child to be reaped)
+_starting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,16 @@ def write_pid(path: Path, pid: int) -> None:
 
 
 def ensure(store: Store) -> None:
-    """Start the cluster's process if none is alive. Of several started at once, the first takes the lock and the others leave."""
-    _clusters[:] = [child for child in _clusters if child.poll() is None]
+    """Start the cluster's process for this data folder if none is alive. Of several started at once, the first takes the lock and the others leave."""
     data = store.folder.parent
-    if _clusters or process_of(data / "cluster.pid") is not None:
-        return
-    env = {**os.environ, "SDQ_DATA": str(data.resolve())}
-    with (data / "cluster.log").open("ab") as log:
-        child = subprocess.Popen([*CLUSTER], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=env, start_new_session=True)
-    _clusters.append(child)
+    with _starting:  # thirty requests at once start one process
+        _clusters[:] = [(folder, child) for folder, child in _clusters if child.poll() is None]
+        if any(folder == data for folder, _ in _clusters) or process_of(data / "cluster.pid") is not None:
+            return
+        env = {**os.environ, "SDQ_DATA": str(data.resolve())}
+        with (data / "cluster.log").open("ab") as log:
+            child = subprocess.Popen([*CLUSTER], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=env, start_new_session=True)
+        _clusters.append((data, child))
 
 
 def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "local") -> str:
@@ -339,5 +342,5 @@ def stop(store: Store, patience: float = 5.0) -> None:
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=patience)
-    for child in _clusters:
+    for _, child in _clusters:
         child.poll()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import tempfile
+from functools import cache, lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,11 @@ loaded = lru_cache(load_task)
 
 def outcomes(keep: float, task: str, n: int = 120) -> pd.DataFrame:
     """Per-sentence counts and answers, over real test sentences, in which later languages suffer more."""
+    return _outcomes(keep, task, n).copy()
+
+
+@cache
+def _outcomes(keep: float, task: str, n: int) -> pd.DataFrame:
     rng = np.random.default_rng(7)
     data, rows = loaded(task), []
     for i, code in enumerate(LANGUAGES):
@@ -123,6 +130,19 @@ def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
 
 def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None = None) -> Report:
     """Write one finished run; the share `keep` of the FP32 score survives quantization."""
+    report, files = _finished(recipe.model_dump_json(), task, keep)
+    folder = store.begin(report.run, {"recipe": report.recipe})
+    for name, content in files.items():
+        (folder / name).unlink(missing_ok=True)  # a new file, as the store writes them
+        (folder / name).write_bytes(content)
+    return report.model_copy(deep=True)
+
+
+@cache
+def _finished(recipe_json: str, task: str, keep: float | None) -> tuple[Report, dict[str, bytes]]:
+    """A report, and the files of its run as the store writes them, the marker last: made once, as
+    compressing them takes longer than most tests do."""
+    recipe = Recipe.model_validate_json(recipe_json)
     keep = (KEPT[recipe.method] if keep is None else keep) if recipe.rules else 1.0
     if "int8" in recipe.name:
         keep = 1 - (1 - keep) / 6
@@ -133,11 +153,14 @@ def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None =
         labelled="en", reference=scores(full), quantized=scores(table), seconds={"evaluate": 12.0, "train": 40.0 if recipe.training else 0.0},
         size_bytes={"fp32": 24_000_000, "quantized_simulated": 6_400_000 if recipe.rules else 24_000_000}, provenance={"seed": recipe.seed, "test_sentences": len(table), "torch": "2.13.0"},
     )  # fmt: skip
-    store.begin(run, {"recipe": report.recipe})
-    for name, rows in tables(recipe, keep).items():
-        store.keep(run, name, rows)
-    store.finish(report, table)
-    return report
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "runs", None)
+        home = store.begin(run, {"recipe": report.recipe})
+        for name, rows in tables(recipe, keep).items():
+            store.keep(run, name, rows)
+        store.finish(report, table)
+        names = [*sorted(p.name for p in home.iterdir() if p.name != "done"), "done"]
+        return report, {name: (home / name).read_bytes() for name in names}
 
 
 def without(store: Store, report: Report, *names: str) -> None:

@@ -70,8 +70,9 @@ class Place:
         return next(p.name for p in sorted((self.world.start / "runs").iterdir()))
 
 
-def made(folder: Path) -> World:
-    """Make the world: a random XLM-R of two layers of width 16 with the embedded tokenizer, and 54 sentences per language."""
+def tiny(folder: Path) -> World:
+    """A world without a data folder: a random XLM-R of two layers of width 16 with the embedded tokenizer,
+    and 54 sentences per language."""
     import torch
     from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaForSequenceClassification
 
@@ -94,9 +95,13 @@ def made(folder: Path) -> World:
             pd.DataFrame(rows, columns=["text", "label"]).to_csv(task / f"{split}-{code}.csv", index=False)
     fields = {"name": "drill", "kind": "sentence", "training_language": "en", "columns": {"text": "text", "label": "label"}}
     (task / "task.json").write_text(json.dumps(fields | {"splits": {s: f"{s}-{{language}}.csv" for s in ("train", "dev", "test")}}))
-    world = World(str(folder / "base"), str(folder / "model"), str(task / "task.json"), folder / "start")
-    place = Place(world, folder)
-    _run(PRESETS["ptq-w4a8"], place)
+    return World(str(folder / "base"), str(folder / "model"), str(task / "task.json"), folder / "start")
+
+
+def made(folder: Path) -> World:
+    """The tiny world, with one finished run in its data folder."""
+    world = tiny(folder)
+    _run(PRESETS["ptq-w4a8"], Place(world, folder))
     (folder / "data").rename(world.start)
     return world
 

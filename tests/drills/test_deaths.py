@@ -19,17 +19,11 @@ from sdq.inspection import damage, paths
 from sdq.sealed import as_shipped
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
-from tests.drills import deaths
 from tests.drills.deaths import OPERATIONS, REFUSED, Place, World, again, content, dies, ended, forked, undisturbed
 
 PACKED, TABLED = "11ac30e36b8c", "0e16b6a1c9d9"  # shipped runs: one with weights as codes, one with every table
 INSPECTION, LOOKED = "3149251ca7d6", "08eac5c0be6e"  # a shipped inspection, and the run it is of
 DISK, LARGER = 6_000_000, 60_000_000  # bytes; the web pages of an export alone take 30 MB
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return deaths.made(tmp_path_factory.mktemp("world"))
 
 
 def kills(world: World, folder: Path, names: tuple[str, ...], n: int, seed: int, twice: float = 0.3) -> int:

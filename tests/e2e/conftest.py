@@ -1,4 +1,4 @@
-"""One server per module on a data folder of made-up runs; one browser."""
+"""One server for all on a data folder of made-up runs; one browser."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests import made_up, made_up_inspection
 from tests.e2e import browser as machine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """One per module: while playwright lives its event loop runs, and asyncio could start no other."""
+    """It ends with this folder: while playwright lives its event loop runs, and asyncio could start no other."""
     missing = None
     if importlib.util.find_spec("playwright") is None:
         missing = "playwright is not installed (pip install playwright)"
@@ -32,7 +32,7 @@ def chromium() -> Iterator[Any]:
         yield shown
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("e2e") / "data"
     store = Store(folder / "runs", None)
@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(chromium: Any, data: Path) -> Iterator[str]:
     with machine.serve(data) as address:
         yield address

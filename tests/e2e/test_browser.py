@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from sdq.store import Store
+from tests.drills.deaths import tiny
 from tests.e2e.browser import ROOT, serve, settled
 
 pytestmark = pytest.mark.browser
@@ -122,16 +124,29 @@ def test_an_uploaded_file_lies_on_the_disk_and_goes_when_it_is_removed(server: s
         time.sleep(0.1)
 
 
-def test_a_run_from_the_page_to_its_end(chromium: Any, page: Any, tmp_path: Path) -> None:
-    with serve(tmp_path / "data") as address:
-        page.goto(f"{address}/quantize")
+@pytest.mark.parametrize("model", ["tiny", pytest.param("mini", marks=pytest.mark.slow)])
+def test_a_run_from_the_page_to_its_end(chromium: Any, page: Any, tmp_path: Path, model: str) -> None:
+    """Of a folder and a task of one's own, a few sentences of two languages; and of what a first visitor finds chosen."""
+    data = tmp_path / "data"
+    if model == "tiny":
+        world = tiny(tmp_path)
+        shutil.copytree(Path(world.task).parent, data / "tasks" / "drill")
+    with serve(data) as address:
+        page.goto(f"{address}/quantize" + ("?on=drill" if model == "tiny" else ""))
         settled(page)
+        if model == "tiny":
+            page.locator(".st-key-model").get_by_role("combobox").click()
+            page.get_by_role("option", name="A folder of yours").click()
+            page.locator(".st-key-model-folder input").fill(world.model)
+            page.locator(".st-key-model-folder input").press("Enter")
+            settled(page)
         page.get_by_role("button", name="Quantize").click()
         page.wait_for_selector("[data-testid='stProgress']", timeout=20_000)
         page.wait_for_url("**run=**")
         page.wait_for_selector(".js-plotly-plot .main-svg", timeout=900_000)
         settled(page)
-        report = Store(tmp_path / "data" / "runs").finished()[0]
+        report = Store(data / "runs").finished()[0]
         assert report.recipe["name"] == "ptq-int8-dynamic"
+        assert (report.model, report.task) == ((world.model, "drill") if model == "tiny" else ("mini", "intent"))
         assert page.get_by_text(f"{100 * report.quantized.mean:.1f} %").first.is_visible()
         page.goto("about:blank")

@@ -24,8 +24,11 @@ def changed_log(data: bytes, rng: Random) -> bytes:
     lines = data.splitlines(keepends=True)
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(lines))
-        whole = lines[at].startswith(b"{") and lines[at].endswith(b"}\n")  # not cut before
-        lines[at] = json_text(mutated(json.loads(lines[at]), rng)) + b"\n" if whole and rng.random() < 0.8 else lines[at][:-7]
+        try:
+            event = json.loads(lines[at]) if rng.random() < 0.8 else None
+        except ValueError:  # cut before
+            event = None
+        lines[at] = lines[at][:-7] if event is None else json_text(mutated(event, rng)) + b"\n"
     return b"".join(lines)
 
 

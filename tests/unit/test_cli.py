@@ -40,11 +40,38 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole() -> dict[str, tasks.Task]:
+    """The embedded tasks as they are."""
+    return {name: tasks.load_task(name) for name in ("intent", "slots")}
+
+
+@pytest.fixture(scope="module")
+def cut(whole: dict[str, tasks.Task]) -> dict[str, tasks.Task]:
+    """A few sentences of every language and split: what is asked for here says the same on 700."""
+
+    def every(examples: list[tasks.Example], code: str) -> list[tasks.Example]:
+        return [e for e in examples if e.language == code][::100]
+
+    return {
+        name: replace(task, splits={s: [e for code in task.languages for e in every(task.splits[s], code)] for s in tasks.SPLITS})
+        for name, task in whole.items()
+    }
+
+
+@pytest.fixture(autouse=True)
+def few(cut: dict[str, tasks.Task], monkeypatch: pytest.MonkeyPatch) -> dict[str, tasks.Task]:
+    """The embedded tasks have a few sentences only."""
+    for name in cut:
+        monkeypatch.setitem(tasks.TASKS, name, lambda name, only=None: cut[name])
+    return cut
+
+
+@pytest.fixture(scope="module")
+def tiny(whole: dict[str, tasks.Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random XLM-R of two narrow blocks with the embedded tokenizer and one output per intent."""
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
-    labels = len(tasks.load_task("intent").labels)
+    labels = len(whole["intent"].labels)
     config = XLMRobertaConfig(
         vocab_size=16_000, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32, max_position_embeddings=130,
         type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, num_labels=labels, initializer_range=0.3,
@@ -154,9 +181,9 @@ def test_damaged_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, tin
     assert str(folder) in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
 
 
-def test_unsupported_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+def test_unsupported_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path, few: dict[str, tasks.Task], tiny: Path) -> None:
     folder = tmp_path / "model"
-    labels = len(tasks.load_task("intent").labels)
+    labels = len(few["intent"].labels)
     GPT2ForSequenceClassification(GPT2Config(vocab_size=16_000, n_embd=24, n_layer=1, n_head=2, num_labels=labels, pad_token_id=1)).save_pretrained(folder)
     shutil.copy(tiny / "tokenizer.json", folder)
     shutil.copy(tiny / "tokenizer_config.json", folder)
@@ -181,9 +208,9 @@ def test_wrong_number_of_labels(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize("split", ["test", "train"])
-def test_empty_split(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: Path, split: str) -> None:
-    full = tasks.load_task("intent")
-    monkeypatch.setitem(tasks.TASKS, "intent", lambda name: replace(full, splits=full.splits | {split: []}))
+def test_empty_split(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, few: dict[str, tasks.Task], tiny: Path, split: str) -> None:
+    task = few["intent"]
+    monkeypatch.setitem(tasks.TASKS, "intent", lambda name: replace(task, splits=task.splits | {split: []}))
     assert f"the {split} split" in refused(capsys, "run", "ptq-int8-static", "--model", str(tiny))
 
 
@@ -336,9 +363,10 @@ def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str
 
 
 @pytest.fixture
-def shipped(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Preset -> the id of its shipped run."""
+def shipped(monkeypatch: pytest.MonkeyPatch, whole: dict[str, tasks.Task], few: dict[str, tasks.Task]) -> Callable[[str], str]:
+    """Preset -> the id of its shipped run, which is of all sentences."""
     monkeypatch.delenv("SDQ_SHIPPED")
+    monkeypatch.setitem(tasks.TASKS, "intent", lambda name, only=None: whole["intent"])
     return lambda preset: identify(PRESETS[preset], "mini", "intent")
 
 

@@ -29,7 +29,6 @@ from sdq.settings import UserError
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 
-pytestmark = pytest.mark.xdist_group("document")  # what its fixtures make is made once
 NAMES = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 TEXT = "What breaks the answers, why, and what helps"  # the one part without a picture
 WORDS = {"SDQ": "It imitates <itself>.", "QNAT": "Not in these runs."}

@@ -237,3 +237,28 @@ def test_what_breaks_in_an_answer_is_one_sentence(store: Store, monkeypatch: pyt
     said = (jobs.answered(key, store) or [{}])[0]["missing"]
     assert "\n" not in said
     assert said.startswith("this must not happen")
+
+
+def test_thirty_requests_at_once_start_one_process_for_each_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        time.sleep(0.01)  # as long as a fork of a large process takes
+        started.append(real([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        return started[-1]
+
+    real = subprocess.Popen
+    monkeypatch.setattr(jobs, "_clusters", [])
+    monkeypatch.setattr(jobs.subprocess, "Popen", start)
+    stores = [Store(tmp_path / name / "runs", None) for name in ("one", "other")]
+    try:
+        for store in stores:
+            store.folder.mkdir(parents=True)
+        with ThreadPoolExecutor(30) as pool:
+            list(pool.map(lambda i: jobs.ensure(stores[i % 2]), range(60)))
+        assert len(started) == 2
+        assert {folder for folder, _ in jobs._clusters} == {store.folder.parent for store in stores}
+    finally:
+        for child in started:
+            child.kill()
+            child.communicate()

@@ -12,7 +12,6 @@ import pytest
 from sdq.mini import frames
 from sdq.mini.data import PER_FRAME, sentences
 
-pytestmark = pytest.mark.xdist_group("mini data")  # what its fixtures make is made once
 LANGUAGE = pytest.mark.parametrize("code", frames.LANGUAGES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -17,7 +18,7 @@ import torch
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from sdq import __main__ as cli
-from sdq.data import taskfile
+from sdq.data import taskfile, tasks
 from sdq.data.check import check
 from sdq.data.kept import kept
 from sdq.data.tasks import address, fingerprint, load_task
@@ -477,3 +478,17 @@ def test_one_language_endless_text_and_empty_text_run_and_are_told(
 def test_a_task_file_survives_the_round_trip(tmp_path: Path) -> None:
     file = taskfile.read(mood(tmp_path, languages={"en": "en", "de": "deu"}, labels=["good", "bad"]))
     assert taskfile.parse(file.model_dump_json(exclude_defaults=True).encode(), "x") == file
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_collected_afterwards_as_it_was_before(monkeypatch: pytest.MonkeyPatch, collects: bool) -> None:
+    during = []
+    monkeypatch.setitem(tasks.TASKS, "intent", lambda name: during.append(gc.isenabled()))
+    (gc.enable if collects else gc.disable)()
+    try:
+        tasks.load_task("intent")
+        with pytest.raises(UserError):
+            tasks.load_task("nowhere.json")
+        assert (during, gc.isenabled()) == ([False], collects)
+    finally:
+        gc.enable()

@@ -25,7 +25,6 @@ from sdq.settings import ROOT, UserError
 from sdq.store import Store
 from tests import made_xglue
 
-pytestmark = pytest.mark.xdist_group("xglue")  # what its fixtures make is made once
 LANGUAGES = ("en", "de")
 METHODS = ["FP32", "PTQ, dynamic INT8", "QNAT", "QNAT, KLD", "QNAT, Att", "QNAT, Att-KLD"]
 
