@@ -1,7 +1,6 @@
 """The frame of the app: page settings and navigation. Imports no torch.
 
-The pages are in pages/<section>/. A fresh server treats a folder of that name as streamlit's old kind of multipage app until
-st.navigation was called once; the files pages/<url>.py are doors for that one moment (see pages/quantize.py).
+The pages are in pages/<section>/.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from PIL import Image
 from starlette.middleware import Middleware
 from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime import get_instance
+from streamlit.runtime.pages_manager import PagesManager
 
 from pages.components import session, uploads
 from pages.components.preload import preload
@@ -123,6 +123,7 @@ if __name__ == "app":  # the server imports this file once, before it serves; ea
     if ROOM.open:
         st.config.set_option("client.showErrorDetails", "none")  # a traceback names folders of this machine; it is in the server's log
     uploads.install()
+    PagesManager.uses_pages_directory = False  # pages/ is no app of streamlit's old kind, also before the first st.navigation
     app = st.App(__file__, lifespan=warm, middleware=[Middleware(Guard, room=ROOM), Middleware(uploads.Ushered)])
 else:
     frame()
