@@ -64,8 +64,13 @@ def ready(name: str, task: str, head: bool = True) -> None:
     """UserError if a model cannot be run on a task: as folder_of, or if it has no `head` where one is needed. Which labels a head has is
     seen when it is loaded."""
     kinds = config_of(folder_of(name, task)).get("architectures")
-    if head and isinstance(kinds, list) and kinds and not any(str(kind).endswith("Classification") for kind in kinds):
-        raise UserError(f"the model {name} must have a head for a task, it is a base model ({kinds[0]}); {remedy(name, task)}")
+    if not head or not isinstance(kinds, list) or not kinds:
+        return
+    if not any(str(kind).endswith("Classification") for kind in kinds):
+        first = one_line(str(kinds[0]), 80)
+        is_base = first.endswith(("Model", "ForMaskedLM", "ForPreTraining"))
+        has = f"it is a base model ({first})" if is_base else f"its config.json names {first}, which is no such"
+        raise UserError(f"the model {name} must have a head for a task, {has}; {remedy(name, task)}")
 
 
 def address(name: str) -> str:

@@ -20,7 +20,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from sdq.checkpoint import base_of
+from sdq.checkpoint import base_of, ready
 from sdq.data.batches import encode
 from sdq.data.tasks import Example, Task
 from sdq.limits import limits
@@ -440,3 +440,25 @@ def test_a_limit_can_be_raised_by_name(own: Path, monkeypatch: pytest.MonkeyPatc
         limits.cache_clear()
     assert np.prod(tensors_of(own)["classifier.weight"].shape) == 36
     assert stat.S_ISREG((own / "config.json").stat().st_mode)
+
+
+def test_counters_of_training_are_no_quantized_weights(own: Path) -> None:
+    weights(own, added(n_averaged=torch.tensor(7)))
+    assert load(base_of(str(own)), "sequence", LABELS)[0] is not None
+    weights(own, added(seen=torch.tensor(7)))
+    refused(own, "every tensor of the weights must have a place in the model, seen")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("BertCRF", "its config.json names BertCRF, which is no such"),
+        ("BertForQuestionAnswering", "names BertForQuestionAnswering, which is no such"),
+        ("BertModel", r"it is a base model \(BertModel\)"),
+        ("BertForMaskedLM", r"it is a base model \(BertForMaskedLM\)"),
+    ],
+)
+def test_only_a_base_model_is_called_one(own: Path, architecture: str, said: str) -> None:
+    configured(own, architectures=[architecture])
+    with pytest.raises(UserError, match=said):
+        ready(str(own), "task.json")
