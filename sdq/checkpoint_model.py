@@ -81,18 +81,19 @@ def of_kind(config: Mapping[str, Any], folder: Path, kind: str, remedy: str) -> 
         "ForTokenClassification": auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
         "ForSequenceClassification": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     }[ends[0]]
-    made = classes.get(config.get("model_type"))
+    made = classes.get(str(config.get("model_type")))
     if made in named or not named:
         return ""
     shown_name = one_line(named[0], 80)
     if not (named[0].isidentifier() and hasattr(transformers, named[0])):
         raise UserError(
-            f"the model must be of a class of transformers, architectures in {where} names {shown_name}, which "
-            "is none; code of a model's own is not run here: save it as a model of transformers"
+            f"the model must be of a class of transformers, architectures in {where} names "
+            f"{shown_name}, which is none; code of a model's own is not run here: save it as a model of transformers"
         )
     if not named[0].endswith(ends[0]):
         return ""
-    return f"architectures in config.json names {shown_name}, model_type makes {made} of it: that is what was run"
+    what = f"architectures in config.json names {shown_name}, model_type makes {made} of it"
+    return f"{what}: that is what was run"
 
 
 def asks(kind: str) -> str:
