@@ -18,7 +18,8 @@ _LONGEST = 100_000_000  # bytes of a header, as safetensors itself allows
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
 _CALLED = {"I": "int", "U": "uint", "F": "float"}  # what safetensors calls I8 is int8 to everybody else
-BUFFERS = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked|n_averaged)$")  # counted anew by every model, or of how it was trained
+# counted anew by every model, or only while it is trained
+BUFFERS = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked|n_averaged)$")
 _END = r"\.(?:weight|bias)"
 _NORM = r"(?:LayerNorm|layer_norm|norm)\.(?:weight|bias|gamma|beta)"
 _PREDICTION = rf"(?:bias|(?:transform\.)?(?:dense{_END}|{_NORM})|decoder{_END})"
