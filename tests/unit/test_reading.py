@@ -522,11 +522,11 @@ WORDS = ["In", "Rome", ".", "Он", "живёт", "в", "Берлине", "東�
 @pytest.mark.parametrize(
     ("written", "kind"),
     [
-        ("text\tlabel\nvery fine\tgood\n\nsad\tbad\nso sad\tbad\n", "tsv"),
-        ("label\ttext\ngood\tvery fine\n\nbad\tsad\nbad\tsad\n", "tsv"),
+        ("text\tlabel\nvery fine\tgood\n\n" + "sad\tbad\nso sad\tbad\n" * 4, "tsv"),
+        ("label\ttext\ngood\tvery fine\n\n" + "bad\tsad\n" * 8, "tsv"),
         ("text\tlabel\n" + "今天天气很好，我们去公园散步吧\t正面\n\n" * 5 + "这部电影实在是太无聊了，浪费时间\t负面\n", "tsv"),
-        ("a text,label\nvery fine,good\n\nso sad,bad\nso sad,bad\n", "csv"),
-        ("a text;label\nvery fine;good\n\nso sad;good\nso sad;good\n", "csv"),
+        ("a text,label\nvery fine,good\n\n" + "so sad,bad\n" * 8, "csv"),
+        ("a text;label\nvery fine;good\n\n" + "so sad;bad\n" * 8, "csv"),
         ("\n".join(f"{word}\tX{i % 3}" for i, word in enumerate(WORDS)) + "\n\nHe\tX1\n", "conll"),
         ("\n".join(f"{word} X{i % 3}" for i, word in enumerate(WORDS)) + "\n\nHe X1\n", "conll"),
         ("New York\tB-LOC\nis\tO\n\nHe\tO\n", "conll"),
