@@ -15,7 +15,7 @@ from sdq import hub, sealed
 from sdq.checkpoint_config import fits
 from sdq.limits import limits
 from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
-from sdq.tensors import read_json, tensors_of
+from sdq.tensors import has_head, read_json, tensors_of
 
 CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.finetune)
 _TEXTS = (".json", ".txt", ".model", ".jinja")
@@ -61,12 +61,13 @@ def seal_embedded(folder: Path) -> None:
 
 
 def ready(name: str, task: str, head: bool = True) -> None:
-    """UserError if a model cannot be run on a task: as folder_of, or if it has no `head` where one is needed. Which labels a head has is
-    seen when it is loaded."""
-    kinds = config_of(folder_of(name, task)).get("architectures")
-    if not head or not isinstance(kinds, list) or not kinds:
+    """UserError if a model cannot be run on a task: as folder_of, or if neither its config.json nor its weights have a `head` where one
+    is needed. Which labels a head has is seen when it is loaded."""
+    folder = folder_of(name, task)
+    kinds = config_of(folder).get("architectures")
+    if not head or not isinstance(kinds, list) or not kinds or any(str(kind).endswith("Classification") for kind in kinds):
         return
-    if not any(str(kind).endswith("Classification") for kind in kinds):
+    if not has_head(tensors_of(folder)):
         first = one_line(str(kinds[0]), 80)
         is_base = first.endswith(("Model", "ForMaskedLM", "ForPreTraining"))
         has = f"it is a base model ({first})" if is_base else f"its config.json names {first}, which is no such"

@@ -29,7 +29,7 @@ from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.heads import join, joined_, loading_remarks, names_of, remark_
 from sdq.settings import ASSETS, UserError, one_line
-from sdq.tensors import adapted, lacking, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
+from sdq.tensors import adapted, foreign, lacking, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
@@ -239,7 +239,7 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
         places = plan.state_dict()
         at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
         lost = places.keys() - at.values()
-        _encoder_is_whole(lost, top, [name for name in tensors if not at[name]], tensors, folder)
+        _encoder_is_whole(lost, top, [name for name in tensors if not at[name]], tensors, folder, plan)
     with in_one_sentence(wanted):
         model, told = auto.from_pretrained(
             folder,
@@ -254,7 +254,7 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
         )
     missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
     dropped = _dropped(told["unexpected_keys"], tensors, model)
-    _encoder_is_whole(missing, top, dropped, tensors, folder)
+    _encoder_is_whole(missing, top, dropped, tensors, folder, plan)
     if error := without_a_place(dropped, folder, len(steps(model)), kind == "retrieval" or new_head):
         raise error
     for name, parameter in model.named_parameters():
@@ -266,12 +266,15 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
     return model, sorted(missing)
 
 
-def _encoder_is_whole(missing: Collection[str], top: Collection[str], dropped: Collection[str], tensors: Collection[str], folder: Path) -> None:
+def _encoder_is_whole(
+    missing: Collection[str], top: Collection[str], dropped: Collection[str], tensors: Collection[str], folder: Path, plan: nn.Module
+) -> None:
     """UserError if any of the `missing` names is not of the head, whose modules are `top`."""
     if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
-        if prefix := wrapped(tensors, lost):
+        own = str(plan.base_model_prefix)
+        if not foreign(tensors, own) and (prefix := wrapped(tensors, lost)):
             raise unwrap(prefix, folder)
-        raise adapted(dropped, folder) or lacking(lost, tensors, folder)
+        raise adapted(dropped, folder) or lacking(lost, tensors, folder, own)
 
 
 def _dropped(told: Collection[str], tensors: Collection[str], model: Any) -> set[str]:

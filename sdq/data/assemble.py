@@ -46,6 +46,8 @@ class Builder:
     file: TaskFile
     splits: dict[str, list[Example]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # rows so far by (split of the file, language)
+    # queries so far by (split of the file, language), of a ranking whose rows do not name them
+    _queries: Counter[tuple[str, str]] = field(default_factory=Counter)
     _ids: dict[tuple[str, str], dict[str, str]] = field(default_factory=lambda: defaultdict(dict))  # (split, language) -> id -> where
     _seen: dict[str, str] = field(default_factory=dict)  # label -> where it was first
     _remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # what was remarked -> in which files
@@ -65,7 +67,7 @@ class Builder:
 
     def add(self, source: Source, rows: Iterable[Row], classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:
         """The rows of one file. `classes`: of columns whose numbers stand for names, these names."""
-        query, number = None, 0
+        before: dict[str, str] = {}  # language -> query of the row before; each file begins a new one
         classes = self._meant(source, classes)
         for row in rows:
             place = _Place(source.path, row, self.file.names, classes)
@@ -77,13 +79,13 @@ class Builder:
             id = place.plain(given) if given else f"{self._counts[source.split, language]:06d}"
             example = self._example(place, language, id)
             if self.file.kind == "ranking" and not self.file.columns.group:  # as the official scorer of XGLUE: neighbours with the same query
-                number += example.text != query
-                query = example.text
-                example = replace(example, group=f"q{number:06d}")
+                self._queries[source.split, language] += example.text != before.get(language)
+                before[language] = example.text
+                example = replace(example, group=f"q{self._queries[source.split, language]:06d}")
             split = self._split(source, place, example)
-            if (before := self._ids[split, language].get(id)) is not None:
+            if (other := self._ids[split, language].get(id)) is not None:
                 raise place.wrong(
-                    given, f"ids must be unique within a language and split, {id[:40]!r} was in {before} already; correct it, or leave `columns.id` out"
+                    given, f"ids must be unique within a language and split, {id[:40]!r} was in {other} already; correct it, or leave `columns.id` out"
                 )
             if self.file.kind != "retrieval" and not example.targets and (split != "train" or language == self.file.training_language):
                 missing = self.file.columns.tags if self.file.kind == "token" else self.file.columns.label

@@ -9,19 +9,24 @@ import unicodedata
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sdq.data.lines import WIDEST, spaced, strict
+from sdq.data.lines import WIDEST, spaced
+from sdq.strict_json import strict
 
 WHITE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"  # what may stand around a label or a name of a column
 LABEL = 200  # characters of one label
 MARKS = ("-100", "-1")  # "ignore this word" of transformers; "no label" of padding and of test sets
-_STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?(?:{_STRING}))\)|(?P<text>u?(?:{_STRING}))|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
+_STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\")"""
+_ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?{_STRING})\)|(?P<text>u?{_STRING})|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
 _ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=[^()]*)?\)$", re.S)
 _LISTLIKE = re.compile(
     r"""^(?:array\(|list\(|[\[({]\s*[\[({]\s*[bu]?['"]|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\(-?\d+(?:,|(?:, ?-?\d+)+,?)\)$)"""
 )
 _ONE = re.compile(r"[\[(]-?\d+[\])]")  # a list of one tag; as a word, what it is
-_STRING_ALONE = re.compile(rf"\((?:{_STRING})\)", re.S)  # Python writes a tuple of one as ("a",)
+_STRING_ALONE = re.compile(rf"\({_STRING}\)", re.S)  # Python writes a tuple of one as ("a",)
+_SET_APART = re.compile(r"""\[\s+[bu]?['"].*\]""", re.S)  # a list with white space after its bracket, or text in brackets
+# as tags, a list that lacks its quotes; `[ NN ]` may be the tags of a word in brackets, `(A0* *)` are tags
+_UNQUOTED = re.compile(r"\[(?:[^\s\[\]]|[^\[\]]*[^\s\[\],],\s)[^\[\]]*\]|\([^\s()*][^()*]*\)")
+_SPACE = " \t\r\n"
 _ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])")
 
 
@@ -75,8 +80,9 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
             fits = len(value) == fitting if fitting else "," not in text
             if tags or not fits or _shaped(text):
                 raise
-        if not value and spaced(text) and fitting == 1:
-            value = spaced(text)  # `[]` beside one tag is a word
+        plain = spaced(text)
+        if len(value) != fitting == len(plain) and (not value or _SET_APART.fullmatch(text.strip(_SPACE))):
+            value = plain  # `[]` beside one tag is a word, and `[ "So" ]` beside three are three
     if not isinstance(value, list | tuple) or not all(isinstance(item, str | int) for item in value):
         odd = next((item for item in value if not isinstance(item, str | int)), None) if isinstance(value, list | tuple) else value
         raise Refused(f"words and tags must be lists of text, or text with spaces between, this cell holds {_shown(odd)}; map another column, or mend the cell")
@@ -91,18 +97,19 @@ def _shown(value: Any) -> str:
 
 def _listed(text: str, tags: bool) -> Any:
     """Text of a cell -> its items; text that does not look like a list is split at spaces."""
-    bare = text.strip(" \t\r\n")
+    bare = text.strip(_SPACE)
     if not tags and _STRING_ALONE.fullmatch(bare):
         return spaced(bare)
-    if not (_LISTLIKE.match(bare) or (tags and _ONE.fullmatch(bare))):
-        return spaced(bare)
-    try:
-        value = strict(bare)
-        if isinstance(value, list):
+    if bare[:1] == "[" and bare[-1:] == "]":
+        try:
+            value = strict(bare)
+        except ValueError:
+            value = None
+        if isinstance(value, list) and (tags or _LISTLIKE.match(bare) or any(isinstance(item, str) for item in value)):
             return value
-    except ValueError:
-        pass
-    return _literal(bare)
+    if _LISTLIKE.match(bare) or _SET_APART.fullmatch(bare) or (tags and (_ONE.fullmatch(bare) or _UNQUOTED.fullmatch(bare))):
+        return _literal(bare)
+    return spaced(bare)
 
 
 _OPEN = re.compile(r"\s*(?:array|list|tuple|set)?[\[({\s]+")

@@ -12,13 +12,14 @@ from typing import Any
 
 from sdq.data.cells import WHITE
 from sdq.data.conll import read_conll, read_conllu
-from sdq.data.lines import DECODER, WIDEST, NotStrict, ended, head_of, is_blank, lines, refuse_surrogates, size_of, strict
+from sdq.data.lines import WIDEST, ended, head_of, is_blank, lines, size_of
 from sdq.data.parquet import read_parquet
 from sdq.data.recognise import Format, recognise
 from sdq.data.rows import Asked, Quoting, Reader, too_wide
 from sdq.data.rows import Row as Row
 from sdq.limits import limits
 from sdq.settings import UserError, listed
+from sdq.strict_json import DECODER, NotStrict, refuse_surrogates, strict
 
 
 def read(path: Path, names: tuple[str, ...] = (), quoting: Quoting | None = None, remark: Callable[[str], None] = lambda said: None) -> Iterator[Row]:
@@ -230,6 +231,8 @@ def read_json(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         at = _after(text, end)
         if text[at : at + 1] == ",":
             at = _after(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise UserError(f"a JSON file must be an array of objects, {path.name} has a comma after its last, row {count}; take the comma out")
         elif text[at : at + 1] != "]":
             raise UserError(f"a JSON file must be one whole array, {path.name} is not after row {count}; write it again")
     if not is_blank(text[at + 1 :]):

@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from statistics import median
 
-from sdq.data.lines import HEAD, head_of, spaced, strict
+from sdq.data.lines import HEAD, head_of, spaced
 from sdq.data.tagging import UPOS
 from sdq.settings import UserError
+from sdq.strict_json import strict
 
 # ending -> the format it promises; any other ending promises nothing
 ENDINGS = {
@@ -22,6 +24,7 @@ CALLED = {
     "conllu": "CoNLL-U", "conll": "CoNLL (one word a line)",
 }  # fmt: skip
 _SPAN = re.compile(r"(?:[BIESULMW](?:-\S+)?|O)")
+_WORD = 12  # characters of a word in the middle of many: of English 4, of Finnish 7
 _DECLARED = re.compile(r"\"?sep=([,;|\t:^~])\"?[ ,;\t]*", re.IGNORECASE)  # a line for Excel
 _DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 
@@ -158,7 +161,16 @@ def _is_conll(lines: list[str], data: list[str]) -> bool:
         return False
     blank = any(not line.strip(" \t") for line in lines[:-1]) and any(line.strip(" \t") for line in lines[1:])
     first, last = ([row[i] for row in rows] for i in (0, -1))
-    return (blank and (len(set(last)) < max(3, len(last) / 2) or is_span(first))) or (len(last) > 1 and is_span(last))
+    few = len(set(last)) < max(3, len(last) / 2) and (is_span(last) or is_speech(last) or _are_words(rows))
+    return (blank and (few or is_span(first))) or (len(last) > 1 and is_span(last))
+
+
+def _are_words(rows: list[list[str]]) -> bool:
+    """Whether fields are as short as words are, without spaces, and no delimiter is in every line: in a table of texts it is otherwise."""
+    rows = [["" if "=" in field else field for field in row] for row in rows]  # Case=Nom|Number=Sing is as long as it likes
+    if any(all(delimiter in "".join(row) for row in rows) for delimiter in _DELIMITERS["csv"]):
+        return False
+    return not any(" " in field for row in rows for field in row) and all(median(map(len, column)) <= _WORD for column in zip(*rows, strict=True))
 
 
 def _is_tagged(data: list[str]) -> bool:

@@ -495,12 +495,12 @@ def test_a_config_with_a_key_twice_is_refused(tiny: Callable[..., nn.Module], to
     folder = save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path / "model")
     text = json.dumps(json.loads((folder / "config.json").read_text()))
     for old, new, said in (
-        ('"0": "a"', '"0": "b", "0": "a"', "key '0' twice"),
+        ('"0": "a"', '"0": "b", "0": "a"', "name '0' twice"),
         ('"layer_norm_eps": 1e-12', '"layer_norm_eps": NaN', "NaN"),
-        ("1e-12", "1e999", "infinite"),
+        ("1e-12", "1e999", "too large"),
     ):
         assert old in text
         copy = Path(shutil.copytree(folder, tmp_path / said))
         (copy / "config.json").write_text(text.replace(old, new))
-        with pytest.raises(UserError, match=f"config.json must be JSON text .*{said}"):
+        with pytest.raises(UserError, match=f"config.json must be JSON text, it .*{said}"):
             load(copy, "sequence", ("a", "b", "c"))
