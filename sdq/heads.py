@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdq.data.cells import same_number
 from sdq.data.tagging import SPAN_METRICS, foreign, scheme_of, written_as
 from sdq.lazy import torch
 from sdq.settings import UserError, listed, one_line
@@ -118,8 +117,6 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
     """
     if set(labels) <= set(names) and len(set(names)) == len(names):  # two that differ by case only are two
         return _by_name(names, labels, list(names), list(labels))
-    if numbered := _numbered(names, labels):
-        return _by_name(names, labels, *numbered)
     have, want = [plain(name) for name in names], [plain(label) for label in labels]
     for what, given, compared in (("the names in id2label", names, have), ("the labels of the task", labels, want)):
         if (twice := next((i for i, name in enumerate(compared) if name in compared[:i]), None)) is not None:
@@ -138,16 +135,6 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
             f"{way}, or {remedy}"
         )
     return _by_name(names, labels, have, want)
-
-
-def _numbered(names: Sequence[str], labels: Sequence[str]) -> tuple[list[str], list[str]] | None:
-    """The numbers of LABEL_0, LABEL_1, ... and of the labels, where those are the same numbers: then
-    they are the names of the outputs, in whatever order they come."""
-    have = [same_number(match[1]) for name in names if (match := _DEFAULT.fullmatch(name))]
-    want = [same_number(label) for label in labels]
-    if have == want or len(have) != len(names) or len(set(have)) != len(have):
-        return None
-    return (list(map(str, have)), list(map(str, want))) if sorted(map(str, have)) == sorted(map(str, want)) else None
 
 
 def _by_name(names: Sequence[str], labels: Sequence[str], have: list[str], want: list[str]) -> Joint:

@@ -144,7 +144,7 @@ class Builder:
         return tuple(wanted or sorted(found))
 
     def _labels(self) -> tuple[str, ...]:
-        labels = list(dict.fromkeys(self._given.values()))
+        labels = label_order.called(self._given, self._classes)
         if not labels:
             self._refuse_marks()
         labels = labels or label_order.occurring(self._classes, self._seen, self.remark)

@@ -9,13 +9,23 @@ from sdq.settings import listed
 
 
 def pairs(labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """The labels that a task file lists -> what each is called, without white space around them.
-    Where numbers are given names, the numbers are the order."""
+    """The labels that a task file lists -> what each is called, without white space around them."""
     items = labels.items() if isinstance(labels, Mapping) else zip(labels, labels, strict=True)
-    given = {label.strip(WHITE): name.strip(WHITE) for label, name in items}
-    if isinstance(labels, Mapping) and all(map(is_whole, given)):
-        return {number: given[number] for number in sorted(given, key=order)}
-    return given
+    return {label.strip(WHITE): name.strip(WHITE) for label, name in items}
+
+
+def called(given: Mapping[str, str], classes: Collection[Sequence[str]]) -> list[str]:
+    """What the labels that a task file lists are called, in its order; numbers count themselves,
+    wherever they stand: in the order of the files (`classes`, see `occurring`) if they are names
+    there, or else by size if they are 0, 1, ... or are given names."""
+    labels = list(given)
+    if all(map(is_whole, labels)):
+        named = [name for names in classes for name in names]
+        if named:
+            labels.sort(key=lambda label: named.index(label) if label in named else len(named))
+        elif set(labels) == set(map(str, range(len(labels)))) or labels != list(given.values()):
+            labels.sort(key=order)
+    return list(dict.fromkeys(given[label] for label in labels))
 
 
 def are_numbers(labels: Collection[str], names: Sequence[str]) -> bool:

@@ -116,20 +116,6 @@ def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "labels", "order"),
-    [
-        (("LABEL_0", "LABEL_1", "LABEL_2"), ("2", "1", "0"), (2, 1, 0)),
-        (("LABEL_2", "LABEL_0", "LABEL_1"), ("0", "1", "2"), (1, 2, 0)),
-        (("0", "1", "2"), ("2", "1", "0"), (2, 1, 0)),
-        (("LABEL_0", "LABEL_1", "LABEL_2"), ("0", "1", "2"), (0, 1, 2)),
-        (("LABEL_0", "LABEL_1", "LABEL_2"), ("3", "2", "1"), (0, 1, 2)),  # stars: 1 is not LABEL_1
-    ],
-)
-def test_labels_that_are_the_numbers_of_the_outputs(names: tuple[str, ...], labels: tuple[str, ...], order: tuple[int, ...]) -> None:
-    assert join(names, labels, WHERE, "do this").order == order
-
-
-@pytest.mark.parametrize(
     ("names", "labels", "said"),
     [
         (("Good", "GOOD", "bad"), ("good", "bad"), "names in id2label must differ by more than case"),

@@ -6,20 +6,30 @@ from typing import Any
 
 import pytest
 
-from sdq.data.label_order import are_numbers, occurring, pairs
+from sdq.data.label_order import are_numbers, called, occurring, pairs
 
 
 @pytest.mark.parametrize(
-    ("labels", "called"),
+    ("labels", "names"),
     [
         ({"2": "neu", "1": "neg", "0": "pos"}, ["pos", "neg", "neu"]),
         ({"10": "k", "9": "j", "-1": "none"}, ["none", "j", "k"]),
         ({"b": "bad", "a": "fine"}, ["bad", "fine"]),
-        (("2", " 1", "0"), ["2", "1", "0"]),
+        (("2", " 1", "0"), ["0", "1", "2"]),
+        (("3", "2", "1"), ["3", "2", "1"]),  # stars, from the best: no output has such a number
+        (("b", "a"), ["b", "a"]),
     ],
 )
-def test_numbers_are_the_order_of_the_names_they_are_given(labels: Any, called: list[str]) -> None:
-    assert list(pairs(labels).values()) == called
+def test_numbers_are_the_order_of_the_names_they_are_given(labels: Any, names: list[str]) -> None:
+    assert called(pairs(labels), []) == names
+
+
+def test_numbers_that_are_names_in_a_file_have_its_order() -> None:
+    """`datasets.class_encode_column` orders numbers by alphabet, and so does a model trained on them."""
+    classes = [("0", "1", "10", "2")]
+    assert called(pairs(("0", "1", "2", "10")), classes) == ["0", "1", "10", "2"]
+    assert called(pairs({"0": "a", "2": "b", "10": "c"}), classes) == ["a", "c", "b"]
+    assert called(pairs(("b", "a")), [("a", "b")]) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
