@@ -22,7 +22,7 @@ from sdq.settings import Document, Settings, UserError, Words, explain, small
 
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
-SINCE = "scored again since 2026-11-29"  # raised when files are read or scored otherwise: what was stored before is then not reused
+SINCE = "read again since 2026-11-29"  # raised when files are read or scored otherwise: what was stored before is then not reused
 _LONGEST = 1_000_000  # bytes of a task file
 USUAL = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
 NEEDED = {
