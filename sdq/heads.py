@@ -128,7 +128,7 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
     if not set(have) & set(want) and (assumed := _by_order(names, labels, where, remedy)):
         return assumed
     if never := [label for label, compared in zip(labels, want, strict=True) if compared not in have]:
-        way = "say under `labels` of the task file what the model calls them"
+        way = "say under `labels` of the task file what the model calls them (or list the others there, if no row has these)"
         if alike := written_as(never, names):
             pairs = _listed([f'"{label}": "{name}"' for label, name in alike.items()])
             theirs, ours = (scheme_of(found) for found in (names, labels))

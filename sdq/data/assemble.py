@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from sdq.data import cells
+from sdq.data import cells, label_order
 from sdq.data.conll import CONLLU, unnamed
 from sdq.data.formats import read
 from sdq.data.parquet import as_names, class_labels, named
@@ -50,6 +50,8 @@ class Builder:
     _queries: Counter[tuple[str, str]] = field(default_factory=Counter)
     _ids: dict[tuple[str, str], dict[str, str]] = field(default_factory=lambda: defaultdict(dict))  # (split, language) -> id -> where
     _seen: dict[str, str] = field(default_factory=dict)  # label -> where it was first
+    # names that files give the numbers of their labels, in order -> the file that was first
+    _classes: dict[tuple[str, ...], str] = field(default_factory=dict)
     _remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # what was remarked -> in which files
     _trimmed: list[str] = field(default_factory=list)  # where labels had white space around them
 
@@ -97,11 +99,15 @@ class Builder:
         """The columns whose numbers are read as names: not where the task file itself says what the numbers mean."""
         columns = self.file.columns
         answers = (columns.label, columns.tags)
-        numbers = bool(self.file.labels) and all(map(cells.is_whole, self.file.labels))
         used = {name for value in columns.model_dump().values() for name in ([value] if isinstance(value, str) else value or ())}
-        meant = {column: names for column, names in classes.items() if column in used and not (numbers and column in answers)}
+        meant = {
+            column: names for column, names in classes.items() if column in used and not (column in answers and label_order.are_numbers(self._given, names))
+        }
         for column, names in meant.items():
             self.remark(as_names(column, names), source.path.name)
+            if column in answers:
+                bare = (name.strip(cells.WHITE) for name in names)
+                self._classes.setdefault(tuple(filter(None, bare)), source.path.name)
         return meant
 
     def task(self, name: str, fingerprint: str) -> Task:
@@ -140,11 +146,10 @@ class Builder:
         return tuple(wanted or sorted(found))
 
     def _labels(self) -> tuple[str, ...]:
-        given = self.file.labels
-        labels = list(dict.fromkeys(name.strip(cells.WHITE) for name in (given.values() if isinstance(given, dict) else given)))
+        labels = label_order.called(self._given, self._classes)
         if not labels:
             self._refuse_marks()
-        labels = labels or sorted(self._seen, key=cells.order)
+        labels = labels or label_order.occurring(self._classes, self._seen, self.remark)
         if not 2 <= len(labels) <= MOST_LABELS:
             what = "tags" if self.file.kind == "token" else "label"
             raise UserError(
@@ -250,10 +255,8 @@ class Builder:
 
     @cached_property
     def _given(self) -> dict[str, str]:
-        """The listed labels, and what each is called, without white space around them."""
-        given = self.file.labels
-        pairs = given.items() if isinstance(given, dict) else zip(given, given, strict=True)
-        return {label.strip(cells.WHITE): name.strip(cells.WHITE) for label, name in pairs}
+        """The listed labels, and what each is called."""
+        return label_order.pairs(self.file.labels)
 
 
 def _no_tag(mark: str) -> str:

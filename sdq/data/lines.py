@@ -29,10 +29,16 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf", "an archive (7z)", "unpack it first"),
     (b"PK\x03\x04", "a ZIP archive or a sheet of Excel", "unpack it first, or save the sheet as CSV in UTF-8"),
     (b"\xd0\xcf\x11\xe0", "a sheet of an old Excel", "save the sheet as CSV in UTF-8"),
+    (b"{\\rtf", "a document (RTF)", "save it as plain text, or export the table as CSV or JSONL"),
     (b"%PDF", "a PDF", "export the text as CSV or JSONL"),
     (b"SQLite format 3", "a database", "export the table as CSV or JSONL"),
     (b"ARROW1", "an Arrow file", "write it as Parquet"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the data", "fetch the data first (git lfs pull)"),
+)
+_MARKUP = (
+    (rb"<(?:!doctype html|html|head|body|div)\b", "a web page", "download the file itself (the raw file)"),
+    (rb"<(?:table|tbody|tr)\b[^>]*>", "a table in HTML", "save the table as CSV in UTF-8"),
+    (rb"<\?xml\b|<[a-z][\w:.-]*(?:\s[^<>]*)?>\s*<[/a-z!]", "XML", "export its rows as CSV or JSONL"),
 )
 
 
@@ -78,8 +84,10 @@ def head_of(path: Path) -> bytes:
         raise UserError(f"text must be UTF-8, {path.name} is UTF-32; save it again as UTF-8")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"text must be UTF-8, {path.name} is UTF-16; save it again as UTF-8")
-    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)\b", head, re.IGNORECASE):
-        raise UserError(f"a data file must be text or Parquet, {path.name} is a web page; download the file itself (the raw file)")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for markup, what, remedy in _MARKUP:
+        if re.match(markup, start, re.IGNORECASE):
+            raise UserError(f"a data file must be text or Parquet, {path.name} is {what}; {remedy}")
     if path.suffix.lower() in (".parquet", ".pq") and (b"\0" in head or not _is_text(head)):
         raise UserError(f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again")
     at = head.find(b"\0")

@@ -71,7 +71,10 @@ class TaskFile(Document):
         None,
         description="What quotes around a field mean: double (they are no part of it, two are one) or none (they are text like any other); absent: double in CSV, none in TSV",
     )
-    labels: tuple[str, ...] | dict[str, str] = Field((), description="The labels, or what each is called; none: those that occur")
+    labels: tuple[str, ...] | dict[str, str] = Field(
+        (),
+        description="The labels, or what each is called (of numbers, in their order); none: those that occur, in the order of the file (ClassLabel) or by name",
+    )
     languages: tuple[str, ...] | dict[str, str] = Field((), description="The languages, or what each code is called (deu_Latn -> de); none: those that occur")
     training_language: Annotated[str, Words("letters, digits, '_' and '-', at most 24, beginning with a letter, such as en or deu_Latn")] = Field(
         pattern=f"^{CODE}$", description="The language whose labels are trained on"

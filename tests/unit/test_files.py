@@ -34,8 +34,8 @@ def _parquet(table: Any, **how: Any) -> bytes:
     return made.getvalue()
 
 
-def _classes() -> bytes:
-    features = {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}, "text": {"dtype": "string", "_type": "Value"}}
+def _classes(*names: str) -> bytes:
+    features = {"label": {"names": names, "_type": "ClassLabel"}, "text": {"dtype": "string", "_type": "Value"}}
     table = pa.table({"text": ["fine", "sad"], "label": pa.array([1, 0], pa.int64())})
     return _parquet(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}))
 
@@ -70,6 +70,11 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any]]] = {
     "commas in a file called .tsv": ("a.tsv", CSV, SENTENCE),
     "CSV called .txt, .data or anything else": ("a.txt", CSV, SENTENCE),
     "an open quote in CSV": ("a.csv", 'text,label\n"fine,good\nsad,bad\n', SENTENCE),
+    "CSV with a space before quoted fields": ("a.csv", 'label, text\ngood, "fine, very"\nbad, "sad"\n', SENTENCE),
+    "CSV with a space before one quoted field, far down": ("a.csv", "label,text\ngood,fine\nbad,sad\n" + "good,a fine day\n" * 5000 + 'bad, "grey"\n', SENTENCE),
+    "CSV with single quotes": ("a.csv", "text,label\n'fine',good\n'sad',bad\n", SENTENCE),
+    "CSV files joined, each with its header": ("a.csv", f"{CSV}\ufeff{CSV}", SENTENCE),
+    "`names` for a file that names its columns otherwise": ("a.csv", CSV, SENTENCE | {"names": ["t", "l"], "columns": {"text": "t", "label": "l"}}),
     "a line of another width": ("a.csv", "text,label\nfine, very fine,good\n", SENTENCE),
     "a header with a name twice": ("a.csv", "text,text\nfine,good\n", SENTENCE),
     "a header without rows": ("a.csv", "text,label\n", SENTENCE),
@@ -92,7 +97,9 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any]]] = {
     "U+0000 in a text": ("a.jsonl", '{"text": "fi\\u0000ne", "label": "good"}\n', SENTENCE),
     "Boolean labels": ("a.jsonl", '{"text": "fine", "label": true}\n{"text": "sad", "label": false}\n', SENTENCE),
     "Parquet": ("a.parquet", _parquet(pa.table({"text": ["fine", "sad"], "label": ["good", "bad"]})), SENTENCE),
-    "Parquet of `datasets` with ClassLabel": ("a.parquet", _classes(), SENTENCE),
+    "Parquet of `datasets` with ClassLabel": ("a.parquet", _classes("bad", "good"), SENTENCE),
+    "Parquet with ClassLabel in an order of its own, and names that no row has": ("a.parquet", _classes("positive", "negative", "neutral"), SENTENCE),
+    "Parquet with ClassLabel whose names are numbers, listed under `labels`": ("a.parquet", _classes("1", "0"), SENTENCE | {"labels": ["0", "1"]}),
     "a damaged Parquet file": ("a.parquet", _parquet(pa.table({"text": ["fine"]}))[:-20], SENTENCE),
     "Parquet that names one long text thousands of times": ("a.parquet", _bomb(), SENTENCE),
     "Parquet with lists of tens of millions": ("a.parquet", _lists(), SENTENCE),
@@ -102,6 +109,8 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any]]] = {
     "CoNLL of several columns, called by number": ("a.conll", FIVE, TOKEN | {"columns": {"tokens": "1", "tags": "3"}}),
     "CoNLL of several columns, not named": ("a.conll", FIVE, TOKEN),
     "CoNLL of several columns, only the last with tags of spans": ("a.conll", "In IN O\nRome NNP B-city\n", TOKEN),
+    "CoNLL with a line that names its columns": ("a.conll", "token\tner\nIn\tO\nRome\tB-city\n\nHe\tO\n", TOKEN),
+    "CoNLL with a language before every word (WikiANN, PAN-X)": ("a.txt", "en:In\tO\nen:Rome\tB-city\n\nen::\tO\n", TOKEN),
     "CoNLL with tabs at the ends of lines": ("a.conll", "In\tO\t\nRome\tB-city\t\n", TOKEN),
     "CoNLL with lines of another width": ("a.conll", "In O\nNew York B-city\n", TOKEN),
     "a no-break space (U+00A0, U+3000) in a word of CoNLL": ("a.conll", "10\u00a0000 B-NUM\neuros O\n", TOKEN),
@@ -115,6 +124,12 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any]]] = {
     "a list without quotes and commas": ("a.csv", _cells("[Anna Smith]", "[B-PER O]"), TOKEN),
     "JSON lists with white space after their brackets": ("a.csv", _cells('[ "Anna", "Smith" ]', '[\n "B-PER",\n "O"\n]'), TOKEN),
     "a list with commas here and none there": ("a.csv", _cells("['An' 'na', 'Smith']", "['B-PER', 'O']"), TOKEN),
+    "a list that was encoded as JSON twice": ("a.csv", _cells(json.dumps('["Anna", "Smith"]'), json.dumps('["B-PER", "O"]')), TOKEN),
+    "a list as R writes it": ("a.csv", _cells('c("Anna", "Smith")', 'c("B-PER", "O")'), TOKEN),
+    "a list as PostgreSQL writes it": ("a.csv", _cells("{Anna,Smith}", "{B-PER,O}"), TOKEN),
+    "words and tags with commas between, and no space": ("a.csv", _cells("Anna,Smith", "B-PER,O"), TOKEN),
+    "a list as torch writes it": ("a.csv", _cells("['Anna', 'Smith']", "tensor([1, 0])"), TOKEN),
+    "tags as numbers with a point": ("a.csv", _cells("['Anna' 'Smith']", "[1. 0.]"), TOKEN),
     "text that begins like a list, and is none": ("a.jsonl", '{"tokens": "(\\"So\\" he said)", "tags": "O O O"}\n{"tokens": "Rome", "tags": "B-city"}\n', TOKEN),
     "a list inside a list": ("a.jsonl", '{"tokens": [["Anna"]], "tags": ["O"]}\n', TOKEN),
     "words and tags of another number": ("a.jsonl", '{"tokens": ["Anna", "Smith"], "tags": ["O"]}\n', TOKEN),
@@ -131,6 +146,10 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any]]] = {
     "a compressed file": ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0), SENTENCE),
     "a sheet of Excel": ("a.xlsx", b"PK\x03\x04rest", SENTENCE),
     "a web page instead of the file": ("a.csv", "<!DOCTYPE html>\n<html>", SENTENCE),
+    "a table of HTML": ("a.xls", "<table><tr><td>text</td></tr></table>", SENTENCE),
+    "XML": ("a.csv", '<?xml version="1.0"?>\n<corpus/>', SENTENCE),
+    "RTF": ("a.csv", "{\\rtf1 text,label}", SENTENCE),
+    "a table of Markdown": ("a.csv", "| text | label |\n|---|---|\n| fine | good |\n", SENTENCE),
     "a pointer of Git LFS": ("a.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", SENTENCE),
     "binary": ("a.csv", b"\x89PNG\r\n\x1a\n\x00\x00", SENTENCE),
     "an empty file": ("a.csv", b"", SENTENCE),
@@ -195,6 +214,13 @@ RIGHT: dict[str, Callable[[Task], bool]] = {
     "TSV with a text in quotes": lambda task: task.examples("test")[0].text == '"fine"',
     "Boolean labels": lambda task: task.labels == ("false", "true"),
     "Parquet of `datasets` with ClassLabel": lambda task: [e.targets for e in task.examples("test")] == [("good",), ("bad",)],
+    "Parquet with ClassLabel in an order of its own, and names that no row has": lambda task: task.labels == ("positive", "negative", "neutral"),
+    "Parquet with ClassLabel whose names are numbers, listed under `labels`": lambda task: [e.targets for e in task.examples("test")] == [("0",), ("1",)],
+    "CSV with a space before quoted fields": lambda task: [e.text for e in task.examples("test")] == ["fine, very", "sad"],
+    "CSV files joined, each with its header": lambda task: [e.text for e in task.examples("test")] == ["fine", "sad"] * 2,
+    "CoNLL with a line that names its columns": lambda task: task.examples("test")[0].words == ("In", "Rome"),
+    "CoNLL with a language before every word (WikiANN, PAN-X)": lambda task: [e.words for e in task.examples("test")] == [("In", "Rome"), (":",)],
+    "a list that was encoded as JSON twice": lambda task: task.examples("test")[0].words == ("Anna", "Smith"),
     "CoNLL of several columns, called by number": lambda task: task.labels == ("O", "B-city", "I-city"),
     "CoNLL with a comment that names its columns": lambda task: task.examples("test")[0].targets == ("O", "B-city"),
     "a no-break space (U+00A0, U+3000) in a word of CoNLL": lambda task: task.examples("test")[0].words == ("10\u00a0000", "euros"),
