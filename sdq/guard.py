@@ -25,6 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+VISITOR = "sdq.visitor"  # in the scope of a request that was let in: whose it is
 AGAIN = "sdq-again"  # in the address of who is sent there once more
 DAYS = 30  # that a link need not be opened again
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -73,7 +74,8 @@ class Guard:
         elif not visitor.leads and _is_inner(scope):
             await _refuse(scope, send, 403, LED)
         else:
-            await self.app(scope, receive, self._sending(scope, send, visitor))
+            known_as = {**scope, VISITOR: visitor.name}
+            await self.app(known_as, receive, self._sending(scope, send, visitor))
 
     def _visitor(self, scope: Scope, known: Visitor | None) -> Visitor | None:
         """Who this is; None for somebody without a link who needs one."""
