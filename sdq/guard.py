@@ -17,7 +17,7 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from sdq.visitors import ROLES, Room, Visitor, is_loopback, new_name
+from sdq.visitors import ROLES, Role, Room, Visitor, is_loopback, new_name
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -111,8 +111,8 @@ class Guard:
         headers = []
         if role is not None:
             rest = [(name, value) for name, value in rest if name != "token"]
-            role = min(role, visitor.role, key=ROLES.index) if visitor else role
-            cookie = self._cookie(scope, Visitor(known.name if known else new_name(), role))
+            given: Role = min(role, visitor.role, key=ROLES.index) if visitor else role
+            cookie = self._cookie(scope, Visitor(known.name if known else new_name(), given))
             headers = [(b"set-cookie", cookie)]
         return 200, _page("One moment", "", _onward(scope, rest)), headers
 
