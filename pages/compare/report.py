@@ -13,7 +13,7 @@ from pages.components.session import discreet, readable
 from sdq import document
 from sdq.figures.parts import MOST, Part, parts
 from sdq.quoting import quoted
-from sdq.settings import UserError, whole
+from sdq.settings import UserError
 from sdq.store import Store
 
 
@@ -41,11 +41,6 @@ title = (
     )
     or ""
 )
-try:
-    whole(title, "the title")
-except UserError as error:
-    st.error(readable(error), icon=":material/error:")
-    st.stop()
 name = document.stem(reports)
 with st.container(horizontal=True, key="take"):
     st.download_button(
