@@ -34,6 +34,7 @@ import psutil  # type: ignore[import-untyped]
 from sdq import turns
 from sdq.checkpoint import address
 from sdq.data.lines import spaced
+from sdq.events import standing
 from sdq.files import age, private, write_text
 from sdq.identity import identify
 from sdq.inspection import Inspection, inspectable, inspection_id, missing
@@ -144,7 +145,7 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
         private(store.folder.parent)
         with locked_queue(store):
             wanted = (queue(store) / run).exists() and not (folder / "cancel").exists()
-            wanted = wanted and _last(store.events(run)).get("event") != "failed"  # it is about to leave
+            wanted = wanted and standing(store.events(run)).get("event") != "failed"  # it is about to leave
             if not wanted:
                 _room(store, who)
             (folder / "interest").mkdir(parents=True, exist_ok=True)
@@ -221,7 +222,7 @@ def state(run: str, store: Store, who: str = "") -> State:
         return State("failed", events, damage)
     if (folder / "cancel").exists():
         return State("failed", events, CANCELLED)
-    if (told := _last(events)).get("event") == "failed":
+    if (told := standing(events)).get("event") == "failed":
         return State("failed", events, str(told["message"]))
     if wanted:
         ensure(store)
@@ -229,12 +230,6 @@ def state(run: str, store: Store, who: str = "") -> State:
     if not (folder / "job.json").exists():
         return State("unknown")
     return State("failed", events, failure(folder))
-
-
-def _last(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The last event that says how a run stands; empty if none does."""
-    standing = ("failed", "queued", "stage", "resumed")
-    return next((e for e in reversed(events) if e.get("event") in standing), {})
 
 
 def failure(folder: Path) -> str:
