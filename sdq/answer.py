@@ -18,7 +18,7 @@ from sdq.data.lines import spaced
 from sdq.data.tagging import NO_ANSWER
 from sdq.data.task import Example, Task
 from sdq.data.tasks import fingerprint, load_task
-from sdq.heads import widened
+from sdq.heads import answered, widened
 from sdq.identity import unreplaced, weights_of
 from sdq.recipe import Recipe
 from sdq.retrieval import load_for
@@ -94,8 +94,8 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     shares = chosen.softmax(-1)
     if not shares.isfinite().all():
         return {"run": run, "method": report.method, "missing": "this model's answer to the sentence is no finite number"}
-    best = shares.max(-1)
-    given = zip([0] if data.words is None else data.words[0], best.indices.tolist(), best.values.tolist(), strict=True)
+    words_at, best = [0] if data.words is None else data.words[0], answered(model, chosen)
+    given = zip(words_at, best.tolist(), shares.amax(-1).tolist(), strict=True)
     of = {word: (task.outputs[label], share) for word, label, share in given}
     places = [of.get(word, (NO_ANSWER, None)) for word in range(len(words) if task.kind == "token" else 1)]
     row = {

@@ -16,7 +16,7 @@ from sdq.checkpoint_config import fits
 from sdq.limits import limits
 from sdq.sealed import as_shipped
 from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
-from sdq.tensors import read_json, tensors_of
+from sdq.tensors import has_head, read_json, tensors_of
 
 CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.finetune)
 _TEXTS = (".json", ".txt", ".model", ".jinja")
@@ -41,11 +41,17 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
 
 
 def ready(name: str, task: str, head: bool = True) -> None:
-    """UserError if a model cannot be run on a task: as folder_of, or if it has no `head` where one is needed. Which labels a head has is
-    seen when it is loaded."""
-    kinds = config_of(folder_of(name, task)).get("architectures")
-    if head and isinstance(kinds, list) and kinds and not any(str(kind).endswith("Classification") for kind in kinds):
-        raise UserError(f"the model {name} must have a head for a task, it is a base model ({kinds[0]}); {remedy(name, task)}")
+    """UserError if a model cannot be run on a task: as folder_of, or if neither its config.json nor its weights have a `head` where one
+    is needed. Which labels a head has is seen when it is loaded."""
+    folder = folder_of(name, task)
+    kinds = config_of(folder).get("architectures")
+    if not head or not isinstance(kinds, list) or not kinds or any(str(kind).endswith("Classification") for kind in kinds):
+        return
+    if not has_head(tensors_of(folder)):
+        first = one_line(str(kinds[0]), 80)
+        is_base = first.endswith(("Model", "ForMaskedLM", "ForPreTraining"))
+        has = f"it is a base model ({first})" if is_base else f"its config.json names {first}, which is no such"
+        raise UserError(f"the model {name} must have a head for a task, {has}; {remedy(name, task)}")
 
 
 def address(name: str) -> str:

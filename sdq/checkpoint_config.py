@@ -48,7 +48,7 @@ _REAL: dict[str, tuple[float, float]] = {
     r"initializer_range": (0, 100),
     r"dropout|dropout_prob": (0, 0.999),
 }
-_REAL_KEYS = re.compile("|".join(rf"((?!use_)\w*(?:{end}))" for end in _REAL))
+_REAL_KEYS = re.compile("|".join(rf"((?!use_|token_dropout$)\w*(?:{end}))" for end in _REAL))
 ACTIVATIONS = ("hidden_act", "hidden_activation", "pooler_hidden_act", "activation")
 _DTYPES = ("float64", "double", "float32", "float", "float16", "half", "bfloat16", "auto")
 
@@ -62,7 +62,8 @@ def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
     ends = {name: name.rpartition(".")[2] for name in tensors}
     if twice := [name for name, end in ends.items() if end in old and f"{name.removesuffix(end)}{old[end]}" in tensors]:
         raise UserError(f"every place in the model must have one tensor, {shown(twice)} in {folder} is there under its new name too; take one of the two out")
-    if packed := [n for n, t in tensors.items() if t.dtype not in FLOATS and not BUFFERS.search(n)]:
+    odd = {n: t for n, t in tensors.items() if t.dtype not in FLOATS and not BUFFERS.search(n)}
+    if packed := [name for name, t in odd.items() if t.shape]:  # one number alone is a counter
         kinds = ", ".join(sorted({called(tensors[name].dtype) for name in packed}))
         raise UserError(
             f"weights must be floating point numbers, {shown(packed)} in {folder} "
@@ -73,6 +74,7 @@ def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
 
 
 def _values(config: Mapping[str, Any], where: Path) -> None:
+    no_own_code(config, where, ("AutoConfig", "AutoModel"))
     kind = config.get("model_type")
     if kind is not None and not (isinstance(kind, str) and kind.isprintable()):
         raise wrong("model_type", "the name of an architecture", where, kind)
@@ -104,6 +106,22 @@ def _values(config: Mapping[str, Any], where: Path) -> None:
     if (how := config.get("quantization_config")) is not None:
         method = how.get("quant_method") if isinstance(how, dict) else how
         raise UserError(f"the model must be stored in floating point, {where} says that it is quantized ({_value(method)}); save its weights unquantized first")
+
+
+def no_own_code(said: Mapping[str, Any], where: Path, kinds: tuple[str, ...]) -> None:
+    """UserError if a file of a model names classes of its own in place of those of transformers
+    that begin with one of `kinds`."""
+    maps = said.get("auto_map") or {}
+    if not isinstance(maps, dict):
+        raise wrong("auto_map", "an object", where, maps, "correct it, or take it out")
+    for name, own in maps.items():
+        if name.startswith(kinds):
+            theirs = own if isinstance(own, str) else [one for one in own or () if one]
+            raise UserError(
+                "a model must need no code but that of transformers, which alone is run here, "
+                f"auto_map in {where} puts code of its own ({_value(theirs)}) in the place of {name}; "
+                "save it as a model of transformers, or take auto_map out if that has its very class now"
+            )
 
 
 def wrong(

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import copy
 import difflib
+import inspect
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from logging import CRITICAL
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,101 @@ def configuration(folder: Path, auto: Any, asked: str, **changes: Any) -> Any:
     )
 
 
+def of_kind(config: Mapping[str, Any], folder: Path, kind: str, remedy: str) -> str:
+    """UserError if config.json says that the head gives answers of another kind, or is of a class
+    of its own: its weights may have the shape that is asked for. What is to be remarked on."""
+    import transformers
+    from transformers.models.auto import modeling_auto as auto
+
+    where, problem = folder / "config.json", config.get("problem_type")
+    if problem not in (None, "single_label_classification"):
+        todo = f"{remedy}; or correct it, if one label is right for each sentence or word"
+        raise wrong("problem_type", "single_label_classification", where, problem, todo)
+    ends = ("ForTokenClassification", "ForSequenceClassification")[:: 1 if kind == "token" else -1]
+    said = config.get("architectures")
+    named = [name for name in said if isinstance(name, str)] if isinstance(said, list) else []
+    if any(n.endswith(ends[1]) for n in named) and not any(n.endswith(ends[0]) for n in named):
+        raise UserError(f"the model in {folder} must have a head for {asks(kind)}, its head is another ({named[0]}); {remedy}")
+    classes = {
+        "ForTokenClassification": auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        "ForSequenceClassification": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    }[ends[0]]
+    made = classes.get(str(config.get("model_type")))
+    if made in named or not named:
+        return ""
+    shown_name = one_line(named[0], 80)
+    if not (named[0].isidentifier() and hasattr(transformers, named[0])):
+        raise UserError(
+            f"the model must be of a class of transformers, architectures in {where} names "
+            f"{shown_name}, which is none; code of a model's own is not run here: save it as a model of transformers"
+        )
+    if not named[0].endswith(ends[0]):
+        return ""
+    what = f"architectures in config.json names {shown_name}, model_type makes {made} of it"
+    return f"{what}: that is what was run"
+
+
+def asks(kind: str) -> str:
+    """What a model is to be loaded for, in words."""
+    return {"token": "token classification", "retrieval": "embedding"}.get(kind, "sequence classification")
+
+
 def skeleton(auto: Any, config: Any) -> nn.Module:
     """The model of a configuration with shapes and without numbers: nothing is allocated."""
     with torch.device("meta"):
         model: nn.Module = auto.from_config(copy.deepcopy(config), trust_remote_code=False)
     return model
+
+
+# inputs of a forward pass that a text does not give -> what they are, and what in config.json says
+# that they count
+_BEYOND_TEXT: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "lang_ids": ("the language of every sentence", lambda c: len(c.languages) > 1),
+    "langs": ("the language of every sentence", lambda c: c.use_lang_emb and c.n_langs > 1),
+    "bbox": ("the place of every word on a page", lambda c: True),
+    "input_shape_ids": ("the shape of every letter", lambda c: c.enable_shape),
+    "input_pronunciation_ids": ("the sound of every letter", lambda c: c.enable_pronunciation),
+}
+_GIVEN = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def asks_for_text_alone(model: nn.Module, folder: Path) -> None:
+    """UserError if a model needs more than token ids, their mask and token types."""
+    asked = inspect.signature(model.forward).parameters
+    lacks = {name: what for name, (what, counts) in _BEYOND_TEXT.items() if name in asked and counts(model.config)}
+    lacks |= {
+        name: "without which it cannot be run"
+        for name, one in asked.items()
+        if name not in (*_GIVEN, *_BEYOND_TEXT) and one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+    }
+    for name, what in lacks.items():
+        raise UserError(
+            f"the model must answer from the text alone, {type(model).__name__} in {folder} needs "
+            f"{name} too ({what}), and nothing here gives it; take a model of another architecture"
+        )
+
+
+def keeps_tokens(model: nn.Module, names: Collection[str], folder: Path) -> None:
+    """UserError if one of the named modules is given anything but a row for every token, or one
+    for every sentence: what is measured of it could not be told from padding."""
+    seen: dict[str, Shape] = {}
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(lambda _, args, name=name: seen.setdefault(name, tuple(args[0].shape)) and None) for name in names
+    ]
+    ids = torch.arange(3).repeat(2, 1)  # [2, 3]: any tokens will do
+    try:
+        with torch.no_grad(), suppress(Exception):  # what it cannot take shows with real sentences
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, shape in seen.items():
+        if shape[:-1] not in ((2,), (2, 3)):
+            raise UserError(
+                f"every layer of a model must have one row per token, {name} of {type(model).__name__} in "
+                f"{folder} gets {_size(shape)} numbers for 2 sentences of 3 tokens, so that padding "
+                "cannot be told there; take a model of another architecture"
+            )
 
 
 def _shapes(model: nn.Module) -> dict[str, Shape]:
@@ -156,6 +247,8 @@ def reason(error: BaseException) -> str:
         return f"{match[1]} in config.json must be {wanted}, got {one_line(match[2], 80)}; correct it"
     if match := re.search(r" at line 1 column (\d+)$", said):  # of the tokenizers' Rust
         return f"tokenizer.json is not as the library tokenizers writes it, at character {match[1]}"
+    if re.search(r"(?i)missing \S+ token from the vocabulary|`unk_id` is missing|unk token .* not found", said):
+        return "it has no token for what its vocabulary lacks; give the model in tokenizer.json an unk_token (of Unigram: unk_id) that is in its vocabulary"
     if "instantiate the backend tokenizer" in said:
         return "there is no tokenizer.json, and the other files are not enough to make one of"
     if isinstance(error, AttributeError | TypeError | KeyError | IndexError):  # says nothing of files

@@ -11,10 +11,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sdq import turns
-from sdq.jobs import CANCELLED, process_of, queue
+from sdq.jobs import CANCELLED, locked_queue, process_of, queue
 from sdq.limits import limits
 from sdq.store import Store
 from sdq.worker import lanes, respond, work
@@ -26,12 +27,13 @@ log = logging.getLogger("sdq.cluster")
 
 @dataclass
 class Running:
-    """What was handed to dask: whose store it belongs to, in which lane, on whose turn."""
+    """What was handed to dask: whose store it belongs to, in which lane, on whose turn. `wish`: what its file in the queue said."""
 
     store: Store
     lane: str
     who: str
     future: Any
+    wish: str | None = None
 
 
 @dataclass
@@ -105,15 +107,17 @@ class Dispatcher:
         wish, who = chosen
         del wishes[wish.run]
         self.served[lane][who] = time.time()
+        said: str | None = None
         how: dict[str, Any] = {"key": wish.run, "resources": {lane: 1}, "pure": False}
         if lane == "look":
             kept = self.store
             future = self.client.submit(respond, wish.run.removeprefix("ask-"), str(kept.folder.resolve()), **how)
         else:
             kept = self._kept[wish.run][0]
+            said = _text(queue(kept) / wish.run)
             future = self.client.submit(work, wish.run, str(kept.folder.resolve()), self.threads[lane], **how)
             log.warning("run %s: %s lane", wish.run, lane)
-        self.running[wish.run] = Running(kept, lane, who, future)
+        self.running[wish.run] = Running(kept, lane, who, future, said)
 
     def _gather(self) -> None:
         """Take off the queue what ended or was cancelled."""
@@ -126,7 +130,7 @@ class Dispatcher:
                     with contextlib.suppress(OSError):  # handed on again at the next look
                         (self.store.folder.parent / "asked" / f"{run.removeprefix('ask-')}.json").unlink(missing_ok=True)
             elif job.future.done():
-                if not _tried(_settle, job.store, run, job.future):
+                if not _tried(_settle, job, run):
                     continue
             elif (job.store.folder / run / "cancel").exists() and process_of(job.store.folder / run / "worker.pid") is None:
                 job.future.cancel()
@@ -143,7 +147,9 @@ class Dispatcher:
         if now == self._written:
             return
         with contextlib.suppress(OSError):  # a full disk costs nobody his turn
-            turns.tell(self.store, self.served, {lane: list(wishes.values()) for lane, wishes in waiting.items()})
+            computing = [(job.lane, job.who) for job in self.running.values()]
+            wishes = {lane: list(wanted.values()) for lane, wanted in waiting.items()}
+            turns.tell(self.store, self.served, wishes, computing, limits().running_per_visitor)
             self._written = now
 
 
@@ -165,21 +171,34 @@ def _tried(step: Callable[..., None], *given: Any) -> bool:
     return True
 
 
-def _settle(store: Store, run: str, future: Any) -> None:
+def _text(marker: Path) -> str | None:
+    """What a file in the queue says; None if it is gone."""
+    try:
+        return marker.read_text("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _settle(job: Running, run: str) -> None:
     """A task ended: take the run off the queue; what broke in the cluster itself is told as the run's failure."""
+    store, future = job.store, job.future
     if future.status == "error":
         store.tell(run, {"event": "failed", "message": f"the cluster gave the run up ({future.exception()}); start it again"})
     log.warning("run %s: %s", run, future.result() if future.status == "finished" else future.status)
-    _leave(store, run)
+    _leave(store, run, job.wish)
 
 
-def _leave(store: Store, run: str) -> None:
-    home = store.folder / run
-    cancelled = (home / "cancel").exists()
-    if cancelled:
-        store.tell(run, {"event": "failed", "message": CANCELLED})  # first: where it does not fit, all of this is tried again
-    (queue(store) / run).unlink(missing_ok=True)
-    for who in (home / "interest").glob("*"):
-        who.unlink(missing_ok=True)
-    if cancelled:
-        (home / "cancel").unlink(missing_ok=True)
+def _leave(store: Store, run: str, wish: str | None = None) -> None:
+    """Take a run off the queue that was cancelled, or whose `wish` is done. One that was asked for anew meanwhile stays."""
+    home, marker = store.folder / run, queue(store) / run
+    with locked_queue(store):
+        cancelled = (home / "cancel").exists()
+        if not cancelled and _text(marker) != wish:
+            return
+        if cancelled:  # told first: where it does not fit, all of this is tried again
+            store.tell(run, {"event": "failed", "message": CANCELLED})
+        marker.unlink(missing_ok=True)
+        for who in (home / "interest").glob("*"):
+            who.unlink(missing_ok=True)
+        if cancelled:
+            (home / "cancel").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sdq.data.batches import Batch, Encoded
 from sdq.data.tagging import NO_ANSWER
 from sdq.data.task import Example, Task
+from sdq.heads import answered
 from sdq.inspect.capture import listen, tensor_of
 from sdq.metrics import beside, tally
 from sdq.models import modules, steps
@@ -45,12 +46,12 @@ def predict(model: nn.Module, data: Encoded, progress: Callable[[int], None] = l
             broken = broken or batch
         if not data.token:
             logits = logits[:, None]
-        best = logits.topk(2, dim=-1)
+        best, top = answered(model, logits), logits.topk(2, dim=-1).values
         scored = batch.scored if data.token else batch.scored[:, None]
         for row, i in enumerate(batch.at):
             at = scored[row]
-            answers[i] = _by_word(data, i, best.indices[row, at, 0].tolist())
-            gap = (best.values[row, at, 0] - best.values[row, at, 1]).tolist()
+            answers[i] = _by_word(data, i, best[row, at].tolist())
+            gap = (top[row, at, 0] - top[row, at, 1]).tolist()
             margins[i] = min(gap, default=0.0)
         done += len(batch.at)
         progress(done)
@@ -114,8 +115,12 @@ def _hidden(model: nn.Module, batch: Batch, scoring: Iterable[str]) -> Iterator[
     def see(tap: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
         finite = tensor_of(out).isfinite()
         if not finite.all():
-            good = (finite.all(-1) | ~batch.real).all(-1).tolist()  # [B, T, H]
-            hidden.update(i for i, fine in zip(batch.at, good, strict=True) if not fine)
+            good = finite.all(-1)  # [B, T]
+            if good.shape != batch.real.shape:  # whose they are cannot be told
+                hidden.update(batch.at)
+                return
+            good = (good | ~batch.real).all(-1)
+            hidden.update(i for i, fine in zip(batch.at, good.tolist(), strict=True) if not fine)
 
     with listen(model, dict.fromkeys(scoring, "output"), see):
         yield hidden

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,12 @@ def tell(path: Path, event: Mapping[str, Any]) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """The events so far, each with its `event` and the fields of FIELDS; a half-written last line is left out. None of a log that cannot be read."""
     return _parsed(path)[0]
+
+
+def standing(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last event that says how a run stands; empty if none does."""
+    told = ("failed", "queued", "stage", "resumed")
+    return next((event for event in reversed(events) if event.get("event") in told), {})
 
 
 def lost(path: Path) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,6 +110,14 @@ def alone(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
             return
         finally:
             os.close(handle)
+
+
+def age(path: Path) -> float:
+    """Seconds since a file was changed; infinitely many if it is gone by now."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def busy(folder: Path) -> bool:

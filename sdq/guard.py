@@ -5,6 +5,8 @@
 3. What streamlit tells of the server itself (/_stcore/metrics and the like) is for those who lead.
 4. From this machine, while the server is open to nobody else, everybody is the owner. All others need a link with a token once: it becomes a signed
    cookie, and the page is opened again without the token.
+5. Who follows a link of another site (a web mail, a chat) comes without his cookie, which is Strict: he is sent to the same address once more, from
+   here, before anything is made of it. Else he would be refused, or become somebody else.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from sdq.visitors import Room, Visitor, is_loopback, new_name
+from sdq.visitors import ROLES, Role, Room, Visitor, is_loopback, new_name
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,6 +25,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+VISITOR = "sdq.visitor"  # in the scope of a request that was let in: whose it is
+AGAIN = "sdq-again"  # in the address of who is sent there once more
 DAYS = 30  # that a link need not be opened again
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::(\d{1,5}))?")
@@ -62,14 +66,16 @@ class Guard:
             return
         known = self.room.read(_cookies(scope))
         visitor = self._visitor(scope, known)
-        if scope["type"] == "http" and scope["method"] == "GET" and (answer := self._link(scope, known, visitor)):
-            await _answer(send, 200, *answer)
+        reads = scope["type"] == "http" and scope["method"] == "GET"
+        if reads and (answer := self._link(scope, known, visitor)):
+            await _answer(send, *answer)
         elif visitor is None:
             await _refuse(scope, send, 403, LINK)
         elif not visitor.leads and _is_inner(scope):
             await _refuse(scope, send, 403, LED)
         else:
-            await self.app(scope, receive, self._sending(scope, send, visitor))
+            known_as = {**scope, VISITOR: visitor.name}
+            await self.app(known_as, receive, self._sending(scope, send, visitor))
 
     def _visitor(self, scope: Scope, known: Visitor | None) -> Visitor | None:
         """Who this is; None for somebody without a link who needs one."""
@@ -77,23 +83,38 @@ class Guard:
             return Visitor(known.name if known else new_name(), "owner")
         return known if known is not None and known.role != "owner" else None
 
-    def _link(self, scope: Scope, known: Visitor | None, visitor: Visitor | None) -> tuple[str, list[tuple[bytes, bytes]]] | None:
-        """The page that opens the address again without the token in it, with the cookie; None where the request has no token that fits.
+    def _link(self, scope: Scope, known: Visitor | None, visitor: Visitor | None) -> tuple[int, str, list[tuple[bytes, bytes]]] | None:
+        """(status, page, headers) of a page that opens another address at once; None if none is needed.
 
-        A page and no redirect: a browser that comes from another site (a mail, a chat) would not send a Strict cookie along with a redirect. For
-        the same reason somebody who follows a link of another site to a page without a token is sent there once more.
+        A page and no redirect, with which no Strict cookie would come either. Who comes without a cookie
+        is sent to the same address once more, marked AGAIN, with the token if he has one. Then a token
+        becomes the cookie: of the name that is known, and of no lower role than he has already.
         """
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-        role = next((role for name, token in query if name == "token" and (role := self.room.role_of(token))), None)
-        if role is None and (visitor is not None or _one(scope, b"sec-fetch-site") != "cross-site" or _one(scope, b"sec-fetch-mode") != "navigate"):
+        tokens = [token for name, token in query if name == "token"]
+        role = next((role for token in tokens if (role := self.room.role_of(token))), None)
+        again = any(name == AGAIN for name, _ in query)
+        site, mode = _one(scope, b"sec-fetch-site"), _one(scope, b"sec-fetch-mode")
+        if site is None:  # browsers say it to https and to localhost only: in a room on http, nothing is known
+            page = "text/html" in (_one(scope, b"accept") or "")
+            elsewhere = role is not None or (page and visitor is None)
+        else:
+            elsewhere = site == "cross-site" and mode == "navigate"
+        if known is None and elsewhere and not again:
+            onward = _onward(scope, [*query, (AGAIN, "1")])
+            if site is None and role is None:  # most who come so have no cookie
+                return 403, _page("SDQ Lab", escape(LINK), onward), []
+            return 200, _page("One moment", "", onward), []
+        if role is None and (visitor is None or not again):
             return None
-        rest = urlencode([(name, value) for name, value in query if name != "token"])
-        place = quote("/" + str(scope["path"]).lstrip("/\\")) + (f"?{rest}" if rest else "")
-        name = known.name if known else new_name()
-        if visitor is not None and visitor.role == "owner":  # a link gives the owner nothing
-            role = visitor.role
-        headers = [] if role is None else [(b"set-cookie", self._cookie(scope, Visitor(name, role)))]
-        return _page("One moment", f'<a href="{escape(place)}">Go on</a>', f'<meta http-equiv="refresh" content="0;url={escape(place)}">'), headers
+        rest = [(name, value) for name, value in query if name != AGAIN]
+        headers = []
+        if role is not None:
+            rest = [(name, value) for name, value in rest if name != "token"]
+            given: Role = min(role, visitor.role, key=ROLES.index) if visitor else role
+            cookie = self._cookie(scope, Visitor(known.name if known else new_name(), given))
+            headers = [(b"set-cookie", cookie)]
+        return 200, _page("One moment", "", _onward(scope, rest)), headers
 
     def _cookie(self, scope: Scope, visitor: Visitor) -> bytes:
         secure = "; Secure" if scope.get("scheme") in ("https", "wss") or _one(scope, b"x-forwarded-proto") == "https" else ""
@@ -147,6 +168,12 @@ def _same(origin: str, host: str) -> bool:
     return usual is not None and parts.netloc.removesuffix(usual) == host.lower().removesuffix(usual)
 
 
+def _onward(scope: Scope, query: list[tuple[str, str]]) -> str:
+    """The address of this request with another query."""
+    rest = urlencode(query)
+    return quote("/" + str(scope["path"]).lstrip("/\\")) + (f"?{rest}" if rest else "")
+
+
 def _is_inner(scope: Scope) -> bool:
     """Whether a request is for what streamlit tells of the server, and not for what a page needs."""
     _, inner, rest = f"{scope['path']}/".partition("/_stcore/")
@@ -163,7 +190,7 @@ async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
     else:
-        await _answer(send, status, _page("SDQ Lab", f"{escape(text)}"), [])
+        await _answer(send, status, _page("SDQ Lab", escape(text)), [])
 
 
 async def _answer(send: Send, status: int, page: str, headers: list[tuple[bytes, bytes]]) -> None:
@@ -177,7 +204,12 @@ async def _answer(send: Send, status: int, page: str, headers: list[tuple[bytes,
     await send({"type": "http.response.body", "body": body})
 
 
-def _page(title: str, text: str, head: str = "") -> str:
+def _page(title: str, text: str, onward: str = "") -> str:
+    """A page that says something, or opens another address at once."""
+    there, head = escape(onward), ""
+    if onward:
+        head = f'<meta http-equiv="refresh" content="0;url={there}">'
+        text = text or f'<a href="{there}">Go on</a>'
     style = "body{font:1.1rem/1.5 sans-serif;max-width:38rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}'

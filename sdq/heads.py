@@ -1,11 +1,12 @@
 """A checkpoint's head and the labels of a task, joined by their names, once, when the model is loaded.
 
 Names are compared after NFKC, trimming and casefold. Output i of a joined model is the task's label i; outputs that the task has no label for come
-after them, and are never right. Where no name is that of a label, as with LABEL_0, LABEL_1, ..., the order is assumed, and that is said.
+after them, and are never right. Where one side has no names, only LABEL_0, LABEL_1, ... or numbers in their order, the order is assumed, and that is said.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
@@ -19,11 +20,12 @@ from sdq.lazy import torch
 from sdq.settings import UserError, listed, one_line
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from sdq.data.task import Task
 
-_DEFAULT = re.compile(r"LABEL_(\d+)")  # what transformers calls outputs that nobody named
+_DEFAULT = re.compile(r"LABEL_(\d+)", re.IGNORECASE)  # what transformers calls outputs that nobody named
+_PLAIN = re.compile(r"\w(?:[\w .:/+-]*[\w.+-])?")  # a label that needs no quotation marks in a sentence
 _SHOWN = 8
 
 
@@ -114,6 +116,7 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
     """How a head whose outputs have these names answers with these labels.
 
     UserError for a label that the head never learned, names that are equal but for case, and a head without names of another size.
+    Names that are all others than the labels say nothing of their order.
     """
     if set(labels) <= set(names) and len(set(names)) == len(names):  # two that differ by case only are two
         return _by_name(names, labels, list(names), list(labels))
@@ -122,12 +125,12 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
         if (twice := next((i for i, name in enumerate(compared) if name in compared[:i]), None)) is not None:
             first = given[compared.index(compared[twice])]
             raise UserError(f"{what} must differ by more than case and space ({where}), got {_list([first, given[twice]])}; rename one of them")
-    if not set(have) & set(want):
-        return _by_order(names, labels, where, remedy)
+    if not set(have) & set(want) and (assumed := _by_order(names, labels, where, remedy)):
+        return assumed
     if never := [label for label, compared in zip(labels, want, strict=True) if compared not in have]:
-        way = "say under `labels` of the task file what the model calls them"
+        way = "say under `labels` of the task file what the model calls them (or list the others there, if no row has these)"
         if alike := written_as(never, names):
-            pairs = _list([f'"{label}": "{name}"' for label, name in alike.items()])
+            pairs = _listed([f'"{label}": "{name}"' for label, name in alike.items()])
             theirs, ours = (scheme_of(found) for found in (names, labels))
             way = f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` of the task file ({{{pairs}}}) and list the others with them"
         raise UserError(
@@ -150,24 +153,43 @@ def _by_name(names: Sequence[str], labels: Sequence[str], have: list[str], want:
     return Joint((*order, *rest), extra, "; ".join(said))
 
 
-def _by_order(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) -> Joint:
+def _by_order(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) -> Joint | None:
+    """How they are joined where one side does not name the outputs, but counts them; None where
+    both have names. UserError if it counts other outputs than there are."""
     unnamed = [int(match[1]) for name in names if (match := _DEFAULT.fullmatch(name))]
     if len(names) != len(labels):
         if unnamed == list(range(len(names))):
             raise UserError(f"the model must have one output per label of the task ({len(labels)}), got {len(names)} in {where}; {remedy}")
-        raise UserError(
-            f"the model must have learned every label of the task, all are labels the model never learned: {_list(labels)}; {where} has {_list(names)}: "
-            f"say under `labels` of the task file what the model calls them, or {remedy}"
-        )
+        return None
     if unnamed and unnamed != list(range(len(names))):
         raise UserError(f"id2label must name the outputs, or LABEL_0, LABEL_1, ... in their order, {where} has {_list(names)}; correct it")
-    why = "its config.json names none" if unnamed else "none of the names in its config.json is that of a label"
-    pairs = [f"{i} ({name}) = {label}" if not unnamed else f"{i} = {label}" for i, (name, label) in enumerate(zip(names, labels, strict=True))]
-    return Joint(tuple(range(len(names))), (), f"the order of the head's outputs was assumed to be that of the task's labels, as {why}: output {_list(pairs)}")
+    if not unnamed and not _counts(names, labels) and not _counts(labels, names):
+        return None
+    why = "none of the names in its config.json is that of a label"
+    why = "its config.json names none" if unnamed else why
+    called = [str(i) if unnamed else f"{i} ({name})" for i, name in enumerate(names)]
+    pairs = [f"{output} = {label}" for output, label in zip(called, labels, strict=True)]
+    return Joint(
+        tuple(range(len(names))),
+        remark=f"the order of the head's outputs was assumed to be that of the task's labels, as {why}: output {_listed(pairs)}",
+    )
+
+
+def _counts(ones: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether the ones are numbers from 0 or 1 on in their order, and the others are names."""
+    numbers = [match[1] if (match := _DEFAULT.fullmatch(one)) else one for one in ones]
+    counted = any(numbers == [str(i + first) for i in range(len(ones))] for first in (0, 1))
+    return counted and not any(map(_number, others))
 
 
 def _list(names: Sequence[str]) -> str:
-    return listed(names, _SHOWN, 500)
+    """Labels, those in quotation marks that would be hard to tell apart without."""
+    plainly = (n if _PLAIN.fullmatch(n) else json.dumps(n, ensure_ascii=False) for n in names)
+    return _listed([*plainly])
+
+
+def _listed(words: Sequence[str]) -> str:
+    return listed(words, _SHOWN, 500)
 
 
 # --- the model itself
@@ -181,8 +203,18 @@ def joined_(model: nn.Module, joint: Joint, labels: Sequence[str], where: Path) 
     config.id2label = dict(enumerate([*labels, *joint.extra]))
     config.label2id = {name: i for i, name in config.id2label.items()}
     setattr(model, "extra_labels", joint.extra)  # noqa: B010
+    setattr(model, "output_order", joint.order)  # noqa: B010
     if joint.remark:
         remark_(model, joint.remark)
+
+
+def answered(model: nn.Module, logits: Tensor) -> Tensor:
+    """Logits [..., C] -> the outputs with the largest [...]; of equal ones the first in the order
+    of the checkpoint, as by argmax before the head was permuted."""
+    if (order := getattr(model, "output_order", None)) is None:
+        return logits.argmax(-1)
+    place = torch.tensor(order, device=logits.device).argsort()
+    return place[logits[..., place].argmax(-1)]
 
 
 def remark_(model: nn.Module, said: str) -> None:

@@ -289,7 +289,7 @@ def delete(store: Store, runs: Sequence[str], who: Visitor = OWNER) -> None:
 
     A visitor deletes what nobody else asked for; who leads deletes every run.
     """
-    with _changing(store) as folder:
+    with _changing(store) as folder, jobs.locked_queue(store):
         paths = [_deletable(store, run, who) for run in dict.fromkeys(runs)]
         trash = folder / "trash"
         trash.mkdir(exist_ok=True)
@@ -326,8 +326,13 @@ def _trashed(folder: Path) -> list[Path]:
     trash = folder / "trash"
     if trash.is_symlink() or not trash.is_dir():
         return []
-    found = [p for p in trash.iterdir() if _TRASHED.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
-    return sorted(found, key=lambda p: (-p.lstat().st_ctime, p.name))
+    found = []
+    with contextlib.suppress(FileNotFoundError):  # the trash itself
+        for path in trash.iterdir():
+            if _TRASHED.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+                with contextlib.suppress(FileNotFoundError):  # brought back, or gone for good, this moment
+                    found.append((-path.lstat().st_ctime, path.name, path))
+    return [path for _, _, path in sorted(found)]
 
 
 def in_trash(store: Store, who: Visitor = OWNER) -> dict[str, str]:

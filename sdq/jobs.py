@@ -34,13 +34,14 @@ import psutil  # type: ignore[import-untyped]
 from sdq import turns
 from sdq.checkpoint import address
 from sdq.data.lines import spaced
-from sdq.files import private, write_text
+from sdq.events import standing
+from sdq.files import age, private, write_text
 from sdq.identity import identify
 from sdq.inspection import inspectable, inspection_id, missing
 from sdq.inspection_settings import Inspection
 from sdq.limits import limits
 from sdq.recipe import Recipe
-from sdq.settings import PROGRESS, ROOT, Settings, UserError, unwritable
+from sdq.settings import PROGRESS, ROOT, Settings, UserError, unwritable, whole
 from sdq.store import Store
 from sdq.visitors import Role, askers, claim
 
@@ -143,8 +144,9 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
     folder = folder_of(run, store)
     try:
         private(store.folder.parent)
-        with _counting(store):
+        with locked_queue(store):
             wanted = (queue(store) / run).exists() and not (folder / "cancel").exists()
+            wanted = wanted and standing(store.events(run)).get("event") != "failed"  # it is about to leave
             if not wanted:
                 _room(store, who)
             (folder / "interest").mkdir(parents=True, exist_ok=True)
@@ -169,8 +171,8 @@ def _known(who: str) -> None:
 
 
 @contextlib.contextmanager
-def _counting(store: Store) -> Iterator[None]:
-    """Nobody else puts anything on the queue meanwhile: what is counted is still true when the wish is written."""
+def locked_queue(store: Store) -> Iterator[None]:
+    """Nobody else puts anything on the queue, or takes anything off it, meanwhile. OSError if the disk refuses."""
     queue(store).mkdir(parents=True, exist_ok=True)
     with (store.folder.parent / "queue.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -210,9 +212,9 @@ def state(run: str, store: Store, who: str = "") -> State:
     """
     folder = folder_of(run, store)
     mine = folder / "interest" / who
-    if _WHO.fullmatch(who) and mine.exists():
+    if _WHO.fullmatch(who):
         with contextlib.suppress(OSError):
-            mine.touch()
+            os.utime(mine)  # which makes no wish of one that was just taken back
     wanted = (queue(store) / run).exists()  # asked before `done`: what finishes in between has left its marker
     if store.done(run):
         return State("done", store.events(run))
@@ -221,8 +223,7 @@ def state(run: str, store: Store, who: str = "") -> State:
         return State("failed", events, damage)
     if (folder / "cancel").exists():
         return State("failed", events, CANCELLED)
-    told: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in ("failed", "queued", "stage", "resumed")), {})
-    if told.get("event") == "failed":
+    if (told := standing(events)).get("event") == "failed":
         return State("failed", events, str(told["message"]))
     if wanted:
         ensure(store)
@@ -234,10 +235,10 @@ def state(run: str, store: Store, who: str = "") -> State:
 
 def failure(folder: Path) -> str:
     """Why a computing process ended without a result, in one sentence."""
-    path = folder / "stderr.txt"
-    lines = (
-        [line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip() and not line.startswith(PROGRESS)] if path.exists() else []
-    )
+    said = ""
+    with contextlib.suppress(OSError):
+        said = (folder / "stderr.txt").read_text("utf-8", "replace")
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(PROGRESS)]
     if not lines:
         return "the computing process ended without a word (the machine may have stopped it for lack of memory); start it again"
     return lines[-1].removeprefix("error: ")
@@ -252,12 +253,15 @@ def cancel(run: str, store: Store, who: str = "local", role: Role = "owner") -> 
     _known(who)
     if role == "student" and who not in askers(folder):
         return False
-    (folder / "interest" / who).unlink(missing_ok=True)
-    everyone = list((folder / "interest").iterdir()) if (folder / "interest").is_dir() else []
-    others = [path for path in everyone if time.time() - path.stat().st_mtime < FORGOTTEN]
-    if (others and role != "teacher") or not (queue(store) / run).exists():
+    if not queue(store).is_dir():
         return False
-    (folder / "cancel").touch()
+    with locked_queue(store):
+        (folder / "interest" / who).unlink(missing_ok=True)
+        ages = [age(path) for path in (folder / "interest").glob("*")]
+        looked_at = min(ages, default=FORGOTTEN) < FORGOTTEN
+        if (looked_at and role != "teacher") or not (queue(store) / run).exists():
+            return False
+        (folder / "cancel").touch()
     return True
 
 
@@ -271,7 +275,7 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
 
     UserError for an empty or endless text, or if `who` has too many that are not answered yet.
     """
-    text, most = " ".join(spaced(text)), limits()
+    text, most = " ".join(spaced(whole(text, "the sentence"))), limits()
     _known(who)
     size = len(text) if text.strip() else 0
     if not 1 <= size <= most.sentence_characters:
@@ -286,7 +290,7 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
         folder.mkdir(exist_ok=True)
         _forget(folder)
         if not (folder / f"{key}.answer.json").exists():
-            with _counting(store):
+            with locked_queue(store):
                 if not (folder / f"{key}.json").exists():
                     open_ones = [path for path in folder.glob("*.json") if not path.name.endswith(".answer.json")]
                     mine = sum((turns.wish_of(path) or {}).get("who") == who for path in open_ones)
@@ -302,9 +306,8 @@ def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str
 def _forget(folder: Path) -> None:
     """Remove old answers: they would become ever more."""
     for path in folder.glob("*.answer.json"):
-        with contextlib.suppress(FileNotFoundError):  # by another
-            if time.time() - path.stat().st_mtime > KEPT:
-                path.unlink()
+        if age(path) > KEPT:
+            path.unlink(missing_ok=True)
 
 
 def answered(key: str, store: Store) -> list[dict[str, Any]] | None:

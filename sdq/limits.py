@@ -21,6 +21,8 @@ class Limits(BaseSettings):
     upload_mb: int = Field(50, ge=1, le=2000, description="10^6 bytes of one uploaded file")
     uploads: int = Field(120, ge=1, le=1000, description="Files of one upload session")
     uploads_mb: int = Field(200, ge=1, le=20_000, description="10^6 bytes of all files of one upload session")
+    uploads_at_once: int = Field(6, ge=1, le=1000, description="Files of one visitor that are uploaded at a time")
+    upload_seconds: int = Field(600, ge=1, le=86_400, description="Seconds in which an uploaded file must arrive")
     uploads_hours: float = Field(12, gt=0, description="Hours that uploaded files are kept, if their visitor stays that long")
     data_file_mb: int = Field(100, ge=1, le=100_000, description="10^6 bytes of one data file on disk")
     decoded_mb: int = Field(500, ge=1, le=100_000, description="10^6 bytes that one data file may decode to")

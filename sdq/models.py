@@ -14,13 +14,22 @@ import torch
 from torch import nn
 
 from sdq.checkpoint import config_of, too_large
-from sdq.checkpoint_config import fits
-from sdq.checkpoint_model import configuration, in_one_sentence, same_shapes, skeleton
+from sdq.checkpoint_config import fits, no_own_code
+from sdq.checkpoint_model import (
+    asks,
+    asks_for_text_alone,
+    configuration,
+    in_one_sentence,
+    keeps_tokens,
+    of_kind,
+    same_shapes,
+    skeleton,
+)
 from sdq.data.pieces import lead_with_space_
 from sdq.families import FAMILIES, ROLES, Family, family_of
 from sdq.heads import join, joined_, loading_remarks, names_of, remark_
 from sdq.settings import ASSETS, UserError, one_line
-from sdq.tensors import adapted, lacking, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
+from sdq.tensors import adapted, foreign, lacking, placed, read_json, shown, stored_as, tensors_of, unwrap, without_a_place, wrapped
 
 __all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
 
@@ -137,15 +146,17 @@ def load(folder: Path, kind: str, labels: tuple[str, ...], remedy: str = "fine-t
     config, where = config_of(folder), folder / "config.json"
     names = names_of(config, where)
     joint = join(names, labels, where, remedy)
-    _of_kind(config, folder, kind, remedy)
+    odd = of_kind(config, folder, kind, remedy)
     model, missing = _read(folder, kind, id2label=dict(enumerate(names)))
     if missing:
         none = _headless(model, missing)
         raise UserError(
-            f"the model in {folder} must have a {'' if none else 'whole '}head for {_asks(kind)}, "
+            f"the model in {folder} must have a {'' if none else 'whole '}head for {asks(kind)}, "
             f"{'it is a base model: ' if none else ''}its weights lack {shown(missing)}; {remedy}"
         )
     joined_(model, joint, labels, where)
+    if odd:
+        remark_(model, odd)
     return model, fitting(tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder)
 
 
@@ -164,6 +175,7 @@ def start(folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes
     the configuration.
     """
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    changes["problem_type"] = None  # of the head that was there before
     model, missing = _read(folder, kind, new_head=True, **named, **changes)
     if missing:
         if not _headless(model, missing):
@@ -191,9 +203,9 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
     is in a text (see sdq.data.pieces). UserError if there is none that can be read, or be made to."""
     from transformers import AutoTokenizer
 
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "config.json"):
         if (folder / name).exists():
-            read_json(folder / name)
+            no_own_code(read_json(folder / name), folder / name, ("AutoTokenizer",))
     with in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     for has, what in ((tokenizer.is_fast, "fast form (tokenizer.json)"), (tokenizer.pad_token_id is not None, "padding token")):
@@ -216,17 +228,18 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
         "token": transformers.AutoModelForTokenClassification,
         "retrieval": transformers.AutoModel,
     }.get(kind, transformers.AutoModelForSequenceClassification)
-    wanted = f"the model in {folder} must be an encoder that transformers loads for {_asks(kind)}"
-    config = configuration(folder, auto, _asks(kind), **changes)
+    wanted = f"the model in {folder} must be an encoder that transformers loads for {asks(kind)}"
+    config = configuration(folder, auto, asks(kind), **changes)
     with in_one_sentence(wanted):
         plan = skeleton(auto, config)
+    asks_for_text_alone(plan, folder)
     top = {m.name for m in modules(plan) if m.role == "head"}
     same_shapes(tensors, plan, auto, folder, top if new_head else ())
     if not _family(plan).guessed:  # else transformers may know the tensors by other names
         places = plan.state_dict()
         at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
         lost = places.keys() - at.values()
-        _encoder_is_whole(lost, top, [name for name in tensors if not at[name]], tensors, folder)
+        _encoder_is_whole(lost, top, [name for name in tensors if not at[name]], tensors, folder, plan)
     with in_one_sentence(wanted):
         model, told = auto.from_pretrained(
             folder,
@@ -241,7 +254,7 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
         )
     missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
     dropped = _dropped(told["unexpected_keys"], tensors, model)
-    _encoder_is_whole(missing, top, dropped, tensors, folder)
+    _encoder_is_whole(missing, top, dropped, tensors, folder, plan)
     if error := without_a_place(dropped, folder, len(steps(model)), kind == "retrieval" or new_head):
         raise error
     for name, parameter in model.named_parameters():
@@ -249,15 +262,19 @@ def _read(folder: Path, kind: str, new_head: bool = False, **changes: Any) -> tu
             raise UserError(f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the checkpoint is damaged or its training diverged")
     if ASSETS not in folder.parents and (said := stored_as(tensors)):  # the embedded model's shipped runs say nothing of it
         remark_(model, said)
-    return model.eval(), sorted(missing)
+    keeps_tokens(model.eval(), [m.name for m in modules(model) if m.role != "embedding"], folder)
+    return model, sorted(missing)
 
 
-def _encoder_is_whole(missing: Collection[str], top: Collection[str], dropped: Collection[str], tensors: Collection[str], folder: Path) -> None:
+def _encoder_is_whole(
+    missing: Collection[str], top: Collection[str], dropped: Collection[str], tensors: Collection[str], folder: Path, plan: nn.Module
+) -> None:
     """UserError if any of the `missing` names is not of the head, whose modules are `top`."""
     if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
-        if prefix := wrapped(tensors, lost):
+        own = str(plan.base_model_prefix)
+        if not foreign(tensors, own) and (prefix := wrapped(tensors, lost)):
             raise unwrap(prefix, folder)
-        raise adapted(dropped, folder) or lacking(lost, tensors, folder)
+        raise adapted(dropped, folder) or lacking(lost, tensors, folder, own)
 
 
 def _dropped(told: Collection[str], tensors: Collection[str], model: Any) -> set[str]:
@@ -279,15 +296,6 @@ def _headless(model: nn.Module, missing: Collection[str]) -> bool:
     )
 
 
-def _of_kind(config: Any, folder: Path, kind: str, remedy: str) -> None:
-    """UserError if config.json says that the head is for answers of the other kind: its weights may have the shape that is asked for."""
-    wanted, other = ("ForTokenClassification", "ForSequenceClassification")[:: 1 if kind == "token" else -1]
-    said = config.get("architectures")
-    named = [name for name in said if isinstance(name, str)] if isinstance(said, list) else []
-    if any(name.endswith(other) for name in named) and not any(name.endswith(wanted) for name in named):
-        raise UserError(f"the model in {folder} must have a head for {_asks(kind)}, its head is another ({named[0]}); {remedy}")
-
-
 def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
     """The tokenizer, once it is known that the model has a row for everything that it yields; it numbers the texts of a pair only if the model
     tells them apart. UserError if the two are not of one another."""
@@ -295,7 +303,7 @@ def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
     rows = int(table.num_embeddings)
     with in_one_sentence(f"the tokenizer in {folder} must be one that transformers loads without code of its own"):
         ids = {token: int(i) for token, i in tokenizer.get_vocab().items()}
-        ids |= {f"what is put around {text!r}": max(tokenizer(text)["input_ids"], default=0) for text in ("a", "1")}
+        ids |= {f"what is put around {text!r}": max(tokenizer(text)["input_ids"], default=0) for text in ("a", "1", "𐎀ꙮ")}
         around = int(tokenizer.num_special_tokens_to_add(pair=True))
     if beyond := sorted((i, token) for token, i in ids.items() if i >= rows):
         raise too_large(folder, rows, len(beyond), beyond[0][1], beyond[0][0])
@@ -316,7 +324,3 @@ def _room(tokenizer: Any, longest: int | None, folder: Path) -> int:
     if not isinstance(said, int | float) or isinstance(said, bool) or not said >= 1:
         raise UserError(f"model_max_length must be a number above 0 in {folder / 'tokenizer_config.json'}, got {one_line(repr(said), 60)}; correct it")
     return int(min(said, 10**30 if longest is None else longest))
-
-
-def _asks(kind: str) -> str:
-    return {"token": "token classification", "retrieval": "embedding"}.get(kind, "sequence classification")

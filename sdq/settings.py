@@ -66,6 +66,16 @@ def one_line(text: str, most: int = 1000) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
+def whole(text: str, what: str) -> str:
+    """A text that somebody typed. UserError if it cannot be stored as text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(text[error.start]):04X}"
+        raise UserError(f"{what} must be whole characters, it holds half of one ({half}); type it again") from error
+    return text
+
+
 def listed(items: Iterable[object], most: int = 8, room: int = 160, each: int = 60, between: str = ", ") -> str:
     """Items for a sentence, the rest counted: "a, b and 12 more". At most `most`, of at most `room` characters together."""
     every = [one_line(str(item), each) for item in items]

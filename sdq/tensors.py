@@ -4,21 +4,23 @@ its safetensors, and their names and shapes against those of the model. Needs no
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdq.families import FAMILIES
 from sdq.limits import limits
 from sdq.settings import UserError, listed, one_line
+from sdq.strict_json import NotStrict, strict
 
 _LONGEST = 100_000_000  # bytes of a header, as safetensors itself allows
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
 _CALLED = {"I": "int", "U": "uint", "F": "float"}  # what safetensors calls I8 is int8 to everybody else
-BUFFERS = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked)$")  # counted anew by every model
+# counted anew by every model, or only while it is trained
+BUFFERS = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked|n_averaged)$")
 _END = r"\.(?:weight|bias)"
 _NORM = r"(?:LayerNorm|layer_norm|norm)\.(?:weight|bias|gamma|beta)"
 _PREDICTION = rf"(?:bias|(?:transform\.)?(?:dense{_END}|{_NORM})|decoder{_END})"
@@ -42,13 +44,8 @@ _OTHER_HEADS = re.compile(
         )
     )
 )
-_HEADS = re.compile(
-    r"(?:^|\.)pooler\.|^(?:cls|lm_head|predictions|generator_predictions|generator_lm_head|discriminator_predictions|lm_predictions|mask_predictions|lm_loss"
-    r"|sop_classifier|seq_relationship|qa_outputs|vocab_transform|vocab_layer_norm|vocab_projector|pred_layer)(?:\.|$)|^head\.(?:dense|norm)\.|^decoder\.(?:weight|bias)$"
-)
-_HEADS = re.compile(
-    r"^(?:classifier|score|pre_classifier|logits_proj|sequence_summary|classification_head|head|decoder)\."
-)  # of tasks: in the way of no new head
+_ANSWERS = ("classifier", "score", "logits_proj", "sequence_summary", "classification_head")  # modules that give the logits of a task
+_HEADS = re.compile(rf"^(?:{'|'.join(_ANSWERS)}|pre_classifier|head|decoder)\.")  # of tasks: in the way of no new head
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 _ADAPTERS = re.compile(r"adapter|lora_|(?:^|\.)(?:ia3|prefix_tuning|prompt_encoder|prompt_embeddings|modules_to_save)(?:\.|_|$)")
 _MERGE = "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or take the model without them"
@@ -108,8 +105,10 @@ def _header(path: Path) -> dict[str, Tensor]:
         if not 2 <= length <= min(_LONGEST, size - 8):
             raise _broken(path, f"its header would have {length} bytes, the file has {size}")
         try:
-            said = json.loads(file.read(length).decode("utf-8"))
-        except (ValueError, RecursionError) as error:
+            said = strict(file.read(length).decode("utf-8"))
+        except NotStrict as error:
+            raise _broken(path, f"its header {error}") from error
+        except ValueError as error:
             raise _broken(path, "its header is no JSON text") from error
     if not isinstance(said, dict):
         raise _broken(path, "its header is no JSON object")
@@ -134,7 +133,7 @@ def _broken(path: Path, why: str) -> UserError:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a model. UserError for anything else: no regular file, too long, a key twice, NaN, too deep."""
+    """The JSON object in a file of a model. UserError for anything else: no regular file, too long, no strict JSON."""
     most = 1_000_000 * limits().model_text_mb
     try:
         if path.exists() and not path.is_file():
@@ -143,33 +142,14 @@ def read_json(path: Path) -> dict[str, Any]:
             raise UserError(
                 f"{path} must have at most {most // 1_000_000} MB, it has {path.stat().st_size // 1_000_000}; save the model again with save_pretrained"
             )
-        found = json.loads(path.read_text("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
-    except _Wrong as error:
-        raise UserError(f"{path} must be JSON text with every key once and finite numbers, it has {error}; correct it") from error
-    except (OSError, ValueError, RecursionError) as error:
+        found = strict(path.read_text("utf-8"))
+    except NotStrict as error:
+        raise UserError(f"{path} must be JSON text, it {error}; correct it") from error
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} must be JSON text, it cannot be read; save the model again with save_pretrained") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} must hold one JSON object, it does not; save the model again with save_pretrained")
     return found
-
-
-class _Wrong(ValueError):
-    """What JSON allows and no model may have."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _Wrong(f"the key {one_line(key, 60)!r} twice")
-        if isinstance(value, float) and not math.isfinite(value):  # 1e999
-            raise _Wrong(f"an infinite number under {one_line(key, 60)!r}")
-        found[key] = value
-    return found
-
-
-def _no_number(name: str) -> Any:
-    raise _Wrong(name)
 
 
 def called(dtype: str) -> str:
@@ -189,6 +169,18 @@ def stored_as(tensors: Mapping[str, Tensor]) -> str:
 
 
 # --- names of tensors against the model
+
+
+def has_head(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are, or hold, a head for a task: not one of pretraining."""
+    return any(next((part for part in name.split(".") if part not in _WRAPPERS), "") in _ANSWERS for name in names)
+
+
+def foreign(names: Iterable[str], prefix: str) -> str | None:
+    """The prefix of another architecture that the names of a file begin with; None if some have the
+    `prefix` of the model, or none has one of an architecture."""
+    first = {name.partition(".")[0] for name in names}
+    return None if prefix in first else next(iter(sorted(first & FAMILIES.keys())), None)
 
 
 def wrapped(names: Collection[str], wanted: Collection[str]) -> str | None:
@@ -216,10 +208,15 @@ def adapted(names: Iterable[str], folder: Path) -> UserError | None:
     return _homeless(lost, folder, _MERGE) if lost else None
 
 
-def lacking(lost: Sequence[str], tensors: Iterable[str], folder: Path) -> UserError:
-    """What to say if the files do not have these tensors of the encoder."""
+def lacking(lost: Sequence[str], tensors: Collection[str], folder: Path, prefix: str) -> UserError:
+    """What to say if the files do not have these tensors of the encoder, whose names begin with `prefix`."""
     layers = 1 + _last_layer(tensors)
-    if all((match := _LAYER.search(name)) and int(match[1]) >= layers > 0 for name in lost):
+    if other := foreign(tensors, prefix):
+        why = (
+            f"the names of the weights begin with {other!r}, the prefix of another architecture (that of its model_type is {prefix!r}): "
+            "correct model_type in config.json, or take the config.json that was saved with these weights"
+        )
+    elif all((match := _LAYER.search(name)) and int(match[1]) >= layers > 0 for name in lost):
         why = f"the weights have {layers} layers: correct num_hidden_layers in config.json, or take the config.json that was saved with these weights"
     else:
         why = "copy the folder again, or take the config.json that was saved with these weights"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -50,47 +51,72 @@ def turn(waiting: Collection[Wish], served: Mapping[str, float], computing: Sequ
     return first[who][2], who
 
 
-def order(waiting: Collection[Wish], served: Mapping[str, float]) -> list[str]:
-    """The ids of all that wait, in the order in which they will have their turn if nobody else comes."""
-    left, clock, had = {wish.run: wish for wish in waiting}, max([time.time(), *served.values()]), dict(served)
-    found = []
-    while (next_one := turn(left.values(), had)) is not None:
+def order(
+    waiting: Collection[Wish],
+    served: Mapping[str, float],
+    computing: Sequence[str] = (),
+    elsewhere: Sequence[str] = (),
+    at_most: int = 1,
+) -> list[str]:
+    """The ids of all that wait in a lane, in the order in which they will have their turn.
+
+    That is if nobody else comes, and the jobs of this lane end as they began. `computing`: on whose turn
+    each of those was begun, the oldest first; `elsewhere`: the same of other lanes, which last longer.
+    """
+    left, had = {wish.run: wish for wish in waiting}, dict(served)
+    clock = max([time.time(), *served.values()])
+    running, workers, found = list(computing), max(1, len(computing)), []
+    while left:
+        clock += 1.0
+        if len(running) == workers:
+            had[running.pop(0)] = clock
+        next_one = turn(left.values(), had, [*running, *elsewhere], at_most)
+        if next_one is None:  # wishes of nobody
+            break
         wish, who = next_one
         found.append(wish.run)
         clock += 1.0
         had[who] = clock
+        running.append(who)
         del left[wish.run]
     return found
 
 
 def asked_by(home: Path, marker: Path) -> dict[str, float]:
-    """Who wants the run in this folder, and since when. `marker`: its file in the queue; one of an earlier version is empty, and its time counts."""
+    """Who wants the run in this folder, and since when. `marker`: its file in the queue.
+
+    Files of an earlier version are empty: there the time of the file counts, as for one that tells no time.
+    """
     asked: dict[str, float] = {}
-    try:
+    with contextlib.suppress(OSError):  # nobody has left a name
         for path in (home / "interest").iterdir():
-            text = path.read_text()
-            asked[path.name] = float(text) if text else path.stat().st_mtime
-    except (OSError, ValueError):
-        pass  # somebody takes a wish back this moment, or nobody has left a name: the marker tells
-    if not asked:
-        told = wish_of(marker)
-        if told is not None:
-            asked[str(told.get("who", ""))] = float(told.get("time", 0.0))
+            with contextlib.suppress(OSError):  # taken back this moment, or no file
+                asked[path.name] = _time(path.read_text("utf-8", "replace"), path.stat().st_mtime)
+    if not asked and (told := wish_of(marker)) is not None:
+        asked[told["who"]] = told["time"]
     return asked
+
+
+def _time(said: Any, otherwise: float) -> float:
+    """A time that a file tells; `otherwise` if it is none."""
+    try:
+        found = float(said)
+    except (ValueError, TypeError):
+        return otherwise
+    return found if math.isfinite(found) else otherwise
 
 
 def wish_of(marker: Path) -> dict[str, Any] | None:
     """What a file in the queue says: `who`, `time`. None if it is gone; one that is empty or cannot be read is nobody's, of its own time."""
     try:
-        changed, text = marker.stat().st_mtime, marker.read_text()
+        changed, text = marker.stat().st_mtime, marker.read_text("utf-8", "replace")
     except OSError:
         return None
-    nobody = {"who": "", "time": changed}
     try:
         told = json.loads(text) if text else {}
-        return {"who": str(told.get("who", "")), "time": float(told.get("time", changed))}
-    except (ValueError, TypeError, AttributeError):
-        return nobody
+        return {"who": str(told.get("who", "")), "time": _time(told.get("time"), changed)}
+    except (ValueError, AttributeError, RecursionError):
+        return {"who": "", "time": changed}
 
 
 def told(store: Store) -> dict[str, Any]:
@@ -102,10 +128,25 @@ def told(store: Store) -> dict[str, Any]:
         return {}
 
 
-def tell(store: Store, served: Mapping[str, Mapping[str, float]], waiting: Mapping[str, Collection[Wish]]) -> None:
-    """Write who had a turn when, and who waits behind whom, for `position` and for the next process of the cluster. OSError if the disk refuses."""
-    recent = {lane: {who: at for who, at in had.items() if time.time() - at < FORGET} for lane, had in served.items()}
-    ahead = {lane: order(wishes, served.get(lane, {})) for lane, wishes in waiting.items()}
+def tell(
+    store: Store,
+    served: Mapping[str, Mapping[str, float]],
+    waiting: Mapping[str, Collection[Wish]],
+    computing: Sequence[tuple[str, str]] = (),
+    at_most: int = 1,
+) -> None:
+    """Write who had a turn when, and who waits behind whom, for `position` and for the next process of the cluster.
+
+    `computing`: the lane of each job that is computed now, and on whose turn it was begun, the oldest first.
+    OSError if the disk refuses.
+    """
+    now = time.time()
+    recent = {lane: {who: at for who, at in had.items() if now - at < FORGET} for lane, had in served.items()}
+    ahead = {}
+    for lane, wishes in waiting.items():
+        here = [] if lane == "look" else [who for other, who in computing if other == lane]
+        others = [who for other, who in computing if other not in (lane, "look")]
+        ahead[lane] = order(wishes, served.get(lane, {}), here, others, at_most)
     write_text(store.folder.parent / "turns.json", json.dumps({"served": recent, "order": ahead}))
 
 

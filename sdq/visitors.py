@@ -34,14 +34,18 @@ COOKIE = "sdq-visitor-"  # and some digits
 SHORTEST = 12  # characters of a token of one's own
 _NAME = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST},128}}")
-_PART = r"[^\s'\"`,;:()/]+"
+_MARK = r"'\"`,;:()"
+# what a path is made of: a mark is a part of it unless nothing but marks follows before the next space
+_SIGN = rf"(?:[^\s{_MARK}/]|[{_MARK}](?![{_MARK}.!?]*(?:\s|$)))"
+_PART = rf"{_SIGN}+"
 _VERBS = "must|is|are|was|were|has|have|had|does|do|did|can|cannot|may|holds|hold|needs|lacks|it"
-_WORD = rf" (?!(?:{_VERBS}) )\(?[^\s'\"`,;:()/~]+\)?"
+_WORD = rf" (?!(?:{_VERBS}) )(?!['\"`])\(?(?:(?!~){_SIGN})+\)?"
 # folders; one may have spaces in its name, but for a verb that our sentences go on with
 _TAIL = rf"(?:{_PART}(?:{_WORD}){{0,3}}/)*"
 _BEFORE = r"(?<![\w./~-])"
 _PATH = re.compile(rf"{_BEFORE}(?:~[\w-]*)?/(?!/){_TAIL}{_PART}/?")  # absolute ones; neither owner/model nor https://
-_QUOTED = re.compile(r"""(['"`])((?:xglue:)?)((?:~[\w-]*)?/(?!/)(?:(?!\1)[^\n])*)\1""")
+# to the first such quote that no word goes on after
+_QUOTED = re.compile(r"""(['"`])((?:xglue:)?)((?:~[\w-]*)?/(?!/)(?:(?!\1(?![\w/]))[^\n])*)\1(?![\w/])""")
 _SLASHES = re.compile(r"(?i)\bfile:/+|(?<=\bxglue:)/{2,}|(?<![\w/:])/{2,}")  # what is read as one
 
 

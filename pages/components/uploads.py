@@ -1,7 +1,8 @@
 """Uploaded files lie on the disk from the moment they arrive: streamlit would keep them in the memory of the web process, all of them, until it
 notices that their visitor has gone.
 
-`install` has the app keep them here; `path_of` is where a page finds one; `Ushered` lets in a few at a time; `sweeping` removes what nobody needs.
+`install` has the app keep them here; `path_of` is where a page finds one; `Ushered` lets in a few at a time; `sweeping`
+removes what nobody needs.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
-from streamlit.runtime import memory_uploaded_file_manager
+from streamlit.runtime import get_instance, memory_uploaded_file_manager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from sdq.data.kept import home
+from sdq.guard import VISITOR
 from sdq.limits import limits
 from sdq.settings import UserError, unwritable
+from sdq.visitors import shown
 
-PATH = re.compile(r"/_stcore/upload_file/[^/]+/[^/]+")
+PATH = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+")
 FORM = 10_000  # bytes of a form beside those of its file
 READ = 2  # uploads that are in memory at a time
 LOOK = 20.0  # seconds between two looks at who has gone
@@ -66,7 +70,7 @@ class Uploads(memory_uploaded_file_manager.MemoryUploadedFileManager):
         with self._lock:
             others = [rec for id, rec in self.file_storage.get(session_id, {}).items() if id != file.file_id]
         if size > most.upload_mb * 10**6:
-            raise HTTPException(413, f"a file must have at most {most.upload_mb} MB; take a sample of it")
+            raise HTTPException(*_too_large())
         if len(others) >= most.uploads:
             raise HTTPException(413, f"at most {most.uploads} files may be uploaded; remove some, or join them")
         if size + sum(len(rec.data) for rec in others) > most.uploads_mb * 10**6:
@@ -76,7 +80,7 @@ class Uploads(memory_uploaded_file_manager.MemoryUploadedFileManager):
             path.write_bytes(file.data)
         except OSError as error:
             path.unlink(missing_ok=True)
-            raise HTTPException(507, str(unwritable(home(), error))) from error
+            raise HTTPException(507, _full(error)) from error
         kept = OnDisk()
         kept.size, kept.path = size, path
         super().add_file(session_id, file._replace(data=kept))
@@ -159,35 +163,83 @@ async def sweeping(runtime: Any) -> AsyncIterator[None]:
 
 
 class Ushered:
-    """Middleware: what is uploaded arrives on the disk, and only READ uploads at a time go on from there into memory. A slow visitor holds nobody up."""
+    """Middleware: what is uploaded arrives on the disk, and only READ uploads at a time go on from there into memory.
 
-    def __init__(self, app: Any) -> None:
+    A slow visitor holds nobody up: of each, a few files arrive at a time, and each has its time. `active`: whether
+    there is a session of this name.
+    """
+
+    def __init__(self, app: Any, active: Callable[[str], bool] | None = None) -> None:
         self.app = app
+        self.active = active or (lambda session: get_instance().is_active_session(session))
         self.slots = asyncio.Semaphore(READ)
+        self.coming: Counter[str] = Counter()  # visitor -> his files that arrive, or wait for it
+        self.places: dict[str, asyncio.Semaphore] = {}  # visitor -> his places to arrive at
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass on all that is no upload as it is."""
-        if scope["type"] != "http" or scope["method"] != "PUT" or not PATH.search(scope["path"]):
+        upload = PATH.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
+        if upload is None:
             await self.app(scope, receive, send)
             return
-        most = limits().upload_mb * 10**6 + FORM
-        too_large = PlainTextResponse(f"a file must have at most {limits().upload_mb} MB; take a sample of it", 413)
         told = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if told.isdigit() and int(told) > most:
-            await too_large(scope, receive, send)
-            return
-        with tempfile.TemporaryFile() as arrived:
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] != "http.request":  # the visitor has gone
-                    return
-                arrived.write(message.get("body", b""))
-                more = message.get("more_body", False)
-                if arrived.tell() > most:
-                    await too_large(scope, receive, send)
-                    return
-            arrived.seek(0)
+        who = scope.get(VISITOR, upload[1])
+        answer: tuple[int, str] | None = None
+        if not self.active(upload[1]):
+            answer = 400, "a file must be uploaded to a page that is open; load the page again"
+        elif told.isdigit() and int(told) > _most():
+            answer = _too_large()
+        elif self.coming[who] >= limits().uploads:
+            answer = _too_many()
+        else:
+            async with self._place(who) as place:
+                if place:
+                    await self._arriving(scope, receive, send)
+                else:
+                    answer = _too_many()
+        if answer is not None:
+            await _answer(*answer)(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, who: str) -> AsyncIterator[bool]:
+        """A place to arrive at, for one file of this visitor; False if none was free for too long."""
+        places = self.places.setdefault(who, asyncio.Semaphore(limits().uploads_at_once))
+        self.coming[who] += 1
+        try:
+            try:
+                async with asyncio.timeout(limits().upload_seconds):
+                    await places.acquire()
+            except TimeoutError:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                places.release()
+        finally:
+            self.coming[who] -= 1
+            if not self.coming[who]:
+                del self.coming[who], self.places[who]
+
+    async def _arriving(self, scope: Any, receive: Any, send: Any) -> None:
+        """Write a file to the disk as it comes, and pass it on once it is whole."""
+        with contextlib.ExitStack() as open_files:
+            answer: tuple[int, str] | None
+            try:
+                home().mkdir(parents=True, exist_ok=True)
+                arrived = open_files.enter_context(tempfile.TemporaryFile(dir=home()))
+                async with asyncio.timeout(limits().upload_seconds):
+                    if not await _came(receive, arrived):
+                        return
+                answer = _too_large() if arrived.tell() > _most() else None
+                arrived.seek(0)
+            except TimeoutError:
+                answer = 408, f"a file must arrive within {limits().upload_seconds} seconds; take a sample of it"
+            except OSError as error:
+                answer = 507, _full(error)
+            if answer is not None:
+                await _answer(*answer)(scope, receive, send)
+                return
 
             async def again() -> dict[str, Any]:
                 piece = arrived.read(1 << 20)
@@ -195,3 +247,36 @@ class Ushered:
 
             async with self.slots:
                 await self.app(scope, again, send)
+
+
+async def _came(receive: Any, arrived: IO[bytes]) -> bool:
+    """Whether a visitor stayed until all of his file was there, or more than a file may have."""
+    more = True
+    while more and arrived.tell() <= _most():
+        message = await receive()
+        if message["type"] != "http.request":
+            return False
+        arrived.write(message.get("body", b""))
+        more = message.get("more_body", False)
+    return True
+
+
+def _most() -> int:
+    """Bytes of a form with a file."""
+    return limits().upload_mb * 10**6 + FORM
+
+
+def _answer(status: int, text: str) -> PlainTextResponse:
+    return PlainTextResponse(text, status)
+
+
+def _too_large() -> tuple[int, str]:
+    return 413, f"a file must have at most {limits().upload_mb} MB; take a sample of it"
+
+
+def _too_many() -> tuple[int, str]:
+    return 429, f"at most {limits().uploads_at_once} files of a visitor may be uploaded at a time; wait, and try again"
+
+
+def _full(error: OSError) -> str:
+    return shown(str(unwritable(home(), error)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from sdq.data import cells, taskfile
+from sdq.data import cells, label_order, taskfile
 from sdq.data.conll import CONLLU, unnamed
 from sdq.data.formats import read
 from sdq.data.parquet import as_names, class_labels, named
@@ -46,8 +46,12 @@ class Builder:
     file: TaskFile
     splits: dict[str, list[Example]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # rows so far by (split of the file, language)
+    # queries so far by (split of the file, language), of a ranking whose rows do not name them
+    _queries: Counter[tuple[str, str]] = field(default_factory=Counter)
     _ids: dict[tuple[str, str], dict[str, str]] = field(default_factory=lambda: defaultdict(dict))  # (split, language) -> id -> where
     _seen: dict[str, str] = field(default_factory=dict)  # label -> where it was first
+    # names that files give the numbers of their labels, in order -> the file that was first
+    _classes: dict[tuple[str, ...], str] = field(default_factory=dict)
     _remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # what was remarked -> in which files
     _trimmed: list[str] = field(default_factory=list)  # where labels had white space around them
 
@@ -65,7 +69,7 @@ class Builder:
 
     def add(self, source: Source, rows: Iterable[Row], classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:
         """The rows of one file. `classes`: of columns whose numbers stand for names, these names."""
-        query, number = None, 0
+        before: dict[str, str] = {}  # language -> query of the row before; each file begins a new one
         classes = self._meant(source, classes)
         for row in rows:
             place = _Place(source.path, row, self.file.names, classes)
@@ -77,13 +81,13 @@ class Builder:
             id = place.plain(given) if given else f"{self._counts[source.split, language]:06d}"
             example = self._example(place, language, id)
             if self.file.kind == "ranking" and not self.file.columns.group:  # as the official scorer of XGLUE: neighbours with the same query
-                number += example.text != query
-                query = example.text
-                example = replace(example, group=f"q{number:06d}")
+                self._queries[source.split, language] += example.text != before.get(language)
+                before[language] = example.text
+                example = replace(example, group=f"q{self._queries[source.split, language]:06d}")
             split = self._split(source, place, example)
-            if (before := self._ids[split, language].get(id)) is not None:
+            if (other := self._ids[split, language].get(id)) is not None:
                 raise place.wrong(
-                    given, f"ids must be unique within a language and split, {id[:40]!r} was in {before} already; correct it, or leave `columns.id` out"
+                    given, f"ids must be unique within a language and split, {id[:40]!r} was in {other} already; correct it, or leave `columns.id` out"
                 )
             if self.file.kind != "retrieval" and not example.targets and (split != "train" or language == self.file.training_language):
                 missing = self.file.columns.tags if self.file.kind == "token" else self.file.columns.label
@@ -95,11 +99,15 @@ class Builder:
         """The columns whose numbers are read as names: not where the task file itself says what the numbers mean."""
         columns = self.file.columns
         answers = (columns.label, columns.tags)
-        numbers = bool(self.file.labels) and all(map(cells.is_whole, self.file.labels))
         used = {name for value in columns.model_dump().values() for name in ([value] if isinstance(value, str) else value or ())}
-        meant = {column: names for column, names in classes.items() if column in used and not (numbers and column in answers)}
+        meant = {
+            column: names for column, names in classes.items() if column in used and not (column in answers and label_order.are_numbers(self._given, names))
+        }
         for column, names in meant.items():
             self.remark(as_names(column, names), source.path.name)
+            if column in answers:
+                bare = (name.strip(cells.WHITE) for name in names)
+                self._classes.setdefault(tuple(filter(None, bare)), source.path.name)
         return meant
 
     def task(self, name: str, fingerprint: str) -> Task:
@@ -138,11 +146,10 @@ class Builder:
         return tuple(wanted or sorted(found))
 
     def _labels(self) -> tuple[str, ...]:
-        given = self.file.labels
-        labels = list(dict.fromkeys(name.strip(cells.WHITE) for name in (given.values() if isinstance(given, dict) else given)))
+        labels = label_order.called(self._given, self._classes)
         if not labels:
             self._refuse_marks()
-        labels = labels or sorted(self._seen, key=cells.order)
+        labels = labels or label_order.occurring(self._classes, self._seen, self.remark)
         if not 2 <= len(labels) <= MOST_LABELS:
             what = "tags" if self.file.kind == "token" else "label"
             raise UserError(
@@ -248,10 +255,8 @@ class Builder:
 
     @cached_property
     def _given(self) -> dict[str, str]:
-        """The listed labels, and what each is called, without white space around them."""
-        given = self.file.labels
-        pairs = given.items() if isinstance(given, dict) else zip(given, given, strict=True)
-        return {label.strip(cells.WHITE): name.strip(cells.WHITE) for label, name in pairs}
+        """The listed labels, and what each is called."""
+        return label_order.pairs(self.file.labels)
 
 
 def _no_tag(mark: str) -> str:

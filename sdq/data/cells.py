@@ -5,23 +5,31 @@ from __future__ import annotations
 import ast
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sdq.data.lines import WIDEST, spaced, strict
+from sdq.data.lines import WIDEST, spaced
+from sdq.data.tagging import UPOS
+from sdq.strict_json import strict
 
 WHITE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"  # what may stand around a label or a name of a column
 LABEL = 200  # characters of one label
 MARKS = ("-100", "-1")  # "ignore this word" of transformers; "no label" of padding and of test sets
-_STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?(?:{_STRING}))\)|(?P<text>u?(?:{_STRING}))|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
+_STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\")"""
+_ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?{_STRING})\)|(?P<text>u?{_STRING})|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
 _ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=[^()]*)?\)$", re.S)
 _LISTLIKE = re.compile(
     r"""^(?:array\(|list\(|[\[({]\s*[\[({]\s*[bu]?['"]|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\(-?\d+(?:,|(?:, ?-?\d+)+,?)\)$)"""
 )
+_TAG = re.compile(r"O|[BIESLU]-[^\s,;|]+|\d+")
 _ONE = re.compile(r"[\[(]-?\d+[\])]")  # a list of one tag; as a word, what it is
-_STRING_ALONE = re.compile(rf"\((?:{_STRING})\)", re.S)  # Python writes a tuple of one as ("a",)
+_STRING_ALONE = re.compile(rf"\({_STRING}\)", re.S)  # Python writes a tuple of one as ("a",)
+_SET_APART = re.compile(r"""\[\s+[bu]?['"].*\]""", re.S)  # a list with white space after its bracket, or text in brackets
+# as tags, a list that lacks its quotes; `[ NN ]` may be the tags of a word in brackets, `(A0* *)` are tags
+_UNQUOTED = re.compile(r"\[(?:[^\s\[\]]|[^\[\]]*[^\s\[\],],\s)[^\[\]]*\]|\([^\s()*][^()*]*\)")
+_SPACE = " \t\r\n"
 _ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])")
 
 
@@ -67,7 +75,12 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
     if value is None:
         return ()
     if isinstance(value, str):
-        text = sound(value)
+        text = _once(sound(value).strip(" \t\r\n"))
+        if _OTHER.fullmatch(text) or (tags and (_OTHER_TAGS.fullmatch(text) or _joined(text))):
+            raise Refused(
+                f"a list must be written as JSON, Python or numpy write it, {text[:40]!r} is not; "
+                'save the column as JSON lists (["Anna", "Smith"]), or put a space between words'
+            )
         try:
             value = _listed(text, tags)
         except Refused:
@@ -75,8 +88,9 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
             fits = len(value) == fitting if fitting else "," not in text
             if tags or not fits or _shaped(text):
                 raise
-        if not value and spaced(text) and fitting == 1:
-            value = spaced(text)  # `[]` beside one tag is a word
+        plain = spaced(text)
+        if len(value) != fitting == len(plain) and (not value or _SET_APART.fullmatch(text.strip(_SPACE))):
+            value = plain  # `[]` beside one tag is a word, and `[ "So" ]` beside three are three
     if not isinstance(value, list | tuple) or not all(isinstance(item, str | int) for item in value):
         odd = next((item for item in value if not isinstance(item, str | int)), None) if isinstance(value, list | tuple) else value
         raise Refused(f"words and tags must be lists of text, or text with spaces between, this cell holds {_shown(odd)}; map another column, or mend the cell")
@@ -91,18 +105,42 @@ def _shown(value: Any) -> str:
 
 def _listed(text: str, tags: bool) -> Any:
     """Text of a cell -> its items; text that does not look like a list is split at spaces."""
-    bare = text.strip(" \t\r\n")
+    bare = text.strip(_SPACE)
     if not tags and _STRING_ALONE.fullmatch(bare):
         return spaced(bare)
-    if not (_LISTLIKE.match(bare) or (tags and _ONE.fullmatch(bare))):
-        return spaced(bare)
-    try:
-        value = strict(bare)
-        if isinstance(value, list):
+    if bare[:1] == "[" and bare[-1:] == "]":
+        try:
+            value = strict(bare)
+        except ValueError:
+            value = None
+        if isinstance(value, list) and (tags or _LISTLIKE.match(bare) or any(isinstance(item, str) for item in value)):
             return value
-    except ValueError:
-        pass
-    return _literal(bare)
+    if _LISTLIKE.match(bare) or _SET_APART.fullmatch(bare) or (tags and (_ONE.fullmatch(bare) or _UNQUOTED.fullmatch(bare))):
+        return _literal(bare)
+    return spaced(bare)
+
+
+# lists as R and torch write them; of tags also those of PostgreSQL, and numbers with a point
+_OTHER = re.compile(rf"c\(\s*(?:{_STRING}).*\)|\w*[tT]ensor\(.*\)|\{{[^\s{{}},]+(?:,[^\s{{}},]+)+\}}", re.S)
+_OTHER_TAGS = re.compile(r"c\(.*\)|\{.*\}|[\[(]\s*-?\d+\.\d*(?:[\s,]+-?\d+\.\d*)*\s*[\])]", re.S)
+
+
+def _once(text: str) -> str:
+    """A list that was encoded as JSON twice, as it was after the first time; any other text as it is."""
+    if text.startswith('"[') and text.endswith(']"'):
+        try:
+            inside = strict(text)
+            if isinstance(inside, str) and isinstance(strict(inside), list):
+                return inside.strip(" \t\r\n")
+        except ValueError:
+            pass
+    return text
+
+
+def _joined(text: str) -> bool:
+    """Whether tags have commas and the like between them, and no space: `O,B-PER` is no tag."""
+    parts = re.split(r"[,;|]", text)
+    return len(parts) > 1 and (all(map(_TAG.fullmatch, parts)) or set(parts) <= UPOS)
 
 
 _OPEN = re.compile(r"\s*(?:array|list|tuple|set)?[\[({\s]+")
@@ -204,16 +242,25 @@ def same_number(label: str) -> str | None:
     return f"-{digits}" if label[0] == "-" and digits else digits
 
 
-def order(label: str) -> tuple[int, int, tuple[int, str], str]:
-    """O first, numbers by size, names by alphabet. Total: any two different strings have an order, and no number is too long."""
+def order(label: str) -> tuple[int, int, tuple[int, str], tuple[tuple[int, str], ...], str]:
+    """O first, numbers by size, names by alphabet and the numbers in them by size (class_2 before
+    class_10). Total: any two different strings have an order, and no number is too long."""
     if label == "O":
-        return 0, 0, (0, ""), label
+        return 0, 0, (0, ""), (), label
     if not is_whole(label):
-        return 1, 0, (0, ""), label
+        return 1, 0, (0, ""), tuple(map(_part, re.findall(r"[0-9]+|[^0-9]+", label))), label
     digits = _digits(label)
     if label[0] == "-" and digits:  # the longer, the smaller
-        return 1, -1, (-len(digits), "".join(chr(9 - int(d) + 48) for d in digits)), label
-    return 1, 0, (len(digits), digits), label
+        return 1, -1, (-len(digits), "".join(chr(9 - int(d) + 48) for d in digits)), (), label
+    return 1, 0, (len(digits), digits), (), label
+
+
+def _part(text: str) -> tuple[int, str]:
+    """Digits, or what is between digits, of a name: by size, before any letter, or by alphabet."""
+    if not (text.isascii() and text.isdigit()):
+        return sys.maxsize, text
+    digits = text.lstrip("0")
+    return len(digits), digits
 
 
 def trimmed(label: str, tell: Callable[[], None]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sdq.data.cells import WHITE
 from sdq.data.lines import ended, is_blank, lines
-from sdq.data.recognise import Format, fields_of, is_span, is_speech, layout_of
+from sdq.data.recognise import Format, fields_of, is_span, is_speech, layout_of, names_columns
 from sdq.data.rows import Asked, Row, too_wide
 from sdq.limits import limits
 from sdq.settings import UserError, listed
@@ -197,6 +197,7 @@ class _Layout:
     width: int
     tabs: bool
     known: frozenset[str]
+    header: int = 0  # number of the line that names the columns; 0: none does
 
     def fields(self, line: str) -> list[str]:
         """The fields of a line."""
@@ -204,13 +205,20 @@ class _Layout:
 
 
 def _layout(path: Path, most: int = 400) -> _Layout:
-    found: list[str] = []
+    found: Block = []
     for block in _blocks(path):
-        found += [content for _, content in block if not content.startswith(("#", "-DOCSTART-"))]
+        found += [word for word in block if not word[1].startswith(("#", "-DOCSTART-"))]
         if len(found) >= most:
             break
-    tabs, width = layout_of(found)
-    return _Layout(width, tabs, frozenset(fields_of(line, tabs, width)[-1] for line in found))
+    tabs, width = layout_of([content for _, content in found])
+    fields = [fields_of(content, tabs, width) for _, content in found]
+    header = 0
+    known = frozenset(row[-1] for row in fields[1:])
+    if known and names_columns(fields[0], words=True) and fields[0][-1] not in known:
+        header = found[0][0]
+    else:
+        known |= {row[-1] for row in fields[:1]}
+    return _Layout(width, tabs, known, header)
 
 
 _NOTED = re.compile(r"#+(?:[ \t]|$)|#+[\w.:-]+[ \t]*=|#(?:begin|end) document\b")
@@ -223,7 +231,7 @@ def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
     A comment is `# text` or `#name=value` with another number of fields than words have, or `# name = value`. UserError for what may be either:
     `# newdoc` where words have two fields with a space between.
     """
-    block = [(line, content) for line, content in block if not content.startswith("-DOCSTART-")]
+    block = [word for word in block if word[0] != layout.header and not word[1].startswith("-DOCSTART-")]
     while block and _NOTED.match(block[0][1]):
         number, content = block[0]
         fields = layout.fields(content)
@@ -239,6 +247,23 @@ def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
     return block
 
 
+_CODE = re.compile(r"[a-z]{2,12}(?:-[a-z]+)*:")
+
+
+def _code_before_words(path: Path, layout: _Layout, at: int) -> str:
+    """The language and a colon that every word of a file begins with, as in WikiANN (`en:Anna`);
+    "" if not every word does."""
+    code, count = "", 0
+    for block in _blocks(path):
+        for _, content in _without_comments(path, block, layout):
+            fields = layout.fields(content)
+            found = _CODE.match(fields[at]) if len(fields) > at else None
+            if found is None or found[0] != (code or found[0]):
+                return ""
+            code, count = found[0], count + 1
+    return code if count > 1 else ""
+
+
 def _is_tag(field: str, layout: _Layout) -> bool:
     return field in layout.known or is_span([field]) or is_speech([field]) or not any(c.isalnum() for c in field)
 
@@ -252,6 +277,12 @@ def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     width, layout = len(head.called), _layout(path)
     if width > 2 and head.called[-1] == "tags" and not asked.names:
         asked.remark(f"of {width} columns the last was taken as tags, as no other holds tags of spans; name it in the task file (columns.tags: {width!r})")
+    if layout.header:
+        asked.remark(f"its line {layout.header} names the columns, and is no word")
+    at = words_at(head.values)
+    code = _code_before_words(path, layout, at)
+    if code:
+        asked.remark(f"every word begins with {code}, as in WikiANN, which was taken off")
     for block in _blocks(path):
         words = []
         for line, content in _without_comments(path, block, layout):
@@ -261,6 +292,7 @@ def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 raise UserError(
                     f"every line must have {wanted} between tabs or spaces, line {line} of {path.name} has {len(fields)}; mend it, or put a tab between them"
                 )
+            fields[at] = fields[at].removeprefix(code)
             words.append(fields)
         if words:
             yield Row(f"line {block[0][0]}", dict(zip(head.called, map(list, zip(*words, strict=True)), strict=True)), width)

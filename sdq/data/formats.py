@@ -6,19 +6,21 @@ Which reader a file gets is said by its content (sdq.data.recognise). What is ac
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sdq.data.cells import WHITE
 from sdq.data.conll import read_conll, read_conllu
-from sdq.data.lines import DECODER, WIDEST, NotStrict, ended, head_of, is_blank, lines, refuse_surrogates, size_of, strict
+from sdq.data.lines import WIDEST, ended, head_of, is_blank, lines, size_of
 from sdq.data.parquet import read_parquet
-from sdq.data.recognise import Format, recognise
+from sdq.data.recognise import Format, names_columns, recognise
 from sdq.data.rows import Asked, Quoting, Reader, too_wide
 from sdq.data.rows import Row as Row
 from sdq.limits import limits
 from sdq.settings import UserError, listed
+from sdq.strict_json import DECODER, NotStrict, refuse_surrogates, strict
 
 
 def read(path: Path, names: tuple[str, ...] = (), quoting: Quoting | None = None, remark: Callable[[str], None] = lambda said: None) -> Iterator[Row]:
@@ -71,15 +73,25 @@ def _fitted(path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off
     """Rows of text fields under their names; the first row names them if `names` does not. UserError for a row of another width; `off`: the
     remedy for it."""
     names, given, seen = asked.names, asked.names, 0
+    single: set[int] | None = None  # columns whose fields are all in single quotes
     for line, fields in rows:
         if len(fields) > limits().columns:
             raise too_wide(path, f"line {line}")
-        if given and not seen and tuple(field.strip() for field in fields) == given:
-            raise UserError(f"`names` is for files that do not name their columns, line {line} of {path.name} names them already; take `names` out")
+        bare = tuple(field.strip(WHITE) for field in fields)
+        if given and not seen and (bare == given or names_columns(bare)):
+            said = f"line {line} of {path.name} names them already ({listed(bare, 12, 80)})"
+            wanted = "`names` is for files that do not name their columns"
+            raise UserError(f"{wanted}, {said}; take `names` out, or that line")
         if not names:
             names = _named(path, line, fields)
             _remark_unnamed(names, asked)
             continue
+        if len(bare) > 1 and tuple(name.strip('"') for name in bare) == names:
+            said = f"its header is there again in line {line}, where files were joined"
+            asked.remark(f"{said}, and was left out")
+            continue
+        quoted = {i for i, field in enumerate(bare) if field[:1] == field[1:][-1:] == "'"}
+        single = quoted if single is None else single & quoted
         if len(fields) != len(names):
             shown = listed((name or "one without a name" for name in names), 12, 80)
             raise UserError(f"every line must have {len(names)} fields ({shown}), line {line} of {path.name} has {len(fields)}; {off(fields)}")
@@ -91,6 +103,10 @@ def _fitted(path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off
         seen += 1
         cells = zip(names, fields, strict=True)
         yield Row(f"line {line}", {name: field for name, field in cells if name})
+    if single:
+        shown = listed(names[i] or "one without a name" for i in sorted(single))
+        said = f"all fields of {shown} stand in single quotes, which were taken as a part of the text"
+        asked.remark(f"{said}; if they are none, write double quotes")
     if not seen:
         raise UserError(f"a data file must hold rows, {path.name} has only a header; add rows, or list its columns under `names` if the header is a row")
 
@@ -119,6 +135,11 @@ def read_csv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
 
 def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     delimiter = _between(found)
+    raw: list[str] = []  # the lines of the row that is being read
+    spaced = _quoted_after_space(path, delimiter)
+    if spaced:
+        said = "quoted fields have a space before them"
+        asked.remark(f"{said}; spaces after the delimiter were taken as no part of the fields")
 
     def text() -> Iterator[str]:
         for number, line in lines(path):
@@ -126,15 +147,21 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 continue
             if line.count(delimiter) > WIDEST:
                 raise too_wide(path, f"line {number}")
+            raw.append(line)
             yield line
 
-    rows = csv.reader(text(), strict=True, delimiter=delimiter)
+    rows = csv.reader(text(), strict=True, delimiter=delimiter, skipinitialspace=spaced)
 
     def fields() -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(WIDEST)
         start = 1 + found.skipped
         try:
             for cells in rows:
+                late = [cell for cell in cells[1:] if _QUOTED.fullmatch(cell)]
+                if not spaced and any(f"{delimiter}{cell}" in "".join(raw) for cell in late):
+                    where = f"in line {start} of {path.name} a space is between them"
+                    raise UserError(f"a quoted field must begin right after the delimiter, {where}; take the space out")
+                raw.clear()
                 if cells:
                     yield start, cells
                 start = rows.line_num + found.skipped + 1
@@ -144,6 +171,17 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
             ) from error
 
     return _fitted(path, asked, fields(), lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)"))
+
+
+_QUOTED = re.compile(r' +".*" *', re.S)  # in a cell: a quoted field that was taken for text
+
+
+def _quoted_after_space(path: Path, delimiter: str) -> bool:
+    """Whether fields are quoted after a space, `pos, "good"`: RFC 4180 would take the quotes for text."""
+    text, between = head_of(path).decode("utf-8-sig", errors="replace"), re.escape(delimiter)
+    quoted = rf'(?P<space> *)"(?:[^"]|"")*" *(?={between}|$)'
+    field = re.compile(rf"(?:^|{between})(?:{quoted}|[^{between}\r\n]*)", re.M)
+    return any(match["space"] for match in field.finditer(text.replace("\r", "\n")))
 
 
 def read_tsv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
@@ -230,6 +268,8 @@ def read_json(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         at = _after(text, end)
         if text[at : at + 1] == ",":
             at = _after(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise UserError(f"a JSON file must be an array of objects, {path.name} has a comma after its last, row {count}; take the comma out")
         elif text[at : at + 1] != "]":
             raise UserError(f"a JSON file must be one whole array, {path.name} is not after row {count}; write it again")
     if not is_blank(text[at + 1 :]):

@@ -23,7 +23,7 @@ from sdq.data.formats import read
 from sdq.data.kept import KEPT, WAS, home, mend
 from sdq.data.languages import in_name
 from sdq.data.parquet import as_names, class_labels, named
-from sdq.data.recognise import CALLED, ENDINGS, recognise
+from sdq.data.recognise import CALLED, COLUMN_NAMES, ENDINGS, recognise
 from sdq.data.tagging import metrics_for
 from sdq.data.task import SPLITS
 from sdq.data.taskfile import NEEDED, USUAL, parse
@@ -40,18 +40,6 @@ _NAME = re.compile(r"[\w][\w.,()+ -]{0,119}")
 _SAY_NOTHING = (".txt", ".data", ".text", ".dat")  # endings that promise no format
 _SPLITS = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev", "eval": "dev", "testa": "dev", "testb": "test"} | {
     split: split for split in SPLITS
-}
-# what columns are usually called, the best name first
-_USUAL = {
-    "text": ("text", "sentence1", "premise", "query", "question", "utt", "sentence", "utterance", "content", "review", "title"),
-    "second": ("second", "sentence2", "hypothesis", "passage", "document", "answer", "body", "snippet"),
-    "label": ("label", "gold_label", "category", "intent", "class", "target", "sentiment", "stars"),
-    "tokens": ("tokens", "words", "form"),
-    "tags": ("tags", "upos", "ner_tags", "pos_tags", "ner", "pos"),
-    "language": ("language", "lang", "locale"),
-    "split": ("split", "partition", "set"),
-    "id": ("id", "index_id", "sent_id", "uid", "idx"),
-    "group": ("group", "query_id", "qid"),
 }
 _ROLES = {"second": "the second text", "tokens": "the words", "id": "the id that translations share"}
 
@@ -150,7 +138,7 @@ def missing(fields: Mapping[str, Any], files: Sequence[Incoming]) -> list[str]:
 def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:
     """(kind, what each role's column is likely to be) from the names of the columns."""
     by_name = {name.lower(): name for name in columns}
-    there = {role: [by_name[name] for name in names if name in by_name] for role, names in _USUAL.items()}
+    there = {role: [by_name[name] for name in names if name in by_name] for role, names in COLUMN_NAMES.items()}
     first = {role: names[0] for role, names in there.items() if names}
     return "token" if {"tokens", "tags"} <= set(first) else "pair" if "second" in first else "sentence", first
 

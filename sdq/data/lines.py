@@ -1,19 +1,19 @@
-"""Bytes of a file -> its lines and its JSON, strictly: what is no text, too long or not sure to be read rightly is refused. Needs no torch."""
+"""Bytes of a file -> its lines, or its settings, strictly: what is no text, too long or not sure to be read rightly is refused. Needs no torch."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from sdq.limits import limits
 from sdq.settings import UserError, explain, one_line
+from sdq.strict_json import NotStrict, strict
 
 M = TypeVar("M", bound=BaseModel)
 HEAD = 65_536  # bytes that a format is recognised by
@@ -29,10 +29,16 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf", "an archive (7z)", "unpack it first"),
     (b"PK\x03\x04", "a ZIP archive or a sheet of Excel", "unpack it first, or save the sheet as CSV in UTF-8"),
     (b"\xd0\xcf\x11\xe0", "a sheet of an old Excel", "save the sheet as CSV in UTF-8"),
+    (b"{\\rtf", "a document (RTF)", "save it as plain text, or export the table as CSV or JSONL"),
     (b"%PDF", "a PDF", "export the text as CSV or JSONL"),
     (b"SQLite format 3", "a database", "export the table as CSV or JSONL"),
     (b"ARROW1", "an Arrow file", "write it as Parquet"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the data", "fetch the data first (git lfs pull)"),
+)
+_MARKUP = (
+    (rb"<(?:!doctype html|html|head|body|div)\b", "a web page", "download the file itself (the raw file)"),
+    (rb"<(?:table|tbody|tr)\b[^>]*>", "a table in HTML", "save the table as CSV in UTF-8"),
+    (rb"<\?xml\b|<[a-z][\w:.-]*(?:\s[^<>]*)?>\s*<[/a-z!]", "XML", "export its rows as CSV or JSONL"),
 )
 
 
@@ -78,8 +84,10 @@ def head_of(path: Path) -> bytes:
         raise UserError(f"text must be UTF-8, {path.name} is UTF-32; save it again as UTF-8")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"text must be UTF-8, {path.name} is UTF-16; save it again as UTF-8")
-    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)\b", head, re.IGNORECASE):
-        raise UserError(f"a data file must be text or Parquet, {path.name} is a web page; download the file itself (the raw file)")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for markup, what, remedy in _MARKUP:
+        if re.match(markup, start, re.IGNORECASE):
+            raise UserError(f"a data file must be text or Parquet, {path.name} is {what}; {remedy}")
     if path.suffix.lower() in (".parquet", ".pq") and (b"\0" in head or not _is_text(head)):
         raise UserError(f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again")
     at = head.find(b"\0")
@@ -107,22 +115,31 @@ def lines(path: Path, longest: int = _LONGEST) -> Iterator[tuple[int, str]]:
     """
     head = head_of(path)
     split = _by_cr if b"\r" in head and b"\n" not in head else _by_lf
-    rows = limits().rows
+    most = 64 * limits().rows  # words go one a line: more lines than rows
     with opened(path) as file:
-        for number, raw in enumerate(split(file, longest), 1):
-            if len(raw) > longest:
-                raise UserError(f"a line must have at most {longest // 10**6} MB, line {number} of {path.name} is longer; check its line ends and its quotes")
-            if number > 64 * rows:  # words go one a line: more lines than rows
-                raise UserError(f"a data file must have at most {64 * rows:,} lines, {path.name} has more; take a sample of it")
-            if b"\0" in raw:
-                raise _binary(path, number)
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"text must be UTF-8, line {number} of {path.name} is not (byte 0x{raw[error.start]:02x}); save the file again as UTF-8"
-                ) from error
+        for number, text in _decoded(split(file, longest), path, longest):
+            if number > most:
+                raise UserError(f"a data file must have at most {most:,} lines, {path.name} has more; take a sample of it")
             yield number, text
+
+
+def lines_of_any_size(path: Path) -> Iterator[tuple[int, str]]:
+    """As `lines`, of a file that nobody uploads: it may have hundreds of megabytes. OSError if it cannot be read."""
+    with path.open("rb") as file:
+        yield from _decoded(_by_lf(file, _LONGEST), path, _LONGEST)
+
+
+def _decoded(split: Iterator[bytes], path: Path, longest: int) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(split, 1):
+        if len(raw) > longest:
+            raise UserError(f"a line must have at most {longest // 10**6} MB, line {number} of {path.name} is longer; check its line ends and its quotes")
+        if b"\0" in raw:
+            raise _binary(path, number)
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"text must be UTF-8, line {number} of {path.name} is not (byte 0x{raw[error.start]:02x}); save the file again as UTF-8") from error
+        yield number, text
 
 
 def _by_lf(file: BinaryIO, longest: int) -> Iterator[bytes]:
@@ -157,68 +174,21 @@ def spaced(text: str) -> list[str]:
     return [part for part in re.split(r"[ \t\r\n]+", text) if part]
 
 
-class NotStrict(ValueError):
-    """JSON that readers of JSON read differently."""
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise NotStrict(f"has the name {twice[:40]!r} twice in one object")
-    return made
-
-
-def _constant(name: str) -> Any:
-    raise NotStrict(f"holds {name}, which is no JSON (a missing value is null)")
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise NotStrict(f"holds the number {text[:20]}, which is too large")
-    return number
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
-
-
-def strict(text: str) -> Any:
-    """The value of a JSON text. ValueError (NotStrict where it says why) for a name given twice, NaN, Infinity, half a surrogate pair, or no JSON."""
-    try:
-        value = DECODER.decode(text)
-    except RecursionError as error:
-        raise NotStrict("has too many brackets inside each other") from error
-    refuse_surrogates(text, value)
-    return value
-
-
 def settings_of(model: type[M], data: bytes, what: str, called: str) -> M:
     """The settings, `what` they are, in the bytes of a JSON file that errors call `called`. UserError with one sentence for anything else."""
     called = one_line(called, 300)
     try:
         value = strict(data.decode("utf-8-sig"))
     except NotStrict as error:
-        raise UserError(f"{what} file must be JSON text, {called} {error}; write it again") from error
+        raise UserError(f"a {what} file must be JSON text, {called} {error}; write it again") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{what} file must be UTF-8 text, {called} cannot be read as text; save it as UTF-8") from error
+        raise UserError(f"a {what} file must be UTF-8 text, {called} cannot be read as text; save it as UTF-8") from error
     except ValueError as error:
         where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"{what} file must be JSON text, {called} is not{where}; write it again, or see the examples in docs/") from error
+        raise UserError(f"a {what} file must be JSON text, {called} is not{where}; write it again, or see the examples in docs/") from error
     if not isinstance(value, dict):
-        raise UserError(f"{what} file must be a JSON object, {called} is not; write it again, or see the examples in docs/")
+        raise UserError(f"a {what} file must be a JSON object, {called} is not; write it again, or see the examples in docs/")
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise UserError(f"{what} {called}: {explain(error)}") from error
-
-
-def refuse_surrogates(text: str, value: Any) -> None:
-    """NotStrict for half a surrogate pair in a value that was read from `text`: no text in any encoding can hold it."""
-    if re.search(r"\\u[dD][89a-fA-F]", text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):04x}"
-            raise NotStrict(f"holds half a character ({half}, one of a surrogate pair without the other)") from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from statistics import median
 
-from sdq.data.lines import HEAD, head_of, spaced, strict
+from sdq.data.lines import HEAD, head_of, spaced
 from sdq.data.tagging import UPOS
 from sdq.settings import UserError
+from sdq.strict_json import strict
 
 # ending -> the format it promises; any other ending promises nothing
 ENDINGS = {
@@ -22,8 +25,27 @@ CALLED = {
     "conllu": "CoNLL-U", "conll": "CoNLL (one word a line)",
 }  # fmt: skip
 _SPAN = re.compile(r"(?:[BIESULMW](?:-\S+)?|O)")
+_WORD = 12  # characters of a word in the middle of many: of English 4, of Finnish 7
 _DECLARED = re.compile(r"\"?sep=([,;|\t:^~])\"?[ ,;\t]*", re.IGNORECASE)  # a line for Excel
 _DELIMITERS = {"csv": ",;|", "tsv": "\t"}
+
+
+# what columns are usually called, the best name first
+COLUMN_NAMES = {
+    "text": ("text", "sentence1", "premise", "query", "question", "utt", "sentence", "utterance", "content", "review", "title"),
+    "second": ("second", "sentence2", "hypothesis", "passage", "document", "answer", "body", "snippet"),
+    "label": ("label", "gold_label", "category", "intent", "class", "target", "sentiment", "stars"),
+    "tokens": ("tokens", "words", "form", "token", "word"),
+    "tags": ("tags", "upos", "ner_tags", "pos_tags", "ner", "pos", "tag", "ner_tag", "pos_tag"),
+    "language": ("language", "lang", "locale"),
+    "split": ("split", "partition", "set"),
+    "id": ("id", "index_id", "sent_id", "uid", "idx"),
+    "group": ("group", "query_id", "qid"),
+}
+_ALL_USUAL = {name for names in COLUMN_NAMES.values() for name in names}
+_OF_WORDS = {*COLUMN_NAMES["tokens"], "text"}
+_OF_TAGS = {*COLUMN_NAMES["tags"], "label", "labels", "ner-tag", "pos-tag", "entity", "chunk", "lemma"}
+_RULE = re.compile(r"[|+]?[ ]*:?(?:-{2,}|={2,}):?[ ]*(?:[|+][ ]*:?(?:-+|=+):?[ ]*)+[|+]?[ ]*")  # under the header of a table
 
 
 @dataclass(frozen=True)
@@ -69,9 +91,15 @@ def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
         raise UserError(f"a data file must hold rows, {path.name} has only blank lines; export it again")
     if declared := _DECLARED.fullmatch(lines[0]):
         return Format("csv", declared[1], skipped=1)
+    if any(map(_RULE.fullmatch, full[:2])):
+        what = "a table as Markdown or a terminal shows it"
+        raise UserError(f"a data file must be text or Parquet, {path.name} is {what}; save the table itself as CSV")
     if found := _json(path, text, full[0], hint):
         return found
     data = [line for line in full if not line.startswith(("#", "-DOCSTART-"))] or full
+    blank = any(not line.strip(" \t") for line in lines[:-1])
+    if blank and len(data) > 1 and names_columns(fields_of(data[0]), words=True):
+        data = data[1:]
     if hint != "conll" and (found := _conllu(data)):
         return found
     if hint == "parquet":
@@ -158,7 +186,16 @@ def _is_conll(lines: list[str], data: list[str]) -> bool:
         return False
     blank = any(not line.strip(" \t") for line in lines[:-1]) and any(line.strip(" \t") for line in lines[1:])
     first, last = ([row[i] for row in rows] for i in (0, -1))
-    return (blank and (len(set(last)) < max(3, len(last) / 2) or is_span(first))) or (len(last) > 1 and is_span(last))
+    few = len(set(last)) < max(3, len(last) / 2) and (is_span(last) or is_speech(last) or _are_words(rows))
+    return (blank and (few or is_span(first))) or (len(last) > 1 and is_span(last))
+
+
+def _are_words(rows: list[list[str]]) -> bool:
+    """Whether fields are as short as words are, without spaces, and no delimiter is in every line: in a table of texts it is otherwise."""
+    rows = [["" if "=" in field else field for field in row] for row in rows]  # Case=Nom|Number=Sing is as long as it likes
+    if any(all(delimiter in "".join(row) for row in rows) for delimiter in _DELIMITERS["csv"]):
+        return False
+    return not any(" " in field for row in rows for field in row) and all(median(map(len, column)) <= _WORD for column in zip(*rows, strict=True))
 
 
 def _is_tagged(data: list[str]) -> bool:
@@ -170,6 +207,15 @@ def _is_tagged(data: list[str]) -> bool:
 def _is_table(full: list[str], data: list[str]) -> bool:
     """Whether lines that should be CoNLL are plainly CSV: commas, and neither a tab nor a space."""
     return all(line.count(",") == full[0].count(",") > 0 and not re.search(r"[ \t]", line) for line in data[:20])
+
+
+def names_columns(fields: Collection[str], words: bool = False) -> bool:
+    """Whether all fields of a first line are what columns are usually called; `words`: of CoNLL,
+    where one is of words and one of tags."""
+    names = {field.strip(" ").lower() for field in fields if field.strip(" ")}
+    if words and not (names & _OF_WORDS and names & _OF_TAGS):
+        return False
+    return len(names) > 1 and names <= _ALL_USUAL | _OF_TAGS
 
 
 def is_span(values: list[str]) -> bool:

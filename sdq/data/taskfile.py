@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from sdq.data.formats import accept
-from sdq.data.lines import NotStrict, strict
+from sdq.data.lines import settings_of
 from sdq.data.rows import Quoting
 from sdq.data.tagging import Scheme
 from sdq.data.task import SPLITS
 from sdq.report import METRICS
-from sdq.settings import Document, Settings, UserError, Words, explain, small
+from sdq.sealed import sum_of
+from sdq.settings import Document, Settings, UserError, Words, small
 
 CODE = r"[A-Za-z][A-Za-z0-9_-]{0,23}"  # a language: en, zh-hans, deu_Latn
 MOST = 400  # files of one split
-SINCE = "scored again since 2026-11-29"  # raised when files are read or scored otherwise: what was stored before is then not reused
+SINCE = "read again since 2026-11-29"  # raised when files are read or scored otherwise: what was stored before is then not reused
 _LONGEST = 1_000_000  # bytes of a task file
 USUAL = {"sentence": "accuracy", "pair": "accuracy", "token": "f1", "ranking": "ndcg", "retrieval": "accuracy"}
 NEEDED = {
@@ -71,7 +71,10 @@ class TaskFile(Document):
         None,
         description="What quotes around a field mean: double (they are no part of it, two are one) or none (they are text like any other); absent: double in CSV, none in TSV",
     )
-    labels: tuple[str, ...] | dict[str, str] = Field((), description="The labels, or what each is called; none: those that occur")
+    labels: tuple[str, ...] | dict[str, str] = Field(
+        (),
+        description="The labels, or what each is called (of numbers, in their order); none: those that occur, in the order of the file (ClassLabel) or by name",
+    )
     languages: tuple[str, ...] | dict[str, str] = Field((), description="The languages, or what each code is called (deu_Latn -> de); none: those that occur")
     training_language: Annotated[str, Words("letters, digits, '_' and '-', at most 24, beginning with a letter, such as en or deu_Latn")] = Field(
         pattern=f"^{CODE}$", description="The language whose labels are trained on"
@@ -133,19 +136,7 @@ def parse(data: bytes, called: str) -> TaskFile:
     """The task file in these bytes. UserError with one sentence for anything else."""
     if len(data) > _LONGEST:
         raise UserError(f"a task file must have at most {_LONGEST // 1000} kB, {called} has {len(data) // 1000}; it describes the data, and does not hold it")
-    try:
-        value = strict(data.decode("utf-8-sig"))
-    except NotStrict as error:
-        raise UserError(f"a task file must be JSON text, {called} {error}; write it again") from error
-    except ValueError as error:
-        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"a task file must be JSON text, {called} is not{where}; see docs/task-files.md for an example") from error
-    if not isinstance(value, dict):
-        raise UserError(f"a task file must be a JSON object, {called} is not; see docs/task-files.md for an example")
-    try:
-        return TaskFile.model_validate(value)
-    except ValidationError as error:
-        raise UserError(f"task file {called}: {explain(error)[:600]}") from error
+    return settings_of(TaskFile, data, "task", called)
 
 
 def read(path: Path) -> TaskFile:
@@ -202,7 +193,7 @@ def fingerprint(path: Path) -> str:
     file = read(path)
     digest = hashlib.sha256(SINCE.encode() + file.model_dump_json(exclude_defaults=True).encode())
     for source in locate(file, path.parent):
-        digest.update(f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} {content(source.path)}".encode())
+        digest.update(f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} {sum_of(source.path)}".encode())
     return digest.hexdigest()[:16]
 
 

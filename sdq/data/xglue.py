@@ -16,8 +16,10 @@ from pathlib import Path
 
 from sdq.data.assemble import Builder
 from sdq.data.formats import Row
+from sdq.data.lines import ended, lines_of_any_size
 from sdq.data.task import Task
-from sdq.data.taskfile import Columns, Kind, Source, TaskFile, content
+from sdq.data.taskfile import Columns, Kind, Source, TaskFile
+from sdq.sealed import sum_of
 from sdq.settings import UserError
 
 XNLI = "ar bg de el en es fr hi ru sw th tr ur vi zh"
@@ -105,7 +107,7 @@ def fingerprint(path: Path) -> str:
     how = "answers by word number" if TASKS[task].kind == "token" else "outputs by label name"
     digest = hashlib.sha256(f"{task} {most} {TASKS[task]} {how}".encode())
     for source in sources(folder, task):
-        digest.update(f"{source.split} {source.language} {content(source.path)}".encode())
+        digest.update(f"{source.split} {source.language} {sum_of(source.path)}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -126,25 +128,15 @@ def load(path: Path) -> Task:
     return builder.task(f"xglue:{path}", fingerprint(path))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, line) without its end, one at a time: some files have hundreds of megabytes."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise UserError(f"text must be UTF-8, line {number} of {path.name} is not; extract the archive again") from error
-
-
 def _rows(source: Source, official: Official) -> Iterator[Row]:
     """Rows of a file of fields between tabs: text, second, label."""
     joint = source.path.name.startswith("xnli.")  # language, gold_label, four parses, sentence1, sentence2, ...
     text, second, label = (6, (7,), 1) if joint else (official.text, official.second, -1)
     needed = max(text, *second) + (1 if joint else 2)
-    for number, line in _lines(source.path):
+    for number, line in lines_of_any_size(source.path):
         if not line.strip() or (number == 1 and (official.header or source.path.suffix == ".tsv")):
             continue
-        fields = line.split("\t")
+        fields = ended(line).split("\t")
         if joint and fields[0] != source.language:
             continue
         if len(fields) < needed:
@@ -159,7 +151,7 @@ def _sentences(path: Path) -> Iterator[Row]:
     """Sentences of a file of one word and tag a line; a word may hold spaces, the tag is what follows the last one (as the scorer takes it)."""
     words: list[tuple[str, str]] = []
     start = 0
-    for number, line in _lines(path):
+    for number, line in lines_of_any_size(path):
         if not line.strip() or line.startswith("-DOCSTART-"):
             if words:
                 yield Row(f"line {start}", {"tokens": [w for w, _ in words], "tags": [t for _, t in words]})

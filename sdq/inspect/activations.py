@@ -142,7 +142,15 @@ def activations(model: nn.Module, data: Encoded, languages: list[str], batch_siz
 
 
 def _real(x: Tensor, batch: Batch) -> Tensor:
-    return x[batch.real] if x.dim() == 3 else x
+    if x.dim() != 3:
+        return x
+    if x.shape[:2] != batch.real.shape:
+        raise UserError(
+            "every layer must have one row per token, one has "
+            f"{x.shape[0]} x {x.shape[1]} rows for {len(batch.at)} sentences of {batch.real.shape[1]} "
+            "tokens; take a model of another architecture, or shorter sentences (`longest`)"
+        )
+    return x[batch.real]
 
 
 def _add(site: _Site, x: Tensor, batch: Batch, language: Tensor) -> None:

@@ -31,12 +31,18 @@ def looks(training: Training, size: int) -> tuple[Training, int]:
 
 
 def sample(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
-    """`number` of the examples in their order, drawn with the seed, of every label (of tags: every set of them) as near its share as goes."""
+    """`number` of the examples in their order, drawn with the seed. Every example is as likely as any
+    other, and every label (of tags: every set of them) has its share, rounded down or up."""
     if number >= len(examples):
         return list(examples)
+    chance = random.Random(seed)
     strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for at in random.Random(seed).sample(range(len(examples)), len(examples)):
-        strata[tuple(sorted(set(examples[at].targets)))].append(at)
-    # each stratum's members stand evenly between 0 and 1; the first `number` of all have every share right, up to one
-    places = [((i + 0.5) / len(members), at) for _, members in sorted(strata.items()) for i, at in enumerate(members)]
-    return [examples[at] for at in sorted(at for _, at in sorted(places)[:number])]
+    for at, example in enumerate(examples):
+        strata[tuple(sorted(set(example.targets)))].append(at)
+    # systematic sampling: the strata in one line, each in random order, as they are themselves;
+    # then one of every len(examples) / number, counted in whole numbers
+    shuffled = chance.sample(list(strata.values()), len(strata))
+    line = [at for members in shuffled for at in chance.sample(members, len(members))]
+    start = chance.randrange(len(line))
+    chosen = sorted(line[(start + i * len(line)) // number] for i in range(number))
+    return [examples[at] for at in chosen]

@@ -81,11 +81,10 @@ def test_an_extra_answer_of_a_classifier_is_wrong(doors: Doors, tmp_path: Path) 
     assert score(doors, tmp_path, ("bad", "good"), ("bad", "good", "ok"), (0, 2)) == pytest.approx(1 / 2)
 
 
-# neither names nor numbers match at all: the order is assumed, and said
+# one side has no names: the order is assumed, and said
 ASSUMED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "numbers against names (07)": (("0", "1", "2"), ("contradiction", "neutral", "entailment")),
     "stars": (("1", "2", "3"), ("1 star", "2 stars", "3 stars")),
-    "another language": (("gut", "schlecht"), ("good", "bad")),
 }
 
 
@@ -115,10 +114,11 @@ def test_labels_tell_what_numbers_mean(doors: Doors, tmp_path: Path) -> None:
     assert "assumed" not in found.remarks
 
 
-# some names match, and a label has no output: nothing can be assumed
+# a label has no output of its name: nothing can be assumed
 REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "one label is missing": (("bad", "good", "ok"), ("bad", "good", "neutral"), "ok"),
     "fewer outputs": (("bad", "good", "ok"), ("BAD", "GOOD"), "ok"),
+    "another language": (("gut", "schlecht"), ("good", "bad"), "gut, schlecht"),
     "fewer outputs of other names": (("bad", "good", "ok"), ("x", "y"), "x, y"),
     "case is all that parts two labels": (("Good", "good"), ("GOOD", "bad"), "good"),
     "two outputs of one name": (("bad", "good"), ("good", "GOOD"), "good, GOOD"),

@@ -25,7 +25,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 @pytest.fixture(scope="module")
 def cookie(room: tuple[str, Path]) -> str:
     """Of somebody who came by the students' link: what is refused below is refused in spite of it."""
-    return knock(room[0], f"/?token={STUDENTS}")[1]["set-cookie"].partition(";")[0]
+    return knock(room[0], f"/?token={STUDENTS}", Sec_Fetch_Site="none")[1]["set-cookie"].partition(";")[0]
 
 
 def knock(address: str, path: str = "/", host: str | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
@@ -101,7 +101,7 @@ def test_a_server_opened_by_hand_needs_a_link(room: tuple[str, Path]) -> None:
     assert f"/?token={STUDENTS}" in log
     assert f"/?token={TEACHERS}" in log
     for token, role in ((STUDENTS, "student"), (TEACHERS, "teacher")):
-        status, headers, body = knock(address, f"/runs?search=x&token={token}", Accept="text/html")
+        status, headers, body = knock(address, f"/runs?search=x&token={token}", Accept="text/html", Sec_Fetch_Site="none")
         assert (status, token in body, "url=/runs?search=x" in body) == (200, False, True)
         cookie = headers["set-cookie"].partition(";")[0]
         assert f".{role}." in cookie

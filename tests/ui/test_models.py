@@ -30,7 +30,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def model(folder: Path, kind: str) -> Path:
     """A folder that looks like a model to who does not load it."""
-    shutil.copytree(ASSETS / "mini" / "intent", folder)
+    shutil.copytree(ASSETS / "mini" / ("intent" if kind.endswith("Classification") else "encoder"), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": [kind]}))
     return folder

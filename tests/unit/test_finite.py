@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from sdq.data.batches import IGNORE, Encoded
-from sdq.evaluate import predict, watched
+from sdq.evaluate import _hidden, predict, watched
+from sdq.inspect.activations import _real
 from sdq.models import blocks, modules
 from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
@@ -135,3 +136,16 @@ def test_a_kernel_that_makes_numbers_of_nan_hides_nothing(tiny: Callable[..., An
     model.get_submodule(last).weight.data[0] = math.inf
     with pytest.raises(UserError, match=rf"on {len(same)} of {len(same)} sentences .*since layer 1 "):
         predict(model, data.some(same))
+
+
+@pytest.mark.parametrize("turn", [lambda x: x.transpose(0, 1), lambda x: x[:, :1], lambda x: x[None]])
+def test_rows_that_are_not_one_per_token_are_refused_in_a_sentence(tiny: Callable[..., Any], turn: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Whose sentence a row is of cannot be told: all of the batch count as broken."""
+    batch = next(data_of("sequence", n=3).in_order(64))
+    layer = nn.Identity()
+    with _hidden(layer, batch, [""]) as hidden:
+        layer(turn(torch.full((3, batch.real.shape[1], 4), math.nan)))
+    assert hidden == {0, 1, 2}
+    if turn(torch.zeros(3, batch.real.shape[1], 4)).dim() == 3:
+        with pytest.raises(UserError, match="every layer must have one row per token"):
+            _real(turn(torch.zeros(3, batch.real.shape[1], 4)), batch)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +20,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from sdq.data.batches import encode
+from sdq.data.batches import Encoded, encode
 from sdq.data.task import Example, Task
 from sdq.evaluate import outcomes, predict
-from sdq.heads import Joint, join, joined_, loading_remarks, names_of, plain, widened
+from sdq.heads import Joint, answered, join, joined_, loading_remarks, names_of, plain, widened
 from sdq.models import load, remarks, start
 from sdq.settings import UserError
 from tests.unit.conftest import ARCHITECTURES, VOCABULARY
@@ -76,6 +77,8 @@ def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
         kind = list(kinds)[turn % len(kinds)]
         labels = rng.sample(POOL, rng.randint(2, 9))
         others = [f"other {name}" for name in labels]
+        if kind == "none":
+            others = [f"LABEL_{i}" for i in range(len(labels))]
         head = {
             "equal": labels,
             "case": [written_otherwise(name, rng) for name in labels],
@@ -83,7 +86,7 @@ def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
             "more": labels + others[: rng.randint(1, len(others))],
             "some": labels[:-1] + rng.choice([[], others[:1], others]),
         }[kind]
-        head = rng.sample(head, len(head))
+        head = head if kind == "none" else rng.sample(head, len(head))
         id2label = dict(enumerate(head))
         label2id = {name: i for i, name in id2label.items()}
         if kind == "some":
@@ -123,14 +126,57 @@ def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
         (("good", "bad"), ("good", "Good "), "labels of the task must differ"),
         (("a", "b", "c"), ("a", "x", "y"), r"never learned: x, y; config.json has a, b, c: say under `labels`.*, or do this"),
         (("LABEL_0", "LABEL_1", "LABEL_2"), ("a", "b"), r"one output per label of the task \(2\), got 3"),
-        (("p", "q", "r"), ("a", "b"), "all are labels the model never learned: a, b"),
+        (("p", "q", "r"), ("a", "b"), "labels the model never learned: a, b"),
         (("LABEL_1", "LABEL_0"), ("a", "b"), "in their order"),
+        (("positive", "negative"), ("neg", "pos"), "never learned: neg, pos; .* has positive, negative: say under `labels`"),
+        (("p", "n"), ("5", "7"), "never learned: 5, 7"),
+        (("p", "n"), ("1", "0"), "never learned: 1, 0"),
+        (("0", "1"), ("10", "20"), "never learned: 10, 20"),
+        (("a", "b"), ('"x"', ",", "[", "]", ""), r'never learned: "\\"x\\"", ",", "\[", "\]", ""; config.json has a, b'),
     ],
 )
 def test_what_cannot_be_joined(names: tuple[str, ...], labels: tuple[str, ...], said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
         join(names, labels, WHERE, "do this")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("p", "n", "u"), ("0", "1", "2")),
+        (("1 star", "2 stars"), ("1", "2")),
+        (("0", "1"), ("no", "yes")),
+        (("p", "n"), ("LABEL_0", "LABEL_1")),
+        (("label_0", "label_1"), ("n", "p")),
+        (("LABEL_0", "LABEL_1"), ("5", "7")),
+    ],
+)
+def test_an_order_is_assumed_where_one_side_only_counts(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    joint = join(names, labels, WHERE, "do this")
+    assert joint.order == tuple(range(len(names)))
+    assert "was assumed" in joint.remark
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1, *range(3, 30)), tuple(reversed(range(30)))])
+def test_of_equal_logits_the_first_output_of_the_checkpoint_is_the_answer(order: tuple[int, ...]) -> None:
+    """As argmax before the head was permuted; topk gives another."""
+
+    class Fixed(nn.Module):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+            return SimpleNamespace(logits=rows[input_ids[:, 0]][:, list(order)])
+
+    rows = torch.zeros(40, 30)
+    rows[0, [4, 2, 9]] = 1.0
+    data = Encoded([[i, 1] for i in range(40)], [[0]] * 40, False, 0)
+    model = Fixed()
+    setattr(model, "output_order", order)  # noqa: B010
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdq.evaluate._scoring", lambda model: {})
+        answers, margins = predict(model, data)
+    assert [order[answer] for (answer,) in answers] == rows.argmax(-1).tolist()
+    assert margins == [0.0] * 40
+    assert answered(nn.Identity(), rows).tolist() == rows.argmax(-1).tolist()
 
 
 def test_names_are_compared_without_case_and_form() -> None:
@@ -322,6 +368,90 @@ def edited(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"problem_type": "regression"}, "problem_type must be single_label_classification .* 'regression'; do this"),
+        ({"problem_type": "multi_label_classification"}, "problem_type must be single_label_classification"),
+        ({"architectures": ["BertCRF"]}, "names BertCRF, which is none"),
+        ({"architectures": ["BertMeanPoolingForSequenceClassification"]}, "must be of a class of transformers, .* code of a model's own is not run"),
+        ({"auto_map": {"AutoModelForSequenceClassification": "own.Own"}}, "'own.Own'.* in the place of AutoModelForSequenceClassification"),
+        ({"auto_map": {"AutoModel": "own.Own"}}, "in the place of AutoModel"),
+        ({"auto_map": {"AutoConfig": "own.Own"}}, "in the place of AutoConfig"),
+        ({"auto_map": {"AutoTokenizer": ["own.Own", None]}}, r"\['own.Own'\].* in the place of AutoTokenizer"),
+        ({"auto_map": "own.Own"}, "auto_map must be an object"),
+        ({"problem_type": "single_label_classification", "auto_map": {}, "architectures": ["RobertaForSequenceClassification"]}, ""),
+    ],
+)
+def test_a_head_that_would_be_scored_as_another_is_refused(
+    changes: dict[str, Any], said: str, tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path
+) -> None:
+    labels = ("a", "b", "c")
+    edited(save(tiny("bert", "sequence"), labels, tokenizer, tmp_path), **changes)
+    if not said:
+        remarked = " ".join(remarks(load(tmp_path, "sequence", labels)[0]))
+        assert "names RobertaForSequenceClassification, model_type makes BertForSequenceClassification" in remarked
+        return
+    with pytest.raises(UserError, match=said) as caught:
+        load(tmp_path, "sequence", labels, "do this")
+    assert "\n" not in str(caught.value)
+    if "problem_type" in changes:  # of the head that is replaced
+        start(tmp_path, "sequence", labels, 0)[0].save_pretrained(tmp_path)  # type: ignore[operator]
+        load(tmp_path, "sequence", labels)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    folder = save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["own.Own", "own.Fast"]}}))
+    with pytest.raises(UserError, match=r"tokenizer_config.json puts .*'own.Own', 'own.Fast'.* in the place of AutoTokenizer"):
+        load(folder, "sequence", ("a", "b", "c"))
+
+
+_OTHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "xmod": ({"languages": ["en_XX", "de_DE"], "default_language": "de_DE", "adapter_reduction_factor": 2}, "needs lang_ids too"),
+    "layoutlm": ({}, "needs bbox too"),
+    "longformer": ({"attention_window": 4, "sep_token_id": 3}, "must have one row per token, .* gets 4 x 2 x 24"),
+    "funnel": ({"block_sizes": [1, 1], "d_model": 24, "n_head": 2, "d_head": 12, "d_inner": 40}, "must have one row per token"),
+    "xmod of one language": ({"languages": ["en_XX"], "default_language": "en_XX", "adapter_reduction_factor": 2}, ""),
+    "esm": ({"mask_token_id": 4, "token_dropout": True, "position_embedding_type": "rotary"}, ""),
+}
+
+
+@pytest.mark.parametrize("name", _OTHERS)
+def test_models_that_need_more_than_a_text_or_have_no_row_per_token(name: str, tokenizer: Any, tmp_path: Path) -> None:
+    import transformers
+
+    changes, said = _OTHERS[name]
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40, "max_position_embeddings": 48}
+    sizes = {} if name == "funnel" else sizes
+    config = transformers.AutoConfig.for_model(name.split()[0], vocab_size=VOCABULARY, pad_token_id=0, num_labels=3, **{**sizes, **changes})
+    made = transformers.AutoModelForSequenceClassification.from_config(config)
+    folder = save(made, ("a", "b", "c"), tokenizer, tmp_path)
+    if said:
+        with pytest.raises(UserError, match=said):
+            load(folder, "sequence", ("a", "b", "c"))
+    else:
+        load(folder, "sequence", ("a", "b", "c"))
+
+
+def test_a_tokenizer_without_an_unknown_token_is_refused(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
+    """Of any kind, also where the vocabulary has the usual letters."""
+    folder = save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path)
+    path = folder / "tokenizer.json"
+    text = json.loads(path.read_text())
+    words = ["[PAD]", "[UNK]", "[CLS]", "a", "1"]
+    ids = {word: i for i, word in enumerate(words)}
+    for model in (
+        {"type": "WordLevel", "vocab": ids, "unk_token": "<nope>"},
+        {"type": "Unigram", "vocab": [[word, -1.0] for word in words], "unk_id": None, "byte_fallback": False},
+        {"type": "WordPiece", "vocab": ids, "unk_token": "<nope>", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100},
+    ):
+        path.write_text(json.dumps(text | {"model": model}))
+        with pytest.raises(UserError, match=r"no token for what its vocabulary lacks; .*unk_token"):
+            load(folder, "sequence", ("a", "b", "c"))
+
+
 def test_label2id_alone_names_the_outputs(tiny: Callable[..., nn.Module], tokenizer: Any, tmp_path: Path) -> None:
     folder = save(tiny("bert", "sequence", 3), ("a", "b", "c"), tokenizer, tmp_path)
     before = load(folder, "sequence", ("a", "b", "c"))[0]
@@ -365,12 +495,12 @@ def test_a_config_with_a_key_twice_is_refused(tiny: Callable[..., nn.Module], to
     folder = save(tiny("bert", "sequence"), ("a", "b", "c"), tokenizer, tmp_path / "model")
     text = json.dumps(json.loads((folder / "config.json").read_text()))
     for old, new, said in (
-        ('"0": "a"', '"0": "b", "0": "a"', "key '0' twice"),
+        ('"0": "a"', '"0": "b", "0": "a"', "name '0' twice"),
         ('"layer_norm_eps": 1e-12', '"layer_norm_eps": NaN', "NaN"),
-        ("1e-12", "1e999", "infinite"),
+        ("1e-12", "1e999", "too large"),
     ):
         assert old in text
         copy = Path(shutil.copytree(folder, tmp_path / said))
         (copy / "config.json").write_text(text.replace(old, new))
-        with pytest.raises(UserError, match=f"config.json must be JSON text .*{said}"):
+        with pytest.raises(UserError, match=f"config.json must be JSON text, it .*{said}"):
             load(copy, "sequence", ("a", "b", "c"))

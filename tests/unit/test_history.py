@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -167,6 +168,20 @@ def test_the_trash_is_emptied_only_on_request_and_says_how_much(store: Store, re
     assert (store.folder.parent / "trash" / "notes.txt").is_file()
     with pytest.raises(UserError, match="must be in the trash"):
         history.restore(store, [reports[0].run])
+
+
+def test_the_trash_may_be_emptied_while_another_looks(store: Store, reports: list[Report], monkeypatch: pytest.MonkeyPatch) -> None:
+    history.delete(store, [report.run for report in reports[:2]])
+    real = Path.is_symlink
+
+    def gone(path: Path) -> bool:
+        linked = real(path)
+        if path.name == reports[0].run:
+            shutil.rmtree(path, ignore_errors=True)
+        return linked
+
+    monkeypatch.setattr(Path, "is_symlink", gone)
+    assert list(history.in_trash(store)) == [reports[1].run]
 
 
 def test_shipped_runs_stay(store: Store, reports: list[Report], shipped: Report) -> None:

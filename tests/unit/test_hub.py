@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -279,12 +278,14 @@ def test_code_that_comes_with_a_model_never_runs(own: Path, tmp_path: Path) -> N
     told = json.loads((own / "tokenizer_config.json").read_text())
     maps = {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"}
     (own / "config.json").write_text(json.dumps(said | {"model_type": "tomorrow", "auto_map": maps}))
-    with pytest.raises(UserError, match="must be an encoder that transformers has"):
+    with pytest.raises(UserError, match="no code but that of transformers"):
         load(own, "sequence", LABELS)
     (own / "config.json").write_text(json.dumps(said | {"auto_map": maps}))
-    load(own, "sequence", LABELS)  # a known kind: by the code of transformers
+    with pytest.raises(UserError, match="no code but that of transformers"):  # a known kind, but another model
+        load(own, "sequence", LABELS)
+    (own / "config.json").write_text(json.dumps(said))
     (own / "tokenizer_config.json").write_text(json.dumps(told | {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}))
-    with contextlib.suppress(UserError):  # refused, or read by a class of transformers: never by its own
+    with pytest.raises(UserError, match="no code but that of transformers"):
         tokenizer_of(own)
     assert not marker.exists()
 
@@ -311,7 +312,9 @@ def test_a_head_for_something_else(own: Path) -> None:
     assert torch.equal(turned.classifier.out_proj.weight, head.classifier.out_proj.weight[[2, 1, 0]])
     assert "put into the order" in remarks(turned)[0]
     assert remarks(head) == []
-    assert "was assumed" in remarks(load(own, "sequence", ("a", "b", "c"))[0])[0]  # other names say nothing of the order
+    assert "was assumed" in remarks(load(own, "sequence", ("0", "1", "2"))[0])[0]
+    with pytest.raises(UserError, match="labels the model never learned: a, b, c"):  # other names say nothing of the order
+        load(own, "sequence", ("a", "b", "c"))
 
 
 def test_weights_of_another_architecture(own: Path) -> None:

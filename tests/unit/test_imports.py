@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "sdq").rglob("*.py"))
 # The arrow of DESIGN.md: a module imports from its own line or the ones above. A new module is put on its line.
 LINES: tuple[tuple[str, ...], ...] = (
-    ("settings", "limits", "files", "quoting", "lazy", "allocator", "boundary", "families", "tensors", "checkpoint_config", "sealed", "events"),
+    ("settings", "strict_json", "limits", "files", "quoting", "lazy", "allocator", "boundary", "families", "tensors", "checkpoint_config", "sealed", "events"),
     ("catalog", "hub", "checkpoint", "report", "visitors", "guard"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
     ("quant", "data", "heads", "checkpoint_model", "models", "retrieval"),
     ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
@@ -113,6 +114,14 @@ def test_no_arrow_runs_back(path: Path) -> None:
     here = where(path)
     assert here in RANK, f"sdq.{here} must stand on a line of LINES in this test, it does not; put it on the first line it may stand on"
     assert [name for name in imported(path) if name.startswith("sdq.") and RANK.get(part(name), 99) > RANK[here]] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_name_of_a_module_is_defined_twice(path: Path) -> None:
+    body = ast.parse(path.read_text("utf-8")).body
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)] + [t.id for t in targets if isinstance(t, ast.Name)]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
 
 
 def _loaded(modules: tuple[str, ...]) -> set[str]:

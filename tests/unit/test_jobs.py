@@ -196,6 +196,14 @@ def test_a_typed_sentence_has_the_words_that_a_file_would_have(store: Store, spa
         jobs.ask(f" {space} ", [run], store)
 
 
+@pytest.mark.parametrize("text", ["\ud83d", "wake \udc00 me"])
+def test_half_a_character_is_refused_in_one_sentence(store: Store, text: str) -> None:
+    run = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    with pytest.raises(UserError, match="the sentence must be whole characters, it holds half of one \\(U\\+D"):
+        jobs.ask(text, [run], store)
+    assert jobs.ask("wake \U0001f600 me", [run], store)
+
+
 def test_only_scripts_without_spaces_are_parted_by_characters() -> None:
     from sdq.answer import _words
 

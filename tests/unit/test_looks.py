@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import pytest
 
 from sdq.data.task import Example
@@ -52,3 +55,47 @@ def test_a_sample_has_every_label_at_its_share_and_is_drawn_anew_by_another_seed
     assert drawn == sample(examples, 200, 3) == sorted(drawn, key=lambda e: int(e.id))
     assert drawn != sample(examples, 200, 4)
     assert sample(examples, 1000, 3) == sample(examples, 2000, 3) == examples
+
+
+def labelled(labels: list[str]) -> list[Example]:
+    return [Example(str(i), "en", f"text {i}", (), (label,)) for i, label in enumerate(labels)]
+
+
+def often(labels: list[str], number: int, seeds: int = 200) -> np.ndarray:
+    """How often each example is in a sample."""
+    counts = np.zeros(len(labels))
+    for seed in range(seeds):
+        drawn = [int(e.id) for e in sample(labelled(labels), number, seed)]
+        assert len(set(drawn)) == number
+        counts[drawn] += 1
+    return counts / seeds
+
+
+@pytest.mark.parametrize(
+    ("labels", "number"),
+    [
+        (sorted(f"l{i:02}" for i in range(20)) * 5, 37),
+        (sorted([f"l{i:02}" for i in range(20)] * 5), 72),  # sorted by label, as many of each
+        ([f"l{i:03}" for i in range(100)], 72),  # one of each
+        (["usual"] * 60 + [f"l{i:02}" for i in range(40)], 75),
+        (["a"] * 97 + ["b"] * 3, 50),
+    ],
+    ids=["equal strata", "sorted by label", "singletons", "a usual one and singletons", "a rare one"],
+)
+def test_every_example_is_as_likely_as_any_other(labels: list[str], number: int) -> None:
+    share = number / len(labels)
+    found = often(labels, number)
+    assert np.abs(found - share).max() < 5 * (share * (1 - share) / 200) ** 0.5  # 5 standard errors
+    for seed in range(20):
+        drawn = Counter(e.targets[0] for e in sample(labelled(labels), number, seed))
+        for label, there in Counter(labels).items():
+            assert abs(drawn[label] - share * there) < 1, "rounded down or up"
+
+
+def test_a_dev_split_sorted_by_label_as_reported() -> None:
+    """400 labels, 20 sentences each, 288 drawn: labels 288 to 399 never were; 60 % one label, 40 % one sentence each: none of these."""
+    labels = [f"l{i:03}" for i in range(400) for _ in range(20)]
+    assert {e.targets[0] for seed in range(20) for e in sample(labelled(labels), 288, seed)} == set(labels)
+    rare = [f"l{i:03}" for i in range(400)]
+    drawn = [e.targets[0] for e in sample(labelled(["usual"] * 600 + rare), 300, 1)]
+    assert drawn.count("usual") == 180

@@ -196,12 +196,43 @@ def test_a_number_in_brackets_is_a_word_and_keeps_its_zeros(cell: str, words: st
 
 @pytest.mark.parametrize("plain", ["[ Applause ]", "( laughs )", "[UNK] is a word", "he said 'x' .", "[1] See there", "[ 1 ]", "a\u00a0b c\u3000d"])
 def test_text_in_brackets_is_text(plain: str) -> None:
-    assert cells.words_of(plain) == tuple(plain.split(" ")) or plain == "[1] See there"
+    assert cells.words_of(plain) == tuple(plain.split(" "))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda words: json.dumps(words, indent=1), lambda words: f"[ {json.dumps(words)[1:-1]} ]", lambda words: f"[ {str(words)[1:-1]} ]"]
+)
+@pytest.mark.parametrize("words", [["Anna"], ["Anna", "x"], ["O", "B-PER", "I-PER"], ["a b", "[", "don't"]])
+@pytest.mark.parametrize("tags", [False, True])
+def test_a_list_may_have_white_space_after_its_bracket(write: Callable[[list[str]], str], words: list[str], tags: bool) -> None:
+    assert cells.words_of(write(words), tags) == tuple(words)
+
+
+def test_text_in_brackets_and_quotes_is_what_has_as_many_words_as_tags() -> None:
+    assert cells.words_of('[ "So" ]', fitting=3) == ("[", '"So"', "]")
+    assert cells.words_of('[ "So" ]', fitting=1) == ("So",)
+    assert cells.words_of("[ 'tis so ]", fitting=4) == ("[", "'tis", "so", "]")
+
+
+@pytest.mark.parametrize("tags", ["[\n 1,\n 2\n]", "[ 1, 2 ]"])
+def test_tags_that_are_numbers_may_stand_apart(tags: str) -> None:
+    assert cells.words_of(tags, tags=True) == ("1", "2")
+
+
+@pytest.mark.parametrize("tags", ["[O B-PER]", "[O]", "(O B-PER)", "[B-PER, O]", "[ B-PER, O ]", "[ 'O', None ]", '[ "O", null ]', "[ 1.5 ]"])
+def test_lists_of_tags_without_quotes_are_refused(tags: str) -> None:
+    with pytest.raises(cells.Refused, match=";"):
+        cells.words_of(tags, tags=True)
+
+
+@pytest.mark.parametrize("tags", ["[ NN ]", "[PAD] O [PAD]", "(A0* * *)", "( NN )"])
+def test_tags_may_hold_brackets(tags: str) -> None:
+    assert cells.words_of(tags, tags=True) == tuple(tags.split(" "))
 
 
 @pytest.mark.parametrize(
     "cell",
-    ["['a' ... 'b']", "['a' 'b', 'c']", "['a', None]", "['a', nan]", "[Anna, Smith]", "{'a', 'b'}", "['a', ['b']]", "['a', 'b'", "[b'a']", "['a''b']", "['\\q']",
+    ["['a' ... 'b']", "['a' 'b', 'c']", "['a', None]", "['a', nan]", "[Anna, Smith]", "{'a', 'b'}", "['a', ['b']]", "['a', 'b'", "[b'a']", '[b"a" b"b"]', "[b'a' b'b']", "[ 'a', None ]", '[ "a", null ]', "['a''b']", "['\\q']",
      {"a": 1}, [1.5], [None], [["a"]], b"x", 3, "[" + "'a'," * 3 + "os.system('x')]"],
     ids=repr,
 )  # fmt: skip
@@ -481,3 +512,35 @@ def test_tags_before_words_are_never_taken_the_wrong_way_round(name: str, conten
     turned = preview(tmp_path / name).attrs["columns"]
     assert turned == {"tokens": "2", "tags": "1"}
     assert made(tmp_path, name, content, {"kind": "token", "columns": turned}).splits["train"][0].words[0] in ("a", "the")
+
+
+# --- tables and CoNLL
+
+WORDS = ["In", "Rome", ".", "Он", "живёт", "в", "Берлине", "東京", "に"]
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ("text\tlabel\nvery fine\tgood\n\n" + "sad\tbad\nso sad\tbad\n" * 4, "tsv"),
+        ("label\ttext\ngood\tvery fine\n\n" + "bad\tsad\n" * 8, "tsv"),
+        ("text\tlabel\n" + "今天天气很好，我们去公园散步吧\t正面\n\n" * 5 + "这部电影实在是太无聊了，浪费时间\t负面\n", "tsv"),
+        ("a text,label\nvery fine,good\n\n" + "so sad,bad\n" * 8, "csv"),
+        ("a text;label\nvery fine;good\n\n" + "so sad;bad\n" * 8, "csv"),
+        ("\n".join(f"{word}\tX{i % 3}" for i, word in enumerate(WORDS)) + "\n\nHe\tX1\n", "conll"),
+        ("\n".join(f"{word} X{i % 3}" for i, word in enumerate(WORDS)) + "\n\nHe X1\n", "conll"),
+        ("New York\tB-LOC\nis\tO\n\nHe\tO\n", "conll"),
+        ("10 000\tNUM\neuros\tNOUN\n\n12 000\tNUM\nmen\tNOUN\n", "conll"),
+        ("In\tCase=Nom|Gender=Masc\tX1\nRome\tCase=Nom|Gender=Masc\tX2\n\nHe\tCase=Nom|Gender=Masc\tX1\n", "conll"),
+    ],
+)  # fmt: skip
+def test_a_table_with_a_blank_line_is_no_conll(written: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(written, "utf-8")
+    assert recognise(tmp_path / "a.txt").name == kind
+
+
+@pytest.mark.parametrize("end", [",]", ", ]", ",\n]", ",,]"])
+def test_an_array_has_no_comma_after_its_last_object(end: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"text": "fine", "label": "good"}' + end)
+    with pytest.raises(UserError, match="comma after its last, row 1" if end != ",,]" else "what stands in line 1 of a.json is no JSON"):
+        list(read(tmp_path / "a.json"))

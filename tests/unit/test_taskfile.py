@@ -194,6 +194,42 @@ def test_unlabelled_text_is_for_training_in_other_languages_only(tmp_path: Path)
         load_task(str(path))
 
 
+def test_a_file_replaced_by_one_of_the_same_size_and_time_is_another(tmp_path: Path) -> None:
+    path = mood(tmp_path)
+    changed, before = tmp_path / "test" / "de.csv", taskfile.fingerprint(path)
+    state = changed.stat()
+    (tmp_path / "new").write_bytes(changed.read_bytes()[:-1] + b" ")
+    os.utime(tmp_path / "new", ns=(state.st_atime_ns, state.st_mtime_ns))
+    (tmp_path / "new").replace(changed)
+    assert taskfile.fingerprint(path) != before
+
+
+def test_a_task_file_is_read_as_every_file_of_settings() -> None:
+    with pytest.raises(UserError, match="a task file must be UTF-8 text, x cannot be read as text"):
+        taskfile.parse(b'{"name": "\xff"}', "x")
+    with pytest.raises(UserError, match="a task file must have at most 1000 kB"):
+        taskfile.parse(b" " * 1_000_001, "x")
+
+
+def test_queries_of_two_files_are_not_one(tmp_path: Path) -> None:
+    """Nor are those of two languages in one file, whose rows may alternate."""
+    rows = [("q", "d1", 3), ("q", "d2", 0), ("r", "d3", 1)]
+    for part in ("train/a", "dev/a", "test/a", "test/b"):
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        pd.DataFrame(rows, columns=["query", "page", "label"]).to_csv(tmp_path / f"{part}.csv", index=False)
+    columns = {"text": "query", "second": "page", "label": "label"}
+    splits = {split: f"{split}/*.csv" for split in SPLITS}
+    kept = {"kind": "ranking", "labels": ["0", "1", "2", "3"], "columns": columns, "splits": splits}
+    assert [e.group for e in load_task(str(write(tmp_path, **kept))).examples("test")] == [f"q{i:06d}" for i in (1, 1, 2, 3, 3, 4)]
+    mixed = [(*row, code) for row in rows for code in ("en", "de")]
+    for split in SPLITS:
+        pd.DataFrame(mixed, columns=["query", "page", "label", "language"]).to_csv(tmp_path / split / "a.csv", index=False)
+    (tmp_path / "test" / "b.csv").unlink()
+    task = load_task(str(write(tmp_path, **kept | {"columns": columns | {"language": "language"}})))
+    for code in ("en", "de"):
+        assert [e.group for e in task.examples("test", (code,))] == ["q000001", "q000001", "q000002"]
+
+
 def test_queries_are_neighbours_with_the_same_text_unless_a_column_says(tmp_path: Path) -> None:
     for split in SPLITS:
         (tmp_path / split).mkdir()

@@ -20,13 +20,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from sdq.checkpoint import base_of
+from sdq.checkpoint import base_of, ready
 from sdq.data.batches import encode
 from sdq.data.task import Example, Task
 from sdq.limits import limits
 from sdq.models import encoder, load, remarks, start
 from sdq.settings import UserError, path_of, text_of
-from sdq.tensors import tensors_of
+from sdq.tensors import has_head, tensors_of
 
 LABELS = ("a", "b", "c")
 
@@ -200,7 +200,7 @@ def test_what_is_known_to_be_harmless_stays_silent(own: Path) -> None:
         ({"attention_probs_dropout_prob": 7}, "attention_probs_dropout_prob must be a number from 0 to .* got 7"),
         ({"classifier_dropout": -0.1}, "classifier_dropout must be a number from 0"),
         *(({"layer_norm_eps": e}, "layer_norm_eps must be a number from 1e-20 to 0.1") for e in (1e30, 0, -1.0, 1e-42, "x", True)),
-        ({"layer_norm_eps": float("nan")}, "finite numbers, it has NaN"),
+        ({"layer_norm_eps": float("nan")}, "config.json must be JSON text, it holds NaN, which is no JSON"),
         *(({"initializer_range": e}, "initializer_range must be a number from 0 to 100") for e in (-1, 1e30, "x")),
         ({"layer_norm_eps": [1]}, "layer_norm_eps must be a number"),
         ({"model_type": "../../x"}, "must be an encoder that transformers has .*'../../x'"),
@@ -269,6 +269,20 @@ def _no_json(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", 64) + b"\xff" * 200)
 
 
+def _name_twice(path: Path) -> None:
+    entry = '"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    header = f"{{{entry}, {entry}}}".encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
+
+
+def _infinite(path: Path) -> None:
+    path.write_text('{"a": [1e999]}')
+
+
+def _half(path: Path) -> None:
+    path.write_text('{"a": "\\ud800"}')
+
+
 def _offsets(path: Path) -> None:
     header = json.dumps({"x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 17]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 17)
@@ -295,6 +309,9 @@ def _adapter(path: Path) -> None:
         ("config.json", _folder, "must hold config.json"),
         ("config.json", _long, "at most 200 MB"),
         ("config.json", _deep, "config.json must be JSON text"),
+        ("config.json", _infinite, "config.json must be JSON text, it holds the number 1e999, which is too large; correct it"),
+        ("tokenizer_config.json", _infinite, "tokenizer_config.json must be JSON text, it holds the number 1e999"),
+        ("config.json", _half, "it holds half a character"),
         ("tokenizer_config.json", _pipe, "is a pipe"),
         ("tokenizer.json", _endless, "is a pipe, a device"),
         ("tokenizer.json", _long, "at most 200 MB"),
@@ -304,6 +321,7 @@ def _adapter(path: Path) -> None:
         ("model.safetensors", _cut, "does not fit the file"),
         ("model.safetensors", _huge_header, "its header would have"),
         ("model.safetensors", _no_json, "its header is no JSON"),
+        ("model.safetensors", _name_twice, "its header has the name 'x' twice in one object"),
         ("model.safetensors", _offsets, "the tensor x does not fit"),
         ("model.safetensors", _negative, r"the tensor x\\x00y does not fit"),
         ("model.safetensors", _other_name, "has neither"),
@@ -440,3 +458,54 @@ def test_a_limit_can_be_raised_by_name(own: Path, monkeypatch: pytest.MonkeyPatc
         limits.cache_clear()
     assert np.prod(tensors_of(own)["classifier.weight"].shape) == 36
     assert stat.S_ISREG((own / "config.json").stat().st_mode)
+
+
+def test_counters_of_training_are_no_quantized_weights(own: Path) -> None:
+    weights(own, added(n_averaged=torch.tensor(7)))
+    assert load(base_of(str(own)), "sequence", LABELS)[0] is not None
+    weights(own, added(seen=torch.tensor(7)))
+    refused(own, "every tensor of the weights must have a place in the model, seen")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("BertCRF", "its config.json names BertCRF, which is no such"),
+        ("BertForQuestionAnswering", "names BertForQuestionAnswering, which is no such"),
+        ("BertModel", r"it is a base model \(BertModel\)"),
+        ("BertForMaskedLM", r"it is a base model \(BertForMaskedLM\)"),
+    ],
+)
+def test_only_a_base_model_is_called_one(own: Path, architecture: str, said: str) -> None:
+    configured(own, architectures=[architecture])
+    weights(own, lambda tensors: {name: tensor for name, tensor in tensors.items() if "classifier" not in name})
+    with pytest.raises(UserError, match=said):
+        ready(str(own), "task.json")
+
+
+@pytest.mark.parametrize(
+    "door", [lambda own: load(own, "sequence", LABELS), lambda own: start(own, "token", LABELS, 0), encoder], ids=["load", "start", "encoder"]
+)
+def test_the_prefix_of_another_architecture_is_named(own: Path, door: Callable[[Path], Any]) -> None:
+    configured(own, model_type="roberta")
+    with pytest.raises(UserError, match=r"begin with 'bert', the prefix of another architecture \(that of its model_type is 'roberta'\): correct model_type"):
+        door(own)
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM"])
+def test_a_base_model_is_one_whose_weights_have_no_head(own: Path, kind: str) -> None:
+    configured(own, architectures=[kind])
+    ready(str(own), "intent")
+    weights(own, lambda tensors: {f"module.{name}": tensor for name, tensor in tensors.items()})
+    ready(str(own), "intent")  # what is wrong with it is said when it is loaded
+    weights(own, lambda tensors: {name: tensor for name, tensor in tensors.items() if "classifier" not in name})
+    ready(str(own), "intent", head=False)
+    with pytest.raises(UserError, match=rf"must have a head for a task, it is a base model \({kind}\)"):
+        ready(str(own), "intent")
+
+
+def test_the_heads_of_pretraining_are_none_of_a_task() -> None:
+    assert not has_head(
+        ["cls.seq_relationship.weight", "sop_classifier.classifier.weight", "mask_predictions.classifier.bias", "lm_head.bias", "head.dense.weight"]
+    )
+    assert has_head(["bert.pooler.dense.weight", "classifier.out_proj.bias"])

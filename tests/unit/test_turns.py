@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sdq import dispatch, jobs, turns, worker
+from sdq import dispatch, history, jobs, turns, worker
 from sdq.limits import Limits
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
@@ -79,6 +80,13 @@ def test_who_has_enough_computed_stands_back_only_while_others_wait() -> None:
     assert turn([], {}) is None
 
 
+@pytest.mark.parametrize(("computing", "elsewhere"), [(["a"], []), (["c", "a"], []), (["c"], ["a"])])
+def test_who_has_something_computed_is_told_that_he_stands_back(computing: list[str], elsewhere: list[str]) -> None:
+    waiting, had = [Wish("old", {"a": 50.0}), Wish("new", {"b": 150.0})], {"a": 100.0}
+    assert turn(waiting, had, [*computing, *elsewhere]) == (waiting[1], "b")
+    assert order(waiting, had, computing, elsewhere) == ["new", "old"]
+
+
 class Client:
     """Stands for dask: what was submitted, and finishes when told."""
 
@@ -136,6 +144,48 @@ def test_dask_gets_as_many_as_there_are_workers_and_the_next_by_turn(store: Stor
     assert again.served["quick"].keys() == {"greedy", "student-0", "student-1"}
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_order_that_is_told_is_the_one_in_which_it_comes(store: Store, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Jobs of the quick lane end one by one, as they began; a training goes on all the while."""
+    draw, clock = random.Random(seed), [time.time() - 5000]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    client = Client()
+    dispatcher = dispatch.Dispatcher(store, client, here=True)
+    submit(store, 99, "a", "qat-w4a8")
+    for i in range(12):
+        clock[0] += draw.uniform(1, 9)
+        submit(store, i, draw.choice("aabbcd"))
+        if draw.random() < 0.5:
+            dispatcher.look()
+    dispatcher.look()
+    told = turns.told(store)["order"]["quick"]
+    quick = [run for run in client.given if run != id_of(99)]
+    assert len(quick) + len(told) == 12
+    for run in quick:
+        clock[0] += 1
+        client.end(run)
+        dispatcher.look()
+        clock[0] += 1
+        dispatcher.look()
+        quick[len(quick) :] = [new for new in client.given if new not in (*quick, id_of(99))]
+    assert quick[12 - len(told) :] == told
+
+
+@pytest.mark.parametrize("bad", [b"x", b"\xff", b"nan", b"inf", None], ids=repr)
+def test_one_bad_file_costs_nobody_else_his_turn(store: Store, bad: bytes | None) -> None:
+    run = submit(store, 1, "ada")
+    submit(store, 1, "bo")
+    interest = store.folder / run / "interest"
+    asked = turns.asked_by(store.folder / run, jobs.queue(store) / run)
+    (interest / "aaa").mkdir() if bad is None else (interest / "aaa").write_bytes(bad)
+    (interest / "zzz").symlink_to("gone")
+    found = turns.asked_by(store.folder / run, jobs.queue(store) / run)
+    own = {} if bad is None else {"aaa": (interest / "aaa").stat().st_mtime}
+    assert found == {**asked, **own}
+    (jobs.queue(store) / run).write_text('{"who": "ada", "time": NaN}')
+    assert turns.wish_of(jobs.queue(store) / run) == {"who": "ada", "time": (jobs.queue(store) / run).stat().st_mtime}
+
+
 def test_workers_of_another_scheduler_are_counted(store: Store) -> None:
     runs = [submit(store, i, f"student-{i}") for i in range(5)]
     client = Client({"quick-a": 1, "quick-b": 2, "train-a": 1})
@@ -167,6 +217,118 @@ def test_a_run_cancelled_before_its_turn_leaves_the_queue(store: Store) -> None:
     assert not (jobs.queue(store) / run).exists()
     assert client.given == []
     assert "cancelled" in (jobs.state(run, store).failure or "")
+
+
+AT = "sdq.dispatch.locked_queue"
+
+
+def before_the_lock(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
+    """Have something happen, once, after the dispatcher has made up its mind and before it has the queue to itself."""
+    real, left = jobs.locked_queue, [happens]
+
+    def late(store: Store) -> Any:
+        if left:
+            left.pop()()
+        return real(store)
+
+    monkeypatch.setattr(AT, late)
+
+
+def test_a_wish_made_while_the_dispatcher_takes_a_cancelled_run_off_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, client = submit(store, 1, "ada"), Client()
+    assert jobs.cancel(run, store, "ada")
+    before_the_lock(monkeypatch, lambda: submit(store, 1, "bo"))
+    dispatcher = dispatch.Dispatcher(store, client, here=True)
+    dispatcher.look()
+    dispatcher.look()
+    assert client.given == [run]
+    assert jobs.state(run, store).status == "queued"
+    assert (store.folder / run / "interest" / "bo").exists()
+
+
+@pytest.mark.parametrize("ended", ["failed", "cancelled"])
+def test_a_wish_made_after_a_job_ended_and_before_it_was_taken_off_is_kept(store: Store, ended: str) -> None:
+    run, client = submit(store, 1, "ada"), Client()
+    dispatcher = dispatch.Dispatcher(store, client, here=True)
+    dispatcher.look()
+    if ended == "failed":
+        store.tell(run, {"event": "failed", "message": "the loss must stay finite, it did not"})
+    else:
+        assert jobs.cancel(run, store, "ada")
+    client.end(run)
+    submit(store, 1, "ada")
+    dispatcher.look()
+    assert jobs.state(run, store).status == "queued"
+    dispatcher.look()
+    assert client.given == [run, run]
+    client.end(run)
+    dispatcher.look()
+    assert not (jobs.queue(store) / run).exists()
+
+
+@pytest.mark.parametrize("step", ["_want", "_leave", "cancel", "delete"])
+def test_whatever_changes_the_queue_has_it_for_itself(store: Store, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    run = submit(store, 1, "ada")
+    assert step == "cancel" or jobs.cancel(run, store, "ada")
+    held: list[bool] = []
+    real = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name in (run, "ada", "cancel"):
+            with (store.folder.parent / "queue.lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    held.append(False)
+                except BlockingIOError:
+                    held.append(True)
+        real(path, missing_ok)
+
+    if step == "delete":
+        dispatch._leave(store, run)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    if step == "_want":
+        submit(store, 1, "ada")
+    elif step == "_leave":
+        dispatch._leave(store, run)
+    elif step == "cancel":
+        jobs.cancel(run, store, "ada")
+    else:
+        history.delete(store, [run])
+    assert held
+    assert all(held)
+
+
+def test_two_who_take_their_wish_back_at_once_meet_no_missing_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = submit(store, 1, "ada")
+    for who in ("bo", "cy"):
+        submit(store, 1, who)
+    real = Path.stat
+
+    def stat(path: Path, **how: Any) -> os.stat_result:
+        if path.parent.name == "interest" and path.name == "bo":
+            path.unlink(missing_ok=True)
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert jobs.cancel(run, store, "ada") is False
+    assert jobs.cancel(run, store, "cy") is True
+
+
+def test_a_look_brings_no_wish_back_that_was_taken_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = submit(store, 1, "ada")
+    submit(store, 1, "bo")
+    ada = store.folder / run / "interest" / "ada"
+    real = os.path.exists
+
+    def gone(path: Path) -> bool:
+        there = real(path)
+        if path == ada:
+            path.unlink(missing_ok=True)
+        return there
+
+    monkeypatch.setattr(Path, "exists", gone)
+    jobs.state(run, store, "ada")
+    assert not real(ada) or ada.read_text() != ""  # which would be a new wish
 
 
 def test_a_visitor_may_not_fill_the_queue(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

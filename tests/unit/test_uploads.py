@@ -126,7 +126,7 @@ async def _through(messages: list[dict[str, Any]], headers: list[tuple[bytes, by
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Ushered(app)({"type": "http", "method": "PUT", "path": path, "headers": headers}, receive, send)
+    await Ushered(app, lambda session: session == "s")({"type": "http", "method": "PUT", "path": path, "headers": headers}, receive, send)
     return b"".join(got), sent
 
 
@@ -157,13 +157,90 @@ def test_only_a_few_uploads_are_in_memory_at_a_time() -> None:
         inside -= 1
 
     async def all_at_once() -> None:
-        ushered = Ushered(app)
+        ushered = Ushered(app, lambda session: True)
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": b"x", "more_body": False}
 
-        scope = {"type": "http", "method": "PUT", "path": "/_stcore/upload_file/s/f", "headers": []}
-        await asyncio.gather(*(ushered(scope, receive, None) for _ in range(12)))
+        scope = {"type": "http", "method": "PUT", "headers": []}
+        paths = [f"/_stcore/upload_file/{who}/f" for who in range(12)]
+        await asyncio.gather(*(ushered({**scope, "path": path}, receive, None) for path in paths))
 
     asyncio.run(all_at_once())
     assert most == uploads.READ
+
+
+def hold(count: int, session: str = "s", visitor: str | None = None, most: float = 0.2) -> tuple[int, list[int], set[str]]:
+    """Uploads that begin and go no further: (the most files that were open, the answers, where the files were)."""
+    answers: list[int] = []
+    places: set[str] = set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("none is whole")
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            answers.append(message["status"])
+
+    async def all_at_once() -> int:
+        ushered, begun = Ushered(app, lambda name: name == "s"), 0
+
+        async def receive() -> dict[str, Any]:
+            nonlocal begun
+            begun += 1
+            places.update(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd))
+            await asyncio.sleep(30)
+            raise AssertionError
+
+        scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/{session}/f", "headers": []}
+        if visitor is not None:
+            scope["sdq.visitor"] = visitor
+        tasks = [asyncio.create_task(ushered(scope, receive, send)) for _ in range(count)]
+        await asyncio.wait(tasks, timeout=most)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not ushered.coming
+        assert not ushered.places
+        return begun
+
+    return asyncio.run(all_at_once()), answers, places
+
+
+def _is_open(fd: str) -> bool:
+    try:
+        return "(deleted)" in os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return False
+
+
+def test_nothing_arrives_for_a_session_that_there_is_not() -> None:
+    assert hold(60, "NOSUCHSESSION")[:2] == (0, [400] * 60)
+
+
+@pytest.mark.parametrize("visitor", [None, "ada"])
+def test_of_one_visitor_a_few_files_arrive_at_a_time_in_the_data_folder(monkeypatch: pytest.MonkeyPatch, visitor: str | None) -> None:
+    monkeypatch.setenv("SDQ_UPLOADS", "20")
+    monkeypatch.setenv("SDQ_UPLOADS_AT_ONCE", "4")
+    limits.cache_clear()
+    begun, answers, places = hold(60, visitor=visitor)
+    assert (begun, answers) == (4, [429] * 40)
+    assert any(place.startswith(str(home().resolve())) for place in places)
+
+
+def test_a_file_that_does_not_arrive_in_time_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_UPLOADS_AT_ONCE", "2")
+    monkeypatch.setenv("SDQ_UPLOAD_SECONDS", "1")
+    limits.cache_clear()
+    assert sorted(hold(3, most=4)[1]) == [408, 408, 429]
+
+
+def test_a_disk_that_is_full_while_a_file_arrives_is_said_without_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(uploads.tempfile, "TemporaryFile", full)
+    got, sent = asyncio.run(_through([]))
+    assert (got, sent[0]["status"]) == (b"", 507)
+    assert b"No space left on device" in sent[1]["body"]
+    assert str(home().parent).encode() not in sent[1]["body"]

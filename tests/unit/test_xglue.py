@@ -20,6 +20,7 @@ from sdq import __main__ as cli
 from sdq.data import xglue
 from sdq.data.tasks import fingerprint, load_task
 from sdq.grid import methods
+from sdq.limits import limits
 from sdq.recipe import PRESETS
 from sdq.settings import ROOT, UserError
 from sdq.store import Store
@@ -124,6 +125,19 @@ def test_multinli_says_contradictory_and_xnli_may_be_one_file(archive: Path, tmp
             ]
 
 
+def test_files_may_be_larger_than_what_is_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some have hundreds of megabytes."""
+    folder = made_xglue.build(tmp_path, ("en",))
+    (folder / "POS" / "en.test").write_text("Wort NOUN\n\n" * 100_000, "utf-8")
+    monkeypatch.setenv("SDQ_DATA_FILE_MB", "1")
+    monkeypatch.setenv("SDQ_ROWS", "5")
+    limits.cache_clear()
+    try:
+        assert len(load_task(f"xglue:{folder / 'POS'}@400").examples("test")) == 400
+    finally:
+        limits.cache_clear()
+
+
 def test_a_word_may_hold_a_space(tmp_path: Path) -> None:
     folder = made_xglue.build(tmp_path, ("en",))
     (folder / "POS" / "en.test").write_text("thế giới NOUN\nđẹp ADJ\n", "utf-8")
@@ -147,6 +161,9 @@ def test_the_first_rows_are_another_task(archive: Path) -> None:
         (lambda f: (f / "QAM" / "xglue.qam.de.test").write_text("q\ta\tmaybe\n"), "QAM", "line 1, column label: a label must be one of 0, 1, got 'maybe'"),
         (lambda f: (f / "POS" / "de.test").write_text("Wort\n"), "POS", "line 1 of de.test has not"),
         (lambda f: (f / "POS" / "de.test").write_bytes(b"Wort NOUN\nsch\xf6n ADJ\n"), "POS", "line 2 of de.test is not"),
+        (lambda f: (f / "POS" / "de.test").write_bytes(b"Wort NOUN\n\0 ADJ\n"), "POS", r"de.test is binary \(line 2"),
+        (lambda f: (f / "POS" / "de.test").write_text("W" * 16_000_001 + " NOUN\n"), "POS", "at most 16 MB, line 1 of de.test is longer"),
+        (lambda f: (f / "QAM" / "xglue.qam.de.test").write_text("q" * 16_000_001 + "\ta\t1\n"), "QAM", "line 1 of xglue.qam.de.test is longer"),
         (lambda f: None, "MLQA", "must be one of NER, POS"),
     ],
 )
