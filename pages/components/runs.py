@@ -28,7 +28,7 @@ LISTED = 20  # damaged runs that are named
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _read(folder: str, state: tuple[tuple[str, float], ...]) -> list[Report]:
     store = Store(Path(folder))
-    return store.readable(run for run, _ in state)
+    return store.readable(state)
 
 
 def finished(store: Store) -> list[Report]:
