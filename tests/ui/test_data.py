@@ -59,6 +59,7 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     assert sentences.set_index("language").loc["de"].tolist() == [6, 6, 6]
     assert labels.set_index("label").loc["good"].tolist() == [3, 3]
     task = load_task("mood")
+    assert task.file_kind == "sentence"
     assert (task.labels, task.languages, len(task.examples("test"))) == (("bad", "good"), ("de", "en"), 12)
     written = {path.relative_to(store.folder.parent).as_posix() for path in store.folder.parent.rglob("*.csv") if ".session" not in str(path)}
     assert written == {f"tasks/mood/{split}/{split}-{code}.csv" for split in SPLITS for code in ("de", "en")}

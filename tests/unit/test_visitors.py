@@ -222,9 +222,15 @@ def test_a_link_lets_in_once_and_for_all(classroom: Room, token: str, role: str)
 
 @pytest.mark.parametrize("token", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "å", "%00", TOKEN + "%00"])
 def test_another_token_lets_nobody_in(classroom: Room, token: str) -> None:
-    status, headers, _ = ask(classroom, f"/?token={token}")
+    status, headers, body = ask(classroom, f"/?token={token}")
     assert status == 403
     assert "set-cookie" not in headers
+    assert "This link is not valid, or not any more" in body, "and not what is said to who has no link"
+    assert "not valid" not in ask(classroom, "/")[2]
+
+
+def test_a_page_of_the_guard_follows_the_theme_to_its_edges(classroom: Room) -> None:
+    assert ":root{color-scheme:light dark}" in ask(classroom, "/")[2]
 
 
 @pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "///evil.example"])
