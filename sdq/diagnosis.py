@@ -304,7 +304,7 @@ def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
             return ()
         text = f"No language loses more than chance would give: after Holm's correction for {len(rows)} languages the smallest p is {rows['p_holm'].min():.2f}."
         return (Sentence(text=text, table=table, columns=columns),)
-    parts = []
+    parts: list[str] = []
     for row in surely.sort_values("drop", ascending=False).head(WORST).to_dict("records"):
         how = f"{row['drop']:.1f}" if parts else f"loses most, {row['drop']:.1f} points of {measure(report.metric)}"
         parts.append(f"{row['language']} {how}" + (f" ({row['low']:.1f} to {row['high']:.1f})" if tested else ""))

@@ -153,7 +153,7 @@ class Report(Settings):
     @property
     def rank(self) -> tuple[Any, ...]:
         """Where a run stands in a list of runs: by task, width (widest first), method and seed."""
-        first = next(iter(self.recipe["rules"]), {})
+        first: dict[str, Any] = next(iter(self.recipe["rules"]), {})
         specs = [first.get("weight"), first.get("activation")]
         widths = [-spec["bits"] if spec else -32 for spec in specs]
         return (self.on, widths, self.method, self.recipe["name"], self.recipe["seed"], self.run)

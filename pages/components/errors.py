@@ -28,7 +28,9 @@ def without(store: Store, runs: Sequence[str], what: str) -> str:
     if shipped := len(runs) - len(mine):
         said.append(f"{shipped} of these runs came with the project without {what}.")
     if mine:
-        said.append(f"{len(mine)} of these runs lack{'s' if len(mine) == 1 else ''} {what}: an older version made {'it' if len(mine) == 1 else 'them'}; run the recipe again.")
+        said.append(
+            f"{len(mine)} of these runs lack{'s' if len(mine) == 1 else ''} {what}: an older version made {'it' if len(mine) == 1 else 'them'}; run the recipe again."
+        )
     return " ".join(said)
 
 

@@ -160,9 +160,9 @@ def choose(store: Store) -> str | None:
         {
             "recipe": r.recipe["name"],
             "method": r.method,
+            "zero-shot, %": 100 * r.quantized.zero_shot_mean,
             "task": r.on,
             "seed": r.recipe["seed"],
-            "zero-shot, %": 100 * r.quantized.zero_shot_mean,
             **({"state": history.DAMAGED if r.run in broken else "whole"} if broken else {}),
             "run": r.run,
         }

@@ -179,8 +179,7 @@ def keep(
     name = str(fields.get("name"))
     if not KEPT.fullmatch(name):
         raise UserError(
-            "a task must have a name of at most 41 small letters, digits, - and _, beginning with a letter or "
-            f"digit, got {name[:60]!r}; choose another name"
+            f"a task must have a name of at most 41 small letters, digits, - and _, beginning with a letter or digit, got {name[:60]!r}; choose another name"
         )
     if name in TASKS or name == "mini":
         owner = "model" if name == "mini" else "task"

@@ -144,7 +144,16 @@ def test_a_bad_file_among_good_ones_is_named_as_soon_as_it_is_there(store: Store
 
 @pytest.mark.parametrize(
     ("typed", "name"),
-    [("My films", "my-films"), ("../../mood", "mood"), ("Stück Ä", "stuck-a"), ("mood_2-x", "mood_2-x"), ("映画", ""), ("-x-", "x"), ("é" * 60, "e" * 41), (" a. ", "a")],
+    [
+        ("My films", "my-films"),
+        ("../../mood", "mood"),
+        ("Stück Ä", "stuck-a"),
+        ("mood_2-x", "mood_2-x"),
+        ("映画", ""),
+        ("-x-", "x"),
+        ("é" * 60, "e" * 41),
+        (" a. ", "a"),
+    ],
 )
 def test_what_is_typed_becomes_a_name(typed: str, name: str) -> None:
     assert task_name(typed) == name

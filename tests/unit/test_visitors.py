@@ -12,6 +12,7 @@ import re
 import socket
 import stat
 import time
+import tomllib
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -650,3 +651,9 @@ def test_the_recipe_for_accounts_trusts_no_address_that_nobody_checked(claims: d
     exec("def visitor():\n" + "\n".join(f"    {line}" for line in lines), names)
     found = names["visitor"]()  # type: ignore[operator]
     assert (found.role, len(found.name)) == (role, 32)
+
+
+def test_no_start_watches_the_files_of_the_environment() -> None:
+    """Watching them all overflows the system's queue, and floods the terminal."""
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
+    assert config["server"]["fileWatcherType"] == "none"
