@@ -52,6 +52,14 @@ def inbox_named() -> str:
     return str(inbox()) if visitor().at_home else "the inbox of the data folder"
 
 
+def nothing_chosen() -> str:
+    """What can be done before a file is chosen, by whoever is here."""
+    said = f"Nothing is chosen yet. Files of this machine can also be put into {quoted(inbox_named())}."
+    if visitor().leads:
+        return f"{said} If you already have a task file, use the command line: `python -m sdq task check task.json`."
+    return f"{said} Ask your teacher to put them there."
+
+
 def anew(name: str) -> str:
     """The key of a control that is empty again after a task was kept; the others go with the files."""
     round = st.session_state.get("tasks-kept", 0)
@@ -65,9 +73,9 @@ def emptied(name: str) -> None:
     st.session_state["kept"] = st.session_state["just-kept"] = name
 
 
-def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame | None]]:
-    """(name, where its bytes are) of every file that was uploaded or ticked, and the first rows of each; None, and a
-    sentence on the page, where it may not come in or cannot be read."""
+def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
+    """Of the files that were uploaded or ticked: (name, where its bytes are) and the first rows of each that can be read,
+    and the names of the others; about those a sentence is on the page."""
     brought = st.file_uploader(
         f"Files ({', '.join(name.partition(' (')[0] for name in CALLED.values())}; at most {limits().upload_mb} MB each)",
         accept_multiple_files=True, key=anew("files"), max_upload_size=limits().upload_mb, help="One file for everything, or one for each language and split. "
@@ -81,19 +89,20 @@ def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame | None]]:
     if len(found) > limits().uploads:
         raise UserError(f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or write a task file by hand")
     if not found:
-        return [], []
-    tables: list[pd.DataFrame | None] = []
+        return [], [], []
+    files, tables, bad = list[tuple[str, Path]](), list[pd.DataFrame](), list[str]()
     for (name, path), table in zip(found, _first(tuple((str(path), path.stat().st_mtime) for _, path in found)), strict=True):
         try:
             with called_as_brought({path.name: name}):
                 accepted(name)
                 if isinstance(table, UserError):
                     raise table
+            files.append((name, path))
             tables.append(table)
         except UserError as error:
             st.error(readable(error), icon=":material/error:")
-            tables.append(None)
-    return found, tables
+            bad.append(name)
+    return files, tables, bad
 
 
 def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:

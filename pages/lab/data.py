@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.bringing import arrived, checked, counts, emptied, first_rows, held, inbox_named, mapped, shares
+from pages.components.bringing import arrived, checked, counts, emptied, first_rows, held, mapped, nothing_chosen, shares
 from pages.components.glossary import say
 from pages.components.models import ASK
 from pages.components.session import readable, visitor
@@ -36,14 +36,12 @@ def described(first: pd.DataFrame) -> dict[str, Any]:
 
 def bring() -> None:
     """From files to a kept task."""
-    files, tables = arrived()
-    if not files:
+    files, tables, bad = arrived()
+    if not files and not bad:
         if not done():
             st.caption(nothing_chosen())
         return
     st.session_state.pop("just-kept", None)
-    bad = [name for (name, _), table in zip(files, tables, strict=True) if table is None]
-    files, tables = [f for f, table in zip(files, tables, strict=True) if table is not None], [table for table in tables if table is not None]
     if not files:
         return
     fields = described(first_rows(files[0][0], tables[0]))
@@ -68,14 +66,6 @@ def kept_or_refused(fields: dict[str, Any], incoming: list[Incoming], replace: b
         return readable(error)
     emptied(fields["name"])
     st.rerun()
-
-
-def nothing_chosen() -> str:
-    """What can be done before a file is chosen, by whoever is here."""
-    said = f"Nothing is chosen yet. Files of this machine can also be put into {quoted(inbox_named())}."
-    if visitor().leads:
-        return f"{said} If you already have a task file, use the command line: `python -m sdq task check task.json`."
-    return f"{said} Ask your teacher to put them there."
 
 
 def done() -> bool:
