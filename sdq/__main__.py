@@ -136,6 +136,29 @@ def doctor(
 
 
 @app.command()
+def links(
+    address: Annotated[str, typer.Option(help="The address that the server listens on")] = "0.0.0.0",
+    port: Annotated[int, typer.Option(help="Its port")] = 8501,
+    https: Annotated[bool, typer.Option("--https", help="If it serves TLS itself")] = False,
+) -> None:
+    """Print the links that let somebody into a room again (docs/serving.md)."""
+    from sdq.visitors import Room
+
+    scheme = "https" if https else "http"
+    found = Room.at(address, Store.default().folder.parent).links(address, port, scheme)
+    typer.echo(f"students: {found['student']}\nteacher:  {found['teacher']}")
+
+
+@app.command()
+def stop() -> None:
+    """End what the app computes now. Runs that wait or were under way go on when the app next looks for them."""
+    from sdq import jobs
+
+    jobs.stop(Store.default())
+    typer.echo("nothing is computed for the app any more; its runs go on when it is used again")
+
+
+@app.command()
 def presets() -> None:
     """List the recipes that have a name."""
     for name, recipe in PRESETS.items():

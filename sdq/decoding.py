@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,32 @@ _busy = 0
 Answer = tuple[dict[str, Any], dict[str, pd.DataFrame]]
 
 
+class Busy(UserError):
+    """No child was free in time: it says nothing about the file."""
+
+
 def preview(path: Path) -> pd.DataFrame:
     """The first rows of a file, all columns as text. UserError if it cannot be read, or takes more than the limits allow."""
-    return ask("preview", path.name, path=str(path))[1]["rows"]
+    found = _previews([path])[0]
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def previews(paths: Sequence[Path]) -> list[pd.DataFrame | UserError]:
+    """`preview` of each file, or the error about it, by one child; by one each if a file takes too much. Busy as `ask`."""
+    try:
+        return _previews(paths)
+    except Busy:
+        raise
+    except UserError as error:
+        return [error] if len(paths) == 1 else [found for path in paths for found in previews([path])]
+
+
+def _previews(paths: Sequence[Path]) -> list[pd.DataFrame | UserError]:
+    fields, tables = ask("previews", paths[0].name, paths=[str(path) for path in paths])
+    wrong = fields["wrong"]
+    return [UserError(wrong[str(i)]) if str(i) in wrong else tables[str(i)] for i in range(len(paths))]
 
 
 def checked(task: str) -> Checked:
@@ -123,7 +147,7 @@ class _slot:
         with _slots:
             while _busy >= self.most.decoders:
                 if not _slots.wait(end - time.monotonic()):
-                    raise UserError("a file must wait until those of others are read, they take long; try again in a minute")
+                    raise Busy("a file must wait until those of others are read, they take long; try again in a minute")
             _busy += 1
 
     def __exit__(self, *_: object) -> None:

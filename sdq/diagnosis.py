@@ -220,11 +220,14 @@ def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
             return ()
         text = f"No language loses more than chance would give: after Holm's correction for {len(rows)} languages the smallest p is {rows['p_holm'].min():.2f}."
         return (Sentence(text=text, table=table, columns=columns),)
-    parts = []
+    parts: list[str] = []
     for row in surely.sort_values("drop", ascending=False).head(WORST).to_dict("records"):
-        parts.append(f"{row['language']} {row['drop']:.1f}" + (f" ({row['low']:.1f} to {row['high']:.1f})" if tested else ""))
-    count = f" of the {len(surely)} of {len(rows)} languages with a drop beyond chance (p < {SURE} after Holm's correction)," if tested else ""
-    text = f"Most is lost{count} in points of {measure(report.metric)}, by {', '.join(parts)}."
+        how = f"{row['drop']:.1f}" if parts else f"loses most, {row['drop']:.1f} points of {measure(report.metric)}"
+        parts.append(f"{row['language']} {how}" + (f" ({row['low']:.1f} to {row['high']:.1f})" if tested else ""))
+    text = f"{parts[0]}{'; then ' if parts[1:] else ''}{', '.join(parts[1:])}."
+    if tested:
+        lose = "loses" if len(surely) == 1 else "lose"
+        text += f" Of {len(rows)} languages, {len(surely)} {lose} more than chance would give (p < {SURE} after Holm's correction)."
     return (Sentence(text=text, table=table, columns=columns),)
 
 

@@ -43,6 +43,7 @@ STRANGER = "This server is not known by the name in the address. Open it by the 
 FOREIGN = "This request comes from a page of another site. Open SDQ Lab by its own address."
 LED = "This is for the owner of the machine and the teacher of the room; you came by the students' link."
 LINK = "SDQ Lab is open to a room here, and needs the link for it. Ask whoever runs it for the link, and open that once in this browser."
+OLD = "This link is not valid, or not any more. Ask whoever runs SDQ Lab here for the new one."
 
 
 class Guard:
@@ -70,7 +71,7 @@ class Guard:
         if reads and (answer := self._link(scope, known, visitor)):
             await _answer(send, *answer)
         elif visitor is None:
-            await _refuse(scope, send, 403, LINK)
+            await _refuse(scope, send, 403, _unlinked(scope))
         elif not visitor.leads and _is_inner(scope):
             await _refuse(scope, send, 403, LED)
         else:
@@ -103,7 +104,7 @@ class Guard:
         if known is None and elsewhere and not again:
             onward = _onward(scope, [*query, (AGAIN, "1")])
             if site is None and role is None:  # most who come so have no cookie
-                return 403, _page("SDQ Lab", escape(LINK), onward), []
+                return 403, _page("SDQ Lab", escape(_unlinked(scope)), onward), []
             return 200, _page("One moment", "", onward), []
         if role is None and (visitor is None or not again):
             return None
@@ -174,6 +175,11 @@ def _onward(scope: Scope, query: list[tuple[str, str]]) -> str:
     return quote("/" + str(scope["path"]).lstrip("/\\")) + (f"?{rest}" if rest else "")
 
 
+def _unlinked(scope: Scope) -> str:
+    """What somebody reads who is not let in: by a link that is none any more, or without one."""
+    return OLD if re.search(rb"(^|&)token=", scope.get("query_string", b"")) else LINK
+
+
 def _is_inner(scope: Scope) -> bool:
     """Whether a request is for what streamlit tells of the server, and not for what a page needs."""
     _, inner, rest = f"{scope['path']}/".partition("/_stcore/")
@@ -210,7 +216,7 @@ def _page(title: str, text: str, onward: str = "") -> str:
     if onward:
         head = f'<meta http-equiv="refresh" content="0;url={there}">'
         text = text or f'<a href="{there}">Go on</a>'
-    style = "body{font:1.1rem/1.5 sans-serif;max-width:38rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}"
+    style = ":root{color-scheme:light dark}body{font:1.1rem/1.5 sans-serif;max-width:38rem;margin:15vh auto;padding:0 1rem}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}'
         f"<title>{title}</title><style>{style}</style></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"

@@ -58,8 +58,8 @@ def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ())
         found.append(
             {
                 "pinned": report.run in pins, "state": DAMAGED if report.run in damaged else "whole", "method": report.method,
-                "width": width(report.recipe), "recipe": report.recipe["name"],
-                "task": report.on, "model": report.model, "seed": report.recipe["seed"], "score": 100 * report.quantized.leading,
+                "width": width(report.recipe), "score": 100 * report.quantized.leading,
+                "recipe": report.recipe["name"], "task": report.on, "model": report.model, "seed": report.recipe["seed"],
                 "size_mb": size / 1e6, "seconds": sum(report.seconds.values()),
                 "made": pd.Timestamp(times[report.run], unit="s", tz="UTC") if mine and report.run in times else pd.NaT,
                 "origin": "own" if mine else "shipped", "run": report.run,

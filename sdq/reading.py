@@ -31,10 +31,16 @@ def bound(most: Limits) -> None:
             resource.setrlimit(kind, (value, value))
 
 
-def _preview(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _previews(paths: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     from sdq.data.intake import preview
 
-    return {}, {"rows": preview(Path(path))}
+    wrong, rows = {}, {}
+    for number, path in enumerate(paths):
+        try:
+            rows[str(number)] = preview(Path(path))
+        except UserError as error:
+            wrong[str(number)] = str(error)
+    return {"wrong": wrong}, rows
 
 
 def _check(task: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -83,7 +89,7 @@ def _trained(task: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 # what may be asked; a question is one line
 QUESTIONS: dict[str, Callable[..., tuple[dict[str, Any], dict[str, Any]]]] = {
-    "preview": _preview,
+    "previews": _previews,
     "check": _check,
     "sentences": _sentences,
     "trained": _trained,

@@ -139,6 +139,14 @@ class Report(Settings):
         return self
 
     @property
+    def rank(self) -> tuple[Any, ...]:
+        """Where a run stands in a list of runs: by task, width (widest first), method and seed."""
+        first: dict[str, Any] = next(iter(self.recipe["rules"]), {})
+        specs = [first.get("weight"), first.get("activation")]
+        widths = [-spec["bits"] if spec else -32 for spec in specs]
+        return (self.on, widths, self.method, self.recipe["name"], self.recipe["seed"], self.run)
+
+    @property
     def on(self) -> str:
         """What its task is called: as its task file said when it was run."""
         return str(self.provenance.get("task_name") or title(self.task))

@@ -368,25 +368,28 @@ class Store:
         return sealed.table(path, f"run {run}", AGAIN, COLUMNS["sentences"])
 
     def listing(self) -> tuple[tuple[str, float], ...]:
-        """(run, time of finishing) of all finished runs, newest first."""
+        """(run, time of finishing) of all finished runs, newest first. Shipped ones come last, at time 0:
+        their files tell only when they were copied here."""
         found: dict[str, float] = {}
         if self.shipped is not None and self.shipped.is_dir():
-            found |= _kept(str(self.shipped), self.shipped.stat().st_mtime_ns)
+            found |= dict.fromkeys(_kept(str(self.shipped), self.shipped.stat().st_mtime_ns), 0.0)
         if self.folder.is_dir():
             found |= _done(self.folder)
         return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def finished(self) -> list[Report]:
         """Reports of all finished runs, newest first; one that cannot be read is left out."""
-        return self.readable(run for run, _ in self.listing())
+        return self.readable(self.listing())
 
-    def readable(self, runs: Iterable[str]) -> list[Report]:
-        """The reports of these runs, without those that cannot be read."""
+    def readable(self, listing: Iterable[tuple[str, float]]) -> list[Report]:
+        """The reports of runs that were listed, without those that cannot be read. Runs of one time
+        stand in the order of `Report.rank`."""
         found = []
-        for run in runs:
+        for run, time in listing:
             with contextlib.suppress(UserError):
-                found.append(self.report(run))
-        return found
+                report = self.report(run)
+                found.append((-time, report.rank, report))
+        return [report for _, _, report in sorted(found, key=lambda each: each[:2])]
 
     def damaged(self, weights: bool = False) -> dict[str, str]:
         """Run -> the sentence about it, of all finished runs with a file that is not as it was written (large ones of `weights` only if asked for)."""

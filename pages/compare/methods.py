@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.errors import Drawing, table_of
+from pages.components.errors import Drawing, table_of, without
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.runs import finished
@@ -87,8 +87,8 @@ def panels(folder: str, reports: list[Report], link: dict[str, str], terms: tupl
         figure, table, text = of_layer(folder, with_weights, layer, layers[layer], theme())
         say(text)
         show(figure, table, key="methods-weights", title=f"Weights of {layers[layer]}", text=text, query=link | query("layer"), terms=terms)
-    if len(with_weights) < len(reports):
-        st.caption(f"{len(reports) - len(with_weights)} of these runs were made by an older version and have no layers to show; run their recipes again.")
+    if said := without(Store(Path(folder)), [r.run for r in reports if r.run not in with_weights], "its layers"):
+        st.caption(said)
 
 
 st.title("Which method gives what, and at what price", anchor=False)

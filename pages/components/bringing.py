@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.session import visitor
+from pages.components.session import readable, visitor
 from pages.components.uploads import forget, path_of
 from sdq import decoding
 from sdq.data.check import Checked
-from sdq.data.intake import Incoming, accepted, guess, metrics
+from sdq.data.intake import Incoming, accepted, called_as_brought, guess, metrics
 from sdq.data.kept import home
 from sdq.data.recognise import CALLED
 from sdq.data.task import SPLITS
@@ -54,6 +54,14 @@ def inbox_named() -> str:
     return str(inbox()) if visitor().at_home else "the inbox of the data folder"
 
 
+def nothing_chosen() -> str:
+    """What can be done before a file is chosen, by whoever is here."""
+    said = f"Nothing is chosen yet. Files of this machine can also be put into {quoted(inbox_named())}."
+    if visitor().leads:
+        return f"{said} If you already have a task file, use the command line: `python -m sdq task check task.json`."
+    return f"{said} Ask your teacher to put them there."
+
+
 def anew(name: str) -> str:
     """The key of a control that is empty again after a task was kept; the others go with the files."""
     round = st.session_state.get("tasks-kept", 0)
@@ -67,24 +75,36 @@ def emptied(name: str) -> None:
     st.session_state["kept"] = st.session_state["just-kept"] = name
 
 
-def arrived() -> list[tuple[str, Path]]:
-    """(name, where its bytes are) of every file that was uploaded or ticked. UserError for a name that may not come in."""
+def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
+    """Of the files that were uploaded or ticked: (name, where its bytes are) and the first rows of each that can be read,
+    and the names of the others; about those a sentence is on the page."""
     brought = st.file_uploader(
         f"Files ({', '.join(name.partition(' (')[0] for name in CALLED.values())}; at most {limits().upload_mb} MB each)",
         accept_multiple_files=True, key=anew("files"), max_upload_size=limits().upload_mb, help="One file for everything, or one for each language and split. "
         "What is in a file says what it is, whatever its name ends in.",
     )  # fmt: skip
-    found = []
-    for file in brought or ():
-        if accepted(file.name):
-            found.append((file.name, path_of(file)))
+    found = [(file.name, path_of(file)) for file in brought or ()]
     there = {path.name: path for path in sorted(inbox().glob("*")) if path.is_file() and not path.is_symlink() and path.name[0] != "."}
     if there:
         chosen = st.multiselect(f"Files in {inbox_named()}", list(there), key=anew("inbox"))
-        found += [(name, there[name]) for name in chosen if accepted(name)]
+        found += [(name, there[name]) for name in chosen]
     if len(found) > limits().uploads:
         raise UserError(f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or write a task file by hand")
-    return found
+    if not found:
+        return [], [], []
+    files, tables, bad = list[tuple[str, Path]](), list[pd.DataFrame](), list[str]()
+    for (name, path), table in zip(found, _first(tuple((str(path), path.stat().st_mtime) for _, path in found)), strict=True):
+        try:
+            with called_as_brought({path.name: name}):
+                accepted(name)
+                if isinstance(table, UserError):
+                    raise table
+            files.append((name, path))
+            tables.append(table)
+        except UserError as error:
+            st.error(readable(error), icon=":material/error:")
+            bad.append(name)
+    return files, tables, bad
 
 
 def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
@@ -95,29 +115,25 @@ def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
             split, language = guess(name)
             row = st.container(horizontal=True, vertical_alignment="bottom", key=f"file-{number}")
             row.markdown(f"`{name}`", width=280)
-            key = f"{path.name}-{number}"
+            key = f"{path.parent.name}-{path.name}"
             split = row.selectbox("Split", [*SPLITS, "all"], [*SPLITS, "all"].index(split), key=f"split-{key}", width=120)
             code = None if by_row else row.text_input("Language code", language, key=f"language-{key}", width=140, placeholder="en").strip() or None
             found.append(Incoming(name, path, split, code))
     return found
 
 
-@st.cache_resource(max_entries=32, show_spinner="Reading the file")
-def _first(path: str, changed: float) -> pd.DataFrame:
-    return decoding.preview(Path(path))
+@st.cache_resource(max_entries=32, show_spinner="Reading the files")
+def _first(files: tuple[tuple[str, float], ...]) -> list[pd.DataFrame | UserError]:
+    return decoding.previews([Path(path) for path, _ in files])
 
 
-def first_rows(path: Path, name: str) -> pd.DataFrame:
-    """The first rows of a file, shown with what it was recognised as, before anything is taken from it."""
-    try:
-        table = _first(str(path), path.stat().st_mtime)
-    except UserError as error:
-        raise UserError(str(error).replace(path.name, name)) from error  # its own name, not that under which it was kept
+def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The first rows of a file, shown with what it was recognised as, before anything is stored."""
     about = table.attrs
     proposed = ", ".join(f"{LABELS[role].partition(' (')[0].lower()}: {quoted(column)}" for role, column in about["columns"].items())
     looks = f" ({about['looks']})" if about["looks"] else ""
     st.caption(
-        f"{quoted(name)} was recognised as {about['format']}, {len(table.columns)} columns. Proposed: {proposed or 'nothing'}{looks}; nothing is taken before you keep it."
+        f"{quoted(name)} was recognised as {about['format']}, {len(table.columns)} columns. Proposed: {proposed or 'nothing'}{looks}; nothing is stored until you press Check and keep."
     )
     for remark in about["remarks"]:
         st.warning(quoted_sentence(f"{name}: {remark}."), icon=":material/warning:")
@@ -129,7 +145,7 @@ def mapped(table: pd.DataFrame) -> dict[str, Any]:
     """kind, columns and metric of a task file, as the first rows of a file propose and the controls say."""
     columns, proposed = [str(column) for column in table.columns], table.attrs["columns"]
     kind = table.attrs["kind"]
-    kind = st.segmented_control("What is to be predicted", list(KINDS), default=kind, format_func=KINDS.get, required=True, key="kind") or kind
+    kind = st.radio("What is to be predicted", list(KINDS), list(KINDS).index(kind), format_func=KINDS.__getitem__, key="kind") or kind
     found: dict[str, str] = {}
     row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
     for role in dict.fromkeys((*ROLES[kind], "id", "language", "split")):

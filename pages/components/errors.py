@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from sdq import inspection
+from sdq import history, inspection
 from sdq.figures import depth
 from sdq.figures.style import Theme
 from sdq.inspection import paths
@@ -18,6 +19,19 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 Drawing = tuple[go.Figure, pd.DataFrame, str]
+
+
+def without(store: Store, runs: Sequence[str], what: str) -> str:
+    """How many of the chosen runs were stored without `what`, and what to do; empty if none was."""
+    mine = [run for run in runs if history.own(store, run)]
+    said = []
+    if shipped := len(runs) - len(mine):
+        said.append(f"{shipped} of these runs came with the project without {what}.")
+    if mine:
+        said.append(
+            f"{len(mine)} of these runs lack{'s' if len(mine) == 1 else ''} {what}: an older version made {'it' if len(mine) == 1 else 'them'}; run the recipe again."
+        )
+    return " ".join(said)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

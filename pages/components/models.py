@@ -20,6 +20,7 @@ from sdq.settings import UserError
 from sdq.visitors import reachable
 
 FOLDER = "a folder"
+ASK = "Ask your teacher for a model that is fine-tuned on this task: it appears under Model. Models of the inbox that have a head for it work, too."
 
 
 def offered() -> dict[str, str]:
@@ -72,8 +73,10 @@ def fits(model: str, task: str) -> bool:
         ready(reach(model), task, head=_needs_head(task))
     except UserError as error:
         text, _, command = readable(error).partition("`")
-        st.warning(f"{text.rstrip(' :;')}." if command else text, icon=":material/model_training:")
-        if command:
+        if command and not visitor().leads:  # who has no shell here
+            text = f"{text.rpartition(';')[0]}. {ASK}"
+        st.warning(f"{text.rstrip(' :;.')}." if command else text, icon=":material/model_training:")
+        if command and visitor().leads:
             st.code(command.partition("`")[0], language="bash")
         return False
     return True

@@ -28,7 +28,7 @@ LISTED = 20  # damaged runs that are named
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _read(folder: str, state: tuple[tuple[str, float], ...]) -> list[Report]:
     store = Store(Path(folder))
-    return store.readable(run for run, _ in state)
+    return store.readable(state)
 
 
 def finished(store: Store) -> list[Report]:
@@ -160,9 +160,9 @@ def choose(store: Store) -> str | None:
         {
             "recipe": r.recipe["name"],
             "method": r.method,
+            "zero-shot, %": 100 * r.quantized.zero_shot_mean,
             "task": r.on,
             "seed": r.recipe["seed"],
-            "zero-shot, %": 100 * r.quantized.zero_shot_mean,
             **({"state": history.DAMAGED if r.run in broken else "whole"} if broken else {}),
             "run": r.run,
         }

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.errors import drawn, table_of, tokens_drawn, with_floor
+from pages.components.errors import drawn, table_of, tokens_drawn, with_floor, without
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.selection import choose, empty, get, put, query, runs
@@ -68,8 +68,8 @@ store = Store.default()
 folder, picked = str(store.folder), runs(store, most=5, quantized=True)
 tables = {r.run: table for r in picked if (table := table_of(folder, r.run, "depth")) is not None}
 reports = [r for r in picked if r.run in tables]
-if len(reports) < len(picked):
-    st.warning(f"{len(picked) - len(reports)} of the chosen runs were made by an older version and have no errors per layer; run their recipes again.")
+if said := without(store, [r.run for r in picked if r.run not in tables], "its errors per layer"):
+    st.warning(said)
 if not reports:
     empty("None of the chosen runs has errors per layer.", picked[0])
 chosen, table = tuple(r.run for r in reports), tables[reports[0].run]

@@ -1,4 +1,4 @@
-"""Your data: which labelled text of one's own can be worked with, and is it fit for it?"""
+"""Your data: which labelled text of one's own can be worked with, and can it be used here?"""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.bringing import arrived, checked, counts, emptied, first_rows, held, inbox_named, mapped, shares
+from pages.components.bringing import arrived, checked, counts, emptied, first_rows, held, mapped, nothing_chosen, shares
 from pages.components.glossary import say
+from pages.components.models import ASK
 from pages.components.session import readable, visitor
 from sdq import decoding
-from sdq.data.intake import keep, missing
+from sdq.data.intake import Incoming, keep, missing, task_name
 from sdq.data.kept import home, kept
 from sdq.data.taskfile import read
 from sdq.data.tasks import called
@@ -23,46 +24,58 @@ def described(first: pd.DataFrame) -> dict[str, Any]:
     """The fields of the task file, as the controls have them."""
     fields = mapped(first)
     row = st.container(horizontal=True, vertical_alignment="bottom", key="names")
-    fields["name"] = row.text_input("Name of the task", key="name", max_chars=41, placeholder="topics", help="Small letters, digits, - and _.", width=220)
+    typed = row.text_input("Name of the task", key="name", max_chars=41, placeholder="topics", help="Small letters, digits, - and _.", width=220)
+    fields["name"] = task_name(typed)
     fields["training_language"] = row.text_input("Language with labels for training", "en", key="training-language", width=220)
     fields["longest"] = int(row.number_input("Longest input, subwords", 8, 512, 128, key="longest", width=200))
+    if typed.strip() and not fields["name"]:
+        st.caption("The name must have a Latin letter or a digit in it.")
+    elif typed != fields["name"]:
+        st.caption(f"It is kept as `{fields['name']}`: names have small letters, digits, - and _.")
     return fields
 
 
 def bring() -> None:
     """From files to a kept task."""
-    files = arrived()
-    if files:
-        st.session_state.pop("just-kept", None)
-    else:
-        done()
-        st.caption(
-            f"Nothing is chosen yet. Files of this machine can also be put into {quoted(inbox_named())}; a task file (JSON) of one's own needs no page: `python -m sdq task check task.json`."
-        )
+    files, tables, bad = arrived()
+    if not files and not bad:
+        if not done():
+            st.caption(nothing_chosen())
         return
-    fields = described(first_rows(files[0][1], files[0][0]))
+    st.session_state.pop("just-kept", None)
+    if not files:
+        return
+    fields = described(first_rows(files[0][0], tables[0]))
     incoming = held(files, by_row="language" in fields["columns"])
     fields |= shares(incoming, fields["columns"])
     theirs = fields["name"] in kept() and not visitor().may_change(home() / fields["name"])
     replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() and not theirs else False
-    lacks = missing(fields, incoming)
+    lacks = [f"a file that can be read instead of {quoted(name)}" for name in bad] + missing(fields, incoming)
     with st.container(horizontal=True, vertical_alignment="center", key="keeping"):
-        if st.button("Check and keep", type="primary", key="keep", icon=":material/save:", disabled=bool(lacks)):
-            keep(fields, incoming, replace, visitor(), checking=decoding.checked_file)
-            emptied(fields["name"])
-            st.rerun()
+        pressed = st.button("Check and keep", type="primary", key="keep", icon=":material/save:", disabled=bool(lacks))
         if lacks:
             st.caption(f"Still missing: {'; '.join(lacks)}.")
+    if pressed and (refused := kept_or_refused(fields, incoming, replace)):
+        st.error(refused, icon=":material/error:")
 
 
-def done() -> None:
-    """That a task was kept just now, and where it goes from here."""
+def kept_or_refused(fields: dict[str, Any], incoming: list[Incoming], replace: bool) -> str:
+    """Keep the task and draw the page anew, or why it cannot be kept."""
+    try:
+        keep(fields, incoming, replace, visitor(), checking=decoding.checked_file)
+    except UserError as error:
+        return readable(error)
+    emptied(fields["name"])
+    st.rerun()
+
+
+def done() -> bool:
+    """That a task was kept just now; whether one was."""
     name = st.session_state.get("just-kept")
     if name not in kept():
-        return
-    with st.container(horizontal=True, vertical_alignment="center", key="done"):
-        st.success(f"Kept: the task {name}.", icon=":material/check:", width=420)
-        st.page_link("pages/lab/quantize.py", label=f"Quantize with {name}", icon=":material/tune:", query_params={"on": name})
+        return False
+    st.success(f"Kept: the task {name}.", icon=":material/check:")
+    return True
 
 
 def formats() -> None:
@@ -78,16 +91,21 @@ def stand(name: str) -> None:
     st.subheader(f"The task {called(name)}", anchor=False)
     labelled = read(home() / name / "task.json").kind != "retrieval"
     counts(checked(name), labelled)
-    st.page_link("pages/lab/quantize.py", label="Quantize with this task", icon=":material/tune:", query_params={"on": name})
-    if labelled:
-        st.caption(f"A model needs a head for it first: `python -m sdq finetune --model mini --task {name} --out DIR`")
+    st.page_link("pages/lab/quantize.py", label=f"Quantize with {called(name)}", icon=":material/tune:", query_params={"on": name})
+    if labelled and visitor().leads:
+        st.caption(
+            f"A model needs a head for it: `python -m sdq finetune --model mini --task {name} --out DIR`. "
+            "A model of the inbox that has one for these labels works as it is."
+        )
+    elif labelled:
+        st.caption(f"A model needs a head for it. {ASK}")
     else:
         st.caption("An encoder answers it as it is, without a head: choose one of the larger models.")
 
 
-st.title("Is your data fit for it?", anchor=False)
+st.title("Can your data be used here?", anchor=False)
 say(
-    "Bring labelled text in two languages or more: models are trained on one of them and tested in all. Files are read, counted and kept in the data folder; nothing in them is run.",
+    "Bring labelled text in two languages or more: models are trained on one of them and tested in all. Files are read, counted and kept in the data folder; no code in them is executed.",
     "reading",
 )
 try:

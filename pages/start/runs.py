@@ -45,6 +45,7 @@ def ticked(table: pd.DataFrame) -> list[str]:
     key = f"runs-{zlib.crc32(' '.join(ids).encode()):08x}"  # ticks are row numbers: other rows must be another table
     unsaid = [] if found["made"].notna().any() else ["made"]  # it is known of one's own runs only
     unsaid += [] if (found["state"] == history.DAMAGED).any() else ["state"]
+    unsaid += [] if visitor().leads and found["pinned"].any() else ["pinned"]
     shown = found.drop(columns=unsaid).rename(columns=NAMES)
     state = st.dataframe(shown, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="multi-row", key=key)
     return [ids[row] for row in state["selection"]["rows"]]
@@ -89,7 +90,8 @@ if reports:
     if ids := ticked(table):
         actions([by_id[run] for run in ids], set(table.loc[table["pinned"], "run"]))
     else:
-        st.caption("Tick rows to open, compare, pin or delete them.")
+        every = "Tick rows to open, compare, pin or delete them."
+        st.caption(every if visitor().leads else "Tick rows to open or compare them, or to delete your own.")
 else:
     st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
 without_result(store)

@@ -123,7 +123,7 @@ class Builder:
             metric, tagging = settled(self.file.metric, self.file.beside, self.file.scheme, gold, labels, self.file.name)
         task = Task(
             name, _KINDS.get(self.file.kind, "sequence"), labels, languages, self.file.training_language, metric, fingerprint,
-            self.splits, self.file.beside, self.file.longest, tagging=tagging, remarks=(*self.remarks, *(f"{said[0].upper()}{said[1:]}." for said in (tagging.said if tagging else ()))),
+            self.splits, self.file.beside, self.file.longest, tagging=tagging, file_kind=self.file.kind, remarks=(*self.remarks, *(f"{said[0].upper()}{said[1:]}." for said in (tagging.said if tagging else ()))),
         )  # fmt: skip
         for split in ("train", "dev"):
             if not any(e.language == task.labelled for e in self.splits[split]):

@@ -88,7 +88,8 @@ def _counted(task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def words(task: Task, found: Checked) -> str:
     """What was found, for a terminal: sentences by language and split, labels by split and language, warnings."""
-    lines = [f"{task.called}: {task.kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
+    kind = task.file_kind or {"sequence": "sentence"}.get(task.kind, task.kind)
+    lines = [f"{task.called}: {kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
     if task.tagging is not None:
         lines[1:] = [f"tags: {task.tagging.scheme or 'of no scheme'}: {task.tagging.counted}", ""]
     lines += [_wide(found.sentences, "language", "split", "sentences", task.languages, SPLITS)]

@@ -8,7 +8,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -59,6 +60,22 @@ def accepted(name: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name:
         raise UserError(f"a file name must be of letters, digits, spaces and . , - + ( ), got {name[:60]!r}; rename the file")
     return name
+
+
+@contextlib.contextmanager
+def called_as_brought(names: Mapping[str, str]) -> Iterator[None]:
+    """Inside, a UserError calls files as whoever brought them does. `names`: the name of a file here -> that name."""
+    try:
+        yield
+    except UserError as error:
+        here = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+        raise UserError(re.sub(rf"(?<![\w.-])(?:{here})(?![\w-])", lambda match: names[match[0]], str(error))) from error
+
+
+def task_name(typed: str) -> str:
+    """A name for a task, of what somebody typed: "My films" -> "my-films"; empty if nothing of it can stay."""
+    plain = unicodedata.normalize("NFKD", typed).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")[:41].rstrip("-_")
 
 
 def guess(name: str) -> tuple[str, str]:
@@ -163,8 +180,13 @@ def keep(
     or the data do not fit: nothing is left behind then, and what was there stays.
     """
     name = str(fields.get("name"))
-    if not KEPT.fullmatch(name) or name in TASKS or name == "mini":
-        raise UserError(f"a task must have a name of small letters, digits, - and _ that no embedded task has, got {name[:60]!r}; choose another name")
+    if not KEPT.fullmatch(name):
+        raise UserError(
+            f"a task must have a name of at most 41 small letters, digits, - and _, beginning with a letter or digit, got {name[:60]!r}; choose another name"
+        )
+    if name in TASKS or name == "mini":
+        owner = "model" if name == "mini" else "task"
+        raise UserError(f"a task must have a name of its own, {name!r} is that of an embedded {owner}; choose another name")
     folder = home() / name
     try:
         private(home().parent)
@@ -177,9 +199,11 @@ def keep(
             made = Path(place) / name
             made.mkdir()
             claim(made, who.name)
-            file = parse(json.dumps({**fields, "splits": _spread(files, made)}).encode(), "as chosen here")
+            patterns, brought = _spread(files, made)
+            file = parse(json.dumps({**fields, "splits": patterns}).encode(), "as chosen here")
             write_text(made / "task.json", file.model_dump_json(indent=1, exclude_defaults=True))
-            found = checking(made / "task.json")
+            with called_as_brought(brought):
+                found = checking(made / "task.json")
             _settle(made, folder, replace, who)
     except OSError as error:
         raise unwritable(home(), error) from error
@@ -220,14 +244,15 @@ def _sweep() -> None:
 
 def _format(file: Incoming) -> str:
     """The format of a file; an error calls it as whoever brought it does."""
-    try:
+    with called_as_brought({file.path.name: file.name}):
         return recognise(file.path).name
-    except UserError as error:
-        raise UserError(str(error).replace(file.path.name, file.name)) from error
 
 
-def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
-    """Copy the files to SPLIT/LANGUAGE.ending; returns the patterns that find them. UserError if they do not go together."""
+def _spread(files: Sequence[Incoming], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Copy the files to SPLIT/SPLIT-LANGUAGE.ending: what errors call them is in no other split.
+
+    Returns the patterns that find them, and new name -> name as brought. UserError if they do not go together.
+    """
     if not 1 <= len(files) <= limits().uploads:
         raise UserError(f"a task must have 1 to {limits().uploads} files, got {len(files)}; add files, or join some")
     for file in files:
@@ -237,6 +262,7 @@ def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
         raise UserError(f"all files of a task must have one format, got {', '.join(CALLED[name] for name in sorted(formats))}; convert the others")
     ending = f".{formats.pop()}"
     patterns: dict[str, str] = {}
+    brought: dict[str, str] = {}
     taken: dict[tuple[str, str | None], str] = {}
     for number, file in enumerate(files):
         if file.split not in (*SPLITS, "all"):
@@ -252,12 +278,13 @@ def _spread(files: Sequence[Incoming], folder: Path) -> dict[str, str]:
         taken[file.split, file.language] = file.name
         if file.language and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,23}", file.language):
             raise UserError(f"the language of {file.name} must be a code such as en or zh-hans, got {file.language[:24]!r}; correct it")
-        pattern = f"{file.split}/{{language}}{ending}" if file.language else f"{file.split}/*{ending}"
+        pattern = f"{file.split}/{file.split}-{{language}}{ending}" if file.language else f"{file.split}/*{ending}"
         if patterns.setdefault(file.split, pattern) != pattern:
             raise UserError(
                 f"all files of {file.split} must have a language, or none of them and a column that says; {file.name} differs from the others, correct one"
             )
-        target = folder / file.split / f"{file.language or f'part-{number:03d}'}{ending}"
+        target = folder / file.split / f"{file.split}-{file.language or f'part-{number:03d}'}{ending}"
+        brought[target.name] = file.name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(file.path, target)
-    return patterns
+    return patterns, brought

@@ -54,6 +54,7 @@ class Task:
     extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
     remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
     title: str = ""  # the name that its task file gives it
+    file_kind: str = ""  # the kind that its task file gives it
 
     @property
     def called(self) -> str:

@@ -83,7 +83,11 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
 
 def bracket(low: float, high: float, sign: str = "") -> str:
     """An interval in writing, empty if there is none."""
-    return "" if math.isnan(low) else f" [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return "" if math.isnan(low) else f" [{low:{sign}.1f}, {high:{sign}.1f}]".replace("-", "−")
+
+
+def _points(difference: float) -> str:
+    return f"{difference:+.1f}".replace("-", "−")
 
 
 def printed(found: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
@@ -96,7 +100,7 @@ def printed(found: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
             "run": row["run"],
             f"mean, {unit}": f"{row['mean']:.1f}",
             f"zero-shot mean, {unit} [95 %]": f"{row['zero-shot mean']:.1f}{bracket(row['low'], row['high'])}",
-            f"zero-shot against {first}, points [95 %]": "" if own else f"{row['difference']:+.1f}{bracket(row['difference low'], row['difference high'], '+')}",
+            f"zero-shot against {first}, points [95 %]": "" if own else f"{_points(row['difference'])}{bracket(row['difference low'], row['difference high'], '+')}",
             "p": p_cell(row["p"]),
             f"{language_name(labelled)}, {unit}": f"{row['labelled']:.1f}",
             f"worst language, {unit}": f"{row['worst language']}, {row['worst']:.1f}",
@@ -136,7 +140,7 @@ def _against(row: Any, first: Any) -> str:
         return ""
     interval = bracket(row["difference low"], row["difference high"], "+")
     p = "" if math.isnan(row["p"]) else f", {p_text(row['p'])}"
-    return f", {row['difference']:+.1f} points{interval} against {first['run']}{p}"
+    return f", {_points(row['difference'])} points{interval} against {first['run']}{p}"
 
 
 def _prices(found: pd.DataFrame, best: Any) -> str:

@@ -12,8 +12,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components.bringing import KINDS, ROLES
-from sdq.data.intake import Incoming, accepted, guess, keep, missing, propose
-from sdq.data.kept import home, kept
+from sdq.data.intake import Incoming, accepted, guess, keep, missing, propose, task_name
+from sdq.data.kept import KEPT, home, kept
 from sdq.data.taskfile import NEEDED, Kind
 from sdq.data.tasks import load_task
 from sdq.quoting import quoted
@@ -60,9 +60,10 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     assert sentences.set_index("language").loc["de"].tolist() == [6, 6, 6]
     assert labels.set_index("label").loc["good"].tolist() == [3, 3]
     task = load_task("mood")
+    assert task.file_kind == "sentence"
     assert (task.labels, task.languages, len(task.examples("test"))) == (("bad", "good"), ("de", "en"), 12)
     written = {path.relative_to(store.folder.parent).as_posix() for path in store.folder.parent.rglob("*.csv") if ".session" not in str(path)}
-    assert written == {f"tasks/mood/{split}/{code}.csv" for split in SPLITS for code in ("de", "en")}
+    assert written == {f"tasks/mood/{split}/{split}-{code}.csv" for split in SPLITS for code in ("de", "en")}
     assert "Kept: the task mood." in [said.value for said in app.success]
     assert links(app)["Quantize with mood"] == "on=mood"
     assert not [box for box in app.text_input if box.key == "name"], "the form is empty again"
@@ -76,7 +77,7 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
 def test_one_file_with_columns_for_language_and_a_split_by_shares(store: Store) -> None:
     lines = "lang,words,tags\n" + "".join(f'{code},"in New York",O B-city I-city\n' for code in ("en", "de") for _ in range(40))
     app = brought("cities", ("everything.csv", lines.encode(), "text/csv"))
-    assert app.segmented_control(key="kind").value == "token"
+    assert app.radio(key="kind").value == "token"
     assert app.selectbox(key="column-token-tokens").value == "words"
     app = app.slider(key="shares").set_value((50, 70)).run()
     app = app.button(key="keep").click().run()
@@ -89,7 +90,7 @@ def test_one_file_with_columns_for_language_and_a_split_by_shares(store: Store) 
 def test_what_a_file_is_and_what_is_proposed_is_shown_before_anything_is_taken(store: Store) -> None:
     conll = "In IN O 1 *anna*\nNew NNP B-city 2 bob\n\nYork NNP I-city 3 *anna*\n" * 120
     app = brought("cities", ("everything.data", conll.encode(), "text/plain"))
-    assert "was recognised as CoNLL (one word a line), 5 columns. Proposed: words: tokens, tags: 3 (tags of spans); nothing is taken" in text_of(app)
+    assert "was recognised as CoNLL (one word a line), 5 columns. Proposed: words: tokens, tags: 3 (tags of spans); nothing is stored" in text_of(app)
     assert app.dataframe[0].value["5"].tolist()[0] == "*anna* bob"
     assert app.selectbox(key="column-token-tags").value == "3"
     assert app.selectbox(key="metric-token-f1").options == ["F1", "Precision", "Token accuracy"]
@@ -110,23 +111,68 @@ def test_what_files_say_is_no_markdown(evil: str) -> None:
 @pytest.mark.parametrize(
     ("named", "given", "said"),
     [
-        ("mood", [*files("en"), ("test-de.csv", b"\x89PNG\x00", "text/csv")], "de.csv is binary (line 1"),
-        ("mood", [*files("en"), ("test-de.csv", "id,text,label\n1,trüb,bad\n".encode("latin-1"), "text/csv")], "line 2 of de.csv is not"),
-        ("mood", [*files("en"), ("test-de.csv", b"id,text,label\n1,x,0.5\n", "text/csv")], "column label: a label must be"),
+        ("mood", [*files("en"), ("test-de.csv", b"\x89PNG\x00", "text/csv")], "test-de.csv is binary (line 1"),
+        ("mood", [*files("en"), ("test-de.csv", "id,text,label\n1,trüb,bad\n".encode("latin-1"), "text/csv")], "line 2 of test-de.csv is not"),
+        ("mood", [*files("en"), ("test-de.csv", b"id,text,label\n1,x,0.5\n", "text/csv")], "test-de.csv, line 2, column label: a label must be"),
         ("mood", [*files("en"), *files("en")], "train has two for en"),
         ("mood", [*files("en"), ("test-de.csv", b"PK\x03\x04", "text/csv")], "test-de.csv is a ZIP archive or a sheet of Excel"),
-        ("../../mood", files("en"), "must have a name of small letters"),
-        ("intent", files("en"), "that no embedded task has, got 'intent'"),
+        ("Intent", files("en"), "must have a name of its own, 'intent' is that of an embedded task"),
+        ("mini", files("en"), "'mini' is that of an embedded model"),
     ],
 )
 def test_what_does_not_fit_is_said_and_leaves_nothing(store: Store, named: str, given: list[tuple[str, bytes, str]], said: str) -> None:
     app = brought(named, *given)
-    app = app.button(key="keep").click().run()
+    if not app.button(key="keep").disabled:
+        app = app.button(key="keep").click().run()
     assert not app.exception
     assert said in app.error[0].value
+    assert app.text_input(key="name").value == named, "the form stays"
     assert kept() == ()
     assert {path.name.partition("-")[0] for path in home().iterdir()} <= {".session"}
     assert not list(store.folder.parent.parent.rglob("mood*"))
+
+
+def test_a_bad_file_among_good_ones_is_named_as_soon_as_it_is_there(store: Store) -> None:
+    bad = ("test-sv.csv", b"\x89PNG\x00", "text/csv")
+    for given in ([bad, *files("en")], [*files("en"), bad], [*files("en"), ("a..b.csv", rows("test", "de"), "text/csv")]):
+        app = brought("mood", *given)
+        (error,) = app.error
+        name = "test-sv.csv" if bad in given else "a..b.csv"
+        assert name in error.value
+        assert app.button(key="keep").disabled
+        assert f"Still missing: a file that can be read instead of {quoted(name)}." in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("My films", "my-films"),
+        ("../../mood", "mood"),
+        ("Stück Ä", "stuck-a"),
+        ("mood_2-x", "mood_2-x"),
+        ("映画", ""),
+        ("-x-", "x"),
+        ("é" * 60, "e" * 41),
+        (" a. ", "a"),
+    ],
+)
+def test_what_is_typed_becomes_a_name(typed: str, name: str) -> None:
+    assert task_name(typed) == name
+    assert not name or KEPT.fullmatch(name)
+
+
+def test_the_name_that_a_task_gets_is_said(store: Store) -> None:
+    app = brought("My films", *files("en"))
+    assert "It is kept as `my-films`" in text_of(app)
+    assert not app.button(key="keep").click().run().error
+    assert kept() == ("my-films",)
+    assert "must have a Latin letter" in text_of(brought("映画", *files("en")))
+
+
+def test_what_was_kept_is_said_once(store: Store) -> None:
+    app = brought("mood", *files("en", "de")).button(key="keep").click().run()
+    assert "Nothing is chosen yet" not in text_of(app)
+    assert [link.proto.label for link in app.get("page_link")] == ["Quantize with mood"]
 
 
 def test_a_taken_name_is_refused_unless_replaced(store: Store, tmp_path: Path) -> None:
@@ -224,7 +270,7 @@ def test_every_kind_of_the_engine_can_be_brought() -> None:
 def test_sentences_without_labels_become_a_retrieval(store: Store) -> None:
     given = [(f"{split}-{code}.csv", rows(split, code), "text/csv") for split in SPLITS for code in ("en", "de")]
     app = brought("same", *given)
-    app = app.segmented_control(key="kind").set_value("retrieval").run()
+    app = app.radio(key="kind").set_value("retrieval").run()
     assert app.selectbox(key="column-retrieval-id").options == ["id", "text", "label"]
     app = app.button(key="keep").click().run()
     assert not app.exception

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pages.components.errors import without
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.store import Store
@@ -28,7 +29,8 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:  
     assert shown.iloc[1]["zero-shot mean, % [95 %]"].startswith(f"{100 * ptq.quantized.zero_shot_mean:.1f} [")
     codes = [code for code in made_up.LANGUAGES if code != "en"]
     against = verdicts(store.sentences(full.run), store.sentences(ptq.run), codes).iloc[-1]
-    assert shown.iloc[1]["zero-shot against FP32, points [95 %]"] == f"{against['change']:+.1f} [{against['low']:+.1f}, {against['high']:+.1f}]"
+    written = f"{against['change']:+.1f} [{against['low']:+.1f}, {against['high']:+.1f}]".replace("-", "−")
+    assert shown.iloc[1]["zero-shot against FP32, points [95 %]"] == written
     text = text_of(app)
     assert "Latency" in text
     assert "simulated" in text
@@ -76,3 +78,11 @@ def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[st
     app = opened(PAGE, runs=",".join(reports[n].run for n in names))
     assert len(app.dataframe[0].value) == len(names)
     assert "older version" in text_of(app)
+
+
+def test_of_runs_that_came_with_the_project_no_older_version_is_blamed(store: Store) -> None:  # noqa: F811
+    own = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    many = ["0e16b6a1c9d9", "792a03480897"]  # not in the data folder
+    assert without(store, [], "its layers") == ""
+    assert without(store, many, "its layers") == "2 of these runs came with the project without its layers."
+    assert without(store, [own], "its layers").startswith("1 of these runs lacks its layers: an older version made it;")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import session
 from sdq import history, jobs
+from sdq.data.intake import Incoming, keep
 from sdq.recipe import PRESETS
 from sdq.report import Report
 from sdq.settings import ASSETS
@@ -122,3 +124,31 @@ def test_an_open_server_shows_nothing_to_who_came_past_the_guard(store: Store, m
     app = opened("pages/start/runs.py")
     assert "needs the link" in app.error[0].value
     assert not app.dataframe
+
+
+def test_who_may_not_pin_reads_nothing_of_it(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+    history.pin(store, [runs["mine"].run])
+    come(TEACHER)
+    page = opened("pages/start/runs.py")
+    assert "pinned" in page.dataframe[0].value
+    assert "pin or delete" in text_of(page)
+    come(ANNA)
+    page = opened("pages/start/runs.py")
+    assert list(page.dataframe[0].value)[:3] == ["method", "width", "zero-shot, %"]
+    assert not re.search(r"\bpin", text_of(page))
+
+
+def test_who_has_no_shell_is_told_no_command(store: Store, come: Callable[[Visitor], None]) -> None:
+    files = [(f"{split}-en.csv", "text,label\n" + "".join(f"{split} {i},{i % 2}x\n" for i in range(6))) for split in ("train", "dev", "test")]
+    coming = store.folder.parent / "coming"
+    coming.mkdir(parents=True)
+    for name, content in files:
+        (coming / name).write_text(content)
+    fields = {"name": "mood", "kind": "sentence", "columns": {"text": "text", "label": "label"}, "training_language": "en"}
+    keep(fields, [Incoming(name, coming / name, name.partition("-")[0], "en") for name, _ in files])
+    for who in (TEACHER, ANNA):
+        come(who)
+        data, quantize = opened("pages/lab/data.py"), opened("pages/lab/quantize.py", on="mood")
+        shown = text_of(data) + everything(data) + text_of(quantize) + everything(quantize)
+        assert ("python -m sdq" in shown) == who.leads
+        assert (shown.count("Ask your teacher for a model that is fine-tuned on this task") > 1) != who.leads

@@ -105,3 +105,9 @@ def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
     ):
         assert sum(kind in each for each in said) == of_it, kind
     assert any("1 more of this kind" in each for each in said if "are empty" in each)
+
+
+def test_a_task_is_called_by_the_kind_that_its_file_says() -> None:
+    for kind, said in (("pair", "pair"), ("ranking", "ranking"), ("", "sentence")):
+        task = replace(clean(), file_kind=kind)
+        assert f": {said}, " in words(task, check(task)).partition("\n")[0]

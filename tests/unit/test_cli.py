@@ -424,3 +424,20 @@ def test_inspect_where_nothing_can_be_written(
     assert not data.exists(), "said before anything is computed"
     monkeypatch.setenv("SDQ_DATA", str(blocked))
     assert "the data folder must be writable" in refused(capsys, "inspect", shipped("ptq-w2a8"), *LOOK)
+
+
+def test_the_links_of_a_room_are_printed_again(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDQ_HOSTS", "lab.example.org")
+    monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2026")
+    monkeypatch.delenv("SDQ_TEACHER_TOKEN", raising=False)
+    said = [run(capsys, "links", *more)[1] for more in ((), (), ("--https",))]
+    assert said[0] == said[1]
+    assert "students: http://lab.example.org/?token=students-of-2026\nteacher:  http://lab.example.org/?token=" in said[0]
+    assert said[2] == said[0].replace("http:", "https:")
+
+
+def test_what_computes_can_be_ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    ended: list[Path] = []
+    monkeypatch.setattr("sdq.jobs.stop", lambda store: ended.append(store.folder))
+    assert run(capsys, "stop")[0] == 0
+    assert ended == [data / "runs"]

@@ -145,3 +145,25 @@ def test_what_a_child_says_is_what_reading_here_says(tmp_path: Path, monkeypatch
 def test_an_embedded_task_is_read_here() -> None:
     assert (ASSETS / "mini" / "data" / "sentences.parquet").is_file()
     assert list(decoding.sentences("intent")) == ["id", "language", "text", "gold", "words"]
+
+
+def test_many_files_are_read_by_one_child_and_a_bad_one_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{name}.csv" for name in ("one", "bad", "two")]
+    for path in paths:
+        path.write_bytes(b"MZ\0\0" if path.stem == "bad" else f"text,label\n{path.stem},x\n".encode())
+    asked: list[str] = []
+    ask = decoding.ask
+
+    def counted(question: str, about: str, **given: object) -> object:
+        asked.append(question)
+        if len(given["paths"]) > 1 and len(asked) > 1:  # type: ignore[arg-type]
+            raise UserError("too much")
+        return ask(question, about, **given)
+
+    monkeypatch.setattr(decoding, "ask", counted)
+    for children in (1, 1 + 1 + 3):  # the second time they take too much together
+        one, bad, two = decoding.previews(paths)
+        assert (one["text"].tolist(), two["text"].tolist()) == (["one"], ["two"])
+        assert isinstance(bad, UserError)
+        assert "bad.csv is binary" in str(bad)
+        assert len(asked) == children

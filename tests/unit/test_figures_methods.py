@@ -84,7 +84,9 @@ def test_without_sentences_there_are_scores_but_no_intervals(store: Store) -> No
 def test_the_table_in_writing(found: pd.DataFrame) -> None:
     text = methods.printed(found, "en", "accuracy")
     row = found.iloc[1]
-    assert text["zero-shot against FP32, points [95 %]"].iloc[1] == f"{row['difference']:+.1f} [{row['difference low']:+.1f}, {row['difference high']:+.1f}]"
+    written = f"{row['difference']:+.1f} [{row['difference low']:+.1f}, {row['difference high']:+.1f}]"
+    assert "-" in written
+    assert text["zero-shot against FP32, points [95 %]"].iloc[1] == written.replace("-", "−")
     assert text["zero-shot against FP32, points [95 %]"].iloc[0] == ""
     assert text["size, MB"].tolist()[:2] == ["24.00", "6.40 simulated"]
     assert text["p"].tolist() == ["", *(p_cell(p) for p in found["p"].iloc[1:])]
@@ -94,7 +96,7 @@ def test_the_sentence_names_best_worst_and_price(found: pd.DataFrame) -> None:
     text = methods.reading(found)
     by_run = found.set_index("run")
     assert f"SDQ scores highest on the zero-shot languages: {by_run.loc['SDQ', 'zero-shot mean']:.1f} %" in text
-    assert f"PTQ scores lowest: {by_run.loc['PTQ', 'zero-shot mean']:.1f} %, {by_run.loc['PTQ', 'difference']:+.1f} points" in text
+    assert f"PTQ scores lowest: {by_run.loc['PTQ', 'zero-shot mean']:.1f} %, {by_run.loc['PTQ', 'difference']:+.1f} points".replace("-", "−") in text
     assert "Making SDQ took 52 s and gives 6.4 MB (simulated)" in text
     assert methods.reading(found.iloc[:1]).startswith("None of these runs is quantized")
     assert methods.reading(found.iloc[1:2]).endswith("there is no other run.")

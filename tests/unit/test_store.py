@@ -271,3 +271,13 @@ def test_a_card_without_base_and_task_is_no_model_to_choose(tmp_path: Path, monk
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "finetuning.json").write_text(json.dumps(card))
     assert [folder.name for folder, _ in tuned()] == ["d"]
+
+
+def test_runs_of_one_time_stand_by_task_width_method_and_seed(tmp_path: Path) -> None:
+    """Shipped runs have the times of a checkout, which say nothing."""
+    found = Store(tmp_path / "data" / "runs").finished()
+    assert len(found) == len(list(SHIPPED.glob("*/done")))
+    plain = [(r.on, r.recipe["rules"][0]["weight"]["bits"] if r.recipe["rules"] else 32, r.method, r.recipe["seed"]) for r in found]
+    assert plain == sorted(plain, key=lambda row: (row[0], -row[1], *row[2:]))
+    shutil.copytree(SHIPPED / RUN, tmp_path / "data" / "runs" / RUN)
+    assert Store(tmp_path / "data" / "runs").finished()[0].run == RUN, "an own one is newer"

@@ -12,6 +12,7 @@ import re
 import socket
 import stat
 import time
+import tomllib
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -222,9 +223,15 @@ def test_a_link_lets_in_once_and_for_all(classroom: Room, token: str, role: str)
 
 @pytest.mark.parametrize("token", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "å", "%00", TOKEN + "%00"])
 def test_another_token_lets_nobody_in(classroom: Room, token: str) -> None:
-    status, headers, _ = ask(classroom, f"/?token={token}")
+    status, headers, body = ask(classroom, f"/?token={token}")
     assert status == 403
     assert "set-cookie" not in headers
+    assert "This link is not valid, or not any more" in body, "and not what is said to who has no link"
+    assert "not valid" not in ask(classroom, "/")[2]
+
+
+def test_a_page_of_the_guard_follows_the_theme_to_its_edges(classroom: Room) -> None:
+    assert ":root{color-scheme:light dark}" in ask(classroom, "/")[2]
 
 
 @pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "///evil.example"])
@@ -644,3 +651,9 @@ def test_the_recipe_for_accounts_trusts_no_address_that_nobody_checked(claims: d
     exec("def visitor():\n" + "\n".join(f"    {line}" for line in lines), names)
     found = names["visitor"]()  # type: ignore[operator]
     assert (found.role, len(found.name)) == (role, 32)
+
+
+def test_no_start_watches_the_files_of_the_environment() -> None:
+    """Watching them all overflows the system's queue, and floods the terminal."""
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
+    assert config["server"]["fileWatcherType"] == "none"
