@@ -25,41 +25,61 @@ from streamlit.runtime.pages_manager import PagesManager
 from pages.components import session, uploads
 from pages.components.preload import preload
 from pages.components.turns import TURNS
-from sdq.guard import Guard
+from sdq.service.guard import Guard
+from sdq.service.visitors import Room
 from sdq.settings import UserError
-from sdq.visitors import Room
 
 # drawn here: a named Material icon or an emoji as page icon may be fetched from the net
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
-STAIRS = np.array([[ORANGE if column == row else BLUE if column > row else CLEAR for column in range(4)] for row in (3, 2, 1, 0)], dtype=np.uint8)
+STAIRS = np.array(
+    [
+        [ORANGE if column == row else BLUE if column > row else CLEAR for column in range(4)]
+        for row in (3, 2, 1, 0)
+    ],
+    dtype=np.uint8,
+)
 ICON = Image.fromarray(STAIRS.repeat(16, 0).repeat(16, 1))
 STYLE = (
-    "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} .reading{font-size:1.15rem;line-height:1.5;max-width:62rem}"
+    "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} "
+    ".reading{font-size:1.15rem;line-height:1.5;max-width:62rem}"
     " .key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8}"
     " [data-testid=stCaptionContainer],[data-testid=stCaptionContainer] p{color:inherit;opacity:.9}"
     " .st-key-docs{overflow-x:auto}"
-    " @media(max-width:600px){.stMainBlockContainer :is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect),"
-    ".stMainBlockContainer .stElementContainer:has(>:is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect))"
+    " @media(max-width:600px){.stMainBlockContainer "
+    ":is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect),"
+    ".stMainBlockContainer "
+    ".stElementContainer:has(>:is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect))"
     "{width:100%!important;flex-basis:100%!important}}"
-    " [data-selected=true] [data-testid=stMarkdownContainer] p{color:light-dark(#1a1f2b,#f2f4f8)}</style>"
+    " [data-selected=true] [data-testid=stMarkdownContainer] "
+    "p{color:light-dark(#1a1f2b,#f2f4f8)}</style>"
 )
 
 
 def page(file: str, title: str, icon: str) -> StreamlitPage:
     """A page in pages/<section>/; its file's name is its address."""
-    return st.Page(f"pages/{file}.py", title=title, icon=f":material/{icon}:", url_path=file.split("/")[1])
+    return st.Page(
+        f"pages/{file}.py", title=title, icon=f":material/{icon}:", url_path=file.split("/")[1]
+    )
 
 
 def frame() -> None:
     """Draw the page that was asked for."""
-    st.set_page_config(page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
+    st.set_page_config(
+        page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto"
+    )
     st.html(STYLE)
     session.visitor()  # ends the page for somebody who came past the guard
     preload()
     chosen = st.navigation(
         {
-            "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True), page("start/runs", "Runs", "history")],
-            "Lab": [page("lab/quantize", "Quantize", "tune"), page("lab/data", "Your data", "dataset")],
+            "Start": [
+                st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True),
+                page("start/runs", "Runs", "history"),
+            ],
+            "Lab": [
+                page("lab/quantize", "Quantize", "tune"),
+                page("lab/data", "Your data", "dataset"),
+            ],
             "Inspect": [
                 page("inspect/diagnosis", "Diagnosis", "stethoscope"),
                 page("inspect/depth", "Error through depth", "stacked_line_chart"),
@@ -85,18 +105,31 @@ def frame() -> None:
     with TURNS:
         try:
             chosen.run()
-        except UserError as error:  # what a page could not read, such as a damaged table: one sentence with the way out
+        except UserError as error:
+            # what a page could not read, such as a damaged table: one sentence with the way out
             st.error(session.readable(error), icon=":material/error:")
 
 
 @asynccontextmanager
 async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
-    """Read in what pages import before the first visitor is let in, so that the first page does not wait for it."""
-    for name in ("figures.languages", "figures.depth", "figures.parts", "document", "history", "jobs", "estimate", "reproduce"):
+    """Read in what pages import before the first visitor is let in, so that the first page does not
+    wait for it."""
+    for name in (
+        "figures.languages",
+        "figures.depth",
+        "figures.parts",
+        "document",
+        "history",
+        "jobs",
+        "estimate",
+        "reproduce",
+    ):
         importlib.import_module(f"sdq.{name}")
     for path in sorted((Path(__file__).parent / "pages" / "components").glob("*.py")):
         importlib.import_module(f"pages.components.{path.stem}")
-    pa.set_memory_pool(pa.system_memory_pool())  # the other pools keep what tables of earlier pages took
+    pa.set_memory_pool(
+        pa.system_memory_pool()
+    )  # the other pools keep what tables of earlier pages took
     gc.collect()
     gc.freeze()  # what was read in stays: later collections need not look through it
     announce(ROOM)
@@ -105,28 +138,42 @@ async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 def announce(room: Room) -> None:
-    """Print where the app is: of a room its two links, as an address without a token lets nobody in there."""
+    """Print where the app is: of a room its two links, as an address without a token lets nobody in
+    there."""
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
     address, port = st.get_option("server.address"), st.get_option("server.port")
     if room.open:
         links = room.links(address, port, scheme)
-        said = f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: {links['student']}\n  teacher:  {links['teacher']}"
+        said = (
+            f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: "
+            f"{links['student']}\n  teacher:  {links['teacher']}"
+        )
     else:
         host = f"[{address}]" if ":" in address else address
         said = f"SDQ Lab is open to this machine alone: {scheme}://{host}:{port}/"
     print(said, flush=True)
 
 
-if __name__ == "app":  # the server imports this file once, before it serves; each visit runs it as a script
+if (
+    __name__ == "app"
+):  # the server imports this file once, before it serves; each visit runs it as a script
     try:
         ROOM = session.room()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     if ROOM.open:
-        st.config.set_option("client.showErrorDetails", "none")  # a traceback names folders of this machine; it is in the server's log
+        st.config.set_option(
+            "client.showErrorDetails", "none"
+        )  # a traceback names folders of this machine; it is in the server's log
     uploads.install()
-    PagesManager.uses_pages_directory = False  # pages/ is no app of streamlit's old kind, also before the first st.navigation
-    app = st.App(__file__, lifespan=warm, middleware=[Middleware(Guard, room=ROOM), Middleware(uploads.Ushered)])
+    PagesManager.uses_pages_directory = (
+        False  # pages/ is no app of streamlit's old kind, also before the first st.navigation
+    )
+    app = st.App(
+        __file__,
+        lifespan=warm,
+        middleware=[Middleware(Guard, room=ROOM), Middleware(uploads.Ushered)],
+    )
 else:
     frame()

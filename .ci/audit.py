@@ -1,7 +1,8 @@
-"""`make check`: the licences of what the lock names, and its known vulnerabilities where their database can be asked.
+"""`make check`: the licences of what the lock names, and its known vulnerabilities where their
+database can be asked.
 
-Licences are read off the installed packages, so that this needs no network. pip-audit asks for vulnerabilities; where it cannot, that is said
-and nothing fails.
+Licences are read off the installed packages, so that this needs no network. pip-audit asks for
+vulnerabilities; where it cannot, that is said and nothing fails.
 """
 
 from __future__ import annotations
@@ -14,32 +15,49 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = re.compile(
-    r"apache|\bbsd|\bmit\b|\bmit-|\bisc\b|\bpsf\b|python software foundation|\bmpl\b|mozilla|unlicense|zlib|\bcc0|0bsd|hpnd|historical permission|public domain",
+    r"apache|\bbsd|\bmit\b|\bmit-|\bisc\b|\bpsf\b|python software "
+    r"foundation|\bmpl\b|mozilla|unlicense|zlib|\bcc0|0bsd|hpnd|historical permission|public "
+    r"domain",
     re.I,
 )
 REFUSED = re.compile(r"\b(?:a?gpl)|(?:affero|\bgeneral) public", re.I)
-LESSER = re.compile(r"\blgpl|lesser general public", re.I)  # a library under it may be used as it is
-KNOWN: dict[str, str] = {}  # package -> why it may be used though its metadata say nothing that is read here
+LESSER = re.compile(
+    r"\blgpl|lesser general public", re.I
+)  # a library under it may be used as it is
+KNOWN: dict[
+    str, str
+] = {}  # package -> why it may be used though its metadata say nothing that is read here
 
 
 def licence(found: Distribution) -> str:
-    """What a package's metadata say of its licence: the SPDX expression, else the classifiers, else the first line of the free text."""
+    """What a package's metadata say of its licence: the SPDX expression, else the classifiers, else
+    the first line of the free text."""
     about = found.metadata
     if expression := about.get("License-Expression"):
         return str(expression)
-    if classes := [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]:
+    if classes := [
+        c.rpartition(" :: ")[2]
+        for c in about.get_all("Classifier") or []
+        if c.startswith("License ::")
+    ]:
         return "; ".join(classes)
-    return next((line.strip() for line in str(about.get("License") or "").splitlines() if line.strip()), "none named")[:80]
+    return next(
+        (line.strip() for line in str(about.get("License") or "").splitlines() if line.strip()),
+        "none named",
+    )[:80]
 
 
 def allowed(text: str) -> bool:
     """Whether one may use it: of alternatives ("OR") one is enough."""
     plain = [LESSER.sub("", part) for part in re.split(r"\s+OR\s+", text)]
-    return any((ALLOWED.search(part) or LESSER.search(text)) and not REFUSED.search(part) for part in plain)
+    return any(
+        (ALLOWED.search(part) or LESSER.search(text)) and not REFUSED.search(part) for part in plain
+    )
 
 
 def licences(lock: Path) -> list[str]:
-    """One sentence per package of the lock that is installed under a licence that is not allowed."""
+    """One sentence per package of the lock that is installed under a licence that is not
+    allowed."""
     wrong = []
     for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock.read_text("utf-8"), re.M):
         try:
@@ -47,13 +65,28 @@ def licences(lock: Path) -> list[str]:
         except PackageNotFoundError:
             continue  # of another platform
         if name.lower() not in KNOWN and not allowed(said):
-            wrong.append(f"{name} must be under a licence that {ROOT.name} may use, its metadata say {said!r}; replace it, or add it to KNOWN with the reason")
+            wrong.append(
+                f"{name} must be under a licence that {ROOT.name} may use, its metadata say "
+                f"{said!r}; replace it, or add it to KNOWN with the reason"
+            )
     return wrong
 
 
 def vulnerabilities(lock: Path) -> tuple[int, str]:
     """(exit code, what to print) of pip-audit on the lock; 0 where its database cannot be asked."""
-    command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--timeout", "10", "--progress-spinner", "off", "-r", str(lock)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--require-hashes",
+        "--disable-pip",
+        "--timeout",
+        "10",
+        "--progress-spinner",
+        "off",
+        "-r",
+        str(lock),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     except subprocess.TimeoutExpired:
@@ -63,7 +96,11 @@ def vulnerabilities(lock: Path) -> tuple[int, str]:
         return 0, f"known vulnerabilities: {said.splitlines()[-1] if said else 'none'}"
     if "Found " in said and "vulnerabilit" in said:
         return 1, said
-    return 0, f"known vulnerabilities: they could not be asked for ({said.splitlines()[-1][:200] if said else 'no answer'})"
+    return (
+        0,
+        f"known vulnerabilities: they could not be asked for "
+        f"({said.splitlines()[-1][:200] if said else 'no answer'})",
+    )
 
 
 def main() -> None:

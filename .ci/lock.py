@@ -1,12 +1,15 @@
-"""Write the hashed locks from requirements.txt and requirements-dev.txt: `make lock`. Needs uv and a package index.
+"""Write the hashed locks from requirements.txt and requirements-dev.txt: `make lock`. Needs uv and
+a package index.
 
-requirements.lock       what runs the project on a CPU, whole: pip install --require-hashes -r requirements.lock
-requirements-pypi.lock  the same with torch as the package index has it, which on Linux is the build for CUDA, and the CUDA libraries
-requirements-dev.lock   what tests and checks it, beside one of the two
+requirements.lock       what runs the project on a CPU, whole: pip install --require-hashes -r
+requirements.lock requirements-pypi.lock  the same with torch as the package index has it, which on
+Linux is the build for CUDA, and the CUDA libraries requirements-dev.lock   what tests and checks
+it, beside one of the two
 
-One torch release is two builds on Linux, of one version to pip: 2.13.0 of the package index asks for several GB of CUDA libraries,
-2.13.0+cpu, from an index or a folder that pip was pointed to, for none. They cannot share a lock: of files that both are allowed pip takes the one
-whose index names its hash, which is the build for CUDA; and two entries of one package must agree in their hashes.
+One torch release is two builds on Linux, of one version to pip: 2.13.0 of the package index asks
+for several GB of CUDA libraries, 2.13.0+cpu, from an index or a folder that pip was pointed to, for
+none. They cannot share a lock: of files that both are allowed pip takes the one whose index names
+its hash, which is the build for CUDA; and two entries of one package must agree in their hashes.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ from tempfile import NamedTemporaryFile
 
 ROOT = Path(__file__).parent.parent
 CUDA = re.compile(r"(nvidia|cuda|triton)[-_a-z0-9]*==")
-# sha256 of torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl; uv asks the package index alone, which does not have that build
+# sha256 of torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl; uv asks the package index alone,
+# which does not have that build
 CPU = {"torch==2.13.0": ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",)}
 
 
 def compiled(source: str, *more: str) -> list[str]:
-    """The locked requirements of a file, one entry per package with its hashes, in the order of their names."""
+    """The locked requirements of a file, one entry per package with its hashes, in the order of
+    their names."""
     command = [
         sys.executable,
         "-m",
@@ -39,14 +44,20 @@ def compiled(source: str, *more: str) -> list[str]:
         "--no-annotate",
         "--no-header",
     ]
-    text = subprocess.run([*command, *more, source], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [*command, *more, source], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     return re.findall(r"^[a-zA-Z0-9].*(?:\n    .*)*", text, re.M)
 
 
 def on_cpu(entry: str) -> str:
     """The entry of a package that has a build for CPUs apart: with the hashes of that alone."""
     name = entry.split(" ", 1)[0]
-    return " \\\n".join([name, *(f"    --hash=sha256:{digest}" for digest in CPU[name])]) if name in CPU else entry
+    return (
+        " \\\n".join([name, *(f"    --hash=sha256:{digest}" for digest in CPU[name])])
+        if name in CPU
+        else entry
+    )
 
 
 def write(name: str, entries: list[str]) -> None:
@@ -58,10 +69,15 @@ def write(name: str, entries: list[str]) -> None:
 def main() -> None:
     entries = compiled("requirements.txt")
     if not any(entry.startswith(tuple(CPU)) for entry in entries):
-        sys.exit(f"the build for CPUs must be that of the release that requirements.txt pins, {', '.join(CPU)} is not: give its wheel's hash in {__file__}")
+        sys.exit(
+            f"the build for CPUs must be that of the release that requirements.txt pins, "
+            f"{', '.join(CPU)} is not: give its wheel's hash in {__file__}"
+        )
     write("requirements-pypi.lock", entries)
     write("requirements.lock", [on_cpu(entry) for entry in entries if not CUDA.match(entry)])
-    with NamedTemporaryFile("w", suffix=".txt") as known:  # the same versions in all: every entry of the first without its hashes
+    with NamedTemporaryFile(
+        "w", suffix=".txt"
+    ) as known:  # the same versions in all: every entry of the first without its hashes
         known.write("\n".join(entry.split(" \\\n")[0] for entry in entries) + "\n")
         known.flush()
         beside = compiled("requirements-dev.txt", "--constraint", known.name)

@@ -1,7 +1,9 @@
-"""How the settings were found, on dev data: `python -m benchmarks.ablation [--task intent] [--part ptq|trained] [--width w2a8] [--seeds 1]`.
+"""How the settings were found, on dev data: `python -m benchmarks.ablation [--task intent] [--part
+ptq|trained] [--width w2a8] [--seeds 1]`.
 
-Nothing here looks at the test split. Training still stops by the English dev split alone; the zero-shot dev scores are only
-reported, and the choice between settings was made on them (a choice of ours, said so in docs/ablation.md).
+Nothing here looks at the test split. Training still stops by the English dev split alone; the
+zero-shot dev scores are only reported, and the choice between settings was made on them (a choice
+of ours, said so in docs/ablation.md).
 """
 
 from __future__ import annotations
@@ -35,21 +37,40 @@ PTQ = {
     "w4 per tensor, MSE ranges": _weights(4, granularity=PerTensor(), observer=Mse()),
     "w3 per channel": _weights(3),
     "w3 per tensor": _weights(3, granularity=PerTensor()),
-    "only the embedding: w4 per tensor": (Rule(roles=("embedding",), weight=WeightSpec(bits=4, granularity=PerTensor())),),
-    "Linear w4 per tensor, embedding w8 per row": (*_weights(4, granularity=PerTensor()), Rule(roles=("embedding",), weight=WeightSpec(bits=8))),
-    "Linear w3 per channel, embedding w8 per row": (*_weights(3), Rule(roles=("embedding",), weight=WeightSpec(bits=8))),
+    "only the embedding: w4 per tensor": (
+        Rule(roles=("embedding",), weight=WeightSpec(bits=4, granularity=PerTensor())),
+    ),
+    "Linear w4 per tensor, embedding w8 per row": (
+        *_weights(4, granularity=PerTensor()),
+        Rule(roles=("embedding",), weight=WeightSpec(bits=8)),
+    ),
+    "Linear w3 per channel, embedding w8 per row": (
+        *_weights(3),
+        Rule(roles=("embedding",), weight=WeightSpec(bits=8)),
+    ),
     "Linear w3 per tensor, embedding w8 per row": PRESETS["ptq-w3a8"].rules,
     "Linear w2 per channel, embedding w8 per row": PRESETS["ptq-w2a8"].rules,
 }
 
 
 def variations(width: str) -> dict[str, Recipe]:
-    """Every trained recipe that is compared at a width, by what makes it different from the preset."""
+    """Every trained recipe that is compared at a width, by what makes it different from the
+    preset."""
     rules = PRESETS[f"ptq-{width}"].rules
     sdq = PRESETS[f"sdq-att-kld-{width}"].training
     assert sdq is not None
     out = {"ptq": PRESETS[f"ptq-{width}"]} | {
-        name: PRESETS[f"{name}-{width}"] for name in ("qat", "qnat", "sdq-kld", "sdq-att", "sdq-att-kld", "sdq-hid", "sdq-hid-kld", "sdq-att-kld-multi")
+        name: PRESETS[f"{name}-{width}"]
+        for name in (
+            "qat",
+            "qnat",
+            "sdq-kld",
+            "sdq-att",
+            "sdq-att-kld",
+            "sdq-hid",
+            "sdq-hid-kld",
+            "sdq-att-kld-multi",
+        )
     }
 
     def add(name: str, training: Training) -> None:
@@ -59,10 +80,16 @@ def variations(width: str) -> dict[str, Recipe]:
         add(f"qat, learning rate {rate:g}", Training(learning_rate=rate))
         add(f"sdq-att-kld, learning rate {rate:g}", sdq.model_copy(update={"learning_rate": rate}))
     for weight in (10.0, 1000.0):  # the default is 100
-        add(f"sdq-att-kld, attention weight {weight:g}", sdq.model_copy(update={"distillation": (KLD(), Attention(weight=weight))}))
+        add(
+            f"sdq-att-kld, attention weight {weight:g}",
+            sdq.model_copy(update={"distillation": (KLD(), Attention(weight=weight))}),
+        )
     add("qat, 900 steps", Training(steps=900))
     add("sdq-att-kld, 900 steps", sdq.model_copy(update={"steps": 900}))
-    add("sdq-att-kld, tap after the projection", sdq.model_copy(update={"distillation": (KLD(), Attention(at="output"))}))
+    add(
+        "sdq-att-kld, tap after the projection",
+        sdq.model_copy(update={"distillation": (KLD(), Attention(at="output"))}),
+    )
     add("sdq-att-kld, noise 0.5", sdq.model_copy(update={"noise": 0.5}))
     add("qat, with dropout", Training(dropout=True))
     add("sdq-att-kld, with dropout", sdq.model_copy(update={"dropout": True}))
@@ -77,11 +104,11 @@ def measure(job: tuple[str, Recipe, str, int]) -> dict[str, object]:
     import torch
 
     torch.set_num_threads(1)
-    from sdq.checkpoint import folder_of
     from sdq.data.batches import encode
-    from sdq.data.tasks import load_task
-    from sdq.evaluate import outcomes, predict, scores
-    from sdq.models import load
+    from sdq.data.registry import load_task
+    from sdq.evaluate.predict import outcomes, predict, scores
+    from sdq.models.checkpoint import folder_of
+    from sdq.models.loading import load
     from sdq.quant.rewrite import rewrite
     from sdq.train.loop import train_
 
@@ -93,14 +120,29 @@ def measure(job: tuple[str, Recipe, str, int]) -> dict[str, object]:
     english_data = encode(english, task, tokenizer)
     started = time.perf_counter()
     if recipe.training is not None:
-        unlabelled = encode(task.examples("train", task.zero_shot), task, tokenizer) if recipe.training.unlabelled else None
+        unlabelled = (
+            encode(task.examples("train", task.zero_shot), task, tokenizer)
+            if recipe.training.unlabelled
+            else None
+        )
         train_(
-            student, encode(task.examples("train", (task.labelled,)), task, tokenizer), recipe.training,
-            lambda what: scores(outcomes(english, *predict(what, english_data), task), task).mean, teacher=teacher, unlabelled=unlabelled, seed=seed,
-        )  # fmt: skip
+            student,
+            encode(task.examples("train", (task.labelled,)), task, tokenizer),
+            recipe.training,
+            lambda what: scores(outcomes(english, *predict(what, english_data), task), task).mean,
+            teacher=teacher,
+            unlabelled=unlabelled,
+            seed=seed,
+        )
     seconds = time.perf_counter() - started
     found = scores(outcomes(dev, *predict(student, encode(dev, task, tokenizer)), task), task)
-    return {"name": name, "seed": seed, "english": found.by_language[task.labelled], "zero_shot": found.zero_shot_mean, "train_seconds": round(seconds, 1)}
+    return {
+        "name": name,
+        "seed": seed,
+        "english": found.by_language[task.labelled],
+        "zero_shot": found.zero_shot_mean,
+        "train_seconds": round(seconds, 1),
+    }
 
 
 def main() -> None:
@@ -114,21 +156,31 @@ def main() -> None:
     options = parser.parse_args()
     jobs = [("fp32", Recipe(), options.task, 0)]
     if options.part != "trained":
-        jobs += [(f"ptq, {name}", Recipe(rules=rules), options.task, 0) for name, rules in PTQ.items()]
+        jobs += [
+            (f"ptq, {name}", Recipe(rules=rules), options.task, 0) for name, rules in PTQ.items()
+        ]
     if options.part != "ptq":
-        jobs += [(name, recipe, options.task, seed) for name, recipe in variations(options.width).items() for seed in range(options.seeds)]
+        jobs += [
+            (name, recipe, options.task, seed)
+            for name, recipe in variations(options.width).items()
+            for seed in range(options.seeds)
+        ]
     jobs = [job for job in jobs if not options.only or job[0] in options.only.split(";")]
     rows = []
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         for row in pool.map(measure, jobs):
             rows.append(row)
             print(
-                f"{row['name']:45} seed {row['seed']}  en {100 * row['english']:5.1f}  zero-shot {100 * row['zero_shot']:5.1f}  {row['train_seconds']:6.1f} s",
+                f"{row['name']:45} seed {row['seed']}  en {100 * row['english']:5.1f}  zero-shot "
+                f"{100 * row['zero_shot']:5.1f}  {row['train_seconds']:6.1f} s",
                 flush=True,
             )
     path = Path("docs") / f"ablation-{options.task}-{options.width}.json"
     path.parent.mkdir(exist_ok=True)
-    known = {(row["name"], row["seed"]): row for row in (json.loads(path.read_text()) if path.exists() else [])}
+    known = {
+        (row["name"], row["seed"]): row
+        for row in (json.loads(path.read_text()) if path.exists() else [])
+    }
     known |= {(row["name"], row["seed"]): row for row in rows}
     path.write_text(json.dumps(list(known.values()), indent=1))
 

@@ -1,9 +1,12 @@
-"""What the engine costs, as ratios within one process: `python -m benchmarks.costs` (or `make bench`).
+"""What the engine costs, as ratios within one process: `python -m benchmarks.costs` (or `make
+bench`).
 
-1. A whole PTQ run on an empty store against the two plain evaluations it must contain (FP32 and quantized).
-2. One SDQ step against one FP32 fine-tuning step, on the same batches: with the dropout each is trained with, and with the same in both.
+1. A whole PTQ run on an empty store against the two plain evaluations it must contain (FP32 and
+quantized). 2. One SDQ step against one FP32 fine-tuning step, on the same batches: with the dropout
+each is trained with, and with the same in both.
 
-Everything is interleaved; medians of the ratios are printed as JSON with all repetitions. Ratios travel, times do not.
+Everything is interleaved; medians of the ratios are printed as JSON with all repetitions. Ratios
+travel, times do not.
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ from pathlib import Path
 
 import torch
 
-from sdq.checkpoint import folder_of
 from sdq.data.batches import encode
-from sdq.data.tasks import load_task
-from sdq.evaluate import predict
-from sdq.models import load
+from sdq.data.registry import load_task
+from sdq.evaluate.predict import predict
+from sdq.models.checkpoint import folder_of
+from sdq.models.loading import load
+from sdq.pipeline.run import run
 from sdq.quant.rewrite import rewrite
 from sdq.recipe import PRESETS
-from sdq.run import run
 from sdq.store import Store
 from sdq.train.loop import Watched, losses, without_dropout_
 
@@ -36,7 +39,8 @@ def _seconds(what: Callable[[], object]) -> float:
 
 
 def ptq_run(repeats: int = 3) -> list[float]:
-    """Ratio of a whole PTQ run (15 languages, errors through depth, stored) to two plain evaluations."""
+    """Ratio of a whole PTQ run (15 languages, errors through depth, stored) to two plain
+    evaluations."""
     task = load_task("intent")
     teacher, tokenizer = load(folder_of("mini", "intent"), task.kind, task.labels)
     student = rewrite(teacher, PRESETS["ptq-w4a8"].rules)
@@ -44,8 +48,15 @@ def ptq_run(repeats: int = 3) -> list[float]:
     ratios = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as empty:
-            whole = _seconds(lambda: run(PRESETS["ptq-w4a8"], "mini", "intent", Store(Path(empty) / "runs", shipped=None)))
-        plain = sum(_seconds(lambda model=model: predict(model, encode(examples, task, tokenizer))) for model in (teacher, student))
+            whole = _seconds(
+                lambda: run(
+                    PRESETS["ptq-w4a8"], "mini", "intent", Store(Path(empty) / "runs", shipped=None)
+                )
+            )
+        plain = sum(
+            _seconds(lambda model=model: predict(model, encode(examples, task, tokenizer)))
+            for model in (teacher, student)
+        )
         ratios.append(whole / plain)
     return ratios
 
@@ -53,7 +64,8 @@ def ptq_run(repeats: int = 3) -> list[float]:
 def sdq_step(steps: int = 40, tuned: bool = True, students: bool = False) -> dict[str, list[float]]:
     """Ratios of a QAT and of an SDQ Att-KLD step to an FP32 fine-tuning step on the same batch.
 
-    `tuned` and `students`: whether dropout is on in fine-tuning (as `sdq finetune` has it) and in the students (the presets have it off).
+    `tuned` and `students`: whether dropout is on in fine-tuning (as `sdq finetune` has it) and in
+    the students (the presets have it off).
     """
     task = load_task("intent")
     teacher, tokenizer = load(folder_of("mini", "intent"), task.kind, task.labels)
@@ -74,11 +86,17 @@ def sdq_step(steps: int = 40, tuned: bool = True, students: bool = False) -> dic
         batch = next(batches)
         for name, step in steppers.items():
             times[name].append(_seconds(lambda step=step, batch=batch: step(batch)))
-    return {name: [b / a for a, b in zip(times["fp32"], times[name], strict=True)][5:] for name in times if name != "fp32"}
+    return {
+        name: [b / a for a, b in zip(times["fp32"], times[name], strict=True)][5:]
+        for name in times
+        if name != "fp32"
+    }
 
 
 def _stepper(model, teacher, terms):  # type: ignore[no-untyped-def]
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True
+    )
     student, guide = Watched(model, terms), Watched(teacher, terms)
     model.train()
 
@@ -89,7 +107,9 @@ def _stepper(model, teacher, terms):  # type: ignore[no-untyped-def]
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         optimizer.step()
-        torch.autograd.graph.increment_version([p for p in model.parameters() if p.requires_grad])  # as the loop does: weights have changed
+        torch.autograd.graph.increment_version(
+            [p for p in model.parameters() if p.requires_grad]
+        )  # as the loop does: weights have changed
 
     return step
 
@@ -102,7 +122,11 @@ def _rows() -> Iterator[dict[str, object]]:
         "limit": 2.5,
         "all": [round(r, 2) for r in whole],
     }
-    for how, tuned, students in (("as both are trained", True, False), ("dropout in both", True, True), ("dropout in neither", False, False)):
+    for how, tuned, students in (
+        ("as both are trained", True, False),
+        ("dropout in both", True, True),
+        ("dropout in neither", False, False),
+    ):
         for name, ratios in sdq_step(tuned=tuned, students=students).items():
             yield {
                 "what": f"{name} step / FP32 fine-tuning step, {how}",

@@ -1,6 +1,8 @@
-"""How long 29 visitors wait for a first result, with and without one who queues 200 runs: `python -m benchmarks.fairness`. Prints JSON lines.
+"""How long 29 visitors wait for a first result, with and without one who queues 200 runs: `python
+-m benchmarks.fairness`. Prints JSON lines.
 
-The queue, the turns and dask are the real ones; a run is a stand-in that takes half a second, so that all of it takes about two minutes.
+The queue, the turns and dask are the real ones; a run is a stand-in that takes half a second, so
+that all of it takes about two minutes.
 """
 
 from __future__ import annotations
@@ -18,40 +20,63 @@ from typing import Any
 
 os.environ |= {"SDQ_QUEUED_PER_VISITOR": "200", "SDQ_SHIPPED": "no"}
 
-from sdq import cluster, jobs, worker
+from sdq.jobs import cluster, worker
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.store import Store
 
 OTHERS, MANY, SECONDS, LIMIT = 29, 200, 0.5, 2.5
-STAND_IN = f"import pathlib, sys, time; time.sleep({SECONDS}); pathlib.Path(sys.argv[1], 'done').touch()"
+STAND_IN = (
+    f"import pathlib, sys, time; time.sleep({SECONDS}); pathlib.Path(sys.argv[1], 'done').touch()"
+)
 
 
 def start(run: str, store: Store, threads: int) -> Any:
     """In the place of a computation."""
     home = store.folder / run
-    child = subprocess.Popen([sys.executable, "-S", "-c", STAND_IN, str(home)], stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", STAND_IN, str(home)], stdin=subprocess.DEVNULL
+    )
     jobs.write_pid(home / "worker.pid", child.pid)
     return child
 
 
 def lanes_of_threads(scratch: Path) -> Any:
-    """A cluster like the real one, whose workers live in this process: what stands in for a run reaches them."""
+    """A cluster like the real one, whose workers live in this process: what stands in for a run
+    reaches them."""
     from distributed import Scheduler, SpecCluster, Worker
 
     workers = {}
     for lane, (count, _) in worker.lanes(os.cpu_count() or 1).items():
         for i in range(count):
-            workers[f"{lane}-{i}"] = {"cls": Worker, "options": {"nthreads": 1, "resources": {lane: 1}, "memory_limit": 0, "local_directory": str(scratch)}}
+            workers[f"{lane}-{i}"] = {
+                "cls": Worker,
+                "options": {
+                    "nthreads": 1,
+                    "resources": {lane: 1},
+                    "memory_limit": 0,
+                    "local_directory": str(scratch),
+                },
+            }
     scheduler = {"cls": Scheduler, "options": {"protocol": "inproc://", "dashboard": False}}
-    return SpecCluster(workers={k: {**v, "options": {**v["options"], "protocol": "inproc://"}} for k, v in workers.items()}, scheduler=scheduler)
+    return SpecCluster(
+        workers={
+            k: {**v, "options": {**v["options"], "protocol": "inproc://"}}
+            for k, v in workers.items()
+        },
+        scheduler=scheduler,
+    )
 
 
 def waited(store: Store, greedy: int) -> dict[str, float]:
-    """Visitor -> seconds until his run is finished. All of `greedy` runs are asked for before anybody else comes."""
+    """Visitor -> seconds until his run is finished. All of `greedy` runs are asked for before
+    anybody else comes."""
     threading.Thread(target=cluster.dispatch, args=(store,), daemon=True).start()
 
     def submit(seed: int, who: str) -> str:
-        return jobs.submit(PRESETS["ptq-w4a8"].model_copy(update={"seed": seed}), "mini", "intent", store, who)
+        return jobs.submit(
+            PRESETS["ptq-w4a8"].model_copy(update={"seed": seed}), "mini", "intent", store, who
+        )
 
     for i in range(greedy):
         submit(1000 + i, "greedy")
@@ -77,11 +102,26 @@ def main() -> None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             found[many] = waited(Store(Path(folder) / "data" / "runs", None), many)
             times = sorted(found[many].values())
-            print(json.dumps({"beside him, runs": many, "visitors": len(times), "median s": round(statistics.median(times), 2), "last s": round(times[-1], 2)}))
+            print(
+                json.dumps(
+                    {
+                        "beside him, runs": many,
+                        "visitors": len(times),
+                        "median s": round(statistics.median(times), 2),
+                        "last s": round(times[-1], 2),
+                    }
+                )
+            )
             time.sleep(5)  # the dispatcher leaves
     ratios = [found[MANY][who] / alone for who, alone in found[0].items()]
-    line = {"what": "first result with him / without him, worst visitor", "ratio": round(max(ratios), 2), "median": round(statistics.median(ratios), 2)}
-    print(json.dumps(line | {"limit": LIMIT, "holds": len(ratios) == OTHERS and max(ratios) <= LIMIT}))
+    line = {
+        "what": "first result with him / without him, worst visitor",
+        "ratio": round(max(ratios), 2),
+        "median": round(statistics.median(ratios), 2),
+    }
+    print(
+        json.dumps(line | {"limit": LIMIT, "holds": len(ratios) == OTHERS and max(ratios) <= LIMIT})
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Real data through the door of a user: `SDQ_REAL_DATA=DIR python -m benchmarks.real [--task sib200] [--steps 300] [--languages en,de]`.
+"""Real data through the door of a user: `SDQ_REAL_DATA=DIR python -m benchmarks.real [--task
+sib200] [--steps 300] [--languages en,de]`.
 
-Writes task files for XNLI, PAWS-X, UD parts of speech and SIB-200, fine-tunes `mini` on their English sentences, quantizes it by PTQ and by
-SDQ, and prints the scores of every language as Markdown. About a quarter of an hour per task on one core; what is stored is not done again.
-The data are for looking at, not for training what ships: see the README of the data folder.
+Writes task files for XNLI, PAWS-X, UD parts of speech and SIB-200, fine-tunes `mini` on their
+English sentences, quantizes it by PTQ and by SDQ, and prints the scores of every language as
+Markdown. About a quarter of an hour per task on one core; what is stored is not done again. The
+data are for looking at, not for training what ships: see the README of the data folder.
 """
 
 from __future__ import annotations
@@ -20,22 +22,42 @@ import pandas as pd
 
 from sdq.data.check import check
 from sdq.data.kept import home
-from sdq.data.tasks import load_task
-from sdq.finetune import teacher, usual
-from sdq.identity import identify
+from sdq.data.registry import load_task
+from sdq.evaluate.significance import verdicts
+from sdq.pipeline.finetune import teacher, usual
+from sdq.pipeline.run import run
 from sdq.recipe import PRESETS, Recipe
-from sdq.report import METRICS, title
-from sdq.run import run
+from sdq.results import METRICS, title
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.store.identity import identify
 from sdq.train.settings import Training
-from sdq.verdicts import verdicts
 
 SIB = {
-    "eng_Latn": "en", "arb_Arab": "ar", "bul_Cyrl": "bg", "deu_Latn": "de", "ell_Grek": "el", "spa_Latn": "es", "fin_Latn": "fi", "fra_Latn": "fr", "hin_Deva": "hi",
-    "ind_Latn": "id", "ita_Latn": "it", "jpn_Jpan": "ja", "kor_Hang": "ko", "nld_Latn": "nl", "pol_Latn": "pl", "por_Latn": "pt", "rus_Cyrl": "ru",
-    "swh_Latn": "sw", "tha_Thai": "th", "tur_Latn": "tr", "urd_Arab": "ur", "vie_Latn": "vi", "zho_Hans": "zh",
-}  # fmt: skip
+    "eng_Latn": "en",
+    "arb_Arab": "ar",
+    "bul_Cyrl": "bg",
+    "deu_Latn": "de",
+    "ell_Grek": "el",
+    "spa_Latn": "es",
+    "fin_Latn": "fi",
+    "fra_Latn": "fr",
+    "hin_Deva": "hi",
+    "ind_Latn": "id",
+    "ita_Latn": "it",
+    "jpn_Jpan": "ja",
+    "kor_Hang": "ko",
+    "nld_Latn": "nl",
+    "pol_Latn": "pl",
+    "por_Latn": "pt",
+    "rus_Cyrl": "ru",
+    "swh_Latn": "sw",
+    "tha_Thai": "th",
+    "tur_Latn": "tr",
+    "urd_Arab": "ur",
+    "vie_Latn": "vi",
+    "zho_Hans": "zh",
+}
 
 
 def _put(table: pd.DataFrame, path: Path) -> None:
@@ -48,17 +70,36 @@ def _sib200(source: Path, folder: Path, languages: Sequence[str]) -> dict[str, A
     for code in names:
         _put(pd.read_parquet(source / "sib200" / f"{code}.parquet"), folder / f"{code}.parquet")
     columns = {"text": "text", "label": "category", "split": "split", "id": "index_id"}
-    return {"kind": "sentence", "splits": {"all": "{language}.parquet"}, "columns": columns, "languages": names}
+    return {
+        "kind": "sentence",
+        "splits": {"all": "{language}.parquet"},
+        "columns": columns,
+        "languages": names,
+    }
 
 
 def _xnli(source: Path, folder: Path, languages: Sequence[str]) -> dict[str, Any]:
-    """There is a dev split alone: three parts by a fixed hash of the premise, which three neighbouring rows share."""
+    """There is a dev split alone: three parts by a fixed hash of the premise, which three
+    neighbouring rows share."""
     for path in sorted((source / "xnli").glob("*/dev.parquet")):
         if path.parent.name in languages or not languages:
             table = pd.read_parquet(path)
-            _put(table.assign(premise_number=[i // 3 for i in range(len(table))]), folder / f"{path.parent.name}.parquet")
-    columns = {"text": "premise", "second": "hypothesis", "label": "label", "group": "premise_number"}
-    return {"kind": "pair", "splits": {"all": "{language}.parquet"}, "shares": [0.6, 0.1, 0.3], "columns": columns}
+            _put(
+                table.assign(premise_number=[i // 3 for i in range(len(table))]),
+                folder / f"{path.parent.name}.parquet",
+            )
+    columns = {
+        "text": "premise",
+        "second": "hypothesis",
+        "label": "label",
+        "group": "premise_number",
+    }
+    return {
+        "kind": "pair",
+        "splits": {"all": "{language}.parquet"},
+        "shares": [0.6, 0.1, 0.3],
+        "columns": columns,
+    }
 
 
 def _pawsx(source: Path, folder: Path, languages: Sequence[str]) -> dict[str, Any]:
@@ -70,12 +111,18 @@ def _pawsx(source: Path, folder: Path, languages: Sequence[str]) -> dict[str, An
         if path.parent.name in languages or not languages:
             _put(pd.read_parquet(path), folder / "test" / f"{path.parent.name}.parquet")
     columns = {"text": "sentence1", "second": "sentence2", "label": "label", "id": "row"}
-    return {"kind": "pair", "splits": {s: f"{s}/{{language}}.parquet" for s in ("train", "dev", "test")}, "columns": columns}
+    return {
+        "kind": "pair",
+        "splits": {s: f"{s}/{{language}}.parquet" for s in ("train", "dev", "test")},
+        "columns": columns,
+    }
 
 
 def _udpos(source: Path, folder: Path, languages: Sequence[str]) -> dict[str, Any]:
     """There is no test split: the dev splits serve, the English one in two halves."""
-    _put(pd.read_parquet(source / "udpos" / "en" / "train.parquet"), folder / "train" / "en.parquet")
+    _put(
+        pd.read_parquet(source / "udpos" / "en" / "train.parquet"), folder / "train" / "en.parquet"
+    )
     for path in sorted((source / "udpos").glob("*/dev.parquet")):
         if path.parent.name in languages or not languages:
             table = pd.read_parquet(path)
@@ -85,10 +132,22 @@ def _udpos(source: Path, folder: Path, languages: Sequence[str]) -> dict[str, An
             _put(table, folder / "test" / f"{path.parent.name}.parquet")
     columns = {"tokens": "tokens", "tags": "upos"}
     splits = {s: f"{s}/{{language}}.parquet" for s in ("train", "dev", "test")}
-    return {"kind": "token", "splits": splits, "columns": columns, "metric": "token_accuracy", "beside": ["precision"], "scheme": "conlleval"}
+    return {
+        "kind": "token",
+        "splits": splits,
+        "columns": columns,
+        "metric": "token_accuracy",
+        "beside": ["precision"],
+        "scheme": "conlleval",
+    }
 
 
-TASKS: dict[str, Callable[[Path, Path, Sequence[str]], dict[str, Any]]] = {"sib200": _sib200, "udpos": _udpos, "xnli": _xnli, "pawsx": _pawsx}
+TASKS: dict[str, Callable[[Path, Path, Sequence[str]], dict[str, Any]]] = {
+    "sib200": _sib200,
+    "udpos": _udpos,
+    "xnli": _xnli,
+    "pawsx": _pawsx,
+}
 # steps of fine-tuning; a head on pairs needs all blocks, and learns slowly
 STEPS = {"sib200": 500, "udpos": 600, "xnli": 800, "pawsx": 800}
 FROZEN = {"sib200": 4, "udpos": 2, "xnli": 0, "pawsx": 0}
@@ -98,12 +157,16 @@ def source() -> Path:
     """The folder SDQ_REAL_DATA names. UserError if there is none."""
     folder = Path(os.environ.get("SDQ_REAL_DATA", ""))
     if not os.environ.get("SDQ_REAL_DATA") or not (folder / "sib200").is_dir():
-        raise UserError("SDQ_REAL_DATA must name the folder with sib200, xnli, pawsx and udpos, it does not; set it")
+        raise UserError(
+            "SDQ_REAL_DATA must name the folder with sib200, xnli, pawsx and udpos, it does not; "
+            "set it"
+        )
     return folder
 
 
 def prepare(name: str, folder: Path, languages: Sequence[str] = ()) -> Path:
-    """Copy one data set into a folder and write its task file, as a user would; only these languages, if any are given."""
+    """Copy one data set into a folder and write its task file, as a user would; only these
+    languages, if any are given."""
     fields = TASKS[name](source(), folder, languages)
     path = folder / "task.json"
     path.write_text(json.dumps({"name": name, "training_language": "en", **fields}, indent=1))
@@ -113,31 +176,47 @@ def prepare(name: str, folder: Path, languages: Sequence[str] = ()) -> Path:
 def recipes(width: str, steps: int | None) -> dict[str, Recipe]:
     """What is compared, by its name in the table."""
     found = {"FP32": PRESETS["fp32"], "PTQ INT8": PRESETS["ptq-int8-dynamic"]}
-    for method, preset in (("PTQ", f"ptq-{width}"), ("QAT", f"qat-{width}"), ("SDQ", f"sdq-att-kld-{width}")):
+    for method, preset in (
+        ("PTQ", f"ptq-{width}"),
+        ("QAT", f"qat-{width}"),
+        ("SDQ", f"sdq-att-kld-{width}"),
+    ):
         recipe = PRESETS[preset]
         if recipe.training is not None and steps is not None:
-            training = recipe.training.model_copy(update={"steps": steps, "check_every": max(1, min(50, steps))})
+            training = recipe.training.model_copy(
+                update={"steps": steps, "check_every": max(1, min(50, steps))}
+            )
             recipe = recipe.model_copy(update={"training": training})
         found[f"{method} {width.upper()}"] = recipe
     return found
 
 
 def table(tables: dict[str, pd.DataFrame], languages: Sequence[str], labelled: str) -> str:
-    """Markdown: languages down, methods across, means with the change to FP32 and its 95 % interval."""
+    """Markdown: languages down, methods across, means with the change to FP32 and its 95 %
+    interval."""
     base = next(iter(tables))
-    found = {name: verdicts(tables[base], rows, languages, (labelled,)).set_index("language") for name, rows in tables.items()}
+    found = {
+        name: verdicts(tables[base], rows, languages, (labelled,)).set_index("language")
+        for name, rows in tables.items()
+    }
     lines = [f"| language | {' | '.join(found)} |", "|" + "---|" * (len(found) + 1)]
     for code in found[base].index:
         cells = []
         for name, mine in found.items():
             row = mine.loc[code]
-            change = f" ({row['change']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}])" if name != base and code in ("all", "zero-shot") else ""
+            change = (
+                f" ({row['change']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}])"
+                if name != base and code in ("all", "zero-shot")
+                else ""
+            )
             cells.append(f"{row['other']:.1f}{change}")
         lines.append(f"| {code} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def measure(name: str, address: str, width: str, steps: int | None, say: Callable[[str], None]) -> str:
+def measure(
+    name: str, address: str, width: str, steps: int | None, say: Callable[[str], None]
+) -> str:
     """Fine-tune, quantize, score; the result as Markdown."""
     store, started = Store.default(), time.perf_counter()
     loaded = load_task(address)
@@ -145,9 +224,18 @@ def measure(name: str, address: str, width: str, steps: int | None, say: Callabl
 
     def tell(event: dict[str, Any]) -> None:
         if event["event"] in ("stage", "check"):
-            say(f"{time.perf_counter() - started:6.0f} s  {event.get('text') or 'dev {:.3f} at step {}'.format(event['dev'], event['step'])}")
+            text = event.get("text") or f"dev {event['dev']:.3f} at step {event['step']}"
+            say(f"{time.perf_counter() - started:6.0f} s  {text}")
 
-    model = str(teacher("mini", address, store, Training.model_validate(training.model_dump() | {"patience": 100}), tell))
+    model = str(
+        teacher(
+            "mini",
+            address,
+            store,
+            Training.model_validate(training.model_dump() | {"patience": 100}),
+            tell,
+        )
+    )
     tables = {}
     for method, recipe in recipes(width, steps).items():
         say(f"{time.perf_counter() - started:6.0f} s  {method}")
@@ -157,23 +245,45 @@ def measure(name: str, address: str, width: str, steps: int | None, say: Callabl
     warnings = "\n".join(f"- {warning}" for warning in check(loaded).warnings) or "- none"
     metric, units = METRICS[loaded.metric].name, len(tables["FP32"])
     return (
-        f"## {title(address)}: {metric}, %\n\n{table(tables, languages, loaded.labelled)}\n\n{len(loaded.examples('train', (loaded.labelled,))):,} English training "
-        f"sentences, {units:,} test sentences, {training.steps} steps of fine-tuning, {time.perf_counter() - started:.0f} s. What the check of the data warns of:\n{warnings}\n"
+        f"## {title(address)}: {metric}, "
+        f"%\n\n{table(tables, languages, loaded.labelled)}\n\n"
+        f"{len(loaded.examples('train', (loaded.labelled,))):,} English training "
+        f"sentences, {units:,} test sentences, {training.steps} steps of fine-tuning, "
+        f"{time.perf_counter() - started:.0f} s. What the check of the data warns "
+        f"of:\n{warnings}\n"
     )
 
 
 def main() -> None:
     """Run the tasks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", choices=TASKS, action="append", help="may be given several times; all if not given")
-    parser.add_argument("--steps", type=int, help="of fine-tuning and of each student; if not given, what suits the task")
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        action="append",
+        help="may be given several times; all if not given",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="of fine-tuning and of each student; if not given, what suits the task",
+    )
     parser.add_argument("--width", default="w2a8", choices=("int8", "w4a8", "w3a8", "w2a8"))
     parser.add_argument("--languages", default="", help="with commas between; all if not given")
     wanted = parser.parse_args()
     for name in wanted.task or TASKS:
         folder = home() / f"real-{name}"
         prepare(name, folder, [code for code in wanted.languages.split(",") if code])
-        print(measure(name, f"real-{name}", wanted.width, wanted.steps, lambda text: print(text, file=sys.stderr, flush=True)), flush=True)
+        print(
+            measure(
+                name,
+                f"real-{name}",
+                wanted.width,
+                wanted.steps,
+                lambda text: print(text, file=sys.stderr, flush=True),
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

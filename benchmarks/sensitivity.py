@@ -1,10 +1,12 @@
-"""What it costs to learn which module breaks the model, and how right the estimate is: `python -m benchmarks.sensitivity`.
+"""What it costs to learn which module breaks the model, and how right the estimate is: `python -m
+benchmarks.sensitivity`.
 
-1. The exact scan of all modules of `mini` against the same scan without reuse, which must give the same table bit for bit.
-2. The estimate from gradients against an FP32 fine-tuning step on the same batch.
-3. Spearman's rho of estimate and exact scan, 128 test sentences in 15 languages.
+1. The exact scan of all modules of `mini` against the same scan without reuse, which must give the
+same table bit for bit. 2. The estimate from gradients against an FP32 fine-tuning step on the same
+batch. 3. Spearman's rho of estimate and exact scan, 128 test sentences in 15 languages.
 
-Times are interleaved within one process; medians of the ratios are printed as JSON with all repetitions. Ratios travel, times do not.
+Times are interleaved within one process; medians of the ratios are printed as JSON with all
+repetitions. Ratios travel, times do not.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ import torch
 from torch import nn
 
 from benchmarks.costs import _seconds, _stepper
-from sdq.allocator import keep_freed_memory
-from sdq.checkpoint import folder_of
+from sdq.analyses.fisher import agreement, estimate
+from sdq.analyses.sensitivity import scan
+from sdq.cli.allocator import keep_freed_memory
 from sdq.data.batches import Encoded, encode
-from sdq.data.tasks import load_task
-from sdq.inspect.fisher import agreement, estimate
-from sdq.inspect.sensitivity import scan
-from sdq.models import load
+from sdq.data.registry import load_task
+from sdq.models.checkpoint import folder_of
+from sdq.models.loading import load
 from sdq.quant.rewrite import rewrite
 from sdq.recipe import PRESETS
 
@@ -40,7 +42,8 @@ def _sample(sentences: int) -> tuple[nn.Module, Encoded, list[str]]:
 
 
 def scans(repeats: int = 7, sentences: int = 24) -> list[tuple[float, bool]]:
-    """(time with reuse / time without, are both tables equal bit for bit) of the scan of all modules, both measures."""
+    """(time with reuse / time without, are both tables equal bit for bit) of the scan of all
+    modules, both measures."""
     keep_freed_memory()  # as the command line does
     teacher, data, languages = _sample(sentences)
     student = rewrite(teacher, PRESETS["ptq-w4a8"].rules)
@@ -49,7 +52,9 @@ def scans(repeats: int = 7, sentences: int = 24) -> list[tuple[float, bool]]:
     for _ in range(repeats):
         tables = []
         part = _seconds(lambda tables=tables: tables.append(scan(student, data, languages)))
-        whole = _seconds(lambda tables=tables: tables.append(scan(student, data, languages, reuse=False)))
+        whole = _seconds(
+            lambda tables=tables: tables.append(scan(student, data, languages, reuse=False))
+        )
         found.append((part / whole, tables[0].equals(tables[1])))
     return found
 
@@ -61,7 +66,10 @@ def estimates(repeats: int = 10) -> list[float]:
     for name, parameter in tuned.named_parameters():
         parameter.requires_grad_("embeddings" not in name)
     step, batch = _stepper(tuned, teacher, ()), next(data.in_order(32))
-    pairs = [(_seconds(lambda: estimate(student, data)), _seconds(lambda: step(batch))) for _ in range(repeats)]
+    pairs = [
+        (_seconds(lambda: estimate(student, data)), _seconds(lambda: step(batch)))
+        for _ in range(repeats)
+    ]
     return [mine / theirs for mine, theirs in pairs[2:]]
 
 
@@ -92,7 +100,9 @@ def _rows() -> Iterator[dict[str, object]]:
             "rho": round(rho, 3),
             "limit": 0.8,
             "modules": modules,
-            "median of exact / estimate": round(float((kl / table.set_index("module")["estimate"]).median()), 2),
+            "median of exact / estimate": round(
+                float((kl / table.set_index("module")["estimate"]).median()), 2
+            ),
         }
 
 

@@ -1,12 +1,14 @@
-"""What the app costs its visitors: `python -m benchmarks.ui` (or `make bench-ui`). Prints JSON lines.
+"""What the app costs its visitors: `python -m benchmarks.ui` (or `make bench-ui`). Prints JSON
+lines.
 
-1. Cold: seconds from the first request to a fresh server until the picture of the home page is drawn.
-2. Pages: seconds to open each page from another one (a click in the navigation), and to open its address anew; medians of 10.
-3. Redraw: seconds from choosing another layer to the new picture.
-4. Memory of the web process with 30 sessions open.
-5. Students: 30 simulated ones for 3 minutes open pages and start runs from a mix of 10 recipes; errors, lost runs, 95th percentile of page time.
+1. Cold: seconds from the first request to a fresh server until the picture of the home page is
+drawn. 2. Pages: seconds to open each page from another one (a click in the navigation), and to open
+its address anew; medians of 10. 3. Redraw: seconds from choosing another layer to the new picture.
+4. Memory of the web process with 30 sessions open. 5. Students: 30 simulated ones for 3 minutes
+open pages and start runs from a mix of 10 recipes; errors, lost runs, 95th percentile of page time.
 
-Sessions without a browser drive the app through streamlit's agent API, which is switched on for this server alone.
+Sessions without a browser drive the app through streamlit's agent API, which is switched on for
+this server alone.
 """
 
 from __future__ import annotations
@@ -27,15 +29,31 @@ from typing import Any
 import psutil
 
 from pages.components.words import METHODS, preset_label
-from sdq import jobs
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.store import Store
 from tests.e2e.browser import browser, serve
 
 PAGES = (
-    "home", "runs", "quantize", "data", "diagnosis", "depth", "sensitivity", "why", "weights", "activations", "examples", "flips", "attribution", "remedies",
-    "languages", "zero_shot", "methods", "report",
-)  # fmt: skip
+    "home",
+    "runs",
+    "quantize",
+    "data",
+    "diagnosis",
+    "depth",
+    "sensitivity",
+    "why",
+    "weights",
+    "activations",
+    "examples",
+    "flips",
+    "attribution",
+    "remedies",
+    "languages",
+    "zero_shot",
+    "methods",
+    "report",
+)
 LIMITS = {"cold": 4.0, "page": 1.0, "redraw": 0.5, "memory": 350.0, "student page, p95": 3.0}
 MIX = (
     "ptq-int8-dynamic",
@@ -51,20 +69,35 @@ MIX = (
 )
 
 
-HEADED = "label => [...document.querySelectorAll('[data-testid=stHeading]')].some(e => e.innerText.trim().toLowerCase() === label.trim().toLowerCase())"
+HEADED = (
+    "label => [...document.querySelectorAll('[data-testid=stHeading]')].some(e => "
+    "e.innerText.trim().toLowerCase() === label.trim().toLowerCase())"
+)
 
 
 def say(what: str, value: float, unit: str, limit: float | None = None, **more: Any) -> None:
     """One line of the result."""
     print(
-        json.dumps({"what": what, "value": round(value, 3), "unit": unit, **({"limit": limit, "holds": value <= limit} if limit else {}), **more}), flush=True
+        json.dumps(
+            {
+                "what": what,
+                "value": round(value, 3),
+                "unit": unit,
+                **({"limit": limit, "holds": value <= limit} if limit else {}),
+                **more,
+            }
+        ),
+        flush=True,
     )
 
 
 def drawn(page: Any) -> None:
     """Wait until the script has ended and every figure of the page is there."""
     page.wait_for_selector("[data-test-script-state='notRunning']", state="attached")
-    page.wait_for_function("() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(e => e.querySelector('.main-svg'))")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(e => "
+        "e.querySelector('.main-svg'))"
+    )
 
 
 def cold(data: Path) -> None:
@@ -78,7 +111,13 @@ def cold(data: Path) -> None:
                 page.wait_for_selector("[data-testid=stPlotlyChart] .main-svg")
                 times.append(time.perf_counter() - started)
                 page.close()
-    say("home from a cold server", statistics.median(times), "s", LIMITS["cold"], all=[round(t, 2) for t in times])
+    say(
+        "home from a cold server",
+        statistics.median(times),
+        "s",
+        LIMITS["cold"],
+        all=[round(t, 2) for t in times],
+    )
 
 
 def pages(data: Path) -> None:
@@ -100,7 +139,13 @@ def pages(data: Path) -> None:
                 )
                 started = time.perf_counter()
                 link.click()
-                page.wait_for_url(lambda url, name=name: url.split("?")[0].rstrip("/").endswith(address.rstrip("/") if name == "home" else name))
+                page.wait_for_url(
+                    lambda url, name=name: (
+                        url.split("?")[0]
+                        .rstrip("/")
+                        .endswith(address.rstrip("/") if name == "home" else name)
+                    )
+                )
                 drawn(page)
                 clicked.append(time.perf_counter() - started)
             for _ in range(3):
@@ -109,9 +154,18 @@ def pages(data: Path) -> None:
                 page.wait_for_selector("[data-testid=stHeading]")
                 drawn(page)
                 anew.append(time.perf_counter() - started)
-            say(f"open {name}", statistics.median(clicked), "s", LIMITS["page"], worst=round(max(clicked), 2), address_anew=round(statistics.median(anew), 2))
+            say(
+                f"open {name}",
+                statistics.median(clicked),
+                "s",
+                LIMITS["page"],
+                worst=round(max(clicked), 2),
+                address_anew=round(statistics.median(anew), 2),
+            )
         page.close()
-        page = shown.new_page(viewport={"width": 1440, "height": 900})  # the other one has drawn 450 pages, which fills its memory and slows it down
+        page = shown.new_page(
+            viewport={"width": 1440, "height": 900}
+        )  # the other one has drawn 450 pages, which fills its memory and slows it down
         page.goto(f"{address}/runs")
         for name in [*PAGES[2:], "weights"]:  # somebody has looked around in this one
             drawn(page)
@@ -122,15 +176,25 @@ def pages(data: Path) -> None:
         for i in range(10):
             box = page.locator(".st-key-pick-layer input")
             box.click()
-            option = page.locator("[role=option]").nth(1 + i % 7)  # the list shows about ten at a time
+            option = page.locator("[role=option]").nth(
+                1 + i % 7
+            )  # the list shows about ten at a time
             option.wait_for()
             label = option.inner_text()
             started = time.perf_counter()
             option.click()
-            page.wait_for_function(HEADED, arg=label)  # the new page's words; that the script ran may be too short to be seen
+            page.wait_for_function(
+                HEADED, arg=label
+            )  # the new page's words; that the script ran may be too short to be seen
             drawn(page)
             times.append(time.perf_counter() - started)
-        say("redraw after choosing a layer", statistics.median(times), "s", LIMITS["redraw"], worst=round(max(times), 2))
+        say(
+            "redraw after choosing a layer",
+            statistics.median(times),
+            "s",
+            LIMITS["redraw"],
+            worst=round(max(times), 2),
+        )
         page.close()
 
 
@@ -145,7 +209,11 @@ class Student(threading.Thread):
         self.runs: set[str] = set()
 
     def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(f"{self.address}/_stcore/agent/interact", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.address}/_stcore/agent/interact",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
         started = time.perf_counter()
         with urllib.request.urlopen(request, timeout=60) as answer:
             got: dict[str, Any] = json.load(answer)
@@ -165,7 +233,14 @@ class Student(threading.Thread):
                     recipe = self.random.choice(MIX)
                     method = PRESETS[recipe].method
                     self.ask({"session_id": session, "widget_state": {"method": METHODS[method]}})
-                    self.ask({"session_id": session, "widget_state": {f"recipe-{method}": preset_label(recipe, PRESETS[recipe])}})
+                    self.ask(
+                        {
+                            "session_id": session,
+                            "widget_state": {
+                                f"recipe-{method}": preset_label(recipe, PRESETS[recipe])
+                            },
+                        }
+                    )
                     got = self.ask({"session_id": session, "trigger": {"key": "quantize"}})
                     self.runs |= set(got.get("query_params", {}).get("run", []))
             except Exception as error:
@@ -175,8 +250,20 @@ class Student(threading.Thread):
 
 
 def crowd(data: Path, students: int = 30, seconds: float = 180) -> None:
-    with serve(data, shipped=True, STREAMLIT_SERVER_ENABLE_AGENT_API="true", STREAMLIT_SERVER_AGENT_MAX_SESSIONS="100") as address:
-        web = max((p for p in psutil.Process().children(recursive=True) if "streamlit" in " ".join(p.cmdline())), key=lambda p: p.memory_info().rss)
+    with serve(
+        data,
+        shipped=True,
+        STREAMLIT_SERVER_ENABLE_AGENT_API="true",
+        STREAMLIT_SERVER_AGENT_MAX_SESSIONS="100",
+    ) as address:
+        web = max(
+            (
+                p
+                for p in psutil.Process().children(recursive=True)
+                if "streamlit" in " ".join(p.cmdline())
+            ),
+            key=lambda p: p.memory_info().rss,
+        )
         idle = [Student(address, i, 0) for i in range(30)]
         for i, student in enumerate(idle):
             student.ask({"page": PAGES[1 + i % (len(PAGES) - 1)]})
@@ -208,7 +295,14 @@ def crowd(data: Path, students: int = 30, seconds: float = 180) -> None:
             errors=errors[:3],
             number_of_errors=len(errors),
         )
-        say("runs asked for / finished / lost", len(asked), "runs", None, finished=len(done), lost=lost)
+        say(
+            "runs asked for / finished / lost",
+            len(asked),
+            "runs",
+            None,
+            finished=len(done),
+            lost=lost,
+        )
         jobs.stop(store)
 
 

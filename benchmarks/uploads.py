@@ -1,6 +1,8 @@
-"""Peak memory of the web process while 20 files of 49.5 MB arrive at once, and while bombs are looked at: `python -m benchmarks.uploads`. Prints JSON lines.
+"""Peak memory of the web process while 20 files of 49.5 MB arrive at once, and while bombs are
+looked at: `python -m benchmarks.uploads`. Prints JSON lines.
 
-Five visitors upload four files each (a visitor may bring 200 MB) over HTTP, as a browser does; the bombs lie in the inbox and are chosen on the page.
+Five visitors upload four files each (a visitor may bring 200 MB) over HTTP, as a browser does; the
+bombs lie in the inbox and are chosen on the page.
 """
 
 from __future__ import annotations
@@ -50,12 +52,25 @@ class Watch(threading.Thread):
 def say(what: str, watch: Watch, **more: Any) -> None:
     """One line of the result."""
     now, peak = watch.process.memory_info().rss / 1e6, watch.peak / 1e6
-    print(json.dumps({"what": what, "now MB": round(now), "peak MB": round(peak), "limit": LIMIT, "holds": peak <= LIMIT, **more}), flush=True)
+    print(
+        json.dumps(
+            {
+                "what": what,
+                "now MB": round(now),
+                "peak MB": round(peak),
+                "limit": LIMIT,
+                "holds": peak <= LIMIT,
+                **more,
+            }
+        ),
+        flush=True,
+    )
     watch.peak = 0
 
 
 class Visitor:
-    """A session without a browser: a web socket for uploads, and streamlit's agent API (switched on for this server alone) for the page."""
+    """A session without a browser: a web socket for uploads, and streamlit's agent API (switched on
+    for this server alone) for the page."""
 
     def __init__(self, address: str, until: ExitStack) -> None:
         self.address, jar = address, http.cookiejar.CookieJar()
@@ -64,7 +79,12 @@ class Visitor:
         self.xsrf = next((cookie.value or "" for cookie in jar if "xsrf" in cookie.name), "")
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)
         where = f"{address.replace('http', 'ws')}/_stcore/stream"
-        how = {"subprotocols": [Subprotocol("streamlit")], "additional_headers": {"Cookie": cookies}, "origin": Origin(address), "max_size": None}
+        how = {
+            "subprotocols": [Subprotocol("streamlit")],
+            "additional_headers": {"Cookie": cookies},
+            "origin": Origin(address),
+            "max_size": None,
+        }
         self.socket = until.enter_context(connect(where, **how))
         wish = BackMsg()
         wish.rerun_script.page_name = "data"
@@ -82,7 +102,11 @@ class Visitor:
                 pass
 
     def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(f"{self.address}/_stcore/agent/interact", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.address}/_stcore/agent/interact",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
         with self.opener.open(request, timeout=120) as answer:
             got: dict[str, Any] = json.load(answer)
         return got
@@ -90,10 +114,18 @@ class Visitor:
     def upload(self, data: bytes, name: str) -> int:
         """The status of the answer."""
         border = uuid.uuid4().hex
-        head = f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: text/csv\r\n\r\n'
-        headers = {"Content-Type": f"multipart/form-data; boundary={border}", "X-Xsrftoken": self.xsrf}
+        head = (
+            f'--{border}\r\nContent-Disposition: form-data; name="file"; '
+            f'filename="{name}"\r\nContent-Type: text/csv\r\n\r\n'
+        )
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={border}",
+            "X-Xsrftoken": self.xsrf,
+        }
         url = f"{self.address}/_stcore/upload_file/{self.session}/{uuid.uuid4()}"
-        request = urllib.request.Request(url, head.encode() + data + f"\r\n--{border}--\r\n".encode(), headers, method="PUT")
+        request = urllib.request.Request(
+            url, head.encode() + data + f"\r\n--{border}--\r\n".encode(), headers, method="PUT"
+        )
         try:
             with self.opener.open(request, timeout=300) as answer:
                 return int(answer.status)
@@ -106,12 +138,22 @@ class Visitor:
 def bombs(inbox: Path) -> list[str]:
     """Files that are small, or no files at all, and endless to read."""
     inbox.mkdir(parents=True)
-    codes = pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000, np.int32)), pa.array(["x" * 1_000_000]))
+    codes = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(20_000, np.int32)), pa.array(["x" * 1_000_000])
+    )
     pq.write_table(pa.table({"text": codes}), inbox / "dictionary.parquet", compression="zstd")
     values = pa.array(np.zeros(100_000_000, np.int64))
-    pq.write_table(pa.table({"text": pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)}), inbox / "nested.parquet", compression="zstd")
+    pq.write_table(
+        pa.table(
+            {"text": pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)}
+        ),
+        inbox / "nested.parquet",
+        compression="zstd",
+    )
     del codes, values
-    (inbox / "wide.csv").write_text(",".join(f"c{i}" for i in range(10**6)) + "\n" + ",".join("1" * 10**6) + "\n")
+    (inbox / "wide.csv").write_text(
+        ",".join(f"c{i}" for i in range(10**6)) + "\n" + ",".join("1" * 10**6) + "\n"
+    )
     (inbox / "large.csv").write_text("text,label\n" + "some words here,b\n" * 5_000_000)
     return sorted(path.name for path in inbox.iterdir())
 
@@ -122,30 +164,70 @@ def main() -> None:
         data = Path(folder) / "data"
         names = bombs(data / "inbox")
         with (
-            serve(data, deadline=180, shipped=True, STREAMLIT_SERVER_ENABLE_AGENT_API="true", STREAMLIT_SERVER_AGENT_MAX_SESSIONS="100") as address,
+            serve(
+                data,
+                deadline=180,
+                shipped=True,
+                STREAMLIT_SERVER_ENABLE_AGENT_API="true",
+                STREAMLIT_SERVER_AGENT_MAX_SESSIONS="100",
+            ) as address,
             ExitStack() as until,
         ):
             children = psutil.Process().children(recursive=True)
-            watch = Watch(max((p for p in children if "streamlit" in " ".join(p.cmdline())), key=lambda p: p.memory_info().rss))
+            watch = Watch(
+                max(
+                    (p for p in children if "streamlit" in " ".join(p.cmdline())),
+                    key=lambda p: p.memory_info().rss,
+                )
+            )
             watch.start()
             visitors = [Visitor(address, until) for _ in range(VISITORS)]
             say("five visitors on the page", watch)
             content = b"text,label\n" + os.urandom(1000).hex().encode() * (SIZE // 2000)
             started = time.monotonic()
             with ThreadPoolExecutor(VISITORS * EACH) as pool:
-                done = list(pool.map(lambda i: visitors[i % VISITORS].upload(content, f"file-{i}.csv"), range(VISITORS * EACH)))
-            say("20 uploads of 49.5 MB at once", watch, status=sorted(done), seconds=round(time.monotonic() - started, 1))
-            say("one more of the same visitor", watch, status=visitors[0].upload(content, "more.csv"))
-            say("one of 60 MB", watch, status=visitors[0].upload(content + content[:10_500_000], "large.csv"))
+                done = list(
+                    pool.map(
+                        lambda i: visitors[i % VISITORS].upload(content, f"file-{i}.csv"),
+                        range(VISITORS * EACH),
+                    )
+                )
+            say(
+                "20 uploads of 49.5 MB at once",
+                watch,
+                status=sorted(done),
+                seconds=round(time.monotonic() - started, 1),
+            )
+            say(
+                "one more of the same visitor",
+                watch,
+                status=visitors[0].upload(content, "more.csv"),
+            )
+            say(
+                "one of 60 MB",
+                watch,
+                status=visitors[0].upload(content + content[:10_500_000], "large.csv"),
+            )
             page = visitors[0].ask({"page": "data"})["session_id"]
             for name in names:
                 started = time.monotonic()
                 got = visitors[0].ask({"session_id": page, "widget_state": {"inbox": [name]}})
                 text = json.dumps(got)
                 said = next(
-                    (part for part in text.split('"') if "must be" in part and name.split(".")[0] in part), "shown" if "preview" in text else text[:300]
+                    (
+                        part
+                        for part in text.split('"')
+                        if "must be" in part and name.split(".")[0] in part
+                    ),
+                    "shown" if "preview" in text else text[:300],
                 )
-                say(name, watch, seconds=round(time.monotonic() - started, 1), status=got.get("status"), said=said)
+                say(
+                    name,
+                    watch,
+                    seconds=round(time.monotonic() - started, 1),
+                    status=got.get("status"),
+                    said=said,
+                )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sdq.data.languages import language
-from sdq.report import METRICS, Report
+from sdq.results import METRICS, Report
 
 ROLE_LABELS = {
     "embedding": "embedding",
@@ -25,7 +25,8 @@ ROLE_LABELS = {
 
 
 def module_label(module: str, role: str, block: int) -> str:
-    """Of module "roberta.encoder.layer.3.attention.self.query", role "q", block 3: "block 3 · query". Blocks count from 0, as in the checkpoint."""
+    """Of module "roberta.encoder.layer.3.attention.self.query", role "q", block 3: "block 3 ·
+    query". Blocks count from 0, as in the checkpoint."""
     if block >= 0:
         return f"block {block} · {ROLE_LABELS.get(role, role)}"
     end = module.rpartition(".")[2]
@@ -48,7 +49,8 @@ def direction(code: str) -> str:
 
 
 def width(recipe: Mapping[str, Any]) -> str:
-    """INT8, W4A8 and so on: bits of weights and activations of a recipe's first rule, "mixed" if modules have rules of their own; "FP32" without rules."""
+    """INT8, W4A8 and so on: bits of weights and activations of a recipe's first rule, "mixed" if
+    modules have rules of their own; "FP32" without rules."""
     if not recipe.get("rules"):
         return "FP32"
     weight, activation = recipe["rules"][0].get("weight"), recipe["rules"][0].get("activation")
@@ -58,13 +60,18 @@ def width(recipe: Mapping[str, Any]) -> str:
 
 
 def run_names(reports: Sequence[Report]) -> dict[str, str]:
-    """Run id -> the shortest name that tells the runs apart: the method, with the width where there are several, and among runs of one method
-    with the seed, the recipe, both, or the id's first digits.
+    """Run id -> the shortest name that tells the runs apart: the method, with the width where there
+    are several, and among runs of one method with the seed, the recipe, both, or the id's first
+    digits.
     """
     several = len({width(r.recipe) for r in reports if r.recipe["rules"]}) > 1
 
     def wide(report: Report) -> str:
-        return f"{report.method} {width(report.recipe)}" if several and report.recipe["rules"] else report.method
+        return (
+            f"{report.method} {width(report.recipe)}"
+            if several and report.recipe["rules"]
+            else report.method
+        )
 
     levels: tuple[Callable[[Report], str], ...] = (
         wide,

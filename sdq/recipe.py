@@ -1,7 +1,7 @@
 """Recipe: what to do, as a frozen value. The presets are here.
 
-Training absent = post-training quantization (PTQ); training without distillation = QAT (noise < 1: Quant-Noise);
-with distillation = SDQ. No rules and no training = FP32.
+Training absent = post-training quantization (PTQ); training without distillation = QAT (noise < 1:
+Quant-Noise); with distillation = SDQ. No rules and no training = FP32.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from sdq.train.settings import Training
 
 
 class Calibration(Settings):
-    """The sentences that static ranges are measured on: from the train split, never from dev or test."""
+    """The sentences that static ranges are measured on: from the train split, never from dev or
+    test."""
 
     sentences: int = Field(256, ge=1, description="How many sentences")
-    languages: Literal["labelled", "all"] | tuple[str, ...] = Field("labelled", description="Only the training language, all languages, or those chosen")
+    languages: Literal["labelled", "all"] | tuple[str, ...] = Field(
+        "labelled", description="Only the training language, all languages, or those chosen"
+    )
     batch_size: int = Field(32, ge=1, description="Sentences per forward pass")
 
     @field_validator("languages", mode="before")
@@ -33,44 +36,75 @@ class Calibration(Settings):
     def _languages_in_one_order(cls, value: Any) -> Any:
         if value in ("labelled", "all"):
             return value
-        if not isinstance(value, list | tuple) or not value or not all(isinstance(code, str) and code.strip() for code in value):
-            raise ValueError("languages must be 'labelled', 'all' or a list of at least one language code")
+        if (
+            not isinstance(value, list | tuple)
+            or not value
+            or not all(isinstance(code, str) and code.strip() for code in value)
+        ):
+            raise ValueError(
+                "languages must be 'labelled', 'all' or a list of at least one language code"
+            )
         return tuple(sorted(set(value)))  # the same languages in another order are the same run
 
 
 class Recipe(Document):
-    """Rules (which modules get which numbers), calibration, training, seed. Equal recipes are equal runs."""
+    """Rules (which modules get which numbers), calibration, training, seed. Equal recipes are equal
+    runs."""
 
-    name: Annotated[str, Words("lower-case letters, digits, '.', '_' and '-', at most 61, beginning with a letter or digit")] = Field(
-        "custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="A short name; it does not change the run"
+    name: Annotated[
+        str,
+        Words(
+            "lower-case letters, digits, '.', '_' and '-', at most 61, beginning with a letter or "
+            "digit"
+        ),
+    ] = Field(
+        "custom",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$",
+        description="A short name; it does not change the run",
     )
     rules: tuple[Rule, ...] = Field((), description="Which modules are quantized, and how")
     calibration: Calibration = Calibration()
     migration: float | None = Field(
-        None, ge=0, le=1,
-        description="SmoothQuant: before anything is rounded, outlier channels move from activations into the weights that read them; 0 evens out the weights, 1 the activations",
-    )  # fmt: skip
+        None,
+        ge=0,
+        le=1,
+        description="SmoothQuant: before anything is rounded, outlier channels move from "
+        "activations into the weights that read them; 0 evens out the weights, 1 the "
+        "activations",
+    )
     training: Training | None = Field(None, description="Absent: post-training quantization")
-    seed: int = Field(0, ge=0, lt=2**31, description="Order of the training data, Quant-Noise, choice of calibration sentences")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="Order of the training data, Quant-Noise, choice of calibration sentences",
+    )
 
     @model_validator(mode="after")
     def _training_needs_rules(self) -> Recipe:
         if self.training is not None and not self.rules:
             raise ValueError(
-                "training must come with at least one quantization rule; to fine-tune in FP32 use `python -m sdq mini build` stages or transformers"
+                "training must come with at least one quantization rule; to fine-tune in FP32 use "
+                "`python -m sdq mini build` stages or transformers"
             )
         return self
 
     @model_validator(mode="after")
     def _migration_needs_rules(self) -> Recipe:
         if self.migration is not None and not self.rules:
-            raise ValueError("migration must come with at least one quantization rule, as without rounding it changes nothing; leave it out or add a rule")
+            raise ValueError(
+                "migration must come with at least one quantization rule, as without rounding it "
+                "changes nothing; leave it out or add a rule"
+            )
         return self
 
     @property
     def calibrates(self) -> bool:
-        """Whether anything is measured on calibration sentences: static ranges, or which channels to migrate."""
-        return self.migration is not None or any(rule.activation is not None and not rule.activation.dynamic for rule in self.rules)
+        """Whether anything is measured on calibration sentences: static ranges, or which channels
+        to migrate."""
+        return self.migration is not None or any(
+            rule.activation is not None and not rule.activation.dynamic for rule in self.rules
+        )
 
     @property
     def method(self) -> str:
@@ -84,7 +118,8 @@ class Recipe(Document):
         return "QAT" if self.training.noise == 1 else "QNAT"
 
     def canonical(self) -> str:
-        """The JSON that decides the run id: everything but the name; migration only if there is one."""
+        """The JSON that decides the run id: everything but the name; migration only if there is
+        one."""
         left = {"name"} if self.migration is not None else {"name", "migration"}
         return json.dumps(self.model_dump(mode="json", exclude=left), sort_keys=True)
 
@@ -95,7 +130,9 @@ def _int8_dynamic() -> tuple[Rule, ...]:
 
 
 def _int8_static() -> tuple[Rule, ...]:
-    activation = ActivationSpec(bits=8, symmetric=False, granularity=PerTensor(), dynamic=False, observer=MinMax())
+    activation = ActivationSpec(
+        bits=8, symmetric=False, granularity=PerTensor(), dynamic=False, observer=MinMax()
+    )
     return (Rule(weight=WeightSpec(bits=8), activation=activation),)
 
 
@@ -105,24 +142,42 @@ def _linear(weight: WeightSpec, activation: ActivationSpec | None = None) -> tup
 
 
 def _int8_tensor() -> tuple[Rule, ...]:
-    """What PyTorch's dynamic quantization does unless told otherwise: one range per tensor, activations affine in 7 bits, Linear layers only."""
-    return _linear(WeightSpec(granularity=PerTensor()), ActivationSpec(bits=7, symmetric=False, granularity=PerTensor()))
+    """What PyTorch's dynamic quantization does unless told otherwise: one range per tensor,
+    activations affine in 7 bits, Linear layers only."""
+    return _linear(
+        WeightSpec(granularity=PerTensor()),
+        ActivationSpec(bits=7, symmetric=False, granularity=PerTensor()),
+    )
 
 
 def _w4a8() -> tuple[Rule, ...]:
-    """Four-bit weights with one range per tensor: the setting at which PTQ breaks `mini` (found on dev, see docs/ablation.md)."""
-    return (Rule(weight=WeightSpec(bits=4, granularity=PerTensor()), activation=ActivationSpec(bits=8, granularity=PerToken())),)
+    """Four-bit weights with one range per tensor: the setting at which PTQ breaks `mini` (found on
+    dev, see docs/ablation.md)."""
+    return (
+        Rule(
+            weight=WeightSpec(bits=4, granularity=PerTensor()),
+            activation=ActivationSpec(bits=8, granularity=PerToken()),
+        ),
+    )
 
 
 def _w3a8() -> tuple[Rule, ...]:
-    """Three-bit Linear weights with one range per tensor, the embedding in 8 bits per row: PTQ breaks, training can repair (docs/ablation.md)."""
-    body = Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec(bits=8, granularity=PerToken()))
+    """Three-bit Linear weights with one range per tensor, the embedding in 8 bits per row: PTQ
+    breaks, training can repair (docs/ablation.md)."""
+    body = Rule(
+        weight=WeightSpec(bits=3, granularity=PerTensor()),
+        activation=ActivationSpec(bits=8, granularity=PerToken()),
+    )
     return (body, Rule(roles=("embedding",), weight=WeightSpec(bits=8)))
 
 
 def _w2a8() -> tuple[Rule, ...]:
-    """Two-bit Linear weights (-1, 0, 1 times a scale per channel), the embedding in 8 bits per row: where PTQ breaks `mini` most (docs/ablation.md)."""
-    body = Rule(weight=WeightSpec(bits=2, granularity=PerChannel()), activation=ActivationSpec(bits=8, granularity=PerToken()))
+    """Two-bit Linear weights (-1, 0, 1 times a scale per channel), the embedding in 8 bits per row:
+    where PTQ breaks `mini` most (docs/ablation.md)."""
+    body = Rule(
+        weight=WeightSpec(bits=2, granularity=PerChannel()),
+        activation=ActivationSpec(bits=8, granularity=PerToken()),
+    )
     return (body, Rule(roles=("embedding",), weight=WeightSpec(bits=8)))
 
 
@@ -144,15 +199,28 @@ def _presets() -> dict[str, Recipe]:
     made.append(Recipe(name="ptq-int8-linear", rules=_linear(WeightSpec(), ActivationSpec())))
     made.append(Recipe(name="ptq-int8-weights", rules=_linear(WeightSpec())))
     made.append(Recipe(name="ptq-w4a8", rules=_w4a8()))
-    per_channel = (Rule(weight=WeightSpec(bits=4, granularity=PerChannel()), activation=ActivationSpec(bits=8)),)
+    per_channel = (
+        Rule(
+            weight=WeightSpec(bits=4, granularity=PerChannel()), activation=ActivationSpec(bits=8)
+        ),
+    )
     made.append(Recipe(name="ptq-w4a8-channel", rules=per_channel))
     made.append(Recipe(name="ptq-w3a8", rules=_w3a8()))
     made.append(Recipe(name="ptq-w2a8", rules=_w2a8()))
-    for width, rules in (("int8", _int8_dynamic()), ("w4a8", _w4a8()), ("w3a8", _w3a8()), ("w2a8", _w2a8())):
+    for width, rules in (
+        ("int8", _int8_dynamic()),
+        ("w4a8", _w4a8()),
+        ("w3a8", _w3a8()),
+        ("w2a8", _w2a8()),
+    ):
         made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
         made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
         for loss, terms in _LOSSES.items():
-            made.append(Recipe(name=f"sdq-{loss}-{width}", rules=rules, training=Training(distillation=terms)))
+            made.append(
+                Recipe(
+                    name=f"sdq-{loss}-{width}", rules=rules, training=Training(distillation=terms)
+                )
+            )
         multi = Training(distillation=_LOSSES["att-kld"], unlabelled=True)
         made.append(Recipe(name=f"sdq-att-kld-multi-{width}", rules=rules, training=multi))
     return {recipe.name: recipe for recipe in made}
@@ -172,17 +240,22 @@ def preset_of(recipe: Mapping[str, Any]) -> str | None:
 
 
 def load_recipe(name: str) -> Recipe:
-    """A preset by name or a recipe from a JSON file. UserError with one sentence for anything else."""
+    """A preset by name or a recipe from a JSON file. UserError with one sentence for anything
+    else."""
     if name in PRESETS:
         return PRESETS[name]
     path = path_of(name, "a recipe file")
     if path.suffix != ".json":
         near = difflib.get_close_matches(name, PRESETS, 1)
         meant = f"; do you mean {near[0]}?" if near else "; see `python -m sdq presets`"
-        raise UserError(f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got {one_line(name, 80)!r}{meant}")
+        raise UserError(
+            f"recipe must be a JSON file or one of the presets {', '.join(PRESETS)}; got "
+            f"{one_line(name, 80)!r}{meant}"
+        )
     return parse(small(path, "recipe file"), name)
 
 
 def parse(data: bytes, called: str) -> Recipe:
-    """The recipe in the bytes of a JSON file, which errors call `called`. UserError with one sentence for anything else."""
+    """The recipe in the bytes of a JSON file, which errors call `called`. UserError with one
+    sentence for anything else."""
     return settings_of(Recipe, data, "recipe", called)

@@ -1,4 +1,5 @@
-"""Every test runs from the repository, on one thread, from one seed: numbers then depend neither on the machine's load nor on the tests before."""
+"""Every test runs from the repository, on one thread, from one seed: numbers then depend neither on
+the machine's load nor on the tests before."""
 
 from __future__ import annotations
 
@@ -16,12 +17,15 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 import tests.profiles  # noqa: E402, F401  which examples property tests try
 
-os.environ.setdefault("SDQ_NICE", "0")  # tests beside it are no visitors for whom a computation should stand back
+os.environ.setdefault(
+    "SDQ_NICE", "0"
+)  # tests beside it are no visitors for whom a computation should stand back
 
 
 @pytest.fixture(autouse=True)
 def one_seed() -> None:
-    """What a test draws without a generator of its own is the same alone, in any order and in any worker."""
+    """What a test draws without a generator of its own is the same alone, in any order and in any
+    worker."""
     random.seed(0)
     np.random.seed(0)
     if (torch := sys.modules.get("torch")) is not None:  # tests of pages load it in no process
@@ -29,14 +33,15 @@ def one_seed() -> None:
 
 
 def group(path: str) -> str:
-    """What stays in one worker under pytest-xdist: a file, so that what its fixtures make is made once;
-    and what starts servers and browsers, which waits more than it computes."""
+    """What stays in one worker under pytest-xdist: a file, so that what its fixtures make is made
+    once; and what starts servers and browsers, which waits more than it computes."""
     return "servers" if path.split("/")[1] in ("e2e", "drills") else path
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Groups in the order of their tests. Its own `--dist loadgroup` groups nothing under pytest 9.2, whose items have no `_nodeid`."""
+    """Groups in the order of their tests. Its own `--dist loadgroup` groups nothing under pytest
+    9.2, whose items have no `_nodeid`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Grouped(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]

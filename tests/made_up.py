@@ -9,22 +9,44 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sdq.data.tasks import load_task
+from sdq.data.registry import load_task
+from sdq.evaluate.statistics import by_language, means
 from sdq.recipe import PRESETS, Recipe
-from sdq.report import Report, Scores
-from sdq.statistics import by_language, means
+from sdq.results import Report, Scores
 from sdq.store import Store, run_id, seal
 
-LANGUAGES = ("en", "de", "es", "fr", "ru", "bg", "el", "tr", "ar", "vi", "th", "zh", "hi", "ur", "sw")
+LANGUAGES = (
+    "en",
+    "de",
+    "es",
+    "fr",
+    "ru",
+    "bg",
+    "el",
+    "tr",
+    "ar",
+    "vi",
+    "th",
+    "zh",
+    "hi",
+    "ur",
+    "sw",
+)
 KEPT = {"FP32": 1.0, "PTQ": 0.82, "QAT": 0.90, "QNAT": 0.89, "SDQ": 0.96, "SDQ multi": 0.98}
-ALL = ("fp32", *(f"{m}-{w}" for w in ("int8", "w3a8") for m in ("qat", "sdq-att-kld", "sdq-att-kld-multi")), "ptq-int8-dynamic", "ptq-w3a8")
+ALL = (
+    "fp32",
+    *(f"{m}-{w}" for w in ("int8", "w3a8") for m in ("qat", "sdq-att-kld", "sdq-att-kld-multi")),
+    "ptq-int8-dynamic",
+    "ptq-w3a8",
+)
 
 
 loaded = lru_cache(load_task)
 
 
 def outcomes(keep: float, task: str, n: int = 120) -> pd.DataFrame:
-    """Per-sentence counts and answers, over real test sentences, in which later languages suffer more."""
+    """Per-sentence counts and answers, over real test sentences, in which later languages suffer
+    more."""
     return _outcomes(keep, task, n).copy()
 
 
@@ -38,16 +60,34 @@ def _outcomes(keep: float, task: str, n: int) -> pd.DataFrame:
             gold = 1 if task == "intent" else sum(tag.startswith("B-") for tag in example.targets)
             draws = rng.random(max(1, gold))
             tp = int((draws[:gold] < right).sum())
-            wrong = data.labels[(data.labels.index(example.targets[0]) + 1) % len(data.labels)] if task == "intent" else " ".join("O" for _ in example.targets)
-            rows.append((example.id, code, tp, gold, gold, " ".join(example.targets) if tp == gold else wrong, float(abs(right - draws[0]) * 6)))
-    return pd.DataFrame(rows, columns=["id", "language", "tp", "predicted", "gold", "answer", "margin"])
+            wrong = (
+                data.labels[(data.labels.index(example.targets[0]) + 1) % len(data.labels)]
+                if task == "intent"
+                else " ".join("O" for _ in example.targets)
+            )
+            rows.append(
+                (
+                    example.id,
+                    code,
+                    tp,
+                    gold,
+                    gold,
+                    " ".join(example.targets) if tp == gold else wrong,
+                    float(abs(right - draws[0]) * 6),
+                )
+            )
+    return pd.DataFrame(
+        rows, columns=["id", "language", "tp", "predicted", "gold", "answer", "margin"]
+    )
 
 
 def scores(table: pd.DataFrame) -> Scores:
     """Scores in the order of LANGUAGES."""
     found = by_language(table)
     mean, zero = means(found, "en")
-    return Scores(mean=mean, zero_shot_mean=zero, by_language={code: found[code] for code in LANGUAGES})
+    return Scores(
+        mean=mean, zero_shot_mean=zero, by_language={code: found[code] for code in LANGUAGES}
+    )
 
 
 MODULES = [
@@ -56,17 +96,22 @@ MODULES = [
         (f"roberta.encoder.layer.{i}.{name}", role, i)
         for i in range(6)
         for name, role in (
-            ("attention.self.query", "q"), ("attention.self.key", "k"), ("attention.self.value", "v"), ("attention.output.dense", "attention_output"),
-            ("intermediate.dense", "ffn_in"), ("output.dense", "ffn_out"),
+            ("attention.self.query", "q"),
+            ("attention.self.key", "k"),
+            ("attention.self.value", "v"),
+            ("attention.output.dense", "attention_output"),
+            ("intermediate.dense", "ffn_in"),
+            ("output.dense", "ffn_out"),
         )
     ),
     ("classifier.dense", "head", -1),
     ("classifier.out_proj", "head", -1),
-]  # fmt: skip
+]
 
 
 def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
-    """Tables of the shape that sdq.inspect gives, of random numbers; errors grow through depth and with 1 - keep."""
+    """Tables of the shape that sdq.inspect gives, of random numbers; errors grow through depth and
+    with 1 - keep."""
     rng = np.random.default_rng(3)
     spec = recipe.rules[0].weight if recipe.rules else None
     weights, activations, profiles = [], [], []
@@ -74,21 +119,57 @@ def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
         values = rng.standard_t(5, 20_000) * 0.05
         low, high = float(values.min()), float(values.max())
         channels = np.sort(rng.choice(values, (192, 24)), 1)
-        row = {"module": name, "role": role, "block": block, "rows": 192, "columns": 192, "low": low, "high": high, "fp32": np.histogram(values, 128, (low, high))[0].astype("int32"), "channels": 192,
-               "channel": np.arange(192, dtype="int32"), "channel_low": channels[:, 0].astype("float32"), "channel_high": channels[:, -1].astype("float32"), "bits": 32}  # fmt: skip
+        row = {
+            "module": name,
+            "role": role,
+            "block": block,
+            "rows": 192,
+            "columns": 192,
+            "low": low,
+            "high": high,
+            "fp32": np.histogram(values, 128, (low, high))[0].astype("int32"),
+            "channels": 192,
+            "channel": np.arange(192, dtype="int32"),
+            "channel_low": channels[:, 0].astype("float32"),
+            "channel_high": channels[:, -1].astype("float32"),
+            "bits": 32,
+        }
         if spec:
             top = 2 ** (spec.bits - 1) - 1
             scale = max(-low, high) / top
             back = np.clip(np.round(values / scale), -top, top) * scale
-            row |= {"quantized": np.histogram(back, 128, (low, high))[0].astype("int32"), "bits": spec.bits, "symmetric": True, "granularity": spec.granularity.kind, "ranges": 1, "scale_low": scale, "scale_high": scale,
-                    "mse": float(((back - values) ** 2).mean()), "sqnr_db": float(10 * np.log10((values**2).mean() / ((back - values) ** 2).mean())), "clipped": 0.0, "codes_used": float(len(np.unique(back))), "codes": 2 * top + 1,
-                    "grid": (np.arange(-top, top + 1) * scale).astype("float32")}  # fmt: skip
+            row |= {
+                "quantized": np.histogram(back, 128, (low, high))[0].astype("int32"),
+                "bits": spec.bits,
+                "symmetric": True,
+                "granularity": spec.granularity.kind,
+                "ranges": 1,
+                "scale_low": scale,
+                "scale_high": scale,
+                "mse": float(((back - values) ** 2).mean()),
+                "sqnr_db": float(10 * np.log10((values**2).mean() / ((back - values) ** 2).mean())),
+                "clipped": 0.0,
+                "codes_used": float(len(np.unique(back))),
+                "codes": 2 * top + 1,
+                "grid": (np.arange(-top, top + 1) * scale).astype("float32"),
+            }
         weights.append(row)
         if role == "embedding":
             continue
         for i, code in enumerate(LANGUAGES):
             x = rng.normal(0, 1 + 0.05 * i, 4000)
-            row = {"module": name, "role": role, "block": block, "low": -8.0, "high": 8.0, "bits": 8 if spec else 32, "language": code, "counts": np.histogram(x, 128, (-8, 8))[0].astype("int32"), "language_low": float(x.min()), "language_high": float(x.max())}  # fmt: skip
+            row = {
+                "module": name,
+                "role": role,
+                "block": block,
+                "low": -8.0,
+                "high": 8.0,
+                "bits": 8 if spec else 32,
+                "language": code,
+                "counts": np.histogram(x, 128, (-8, 8))[0].astype("int32"),
+                "language_low": float(x.min()),
+                "language_high": float(x.max()),
+            }
             if spec:
                 row |= {
                     "dynamic": True,
@@ -104,10 +185,31 @@ def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
             activations.append(row)
         peak = np.abs(rng.normal(0, 2, 192)).astype("float32")
         peak[17] = 20
-        profiles.append({"module": name, "role": role, "block": block, "position_low": -rng.random(20).astype("float32") * 4, "position_high": rng.random(20).astype("float32") * 4, "dimension_peak": peak, "dimension_rms": peak / 3})  # fmt: skip
-    found = {"weights": pd.DataFrame(weights), "activations": pd.DataFrame(activations), "profiles": pd.DataFrame(profiles)}
-    sample = [(e.id, code, e.text.split()) for code in LANGUAGES for e in loaded("intent").examples("test", (code,))[::5][:2]]
-    found["sample"] = pd.DataFrame([(i, *row) for i, row in enumerate(sample)], columns=["sentence", "id", "language", "tokens"])
+        profiles.append(
+            {
+                "module": name,
+                "role": role,
+                "block": block,
+                "position_low": -rng.random(20).astype("float32") * 4,
+                "position_high": rng.random(20).astype("float32") * 4,
+                "dimension_peak": peak,
+                "dimension_rms": peak / 3,
+            }
+        )
+    found = {
+        "weights": pd.DataFrame(weights),
+        "activations": pd.DataFrame(activations),
+        "profiles": pd.DataFrame(profiles),
+    }
+    sample = [
+        (e.id, code, e.text.split())
+        for code in LANGUAGES
+        for e in loaded("intent").examples("test", (code,))[::5][:2]
+    ]
+    found["sample"] = pd.DataFrame(
+        [(i, *row) for i, row in enumerate(sample)],
+        columns=["sentence", "id", "language", "tokens"],
+    )
     if not spec:
         return found
     sites = []
@@ -121,10 +223,35 @@ def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
             if measure == "local" and role in ("attention", "block"):
                 continue
             for i, code in enumerate(("all", *LANGUAGES)):
-                size = (1.05 - keep) * (1 + 0.03 * i) * (0.3 if measure == "local" else 0.2 + 0.15 * (block + 1))
-                rows.append({"site": name, "role": role, "block": block, "order": order, "measure": measure, "language": code, "relative_l2": size, "sqnr_db": -20 * np.log10(size), "mean_abs": 0.4 * size, "frobenius": 30 * size})  # fmt: skip
+                size = (
+                    (1.05 - keep)
+                    * (1 + 0.03 * i)
+                    * (0.3 if measure == "local" else 0.2 + 0.15 * (block + 1))
+                )
+                rows.append(
+                    {
+                        "site": name,
+                        "role": role,
+                        "block": block,
+                        "order": order,
+                        "measure": measure,
+                        "language": code,
+                        "relative_l2": size,
+                        "sqnr_db": -20 * np.log10(size),
+                        "mean_abs": 0.4 * size,
+                        "frobenius": 30 * size,
+                    }
+                )
     found["depth"] = pd.DataFrame(rows)
-    found["tokens"] = pd.DataFrame([(i, t, b, 0.1 * (b + 1) * (t + 1)) for i, (_, _, words) in enumerate(sample) for t in range(len(words)) for b in range(6)], columns=["sentence", "position", "block", "relative_l2"])  # fmt: skip
+    found["tokens"] = pd.DataFrame(
+        [
+            (i, t, b, 0.1 * (b + 1) * (t + 1))
+            for i, (_, _, words) in enumerate(sample)
+            for t in range(len(words))
+            for b in range(6)
+        ],
+        columns=["sentence", "position", "block", "relative_l2"],
+    )
     return found
 
 
@@ -149,10 +276,22 @@ def _finished(recipe_json: str, task: str, keep: float | None) -> tuple[Report, 
     full, table = outcomes(1.0, task), outcomes(keep, task)
     run = run_id(recipe, "made-up", task)
     report = Report(
-        run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task=task, metric="accuracy" if task == "intent" else "f1",
-        labelled="en", reference=scores(full), quantized=scores(table), seconds={"evaluate": 12.0, "train": 40.0 if recipe.training else 0.0},
-        size_bytes={"fp32": 24_000_000, "quantized_simulated": 6_400_000 if recipe.rules else 24_000_000}, provenance={"seed": recipe.seed, "test_sentences": len(table), "torch": "2.13.0"},
-    )  # fmt: skip
+        run=run,
+        recipe=recipe.model_dump(mode="json"),
+        method=recipe.method,
+        model="mini",
+        task=task,
+        metric="accuracy" if task == "intent" else "f1",
+        labelled="en",
+        reference=scores(full),
+        quantized=scores(table),
+        seconds={"evaluate": 12.0, "train": 40.0 if recipe.training else 0.0},
+        size_bytes={
+            "fp32": 24_000_000,
+            "quantized_simulated": 6_400_000 if recipe.rules else 24_000_000,
+        },
+        provenance={"seed": recipe.seed, "test_sentences": len(table), "torch": "2.13.0"},
+    )
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "runs", None)
         home = store.begin(run, {"recipe": report.recipe})
@@ -170,6 +309,8 @@ def without(store: Store, report: Report, *names: str) -> None:
     seal(store.folder / report.run)
 
 
-def fill(store: Store, names: tuple[str, ...] = ALL, tasks: tuple[str, ...] = ("intent", "slots")) -> list[Report]:
+def fill(
+    store: Store, names: tuple[str, ...] = ALL, tasks: tuple[str, ...] = ("intent", "slots")
+) -> list[Report]:
     """Write a finished run for each preset and task."""
     return [add(store, PRESETS[name], task) for task in tasks for name in names]

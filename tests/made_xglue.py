@@ -1,4 +1,5 @@
-"""A miniature of the extracted XGLUE archive: official folders, file names and fields, sentences of our own in English, German and French."""
+"""A miniature of the extracted XGLUE archive: official folders, file names and fields, sentences of
+our own in English, German and French."""
 
 from __future__ import annotations
 
@@ -8,10 +9,28 @@ from pathlib import Path
 SPLITS = {"train": 24, "dev": 8, "test": 9}
 # per language: people, places, things with their topic, verbs, function words
 WORDS = {
-    "en": (["Anna", "Omar", "Mary Jones"], ["Paris", "New York", "Oslo"], {"soup": "foodanddrink", "goal": "sports", "film": "entertainment"}, ["sees", "likes"], ("the", "in", "and")),
-    "de": (["Anna", "Jürgen", "Maria Kurz"], ["Paris", "Köln", "Oslo"], {"Suppe": "foodanddrink", "Tor": "sports", "Film": "entertainment"}, ["sieht", "mag"], ("die", "in", "und")),
-    "fr": (["Anne", "François", "Marie Petit"], ["Paris", "Nîmes", "Oslo"], {"soupe": "foodanddrink", "but": "sports", "film": "entertainment"}, ["voit", "aime"], ("le", "à", "et")),
-}  # fmt: skip
+    "en": (
+        ["Anna", "Omar", "Mary Jones"],
+        ["Paris", "New York", "Oslo"],
+        {"soup": "foodanddrink", "goal": "sports", "film": "entertainment"},
+        ["sees", "likes"],
+        ("the", "in", "and"),
+    ),
+    "de": (
+        ["Anna", "Jürgen", "Maria Kurz"],
+        ["Paris", "Köln", "Oslo"],
+        {"Suppe": "foodanddrink", "Tor": "sports", "Film": "entertainment"},
+        ["sieht", "mag"],
+        ("die", "in", "und"),
+    ),
+    "fr": (
+        ["Anne", "François", "Marie Petit"],
+        ["Paris", "Nîmes", "Oslo"],
+        {"soupe": "foodanddrink", "but": "sports", "film": "entertainment"},
+        ["voit", "aime"],
+        ("le", "à", "et"),
+    ),
+}
 NLI = ("entailment", "neutral", "contradiction")
 
 
@@ -19,7 +38,9 @@ class Writer:
     """Sentences of one language, at random from a seed."""
 
     def __init__(self, language: str, seed: int) -> None:
-        self.people, self.places, self.topics, self.verbs, (self.the, self.at, self.too) = WORDS[language]
+        self.people, self.places, self.topics, self.verbs, (self.the, self.at, self.too) = WORDS[
+            language
+        ]
         self.rng = random.Random(f"{language} {seed}")
 
     def thing(self) -> tuple[str, str]:
@@ -30,7 +51,12 @@ class Writer:
         who, where = self.rng.choice(self.people).split(), self.rng.choice(self.places).split()
         thing = self.thing()[0]
         words = [(w, "PROPN", "B-PER" if i == 0 else "I-PER") for i, w in enumerate(who)]
-        words += [(self.rng.choice(self.verbs), "VERB", "O"), (self.the, "DET", "O"), (thing, "NOUN", "O"), (self.at, "ADP", "O")]
+        words += [
+            (self.rng.choice(self.verbs), "VERB", "O"),
+            (self.the, "DET", "O"),
+            (thing, "NOUN", "O"),
+            (self.at, "ADP", "O"),
+        ]
         words += [(w, "PROPN", "B-LOC" if i == 0 else "I-LOC") for i, w in enumerate(where)]
         return [*words, (".", "PUNCT", "O")]
 
@@ -47,9 +73,17 @@ def _tab(*fields: str) -> str:
     return "\t".join(fields)
 
 
-def build(folder: Path, languages: tuple[str, ...] = ("en", "de"), joint_xnli: bool = False) -> Path:
-    """Write all eight folders. Only English has a train split. `joint_xnli`: dev and test of XNLI in one file for all languages."""
-    joint: dict[str, list[str]] = {split: [_tab("language", "gold_label", *["parse"] * 4, "sentence1", "sentence2", "promptID")] for split in SPLITS}
+def build(
+    folder: Path, languages: tuple[str, ...] = ("en", "de"), joint_xnli: bool = False
+) -> Path:
+    """Write all eight folders. Only English has a train split. `joint_xnli`: dev and test of XNLI
+    in one file for all languages."""
+    joint: dict[str, list[str]] = {
+        split: [
+            _tab("language", "gold_label", *["parse"] * 4, "sentence1", "sentence2", "promptID")
+        ]
+        for split in SPLITS
+    }
     for split, n in SPLITS.items():
         for code in languages if split != "train" else ("en",):
             w = Writer(code, {"train": 1, "dev": 2, "test": 3}[split])
@@ -57,28 +91,57 @@ def build(folder: Path, languages: tuple[str, ...] = ("en", "de"), joint_xnli: b
             _lines(folder / "POS" / f"{code}.{split}", _words(w, n, 1))
             _lines(
                 folder / "NC" / f"xglue.nc.{code}.{split}",
-                [_tab(thing.title(), f'{w.sentence()} "{w.sentence()}', topic) for thing, topic in (w.thing() for _ in range(n))],
+                [
+                    _tab(thing.title(), f'{w.sentence()} "{w.sentence()}', topic)
+                    for thing, topic in (w.thing() for _ in range(n))
+                ],
             )
-            _lines(folder / "QADSM" / f"xglue.qadsm.{code}.{split}", [_tab(w.thing()[0], w.thing()[0], w.sentence(), ("Bad", "Good")[i % 2]) for i in range(n)])
-            _lines(folder / "QAM" / f"xglue.qam.{code}.{split}", [_tab(f"{w.sentence()}?", w.sentence(), str(i % 2)) for i in range(n)])
-            # queries of three documents, and the last one of a single one, which the official scorer leaves out
+            _lines(
+                folder / "QADSM" / f"xglue.qadsm.{code}.{split}",
+                [
+                    _tab(w.thing()[0], w.thing()[0], w.sentence(), ("Bad", "Good")[i % 2])
+                    for i in range(n)
+                ],
+            )
+            _lines(
+                folder / "QAM" / f"xglue.qam.{code}.{split}",
+                [_tab(f"{w.sentence()}?", w.sentence(), str(i % 2)) for i in range(n)],
+            )
+            # queries of three documents, and the last one of a single one, which the official
+            # scorer leaves out
             _lines(
                 folder / "WPR" / f"xglue.wpr.{code}.{split}",
-                [_tab(f"{w.topics and list(w.topics)[i // 3 % 3]} {i // 3}", w.sentence(), w.sentence(), str(w.rng.randrange(5))) for i in range(n + 1)],
+                [
+                    _tab(
+                        f"{w.topics and list(w.topics)[i // 3 % 3]} {i // 3}",
+                        w.sentence(),
+                        w.sentence(),
+                        str(w.rng.randrange(5)),
+                    )
+                    for i in range(n + 1)
+                ],
             )
             pairs = [(w.sentence(), w.sentence(), NLI[i % 3]) for i in range(n)]
             if split == "train":
                 _lines(
                     folder / "XNLI" / "multinli.train.en.tsv",
-                    [_tab("premise", "hypo", "label"), *(_tab(a, b, c.replace("ction", "ctory")) for a, b, c in pairs)],
+                    [
+                        _tab("premise", "hypo", "label"),
+                        *(_tab(a, b, c.replace("ction", "ctory")) for a, b, c in pairs),
+                    ],
                 )
             else:
                 _lines(folder / "XNLI" / f"{code}.{split}", [_tab(*pair) for pair in pairs])
-                joint[split] += [_tab(code, label, *["( )"] * 4, one, two, "7") for one, two, label in pairs]
+                joint[split] += [
+                    _tab(code, label, *["( )"] * 4, one, two, "7") for one, two, label in pairs
+                ]
             name = "train.tsv" if split == "train" else f"{split}_2k.tsv"
             _lines(
                 folder / "PAWSX" / code / name,
-                [_tab("id", "sentence1", "sentence2", "label"), *(_tab(str(i + 1), w.sentence(), w.sentence(), str(i % 2)) for i in range(n))],
+                [
+                    _tab("id", "sentence1", "sentence2", "label"),
+                    *(_tab(str(i + 1), w.sentence(), w.sentence(), str(i % 2)) for i in range(n)),
+                ],
             )
     if joint_xnli:
         for split in ("dev", "test"):
@@ -89,4 +152,8 @@ def build(folder: Path, languages: tuple[str, ...] = ("en", "de"), joint_xnli: b
 
 
 def _words(w: Writer, n: int, which: int) -> list[str]:
-    return [line for _ in range(n) for line in [*(f"{word[0]} {word[which]}" for word in w.tagged()), ""]]
+    return [
+        line
+        for _ in range(n)
+        for line in [*(f"{word[0]} {word[which]}" for word in w.tagged()), ""]
+    ]

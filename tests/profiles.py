@@ -1,7 +1,9 @@
-"""How many examples a property test tries, and which: the same ones every time in the default suite, others every time under `make fuzz`.
+"""How many examples a property test tries, and which: the same ones every time in the default
+suite, others every time under `make fuzz`.
 
-A stranger's first `make test` must pass or fail as it does here. So the default profile draws its examples from the test itself; what a
-random search finds becomes an `@example` of the test, and is then met every time.
+A stranger's first `make test` must pass or fail as it does here. So the default profile draws its
+examples from the test itself; what a random search finds becomes an `@example` of the test, and is
+then met every time.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ settings.load_profile("sdq")  # `pytest --hypothesis-profile=fuzz` loads the oth
 
 
 def examples(number: int) -> settings:
-    """`number` examples instead of USUAL ones; in a random search as many more, or fewer where one takes long, as it has of others."""
+    """`number` examples instead of USUAL ones; in a random search as many more, or fewer where one
+    takes long, as it has of others."""
     found = settings.default.max_examples
-    return settings(max_examples=number if found == USUAL else max(number, found * min(number, USUAL) // USUAL))
+    return settings(
+        max_examples=number if found == USUAL else max(number, found * min(number, USUAL) // USUAL)
+    )

@@ -12,12 +12,20 @@ from pages.components.glossary import say
 from pages.components.runs import how_made
 from pages.components.selection import choose, empty, put, query, runs, to_quantize
 from pages.components.sentences import drops, fp32_of, one_of, word_pieces
-from sdq.figures.drops import drop_figure, first_run, heat, heat_reading, reading, sentence_count, wide_table
+from sdq.evaluate.significance import power_text
+from sdq.figures.drops import (
+    drop_figure,
+    first_run,
+    heat,
+    heat_reading,
+    reading,
+    sentence_count,
+    wide_table,
+)
 from sdq.figures.ranks import against, points, rank_reading, text_shares, unspaced_note
 from sdq.labels import language_name, run_names
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
-from sdq.verdicts import power_text
 
 EVERY = "all"
 store = Store.default()
@@ -36,11 +44,22 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
     say(text, "reading")
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     codes = list(first_run(rows)["code"])
-    language = choose("language", "Language", [EVERY, *codes], show=lambda c: "All languages" if c == EVERY else language_name(c), where=left)
+    language = choose(
+        "language",
+        "Language",
+        [EVERY, *codes],
+        show=lambda c: "All languages" if c == EVERY else language_name(c),
+        where=left,
+    )
     where = "all languages" if language == EVERY else language_name(language)
     asked = query("runs", "language")
     label = f"Sentences whose answer changes, {where}"
-    right.page_link("pages/inspect/examples.py", label=label, icon=":material/swap_vert:", query_params=asked | {"of": labels[first.run]})
+    right.page_link(
+        "pages/inspect/examples.py",
+        label=label,
+        icon=":material/swap_vert:",
+        query_params=asked | {"of": labels[first.run]},
+    )
     terms = (
         "FP32",
         *dict.fromkeys(r.method for r in reports),
@@ -50,72 +69,146 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
     )
     chosen = None if language == EVERY else language
     figure = drawn(drop_figure, rows, first.metric, theme(), chosen)
-    show(figure, rows, key=f"drops-{first.task}", title=f"Drop per language on {first.on}", text=text, query=asked, terms=terms, clicked=clicked)
+    show(
+        figure,
+        rows,
+        key=f"drops-{first.task}",
+        title=f"Drop per language on {first.on}",
+        text=text,
+        query=asked,
+        terms=terms,
+        clicked=clicked,
+    )
     count = sentence_count(rows)
     if rows["low"].notna().all():
         say(
-            f"{count}. Lines beside the marks: 95 % interval, paired: FP32 and the quantized model are tested on the same drawn sentences, and sentences made from one "
-            f"frame are drawn together. {power_text(first_run(rows).rename(columns={'sentences': 'n'}))}", "note",
-        )  # fmt: skip
+            f"{count}. Lines beside the marks: 95 % interval, paired: FP32 and the quantized "
+            f"model are tested on the same drawn sentences, and sentences made from one "
+            f"frame are drawn together. "
+            f"{power_text(first_run(rows).rename(columns={'sentences': 'n'}))}",
+            "note",
+        )
     else:
-        say(f"{count}. The intervals need the stored FP32 run of this model and task, which compares sentence by sentence. Run FP32 once.", "note")
+        say(
+            f"{count}. The intervals need the stored FP32 run of this model and task, which "
+            f"compares sentence by sentence. Run FP32 once.",
+            "note",
+        )
         to_quantize("Run FP32", reports[0], "fp32")
     return chosen
 
 
-def rank_section(rows: pd.DataFrame, reports: list[Report], full: Report | None, chosen: str | None) -> None:
+def rank_section(
+    rows: pd.DataFrame, reports: list[Report], full: Report | None, chosen: str | None
+) -> None:
     """Drop over a property of the languages."""
     st.subheader("Does it hit the languages the model read little of?", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", key="over"):
         report = one_of(reports, "by")
         over = st.segmented_control(
-            "Against", ["text", "subwords"], default="text", required=True, key="against", bind="query-params",
-            help="Text: the share of the pre-training text in this language. Subwords: into how many pieces the tokenizer cuts a word, on average (fertility).",
-        )  # fmt: skip
+            "Against",
+            ["text", "subwords"],
+            default="text",
+            required=True,
+            key="against",
+            bind="query-params",
+            help="Text: the share of the pre-training text in this language. Subwords: into how "
+            "many pieces the tokenizer cuts a word, on average (fertility).",
+        )
     note, what, title = "", "pre-training text", "Share of pre-training text, %"
     if over == "subwords":
         pieces = word_pieces([*([full] if full else []), *reports], store)
         if pieces is None:
-            st.info("None of these runs kept the tokens of its sentences: an older version made them. Quantize again to see this picture.")
+            st.info(
+                "None of these runs kept the tokens of its sentences: an older version made them. "
+                "Quantize again to see this picture."
+            )
             return
         values = dict(zip(pieces["code"], pieces["subwords per word"], strict=True))
-        note = f"Counted on {pieces['sentences'].min()} test sentences per language, the same in each. Vietnamese writes spaces between syllables. "
+        note = (
+            f"Counted on {pieces['sentences'].min()} test sentences per language, the same in "
+            f"each. Vietnamese writes spaces between syllables. "
+        )
         note += unspaced_note(pieces)
         what, title = "subwords per word", "Subwords per word"
     else:
         values = text_shares(report.model)
     table = points(rows, values, report.run)
     if table.empty:
-        st.info("How much text of each language was read is known for the embedded model mini only. Choose runs of mini, or look at subwords.")
+        st.info(
+            "How much text of each language was read is known for the embedded model mini only. "
+            "Choose runs of mini, or look at subwords."
+        )
         return
     text = rank_reading(table, what)
     say(text)
-    asked = query("runs", "language") | {"by": run_names(reports)[report.run], "against": over or "text"}
+    asked = query("runs", "language") | {
+        "by": run_names(reports)[report.run],
+        "against": over or "text",
+    }
     figure = against(table, report.metric, title, theme(), chosen)
     key, terms = f"against-{over}-{report.task}", ("FP32", report.method, "zero-shot")
-    show(figure, table, key=key, title=f"Drop and {what}", text=text, query=asked, terms=terms, clicked=clicked)
-    say(f"{note} ρ compares two orders of the languages: +1 is the same order, −1 the opposite one, 0 no relation.", "note")
+    show(
+        figure,
+        table,
+        key=key,
+        title=f"Drop and {what}",
+        text=text,
+        query=asked,
+        terms=terms,
+        clicked=clicked,
+    )
+    say(
+        f"{note} ρ compares two orders of the languages: +1 is the same order, −1 the opposite "
+        f"one, 0 no relation.",
+        "note",
+    )
 
 
 def heat_section(rows: pd.DataFrame, reports: list[Report], chosen: str | None) -> None:
     """All languages and runs at a glance."""
     st.subheader("Every language and run at a glance", anchor=False)
     help = "Drop in points, or score in %."
-    cells = st.segmented_control("Show", ["drop", "score"], default="drop", required=True, key="cells", bind="query-params", help=help) or "drop"
+    cells = (
+        st.segmented_control(
+            "Show",
+            ["drop", "score"],
+            default="drop",
+            required=True,
+            key="cells",
+            bind="query-params",
+            help=help,
+        )
+        or "drop"
+    )
     metric = reports[0].metric
     text = heat_reading(rows, cells, metric)
     say(text)
     figure = drawn(heat, rows, cells, metric, theme(), chosen)
-    terms, asked = ("FP32", *dict.fromkeys(r.method for r in reports), "zero-shot"), query("runs", "language") | {"cells": cells}
+    terms, asked = (
+        ("FP32", *dict.fromkeys(r.method for r in reports), "zero-shot"),
+        query("runs", "language") | {"cells": cells},
+    )
     title = f"{cells.title()} per language and run"
-    show(figure, drawn(wide_table, rows, cells), key=f"heat-{cells}-{reports[0].task}", title=title, text=text, query=asked, terms=terms)
+    show(
+        figure,
+        drawn(wide_table, rows, cells),
+        key=f"heat-{cells}-{reports[0].task}",
+        title=title,
+        text=text,
+        query=asked,
+        terms=terms,
+    )
 
 
 st.title("Which languages pay for quantization?", anchor=False)
 chosen = runs(store)
 quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
-    empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.", chosen[0])
+    empty(
+        "Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.",
+        chosen[0],
+    )
 reference = fp32_of(store, quantized[0])
 table = drops(folder, tuple(r.run for r in quantized), reference.run if reference else None)
 picked = drop_section(table, quantized, reference)

@@ -16,13 +16,24 @@ from sdq.figures import depth, methods
 from sdq.figures.curves import curves, run_marks
 from sdq.figures.style import Theme
 from sdq.labels import module_label, run_names
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
 PRICES: dict[str, methods.Price] = {"Size (simulated)": "size", "Time to make the run": "time"}
-NO_SPEED = "Speed is not a price here yet: a simulated model runs no faster than FP32. Latency comes with integer kernels, which compute in integers."
-WORDS = ("zero-shot", "fake quantization", "simulated", "95 % interval", "accumulated", "relative L2", "SQNR")
+NO_SPEED = (
+    "Speed is not a price here yet: a simulated model runs no faster than FP32. Latency "
+    "comes with integer kernels, which compute in integers."
+)
+WORDS = (
+    "zero-shot",
+    "fake quantization",
+    "simulated",
+    "95 % interval",
+    "accumulated",
+    "relative L2",
+    "SQNR",
+)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentence by sentence")
@@ -41,7 +52,10 @@ def compared(folder: str, chosen: tuple[str, ...]) -> pd.DataFrame:
 def through_depth(folder: str, chosen: tuple[str, ...], theme: Theme) -> Drawing:
     """(figure, table, what it shows): accumulated error at the block outputs, a panel per run."""
     store = Store(Path(folder))
-    reports, errors = [store.report(run) for run in chosen], {run: store.table(run, "depth") for run in chosen}
+    reports, errors = (
+        [store.report(run) for run in chosen],
+        {run: store.table(run, "depth") for run in chosen},
+    )
     names = run_names(reports)
     table = depth.rows(errors, names, "relative_l2")
     figure = curves(table, "relative_l2", run_marks(reports), theme, panel="run")
@@ -50,44 +64,87 @@ def through_depth(folder: str, chosen: tuple[str, ...], theme: Theme) -> Drawing
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def of_layer(folder: str, chosen: tuple[str, ...], layer: str, label: str, theme: Theme) -> Drawing:
-    """(figure, table, what it shows): weights of a layer before and after rounding, a panel per run."""
+    """(figure, table, what it shows): weights of a layer before and after rounding, a panel per
+    run."""
     store = Store(Path(folder))
-    names, weights = run_names([store.report(run) for run in chosen]), {run: store.table(run, "weights") for run in chosen}
+    names, weights = (
+        run_names([store.report(run) for run in chosen]),
+        {run: store.table(run, "weights") for run in chosen},
+    )
     table = methods.histogram_table(weights, names, layer)
-    return methods.histograms(table, theme), table, methods.histogram_reading(weights, names, layer, label)
+    return (
+        methods.histograms(table, theme),
+        table,
+        methods.histogram_reading(weights, names, layer, label),
+    )
 
 
 def alone(reports: list[Report], store: Store) -> None:
     """One run cannot be compared: say so, suggest others, and end the page."""
-    st.info("Choose at least two runs above: a method shows what it gives, and at what price, only beside another one.", icon=":material/compare_arrows:")
+    st.info(
+        "Choose at least two runs above: a method shows what it gives, and at what price, only "
+        "beside another one.",
+        icon=":material/compare_arrows:",
+    )
     others = methods.suggested(reports, [r for r in finished(store) if store.alike(r, reports[0])])
     if others:
         together = ",".join(r.run for r in [*reports, *others])
-        st.button(f"Compare with {' and '.join(run_label(r) for r in others)}", icon=":material/add:", key="suggest", on_click=lambda: put("runs", together))
+        st.button(
+            f"Compare with {' and '.join(run_label(r) for r in others)}",
+            icon=":material/add:",
+            key="suggest",
+            on_click=lambda: put("runs", together),
+        )
     else:
         to_quantize("No other run of this task is stored: make one", reports[0])
     st.stop()
 
 
-def panels(folder: str, reports: list[Report], link: dict[str, str], terms: tuple[str, ...]) -> None:
+def panels(
+    folder: str, reports: list[Report], link: dict[str, str], terms: tuple[str, ...]
+) -> None:
     """Small multiples with shared axes: error through depth, and the weights of one layer."""
-    with_errors, with_weights = (tuple(r.run for r in reports if table_of(folder, r.run, name) is not None) for name in ("depth", "weights"))
+    with_errors, with_weights = (
+        tuple(r.run for r in reports if table_of(folder, r.run, name) is not None)
+        for name in ("depth", "weights")
+    )
     if with_errors:
         st.subheader("Error through depth, run by run", anchor=False)
         figure, table, text = through_depth(folder, with_errors, theme())
         say(text)
-        show(figure, table, key="methods-depth", title="Error through depth", text=text, query=link, terms=terms)
+        show(
+            figure,
+            table,
+            key="methods-depth",
+            title="Error through depth",
+            text=text,
+            query=link,
+            terms=terms,
+        )
     if with_weights:
         st.subheader("Weights of one layer before and after rounding", anchor=False)
         first = table_of(folder, with_weights[0], "weights")
-        layers = {m: module_label(m, role, block) for m, role, block in zip(first["module"], first["role"], first["block"], strict=True)}
+        layers = {
+            m: module_label(m, role, block)
+            for m, role, block in zip(first["module"], first["role"], first["block"], strict=True)
+        }
         if get("layer") not in layers and with_errors:
             put("layer", depth.worst_module(table_of(folder, with_errors[0], "depth")))
         layer = choose("layer", "Layer", list(layers), show=layers.__getitem__)
         figure, table, text = of_layer(folder, with_weights, layer, layers[layer], theme())
         say(text)
-        show(figure, table, key="methods-weights", title=f"Weights of {layers[layer]}", text=text, query=link | query("layer"), terms=terms)
-    if said := without(Store(Path(folder)), [r.run for r in reports if r.run not in with_weights], "its layers"):
+        show(
+            figure,
+            table,
+            key="methods-weights",
+            title=f"Weights of {layers[layer]}",
+            text=text,
+            query=link | query("layer"),
+            terms=terms,
+        )
+    if said := without(
+        Store(Path(folder)), [r.run for r in reports if r.run not in with_weights], "its layers"
+    ):
         st.caption(said)
 
 
@@ -100,17 +157,46 @@ chosen = tuple(r.run for r in reports)
 found = compared(str(store.folder), chosen)
 text = methods.reading(found)
 say(text, "reading")
-st.dataframe(methods.printed(found, reports[0].labelled, reports[0].metric), hide_index=True, alt=text, key="side-by-side")
+st.dataframe(
+    methods.printed(found, reports[0].labelled, reports[0].metric),
+    hide_index=True,
+    alt=text,
+    key="side-by-side",
+)
 say(
-    f"Differences are against the first run, {found['run'].iloc[0]}, on the same sentences; p is the chance of a difference this large if both runs were equally good. "
-    "The order of the runs above decides which one is first. Sizes of quantized runs are simulated.", "note",
-)  # fmt: skip
-price = PRICES[st.segmented_control("Price", list(PRICES), default="Size (simulated)", required=True, key="price", bind="query-params") or "Size (simulated)"]
+    f"Differences are against the first run, {found['run'].iloc[0]}, on the same sentences; p is "
+    f"the chance of a difference this large if both runs were equally good. "
+    "The order of the runs above decides which one is first. Sizes of quantized runs are "
+    "simulated.",
+    "note",
+)
+price = PRICES[
+    st.segmented_control(
+        "Price",
+        list(PRICES),
+        default="Size (simulated)",
+        required=True,
+        key="price",
+        bind="query-params",
+    )
+    or "Size (simulated)"
+]
 link = {"runs": ",".join(chosen)}
 terms = tuple(word for word in (*dict.fromkeys(r.method for r in reports), *WORDS) if word in TERMS)
-kept = f"Not beaten by another run in score and price together: {', '.join(methods.front(found, price))}."
+kept = (
+    f"Not beaten by another run in score and price together: "
+    f"{', '.join(methods.front(found, price))}."
+)
 say(kept)
 here = link | {"price": next(label for label, value in PRICES.items() if value == price)}
-show(methods.pareto(found, reports, price, theme()), found, key=f"methods-{price}", title="Score against price", text=f"{text} {kept}", query=here, terms=terms)
+show(
+    methods.pareto(found, reports, price, theme()),
+    found,
+    key=f"methods-{price}",
+    title="Score against price",
+    text=f"{text} {kept}",
+    query=here,
+    terms=terms,
+)
 say(NO_SPEED, "note")
 panels(str(store.folder), reports, here, terms)

@@ -10,22 +10,26 @@ from pages.components.glossary import TERMS, say
 from pages.components.inspecting import when_made
 from pages.components.selection import runs
 from pages.components.session import discreet, readable
-from sdq import document
-from sdq.figures.parts import MOST, Part, parts
-from sdq.quoting import quoted
+from sdq.io.quoting import quoted
+from sdq.reporting import html as document
+from sdq.reporting.sections import MOST, Part, parts
 from sdq.settings import UserError
 from sdq.store import Store
 
 
 @st.cache_resource(max_entries=8, show_spinner="Drawing the figures")
 def drawn(folder: str, chosen: tuple[str, ...], made: tuple[int, ...]) -> list[Part]:
-    """The figures of these runs, as they are printed: in the light theme. `made`: when their inspections were."""
+    """The figures of these runs, as they are printed: in the light theme. `made`: when their
+    inspections were."""
     store = Store(Path(folder))
     return parts([store.report(run) for run in chosen], store)
 
 
 st.title("How do I take this away?", anchor=False)
-say("Choose the runs. Their pictures, numbers, recipes, seeds and commands then come as one web page that needs no network, or as a zip with everything.")
+say(
+    "Choose the runs. Their pictures, numbers, recipes, seeds and commands then come as one web "
+    "page that needs no network, or as a zip with everything."
+)
 store = Store.default()
 try:
     reports = runs(store, most=MOST)
@@ -37,29 +41,54 @@ except UserError as error:
     st.stop()
 title = (
     st.text_input(
-        "Title", key="title", bind="query-params", placeholder=document.heading(reports), max_chars=200, help="Without one, the text in grey is taken."
+        "Title",
+        key="title",
+        bind="query-params",
+        placeholder=document.heading(reports),
+        max_chars=200,
+        help="Without one, the text in grey is taken.",
     )
     or ""
 )
 name = document.stem(reports)
 with st.container(horizontal=True, key="take"):
     st.download_button(
-        "One web page (HTML, about 5 MB)", lambda: document.page(title, reports, found, TERMS), f"{name}.html", "text/html",
-        key="html", on_click="ignore", type="primary", icon=":material/download:",
-    )  # fmt: skip
+        "One web page (HTML, about 5 MB)",
+        lambda: document.page(title, reports, found, TERMS),
+        f"{name}.html",
+        "text/html",
+        key="html",
+        on_click="ignore",
+        type="primary",
+        icon=":material/download:",
+    )
     st.download_button(
-        "Everything (ZIP)", lambda: document.archive(title, reports, found, TERMS), f"{name}.zip", "application/zip",
-        key="zip", on_click="ignore", icon=":material/folder_zip:",
-    )  # fmt: skip
+        "Everything (ZIP)",
+        lambda: document.archive(title, reports, found, TERMS),
+        f"{name}.zip",
+        "application/zip",
+        key="zip",
+        on_click="ignore",
+        icon=":material/folder_zip:",
+    )
 if why := document.no_pictures():
     st.caption(
-        f"The zip will hold no SVG pictures: {why}. Its README says how to have them. The camera at each picture of the web page saves that picture as SVG."
+        f"The zip will hold no SVG pictures: {why}. Its README says how to have them. The camera "
+        f"at each picture of the web page saves that picture as SVG."
     )
 
 st.subheader("What the web page will show", anchor=False)
-st.dataframe(document.summary(reports), hide_index=True, alt="The runs with their scores, simulated sizes and times")
+st.dataframe(
+    document.summary(reports),
+    hide_index=True,
+    alt="The runs with their scores, simulated sizes and times",
+)
 for part in found:
-    there = "" if part.table is None else f" · {'a picture and ' if part.figure is not None else ''}{len(part.table)} rows"
+    there = (
+        ""
+        if part.table is None
+        else f" · {'a picture and ' if part.figure is not None else ''}{len(part.table)} rows"
+    )
     st.markdown(f"**{quoted(part.title)}**{there}")
     say(part.text, "note")
 st.subheader("The commands that make it again", anchor=False)

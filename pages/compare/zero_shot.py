@@ -14,7 +14,7 @@ from pages.components.selection import empty, query, runs, without_fp32
 from pages.components.sentences import drops, fp32_of, languages_with_text, one_of
 from sdq.figures import sample_size, zero_shot
 from sdq.labels import run_names
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 
 SEEN = "What was seen of them"
@@ -28,27 +28,66 @@ def grouped(folder: str, runs: tuple[str, ...], fp32: str, by: zero_shot.By) -> 
     """The drops of the groups (see sdq.figures.zero_shot)."""
     kept = Store(Path(folder))
     reports = [kept.report(run) for run in runs]
-    return zero_shot.table(reports, {run: kept.sentences(run) for run in runs}, kept.sentences(fp32), by, languages_with_text(reports[0], kept))
+    return zero_shot.table(
+        reports,
+        {run: kept.sentences(run) for run in runs},
+        kept.sentences(fp32),
+        by,
+        languages_with_text(reports[0], kept),
+    )
 
 
 def groups_section(single: pd.DataFrame, reports: list[Report], full: Report) -> None:
     """The drop of the trained-on language beside that of the others, group by group."""
     chosen = tuple(r.run for r in reports)
-    help = "Seen: labels, unlabelled text, text to calibrate on, or nothing after pre-training. Families are the topmost of Glottolog, scripts ISO 15924."
-    label = st.segmented_control("Group the languages by", list(BY), default=SEEN, required=True, key="groups", bind="query-params", help=help) or SEEN
+    help = (
+        "Seen: labels, unlabelled text, text to calibrate on, or nothing after pre-training. "
+        "Families are the topmost of Glottolog, scripts ISO 15924."
+    )
+    label = (
+        st.segmented_control(
+            "Group the languages by",
+            list(BY),
+            default=SEEN,
+            required=True,
+            key="groups",
+            bind="query-params",
+            help=help,
+        )
+        or SEEN
+    )
     by = BY[label]
     rows, metric = grouped(folder, chosen, full.run, by), reports[0].metric
     text = zero_shot.reading(rows, metric, by)
     say(text, "reading")
-    terms = ("FP32", *dict.fromkeys(r.method for r in reports), "zero-shot", "interaction", "95 % interval", "Holm's correction", "clusters")
+    terms = (
+        "FP32",
+        *dict.fromkeys(r.method for r in reports),
+        "zero-shot",
+        "interaction",
+        "95 % interval",
+        "Holm's correction",
+        "clusters",
+    )
     asked = query("runs") | {"groups": label}
     picture = drawn(zero_shot.figure, rows, single, metric, theme())
-    show(picture, rows, key=f"zero-shot-{by}-{reports[0].task}", title="Drop of the languages without labels", text=text, query=asked, terms=terms)
+    show(
+        picture,
+        rows,
+        key=f"zero-shot-{by}-{reports[0].task}",
+        title="Drop of the languages without labels",
+        text=text,
+        query=asked,
+        terms=terms,
+    )
     say(
-        "Mark and line: the mean drop of a group and its 95 % interval; ticks: its languages. What is compared is paired: every sentence is drawn in all its languages "
-        "at once. The interval is about other sentences in these languages, not about other languages of a script or family. Unseen: no text of the task in this "
-        "language since pre-training.", "note",
-    )  # fmt: skip
+        "Mark and line: the mean drop of a group and its 95 % interval; ticks: its languages. "
+        "What is compared is paired: every sentence is drawn in all its languages "
+        "at once. The interval is about other sentences in these languages, not about other "
+        "languages of a script or family. Unseen: no text of the task in this "
+        "language since pre-training.",
+        "note",
+    )
 
 
 def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
@@ -59,27 +98,56 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
     text = sample_size.reading(table)
     say(text)
     stops, tested = sample_size.steps(table), int(table["sentences"].max())
-    n = st.select_slider("Test sentences per language", stops, tested, lambda n: f"{n:,}", key="sentences", bind="query-params")
-    asked, terms = query("runs") | {"by": run_names(reports)[report.run], "sentences": f"{n:,}"}, ("FP32", report.method, "95 % interval", "power")
+    n = st.select_slider(
+        "Test sentences per language",
+        stops,
+        tested,
+        lambda n: f"{n:,}",
+        key="sentences",
+        bind="query-params",
+    )
+    asked, terms = (
+        query("runs") | {"by": run_names(reports)[report.run], "sentences": f"{n:,}"},
+        ("FP32", report.method, "95 % interval", "power"),
+    )
     picture = drawn(sample_size.figure, table, report.metric, n, theme())
-    show(picture, table, key=f"needed-{report.task}", title="Drop and number of sentences", text=text, query=asked, terms=terms)
+    show(
+        picture,
+        table,
+        key=f"needed-{report.task}",
+        title="Drop and number of sentences",
+        text=text,
+        query=asked,
+        terms=terms,
+    )
     say(
-        "The intervals are those that so many sentences of the same kind would give if the drops were those found here. A filled mark is told from "
-        "noise, as its interval leaves zero out; an open one could be noise (language by language, not adjusted for their number). In the table, detectable is the smallest drop these sentences show 4 times out of 5.", "note",
-    )  # fmt: skip
+        "The intervals are those that so many sentences of the same kind would give if the drops "
+        "were those found here. A filled mark is told from "
+        "noise, as its interval leaves zero out; an open one could be noise (language by "
+        "language, not adjusted for their number). In the table, detectable is the smallest "
+        "drop these sentences show 4 times out of 5.",
+        "note",
+    )
 
 
 st.title("Does it hurt unseen languages more?", anchor=False)
 chosen = runs(store)
 quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
-    empty("Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.", chosen[0])
+    empty(
+        "Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.",
+        chosen[0],
+    )
 reference = fp32_of(store, quantized[0])
 if reference is None:
     without_fp32("Drops are compared sentence by sentence with FP32", quantized[0])
 found = drops(folder, tuple(r.run for r in quantized), reference.run)
 if found["low"].isna().any():
-    empty("These runs and the FP32 run were tested on other sentences, which cannot be compared. Run their recipes again.", quantized[0])
+    empty(
+        "These runs and the FP32 run were tested on other sentences, which cannot be compared. "
+        "Run their recipes again.",
+        quantized[0],
+    )
 try:
     groups_section(found, quantized, reference)
 except ValueError as error:

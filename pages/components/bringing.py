@@ -11,16 +11,16 @@ import streamlit as st
 
 from pages.components.session import readable, visitor
 from pages.components.uploads import forget, path_of
-from sdq import decoding
 from sdq.data.check import Checked
-from sdq.data.intake import Incoming, accepted, called_as_brought, guess, metrics
 from sdq.data.kept import home
 from sdq.data.recognise import CALLED
+from sdq.data.registry import fingerprint
 from sdq.data.task import SPLITS
-from sdq.data.tasks import fingerprint
-from sdq.limits import limits
-from sdq.quoting import quoted, quoted_sentence
-from sdq.report import METRICS
+from sdq.intake import decoding
+from sdq.intake.own_tasks import Incoming, accepted, called_as_brought, guess, metrics
+from sdq.io.limits import limits
+from sdq.io.quoting import quoted, quoted_sentence
+from sdq.results import METRICS
 from sdq.settings import UserError
 
 KINDS = {
@@ -38,14 +38,22 @@ ROLES = {
     "retrieval": ("text", "id"),
 }
 LABELS = {
-    "text": "Text", "second": "Second text", "label": "Label", "tokens": "Words", "tags": "Tags", "group": "Query id (none: neighbours with the same text)",
-    "id": "Id (none: the row number)", "language": "Language", "split": "Split",
-}  # fmt: skip
+    "text": "Text",
+    "second": "Second text",
+    "label": "Label",
+    "tokens": "Words",
+    "tags": "Tags",
+    "group": "Query id (none: neighbours with the same text)",
+    "id": "Id (none: the row number)",
+    "language": "Language",
+    "split": "Split",
+}
 NONE = "none"
 
 
 def inbox() -> Path:
-    """The folder whose files the page offers beside uploads: in the data folder, so that no address can reach others."""
+    """The folder whose files the page offers beside uploads: in the data folder, so that no address
+    can reach others."""
     return home().parent / "inbox"
 
 
@@ -56,14 +64,21 @@ def inbox_named() -> str:
 
 def nothing_chosen() -> str:
     """What can be done before a file is chosen, by whoever is here."""
-    said = f"Nothing is chosen yet. Files of this machine can also be put into {quoted(inbox_named())}."
+    said = (
+        f"Nothing is chosen yet. Files of this machine can also be put into "
+        f"{quoted(inbox_named())}."
+    )
     if visitor().leads:
-        return f"{said} If you already have a task file, use the command line: `python -m sdq task check task.json`."
+        return (
+            f"{said} If you already have a task file, use the command line: `python -m sdq "
+            f"task check task.json`."
+        )
     return f"{said} Ask your teacher to put them there."
 
 
 def anew(name: str) -> str:
-    """The key of a control that is empty again after a task was kept; the others go with the files."""
+    """The key of a control that is empty again after a task was kept; the others go with the
+    files."""
     round = st.session_state.get("tasks-kept", 0)
     return f"{name}-{round}" if round else name
 
@@ -76,24 +91,37 @@ def emptied(name: str) -> None:
 
 
 def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
-    """Of the files that were uploaded or ticked: (name, where its bytes are) and the first rows of each that can be read,
-    and the names of the others; about those a sentence is on the page."""
+    """Of the files that were uploaded or ticked: (name, where its bytes are) and the first rows of
+    each that can be read, and the names of the others; about those a sentence is on the page."""
     brought = st.file_uploader(
-        f"Files ({', '.join(name.partition(' (')[0] for name in CALLED.values())}; at most {limits().upload_mb} MB each)",
-        accept_multiple_files=True, key=anew("files"), max_upload_size=limits().upload_mb, help="One file for everything, or one for each language and split. "
+        f"Files ({', '.join(name.partition(' (')[0] for name in CALLED.values())}; at most "
+        f"{limits().upload_mb} MB each)",
+        accept_multiple_files=True,
+        key=anew("files"),
+        max_upload_size=limits().upload_mb,
+        help="One file for everything, or one for each language and split. "
         "What is in a file says what it is, whatever its name ends in.",
-    )  # fmt: skip
+    )
     found = [(file.name, path_of(file)) for file in brought or ()]
-    there = {path.name: path for path in sorted(inbox().glob("*")) if path.is_file() and not path.is_symlink() and path.name[0] != "."}
+    there = {
+        path.name: path
+        for path in sorted(inbox().glob("*"))
+        if path.is_file() and not path.is_symlink() and path.name[0] != "."
+    }
     if there:
         chosen = st.multiselect(f"Files in {inbox_named()}", list(there), key=anew("inbox"))
         found += [(name, there[name]) for name in chosen]
     if len(found) > limits().uploads:
-        raise UserError(f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or write a task file by hand")
+        raise UserError(
+            f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or "
+            f"write a task file by hand"
+        )
     if not found:
         return [], [], []
     files, tables, bad = list[tuple[str, Path]](), list[pd.DataFrame](), list[str]()
-    for (name, path), table in zip(found, _first(tuple((str(path), path.stat().st_mtime) for _, path in found)), strict=True):
+    for (name, path), table in zip(
+        found, _first(tuple((str(path), path.stat().st_mtime) for _, path in found)), strict=True
+    ):
         try:
             with called_as_brought({path.name: name}):
                 accepted(name)
@@ -108,16 +136,32 @@ def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
 
 
 def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
-    """What each file holds, as its name tells and the controls say. `by_row`: a column says the language."""
+    """What each file holds, as its name tells and the controls say. `by_row`: a column says the
+    language."""
     found = []
-    with st.expander("What each file holds", icon=":material/folder_open:", expanded=len(files) <= 3):
+    with st.expander(
+        "What each file holds", icon=":material/folder_open:", expanded=len(files) <= 3
+    ):
         for number, (name, path) in enumerate(files):
             split, language = guess(name)
             row = st.container(horizontal=True, vertical_alignment="bottom", key=f"file-{number}")
             row.markdown(f"`{name}`", width=280)
             key = f"{path.parent.name}-{path.name}"
-            split = row.selectbox("Split", [*SPLITS, "all"], [*SPLITS, "all"].index(split), key=f"split-{key}", width=120)
-            code = None if by_row else row.text_input("Language code", language, key=f"language-{key}", width=140, placeholder="en").strip() or None
+            split = row.selectbox(
+                "Split",
+                [*SPLITS, "all"],
+                [*SPLITS, "all"].index(split),
+                key=f"split-{key}",
+                width=120,
+            )
+            code = (
+                None
+                if by_row
+                else row.text_input(
+                    "Language code", language, key=f"language-{key}", width=140, placeholder="en"
+                ).strip()
+                or None
+            )
             found.append(Incoming(name, path, split, code))
     return found
 
@@ -130,10 +174,15 @@ def _first(files: tuple[tuple[str, float], ...]) -> list[pd.DataFrame | UserErro
 def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """The first rows of a file, shown with what it was recognised as, before anything is stored."""
     about = table.attrs
-    proposed = ", ".join(f"{LABELS[role].partition(' (')[0].lower()}: {quoted(column)}" for role, column in about["columns"].items())
+    proposed = ", ".join(
+        f"{LABELS[role].partition(' (')[0].lower()}: {quoted(column)}"
+        for role, column in about["columns"].items()
+    )
     looks = f" ({about['looks']})" if about["looks"] else ""
     st.caption(
-        f"{quoted(name)} was recognised as {about['format']}, {len(table.columns)} columns. Proposed: {proposed or 'nothing'}{looks}; nothing is stored until you press Check and keep."
+        f"{quoted(name)} was recognised as {about['format']}, {len(table.columns)} columns. "
+        f"Proposed: {proposed or 'nothing'}{looks}; nothing is stored until you press Check "
+        f"and keep."
     )
     for remark in about["remarks"]:
         st.warning(quoted_sentence(f"{name}: {remark}."), icon=":material/warning:")
@@ -142,23 +191,43 @@ def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def mapped(table: pd.DataFrame) -> dict[str, Any]:
-    """kind, columns and metric of a task file, as the first rows of a file propose and the controls say."""
+    """kind, columns and metric of a task file, as the first rows of a file propose and the controls
+    say."""
     columns, proposed = [str(column) for column in table.columns], table.attrs["columns"]
     kind = table.attrs["kind"]
-    kind = st.radio("What is to be predicted", list(KINDS), list(KINDS).index(kind), format_func=KINDS.__getitem__, key="kind") or kind
+    kind = (
+        st.radio(
+            "What is to be predicted",
+            list(KINDS),
+            list(KINDS).index(kind),
+            format_func=KINDS.__getitem__,
+            key="kind",
+        )
+        or kind
+    )
     found: dict[str, str] = {}
     row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
     for role in dict.fromkeys((*ROLES[kind], "id", "language", "split")):
         free = role in ("language", "split", "group") or (role == "id" and kind != "retrieval")
         options = [NONE, *columns] if free else columns
-        left = [i for i, column in enumerate(options) if column not in found.values()]  # one column is not proposed for two things
-        start = options.index(proposed[role]) if proposed.get(role) in options else 0 if free else next(iter(left), 0)
+        left = [
+            i for i, column in enumerate(options) if column not in found.values()
+        ]  # one column is not proposed for two things
+        start = (
+            options.index(proposed[role])
+            if proposed.get(role) in options
+            else 0
+            if free
+            else next(iter(left), 0)
+        )
         label = LABELS[role] if free or role != "id" else "Id (translations share it)"
         chosen = row.selectbox(label, options, start, key=f"column-{kind}-{role}", width=220)
         if chosen and chosen != NONE:
             found[role] = chosen
     cells = [str(cell).split(" ") for cell in table[found["tags"]]] if "tags" in found else []
-    tags = [tag for cell in cells for tag in (cell[:-2] if cell[-1] == "…" else cell)]  # of a long cell the end was cut, perhaps inside a tag
+    tags = [
+        tag for cell in cells for tag in (cell[:-2] if cell[-1] == "…" else cell)
+    ]  # of a long cell the end was cut, perhaps inside a tag
     scored = metrics(kind, tags)
     metric = row.selectbox(
         "Scored by",
@@ -197,15 +266,37 @@ def checked(name: str) -> Checked:
 
 
 def counts(found: Checked, labels: bool) -> None:
-    """Warnings first, then sentences by language and split, and `labels` by language, of a task that has some."""
+    """Warnings first, then sentences by language and split, and `labels` by language, of a task
+    that has some."""
     for warning in found.warnings:
         st.warning(quoted_sentence(warning), icon=":material/warning:")
     if not found.warnings:
         st.success("Nothing about the data looks wrong.", icon=":material/check:")
-    sentences = found.sentences.pivot_table(index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0)
-    st.dataframe(sentences[[split for split in SPLITS if split in sentences]].reset_index(), hide_index=True, key="sentences")
+    sentences = found.sentences.pivot_table(
+        index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0
+    )
+    st.dataframe(
+        sentences[[split for split in SPLITS if split in sentences]].reset_index(),
+        hide_index=True,
+        key="sentences",
+    )
     if not labels:
         return
-    split = st.segmented_control("Labels of", [s for s in SPLITS if s in set(found.counts["split"])], default="train", required=True, key="of") or "train"
+    split = (
+        st.segmented_control(
+            "Labels of",
+            [s for s in SPLITS if s in set(found.counts["split"])],
+            default="train",
+            required=True,
+            key="of",
+        )
+        or "train"
+    )
     mine = found.counts[found.counts["split"] == split]
-    st.dataframe(mine.pivot_table(index="label", columns="language", values="count", aggfunc="sum", fill_value=0).reset_index(), hide_index=True, key="labels")
+    st.dataframe(
+        mine.pivot_table(
+            index="label", columns="language", values="count", aggfunc="sum", fill_value=0
+        ).reset_index(),
+        hide_index=True,
+        key="labels",
+    )

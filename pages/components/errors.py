@@ -9,12 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from sdq import history, inspection
 from sdq.figures import depth
 from sdq.figures.style import Theme
-from sdq.inspection import paths
+from sdq.inspection import storage as inspection
+from sdq.inspection.storage import paths
+from sdq.io.sealed import Damaged
+from sdq.jobs import history
 from sdq.labels import run_names
-from sdq.sealed import Damaged
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -29,7 +30,8 @@ def without(store: Store, runs: Sequence[str], what: str) -> str:
         said.append(f"{shipped} of these runs came with the project without {what}.")
     if mine:
         said.append(
-            f"{len(mine)} of these runs lack{'s' if len(mine) == 1 else ''} {what}: an older version made {'it' if len(mine) == 1 else 'them'}; run the recipe again."
+            f"{len(mine)} of these runs lack{'s' if len(mine) == 1 else ''} {what}: an older "
+            f"version made {'it' if len(mine) == 1 else 'them'}; run the recipe again."
         )
     return " ".join(said)
 
@@ -52,20 +54,40 @@ def with_floor(store: Store, runs: tuple[str, ...]) -> tuple[str, ...]:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def drawn(
-    folder: str, runs: tuple[str, ...], view: str, measure: str, error: str, language: str, one: str, theme: Theme, floor: tuple[str, ...] = ()
+    folder: str,
+    runs: tuple[str, ...],
+    view: str,
+    measure: str,
+    error: str,
+    language: str,
+    one: str,
+    theme: Theme,
+    floor: tuple[str, ...] = (),
 ) -> Drawing:
-    """(figure, table, what it shows) of a view other than "Tokens", of runs with errors, with the noise floor of some; see sdq.figures.depth.draw."""
+    """(figure, table, what it shows) of a view other than "Tokens", of runs with errors, with the
+    noise floor of some; see sdq.figures.depth.draw."""
     store = Store(Path(folder))
-    reports, errors = [store.report(run) for run in runs], {run: store.table(run, "depth") for run in runs}
+    reports, errors = (
+        [store.report(run) for run in runs],
+        {run: store.table(run, "depth") for run in runs},
+    )
     floors = {run: inspection.table(paths(run, store)["floor"]) for run in floor}
     return depth.draw(view, reports, errors, measure, error, language, one, theme, floors)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def tokens_drawn(folder: str, runs: tuple[str, ...], language: str, example: str, theme: Theme) -> Drawing:
+def tokens_drawn(
+    folder: str, runs: tuple[str, ...], language: str, example: str, theme: Theme
+) -> Drawing:
     """(figure, table, what it shows) of one sentence."""
     store = Store(Path(folder))
     names = run_names([store.report(run) for run in runs])
-    tokens, samples = ({run: store.table(run, name) for run in runs} for name in ("tokens", "sample"))
+    tokens, samples = (
+        {run: store.table(run, name) for run in runs} for name in ("tokens", "sample")
+    )
     table = depth.token_rows(tokens, samples, names, language, example)
-    return depth.token_map(table, theme), depth.titled(table, "relative_l2"), depth.token_reading(table)
+    return (
+        depth.token_map(table, theme),
+        depth.titled(table, "relative_l2"),
+        depth.token_reading(table),
+    )

@@ -1,4 +1,5 @@
-"""Changed answers as the page on flips needs them: what is counted, kept for the next rerun by ids, and the sentences behind it."""
+"""Changed answers as the page on flips needs them: what is counted, kept for the next rerun by ids,
+and the sentences behind it."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ from pages.components.sentences import compared, large, side_by_side
 from sdq.figures import alone
 from sdq.figures.examples import listing
 from sdq.figures.flips import changed, matrix, odds, positions
-from sdq.inspection import paths, table
-from sdq.quoting import quoted
-from sdq.report import Report
+from sdq.inspection.storage import paths, table
+from sdq.io.quoting import quoted
+from sdq.results import Report
 from sdq.store import Store
 
 EVERY = "all"
@@ -47,24 +48,32 @@ def cells(folder: str, fp32: str, run: str, task: str, language: str) -> pd.Data
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def likely(folder: str, fp32: str, names: tuple[tuple[str, str], ...], task: str, language: str) -> pd.DataFrame:
-    """How often answers change by FP32's margin (see sdq.figures.flips.odds); `names`: (run id, its name) of the quantized runs."""
+def likely(
+    folder: str, fp32: str, names: tuple[tuple[str, str], ...], task: str, language: str
+) -> pd.DataFrame:
+    """How often answers change by FP32's margin (see sdq.figures.flips.odds); `names`: (run id, its
+    name) of the quantized runs."""
     return odds({name: pairs(folder, fp32, run, task, language) for run, name in names})
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def changes(folder: str, fp32: str, run: str, task: str, language: str, cell: tuple[str, str] | None) -> pd.DataFrame:
-    """The changed pairs (see sdq.figures.flips.changed); with a `cell` those in which this label of FP32 became that one."""
+def changes(
+    folder: str, fp32: str, run: str, task: str, language: str, cell: tuple[str, str] | None
+) -> pd.DataFrame:
+    """The changed pairs (see sdq.figures.flips.changed); with a `cell` those in which this label of
+    FP32 became that one."""
     found = changed(pairs(folder, fp32, run, task, language))
     if cell is None:
         return found
     given = answers(folder, fp32, run, task)
-    mine = given[(given["FP32"] == cell[0]) & (given["now"] == cell[1])][["id", "language"]].drop_duplicates()
+    mine = given[(given["FP32"] == cell[0]) & (given["now"] == cell[1])][
+        ["id", "language"]
+    ].drop_duplicates()
     return found.merge(mine, on=["id", "language"])
 
 
 def measured(store: Store, run: str, name: str) -> pd.DataFrame | None:
-    """A table of the run's inspection (see sdq.inspection); None if it was not made."""
+    """A table of the run's inspection (see sdq.inspection.storage); None if it was not made."""
     path: Path | None = paths(run, store).get(name)
     return None if path is None else _read(str(path), path.stat().st_mtime_ns)
 
@@ -80,18 +89,35 @@ def forget() -> None:
         st.query_params.pop(name, None)
 
 
-def sentences_section(store: Store, report: Report, full: Report, label: str, language: str, cell: tuple[str, str] | None) -> None:
+def sentences_section(
+    store: Store,
+    report: Report,
+    full: Report,
+    label: str,
+    language: str,
+    cell: tuple[str, str] | None,
+) -> None:
     """The sentences behind the changes, and the chosen one of them."""
     folder = str(store.folder)
     found = changes(folder, full.run, report.run, report.task, language, cell)
-    st.subheader("Sentences whose answer changes" + (f": {quoted(cell[0])} → {quoted(cell[1])}" if cell else ""), anchor=False)
+    st.subheader(
+        "Sentences whose answer changes"
+        + (f": {quoted(cell[0])} → {quoted(cell[1])}" if cell else ""),
+        anchor=False,
+    )
     if cell:
         st.button("Show all changes", key="forget", icon=":material/close:", on_click=forget)
     listed = measured(store, report.run, "alone")
-    if listed is not None and st.toggle("Only sentences on which each module was measured alone", key="measured", bind="query-params"):
+    if listed is not None and st.toggle(
+        "Only sentences on which each module was measured alone",
+        key="measured",
+        bind="query-params",
+    ):
         found = found.merge(listed[["id", "language"]].drop_duplicates(), on=["id", "language"])
     if found.empty:
-        st.info("No answer changes this way here. Choose another language or run, or show all changes.")
+        st.info(
+            "No answer changes this way here. Choose another language or run, or show all changes."
+        )
         return
     rows, key = found.head(ROWS), f"listed-{report.run}-{language}-{cell}-{len(found)}"
 
@@ -101,31 +127,77 @@ def sentences_section(store: Store, report: Report, full: Report, label: str, la
             put("language", rows["language"].iloc[at[0]])
 
     shown = listing(rows, label).assign(flip=rows["kind"])
-    numbers = {c: st.column_config.NumberColumn(format="%.1f") for c in shown.select_dtypes("float")}
+    numbers = {
+        c: st.column_config.NumberColumn(format="%.1f") for c in shown.select_dtypes("float")
+    }
     alt = f"{len(found)} sentences whose answer changes"
-    st.dataframe(shown, hide_index=True, height=260, key=key, column_config=numbers, on_select=row_chosen, selection_mode="single-row", alt=alt)
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=260,
+        key=key,
+        column_config=numbers,
+        on_select=row_chosen,
+        selection_mode="single-row",
+        alt=alt,
+    )
     most = f"{ROWS} of {len(found):,}" if len(found) > ROWS else f"{len(found):,}"
-    say(f"{most} sentences, those of which FP32 was least sure first. Select a row to see the sentence below.", "note")
+    say(
+        f"{most} sentences, those of which FP32 was least sure first. Select a row to see the "
+        f"sentence below.",
+        "note",
+    )
     named = found[found["id"] == get("example")]
     seen = (named if len(named) else found).iloc[0]
     large(seen)
-    side_by_side(seen, answers_to(folder, (full.run, report.run), seen["id"], seen["language"]), {full.run: "FP32", report.run: label})
+    side_by_side(
+        seen,
+        answers_to(folder, (full.run, report.run), seen["id"], seen["language"]),
+        {full.run: "FP32", report.run: label},
+    )
     _alone_section(report, seen, listed)
     asked = query("runs") | {"language": seen["language"], "example": seen["id"], "of": label}
-    st.page_link("pages/inspect/examples.py", label="This sentence in every language", icon=":material/swap_vert:", query_params=asked)
+    st.page_link(
+        "pages/inspect/examples.py",
+        label="This sentence in every language",
+        icon=":material/swap_vert:",
+        query_params=asked,
+    )
 
 
 def _alone_section(report: Report, seen: pd.Series[Any], found: pd.DataFrame | None) -> None:
     """Which module's quantization alone changes this sentence."""
     rows = None if found is None else alone.rows(found, seen["id"], seen["language"])
     if found is None:
-        say("Which module alone changes this answer is known once this run was looked into; the next page offers it.", "note")
-        st.page_link("pages/inspect/attribution.py", label="Look into this run", icon=":material/search:", query_params={"runs": report.run})
+        say(
+            "Which module alone changes this answer is known once this run was looked into; the "
+            "next page offers it.",
+            "note",
+        )
+        st.page_link(
+            "pages/inspect/attribution.py",
+            label="Look into this run",
+            icon=":material/search:",
+            query_params={"runs": report.run},
+        )
     elif rows is None or rows.empty:
         others = len(found[["id", "language"]].drop_duplicates())
-        say(f"Which module alone changes this answer was measured on {others} other sentences, not on this one.", "note")
+        say(
+            f"Which module alone changes this answer was measured on {others} other sentences, "
+            f"not on this one.",
+            "note",
+        )
     else:
         figure, rows, text = alone.picture(rows, theme())
         say(text)
         key, asked = f"alone-{report.run}", query("runs", "example", "language")
-        show(figure, rows, key=key, title="Each module alone", text=text, query=asked, terms=("KLD", "logits"), clicked=follow_layer)
+        show(
+            figure,
+            rows,
+            key=key,
+            title="Each module alone",
+            text=text,
+            query=asked,
+            terms=("KLD", "logits"),
+            clicked=follow_layer,
+        )

@@ -1,4 +1,5 @@
-"""The list of runs as its page needs it: changes with their undo, runs without a result, the trash and the disk."""
+"""The list of runs as its page needs it: changes with their undo, runs without a result, the trash
+and the disk."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ import streamlit as st
 
 from pages.components import models, recipe, session
 from pages.components.words import ago
-from sdq import history, jobs
-from sdq.quoting import quoted
+from sdq.io.quoting import quoted
+from sdq.jobs import history
+from sdq.jobs import queue as jobs
+from sdq.jobs.wanted import Wanted, wanted
 from sdq.settings import UserError
 from sdq.store import Store
-from sdq.wanted import Wanted, wanted
 
 LISTED = 20
 STATUS = {
@@ -25,8 +27,11 @@ STATUS = {
 }
 
 
-def act(change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequence[str] = ()) -> None:
-    """Make a change, then run the page again; a refusal is told there in one sentence. `undo`: the runs it moved to the trash."""
+def act(
+    change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequence[str] = ()
+) -> None:
+    """Make a change, then run the page again; a refusal is told there in one sentence. `undo`: the
+    runs it moved to the trash."""
     try:
         change(store, *arguments, who=session.visitor())
         st.session_state["deleted"] = list(undo)
@@ -36,10 +41,16 @@ def act(change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequenc
 
 
 def again(run: str, store: Store) -> None:
-    """A button that asks once more for what a run was to do, of its own model and task; Quantize shows how it goes. Nothing if nobody knows."""
+    """A button that asks once more for what a run was to do, of its own model and task; Quantize
+    shows how it goes. Nothing if nobody knows."""
     if (was := wanted(run, store)) is None:
         return
-    if st.button("Run it again", key=f"again-{run}", icon=":material/replay:", help=quoted(session.told(f"{was.what}: {was.how}"))):
+    if st.button(
+        "Run it again",
+        key=f"again-{run}",
+        icon=":material/replay:",
+        help=quoted(session.told(f"{was.what}: {was.how}")),
+    ):
         try:
             model, task = models.reach(was.model), recipe.reach(was.task)
             new = jobs.submit(was.recipe, model, task, store, session.me())
@@ -60,13 +71,16 @@ def told(store: Store) -> None:
         st.error(refused, icon=":material/error:")
     if deleted := st.session_state.get("deleted"):
         with st.container(horizontal=True, vertical_alignment="center", key="told"):
-            st.success(f"Moved to the trash: {', '.join(deleted)}.", icon=":material/delete:", width=520)
+            st.success(
+                f"Moved to the trash: {', '.join(deleted)}.", icon=":material/delete:", width=520
+            )
             if st.button("Undo", key="undo", icon=":material/undo:"):
                 act(history.restore, store, deleted)
 
 
 def without_result(store: Store) -> None:
-    """Runs under way and those that ended without a result; looks again every three seconds while one is under way."""
+    """Runs under way and those that ended without a result; looks again every three seconds while
+    one is under way."""
     waiting = any(u.active for u in history.unfinished(store))
     st.fragment(_without_result, run_every=3 if waiting else None)(store)
 
@@ -81,10 +95,23 @@ def _without_result(store: Store) -> None:
         st.subheader("Under way, or ended without a result", anchor=False)
     for u in found[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished-{u.run}"):
-            lines = (f"**{quoted(u.what)}**", about(u.wanted), f"{STATUS[u.status]}, {ago(u.heard, st.context.timezone)}")
+            lines = (
+                f"**{quoted(u.what)}**",
+                about(u.wanted),
+                f"{STATUS[u.status]}, {ago(u.heard, st.context.timezone)}",
+            )
             st.markdown("  \n".join(line for line in lines if line), width=460)
-            st.page_link("pages/lab/quantize.py", label=f"Open {u.run}", icon=":material/open_in_new:", query_params={"run": u.run})
-            if not u.active and history.mine(store, u.run, session.visitor()) and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:"):
+            st.page_link(
+                "pages/lab/quantize.py",
+                label=f"Open {u.run}",
+                icon=":material/open_in_new:",
+                query_params={"run": u.run},
+            )
+            if (
+                not u.active
+                and history.mine(store, u.run, session.visitor())
+                and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:")
+            ):
                 act(history.delete, store, [u.run], undo=[u.run])
             if not u.active:
                 again(u.run, store)
@@ -98,17 +125,27 @@ def space(store: Store) -> None:
     """Where the runs are, what they take, and the trash."""
     who = session.visitor()
     used, kept = history.disk(store), history.in_trash(store, who)
-    st.subheader("Where they are, and what they take" if who.at_home else "What they take", anchor=False)
+    st.subheader(
+        "Where they are, and what they take" if who.at_home else "What they take", anchor=False
+    )
     if who.at_home:
         st.caption("Your own runs are in this folder:")
         st.code(str(store.folder.resolve()), language=None, wrap_lines=True)
     with st.container(horizontal=True, key="disk"):
-        for label, size in (("Own runs", used.own), ("Trash", used.trash), ("Shipped runs", used.shipped), ("Free", used.free)):
+        for label, size in (
+            ("Own runs", used.own),
+            ("Trash", used.trash),
+            ("Shipped runs", used.shipped),
+            ("Free", used.free),
+        ):
             st.metric(label, history.in_bytes(size), width=150)
     if not kept:
         return
     size = f", {history.in_bytes(used.trash)}" if who.leads else ""
-    with st.expander(f"{'The trash' if who.leads else 'Your runs in the trash'}: {len(kept)} run{'s' if len(kept) > 1 else ''}{size}"):
+    with st.expander(
+        f"{'The trash' if who.leads else 'Your runs in the trash'}: {len(kept)} "
+        f"run{'s' if len(kept) > 1 else ''}{size}"
+    ):
         for run in list(kept)[:LISTED]:
             with st.container(horizontal=True, vertical_alignment="center", key=f"trashed-{run}"):
                 st.markdown(f"{quoted(kept[run])}  \n{run}", width=320)
@@ -118,7 +155,12 @@ def space(store: Store) -> None:
             st.caption(f"And {len(kept) - LISTED} more.")
         if not who.leads:
             return
-        with st.popover(f"Empty the trash ({history.in_bytes(used.trash)})", icon=":material/delete_forever:"):
-            st.caption("The runs in the trash are removed for good. They can be had again only by running their recipes.")
+        with st.popover(
+            f"Empty the trash ({history.in_bytes(used.trash)})", icon=":material/delete_forever:"
+        ):
+            st.caption(
+                "The runs in the trash are removed for good. They can be had again only by "
+                "running their recipes."
+            )
             if st.button(f"Remove {history.in_bytes(used.trash)} for good", key="empty"):
                 act(history.empty_trash, store)

@@ -1,4 +1,5 @@
-"""What the pages that look inside look into: one of the chosen runs, one of its layers; and the ways from one such page to the others."""
+"""What the pages that look inside look into: one of the chosen runs, one of its layers; and the
+ways from one such page to the others."""
 
 from __future__ import annotations
 
@@ -10,24 +11,35 @@ import streamlit as st
 
 from pages.components import selection
 from sdq.figures.weights import label_of, nearest
+from sdq.io.quoting import quoted
 from sdq.labels import language_name
-from sdq.quoting import quoted
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 
 PAGES = {
     "why": ("pages/inspect/why.py", "Why it breaks", ":material/troubleshoot:"),
     "weights": ("pages/inspect/weights.py", "Its weights", ":material/bar_chart:"),
     "activations": ("pages/inspect/activations.py", "What flows into it", ":material/ssid_chart:"),
-    "depth": ("pages/inspect/depth.py", "Its error, and where it goes", ":material/stacked_line_chart:"),
-    "sensitivity": ("pages/inspect/sensitivity.py", "What it does to the answers", ":material/sort:"),
+    "depth": (
+        "pages/inspect/depth.py",
+        "Its error, and where it goes",
+        ":material/stacked_line_chart:",
+    ),
+    "sensitivity": (
+        "pages/inspect/sensitivity.py",
+        "What it does to the answers",
+        ":material/sort:",
+    ),
 }
 
 
 def one_run(store: Store) -> Report:
-    """The picker of runs, and which one of them is shown (`shown=id` in the address): the first quantized one, if nothing else was asked for."""
+    """The picker of runs, and which one of them is shown (`shown=id` in the address): the first
+    quantized one, if nothing else was asked for."""
     by_id = {report.run: report for report in selection.runs(store)}
-    first = next((run for run, report in by_id.items() if report.recipe["rules"]), next(iter(by_id)))
+    first = next(
+        (run for run, report in by_id.items() if report.recipe["rules"]), next(iter(by_id))
+    )
     wanted = st.query_params.get("shown") or st.session_state.get("shown-run")
     if wanted in by_id and len(by_id) > 1:
         st.query_params["shown"] = wanted
@@ -40,7 +52,13 @@ def one_run(store: Store) -> Report:
         st.query_params["shown"] = st.session_state["shown-run"] = st.session_state["pick-shown"]
 
     st.session_state["pick-shown"] = wanted if wanted in by_id else first
-    shown = st.selectbox("Run shown", list(by_id), format_func=lambda run: selection.run_label(by_id[run]), key="pick-shown", on_change=keep)
+    shown = st.selectbox(
+        "Run shown",
+        list(by_id),
+        format_func=lambda run: selection.run_label(by_id[run]),
+        key="pick-shown",
+        on_change=keep,
+    )
     return by_id[shown]
 
 
@@ -65,16 +83,28 @@ def follow_layer(points: list[dict[str, Any]]) -> None:
 
 
 def languages(every: Sequence[str], usual: Sequence[str], home: str, most: int) -> list[str]:
-    """`home` and up to `most` other languages (`languages=de,th` in the address); `usual` ones until somebody chooses."""
+    """`home` and up to `most` other languages (`languages=de,th` in the address); `usual` ones
+    until somebody chooses."""
     others = [code for code in every if code != home]
     asked = st.query_params.get("languages")
-    st.session_state["pick-languages"] = list(usual) if asked is None else [code for code in dict.fromkeys(asked.split(",")) if code in others][:most]
+    st.session_state["pick-languages"] = (
+        list(usual)
+        if asked is None
+        else [code for code in dict.fromkeys(asked.split(",")) if code in others][:most]
+    )
 
     def keep() -> None:
         st.query_params["languages"] = ",".join(st.session_state["pick-languages"]) or home
 
     label = f"Languages beside {language_name(home)}" if home in every else "Languages"
-    chosen = st.multiselect(label, others, format_func=language_name, key="pick-languages", max_selections=most, on_change=keep)
+    chosen = st.multiselect(
+        label,
+        others,
+        format_func=language_name,
+        key="pick-languages",
+        max_selections=most,
+        on_change=keep,
+    )
     return [*([home] if home in every else []), *chosen]
 
 

@@ -1,4 +1,5 @@
-"""Choosing the model: the embedded one, what was fine-tuned here or put into the inbox, known models of the Hub, or, by the owner, any folder."""
+"""Choosing the model: the embedded one, what was fine-tuned here or put into the inbox, known
+models of the Hub, or, by the owner, any folder."""
 
 from __future__ import annotations
 
@@ -10,36 +11,59 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.components.bringing import inbox
 from pages.components.session import readable, visitor
 from pages.components.words import TASKS
-from sdq import hub
-from sdq.catalog import CURATED
-from sdq.checkpoint import ready, tuned
 from sdq.data.kept import home
+from sdq.data.registry import called
 from sdq.data.taskfile import read
-from sdq.data.tasks import called
+from sdq.models import hub
+from sdq.models.checkpoint import ready, tuned
+from sdq.models.curated import CURATED
+from sdq.service.visitors import reachable
 from sdq.settings import UserError
-from sdq.visitors import reachable
 
 FOLDER = "a folder"
-ASK = "Ask your teacher for a model that is fine-tuned on this task: it appears under Model. Models of the inbox that have a head for it work, too."
+ASK = (
+    "Ask your teacher for a model that is fine-tuned on this task: it appears under Model. "
+    "Models of the inbox that have a head for it work, too."
+)
 
 
 def offered() -> dict[str, str]:
     """Name of a model -> what it is called in the list."""
     here = set(hub.present())
-    known = {model.name: f"{model.title} ({model.size / 1e6:,.0f} MB{'' if model.name in here else ', not on this machine'})" for model in CURATED}
-    own = {str(folder): f"{Path(card['base']).name} fine-tuned on {TASKS.get(card['task'], called(card['task']))}" for folder, card in tuned()}
-    brought = {str(path.resolve()): f"{path.name} (inbox)" for path in sorted(inbox().glob("*")) if (path / "config.json").is_file() and not path.is_symlink()}
-    every = {"mini": "mini", **own, **brought, **known, **{name: name for name in sorted(here - set(known))}}
+    known = {
+        model.name: f"{model.title} ({model.size / 1e6:,.0f} "
+        f"MB{'' if model.name in here else ', not on this machine'})"
+        for model in CURATED
+    }
+    own = {
+        str(folder): f"{Path(card['base']).name} fine-tuned on "
+        f"{TASKS.get(card['task'], called(card['task']))}"
+        for folder, card in tuned()
+    }
+    brought = {
+        str(path.resolve()): f"{path.name} (inbox)"
+        for path in sorted(inbox().glob("*"))
+        if (path / "config.json").is_file() and not path.is_symlink()
+    }
+    every = {
+        "mini": "mini",
+        **own,
+        **brought,
+        **known,
+        **{name: name for name in sorted(here - set(known))},
+    }
     return {**every, FOLDER: "A folder of yours"} if visitor().at_home else every
 
 
 def reach(model: str) -> str:
-    """`model`, if this visitor may name it. UserError otherwise, in the same words whether there is such a folder on this machine or not."""
+    """`model`, if this visitor may name it. UserError otherwise, in the same words whether there is
+    such a folder on this machine or not."""
     return model if visitor().at_home else reachable(model, visitor(), offered(), "model")
 
 
 def put(model: str) -> None:
-    """Set the list to a model; a folder that is not in it by its path, by the owner only: for others the list stays as it is."""
+    """Set the list to a model; a folder that is not in it by its path, by the owner only: for
+    others the list stays as it is."""
     there = offered()
     if model in there or FOLDER in there:
         st.session_state["model"] = model if model in there else FOLDER
@@ -50,24 +74,43 @@ def put(model: str) -> None:
 def pick(place: DeltaGenerator) -> str:
     """The name of the chosen model; of a folder its path, empty if none is given."""
     names = offered()
-    about = "mini comes with SDQ Lab. The others are larger, and most have no head for a task yet: they are fine-tuned first."
-    model: str = place.selectbox("Model", list(names), format_func=lambda name: names.get(name, name), key="model", help=about)
+    about = (
+        "mini comes with SDQ Lab. The others are larger, and most have no head for a task "
+        "yet: they are fine-tuned first."
+    )
+    model: str = place.selectbox(
+        "Model",
+        list(names),
+        format_func=lambda name: names.get(name, name),
+        key="model",
+        help=about,
+    )
     if model != FOLDER:
         return model
-    path: str = place.text_input("Path of the folder", key="model-folder", help="On the machine that runs SDQ Lab: config.json, tokenizer and safetensors.")
+    path: str = place.text_input(
+        "Path of the folder",
+        key="model-folder",
+        help="On the machine that runs SDQ Lab: config.json, tokenizer and safetensors.",
+    )
     return path.strip()
 
 
 def _needs_head(task: str) -> bool:
     if task in TASKS or task.startswith(("hub:", "xglue:")):
         return True
-    return read(Path(task) if task.endswith(".json") else home() / task / "task.json").kind != "retrieval"
+    return (
+        read(Path(task) if task.endswith(".json") else home() / task / "task.json").kind
+        != "retrieval"
+    )
 
 
 def fits(model: str, task: str) -> bool:
     """Whether the model can be run on the task; otherwise a sentence says what to do."""
     if not model:
-        st.info("Give the path of a folder with config.json, tokenizer and safetensors.", icon=":material/folder:")
+        st.info(
+            "Give the path of a folder with config.json, tokenizer and safetensors.",
+            icon=":material/folder:",
+        )
         return False
     try:
         ready(reach(model), task, head=_needs_head(task))

@@ -1,4 +1,5 @@
-"""Have the browser read plotly's script (4.7 MB) while the server still thinks, instead of after it."""
+"""Have the browser read plotly's script (4.7 MB) while the server still thinks, instead of after
+it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import streamlit as st
 
 @st.cache_resource(show_spinner=False)
 def _script() -> str | None:
-    """Name of the script in the installed streamlit; None if another version keeps it elsewhere: then nothing is gained and nothing breaks."""
+    """Name of the script in the installed streamlit; None if another version keeps it elsewhere:
+    then nothing is gained and nothing breaks."""
     found = sorted((Path(st.__file__).parent / "static" / "static" / "js").glob("PlotlyChart.*.js"))
     return found[0].name if found else None
 
@@ -19,6 +21,7 @@ def preload() -> None:
     if name := _script():
         st.html(
             "<script>(() => { const near = document.querySelector('link[rel=modulepreload]'); "
-            f"if (near) import(near.href.replace(/[^/]+$/, '{name}')).catch(() => 0); }})()</script>",
+            f"if (near) import(near.href.replace(/[^/]+$/, '{name}')).catch(() => 0); "
+            f"}})()</script>",
             unsafe_allow_javascript=True,
         )

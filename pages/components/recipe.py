@@ -1,7 +1,8 @@
 """Choosing what to do: model, task, a preset, any of its settings, or a recipe from a file.
 
-The form starts at the recipe in session_state["recipe-base"], or else at the chosen preset; session_state["recipe-round"] counts how often it
-started anew, and is a part of the keys of its controls.
+The form starts at the recipe in session_state["recipe-base"], or else at the chosen preset;
+session_state["recipe-round"] counts how often it started anew, and is a part of the keys of its
+controls.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from pages.components.glossary import say
 from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
 from sdq.data.kept import kept
-from sdq.data.tasks import called
-from sdq.quoting import quoted_sentence
+from sdq.data.registry import called
+from sdq.io.quoting import quoted_sentence
+from sdq.jobs.wanted import wanted
 from sdq.recipe import PRESETS, Recipe
+from sdq.service.visitors import reachable
 from sdq.settings import UserError, explain
 from sdq.store import Store
-from sdq.visitors import reachable
-from sdq.wanted import wanted
 
 
 def tasks() -> list[str]:
@@ -30,13 +31,15 @@ def tasks() -> list[str]:
 
 
 def offered() -> list[str]:
-    """The same, and the task of the run that the form was filled in with, if that is another one: of a file, of the Hub or of XGLUE."""
+    """The same, and the task of the run that the form was filled in with, if that is another one:
+    of a file, of the Hub or of XGLUE."""
     own = st.session_state.get("own-task")
     return [*tasks(), *([own] if own is not None and own not in tasks() else [])]
 
 
 def reach(task: str) -> str:
-    """`task`, if this visitor may name it. UserError otherwise, in the same words whether there is such a file on this machine or not."""
+    """`task`, if this visitor may name it. UserError otherwise, in the same words whether there is
+    such a file on this machine or not."""
     return reachable(task, session.visitor(), tasks(), "task")
 
 
@@ -49,7 +52,10 @@ def restart(base: Recipe | None = None) -> None:
 
 def nearest(recipe: Recipe) -> str:
     """The preset of the same method that a recipe differs from in the fewest fields."""
-    return min((name for name, preset in PRESETS.items() if preset.method == recipe.method), key=lambda name: len(changes(recipe, PRESETS[name])))
+    return min(
+        (name for name, preset in PRESETS.items() if preset.method == recipe.method),
+        key=lambda name: len(changes(recipe, PRESETS[name])),
+    )
 
 
 def put(recipe: Recipe) -> None:
@@ -60,7 +66,8 @@ def put(recipe: Recipe) -> None:
 
 
 def fill_in(run: str | None, store: Store) -> None:
-    """Set the form to what the address names (a task, a preset) or a run was asked for: once per link, and again after a visit to another page."""
+    """Set the form to what the address names (a task, a preset) or a run was asked for: once per
+    link, and again after a visit to another page."""
     if "on" not in st.session_state:  # the controls of this page were not drawn just before
         st.session_state["filled_in"] = None
         restart()
@@ -77,7 +84,8 @@ def fill_in(run: str | None, store: Store) -> None:
 
 
 def _like(run: str, store: Store, with_recipe: bool = False) -> None:
-    """Set the form to the model and the task of a run, and to its recipe if that is asked for; or else leave it, and keep the sentence that says why."""
+    """Set the form to the model and the task of a run, and to its recipe if that is asked for; or
+    else leave it, and keep the sentence that says why."""
     st.session_state.pop("not-filled", None)
     try:
         if (was := wanted(run, store)) is None:
@@ -104,19 +112,40 @@ def _uploaded() -> None:
 
 
 def choice() -> tuple[str, str, Recipe | None]:
-    """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if its settings or its model do not fit."""
+    """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if
+    its settings or its model do not fit."""
     first, second, third = st.columns(3)
     model = models.pick(first)
-    task = second.selectbox("Task", offered(), format_func=lambda name: TASKS.get(name, f"{called(name)} (yours)"), key="on")
-    method = third.selectbox("Method", list(METHODS), format_func=METHODS.get, key="method", on_change=restart)
+    task = second.selectbox(
+        "Task",
+        offered(),
+        format_func=lambda name: TASKS.get(name, f"{called(name)} (yours)"),
+        key="on",
+    )
+    method = third.selectbox(
+        "Method", list(METHODS), format_func=METHODS.get, key="method", on_change=restart
+    )
     names = [name for name, recipe in PRESETS.items() if recipe.method == method]
     left, right = st.columns([3, 1])
-    name = left.selectbox("Preset", names, format_func=lambda n: preset_label(n, PRESETS[n]), key=f"recipe-{method}", on_change=restart)
-    seed = right.number_input("Seed", 0, 2**31 - 1, key="seed", help=Recipe.model_fields["seed"].description)
+    name = left.selectbox(
+        "Preset",
+        names,
+        format_func=lambda n: preset_label(n, PRESETS[n]),
+        key=f"recipe-{method}",
+        on_change=restart,
+    )
+    seed = right.number_input(
+        "Seed", 0, 2**31 - 1, key="seed", help=Recipe.model_fields["seed"].description
+    )
     base = st.session_state["recipe-base"] or PRESETS[name]
     with st.expander("Every setting", icon=":material/tune:"):
         try:
-            recipe = form(Recipe, base.model_copy(update={"seed": seed}), f"recipe.{st.session_state['recipe-round']}", leave=("seed",))
+            recipe = form(
+                Recipe,
+                base.model_copy(update={"seed": seed}),
+                f"recipe.{st.session_state['recipe-round']}",
+                leave=("seed",),
+            )
         except ValidationError as error:
             recipe, problem = None, explain(error)
     if unfilled := st.session_state.get("not-filled"):
@@ -124,7 +153,10 @@ def choice() -> tuple[str, str, Recipe | None]:
     if refused := st.session_state.get("recipe-refused"):
         st.error(quoted_sentence(refused), icon=":material/error:")
     if recipe is None:
-        st.error(f"These settings do not fit together: {quoted_sentence(problem)}", icon=":material/error:")
+        st.error(
+            f"These settings do not fit together: {quoted_sentence(problem)}",
+            icon=":material/error:",
+        )
         st.button("Back to the preset", key="reset", icon=":material/undo:", on_click=restart)
     elif sentence := unlike(recipe, name, PRESETS[name]):
         say(sentence)
@@ -137,6 +169,20 @@ def files(recipe: Recipe | None) -> None:
     """Buttons that save the recipe as a file, and open one."""
     if recipe is not None:
         name, data = f"{recipe.name}.json", recipe.model_dump_json(indent=1)
-        st.download_button("Save recipe", data, name, "application/json", icon=":material/download:", on_click="ignore", key="save")
+        st.download_button(
+            "Save recipe",
+            data,
+            name,
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+            key="save",
+        )
     with st.popover("Open recipe", icon=":material/upload_file:"):
-        st.file_uploader("Recipe (JSON, at most 100 kB)", type="json", key="upload", max_upload_size=1, on_change=_uploaded)
+        st.file_uploader(
+            "Recipe (JSON, at most 100 kB)",
+            type="json",
+            key="upload",
+            max_upload_size=1,
+            on_change=_uploaded,
+        )

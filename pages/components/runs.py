@@ -12,15 +12,15 @@ import streamlit as st
 
 from pages.components import session
 from pages.components.history import about, act, again
-from sdq import history
 from sdq.figures.languages import language_scores, table
 from sdq.figures.style import Theme
-from sdq.quoting import quoted, quoted_sentence
+from sdq.io.quoting import quoted, quoted_sentence
+from sdq.jobs import history
+from sdq.jobs.wanted import wanted
 from sdq.recipe import preset_of
-from sdq.report import METRICS, Report
+from sdq.results import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
-from sdq.wanted import wanted
 
 LISTED = 20  # damaged runs that are named
 
@@ -37,11 +37,16 @@ def finished(store: Store) -> list[Report]:
 
 
 def stored(store: Store, model: str, task: str, like: Report | None = None) -> dict[str, Report]:
-    """Preset name -> its newest finished run at seed 0, of those that can be compared with the run `like`."""
+    """Preset name -> its newest finished run at seed 0, of those that can be compared with the run
+    `like`."""
     found: dict[str, Report] = {}
     for report in finished(store):
         fits = (report.model, report.task, report.recipe.get("seed")) == (model, task, 0)
-        name = preset_of(report.recipe) if fits and (like is None or store.alike(report, like)) else None
+        name = (
+            preset_of(report.recipe)
+            if fits and (like is None or store.alike(report, like))
+            else None
+        )
         if name is not None:
             found.setdefault(name, report)
     return found
@@ -49,7 +54,8 @@ def stored(store: Store, model: str, task: str, like: Report | None = None) -> d
 
 @st.cache_resource(max_entries=64, show_spinner="Drawing the intervals")
 def picture(folder: str, runs: tuple[str, ...], theme: Theme) -> tuple[go.Figure, pd.DataFrame]:
-    """(figure, table) of finished runs: `folder` is the store's, so that equal ids in two stores stay apart."""
+    """(figure, table) of finished runs: `folder` is the store's, so that equal ids in two stores
+    stay apart."""
     store = Store(Path(folder))
     reports = [store.report(run) for run in runs]
     sentences = {}
@@ -67,8 +73,14 @@ def headline(report: Report) -> None:
     plain = {"delta_arrow": "off", "delta_color": "off", "width": 160}
     before, after = report.reference, report.quantized
     with st.container(horizontal=True, key="numbers"):
-        means = [(metric.name, "all languages", before.mean, after.mean), (metric.name, "zero-shot", before.zero_shot_mean, after.zero_shot_mean)]
-        means += [(METRICS[name].name, "all languages", full.mean, now.mean) for name, (full, now) in report.beside.items()]
+        means = [
+            (metric.name, "all languages", before.mean, after.mean),
+            (metric.name, "zero-shot", before.zero_shot_mean, after.zero_shot_mean),
+        ]
+        means += [
+            (METRICS[name].name, "all languages", full.mean, now.mean)
+            for name, (full, now) in report.beside.items()
+        ]
         for name, label, full, now in means:
             if not math.isnan(now):  # a task of one language has no zero-shot ones
                 st.metric(
@@ -78,7 +90,11 @@ def headline(report: Report) -> None:
                     help="Below it, the difference to FP32.",
                     **plain,
                 )
-        times = f"{size['fp32'] / size['quantized_simulated']:.1f} times smaller" if size["quantized_simulated"] else None
+        times = (
+            f"{size['fp32'] / size['quantized_simulated']:.1f} times smaller"
+            if size["quantized_simulated"]
+            else None
+        )
         st.metric(
             "Size (simulated)",
             f"{size['quantized_simulated'] / 1e6:.2f} MB",
@@ -92,22 +108,33 @@ def headline(report: Report) -> None:
 def left_out(store: Store) -> None:
     """How many finished runs are on no page because their reports cannot be read."""
     if count := len(store.listing()) - len(finished(store)):
-        st.caption(f"{count} run{'s' if count > 1 else ''} cannot be read and {'are' if count > 1 else 'is'} left out; the page Runs says why.")
+        st.caption(
+            f"{count} run{'s' if count > 1 else ''} cannot be read and "
+            f"{'are' if count > 1 else 'is'} left out; the page Runs says why."
+        )
 
 
-def damaged(store: Store, runs: Sequence[str] | None = None, found: Mapping[str, str] | None = None) -> None:
-    """The sentence about each run with a file that is not as it was written: of these runs, or of all that were `found`."""
+def damaged(
+    store: Store, runs: Sequence[str] | None = None, found: Mapping[str, str] | None = None
+) -> None:
+    """The sentence about each run with a file that is not as it was written: of these runs, or of
+    all that were `found`."""
     if runs is not None:
         found = {run: sentence for run in runs if (sentence := store.damage(run))}
     found = store.damaged() if found is None else found
     if runs is None and found:
         st.subheader("Damaged", anchor=False)
-        st.caption(f"{len(found)} run{'s' if len(found) > 1 else ''} cannot be read as {'they were' if len(found) > 1 else 'it was'} written:")
+        st.caption(
+            f"{len(found)} run{'s' if len(found) > 1 else ''} cannot be read as "
+            f"{'they were' if len(found) > 1 else 'it was'} written:"
+        )
     for run, sentence in list(found.items())[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"damaged-{run}"):
             was = wanted(run, store)
             what = f"{quoted(was.what)}, {about(was)}: " if was else ""
-            st.warning(f"{what}{session.readable(sentence)}.", icon=":material/broken_image:", width=620)
+            st.warning(
+                f"{what}{session.readable(sentence)}.", icon=":material/broken_image:", width=620
+            )
             if runs is None:
                 again(run, store)
             if (
@@ -126,13 +153,19 @@ def how_made(reports: list[Report]) -> None:
         first = reports[-1]
         n = first.provenance.get("test_sentences", "all")
         st.markdown(
-            f"Each model answered the same {n} test sentences of the task *{quoted(first.on)}*. The bars are 95 % intervals from 4000 bootstrap draws over "
-            "clusters of sentences: a sentence in all its languages, and the sentences made from one frame, are drawn together. "
-            f"Labels were used for training in one language only ({quoted(first.labelled)}). Scores are measured with fake quantization: "
-            "numbers are rounded as integers would be and computed in floating point. Sizes are simulated from the codes and scales."
+            f"Each model answered the same {n} test sentences of the task *{quoted(first.on)}*. "
+            f"The bars are 95 % intervals from 4000 bootstrap draws over "
+            "clusters of sentences: a sentence in all its languages, and the sentences made from "
+            "one frame, are drawn together. "
+            f"Labels were used for training in one language only ({quoted(first.labelled)}). "
+            f"Scores are measured with fake quantization: "
+            "numbers are rounded as integers would be and computed in floating point. Sizes are "
+            "simulated from the codes and scales."
         )
         if cut := first.provenance.get("test_sentences_cut"):
-            st.markdown(f"{cut} of the {n} test inputs were longer than the task allows and were cut.")
+            st.markdown(
+                f"{cut} of the {n} test inputs were longer than the task allows and were cut."
+            )
         if remarks := first.provenance.get("remarks"):
             st.markdown(f"About this model and its data: {quoted_sentence(remarks)}.")
         rows = [
@@ -146,7 +179,11 @@ def how_made(reports: list[Report]) -> None:
             }
             for r in reports
         ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True, column_config={"seconds": st.column_config.NumberColumn(format="%.0f")})
+        st.dataframe(
+            pd.DataFrame(rows),
+            hide_index=True,
+            column_config={"seconds": st.column_config.NumberColumn(format="%.0f")},
+        )
 
 
 def choose(store: Store) -> str | None:
@@ -168,7 +205,18 @@ def choose(store: Store) -> str | None:
         }
         for r in reports
     ]
-    score = {"zero-shot, %": st.column_config.NumberColumn(format="%.1f", help="Mean score over the languages without labels in training")}
-    clicked = st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=score, on_select="rerun", selection_mode="single-row", key="finished")
+    score = {
+        "zero-shot, %": st.column_config.NumberColumn(
+            format="%.1f", help="Mean score over the languages without labels in training"
+        )
+    }
+    clicked = st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config=score,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="finished",
+    )
     chosen = clicked["selection"]["rows"]
     return rows[chosen[0]]["run"] if chosen else None

@@ -1,4 +1,5 @@
-"""What is selected (runs, layer, language, sentence): shared by all pages, and always in the address."""
+"""What is selected (runs, layer, language, sentence): shared by all pages, and always in the
+address."""
 
 from __future__ import annotations
 
@@ -11,15 +12,17 @@ import streamlit as st
 
 from pages.components.runs import finished, left_out
 from pages.components.session import told
+from sdq.io.quoting import quoted
 from sdq.labels import width
-from sdq.quoting import quoted
 from sdq.recipe import preset_of
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 
 T = TypeVar("T")
 KEYS = ("runs", "layer", "language", "example")
-FIRST = tuple(("fp32", f"ptq-{w}", f"qat-{w}", f"sdq-att-kld-{w}") for w in ("w2a8", "w3a8"))  # what a first visitor sees: where PTQ breaks and SDQ repairs
+FIRST = tuple(
+    ("fp32", f"ptq-{w}", f"qat-{w}", f"sdq-att-kld-{w}") for w in ("w2a8", "w3a8")
+)  # what a first visitor sees: where PTQ breaks and SDQ repairs
 
 
 def get(name: str) -> str | None:
@@ -51,9 +54,17 @@ def query(*names: str) -> dict[str, str]:
 
 
 def choose(
-    name: str, label: str, options: Sequence[T], *, of: Callable[[T], str] = str, show: Callable[[T], str] = str, help: str | None = None, where: Any = st
+    name: str,
+    label: str,
+    options: Sequence[T],
+    *,
+    of: Callable[[T], str] = str,
+    show: Callable[[T], str] = str,
+    help: str | None = None,
+    where: Any = st,
 ) -> T:
-    """A select box whose value is the selection `name`: a click elsewhere moves it, and it moves every page. `of` gives the value in the address."""
+    """A select box whose value is the selection `name`: a click elsewhere moves it, and it moves
+    every page. `of` gives the value in the address."""
     codes = [of(option) for option in options]
     now = get(name)
     key = f"pick-{name}"
@@ -61,7 +72,14 @@ def choose(
     if st.session_state[key] != now:
         put(name, st.session_state[key])
     shown = dict(zip(codes, (show(option) for option in options), strict=True))
-    chosen = where.selectbox(label, codes, format_func=shown.get, key=key, help=help, on_change=lambda: put(name, st.session_state[key]))
+    chosen = where.selectbox(
+        label,
+        codes,
+        format_func=shown.get,
+        key=key,
+        help=help,
+        on_change=lambda: put(name, st.session_state[key]),
+    )
     return options[codes.index(chosen)]
 
 
@@ -72,21 +90,29 @@ def run_label(report: Report) -> str:
     bits = "" if report.method == "FP32" else f" {width(report.recipe)}"
     terms = report.recipe["training"]["distillation"] if report.recipe.get("training") else ()
     losses = f" ({' + '.join(t['kind'] for t in terms)})" if terms else ""
-    return f"{report.method}{bits}{losses} · {report.on}{name}" + (f" · seed {seed}" if seed else "") + f" · {report.run[:4]}"
+    return (
+        f"{report.method}{bits}{losses} · {report.on}{name}"
+        + (f" · seed {seed}" if seed else "")
+        + f" · {report.run[:4]}"
+    )
 
 
 def default_runs(reports: list[Report]) -> list[str]:
-    """What to show to somebody who chose nothing: FP32, PTQ, QAT and SDQ at the setting of the home page, or the newest run."""
+    """What to show to somebody who chose nothing: FP32, PTQ, QAT and SDQ at the setting of the home
+    page, or the newest run."""
     best: dict[str, str] = {}
     for report in reports:
-        if (report.model, report.task, report.recipe["seed"]) == ("mini", "intent", 0) and (name := preset_of(report.recipe)):
+        if (report.model, report.task, report.recipe["seed"]) == ("mini", "intent", 0) and (
+            name := preset_of(report.recipe)
+        ):
             best.setdefault(name, report.run)
     names = next((names for names in FIRST if names[-1] in best), FIRST[-1])
     return [best[name] for name in names if name in best] or [r.run for r in reports[:1]]
 
 
 def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
-    """Multiselect of finished runs, as in the address (`runs=id,id`); all of one model and task. `quantized` leaves FP32 out.
+    """Multiselect of finished runs, as in the address (`runs=id,id`); all of one model and task.
+    `quantized` leaves FP32 out.
 
     Stops the page with what to do if there is nothing to choose from.
     """
@@ -97,7 +123,11 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     by_id = {r.run: r for r in every}
     wanted = [run for run in (get("runs") or "").split(",") if run]
     unknown = [run for run in wanted if run not in {r.run for r in known}]
-    chosen = [run for run in wanted if run in by_id] or [run for run in default_runs(every) if run in by_id] or [every[0].run]
+    chosen = (
+        [run for run in wanted if run in by_id]
+        or [run for run in default_runs(every) if run in by_id]
+        or [every[0].run]
+    )
     first = by_id[chosen[0]]
     alike = [r for r in every if store.alike(r, first)]
     chosen = [run for run in chosen if run in {r.run for r in alike}][:most]
@@ -110,9 +140,14 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
 
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     picked = left.multiselect(
-        "Runs", [r.run for r in alike], format_func=lambda run: run_label(by_id[run]), key="pick-runs", max_selections=most, on_change=changed,
+        "Runs",
+        [r.run for r in alike],
+        format_func=lambda run: run_label(by_id[run]),
+        key="pick-runs",
+        max_selections=most,
+        on_change=changed,
         help=f"Up to {most} finished runs of one model and task.",
-    )  # fmt: skip
+    )
     tasks = sorted({(r.model, r.task) for r in every})
 
     def other() -> None:
@@ -131,7 +166,10 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
 
     right.selectbox("Task", tasks, format_func=named, key="pick-task", on_change=other)
     if unknown:
-        st.warning(f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.", icon=":material/search_off:")
+        st.warning(
+            f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.",
+            icon=":material/search_off:",
+        )
     left_out(store)
     if not picked:
         picked = chosen
@@ -148,16 +186,24 @@ def to_quantize(label: str, like: Report | None = None, preset: str = "") -> Non
     """A link to the form, filled in with the model and the task of a run and with a preset."""
     asked = {"like": like.run if like else "", "preset": preset}
     query = {name: value for name, value in asked.items() if value}
-    st.page_link("pages/lab/quantize.py", label=label, icon=":material/tune:", query_params=query or None)
+    st.page_link(
+        "pages/lab/quantize.py", label=label, icon=":material/tune:", query_params=query or None
+    )
 
 
 def without_fp32(why: str, report: Report) -> None:
     """There is no FP32 run beside this one: say why it is needed, link to it, and end the page."""
-    empty(f"{why}, and no FP32 run of this model on the task {report.on} is stored yet. Run FP32 once.", report, "fp32")
+    empty(
+        f"{why}, and no FP32 run of this model on the task {report.on} is stored yet. Run FP32 "
+        f"once.",
+        report,
+        "fp32",
+    )
 
 
 def empty(text: str, like: Report | None = None, preset: str = "") -> None:
-    """Nothing to show: say so, say what to do (of the model and the task of a run, if one is given), and end the page."""
+    """Nothing to show: say so, say what to do (of the model and the task of a run, if one is
+    given), and end the page."""
     st.info(text, icon=":material/inbox:")
     to_quantize("Run FP32" if preset == "fp32" else "Quantize the model now", like, preset)
     st.stop()

@@ -1,4 +1,5 @@
-"""Who is looking: one name and one role per browser, from the cookie that the server's guard gave it."""
+"""Who is looking: one name and one role per browser, from the cookie that the server's guard gave
+it."""
 
 from __future__ import annotations
 
@@ -7,16 +8,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from sdq import visitors
-from sdq.guard import LINK
-from sdq.quoting import quoted_sentence
-from sdq.report import Report
+from sdq.io.quoting import quoted_sentence
+from sdq.results import Report
+from sdq.service import visitors
+from sdq.service.guard import LINK
+from sdq.service.visitors import COOKIE, Role, Room, Visitor, is_open, new_name
 from sdq.store import Store
-from sdq.visitors import COOKIE, Role, Room, Visitor, is_open, new_name
 
 ROLES: dict[Role, str] = {
-    "student": "You are a student here: you can run recipes, bring data, and stop, replace or delete what you alone started.",
-    "teacher": "You are the teacher here: you can stop, replace and delete what anybody started, pin runs and empty the trash.",
+    "student": "You are a student here: you can run recipes, bring data, and stop, replace or "
+    "delete what you alone started.",
+    "teacher": "You are the teacher here: you can stop, replace and delete what anybody started, "
+    "pin runs and empty the trash.",
 }
 
 
@@ -37,10 +40,13 @@ def _known() -> Visitor | None:
 
 
 def visitor() -> Visitor:
-    """Who is looking; the page ends for somebody without a link who needs one. Without cookies one is known for as long as the page stays open."""
+    """Who is looking; the page ends for somebody without a link who needs one. Without cookies one
+    is known for as long as the page stays open."""
     if known := _known():
         return known
-    if is_open(st.get_option("server.address")):  # a page was served past the guard: as a script of its own
+    if is_open(
+        st.get_option("server.address")
+    ):  # a page was served past the guard: as a script of its own
         st.error(LINK, icon=":material/lock:")
         st.stop()
     return Visitor(str(st.session_state.setdefault("who", new_name())), "owner")
@@ -52,20 +58,24 @@ def me() -> str:
 
 
 def role() -> str:
-    """What this visitor is and may do, in one line; empty while the server is open to its own machine alone."""
+    """What this visitor is and may do, in one line; empty while the server is open to its own
+    machine alone."""
     return ROLES.get(visitor().role, "") if is_open(st.get_option("server.address")) else ""
 
 
 def told(text: object) -> str:
-    """A text as this visitor may read it: without the paths of the machine, unless it is the owner."""
+    """A text as this visitor may read it: without the paths of the machine, unless it is the
+    owner."""
     return visitors.told(str(text), visitor())
 
 
 def readable(text: object) -> str:
-    """An error as this visitor may read it, in Markdown: without the paths of the machine, unless it is the owner."""
+    """An error as this visitor may read it, in Markdown: without the paths of the machine, unless
+    it is the owner."""
     return quoted_sentence(told(text))
 
 
 def discreet(report: Report) -> Report:
-    """A report as this visitor may read it: model and task without the paths of the machine, unless it is the owner."""
+    """A report as this visitor may read it: model and task without the paths of the machine, unless
+    it is the owner."""
     return report.model_copy(update={"model": told(report.model), "task": told(report.task)})

@@ -16,29 +16,48 @@ from sdq.figures import training
 from sdq.figures.style import Theme
 from sdq.labels import language_name
 from sdq.recipe import Recipe
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 
 Drawn = tuple[go.Figure, pd.DataFrame, str]
 
 
-def _drawn(of: Mapping[str, Any], settings: Mapping[str, Any] | None, language: str, theme: Theme) -> Drawn:
+def _drawn(
+    of: Mapping[str, Any], settings: Mapping[str, Any] | None, language: str, theme: Theme
+) -> Drawn:
     factors = training.weights(settings)
-    return training.curves(of, factors, theme), training.table(of, factors), training.reading(of, factors, language)
+    return (
+        training.curves(of, factors, theme),
+        training.table(of, factors),
+        training.reading(of, factors, language),
+    )
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _stored(folder: str, run: str, theme: Theme) -> Drawn:
     report = Store(Path(folder)).report(run)
     settings = report.recipe["training"]
-    return _drawn({"of": settings["steps"], **(report.history or {})}, settings, language_name(report.labelled), theme)
+    return _drawn(
+        {"of": settings["steps"], **(report.history or {})},
+        settings,
+        language_name(report.labelled),
+        theme,
+    )
 
 
 def _put(run: str, drawn: Drawn, method: str | None) -> None:
     figure, table, text = drawn
     say(text)
     terms = ("FP32", *((method,) if method else ()))
-    show(figure, table, key=f"training-{run}", title=f"Training of run {run}", text=text, query={"run": run}, terms=terms)
+    show(
+        figure,
+        table,
+        key=f"training-{run}",
+        title=f"Training of run {run}",
+        text=text,
+        query={"run": run},
+        terms=terms,
+    )
 
 
 def live(run: str, events: list[dict[str, Any]], recipe: Recipe | None) -> None:
@@ -46,7 +65,11 @@ def live(run: str, events: list[dict[str, Any]], recipe: Recipe | None) -> None:
     of = training.history(events)
     if of["steps"]:
         settings = recipe.model_dump(mode="json")["training"] if recipe is not None else None
-        _put(run, _drawn(of, settings, "English", theme()), recipe.method if recipe is not None else None)
+        _put(
+            run,
+            _drawn(of, settings, "English", theme()),
+            recipe.method if recipe is not None else None,
+        )
 
 
 def finished(report: Report, store: Store) -> None:

@@ -1,4 +1,5 @@
-"""Pages are drawn a few at a time: Python runs one of them at any moment, and many at once would mostly hand that right around."""
+"""Pages are drawn a few at a time: Python runs one of them at any moment, and many at once would
+mostly hand that right around."""
 
 from __future__ import annotations
 

@@ -9,27 +9,36 @@ import streamlit as st
 
 from pages.components.glossary import say
 from pages.components.session import me, readable
-from sdq import jobs
-from sdq.limits import limits
-from sdq.quoting import quoted
-from sdq.report import Report
+from sdq.io.limits import limits
+from sdq.io.quoting import quoted
+from sdq.jobs import queue as jobs
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
 
 def typed(reports: list[Report], store: Store) -> None:
-    """Section "Type your own sentence": asks the models of `reports` (FP32 first) and shows their answers."""
+    """Section "Type your own sentence": asks the models of `reports` (FP32 first) and shows their
+    answers."""
     st.subheader("Type your own sentence", anchor=False)
     with st.form("typed-form", border=False):
         left, right = st.columns([5, 1], vertical_alignment="bottom")
         text = left.text_input(
-            "Sentence, in any language", key="typed", max_chars=limits().sentence_characters, placeholder="wake me up at seven tomorrow", bind="query-params"
+            "Sentence, in any language",
+            key="typed",
+            max_chars=limits().sentence_characters,
+            placeholder="wake me up at seven tomorrow",
+            bind="query-params",
         )
         asked = right.form_submit_button("Ask", icon=":material/send:", key="ask", width="stretch")
     if asked and text.strip():
         st.session_state["asked"] = text
     if not st.session_state.get("asked"):
-        say("The models answer side by side. The first answer takes some seconds, because a process has to load them.", "note")
+        say(
+            "The models answer side by side. The first answer takes some seconds, because a "
+            "process has to load them.",
+            "note",
+        )
         return
     try:
         key = jobs.ask(st.session_state["asked"], [r.run for r in reports], store, me())
@@ -64,15 +73,25 @@ def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:
                 st.caption(readable(row["missing"][0].upper() + row["missing"][1:] + "."))
             elif "best" in row:
                 changed = "" if row["answers"] == first else " (changed)"
-                st.markdown(f"**{quoted(row['answers'][0])}**{changed}, {100 * row['shares'][0]:.1f} % sure")
+                st.markdown(
+                    f"**{quoted(row['answers'][0])}**{changed}, {100 * row['shares'][0]:.1f} % sure"
+                )
                 st.dataframe(
                     [{"label": label, "share": 100 * share} for label, share in row["best"]],
                     hide_index=True,
-                    column_config={"share": st.column_config.ProgressColumn("share, %", format="%.1f", min_value=0, max_value=100)},
+                    column_config={
+                        "share": st.column_config.ProgressColumn(
+                            "share, %", format="%.1f", min_value=0, max_value=100
+                        )
+                    },
                 )
             else:
                 tags = [
                     {"word": w, "tag": a, "sure, %": None if s is None else 100 * s}
                     for w, a, s in zip(row["words"], row["answers"], row["shares"], strict=True)
                 ]
-                st.dataframe(tags, hide_index=True, column_config={"sure, %": st.column_config.NumberColumn(format="%.0f")})
+                st.dataframe(
+                    tags,
+                    hide_index=True,
+                    column_config={"sure, %": st.column_config.NumberColumn(format="%.0f")},
+                )

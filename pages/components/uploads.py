@@ -1,8 +1,8 @@
-"""Uploaded files lie on the disk from the moment they arrive: streamlit would keep them in the memory of the web process, all of them, until it
-notices that their visitor has gone.
+"""Uploaded files lie on the disk from the moment they arrive: streamlit would keep them in the
+memory of the web process, all of them, until it notices that their visitor has gone.
 
-`install` has the app keep them here; `path_of` is where a page finds one; `Ushered` lets in a few at a time; `sweeping`
-removes what nobody needs.
+`install` has the app keep them here; `path_of` is where a page finds one; `Ushered` lets in a few
+at a time; `sweeping` removes what nobody needs.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from sdq.data.kept import home
-from sdq.guard import VISITOR
-from sdq.limits import limits
+from sdq.io.limits import limits
+from sdq.service.guard import VISITOR
+from sdq.service.visitors import shown
 from sdq.settings import UserError, unwritable
-from sdq.visitors import shown
 
 PATH = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+")
 FORM = 10_000  # bytes of a form beside those of its file
 READ = 2  # uploads that are in memory at a time
 LOOK = 20.0  # seconds between two looks at who has gone
-GONE = 180.0  # seconds without a connection after which a session's files go: streamlit lets it come back within 120
+# seconds without a connection after which a session's files go: streamlit lets it come back within
+# 120
+GONE = 180.0
 _PLAIN = re.compile(r"[\w][\w.,()+ -]{0,119}")
 _FOLDER = re.compile(r"\.session-(\d+)-[0-9a-f]{32}")
 
@@ -53,28 +55,48 @@ class OnDisk(bytes):
 
 
 class Uploads(memory_uploaded_file_manager.MemoryUploadedFileManager):
-    """Streamlit's register of uploaded files, with their bytes on the disk: a folder for each session."""
+    """Streamlit's register of uploaded files, with their bytes on the disk: a folder for each
+    session."""
 
     def place(self, session: str) -> Path:
-        """The folder of a session, in the data folder; its name tells which server it belongs to."""
-        return home() / f".session-{os.getpid()}-{hashlib.sha256(session.encode()).hexdigest()[:32]}"
+        """The folder of a session, in the data folder; its name tells which server it belongs
+        to."""
+        return (
+            home() / f".session-{os.getpid()}-{hashlib.sha256(session.encode()).hexdigest()[:32]}"
+        )
 
     def path(self, session: str, file: str, name: str) -> Path:
-        """Where the bytes of a file go: under its own name, so that sentences about it name it, if that is a plain one."""
+        """Where the bytes of a file go: under its own name, so that sentences about it name it, if
+        that is a plain one."""
         plain = _PLAIN.fullmatch(name) and ".." not in name and len(name.encode()) <= 200
-        return self.place(session) / hashlib.sha256(file.encode()).hexdigest()[:32] / (name if plain else "upload")
+        return (
+            self.place(session)
+            / hashlib.sha256(file.encode()).hexdigest()[:32]
+            / (name if plain else "upload")
+        )
 
     def add_file(self, session_id: str, file: UploadedFileRec) -> None:
-        """Write a file that arrived to the disk. HTTPException 413 if it is one too many, 507 if the disk refuses."""
+        """Write a file that arrived to the disk. HTTPException 413 if it is one too many, 507 if
+        the disk refuses."""
         most, size, path = limits(), len(file.data), self.path(session_id, file.file_id, file.name)
         with self._lock:
-            others = [rec for id, rec in self.file_storage.get(session_id, {}).items() if id != file.file_id]
+            others = [
+                rec
+                for id, rec in self.file_storage.get(session_id, {}).items()
+                if id != file.file_id
+            ]
         if size > most.upload_mb * 10**6:
             raise HTTPException(*_too_large())
         if len(others) >= most.uploads:
-            raise HTTPException(413, f"at most {most.uploads} files may be uploaded; remove some, or join them")
+            raise HTTPException(
+                413, f"at most {most.uploads} files may be uploaded; remove some, or join them"
+            )
         if size + sum(len(rec.data) for rec in others) > most.uploads_mb * 10**6:
-            raise HTTPException(413, f"all uploaded files together must have at most {most.uploads_mb} MB; remove some, or take samples")
+            raise HTTPException(
+                413,
+                f"all uploaded files together must have at most {most.uploads_mb} MB; remove "
+                f"some, or take samples",
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.data)
@@ -96,9 +118,11 @@ class Uploads(memory_uploaded_file_manager.MemoryUploadedFileManager):
         shutil.rmtree(self.place(session_id), ignore_errors=True)
 
     def sweep(self, since: dict[str, float], active: Any) -> None:
-        """Forget the files of sessions without a connection for GONE seconds, and all that are older than the limits say.
+        """Forget the files of sessions without a connection for GONE seconds, and all that are
+        older than the limits say.
 
-        `since`: session -> when it was first seen without one, kept from look to look; `active`: session -> whether it has one.
+        `since`: session -> when it was first seen without one, kept from look to look; `active`:
+        session -> whether it has one.
         """
         with self._lock:
             sessions = list(self.file_storage)
@@ -112,7 +136,9 @@ class Uploads(memory_uploaded_file_manager.MemoryUploadedFileManager):
         for place in home().glob(".session-*"):
             with contextlib.suppress(OSError):
                 owner = _FOLDER.fullmatch(place.name)
-                left = owner is None or not psutil.pid_exists(int(owner[1]))  # of a server that was killed
+                left = owner is None or not psutil.pid_exists(
+                    int(owner[1])
+                )  # of a server that was killed
                 if now - place.stat().st_mtime > (60 if left else 3600 * limits().uploads_hours):
                     shutil.rmtree(place, ignore_errors=True)
 
@@ -130,12 +156,16 @@ def path_of(file: UploadedFile) -> Path:
     known = context.uploaded_file_mgr.get_files(context.session_id, [file.file_id])
     path = known[0].data.path if known else None
     if path is None or not path.is_file():
-        raise UserError(f"an uploaded file must be used within {limits().uploads_hours:g} hours, {file.name[:60]} is gone; upload it again")
+        raise UserError(
+            f"an uploaded file must be used within {limits().uploads_hours:g} hours, "
+            f"{file.name[:60]} is gone; upload it again"
+        )
     return Path(path)
 
 
 def forget(files: Sequence[UploadedFile]) -> None:
-    """Free the places of uploaded files that were used: they count no more for what a visitor may bring."""
+    """Free the places of uploaded files that were used: they count no more for what a visitor may
+    bring."""
     context = get_script_run_ctx()
     assert context is not None
     for file in files:
@@ -144,7 +174,8 @@ def forget(files: Sequence[UploadedFile]) -> None:
 
 @contextlib.asynccontextmanager
 async def sweeping(runtime: Any) -> AsyncIterator[None]:
-    """While this is open, files of visitors who have gone are removed, whether or not another one comes."""
+    """While this is open, files of visitors who have gone are removed, whether or not another one
+    comes."""
     manager, since = runtime.uploaded_file_mgr, {}
     assert isinstance(manager, Uploads), "the app was made before `install`"
 
@@ -163,10 +194,11 @@ async def sweeping(runtime: Any) -> AsyncIterator[None]:
 
 
 class Ushered:
-    """Middleware: what is uploaded arrives on the disk, and only READ uploads at a time go on from there into memory.
+    """Middleware: what is uploaded arrives on the disk, and only READ uploads at a time go on from
+    there into memory.
 
-    A slow visitor holds nobody up: of each, a few files arrive at a time, and each has its time. `active`: whether
-    there is a session of this name.
+    A slow visitor holds nobody up: of each, a few files arrive at a time, and each has its time.
+    `active`: whether there is a session of this name.
     """
 
     def __init__(self, app: Any, active: Callable[[str], bool] | None = None) -> None:
@@ -178,7 +210,11 @@ class Ushered:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass on all that is no upload as it is."""
-        upload = PATH.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
+        upload = (
+            PATH.search(scope["path"])
+            if scope["type"] == "http" and scope["method"] == "PUT"
+            else None
+        )
         if upload is None:
             await self.app(scope, receive, send)
             return
@@ -202,7 +238,8 @@ class Ushered:
 
     @contextlib.asynccontextmanager
     async def _place(self, who: str) -> AsyncIterator[bool]:
-        """A place to arrive at, for one file of this visitor; False if none was free for too long."""
+        """A place to arrive at, for one file of this visitor; False if none was free for too
+        long."""
         places = self.places.setdefault(who, asyncio.Semaphore(limits().uploads_at_once))
         self.coming[who] += 1
         try:
@@ -234,7 +271,11 @@ class Ushered:
                 answer = _too_large() if arrived.tell() > _most() else None
                 arrived.seek(0)
             except TimeoutError:
-                answer = 408, f"a file must arrive within {limits().upload_seconds} seconds; take a sample of it"
+                answer = (
+                    408,
+                    f"a file must arrive within {limits().upload_seconds} seconds; take a sample "
+                    f"of it",
+                )
             except OSError as error:
                 answer = 507, _full(error)
             if answer is not None:
@@ -275,7 +316,11 @@ def _too_large() -> tuple[int, str]:
 
 
 def _too_many() -> tuple[int, str]:
-    return 429, f"at most {limits().uploads_at_once} files of a visitor may be uploaded at a time; wait, and try again"
+    return (
+        429,
+        f"at most {limits().uploads_at_once} files of a visitor may be uploaded at a time; wait, "
+        f"and try again",
+    )
 
 
 def _full(error: OSError) -> str:

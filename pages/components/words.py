@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from sdq.data.tasks import called
-from sdq.estimate import Expected
+from sdq.data.registry import called
+from sdq.jobs.estimate import Expected
 from sdq.labels import ROLE_LABELS, language_name, width
-from sdq.mixed import FP
+from sdq.quant.mixed_precision import FP
 from sdq.quant.spec import Rule
 from sdq.recipe import Calibration, Recipe
 from sdq.train.settings import Training
@@ -25,7 +25,11 @@ METHODS = {
     "FP32": "No quantization (FP32)",
 }
 TASKS = {"intent": "Intent (what the sentence wants)", "slots": "Slots (which words say what)"}
-_IMITATED = {"kld": "its predictions", "attention": "its attention outputs", "hidden": "its layer outputs"}
+_IMITATED = {
+    "kld": "its predictions",
+    "attention": "its attention outputs",
+    "hidden": "its layer outputs",
+}
 _SCALE = {"tensor": "layer", "channel": "output channel", "group": "group of neighbours"}
 _STAGE = {
     "load": "Reading the model",
@@ -39,7 +43,9 @@ _NAMED = 6  # differences to a preset that are named; more are counted
 
 
 def _imitated(training: Training) -> str:
-    return " and ".join(_IMITATED.get(t.kind, f"its {t.kind.replace('_', ' ')}") for t in training.distillation)
+    return " and ".join(
+        _IMITATED.get(t.kind, f"its {t.kind.replace('_', ' ')}") for t in training.distillation
+    )
 
 
 def preset_label(name: str, recipe: Recipe) -> str:
@@ -49,7 +55,11 @@ def preset_label(name: str, recipe: Recipe) -> str:
     parts = [width(recipe.model_dump())]
     activation, weight = recipe.rules[0].activation, recipe.rules[0].weight
     if recipe.training is None:
-        parts.append("ranges from each token" if activation is None or activation.dynamic else "ranges measured beforehand")
+        parts.append(
+            "ranges from each token"
+            if activation is None or activation.dynamic
+            else "ranges measured beforehand"
+        )
         if weight is not None and weight.observer.kind == "mse":
             parts.append("weights clipped for least error")
         if recipe.migration is not None:
@@ -60,7 +70,8 @@ def preset_label(name: str, recipe: Recipe) -> str:
 
 
 def _which(rule: Rule) -> str:
-    """The modules of a rule that is not for all: "embedding", "query and key", "modules called *.3.*"; empty if it is for all."""
+    """The modules of a rule that is not for all: "embedding", "query and key", "modules called
+    *.3.*"; empty if it is for all."""
     roles = " and ".join(ROLE_LABELS.get(role, role) for role in rule.roles)
     named = "" if rule.name == "*" else f"modules called {rule.name}"
     return " among the ".join(part for part in (named, roles) if part)
@@ -70,7 +81,10 @@ def _weights(rule: Rule) -> str:
     """Of a rule's weights: "to 3 bits, one scale per layer"."""
     if rule.weight is None:
         return "not at all"
-    return f"to {rule.weight.bits} bits, one scale per {_SCALE.get(rule.weight.granularity.kind, rule.weight.granularity.kind)}"
+    return (
+        f"to {rule.weight.bits} bits, one scale per "
+        f"{_SCALE.get(rule.weight.granularity.kind, rule.weight.granularity.kind)}"
+    )
 
 
 def _inputs(rule: Rule, calibration: Calibration) -> str:
@@ -80,8 +94,16 @@ def _inputs(rule: Rule, calibration: Calibration) -> str:
     each = "token" if rule.activation.granularity.kind == "token" else "batch"
     named = {"labelled": "English training sentences", "all": "training sentences of all languages"}
     codes = calibration.languages
-    seen = named[codes] if isinstance(codes, str) else f"training sentences in {', '.join(language_name(code) for code in codes)}"
-    taken = f"taken from each {each} as it comes" if rule.activation.dynamic else f"measured beforehand on {calibration.sentences} {seen}"
+    seen = (
+        named[codes]
+        if isinstance(codes, str)
+        else f"training sentences in {', '.join(language_name(code) for code in codes)}"
+    )
+    taken = (
+        f"taken from each {each} as it comes"
+        if rule.activation.dynamic
+        else f"measured beforehand on {calibration.sentences} {seen}"
+    )
     return f"{rule.activation.bits} bits, with ranges {taken}"
 
 
@@ -93,20 +115,43 @@ def _rounded(recipe: Recipe) -> str:
     of = _which(first)
     text = ""
     if first.weight is not None:
-        other = "; ".join(f"those of the {_which(rule) or 'whole model'} {_weights(rule)}" for rule in others if rule.weight != first.weight)
+        other = "; ".join(
+            f"those of the {_which(rule) or 'whole model'} {_weights(rule)}"
+            for rule in others
+            if rule.weight != first.weight
+        )
         whose = f"The weights of the {of}" if of else "Its weights"
-        text = f"{whose} are rounded {_weights(first).replace(', one', ', with one')}" + (f" ({other})" if other else "")
+        text = f"{whose} are rounded {_weights(first).replace(', one', ', with one')}" + (
+            f" ({other})" if other else ""
+        )
     if first.activation is not None:
-        text += f"{', and the' if text else 'The'} inputs of {f'the {of}' if of else 'its layers'}{'' if text else ' are rounded'} to {_inputs(first, recipe.calibration)}"
-    text = f"{text} (fake quantization). " if text else f"The first rule leaves {f'the {of}' if of else 'everything'} in FP32. "
+        text += (
+            f"{', and the' if text else 'The'} inputs of "
+            f"{f'the {of}' if of else 'its layers'}{'' if text else ' are rounded'} to "
+            f"{_inputs(first, recipe.calibration)}"
+        )
+    text = (
+        f"{text} (fake quantization). "
+        if text
+        else f"The first rule leaves {f'the {of}' if of else 'everything'} in FP32. "
+    )
     for rule in others:
         if first.weight is None and rule.weight is not None:
-            text += f"The weights of the {_which(rule) or 'whole model'} are rounded {_weights(rule)} (fake quantization). "
+            text += (
+                f"The weights of the {_which(rule) or 'whole model'} are rounded "
+                f"{_weights(rule)} (fake quantization). "
+            )
         if rule.activation not in (None, first.activation):
-            text += f"The inputs of the {_which(rule) or 'whole model'} are rounded to {_inputs(rule, recipe.calibration)}. "
+            text += (
+                f"The inputs of the {_which(rule) or 'whole model'} are rounded to "
+                f"{_inputs(rule, recipe.calibration)}. "
+            )
     if own:
         widths = Counter(rule.weight.bits if rule.weight else FP for rule in own)
-        each = ", ".join(f"{count} {'in FP32' if bits == FP else f'of {bits} bits'}" for bits, count in sorted(widths.items()))
+        each = ", ".join(
+            f"{count} {'in FP32' if bits == FP else f'of {bits} bits'}"
+            for bits, count in sorted(widths.items())
+        )
         text += f"{len(own)} modules have a width or ranges of their own: {each}. "
     return text
 
@@ -115,14 +160,23 @@ def describe(recipe: Recipe, task: str, model: str) -> str:
     """What a run of this recipe will do, in a few sentences."""
     whose, task = "English" if task in TASKS else "labelled", called(task)
     if not recipe.rules:
-        return f"The model {model} is scored as it is (FP32) on the task {task}, in every language. Nothing is quantized."
+        return (
+            f"The model {model} is scored as it is (FP32) on the task {task}, in every "
+            f"language. Nothing is quantized."
+        )
     text = f"A copy of the model {model} is made. "
     if recipe.migration is not None:
-        text += f"Outliers move from its activations into the weights that read them (SmoothQuant, strength {recipe.migration:g}). "
+        text += (
+            f"Outliers move from its activations into the weights that read them "
+            f"(SmoothQuant, strength {recipe.migration:g}). "
+        )
     text += _rounded(recipe)
     training = recipe.training
     if training is not None:
-        text += f"Then the copy is trained for {training.steps} steps on the {whose} sentences of {task} with the rounding switched on"
+        text += (
+            f"Then the copy is trained for {training.steps} steps on the {whose} sentences of "
+            f"{task} with the rounding switched on"
+        )
         if training.noise < 1:
             text += f" for a random {100 * training.noise:.0f} % of each weight"
         if training.distillation:
@@ -136,7 +190,8 @@ def describe(recipe: Recipe, task: str, model: str) -> str:
 
 
 def changes(recipe: Recipe, preset: Recipe) -> list[str]:
-    """In which fields a recipe differs from a preset ("rules 1, weight, bits: 3 → 4"); name and seed do not count."""
+    """In which fields a recipe differs from a preset ("rules 1, weight, bits: 3 → 4"); name and
+    seed do not count."""
     found: list[str] = []
     old, new = (r.model_dump(mode="json", exclude={"name", "seed"}) for r in (preset, recipe))
     _compare(old, new, (), found)
@@ -147,7 +202,11 @@ def _compare(old: Any, new: Any, path: tuple[str, ...], found: list[str]) -> Non
     if isinstance(old, dict) and isinstance(new, dict) and old.get("kind") == new.get("kind"):
         for name in {**old, **new}:
             _compare(old.get(name), new.get(name), (*path, name.replace("_", " ")), found)
-    elif isinstance(old, list) and isinstance(new, list) and all(isinstance(entry, dict) for entry in (*old, *new)):
+    elif (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and all(isinstance(entry, dict) for entry in (*old, *new))
+    ):
         for i in range(max(len(old), len(new))):
             here = (*path[:-1], f"{path[-1]} {i + 1}")
             if i >= len(new) or i >= len(old):
@@ -163,7 +222,11 @@ def _short(value: Any) -> str:
         return str(value.get("kind", "on")).replace("_", " ")
     if isinstance(value, list):
         return " and ".join(ROLE_LABELS.get(part, str(part)) for part in value) or "none"
-    return {None: "off", True: "on", False: "off"}[value] if value is None or isinstance(value, bool) else f"{value}"
+    return (
+        {None: "off", True: "on", False: "off"}[value]
+        if value is None or isinstance(value, bool)
+        else f"{value}"
+    )
 
 
 def unlike(recipe: Recipe, name: str, preset: Recipe) -> str | None:
@@ -172,16 +235,31 @@ def unlike(recipe: Recipe, name: str, preset: Recipe) -> str | None:
     if not found:
         return None
     rest = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return f"Custom recipe ({recipe.method}). It differs from the preset {name} in {'; '.join(found[:_NAMED])}{rest}."
+    return (
+        f"Custom recipe ({recipe.method}). It differs from the preset {name} in "
+        f"{'; '.join(found[:_NAMED])}{rest}."
+    )
 
 
 def expected(of: Expected) -> str:
     """How long a run should take and what memory it should need, and what that is judged by."""
-    memory = "" if of.memory is None else f" It should need about {of.memory / 1e9:.1f} GB of memory (an estimate from the number of its parameters)."
+    memory = (
+        ""
+        if of.memory is None
+        else f" It should need about {of.memory / 1e9:.1f} GB of memory (an estimate from the "
+        f"number of its parameters)."
+    )
     if of.seconds is None:
-        return f"How long it takes is unknown yet: no run like it is stored for this model and task.{memory}"
+        return (
+            f"How long it takes is unknown yet: no run like it is stored for this model and "
+            f"task.{memory}"
+        )
     runs = f"{of.runs} earlier run{'' if of.runs == 1 else 's'}"
-    judged = f"on this machine, judged by {runs}" if of.here else f"judged by {runs} that came with SDQ Lab and were made on another machine"
+    judged = (
+        f"on this machine, judged by {runs}"
+        if of.here
+        else f"judged by {runs} that came with SDQ Lab and were made on another machine"
+    )
     return f"It should take {duration(of.seconds)} {judged}.{memory}"
 
 
@@ -193,26 +271,38 @@ def duration(seconds: float) -> str:
 
 
 def ago(seconds: float, zone: str | None) -> str:
-    """When something was, and how long ago: "2026-11-29 14:05 (12 min ago)", in the time zone of who reads it."""
+    """When something was, and how long ago: "2026-11-29 14:05 (12 min ago)", in the time zone of
+    who reads it."""
     when = pd.Timestamp(time.time() - seconds, unit="s", tz="UTC").tz_convert(zone or "UTC")
-    size = next((f"{seconds / of:.0f} {unit}" for of, unit in ((86_400, "d"), (3600, "h"), (60, "min")) if seconds >= of), f"{seconds:.0f} s")
+    size = next(
+        (
+            f"{seconds / of:.0f} {unit}"
+            for of, unit in ((86_400, "d"), (3600, "h"), (60, "min"))
+            if seconds >= of
+        ),
+        f"{seconds:.0f} s",
+    )
     return f"{when:%Y-%m-%d %H:%M} ({size} ago)"
 
 
 def waits(place: tuple[int, int] | None) -> str:
-    """That it waits, and behind what. `place`: see `sdq.jobs.position`."""
+    """That it waits, and behind what. `place`: see `sdq.jobs.queue.position`."""
     if place is None:
         return "Waiting for its turn"
     before, of = place
     return (
-        f"Waiting for its turn: {before} of {of} waiting {'has its' if before == 1 else 'have their'} turn before it"
+        f"Waiting for its turn: {before} of {of} waiting "
+        f"{'has its' if before == 1 else 'have their'} turn before it"
         if before
         else "Waiting for its turn: it is next"
     )
 
 
-def looking(events: list[dict[str, Any]], seconds: float | None = None, place: tuple[int, int] | None = None) -> tuple[str, float]:
-    """(what is going on, share done) of an inspection under way. `seconds`: what the analyses that are not made yet should take; `place`: see `waits`."""
+def looking(
+    events: list[dict[str, Any]], seconds: float | None = None, place: tuple[int, int] | None = None
+) -> tuple[str, float]:
+    """(what is going on, share done) of an inspection under way. `seconds`: what the analyses that
+    are not made yet should take; `place`: see `waits`."""
     asked = max((i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1)
     stages = [e for e in events[asked + 1 :] if e.get("event") == "stage"]
     if not stages:
@@ -220,13 +310,25 @@ def looking(events: list[dict[str, Any]], seconds: float | None = None, place: t
     stage = stages[-1]
     if "number" not in stage:
         return stage["text"], 0.0
-    left = "" if seconds is None else f", {duration(max(0.0, seconds - (time.time() - stage['time'])))} left"
-    return f"Analysis {stage['number']} of {stage['of']}: {stage['text'][:1].lower()}{stage['text'][1:]}{left}", (stage["number"] - 1) / stage["of"]
+    left = (
+        ""
+        if seconds is None
+        else f", {duration(max(0.0, seconds - (time.time() - stage['time'])))} left"
+    )
+    return (
+        f"Analysis {stage['number']} of {stage['of']}: "
+        f"{stage['text'][:1].lower()}{stage['text'][1:]}{left}",
+        (stage["number"] - 1) / stage["of"],
+    )
 
 
-def progress(events: list[dict[str, Any]], place: tuple[int, int] | None = None) -> tuple[str, float | None]:
+def progress(
+    events: list[dict[str, Any]], place: tuple[int, int] | None = None
+) -> tuple[str, float | None]:
     """(what is going on, share done of this stage) of a run under way. `place`: see `waits`."""
-    asked = max((i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1)  # what is before it belongs to an earlier attempt
+    asked = max(
+        (i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1
+    )  # what is before it belongs to an earlier attempt
     stages = [i for i, e in enumerate(events) if e.get("event") == "stage" and i > asked]
     if not stages:
         return (waits(place) if asked >= 0 else "Starting the worker"), None
@@ -237,11 +339,16 @@ def progress(events: list[dict[str, Any]], place: tuple[int, int] | None = None)
     if steps:
         last, of = steps[-1], steps[-1]["of"]
         text, share = f"{name}, step {last['step']} of {of}", last["step"] / of
-        spent, steps_seen = last.get("time", 0) - steps[0].get("time", 0), last["step"] - steps[0]["step"]
+        spent, steps_seen = (
+            last.get("time", 0) - steps[0].get("time", 0),
+            last["step"] - steps[0]["step"],
+        )
         if steps_seen > 0 and spent > 0:
             text += f", {duration(spent / steps_seen * (of - last['step']))} left"
         return text, min(1.0, share)
     counted = [e for e in rest if e.get("event") == "evaluate" and e.get("of")]
     if counted:
-        return f"{name}, {counted[-1]['done']} of {counted[-1]['of']}", min(1.0, counted[-1]["done"] / counted[-1]["of"])
+        return f"{name}, {counted[-1]['done']} of {counted[-1]['of']}", min(
+            1.0, counted[-1]["done"] / counted[-1]["of"]
+        )
     return name, None

@@ -12,11 +12,19 @@ from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.inspected import address, languages, one_layer, one_run, onward
 from pages.components.session import readable
-from sdq.figures.activations import MOST, compared, histogram_picture, modules, position_picture, reading, sqnr_picture
+from sdq.figures.activations import (
+    MOST,
+    compared,
+    histogram_picture,
+    modules,
+    position_picture,
+    reading,
+    sqnr_picture,
+)
 from sdq.figures.dimensions import dimension_picture, outlier_units, units_reading
 from sdq.figures.style import Theme
 from sdq.figures.weights import Picture, find, label_of
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -34,26 +42,61 @@ def units(folder: str, run: str) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def picture(folder: str, run: str, home: str, kind: str, layer: str, codes: tuple[str, ...], log: bool, theme: Theme) -> Picture | None:
+def picture(
+    folder: str,
+    run: str,
+    home: str,
+    kind: str,
+    layer: str,
+    codes: tuple[str, ...],
+    log: bool,
+    theme: Theme,
+) -> Picture | None:
     """One of the four pictures; everything it depends on is in the arguments."""
     if kind == "position":
         return position_picture(stored(folder, run, "profiles"), layer, theme)
     if kind == "dimension":
         return dimension_picture(stored(folder, run, "profiles"), layer, theme)
     values = stored(folder, run, "activations")
-    return sqnr_picture(values, layer, home, theme) if kind == "sqnr" else histogram_picture(values, layer, codes, home, log, theme)
+    return (
+        sqnr_picture(values, layer, home, theme)
+        if kind == "sqnr"
+        else histogram_picture(values, layer, codes, home, log, theme)
+    )
 
 
-def draw(kind: str, title: str, report: Report, layer: str, missing: str = "", codes: tuple[str, ...] = (), log: bool = True) -> None:
+def draw(
+    kind: str,
+    title: str,
+    report: Report,
+    layer: str,
+    missing: str = "",
+    codes: tuple[str, ...] = (),
+    log: bool = True,
+) -> None:
     """One picture with its sentence; `missing` is said where there is nothing to draw."""
-    drawn = picture(str(store.folder), report.run, report.labelled, kind, layer, codes, log, theme())
+    drawn = picture(
+        str(store.folder), report.run, report.labelled, kind, layer, codes, log, theme()
+    )
     if drawn is None:
         say(missing, "note")
         return
     figure, rows, text = drawn
     say(text)
-    terms = ("FP32", *((report.method, "fake quantization") if report.recipe["rules"] else ()), "zero-shot")
-    show(figure, rows, key=f"activations-{kind}", title=title, text=text, query=address("languages", "linear"), terms=terms)
+    terms = (
+        "FP32",
+        *((report.method, "fake quantization") if report.recipe["rules"] else ()),
+        "zero-shot",
+    )
+    show(
+        figure,
+        rows,
+        key=f"activations-{kind}",
+        title=title,
+        text=text,
+        query=address("languages", "linear"),
+        terms=terms,
+    )
 
 
 def across(folder: str, run: str) -> None:
@@ -62,9 +105,22 @@ def across(folder: str, run: str) -> None:
     rows = units(folder, run)
     say(units_reading(rows))
     if len(rows):
-        numbers = {name: st.column_config.NumberColumn(format="%.1f") for name in ("largest |x|", "times the median rms")}
-        st.dataframe(rows, hide_index=True, column_config=numbers, key="units", height=min(400, 36 * len(rows) + 40))
-        say("Query, key and value share one input and count once. Units are the same ones only between rows with the same input.", "note")
+        numbers = {
+            name: st.column_config.NumberColumn(format="%.1f")
+            for name in ("largest |x|", "times the median rms")
+        }
+        st.dataframe(
+            rows,
+            hide_index=True,
+            column_config=numbers,
+            key="units",
+            height=min(400, 36 * len(rows) + 40),
+        )
+        say(
+            "Query, key and value share one input and count once. Units are the same ones only "
+            "between rows with the same input.",
+            "note",
+        )
 
 
 st.title("What flows into each layer, and does it differ by language?", anchor=False)
@@ -79,21 +135,47 @@ try:
     name = label_of(find(rows, layer))
     with sentence:
         say(reading(values, layer, home), "reading")
-    say("Measured with rounding switched off before the layer: what it would get if nothing before it erred.", "note")
+    say(
+        "Measured with rounding switched off before the layer: what it would get if nothing "
+        "before it erred.",
+        "note",
+    )
 
     st.subheader(f"How often which value comes: {name}", anchor=False)
     usual = compared(values, layer, home, selection.get("language"))
     codes = languages(list(values.loc[values["module"] == layer, "language"]), usual, home, MOST)
     linear = st.toggle(
-        "Shares on a plain axis", key="linear", bind="query-params", help="The log axis shows rare, large values; the plain one, where most values are."
+        "Shares on a plain axis",
+        key="linear",
+        bind="query-params",
+        help="The log axis shows rare, large values; the plain one, where most values are.",
     )
-    draw("histogram", f"Inputs of {name}, by language", report, layer, codes=tuple(codes), log=not linear)
+    draw(
+        "histogram",
+        f"Inputs of {name}, by language",
+        report,
+        layer,
+        codes=tuple(codes),
+        log=not linear,
+    )
 
     st.subheader(f"Which language suffers from rounding: {name}", anchor=False)
-    draw("sqnr", f"SQNR of the inputs of {name}, by language", report, layer, "This run does not round the inputs of this layer. Choose a quantized run above.")
+    draw(
+        "sqnr",
+        f"SQNR of the inputs of {name}, by language",
+        report,
+        layer,
+        "This run does not round the inputs of this layer. Choose a quantized run above.",
+    )
 
     st.subheader(f"Range along the sentence: {name}", anchor=False)
-    draw("position", f"Range of the inputs of {name}, by token position", report, layer, "This layer sees one vector per sentence, so there are no positions.")
+    draw(
+        "position",
+        f"Range of the inputs of {name}, by token position",
+        report,
+        layer,
+        "This layer sees one vector per sentence, so there are no positions.",
+    )
 
     st.subheader(f"Outlier dimensions: {name}", anchor=False)
     draw("dimension", f"Hidden units at the input of {name}", report, layer)

@@ -14,21 +14,36 @@ from pages.components.selection import choose, empty, get, put, query, runs
 from sdq.figures import depth
 from sdq.figures.curves import MEASURES
 from sdq.labels import language_name, run_names
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 
 TOKENS, LANGUAGES, ATTENTION = "Tokens", "Languages", "Paper: self-attention"
 NAMES = {MEASURES[m].name: m for m in MEASURES}
-WORDS = ("SQNR", "relative L2", "Frobenius norm", "local error", "accumulated", "self-attention", "teacher gap", "noise floor")
+WORDS = (
+    "SQNR",
+    "relative L2",
+    "Frobenius norm",
+    "local error",
+    "accumulated",
+    "self-attention",
+    "teacher gap",
+    "noise floor",
+)
 APART = (
-    "The teacher gap must not be compared with the rounding error above: training has moved the student's weights, so its outputs may differ "
-    "from the teacher's without any rounding, and part of the difference may be something it learned."
+    "The teacher gap must not be compared with the rounding error above: training has moved the "
+    "student's weights, so its outputs may differ "
+    "from the teacher's without any rounding, and part of the difference may be something it "
+    "learned."
 )
 HELP = {
-    "view": "What is compared: runs at the block outputs, roles of layers, languages, the tokens of one sentence, or the paper's two pictures.",
-    "measure": "SQNR is a ratio of signal to error in decibels (higher is better); for the others lower is better.",
-    "layer": "Click a point above, or choose here. At first: the layer with the largest local error.",
-    "error": "Local: only this layer rounds, on exact inputs. Accumulated: every layer up to here rounds.",
+    "view": "What is compared: runs at the block outputs, roles of layers, languages, the tokens "
+    "of one sentence, or the paper's two pictures.",
+    "measure": "SQNR is a ratio of signal to error in decibels (higher is better); for the others "
+    "lower is better.",
+    "layer": "Click a point above, or choose here. At first: the layer with the largest local "
+    "error.",
+    "error": "Local: only this layer rounds, on exact inputs. Accumulated: every layer up to here "
+    "rounds.",
 }
 
 
@@ -42,14 +57,21 @@ def clicked(points: list[dict[str, Any]]) -> None:
 def language_of(codes: list[str], reports: list[Report], view: str) -> str:
     """The language select: all or one; for tokens one, without forgetting that all was selected."""
     if view != TOKENS:
-        return choose("language", "Language", [depth.EVERY, *codes], show=lambda code: "All languages" if code == depth.EVERY else language_name(code))
+        return choose(
+            "language",
+            "Language",
+            [depth.EVERY, *codes],
+            show=lambda code: "All languages" if code == depth.EVERY else language_name(code),
+        )
     now = get("language")
     st.session_state["language-of-tokens"] = now if now in codes else reports[0].labelled
 
     def changed() -> None:
         put("language", st.session_state["language-of-tokens"])
 
-    return st.selectbox("Language", codes, format_func=language_name, key="language-of-tokens", on_change=changed)
+    return st.selectbox(
+        "Language", codes, format_func=language_name, key="language-of-tokens", on_change=changed
+    )
 
 
 def closer(table: pd.DataFrame, chosen: tuple[str, ...]) -> None:
@@ -60,7 +82,12 @@ def closer(table: pd.DataFrame, chosen: tuple[str, ...]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="closer"):
         layer = choose("layer", "Layer", list(layers), show=layers.__getitem__, help=HELP["layer"])
         there = {"runs": ",".join(chosen), "layer": layer}
-        st.page_link("pages/inspect/weights.py", label=f"Look at the weights of {layers[layer]}", icon=":material/bar_chart:", query_params=there)
+        st.page_link(
+            "pages/inspect/weights.py",
+            label=f"Look at the weights of {layers[layer]}",
+            icon=":material/bar_chart:",
+            query_params=there,
+        )
 
 
 st.title("Where the error arises, and whether it adds up", anchor=False)
@@ -75,26 +102,72 @@ if not reports:
 chosen, table = tuple(r.run for r in reports), tables[reports[0].run]
 names = run_names(reports)
 
-view = st.segmented_control("View", list(depth.VIEWS), default="Blocks", required=True, key="view", bind="query-params", help=HELP["view"]) or "Blocks"
+view = (
+    st.segmented_control(
+        "View",
+        list(depth.VIEWS),
+        default="Blocks",
+        required=True,
+        key="view",
+        bind="query-params",
+        help=HELP["view"],
+    )
+    or "Blocks"
+)
 how = depth.VIEWS[view]
-one, error, example, language, codes = chosen[0], how.errors[0], "", depth.EVERY, [code for code in table["language"].unique() if code != depth.EVERY]
+one, error, example, language, codes = (
+    chosen[0],
+    how.errors[0],
+    "",
+    depth.EVERY,
+    [code for code in table["language"].unique() if code != depth.EVERY],
+)
 with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
-    measure = how.measure or NAMES[st.selectbox("Measure", list(NAMES), key="measure", bind="query-params", help=HELP["measure"])]
+    measure = (
+        how.measure
+        or NAMES[
+            st.selectbox(
+                "Measure", list(NAMES), key="measure", bind="query-params", help=HELP["measure"]
+            )
+        ]
+    )
     if len(how.errors) > 1:
         kinds = [kind.capitalize() for kind in how.errors]
-        kind = st.segmented_control("Error", kinds, default=kinds[0], required=True, key="error", bind="query-params", help=HELP["error"])
+        kind = st.segmented_control(
+            "Error",
+            kinds,
+            default=kinds[0],
+            required=True,
+            key="error",
+            bind="query-params",
+            help=HELP["error"],
+        )
         error = (kind or kinds[0]).lower()
     if view == LANGUAGES:
-        one = {name: run for run, name in names.items()}[st.selectbox("Run", list(names.values()), key="of", bind="query-params")]
+        one = {name: run for run, name in names.items()}[
+            st.selectbox("Run", list(names.values()), key="of", bind="query-params")
+        ]
     else:
         language = language_of(codes, reports, view)
     if view == TOKENS:
         sample = store.table(one, "sample")
-        sentences = {row.id: " ".join(row.tokens) for row in sample[sample["language"] == language].itertuples()}
+        sentences = {
+            row.id: " ".join(row.tokens)
+            for row in sample[sample["language"] == language].itertuples()
+        }
         example = choose("example", "Sentence", list(sentences), show=sentences.__getitem__)
 
-link = {"runs": ",".join(chosen)} | query("layer") | {"view": view} | ({} if how.measure else {"measure": MEASURES[measure].name})
-link |= {"of": names[one]} if view == LANGUAGES else {"language": language} | ({"example": example} if view == TOKENS else {})
+link = (
+    {"runs": ",".join(chosen)}
+    | query("layer")
+    | {"view": view}
+    | ({} if how.measure else {"measure": MEASURES[measure].name})
+)
+link |= (
+    {"of": names[one]}
+    if view == LANGUAGES
+    else {"language": language} | ({"example": example} if view == TOKENS else {})
+)
 link |= {"error": error.capitalize()} if len(how.errors) > 1 else {}
 if view == TOKENS:
     figure, rows, text = tokens_drawn(folder, chosen, language, example, theme())
@@ -102,21 +175,49 @@ else:
     floor = with_floor(store, chosen)
     figure, rows, text = drawn(folder, chosen, view, measure, error, language, one, theme(), floor)
 say(text, "reading")
-if view != TOKENS and error == "accumulated" and (missing := [names[run] for run in chosen if run not in floor]):
+if (
+    view != TOKENS
+    and error == "accumulated"
+    and (missing := [names[run] for run in chosen if run not in floor])
+):
     say(
-        f"No noise floor was measured yet for {', '.join(missing)}: the page Sensitivity, or python -m sdq inspect RUN, measures how much this moves by itself.",
+        f"No noise floor was measured yet for {', '.join(missing)}: the page Sensitivity, or "
+        f"python -m sdq inspect RUN, measures how much this moves by itself.",
         "note",
     )
 title = f"{view}: {'error' if view == TOKENS else error + ' error'} on {reports[0].on}"
 terms = tuple(word for word in (*dict.fromkeys(r.method for r in reports), *WORDS) if word in TERMS)
-key, on_click = f"depth-{view.lower().replace(':', '').replace(' ', '-')}", None if view == TOKENS else clicked
+key, on_click = (
+    f"depth-{view.lower().replace(':', '').replace(' ', '-')}",
+    None if view == TOKENS else clicked,
+)
 show(figure, rows, key=key, title=title, text=text, query=link, terms=terms, clicked=on_click)
 closer(table, chosen)
 
 if trained := tuple(r.run for r in reports if r.recipe["training"]):
-    st.subheader("Teacher gap: how far the trained students are from their FP32 teacher", anchor=False)
+    st.subheader(
+        "Teacher gap: how far the trained students are from their FP32 teacher", anchor=False
+    )
     say(APART)
     site = ATTENTION if view == ATTENTION else "Blocks"
-    figure, rows, text = drawn(folder, trained, site, measure, "gap", depth.EVERY if view == TOKENS else language, trained[0], theme())
+    figure, rows, text = drawn(
+        folder,
+        trained,
+        site,
+        measure,
+        "gap",
+        depth.EVERY if view == TOKENS else language,
+        trained[0],
+        theme(),
+    )
     say(text)
-    show(figure, rows, key="teacher-gap", title="Teacher gap", text=text, query=link, terms=terms, clicked=clicked)
+    show(
+        figure,
+        rows,
+        key="teacher-gap",
+        title="Teacher gap",
+        text=text,
+        query=link,
+        terms=terms,
+        clicked=clicked,
+    )

@@ -1,4 +1,5 @@
-"""The diagnosis of a run: what breaks it, why, whom it hurts and what helps, in words made of what was measured."""
+"""The diagnosis of a run: what breaks it, why, whom it hurts and what helps, in words made of what
+was measured."""
 
 from __future__ import annotations
 
@@ -12,15 +13,24 @@ from pages.components.glossary import say, words
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables, when_made
 from pages.components.session import readable
-from sdq.diagnosis import Diagnosis, Finding, diagnose
-from sdq.findings import tables as stored
+from sdq.inspection.diagnosis import Diagnosis, Finding, diagnose
+from sdq.inspection.reasons import CAUSES
+from sdq.io.quoting import quoted
 from sdq.labels import nats
-from sdq.quoting import quoted
-from sdq.reasons import CAUSES
+from sdq.reporting.export import tables as stored
 from sdq.settings import UserError
 from sdq.store import Store
 
-TERMS = ("FP32", "KL divergence", "noise floor", "95 % interval", "hidden unit", "calibration", "zero-shot", "simulated")
+TERMS = (
+    "FP32",
+    "KL divergence",
+    "noise floor",
+    "95 % interval",
+    "hidden unit",
+    "calibration",
+    "zero-shot",
+    "simulated",
+)
 NEEDED = ("sensitivity", "estimate", "floor", "why", "mismatch", "remedies")
 
 
@@ -34,10 +44,24 @@ def diagnosed(folder: str, run: str, made: tuple[int, ...]) -> Diagnosis:
 
 def row(place: int, finding: Finding) -> None:
     """One finding, in short, and the way to what shows it."""
-    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"finding-{place}"):
-        won = "" if finding.gain is None else f", {nats(finding.gain)} nats less {CAUSES[finding.cause][1]}"
-        st.markdown(f"**{place}. {quoted(finding.label[:1].upper() + finding.label[1:])}**: {nats(finding.cost)} nats{won}")
-        st.page_link(f"pages/inspect/{finding.page}.py", label="See it", icon=":material/arrow_forward:", query_params=finding.query)
+    with st.container(
+        border=True, horizontal=True, vertical_alignment="center", key=f"finding-{place}"
+    ):
+        won = (
+            ""
+            if finding.gain is None
+            else f", {nats(finding.gain)} nats less {CAUSES[finding.cause][1]}"
+        )
+        st.markdown(
+            f"**{place}. {quoted(finding.label[:1].upper() + finding.label[1:])}**: "
+            f"{nats(finding.cost)} nats{won}"
+        )
+        st.page_link(
+            f"pages/inspect/{finding.page}.py",
+            label="See it",
+            icon=":material/arrow_forward:",
+            query_params=finding.query,
+        )
 
 
 st.title("What breaks this run, why, and what helps", anchor=False)
@@ -52,20 +76,54 @@ try:
     st.subheader("The findings as a table", anchor=False)
     listed = pd.DataFrame(
         [
-            {"what": f.label, "reason found": CAUSES[f.cause][1] if f.cause else "none", "unit, row or position": f"{f.at}" if f.at >= 0 else None, "made by": f.source or None,
-             "costs, nats": f.cost, "removing the reason wins, nats": f.gain}
+            {
+                "what": f.label,
+                "reason found": CAUSES[f.cause][1] if f.cause else "none",
+                "unit, row or position": f"{f.at}" if f.at >= 0 else None,
+                "made by": f.source or None,
+                "costs, nats": f.cost,
+                "removing the reason wins, nats": f.gain,
+            }
             for f in diagnosis.findings
         ]
-    ).dropna(axis=1, how="all")  # fmt: skip
+    ).dropna(axis=1, how="all")
     st.dataframe(listed, hide_index=True, key="findings", alt=diagnosis.paragraph)
     with st.container(horizontal=True, key="diagnosis-tools"):
-        data = json.dumps(diagnosis.model_dump(mode="json") | {"paragraph": diagnosis.paragraph}, ensure_ascii=False, indent=1)
-        st.download_button("Diagnosis (JSON)", data, f"diagnosis-{report.run}.json", "application/json", icon=":material/download:", on_click="ignore")
+        data = json.dumps(
+            diagnosis.model_dump(mode="json") | {"paragraph": diagnosis.paragraph},
+            ensure_ascii=False,
+            indent=1,
+        )
+        st.download_button(
+            "Diagnosis (JSON)",
+            data,
+            f"diagnosis-{report.run}.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
         words(*TERMS)
     st.subheader("Where each number is from", anchor=False)
-    sources = [{"sentence": s.text, "table": s.table, "columns": ", ".join(s.columns)} for s in diagnosis.sentences]
-    st.dataframe(pd.DataFrame(sources), hide_index=True, key="sources", alt="Every sentence with its table and columns")
-    say("The tables can be taken away with the command python -m sdq inspect, or on the page Report.", "note")
-    st.page_link("pages/inspect/remedies.py", label="What was tried against it", icon=":material/healing:", query_params=address())
+    sources = [
+        {"sentence": s.text, "table": s.table, "columns": ", ".join(s.columns)}
+        for s in diagnosis.sentences
+    ]
+    st.dataframe(
+        pd.DataFrame(sources),
+        hide_index=True,
+        key="sources",
+        alt="Every sentence with its table and columns",
+    )
+    say(
+        "The tables can be taken away with the command python -m sdq inspect, or on the page "
+        "Report.",
+        "note",
+    )
+    st.page_link(
+        "pages/inspect/remedies.py",
+        label="What was tried against it",
+        icon=":material/healing:",
+        query_params=address(),
+    )
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

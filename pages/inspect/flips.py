@@ -17,11 +17,11 @@ from pages.components.session import readable
 from sdq.figures import flips
 from sdq.figures.curves import run_marks
 from sdq.figures.style import Theme
-from sdq.identity import unreplaced
 from sdq.labels import language_name, run_names
-from sdq.report import METRICS, Report
+from sdq.results import METRICS, Report
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.store.identity import unreplaced
 
 EVERY = flipped.EVERY
 store = Store.default()
@@ -34,7 +34,8 @@ def language_clicked(points: list[dict[str, Any]]) -> None:
 
 
 def cell_clicked(points: list[dict[str, Any]]) -> None:
-    """A cell carries both answers; one that folds several labels, or where nothing changed, selects none."""
+    """A cell carries both answers; one that folds several labels, or where nothing changed, selects
+    none."""
     before, now = points[0]["customdata"]
     if before == now or flips.OTHERS in (before, now):
         forget()
@@ -45,28 +46,78 @@ def cell_clicked(points: list[dict[str, Any]]) -> None:
 def languages_section(report: Report, full: Report, label: str, language: str) -> None:
     """Flips in both directions, per language."""
     every = flipped.pairs(folder, full.run, report.run, report.task, EVERY)
-    noise = flipped.measured(store, report.run, "floor") if not METRICS[report.metric].of_words else None  # it counts words where words have tags
+    noise = (
+        flipped.measured(store, report.run, "floor")
+        if not METRICS[report.metric].of_words
+        else None
+    )  # it counts words where words have tags
     floor = None if noise is None else flips.floor_of(noise)
-    figure, rows, text = drawn(flips.language_picture, every, label, theme(), None if language == EVERY else language, floor)
+    figure, rows, text = drawn(
+        flips.language_picture,
+        every,
+        label,
+        theme(),
+        None if language == EVERY else language,
+        floor,
+    )
     say(text, "reading")
-    asked, terms = query("runs", "language") | {"of": label}, ("FP32", report.method, "flip", "95 % interval", "noise floor")
+    asked, terms = (
+        query("runs", "language") | {"of": label},
+        ("FP32", report.method, "flip", "95 % interval", "noise floor"),
+    )
     title = f"Changed answers per language on {report.on}"
-    show(figure, rows, key=f"changed-{report.run}", title=title, text=text, query=asked, terms=terms, clicked=language_clicked)
-    say("Press a bar to choose its language. The intervals (Wilson) take every sentence for independent; sentences made from one frame are not.", "note")
+    show(
+        figure,
+        rows,
+        key=f"changed-{report.run}",
+        title=title,
+        text=text,
+        query=asked,
+        terms=terms,
+        clicked=language_clicked,
+    )
+    say(
+        "Press a bar to choose its language. The intervals (Wilson) take every sentence for "
+        "independent; sentences made from one frame are not.",
+        "note",
+    )
 
 
-def matrix_section(report: Report, full: Report, label: str, language: str) -> tuple[str, str] | None:
+def matrix_section(
+    report: Report, full: Report, label: str, language: str
+) -> tuple[str, str] | None:
     """Which answer becomes which; gives the chosen cell."""
     st.subheader("Which answer becomes which?", anchor=False)
     cells = flipped.cells(folder, full.run, report.run, report.task, language)
     was, now = (st.query_params.get(name) for name in ("was", "now"))
-    cell = (was, now) if was and now and was != now and {was, now} <= {*cells["FP32"], *cells["now"]} else None
+    cell = (
+        (was, now)
+        if was and now and was != now and {was, now} <= {*cells["FP32"], *cells["now"]}
+        else None
+    )
     figure, rows, text = drawn(flips.matrix_picture, cells, label, theme(), cell)
     say(text)
-    asked, terms = query("runs", "language") | {"of": label} | (dict(zip(("was", "now"), cell, strict=True)) if cell else {}), ("FP32", report.method)
+    asked, terms = (
+        query("runs", "language")
+        | {"of": label}
+        | (dict(zip(("was", "now"), cell, strict=True)) if cell else {}),
+        ("FP32", report.method),
+    )
     key, title = f"matrix-{report.run}-{language}", f"From FP32's answer to that of {label}"
-    show(figure, rows, key=key, title=title, text=text, query=asked, terms=terms, clicked=cell_clicked)
-    say("FP32's answer: down; the quantized one: across. Press a cell to list its sentences below.", "note")
+    show(
+        figure,
+        rows,
+        key=key,
+        title=title,
+        text=text,
+        query=asked,
+        terms=terms,
+        clicked=cell_clicked,
+    )
+    say(
+        "FP32's answer: down; the quantized one: across. Press a cell to list its sentences below.",
+        "note",
+    )
     return cell
 
 
@@ -82,14 +133,26 @@ def margin_section(quantized: list[Report], full: Report, language: str) -> None
     figure, rows, text = drawn(_odds_drawn, rows, tuple(quantized), theme())
     say(text)
     key, asked = f"odds-{full.task}-{'-'.join(names)}", query("runs", "language")
-    show(figure, rows, key=key, title="Changed answers by FP32's margin", text=text, query=asked, terms=("margin", "logits", "95 % interval"))
+    show(
+        figure,
+        rows,
+        key=key,
+        title="Changed answers by FP32's margin",
+        text=text,
+        query=asked,
+        terms=("margin", "logits", "95 % interval"),
+    )
 
 
 st.title("Which answers change, and into what?", anchor=False)
 chosen = runs(store)
 several = [r for r in chosen if r.recipe["rules"]]
 if not several:
-    empty("Only FP32 is chosen, and answers change by quantization: add a quantized run in the list above.", chosen[0])
+    empty(
+        "Only FP32 is chosen, and answers change by quantization: add a quantized run in the list "
+        "above.",
+        chosen[0],
+    )
 reference = fp32_of(store, several[0])
 if reference is None:
     without_fp32("Answers are compared with those of FP32", several[0])
@@ -97,10 +160,17 @@ try:
     unreplaced(reference, store)
     one = one_of(several, "of")
     unreplaced(one, store)
-    tongue = choose("language", "Language", [EVERY, *one.quantized.by_language], show=lambda c: "All languages" if c == EVERY else language_name(c))
+    tongue = choose(
+        "language",
+        "Language",
+        [EVERY, *one.quantized.by_language],
+        show=lambda c: "All languages" if c == EVERY else language_name(c),
+    )
     name = run_names(several)[one.run]
     languages_section(one, reference, name, tongue)
-    sentences_section(store, one, reference, name, tongue, matrix_section(one, reference, name, tongue))
+    sentences_section(
+        store, one, reference, name, tongue, matrix_section(one, reference, name, tongue)
+    )
     margin_section(several, reference, tongue)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

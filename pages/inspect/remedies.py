@@ -14,22 +14,35 @@ from pages.components.glossary import say
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables
 from pages.components.session import me, readable
-from sdq import jobs
 from sdq.figures import remedies as figures
 from sdq.figures.style import Theme
-from sdq.mixed import Choice
+from sdq.inspection.remedies import at, mixed
+from sdq.jobs import queue as jobs
+from sdq.quant.mixed_precision import Choice
 from sdq.recipe import Recipe
-from sdq.remedies import at, mixed
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
-HELP = "Along the front: at each size the widths of least predicted cost. The picture and the recipe below follow when the slider is let go."
-TERMS = ("FP32", "zero-shot", "simulated", "95 % interval", "predicted cost", "mixed precision", "migration", "Spearman's rank correlation")
+HELP = (
+    "Along the front: at each size the widths of least predicted cost. The picture and the "
+    "recipe below follow when the slider is let go."
+)
+TERMS = (
+    "FP32",
+    "zero-shot",
+    "simulated",
+    "95 % interval",
+    "predicted cost",
+    "mixed precision",
+    "migration",
+    "Spearman's rank correlation",
+)
 
 
 def sized(sizes: list[str], nearest: int) -> str:
-    """The slider over the sizes of the front (`size=2.99 MB` in the address); at first the one nearest to the run's own."""
+    """The slider over the sizes of the front (`size=2.99 MB` in the address); at first the one
+    nearest to the run's own."""
     wanted = st.query_params.get("size")
     st.session_state["pick-size"] = wanted if wanted in sizes else sizes[nearest]
 
@@ -39,7 +52,9 @@ def sized(sizes: list[str], nearest: int) -> str:
     return st.select_slider("Size of the model", sizes, key="pick-size", on_change=keep, help=HELP)
 
 
-def widths_at(pareto: pd.DataFrame, costs: pd.DataFrame, here: int, colours: Theme) -> tuple[Choice, Any]:
+def widths_at(
+    pareto: pd.DataFrame, costs: pd.DataFrame, here: int, colours: Theme
+) -> tuple[Choice, Any]:
     """The choice at a place of the front, and its picture."""
     choice = at(pareto.iloc[here], costs)
     return choice, figures.widths_picture(choice, costs, colours)
@@ -49,9 +64,24 @@ def take(recipe: Recipe, report: Report, key: str) -> None:
     """Take a recipe away as a file, or run it."""
     with st.container(horizontal=True, key=f"{key}-take"):
         data = recipe.model_dump_json(indent=1)
-        st.download_button("Save recipe", data, f"{recipe.name}.json", "application/json", icon=":material/download:", on_click="ignore", key=f"{key}-save")
-        if st.button("Run it", icon=":material/play_arrow:", key=f"{key}-run", help="Goes to Quantize, where its progress and its result are shown."):
-            run = jobs.submit(recipe, models.reach(report.model), tasks.reach(report.task), store, me())
+        st.download_button(
+            "Save recipe",
+            data,
+            f"{recipe.name}.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"{key}-save",
+        )
+        if st.button(
+            "Run it",
+            icon=":material/play_arrow:",
+            key=f"{key}-run",
+            help="Goes to Quantize, where its progress and its result are shown.",
+        ):
+            run = jobs.submit(
+                recipe, models.reach(report.model), tasks.reach(report.task), store, me()
+            )
             st.switch_page("pages/lab/quantize.py", query_params={"run": run})
 
 
@@ -63,17 +93,37 @@ try:
     costs, pareto = found["costs"], found["pareto"]
     rows = drawn(figures.table, report, found["remedies"], costs)
     say(figures.reading(rows), "reading")
-    st.dataframe(figures.printed(rows, report.metric), hide_index=True, height="content", alt=figures.reading(rows), key="remedies-table")
+    st.dataframe(
+        figures.printed(rows, report.metric),
+        hide_index=True,
+        height="content",
+        alt=figures.reading(rows),
+        key="remedies-table",
+    )
     say(
-        "Every recipe was chosen on unlabelled training sentences and then answered the test sentences; p is the chance of a change this large "
-        "if it were as good as this run. Sizes of quantized models are simulated.", "note",
-    )  # fmt: skip
+        "Every recipe was chosen on unlabelled training sentences and then answered the test "
+        "sentences; p is the chance of a change this large "
+        "if it were as good as this run. Sizes of quantized models are simulated.",
+        "note",
+    )
 
     st.subheader("Size against what is lost", anchor=False)
     sizes = [f"{size / 1e6:.2f} MB" for size in pareto["bytes"]]
-    here = sizes.index(chosen := sized(sizes, int((pareto["bytes"] - report.size_bytes["quantized_simulated"]).abs().idxmin())))
+    here = sizes.index(
+        chosen := sized(
+            sizes, int((pareto["bytes"] - report.size_bytes["quantized_simulated"]).abs().idxmin())
+        )
+    )
     figure, numbers, text = drawn(figures.picture, report, rows, pareto, theme(), here)
-    show(figure, numbers, key="remedies", title=f"Remedies of run {report.run} on {report.on}", text=text, query=address("size"), terms=TERMS)
+    show(
+        figure,
+        numbers,
+        key="remedies",
+        title=f"Remedies of run {report.run} on {report.on}",
+        text=text,
+        query=address("size"),
+        terms=TERMS,
+    )
 
     choice, (figure_of_widths, widths, said) = drawn(widths_at, pareto, costs, here, theme())
     st.subheader(f"Which module gets how many bits at {chosen}", anchor=False)
@@ -92,6 +142,12 @@ try:
 
     st.subheader("Take one of the remedies above", anchor=False)
     listed = found["remedies"].set_index("what")["recipe"]
-    take(Recipe.model_validate_json(listed[st.selectbox("Remedy", list(listed.index), key=f"remedy-{report.run}")]), report, "remedy")
+    take(
+        Recipe.model_validate_json(
+            listed[st.selectbox("Remedy", list(listed.index), key=f"remedy-{report.run}")]
+        ),
+        report,
+        "remedy",
+    )
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

@@ -13,9 +13,19 @@ from pages.components.inspected import address, follow_layer, one_layer, one_run
 from pages.components.session import readable
 from sdq.figures.channels import channels_picture
 from sdq.figures.style import Theme
-from sdq.figures.weights import MEASURES, Picture, find, headline, histogram_picture, label_of, modules_picture, reading, table
+from sdq.figures.weights import (
+    MEASURES,
+    Picture,
+    find,
+    headline,
+    histogram_picture,
+    label_of,
+    modules_picture,
+    reading,
+    table,
+)
 from sdq.labels import width
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -27,7 +37,9 @@ def stored(folder: str, run: str) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def picture(folder: str, run: str, method: str, kind: str, layer: str, option: str, theme: Theme) -> Picture:
+def picture(
+    folder: str, run: str, method: str, kind: str, layer: str, option: str, theme: Theme
+) -> Picture:
     """One of the three pictures; everything it depends on is in the arguments."""
     weights = stored(folder, run)
     if kind == "map":
@@ -44,13 +56,33 @@ def numbers(weights: pd.DataFrame, layer: str) -> None:
             st.metric(label, value, help=meaning, width="content")
 
 
-def draw(kind: str, title: str, report: Report, layer: str, option: str, *options: str, clickable: bool = False) -> None:
-    """One picture with its sentence; `options` are the entries of the address that it depends on."""
-    figure, rows, text = picture(str(store.folder), report.run, report.method, kind, layer, option, theme())
+def draw(
+    kind: str,
+    title: str,
+    report: Report,
+    layer: str,
+    option: str,
+    *options: str,
+    clickable: bool = False,
+) -> None:
+    """One picture with its sentence; `options` are the entries of the address that it depends
+    on."""
+    figure, rows, text = picture(
+        str(store.folder), report.run, report.method, kind, layer, option, theme()
+    )
     say(text)
     terms = ("FP32", *((report.method, "fake quantization") if report.recipe["rules"] else ()))
     key = f"weights-{kind}"
-    show(figure, rows, key=key, title=title, text=text, query=address(*options), terms=terms, clicked=follow_layer if clickable else None)
+    show(
+        figure,
+        rows,
+        key=key,
+        title=title,
+        text=text,
+        query=address(*options),
+        terms=terms,
+        clicked=follow_layer if clickable else None,
+    )
 
 
 st.title("What did rounding do to the weights?", anchor=False)
@@ -72,17 +104,52 @@ try:
     st.subheader("All modules", anchor=False)
     measure = "Range"
     if rounded:
-        measure = st.segmented_control("In the cells", list(MEASURES), default="SQNR", required=True, key="cells", bind="query-params") or "SQNR"
+        measure = (
+            st.segmented_control(
+                "In the cells",
+                list(MEASURES),
+                default="SQNR",
+                required=True,
+                key="cells",
+                bind="query-params",
+            )
+            or "SQNR"
+        )
     say("Press a cell to see that module in the pictures below.", "note")
-    draw("map", f"{MEASURES[measure].column} of every module, {run}", report, layer, measure, "cells", clickable=True)
+    draw(
+        "map",
+        f"{MEASURES[measure].column} of every module, {run}",
+        report,
+        layer,
+        measure,
+        "cells",
+        clickable=True,
+    )
 
     st.subheader(f"How the weights lie: {name}", anchor=False)
-    log = st.toggle("Counts on a log axis", key="log", bind="query-params", help="Shows rare, large weights that a plain axis hides.")
+    log = st.toggle(
+        "Counts on a log axis",
+        key="log",
+        bind="query-params",
+        help="Shows rare, large weights that a plain axis hides.",
+    )
     draw("histogram", f"Weights of {name}, {run}", report, layer, "log" if log else "plain", "log")
 
     st.subheader(f"How far each channel reaches: {name}", anchor=False)
-    by_reach = st.toggle("Sort by reach", key="sorted", bind="query-params", help="Widest channel first, instead of by number.")
-    draw("channels", f"Channels of {name}, {run}", report, layer, "reach" if by_reach else "number", "sorted")
+    by_reach = st.toggle(
+        "Sort by reach",
+        key="sorted",
+        bind="query-params",
+        help="Widest channel first, instead of by number.",
+    )
+    draw(
+        "channels",
+        f"Channels of {name}, {run}",
+        report,
+        layer,
+        "reach" if by_reach else "number",
+        "sorted",
+    )
     onward("weights", name)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

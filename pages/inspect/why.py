@@ -1,4 +1,5 @@
-"""Why a module breaks: what stands out in it, what removing that wins, which units stand out where, and what the calibration clips."""
+"""Why a module breaks: what stands out in it, what removing that wins, which units stand out where,
+and what the calibration clips."""
 
 from __future__ import annotations
 
@@ -15,20 +16,44 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 TRIED = (
-    "Each cause was removed from this module and nothing else, and the same sentences were answered again while it alone rounds: what a cause wins is "
+    "Each cause was removed from this module and nothing else, and the same sentences were "
+    "answered again while it alone rounds: what a cause wins is "
     "measured, not guessed. Empty: a symptom, or no cause here."
 )
-FORMATS = {"wins, nats": "%.4f", "share of the KL, %": "%.0f", "low": "%.4f", "high": "%.4f", "value": "%.3g", "usual": "%.3g"}
+FORMATS = {
+    "wins, nats": "%.4f",
+    "share of the KL, %": "%.0f",
+    "low": "%.4f",
+    "high": "%.4f",
+    "value": "%.3g",
+    "usual": "%.3g",
+}
 
 
-def draw(picture: Picture | None, key: str, title: str, missing: str, *terms: str, clickable: bool = False) -> None:
+def draw(
+    picture: Picture | None,
+    key: str,
+    title: str,
+    missing: str,
+    *terms: str,
+    clickable: bool = False,
+) -> None:
     """One picture with its sentence; `missing` is said where there is nothing to draw."""
     if picture is None:
         say(missing, "note")
         return
     figure, rows, text = picture
     say(text)
-    show(figure, rows, key=f"why-{key}", title=title, text=text, query=address(), terms=terms, clicked=follow_layer if clickable else None)
+    show(
+        figure,
+        rows,
+        key=f"why-{key}",
+        title=title,
+        text=text,
+        query=address(),
+        terms=terms,
+        clicked=follow_layer if clickable else None,
+    )
 
 
 st.title("Why do layers break?", anchor=False)
@@ -45,20 +70,42 @@ try:
         say(figures.reading(why, layer), "reading")
 
     st.subheader(f"What stands out in {name}, and what removing it wins", anchor=False)
-    columns = {name: st.column_config.NumberColumn(format=form, width=90) for name, form in FORMATS.items()} | {"cause": st.column_config.TextColumn(width=520)}
-    st.dataframe(figures.causes_table(why, layer), hide_index=True, key="causes", column_config=columns, alt=figures.reading(why, layer))
+    columns = {
+        name: st.column_config.NumberColumn(format=form, width=90) for name, form in FORMATS.items()
+    } | {"cause": st.column_config.TextColumn(width=520)}
+    st.dataframe(
+        figures.causes_table(why, layer),
+        hide_index=True,
+        key="causes",
+        column_config=columns,
+        alt=figures.reading(why, layer),
+    )
     say(TRIED, "note")
 
     st.subheader("Which hidden units stand out in which layers", anchor=False)
     nothing = "This run rounds no inputs, so 0 hidden units stretch a range."
-    draw(drawn(figures.units_picture, why, theme()), "units", "Outlier units by layer", nothing, "hidden unit", "outlier dimension", clickable=True)
+    draw(
+        drawn(figures.units_picture, why, theme()),
+        "units",
+        "Outlier units by layer",
+        nothing,
+        "hidden unit",
+        "outlier dimension",
+        clickable=True,
+    )
 
     st.subheader("What the ranges clip, by language", anchor=False)
     nothing = figures.mismatch_reading(found["mismatch"])
     draw(
         drawn(figures.clipped_picture, found["mismatch"], theme()),
-        "clipped", "Inputs outside the calibrated ranges, by language", nothing, "clipped", "calibration", "KL divergence", "95 % interval",
-    )  # fmt: skip
+        "clipped",
+        "Inputs outside the calibrated ranges, by language",
+        nothing,
+        "clipped",
+        "calibration",
+        "KL divergence",
+        "95 % interval",
+    )
 
     st.subheader("Do LayerNorms damp the error?", anchor=False)
     draw(

@@ -7,16 +7,26 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.bringing import arrived, checked, counts, emptied, first_rows, held, mapped, nothing_chosen, shares
+from pages.components.bringing import (
+    arrived,
+    checked,
+    counts,
+    emptied,
+    first_rows,
+    held,
+    mapped,
+    nothing_chosen,
+    shares,
+)
 from pages.components.glossary import say
 from pages.components.models import ASK
 from pages.components.session import readable, visitor
-from sdq import decoding
-from sdq.data.intake import Incoming, keep, missing, task_name
 from sdq.data.kept import home, kept
+from sdq.data.registry import called
 from sdq.data.taskfile import read
-from sdq.data.tasks import called
-from sdq.quoting import quoted
+from sdq.intake import decoding
+from sdq.intake.own_tasks import Incoming, keep, missing, task_name
+from sdq.io.quoting import quoted
 from sdq.settings import ROOT, UserError
 
 
@@ -24,10 +34,21 @@ def described(first: pd.DataFrame) -> dict[str, Any]:
     """The fields of the task file, as the controls have them."""
     fields = mapped(first)
     row = st.container(horizontal=True, vertical_alignment="bottom", key="names")
-    typed = row.text_input("Name of the task", key="name", max_chars=41, placeholder="topics", help="Small letters, digits, - and _.", width=220)
+    typed = row.text_input(
+        "Name of the task",
+        key="name",
+        max_chars=41,
+        placeholder="topics",
+        help="Small letters, digits, - and _.",
+        width=220,
+    )
     fields["name"] = task_name(typed)
-    fields["training_language"] = row.text_input("Language with labels for training", "en", key="training-language", width=220)
-    fields["longest"] = int(row.number_input("Longest input, subwords", 8, 512, 128, key="longest", width=200))
+    fields["training_language"] = row.text_input(
+        "Language with labels for training", "en", key="training-language", width=220
+    )
+    fields["longest"] = int(
+        row.number_input("Longest input, subwords", 8, 512, 128, key="longest", width=200)
+    )
     if typed.strip() and not fields["name"]:
         st.caption("The name must have a Latin letter or a digit in it.")
     elif typed != fields["name"]:
@@ -49,10 +70,22 @@ def bring() -> None:
     incoming = held(files, by_row="language" in fields["columns"])
     fields |= shares(incoming, fields["columns"])
     theirs = fields["name"] in kept() and not visitor().may_change(home() / fields["name"])
-    replace = st.toggle("Replace a task of this name", key="replace") if fields["name"] in kept() and not theirs else False
-    lacks = [f"a file that can be read instead of {quoted(name)}" for name in bad] + missing(fields, incoming)
+    replace = (
+        st.toggle("Replace a task of this name", key="replace")
+        if fields["name"] in kept() and not theirs
+        else False
+    )
+    lacks = [f"a file that can be read instead of {quoted(name)}" for name in bad] + missing(
+        fields, incoming
+    )
     with st.container(horizontal=True, vertical_alignment="center", key="keeping"):
-        pressed = st.button("Check and keep", type="primary", key="keep", icon=":material/save:", disabled=bool(lacks))
+        pressed = st.button(
+            "Check and keep",
+            type="primary",
+            key="keep",
+            icon=":material/save:",
+            disabled=bool(lacks),
+        )
         if lacks:
             st.caption(f"Still missing: {'; '.join(lacks)}.")
     if pressed and (refused := kept_or_refused(fields, incoming, replace)):
@@ -83,7 +116,9 @@ def formats() -> None:
     with st.expander("Which files are taken, and which are refused", icon=":material/help:"):
         if st.toggle("Show docs/files.md", key="formats"):
             lines = (ROOT / "docs" / "files.md").read_text("utf-8").splitlines()[1:]
-            st.container(key="docs").markdown("\n".join(line for line in lines if not line.startswith("<!--")))
+            st.container(key="docs").markdown(
+                "\n".join(line for line in lines if not line.startswith("<!--"))
+            )
 
 
 def stand(name: str) -> None:
@@ -91,21 +126,30 @@ def stand(name: str) -> None:
     st.subheader(f"The task {called(name)}", anchor=False)
     labelled = read(home() / name / "task.json").kind != "retrieval"
     counts(checked(name), labelled)
-    st.page_link("pages/lab/quantize.py", label=f"Quantize with {called(name)}", icon=":material/tune:", query_params={"on": name})
+    st.page_link(
+        "pages/lab/quantize.py",
+        label=f"Quantize with {called(name)}",
+        icon=":material/tune:",
+        query_params={"on": name},
+    )
     if labelled and visitor().leads:
         st.caption(
-            f"A model needs a head for it: `python -m sdq finetune --model mini --task {name} --out DIR`. "
+            f"A model needs a head for it: `python -m sdq finetune --model mini --task {name} "
+            f"--out DIR`. "
             "A model of the inbox that has one for these labels works as it is."
         )
     elif labelled:
         st.caption(f"A model needs a head for it. {ASK}")
     else:
-        st.caption("An encoder answers it as it is, without a head: choose one of the larger models.")
+        st.caption(
+            "An encoder answers it as it is, without a head: choose one of the larger models."
+        )
 
 
 st.title("Can your data be used here?", anchor=False)
 say(
-    "Bring labelled text in two languages or more: models are trained on one of them and tested in all. Files are read, counted and kept in the data folder; no code in them is executed.",
+    "Bring labelled text in two languages or more: models are trained on one of them and tested "
+    "in all. Files are read, counted and kept in the data folder; no code in them is executed.",
     "reading",
 )
 try:
@@ -113,8 +157,16 @@ try:
         bring()
     formats()
     if tasks := kept():
-        stand(st.selectbox("Tasks kept here", tasks, format_func=called, key="kept", bind="query-params") or tasks[0])
+        stand(
+            st.selectbox(
+                "Tasks kept here", tasks, format_func=called, key="kept", bind="query-params"
+            )
+            or tasks[0]
+        )
     else:
-        st.info("No task of your own is kept here yet; the embedded ones are on the page Quantize.", icon=":material/info:")
+        st.info(
+            "No task of your own is kept here yet; the embedded ones are on the page Quantize.",
+            icon=":material/info:",
+        )
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

@@ -12,16 +12,16 @@ from pages.components.recipe import choice, files, fill_in
 from pages.components.runs import choose, finished, headline, how_made, picture, stored
 from pages.components.session import me, readable, visitor
 from pages.components.words import describe, expected, progress
-from sdq import jobs
-from sdq.estimate import expect
 from sdq.figures.languages import reading
+from sdq.io.quoting import quoted
+from sdq.jobs import queue as jobs
+from sdq.jobs.estimate import expect
+from sdq.jobs.wanted import model_title, wanted
 from sdq.labels import width
-from sdq.quoting import quoted
-from sdq.report import Report
+from sdq.results import Report
+from sdq.service.visitors import askers
 from sdq.settings import UserError
 from sdq.store import Store
-from sdq.visitors import askers
-from sdq.wanted import model_title, wanted
 
 store = Store.default()
 
@@ -35,7 +35,9 @@ def watch(run: str) -> None:
     text, share = progress(state.events, jobs.position(run, store))
     st.progress(share or 0.0, text=text)
     who = visitor()
-    if (who.leads or who.name in askers(store.folder / run)) and st.button("Cancel", key="cancel", icon=":material/stop_circle:"):
+    if (who.leads or who.name in askers(store.folder / run)) and st.button(
+        "Cancel", key="cancel", icon=":material/stop_circle:"
+    ):
         if not jobs.cancel(run, store, who.name, who.role):
             st.session_state["goes-on"] = run
         st.rerun()
@@ -51,15 +53,36 @@ def result(report: Report) -> None:
     reference = stored(store, report.model, report.task, report).get("fp32") if quantized else None
     reports = [reference, report] if reference else [report]
     text = reading(reports)
-    title = f"{width(report.recipe)} by {report.method} on {report.on}, seed {report.recipe['seed']}" if quantized else f"FP32 on {report.on}"
+    title = (
+        f"{width(report.recipe)} by {report.method} on {report.on}, seed {report.recipe['seed']}"
+        if quantized
+        else f"FP32 on {report.on}"
+    )
     st.subheader(title, anchor=False)
     if st.session_state.get("reused") == report.run:
-        st.info("These settings were run before: this is the stored result, nothing was computed again.", icon=":material/history:")
+        st.info(
+            "These settings were run before: this is the stored result, nothing was computed "
+            "again.",
+            icon=":material/history:",
+        )
     say(text, "reading")
     headline(report)
     figure, table = picture(str(store.folder), tuple(r.run for r in reports), theme())
-    terms = ("FP32", *((report.method, "fake quantization", "simulated") if quantized else ()), "zero-shot", "95 % interval")
-    show(figure, table, key=f"run-{report.run}", title=f"{report.recipe['name']} on {report.on}", text=text, query={"run": report.run}, terms=terms)
+    terms = (
+        "FP32",
+        *((report.method, "fake quantization", "simulated") if quantized else ()),
+        "zero-shot",
+        "95 % interval",
+    )
+    show(
+        figure,
+        table,
+        key=f"run-{report.run}",
+        title=f"{report.recipe['name']} on {report.on}",
+        text=text,
+        query={"run": report.run},
+        terms=terms,
+    )
     training.finished(report, store)
     how_made(reports)
 
@@ -77,9 +100,16 @@ def stand(run: str) -> None:
         st.error(readable(state.failure), icon=":material/error:")
         again(run, store)
     else:
-        st.warning(f"No run with the id {quoted(run)} is stored here. Choose settings above and press Quantize.", icon=":material/search_off:")
+        st.warning(
+            f"No run with the id {quoted(run)} is stored here. Choose settings above and press "
+            f"Quantize.",
+            icon=":material/search_off:",
+        )
     if lost := store.lost(run):
-        st.caption(f"{lost} line{'s' if lost > 1 else ''} of its log cannot be read and {'are' if lost > 1 else 'is'} left out.")
+        st.caption(
+            f"{lost} line{'s' if lost > 1 else ''} of its log cannot be read and "
+            f"{'are' if lost > 1 else 'is'} left out."
+        )
 
 
 st.title("Quantize the model and see what it costs", anchor=False)
@@ -91,10 +121,18 @@ try:
         say(describe(recipe, task, model_title(model)))
         say(expected(expect(recipe, model, task, store, finished(store))), "note")
     with st.container(horizontal=True):
-        start = st.button("Quantize", type="primary", key="quantize", icon=":material/play_arrow:", disabled=recipe is None)
+        start = st.button(
+            "Quantize",
+            type="primary",
+            key="quantize",
+            icon=":material/play_arrow:",
+            disabled=recipe is None,
+        )
         files(recipe)
     if start and recipe is not None:
-        run = st.query_params["run"] = st.session_state["filled_in"] = jobs.submit(recipe, model, task, store, me())
+        run = st.query_params["run"] = st.session_state["filled_in"] = jobs.submit(
+            recipe, model, task, store, me()
+        )
         st.session_state["reused"] = run if store.done(run) else None
     if run:
         stand(run)

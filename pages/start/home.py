@@ -11,8 +11,8 @@ from pages.components.runs import how_made, left_out, picture, stored
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.recipe import PRESETS
-from sdq.report import METRICS, Report
-from sdq.reproduce import WIDTHS, plan
+from sdq.reproduce.mini import WIDTHS, plan
+from sdq.results import METRICS, Report
 from sdq.store import Store
 
 MODEL = "mini"
@@ -22,7 +22,8 @@ MEANT = {
     "PTQ": "Its numbers rounded to few bits, nothing trained.",
     "QAT": "Trained further with the rounding on.",
     "SDQ": "Trained likewise, and it has to imitate its FP32 self. English only, as in the paper.",
-    "SDQ multi": "Our extension, not the paper's: it also imitates on unlabelled text of the other languages.",
+    "SDQ multi": "Our extension, not the paper's: it also imitates on unlabelled text of the "
+    "other languages.",
 }
 
 
@@ -30,32 +31,60 @@ def key(reports: list[Report]) -> None:
     """What each method is, with its zero-shot mean and its size."""
     metric, size = (
         METRICS[reports[0].metric],
-        {r.run: (r.size_bytes["quantized_simulated"] if r.recipe["rules"] else r.size_bytes["fp32"]) / 1e6 for r in reports},
+        {
+            r.run: (
+                r.size_bytes["quantized_simulated"] if r.recipe["rules"] else r.size_bytes["fp32"]
+            )
+            / 1e6
+            for r in reports
+        },
     )
     for report in reports:
         mark = MARKS[report.method]
         simulated = " simulated" if report.recipe["rules"] else ""
         st.html(
-            f'<div class="key"><span aria-hidden="true" style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]}</span> <b>{report.method} {100 * report.quantized.zero_shot_mean:.1f} {metric.unit}</b>'
-            f"<br>{MEANT[report.method]}<br><small>{size[report.run]:.1f} MB{simulated}</small></div>"
+            f'<div class="key"><span aria-hidden="true" '
+            f'style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]}</span> '
+            f"<b>{report.method} {100 * report.quantized.zero_shot_mean:.1f} "
+            f"{metric.unit}</b>"
+            f"<br>{MEANT[report.method]}<br><small>{size[report.run]:.1f} "
+            f"MB{simulated}</small></div>"
         )
 
 
 def breaking(found: dict[str, Report]) -> str:
     """The width to show first: the narrowest one of which the comparison is stored."""
-    return next((width for width, tag in reversed(WIDTHS.items()) if {f"ptq-{tag}", f"sdq-att-kld-{tag}"} <= found.keys()), "W3A8")
+    return next(
+        (
+            width
+            for width, tag in reversed(WIDTHS.items())
+            if {f"ptq-{tag}", f"sdq-att-kld-{tag}"} <= found.keys()
+        ),
+        "W3A8",
+    )
 
 
 def empty(task: str, width: str) -> None:
     """Nothing stored for this choice: say what to do."""
-    st.info(f"No finished run of the model {MODEL} on the task {task} at {width} is stored yet.", icon=":material/inbox:")
-    st.markdown("Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained one (QAT, SDQ) a few minutes.")
+    st.info(
+        f"No finished run of the model {MODEL} on the task {task} at {width} is stored yet.",
+        icon=":material/inbox:",
+    )
+    st.markdown(
+        "Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained "
+        "one (QAT, SDQ) a few minutes."
+    )
     to_quantize("Quantize the model now", task, plan(WIDTHS[width])[0])
 
 
 def to_quantize(label: str, task: str, preset: str) -> None:
     """A link to the form, filled in."""
-    st.page_link("pages/lab/quantize.py", label=label, icon=":material/tune:", query_params={"on": task, "preset": preset})
+    st.page_link(
+        "pages/lab/quantize.py",
+        label=label,
+        icon=":material/tune:",
+        query_params={"on": task, "preset": preset},
+    )
 
 
 store = Store.default()
@@ -78,19 +107,24 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
         required=True,
         key="width",
         bind="query-params",
-        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8, W2A8: 3- and 2-bit weights, but an 8-bit embedding.",
+        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8, "
+        "W2A8: 3- and 2-bit weights, but an 8-bit embedding.",
     )
     multi = st.toggle(
         "SDQ multi (ours)",
         key="multi",
         bind="query-params",
-        help="Our label-free multilingual extension. It is not the paper's setting, which trains on English only.",
+        help="Our label-free multilingual extension. It is not the paper's setting, which trains "
+        "on English only.",
     )
 
 task, width = task or "intent", width or "W3A8"  # an empty value in the address
 
 found = stored(store, MODEL, task)
-names = ("fp32", *(name for name in plan(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"))
+names = (
+    "fp32",
+    *(name for name in plan(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"),
+)
 reports = [found[name] for name in names if name in found]
 
 if not any(report.method != "FP32" for report in reports):
@@ -103,8 +137,27 @@ else:
     left, right = st.columns([4, 1.25], gap="medium")
     with left:
         query = {"task": task, "width": width, **({"multi": "true"} if multi else {})}
-        terms = ("FP32", "PTQ", "QAT", "SDQ", *(("SDQ multi",) if multi else ()), "zero-shot", width, "fake quantization", "simulated", "95 % interval")
-        show(figure, table, key=f"{task}-{width.lower()}", title=f"{width} on the task {task}", text=text, query=query, terms=terms)
+        terms = (
+            "FP32",
+            "PTQ",
+            "QAT",
+            "SDQ",
+            *(("SDQ multi",) if multi else ()),
+            "zero-shot",
+            width,
+            "fake quantization",
+            "simulated",
+            "95 % interval",
+        )
+        show(
+            figure,
+            table,
+            key=f"{task}-{width.lower()}",
+            title=f"{width} on the task {task}",
+            text=text,
+            query=query,
+            terms=terms,
+        )
         how_made(reports)
     with right:
         key(reports)
@@ -113,7 +166,11 @@ else:
             st.caption("Not run yet:")
             for name in missing:
                 to_quantize(name, task, name)
-        say("Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are simulated.", "note")
+        say(
+            "Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are "
+            "simulated.",
+            "note",
+        )
 
 doors([report.run for report in reports])
 newest(store)

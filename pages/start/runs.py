@@ -11,20 +11,33 @@ from pages.components.glossary import say
 from pages.components.history import act, space, told, without_result
 from pages.components.runs import damaged, finished
 from pages.components.session import visitor
-from sdq import history
-from sdq.report import Report
+from sdq.jobs import history
+from sdq.results import Report
+from sdq.service.visitors import shown
 from sdq.store import Store
-from sdq.visitors import shown
 
 NAMES = {"score": "zero-shot, %", "size_mb": "size (simulated), MB", "origin": "whose", "run": "id"}
 COLUMNS = {
-    "zero-shot, %": st.column_config.NumberColumn(format="%.1f", help="Mean score over the languages without labels in training"),
-    "size (simulated), MB": st.column_config.NumberColumn(format="%.2f", help="What the codes and scales would take; for FP32, what the parameters take"),
+    "zero-shot, %": st.column_config.NumberColumn(
+        format="%.1f", help="Mean score over the languages without labels in training"
+    ),
+    "size (simulated), MB": st.column_config.NumberColumn(
+        format="%.2f",
+        help="What the codes and scales would take; for FP32, what the parameters take",
+    ),
     "seconds": st.column_config.NumberColumn(format="%.0f"),
     "seed": st.column_config.NumberColumn(format="%d"),
-    "made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, help="Not known of runs that came with the project"),
-    "state": st.column_config.TextColumn(help="damaged: a file of the run is not as it was written; see below."),
-    "whose": st.column_config.TextColumn(help="own: in your data folder. shipped: came with the project; cannot be deleted."),
+    "made": st.column_config.DatetimeColumn(
+        format="YYYY-MM-DD HH:mm",
+        timezone=st.context.timezone,
+        help="Not known of runs that came with the project",
+    ),
+    "state": st.column_config.TextColumn(
+        help="damaged: a file of the run is not as it was written; see below."
+    ),
+    "whose": st.column_config.TextColumn(
+        help="own: in your data folder. shipped: came with the project; cannot be deleted."
+    ),
 }
 store = Store.default()
 
@@ -33,21 +46,45 @@ def ticked(table: pd.DataFrame) -> list[str]:
     """The filters and the table; the ids of the ticked rows."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         text = st.text_input(
-            "Search", key="search", bind="query-params", placeholder="for example: sdq intent seed 1", help="Every word must occur in the row.", width=320
+            "Search",
+            key="search",
+            bind="query-params",
+            placeholder="for example: sdq intent seed 1",
+            help="Every word must occur in the row.",
+            width=320,
         )
-        tasks = st.multiselect("Task", sorted(set(table["task"])), key="only-task", bind="query-params", width=260)
-        methods = st.multiselect("Method", list(dict.fromkeys(table["method"])), key="only-method", bind="query-params", width=320)
+        tasks = st.multiselect(
+            "Task", sorted(set(table["task"])), key="only-task", bind="query-params", width=260
+        )
+        methods = st.multiselect(
+            "Method",
+            list(dict.fromkeys(table["method"])),
+            key="only-method",
+            bind="query-params",
+            width=320,
+        )
     found = history.matching(table, text or "", tasks, methods)
     if found.empty:
-        st.info("No run fits the search and the filters; take a word away.", icon=":material/filter_alt_off:")
+        st.info(
+            "No run fits the search and the filters; take a word away.",
+            icon=":material/filter_alt_off:",
+        )
         return []
     ids = list(found["run"])
-    key = f"runs-{zlib.crc32(' '.join(ids).encode()):08x}"  # ticks are row numbers: other rows must be another table
+    # ticks are row numbers: other rows must be another table
+    key = f"runs-{zlib.crc32(' '.join(ids).encode()):08x}"
     unsaid = [] if found["made"].notna().any() else ["made"]  # it is known of one's own runs only
     unsaid += [] if (found["state"] == history.DAMAGED).any() else ["state"]
     unsaid += [] if visitor().leads and found["pinned"].any() else ["pinned"]
     shown = found.drop(columns=unsaid).rename(columns=NAMES)
-    state = st.dataframe(shown, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="multi-row", key=key)
+    state = st.dataframe(
+        shown,
+        hide_index=True,
+        column_config=COLUMNS,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=key,
+    )
     return [ids[row] for row in state["selection"]["rows"]]
 
 
@@ -59,22 +96,57 @@ def actions(picked: list[Report], pins: set[str]) -> None:
     plain = not any(report.recipe["rules"] for report in picked)
     with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         if len(picked) == 1:
-            st.page_link("pages/lab/quantize.py", label="Open", icon=":material/open_in_new:", query_params={"run": ids[0]})
-        st.page_link("pages/compare/methods.py", label="Compare", icon=":material/view_column:", query_params=query)
-        st.page_link("pages/compare/languages.py", label="Languages", icon=":material/translate:", query_params=query)
-        st.page_link("pages/inspect/depth.py", label="Error through depth", icon=":material/stacked_line_chart:", query_params=query, disabled=plain)
-        st.page_link("pages/compare/report.py", label="Report", icon=":material/description:", query_params=query)
+            st.page_link(
+                "pages/lab/quantize.py",
+                label="Open",
+                icon=":material/open_in_new:",
+                query_params={"run": ids[0]},
+            )
+        st.page_link(
+            "pages/compare/methods.py",
+            label="Compare",
+            icon=":material/view_column:",
+            query_params=query,
+        )
+        st.page_link(
+            "pages/compare/languages.py",
+            label="Languages",
+            icon=":material/translate:",
+            query_params=query,
+        )
+        st.page_link(
+            "pages/inspect/depth.py",
+            label="Error through depth",
+            icon=":material/stacked_line_chart:",
+            query_params=query,
+            disabled=plain,
+        )
+        st.page_link(
+            "pages/compare/report.py",
+            label="Report",
+            icon=":material/description:",
+            query_params=query,
+        )
         on = not set(ids) <= pins
         if who.leads and st.button(
-            "Pin" if on else "Unpin", key="pin", icon=":material/keep:" if on else ":material/keep_off:", help="Pinned runs stand first."
+            "Pin" if on else "Unpin",
+            key="pin",
+            icon=":material/keep:" if on else ":material/keep_off:",
+            help="Pinned runs stand first.",
         ):
             act(history.pin, store, ids, on)
         if all(history.mine(store, run, who) for run in ids) and st.button(
-            "Delete", key="delete", icon=":material/delete:", help="Moves the runs to the trash; this can be undone."
+            "Delete",
+            key="delete",
+            icon=":material/delete:",
+            help="Moves the runs to the trash; this can be undone.",
         ):
             act(history.delete, store, ids, undo=ids)
     if len(alike) < len(picked):
-        st.caption(f"The links take {len(alike)} of the {len(picked)} ticked runs: up to {history.SIDE_BY_SIDE} of one model and task.")
+        st.caption(
+            f"The links take {len(alike)} of the {len(picked)} ticked runs: up to "
+            f"{history.SIDE_BY_SIDE} of one model and task."
+        )
 
 
 st.title("What has been run, and where is it?", anchor=False)
@@ -91,7 +163,11 @@ if reports:
         actions([by_id[run] for run in ids], set(table.loc[table["pinned"], "run"]))
     else:
         every = "Tick rows to open, compare, pin or delete them."
-        st.caption(every if visitor().leads else "Tick rows to open or compare them, or to delete your own.")
+        st.caption(
+            every
+            if visitor().leads
+            else "Tick rows to open or compare them, or to delete your own."
+        )
 else:
     st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
 without_result(store)

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 @dataclass
 class Batch:
-    """Model inputs [B, T], gold labels ([B] or [B, T], IGNORE where nothing is scored), and which examples they are."""
+    """Model inputs [B, T], gold labels ([B] or [B, T], IGNORE where nothing is scored), and which
+    examples they are."""
 
     inputs: dict[str, Tensor]
     labels: Tensor
@@ -39,15 +40,18 @@ class Batch:
 class Encoded:
     """Tokenized examples of one task: ids and labels per example.
 
-    Where words have tags, `words` says of every scored position of an example which of its words (from 0) it answers for, and `sizes` how many
-    words the example has: a word may have no position, because no subword of it is left.
+    Where words have tags, `words` says of every scored position of an example which of its words
+    (from 0) it answers for, and `sizes` how many words the example has: a word may have no
+    position, because no subword of it is left.
     """
 
     ids: list[list[int]]
     labels: list[list[int]]  # one label, or one per subword
     token: bool
     pad: int
-    types: list[list[int]] | None = None  # of pairs, where the model tells the two texts apart: 0 or 1 per subword
+    types: list[list[int]] | None = (
+        None  # of pairs, where the model tells the two texts apart: 0 or 1 per subword
+    )
     cut: int = 0  # how many were longer than the tokenizer or the task allows
     words: list[list[int]] | None = None
     sizes: list[int] | None = None
@@ -84,9 +88,15 @@ class Encoded:
             return None if values is None else [values[i] for i in at]
 
         return replace(
-            self, ids=[self.ids[i] for i in at], labels=[self.labels[i] for i in at], types=of(self.types), cut=0, words=of(self.words), sizes=of(self.sizes),
+            self,
+            ids=[self.ids[i] for i in at],
+            labels=[self.labels[i] for i in at],
+            types=of(self.types),
+            cut=0,
+            words=of(self.words),
+            sizes=of(self.sizes),
             names=of(self.names),
-        )  # fmt: skip
+        )
 
     def followed_by(self, other: Encoded) -> Encoded:
         """These examples, then those of the other. Both of the same task."""
@@ -95,12 +105,19 @@ class Encoded:
             return None if mine is None or theirs is None else mine + theirs
 
         return replace(
-            self, ids=self.ids + other.ids, labels=self.labels + other.labels, types=of(self.types, other.types), cut=self.cut + other.cut,
-            words=of(self.words, other.words), sizes=of(self.sizes, other.sizes), names=of(self.names, other.names),
-        )  # fmt: skip
+            self,
+            ids=self.ids + other.ids,
+            labels=self.labels + other.labels,
+            types=of(self.types, other.types),
+            cut=self.cut + other.cut,
+            words=of(self.words, other.words),
+            sizes=of(self.sizes, other.sizes),
+            names=of(self.names, other.names),
+        )
 
     def in_order(self, size: int, tokens: int | None = None) -> Iterator[Batch]:
-        """All examples once, longest batches first, always composed alike; none of more than `tokens` with padding, but one sentence at least."""
+        """All examples once, longest batches first, always composed alike; none of more than
+        `tokens` with padding, but one sentence at least."""
         order = sorted(range(len(self)), key=lambda i: (-len(self.ids[i]), i))
         while order:
             most = size if tokens is None else max(1, min(size, tokens // len(self.ids[order[0]])))
@@ -108,7 +125,8 @@ class Encoded:
             order = order[most:]
 
     def shuffled(self, size: int, seed: int) -> Iterator[Batch]:
-        """Endless epochs of random batches of similar length; the order depends on the seed alone."""
+        """Endless epochs of random batches of similar length; the order depends on the seed
+        alone."""
         rng = random.Random(seed)
         while True:
             order = list(range(len(self)))
@@ -122,31 +140,66 @@ class Encoded:
                 yield self.batch(chunk)
 
 
-def encode(examples: list[Example], task: Task, tokenizer: Any, longest: int | None = None) -> Encoded:
-    """Tokenize. In token tasks the label stands on a word's first subword; inputs longer than `longest` (else what the task says, or the
-    tokenizer allows) are cut, of a pair the longer text first. A sentence without labels gets the first one: it must never be scored."""
+def encode(
+    examples: list[Example], task: Task, tokenizer: Any, longest: int | None = None
+) -> Encoded:
+    """Tokenize. In token tasks the label stands on a word's first subword; inputs longer than
+    `longest` (else what the task says, or the tokenizer allows) are cut, of a pair the longer text
+    first. A sentence without labels gets the first one: it must never be scored."""
     longest = longest or min(task.longest, tokenizer.model_max_length)
-    place, names = {label: i for i, label in enumerate(task.labels)}, [f"{e.language} {e.id}" for e in examples]
+    place, names = (
+        {label: i for i, label in enumerate(task.labels)},
+        [f"{e.language} {e.id}" for e in examples],
+    )
     if task.kind != "token":
-        second = [e.second or "" for e in examples] if any(e.second is not None for e in examples) else None
+        second = (
+            [e.second or "" for e in examples]
+            if any(e.second is not None for e in examples)
+            else None
+        )
         coded = tokenizer([e.text for e in examples], second, truncation=True, max_length=longest)
         types = None if second is None else coded.get("token_type_ids")
         labels = [[place[e.targets[0]] if e.targets else 0] for e in examples]
-        return Encoded(coded["input_ids"], labels, False, tokenizer.pad_token_id, types, _cut(coded), names=names)
-    coded = tokenizer([list(e.words) for e in examples], is_split_into_words=True, truncation=True, max_length=longest)
+        return Encoded(
+            coded["input_ids"],
+            labels,
+            False,
+            tokenizer.pad_token_id,
+            types,
+            _cut(coded),
+            names=names,
+        )
+    coded = tokenizer(
+        [list(e.words) for e in examples],
+        is_split_into_words=True,
+        truncation=True,
+        max_length=longest,
+    )
     labels, words = [], []
     for i, example in enumerate(examples):
         row, asked, before = [], list[int](), None
         for word in coded.word_ids(i):
             first = word is not None and word != before
-            row.append(IGNORE if not first else place[example.targets[word]] if example.targets else 0)
+            row.append(
+                IGNORE if not first else place[example.targets[word]] if example.targets else 0
+            )
             if first:
                 asked.append(word)
             before = word
         labels.append(row)
         words.append(asked)
     sizes = [len(e.words) for e in examples]
-    return Encoded(coded["input_ids"], labels, True, tokenizer.pad_token_id, None, _cut(coded), words, sizes, names)
+    return Encoded(
+        coded["input_ids"],
+        labels,
+        True,
+        tokenizer.pad_token_id,
+        None,
+        _cut(coded),
+        words,
+        sizes,
+        names,
+    )
 
 
 def _cut(coded: Any) -> int:

@@ -1,4 +1,5 @@
-"""What one cell holds: text, a label, a list of words or tags. Every way in which lists are commonly written is read, or refused. Needs no torch."""
+"""What one cell holds: text, a label, a list of words or tags. Every way in which lists are
+commonly written is read, or refused. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,22 +13,33 @@ from typing import Any
 
 from sdq.data.lines import WIDEST, spaced
 from sdq.data.tagging import UPOS
-from sdq.strict_json import strict
+from sdq.io.strict_json import strict
 
-WHITE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"  # what may stand around a label or a name of a column
+WHITE = (
+    "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"
+)  # what may stand around a label or a name of a column
 LABEL = 200  # characters of one label
 MARKS = ("-100", "-1")  # "ignore this word" of transformers; "no label" of padding and of test sets
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\")"""
-_ITEM = re.compile(rf"(?:np\.str_\((?P<wrapped>[bu]?{_STRING})\)|(?P<text>u?{_STRING})|(?:np\.u?int\d*\((?P<whole>-?\d+)\)|(?P<number>-?\d+)))", re.S)
+_ITEM = re.compile(
+    rf"(?:np\.str_\((?P<wrapped>[bu]?{_STRING})\)|(?P<text>u?{_STRING})|(?:np\.u?int\d*\((?P<whole"
+    rf">-?\d+)\)|(?P<number>-?\d+)))",
+    re.S,
+)
 _ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=[^()]*)?\)$", re.S)
 _LISTLIKE = re.compile(
-    r"""^(?:array\(|list\(|[\[({]\s*[\[({]\s*[bu]?['"]|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\(-?\d+(?:,|(?:, ?-?\d+)+,?)\)$)"""
+    r"""^(?:array\(|list\(|[\[({]\s*[\[({]\s*[bu]?['"]"""
+    r"""|[\[({](?:[bu]?['"]|np\.|[\])}]$|\.\.\.)|\[[^\s\]\[]*,"""
+    r"""|\[ *-?\d+(?:[,\s]+-?\d+)+,?\]$|\(-?\d+(?:,|(?:, ?-?\d+)+,?)\)$)"""
 )
 _TAG = re.compile(r"O|[BIESLU]-[^\s,;|]+|\d+")
 _ONE = re.compile(r"[\[(]-?\d+[\])]")  # a list of one tag; as a word, what it is
 _STRING_ALONE = re.compile(rf"\({_STRING}\)", re.S)  # Python writes a tuple of one as ("a",)
-_SET_APART = re.compile(r"""\[\s+[bu]?['"].*\]""", re.S)  # a list with white space after its bracket, or text in brackets
-# as tags, a list that lacks its quotes; `[ NN ]` may be the tags of a word in brackets, `(A0* *)` are tags
+_SET_APART = re.compile(
+    r"""\[\s+[bu]?['"].*\]""", re.S
+)  # a list with white space after its bracket, or text in brackets
+# as tags, a list that lacks its quotes; `[ NN ]` may be the tags of a word in brackets, `(A0* *)`
+# are tags
 _UNQUOTED = re.compile(r"\[(?:[^\s\[\]]|[^\[\]]*[^\s\[\],],\s)[^\[\]]*\]|\([^\s()*][^()*]*\)")
 _SPACE = " \t\r\n"
 _ESCAPES = re.compile(r"\\(?![\\'\"abfnrtvxuUN0-7\n])")
@@ -38,35 +50,51 @@ class Refused(ValueError):
 
 
 def text_of(value: Any) -> str:
-    """A cell as text; nothing, and not a number, are empty; Booleans are the names true and false. Refused for a list or what is no text."""
+    """A cell as text; nothing, and not a number, are empty; Booleans are the names true and false.
+    Refused for a list or what is no text."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple | dict | set | bytes):
-        raise Refused(f"a cell must be text or a number, this one is {_kind(value)}; map another column")
+        raise Refused(
+            f"a cell must be text or a number, this one is {_kind(value)}; map another column"
+        )
     return sound(str(value))
 
 
 def sound(text: str) -> str:
     """The same text. Refused if it cannot be stored as text, or is longer than any text."""
     if len(text) > WIDEST:
-        raise Refused(f"a cell must have at most {WIDEST:,} characters, this one has {len(text):,}; check the quotes before it, or map another column")
+        raise Refused(
+            f"a cell must have at most {WIDEST:,} characters, this one has {len(text):,}; check "
+            f"the quotes before it, or map another column"
+        )
     if "\0" in text:
         raise Refused("text must not hold the character U+0000, this cell does; take it out")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Refused(f"text must be whole characters, this cell holds half a surrogate pair (U+{ord(text[error.start]):04X}); mend it") from error
+        raise Refused(
+            f"text must be whole characters, this cell holds half a surrogate pair "
+            f"(U+{ord(text[error.start]):04X}); mend it"
+        ) from error
     return text
 
 
 def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list | tuple | set) else "an object" if isinstance(value, dict) else "bytes"
+    return (
+        "a list"
+        if isinstance(value, list | tuple | set)
+        else "an object"
+        if isinstance(value, dict)
+        else "bytes"
+    )
 
 
 def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...]:
-    """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text with spaces between. Refused for anything else.
+    """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text
+    with spaces between. Refused for anything else.
 
     One number in brackets, `[7]`, is a word, and a list of one where the cell holds `tags`. Text
     that begins like a list and is none, `("So" he said)`, is text if it has as many words as are
@@ -89,18 +117,35 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
             if tags or not fits or _shaped(text):
                 raise
         plain = spaced(text)
-        if len(value) != fitting == len(plain) and (not value or _SET_APART.fullmatch(text.strip(_SPACE))):
+        if len(value) != fitting == len(plain) and (
+            not value or _SET_APART.fullmatch(text.strip(_SPACE))
+        ):
             value = plain  # `[]` beside one tag is a word, and `[ "So" ]` beside three are three
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str | int) for item in value):
-        odd = next((item for item in value if not isinstance(item, str | int)), None) if isinstance(value, list | tuple) else value
-        raise Refused(f"words and tags must be lists of text, or text with spaces between, this cell holds {_shown(odd)}; map another column, or mend the cell")
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(item, str | int) for item in value
+    ):
+        odd = (
+            next((item for item in value if not isinstance(item, str | int)), None)
+            if isinstance(value, list | tuple)
+            else value
+        )
+        raise Refused(
+            f"words and tags must be lists of text, or text with spaces between, this cell holds "
+            f"{_shown(odd)}; map another column, or mend the cell"
+        )
     return tuple(text_of(item) for item in value)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple | dict | bytes):
-        return f"{_kind(value)} inside a list" if isinstance(value, list | tuple | dict) else "bytes"
-    return "nothing (null) in a list" if value is None else f"the {type(value).__name__} {str(value)[:20]}"
+        return (
+            f"{_kind(value)} inside a list" if isinstance(value, list | tuple | dict) else "bytes"
+        )
+    return (
+        "nothing (null) in a list"
+        if value is None
+        else f"the {type(value).__name__} {str(value)[:20]}"
+    )
 
 
 def _listed(text: str, tags: bool) -> Any:
@@ -113,20 +158,29 @@ def _listed(text: str, tags: bool) -> Any:
             value = strict(bare)
         except ValueError:
             value = None
-        if isinstance(value, list) and (tags or _LISTLIKE.match(bare) or any(isinstance(item, str) for item in value)):
+        if isinstance(value, list) and (
+            tags or _LISTLIKE.match(bare) or any(isinstance(item, str) for item in value)
+        ):
             return value
-    if _LISTLIKE.match(bare) or _SET_APART.fullmatch(bare) or (tags and (_ONE.fullmatch(bare) or _UNQUOTED.fullmatch(bare))):
+    if (
+        _LISTLIKE.match(bare)
+        or _SET_APART.fullmatch(bare)
+        or (tags and (_ONE.fullmatch(bare) or _UNQUOTED.fullmatch(bare)))
+    ):
         return _literal(bare)
     return spaced(bare)
 
 
 # lists as R and torch write them; of tags also those of PostgreSQL, and numbers with a point
-_OTHER = re.compile(rf"c\(\s*(?:{_STRING}).*\)|\w*[tT]ensor\(.*\)|\{{[^\s{{}},]+(?:,[^\s{{}},]+)+\}}", re.S)
+_OTHER = re.compile(
+    rf"c\(\s*(?:{_STRING}).*\)|\w*[tT]ensor\(.*\)|\{{[^\s{{}},]+(?:,[^\s{{}},]+)+\}}", re.S
+)
 _OTHER_TAGS = re.compile(r"c\(.*\)|\{.*\}|[\[(]\s*-?\d+\.\d*(?:[\s,]+-?\d+\.\d*)*\s*[\])]", re.S)
 
 
 def _once(text: str) -> str:
-    """A list that was encoded as JSON twice, as it was after the first time; any other text as it is."""
+    """A list that was encoded as JSON twice, as it was after the first time; any other text as it
+    is."""
     if text.startswith('"[') and text.endswith(']"'):
         try:
             inside = strict(text)
@@ -160,11 +214,15 @@ def _shaped(text: str) -> bool:
 
 
 def _literal(text: str) -> list[str]:
-    """The items of a list as Python (commas between) or numpy (spaces between) write it; nothing is evaluated but single strings."""
+    """The items of a list as Python (commas between) or numpy (spaces between) write it; nothing is
+    evaluated but single strings."""
     inside = match[1].strip() if (match := _ARRAY.match(text)) else text
     wanted = 'write lists as JSON (["Anna", "Smith"]), or words with a space between them'
     if "..." in re.sub(_STRING, "", inside, flags=re.S):
-        raise Refused(f"a list must be whole, this one was shortened with ... when it was written (numpy prints long arrays so); {wanted}")
+        raise Refused(
+            f"a list must be whole, this one was shortened with ... when it was written (numpy "
+            f"prints long arrays so); {wanted}"
+        )
     pairs = {"[": "]", "(": ")"}
     if not inside or pairs.get(inside[0]) != inside[-1]:
         raise Refused(f"a cell that looks like a list must be one, {text[:40]!r} is not; {wanted}")
@@ -172,17 +230,25 @@ def _literal(text: str) -> list[str]:
     while at < len(body):
         match = _ITEM.match(body, at)
         if match is None:
-            raise Refused(f"a cell that looks like a list must hold quoted text or whole numbers, {text[:40]!r} does not; {wanted}")
+            raise Refused(
+                f"a cell that looks like a list must hold quoted text or whole numbers, "
+                f"{text[:40]!r} does not; {wanted}"
+            )
         items.append(_item(match, wanted))
         gap = re.compile(r"\s*(,?)\s*").match(body, match.end())
         assert gap is not None
         if gap.end() == match.end() and gap.end() < len(body):
-            raise Refused(f"items of a list must have a comma or a space between them, {text[:40]!r} has none; {wanted}")
+            raise Refused(
+                f"items of a list must have a comma or a space between them, {text[:40]!r} has "
+                f"none; {wanted}"
+            )
         if gap.end() < len(body):
             gaps.add(gap[1])
         at = gap.end()
     if len(gaps) > 1:  # Python would join two strings without a comma between them into one
-        raise Refused(f"items of a list must have commas between them all, {text[:40]!r} lacks some; {wanted}")
+        raise Refused(
+            f"items of a list must have commas between them all, {text[:40]!r} lacks some; {wanted}"
+        )
     return items
 
 
@@ -195,7 +261,10 @@ def _item(match: re.Match[str], wanted: str) -> str:
             raise ValueError("an escape that Python does not know")
         value = ast.literal_eval(quoted)
     except (ValueError, SyntaxError, MemoryError) as error:
-        raise Refused(f"an item of a list must be a string as Python writes it, {quoted[:40]} is not; {wanted}") from error
+        raise Refused(
+            f"an item of a list must be a string as Python writes it, {quoted[:40]} is not; "
+            f"{wanted}"
+        ) from error
     if not isinstance(value, str):
         raise Refused(f"an item of a list must be text, {quoted[:40]} is bytes; {wanted}")
     return value
@@ -207,7 +276,8 @@ def is_whole(label: str) -> bool:
 
 
 def looks_numeric(label: str) -> bool:
-    """Whether a label is a number but no whole one, or a broken number: 1.0, nan, 1e3, 1_000, --5."""
+    """Whether a label is a number but no whole one, or a broken number: 1.0, nan, 1e3, 1_000,
+    --5."""
     if is_whole(label):
         return False
     if re.fullmatch(r"[+\-\u2212]{2,}[\d.,]+|[+\-]?\d+[.,]|\u2212\d+", label):
@@ -264,7 +334,8 @@ def _part(text: str) -> tuple[int, str]:
 
 
 def trimmed(label: str, tell: Callable[[], None]) -> str:
-    """A label without the white space around it, as headers are; `tell` is called if there was some."""
+    """A label without the white space around it, as headers are; `tell` is called if there was
+    some."""
     bare = label.strip(WHITE)
     if bare != label:
         tell()

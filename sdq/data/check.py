@@ -1,4 +1,5 @@
-"""What a task's data are like, before anything is computed with them: counts and warnings. Needs no torch."""
+"""What a task's data are like, before anything is computed with them: counts and warnings. Needs no
+torch."""
 
 from __future__ import annotations
 
@@ -29,8 +30,9 @@ FEW = 30  # test sentences of a language
 
 @dataclass(frozen=True)
 class Checked:
-    """`counts`: split, language, label, count (sentences; of tags, words). `sentences`: split, language, sentences, empty (texts).
-    `cut`: share 0..1 of inputs longer than the task allows. `warnings`: one sentence each."""
+    """`counts`: split, language, label, count (sentences; of tags, words). `sentences`: split,
+    language, sentences, empty (texts). `cut`: share 0..1 of inputs longer than the task allows.
+    `warnings`: one sentence each."""
 
     counts: pd.DataFrame
     sentences: pd.DataFrame
@@ -39,7 +41,8 @@ class Checked:
 
 
 def check(task: Task, tokenizer: Path = TOKENIZER) -> Checked:
-    """Counts per split, language and label, and what may spoil a result. Lengths are measured with a tokenizer.json, by default that of `mini`."""
+    """Counts per split, language and label, and what may spoil a result. Lengths are measured with
+    a tokenizer.json, by default that of `mini`."""
     everything = [e for split in SPLITS for e in task.splits[split]]
     counts, sentences = _counted(task)
     cut = _cut(task, everything, tokenizer)
@@ -53,8 +56,8 @@ def check(task: Task, tokenizer: Path = TOKENIZER) -> Checked:
 
 
 def bearing(task: Task) -> tuple[str, ...]:
-    """What of a task's data bears on its test scores, for whoever reads these: what was noticed when
-    they were read, and of each kind of warning one sentence."""
+    """What of a task's data bears on its test scores, for whoever reads these: what was noticed
+    when they were read, and of each kind of warning one sentence."""
     return (*task.remarks, *_bearing(task))
 
 
@@ -65,10 +68,16 @@ def _bearing(task: Task) -> tuple[str, ...]:
         for kind, said in _warnings(task, *_counted(task)):
             if kind:
                 kinds[kind].append(said)
-        more = {kind: f" ({len(said) - 1} more of this kind)" for kind, said in kinds.items() if said[1:]}
+        more = {
+            kind: f" ({len(said) - 1} more of this kind)"
+            for kind, said in kinds.items()
+            if said[1:]
+        }
         if len(_BEARING) > 16:
             _BEARING.clear()
-        _BEARING[key] = tuple(f"{said[0].removesuffix('.')}{more.get(kind, '')}." for kind, said in kinds.items())
+        _BEARING[key] = tuple(
+            f"{said[0].removesuffix('.')}{more.get(kind, '')}." for kind, said in kinds.items()
+        )
     return _BEARING[key]
 
 
@@ -78,18 +87,32 @@ _BEARING: dict[tuple[str, str], tuple[str, ...]] = {}  # (name, fingerprint) of 
 def _counted(task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`counts` and `sentences` of Checked."""
     everything = [(split, e) for split in SPLITS for e in task.splits[split]]
-    labels: Counter[tuple[str, str, str]] = Counter((split, e.language, label) for split, e in everything for label in e.targets)
-    counts = pd.DataFrame([(*key, n) for key, n in labels.items()], columns=["split", "language", "label", "count"])
+    labels: Counter[tuple[str, str, str]] = Counter(
+        (split, e.language, label) for split, e in everything for label in e.targets
+    )
+    counts = pd.DataFrame(
+        [(*key, n) for key, n in labels.items()], columns=["split", "language", "label", "count"]
+    )
     texts: Counter[tuple[str, str]] = Counter((split, e.language) for split, e in everything)
-    empty: Counter[tuple[str, str]] = Counter((split, e.language) for split, e in everything if _is_empty(e))
-    sentences = pd.DataFrame([(*key, n, empty[key]) for key, n in texts.items()], columns=["split", "language", "sentences", "empty"])
+    empty: Counter[tuple[str, str]] = Counter(
+        (split, e.language) for split, e in everything if _is_empty(e)
+    )
+    sentences = pd.DataFrame(
+        [(*key, n, empty[key]) for key, n in texts.items()],
+        columns=["split", "language", "sentences", "empty"],
+    )
     return counts, sentences
 
 
 def words(task: Task, found: Checked) -> str:
-    """What was found, for a terminal: sentences by language and split, labels by split and language, warnings."""
+    """What was found, for a terminal: sentences by language and split, labels by split and
+    language, warnings."""
     kind = task.file_kind or {"sequence": "sentence"}.get(task.kind, task.kind)
-    lines = [f"{task.called}: {kind}, {len(task.labels)} labels, scored by {task.metric}, trained on {task.labelled}", ""]
+    lines = [
+        f"{task.called}: {kind}, {len(task.labels)} labels, scored by {task.metric}, trained on "
+        f"{task.labelled}",
+        "",
+    ]
     if task.tagging is not None:
         lines[1:] = [f"tags: {task.tagging.scheme or 'of no scheme'}: {task.tagging.counted}", ""]
     lines += [_wide(found.sentences, "language", "split", "sentences", task.languages, SPLITS)]
@@ -100,23 +123,58 @@ def words(task: Task, found: Checked) -> str:
             f"{split}: {'words' if task.kind == 'token' else 'sentences'} with each label",
             _wide(mine, "label", "language", "count", task.labels, task.languages),
         ]
-    return "\n".join([*lines, "", *(f"warning: {warning}" for warning in found.warnings), *([] if found.warnings else ["no warnings"])])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            *(f"warning: {warning}" for warning in found.warnings),
+            *([] if found.warnings else ["no warnings"]),
+        ]
+    )
 
 
 def as_json(task: Task, found: Checked) -> str:
     """What was found, as one JSON object."""
-    tables = {"sentences": found.sentences.to_dict("records"), "counts": found.counts.to_dict("records")}
-    tags = {} if task.tagging is None else {"metric": task.metric, "scheme": task.tagging.scheme, "spans": task.tagging.counted}
+    tables = {
+        "sentences": found.sentences.to_dict("records"),
+        "counts": found.counts.to_dict("records"),
+    }
+    tags = (
+        {}
+        if task.tagging is None
+        else {"metric": task.metric, "scheme": task.tagging.scheme, "spans": task.tagging.counted}
+    )
     return json.dumps(
-        {"task": task.name, "name": task.called, "fingerprint": task.fingerprint, **tags, **tables, "cut": found.cut, "warnings": found.warnings},
+        {
+            "task": task.name,
+            "name": task.called,
+            "fingerprint": task.fingerprint,
+            **tags,
+            **tables,
+            "cut": found.cut,
+            "warnings": found.warnings,
+        },
         ensure_ascii=False,
     )
 
 
-def _wide(table: pd.DataFrame, rows: str, columns: str, values: str, down: Sequence[str], across: Sequence[str]) -> str:
+def _wide(
+    table: pd.DataFrame,
+    rows: str,
+    columns: str,
+    values: str,
+    down: Sequence[str],
+    across: Sequence[str],
+) -> str:
     """Rows by columns, as text; 0 where there is nothing."""
-    wide = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="sum", fill_value=0)
-    shown: str = wide.reindex(index=list(down), columns=[c for c in across if c in wide], fill_value=0).rename_axis(index=None, columns=None).to_string()
+    wide = table.pivot_table(
+        index=rows, columns=columns, values=values, aggfunc="sum", fill_value=0
+    )
+    shown: str = (
+        wide.reindex(index=list(down), columns=[c for c in across if c in wide], fill_value=0)
+        .rename_axis(index=None, columns=None)
+        .to_string()
+    )
     return shown
 
 
@@ -136,7 +194,8 @@ def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iter
     for row in sentences[sentences["empty"] > 0].itertuples():
         yield Warned(
             "empty" * (row.split == "test"),
-            f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: they are answered all the same.",
+            f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: "
+            f"they are answered all the same.",
         )
     several = len(set(sentences.loc[sentences["split"] == "train", "language"])) > 1
     for split in ("test", *(("train",) if several else ())):
@@ -150,13 +209,16 @@ def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iter
     if few:
         yield Warned(
             "few",
-            f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there can be told from chance.",
+            f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there "
+            f"can be told from chance.",
         )
     if list(tested.index) == [task.labelled]:
         yield Warned(
             "one language",
-            f"The only test language is {task.labelled}, the language of training: what quantization costs there can be measured, "
-            "but nothing can be said about transfer to others; add test sentences in other languages.",
+            f"The only test language is {task.labelled}, the language of training: what "
+            f"quantization costs there can be measured, "
+            "but nothing can be said about transfer to others; add test sentences in other "
+            "languages.",
         )
 
 
@@ -169,7 +231,8 @@ def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
         if unseen:
             yield Warned(
                 "unseen" * (split == "test"),
-                f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences of "
+                f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences "
+                f"of "
                 f"{task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}.",
             )
     if len(trained) and trained.max() >= IMBALANCE * trained.min():
@@ -182,28 +245,42 @@ def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
 
 
 def folded(text: str) -> str:
-    """A text without what two copies of it may differ in: Unicode form, case, white space, characters without a width."""
+    """A text without what two copies of it may differ in: Unicode form, case, white space,
+    characters without a width."""
     if text.isascii():  # most of it is, and needs no table of Unicode
         return " ".join(text.lower().split())
-    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())).split())
+    return " ".join(
+        _INVISIBLE.sub(
+            "", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        ).split()
+    )
 
 
 def _repeated(task: Task) -> Iterator[Warned]:
     """What is in more than one split: it makes scores too good."""
-    homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(lambda: defaultdict(set))  # what is folded -> split -> what was written
+    homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(
+        lambda: defaultdict(set)
+    )  # what is folded -> split -> what was written
     for split in SPLITS:
         for e in task.splits[split]:
             if not _is_empty(e):
-                homes[_digest(e.language, folded(e.text), folded(e.second or ""))][split].add(_digest(e.text.strip(), (e.second or "").strip()))
+                homes[_digest(e.language, folded(e.text), folded(e.second or ""))][split].add(
+                    _digest(e.text.strip(), (e.second or "").strip())
+                )
     for one, two in (("train", "dev"), ("train", "test"), ("dev", "test")):
         both = [splits for splits in homes.values() if one in splits and two in splits]
         if both:
             other = sum(not splits[one] & splits[two] for splits in both)
-            but = f" ({other:,} of them in another case, white space or Unicode form)" if other else ""
+            but = (
+                f" ({other:,} of them in another case, white space or Unicode form)"
+                if other
+                else ""
+            )
             verb = " is" if len(both) == 1 else "s are"
             yield Warned(
                 "repeated" * (two == "test"),
-                f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; take them out of one of the two.",
+                f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; "
+                f"take them out of one of the two.",
             )
 
 
@@ -221,14 +298,16 @@ def _alike(task: Task) -> Iterator[Warned]:
             shown = listed(map(repr, written), 5)
             yield Warned(
                 "labels alike",
-                f"The labels {shown} differ only in how they are written: they count as {len(written)} labels; map them to one under `labels` if they are one.",
+                f"The labels {shown} differ only in how they are written: they count as "
+                f"{len(written)} labels; map them to one under `labels` if they are one.",
             )
     for i, code in enumerate(task.languages):
         for other in task.languages[:i]:
             if same(code, other):
                 yield Warned(
                     "languages alike",
-                    f"The languages {other} and {code} are one language: they are scored apart; give both one code under `languages`.",
+                    f"The languages {other} and {code} are one language: they are scored apart; "
+                    f"give both one code under `languages`.",
                 )
 
 
@@ -239,17 +318,25 @@ def _absent(task: Task) -> Iterator[Warned]:
     from sdq.data.xglue import TASKS
 
     named = Path(task.name).name.partition("@")[0]
-    missing = [code for code in TASKS[named].languages.split() if code not in task.languages] if named in TASKS else []
+    missing = (
+        [code for code in TASKS[named].languages.split() if code not in task.languages]
+        if named in TASKS
+        else []
+    )
     if missing:
         yield Warned(
             "absent",
-            f"XGLUE tests {named} in {len(missing) + len(task.languages)} languages, files in {', '.join(missing)} are not there: "
-            "means over languages cannot be compared with published ones; extract the whole archive.",
+            f"XGLUE tests {named} in {len(missing) + len(task.languages)} languages, files in "
+            f"{', '.join(missing)} are not there: "
+            "means over languages cannot be compared with published ones; extract the whole "
+            "archive.",
         )
 
 
 def _is_empty(example: Example) -> bool:
-    return not _INVISIBLE.sub("", example.text).strip() or (example.second is not None and not _INVISIBLE.sub("", example.second).strip())
+    return not _INVISIBLE.sub("", example.text).strip() or (
+        example.second is not None and not _INVISIBLE.sub("", example.second).strip()
+    )
 
 
 def _some(labels: Sequence[str]) -> str:
@@ -268,12 +355,16 @@ def _cut(task: Task, examples: list[Example], file: Path) -> float:
     try:
         tokenizer: Any = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing narrower
-        raise UserError(f"a tokenizer must be a tokenizer.json, {file} is none; name the file of another model") from error
+        raise UserError(
+            f"a tokenizer must be a tokenizer.json, {file} is none; name the file of another model"
+        ) from error
     tokenizer.enable_truncation(task.longest)
     if task.kind == "token":
         lead_with_space_(tokenizer, f"the tokenizer {file}")
     if task.kind == "token":
         coded = tokenizer.encode_batch([list(e.words) for e in sample], is_pretokenized=True)
     else:
-        coded = tokenizer.encode_batch([e.text if e.second is None else (e.text, e.second) for e in sample])
+        coded = tokenizer.encode_batch(
+            [e.text if e.second is None else (e.text, e.second) for e in sample]
+        )
     return sum(bool(c.overflowing) for c in coded) / max(1, len(sample))

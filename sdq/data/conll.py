@@ -1,4 +1,5 @@
-"""Files of one word a line: CoNLL-U, and CoNLL with columns that are shown before one of them is taken for tags. Needs no torch."""
+"""Files of one word a line: CoNLL-U, and CoNLL with columns that are shown before one of them is
+taken for tags. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,10 +14,21 @@ from sdq.data.cells import WHITE
 from sdq.data.lines import ended, is_blank, lines
 from sdq.data.recognise import Format, fields_of, is_span, is_speech, layout_of, names_columns
 from sdq.data.rows import Asked, Row, too_wide
-from sdq.limits import limits
+from sdq.io.limits import limits
 from sdq.settings import UserError, listed
 
-CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")  # universaldependencies.org/format.html
+CONLLU = (
+    "id",
+    "form",
+    "lemma",
+    "upos",
+    "xpos",
+    "feats",
+    "head",
+    "deprel",
+    "deps",
+    "misc",
+)  # universaldependencies.org/format.html
 GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) names its columns
 
 Block = list[tuple[int, str]]
@@ -42,11 +54,15 @@ def _comment(content: str) -> tuple[str, str] | None:
 
 
 def _no_sentences(path: Path) -> UserError:
-    return UserError(f"a data file must hold sentences, {path.name} has none; words go one a line, with a blank line after each sentence")
+    return UserError(
+        f"a data file must hold sentences, {path.name} has none; words go one a line, with a "
+        f"blank line after each sentence"
+    )
 
 
 def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
-    """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`. Multiword ranges and empty nodes are left out."""
+    """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`.
+    Multiword ranges and empty nodes are left out."""
     count = 0
     for block in _blocks(path):
         comments: dict[str, Any] = {}
@@ -59,13 +75,19 @@ def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
             fields = fields_of(content, found.delimiter != " ", len(CONLLU))
             if len(fields) != len(CONLLU):
                 raise UserError(
-                    f"every word of CoNLL-U must have 10 fields between tabs, line {line} of {path.name} has {len(fields)}; mend it or name the file .conll"
+                    f"every word of CoNLL-U must have 10 fields between tabs, line {line} of "
+                    f"{path.name} has {len(fields)}; mend it or name the file .conll"
                 )
             if fields[0].isascii() and fields[0].isdigit():
                 words.append(fields)
         if words:
             count += 1
-            yield Row(f"line {block[0][0]}", dict(zip(CONLLU, map(list, zip(*words, strict=True)), strict=True)) | _free(comments), len(CONLLU))
+            yield Row(
+                f"line {block[0][0]}",
+                dict(zip(CONLLU, map(list, zip(*words, strict=True)), strict=True))
+                | _free(comments),
+                len(CONLLU),
+            )
     if not count:
         raise _no_sentences(path)
 
@@ -76,17 +98,21 @@ def _free(comments: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Head:
-    """What the first sentences of a CoNLL file show: the names of its columns, and some values of each."""
+    """What the first sentences of a CoNLL file show: the names of its columns, and some values of
+    each."""
 
     called: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
 
 
 def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head:
-    """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the values of its first `most` words.
+    """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the
+    values of its first `most` words.
 
-    The first is called tokens. Another is called tags only where nothing else can be meant: the second of two, or the last if its values, and
-    those of no other column, are tags of spans (O, B-x, I-x; O alone is none). Where the first alone looks like tags, or counts the words, nothing is called either. UserError if `names` are not as many as there are columns.
+    The first is called tokens. Another is called tags only where nothing else can be meant: the
+    second of two, or the last if its values, and those of no other column, are tags of spans (O,
+    B-x, I-x; O alone is none). Where the first alone looks like tags, or counts the words, nothing
+    is called either. UserError if `names` are not as many as there are columns.
     """
     given: tuple[str, ...] = ()
     rows: list[list[str]] = []
@@ -109,14 +135,19 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
         raise too_wide(path, "its first word")
     values = tuple(tuple(row[i] for row in rows if len(row) == width) for i in range(width))
     if names and len(names) != width:
-        raise UserError(f"`names` must name every column of {path.name}, it has {width} and `names` {len(names)}; {_columns_said(values)}")
+        raise UserError(
+            f"`names` must name every column of {path.name}, it has {width} and `names` "
+            f"{len(names)}; {_columns_said(values)}"
+        )
     called = names or (given if len(given) == width and len(set(given)) == width else ())
     if not called:
         spans = [i for i in range(1, width) if _looks(values[i]) == SPANS]
         last = "tags" if width == 2 or spans == [width - 1] else str(width)
         called = ("tokens", *(str(i) for i in range(2, width)), last)[:width]
         if words_at(values):
-            called = tuple(str(i) for i in range(1, width + 1))  # whoever brings it says which is which
+            called = tuple(
+                str(i) for i in range(1, width + 1)
+            )  # whoever brings it says which is which
     return Head(called, values)
 
 
@@ -128,21 +159,27 @@ def _turned(values: tuple[tuple[str, ...], ...]) -> bool:
 
 def _numbered(values: tuple[str, ...]) -> bool:
     """Whether a column counts the words of each sentence, from 0 or 1: it holds none itself."""
-    if len(values) < 2 or not all(value.isascii() and value.isdigit() and len(value) < 7 for value in values):
+    if len(values) < 2 or not all(
+        value.isascii() and value.isdigit() and len(value) < 7 for value in values
+    ):
         return False
     counts = [int(value) for value in values]
-    return counts[0] in (0, 1) and all(now in (before + 1, 0, 1) for before, now in itertools.pairwise(counts))
+    return counts[0] in (0, 1) and all(
+        now in (before + 1, 0, 1) for before, now in itertools.pairwise(counts)
+    )
 
 
 def words_at(values: tuple[tuple[str, ...], ...]) -> int:
-    """Which column holds the words, from 0: the first that neither counts them nor, where no other does, looks like tags."""
+    """Which column holds the words, from 0: the first that neither counts them nor, where no other
+    does, looks like tags."""
     if _turned(values):
         return 1
     return next((i for i, column in enumerate(values) if not _numbered(column)), 0)
 
 
 def _named_at_start(content: str) -> tuple[str, ...]:
-    """Names of columns that a line -DOCSTART- gives: `-DOCSTART- word pos ner`; none where it only fills them (-X-, O, _)."""
+    """Names of columns that a line -DOCSTART- gives: `-DOCSTART- word pos ner`; none where it only
+    fills them (-X-, O, _)."""
     fields = [field for field in fields_of(content)[1:] if field]
     plain = [field for field in fields if field.isidentifier() and field not in ("O", "X", "_")]
     return tuple(plain) if plain and plain == fields else ()
@@ -150,15 +187,23 @@ def _named_at_start(content: str) -> tuple[str, ...]:
 
 def _columns_said(values: tuple[tuple[str, ...], ...]) -> str:
     """Every column with some of its values: `1: In, New, York | 2: NN, CD`."""
-    shown = [f"{i}: {listed(dict.fromkeys(column), room=40, each=30)}".replace(";", ",") for i, column in enumerate(values, 1)]
+    shown = [
+        f"{i}: {listed(dict.fromkeys(column), room=40, each=30)}".replace(";", ",")
+        for i, column in enumerate(values, 1)
+    ]
     return f"its columns are {listed(shown, 12, 300, each=80, between=' | ')}"
 
 
 def proposed(head: Head) -> tuple[int, str] | None:
-    """(number of the column that is likely to hold tags, what it looks like), by its values; None if none does."""
+    """(number of the column that is likely to hold tags, what it looks like), by its values; None
+    if none does."""
     if _turned(head.values):
         return 1, _looks(head.values[0])
-    kinds = {i: _looks(column) for i, column in enumerate(head.values, 1) if i > words_at(head.values) + 1}
+    kinds = {
+        i: _looks(column)
+        for i, column in enumerate(head.values, 1)
+        if i > words_at(head.values) + 1
+    }
     for wanted in (SPANS, SPEECH, FEW, OUTSIDE):
         if fitting := [i for i, kind in kinds.items() if kind == wanted]:
             return (fitting[0] if wanted == FEW else fitting[-1]), wanted
@@ -178,21 +223,25 @@ def _looks(column: tuple[str, ...]) -> str:
 
 
 def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
-    """What to say when a CoNLL file has no column that is called `wanted`: all columns with examples, and the one that looks right."""
+    """What to say when a CoNLL file has no column that is called `wanted`: all columns with
+    examples, and the one that looks right."""
     head = conll_head(path, names)
     found = proposed(head)
     number, looks = found or (len(head.called), "a guess")
     called = [name for name in head.called if not name.isdecimal()]
     also = f", called {listed(called, room=80)}" if called and called != ["tokens"] else ""
     return (
-        f"the file must have a column {wanted[:40]!r}, it has {len(head.called)} columns{also} ({_columns_said(head.values)}); name the right ones "
-        f'in the task file, such as "columns": {{"tokens": "{words_at(head.values) + 1}", "tags": "{number}"}} ({looks})'
+        f"the file must have a column {wanted[:40]!r}, it has {len(head.called)} columns{also} "
+        f"({_columns_said(head.values)}); name the right ones "
+        f'in the task file, such as "columns": {{"tokens": "{words_at(head.values) + 1}", "tags": '
+        f'"{number}"}} ({looks})'
     )
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What a word's line has: how many fields, tabs between them or spaces, and at its end one of the tags `known` from lines without #."""
+    """What a word's line has: how many fields, tabs between them or spaces, and at its end one of
+    the tags `known` from lines without #."""
 
     width: int
     tabs: bool
@@ -228,10 +277,13 @@ _NAMED = re.compile(r"#+ +[\w.:-]+ += ")
 def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
     """The words of a block: without -DOCSTART-, and without the comments before them.
 
-    A comment is `# text` or `#name=value` with another number of fields than words have, or `# name = value`. UserError for what may be either:
-    `# newdoc` where words have two fields with a space between.
+    A comment is `# text` or `#name=value` with another number of fields than words have, or `# name
+    = value`. UserError for what may be either: `# newdoc` where words have two fields with a space
+    between.
     """
-    block = [word for word in block if word[0] != layout.header and not word[1].startswith("-DOCSTART-")]
+    block = [
+        word for word in block if word[0] != layout.header and not word[1].startswith("-DOCSTART-")
+    ]
     while block and _NOTED.match(block[0][1]):
         number, content = block[0]
         fields = layout.fields(content)
@@ -240,7 +292,8 @@ def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
                 break
             if not _NAMED.match(content):
                 raise UserError(
-                    f"a line that begins with # must be a comment or a word with its tags, line {number} of {path.name} may be either ({content[:40]!r}); "
+                    f"a line that begins with # must be a comment or a word with its tags, line "
+                    f"{number} of {path.name} may be either ({content[:40]!r}); "
                     "take the comment out, or put tabs between words and tags"
                 )
         block = block[1:]
@@ -265,18 +318,27 @@ def _code_before_words(path: Path, layout: _Layout, at: int) -> str:
 
 
 def _is_tag(field: str, layout: _Layout) -> bool:
-    return field in layout.known or is_span([field]) or is_speech([field]) or not any(c.isalnum() for c in field)
+    return (
+        field in layout.known
+        or is_span([field])
+        or is_speech([field])
+        or not any(c.isalnum() for c in field)
+    )
 
 
 def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
-    """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head` says; each also by its number from 1.
+    """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head`
+    says; each also by its number from 1.
 
     Lines with -DOCSTART- are left out, and comments before a sentence (see `_without_comments`).
     """
     head = conll_head(path, asked.names)
     width, layout = len(head.called), _layout(path)
     if width > 2 and head.called[-1] == "tags" and not asked.names:
-        asked.remark(f"of {width} columns the last was taken as tags, as no other holds tags of spans; name it in the task file (columns.tags: {width!r})")
+        asked.remark(
+            f"of {width} columns the last was taken as tags, as no other holds tags of spans; "
+            f"name it in the task file (columns.tags: {width!r})"
+        )
     if layout.header:
         asked.remark(f"its line {layout.header} names the columns, and is no word")
     at = words_at(head.values)
@@ -288,11 +350,18 @@ def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         for line, content in _without_comments(path, block, layout):
             fields = layout.fields(content)
             if len(fields) != width or width < 2:
-                wanted = "a word and at least one tag" if width < 2 else f"{width} fields, as the first,"
+                wanted = (
+                    "a word and at least one tag" if width < 2 else f"{width} fields, as the first,"
+                )
                 raise UserError(
-                    f"every line must have {wanted} between tabs or spaces, line {line} of {path.name} has {len(fields)}; mend it, or put a tab between them"
+                    f"every line must have {wanted} between tabs or spaces, line {line} of "
+                    f"{path.name} has {len(fields)}; mend it, or put a tab between them"
                 )
             fields[at] = fields[at].removeprefix(code)
             words.append(fields)
         if words:
-            yield Row(f"line {block[0][0]}", dict(zip(head.called, map(list, zip(*words, strict=True)), strict=True)), width)
+            yield Row(
+                f"line {block[0][0]}",
+                dict(zip(head.called, map(list, zip(*words, strict=True)), strict=True)),
+                width,
+            )

@@ -1,6 +1,8 @@
-"""File formats of labelled text, one function each: a file -> its rows. Nothing in a file is ever executed. Needs no torch.
+"""File formats of labelled text, one function each: a file -> its rows. Nothing in a file is ever
+executed. Needs no torch.
 
-Which reader a file gets is said by its content (sdq.data.recognise). What is accepted and what is refused: docs/files.md.
+Which reader a file gets is said by its content (sdq.data.recognise). What is accepted and what is
+refused: docs/files.md.
 """
 
 from __future__ import annotations
@@ -18,15 +20,22 @@ from sdq.data.parquet import read_parquet
 from sdq.data.recognise import Format, names_columns, recognise
 from sdq.data.rows import Asked, Quoting, Reader, too_wide
 from sdq.data.rows import Row as Row
-from sdq.limits import limits
+from sdq.io.limits import limits
+from sdq.io.strict_json import DECODER, NotStrict, refuse_surrogates, strict
 from sdq.settings import UserError, listed
-from sdq.strict_json import DECODER, NotStrict, refuse_surrogates, strict
 
 
-def read(path: Path, names: tuple[str, ...] = (), quoting: Quoting | None = None, remark: Callable[[str], None] = lambda said: None) -> Iterator[Row]:
-    """The rows of a file, read as what it is by its content. `names`, `quoting`, `remark`: see Asked.
+def read(
+    path: Path,
+    names: tuple[str, ...] = (),
+    quoting: Quoting | None = None,
+    remark: Callable[[str], None] = lambda said: None,
+) -> Iterator[Row]:
+    """The rows of a file, read as what it is by its content. `names`, `quoting`, `remark`: see
+    Asked.
 
-    Raises UserError naming the file, the line and the remedy for what cannot be read rightly, or exceeds a limit of sdq.limits.
+    Raises UserError naming the file, the line and the remedy for what cannot be read rightly, or
+    exceeds a limit of sdq.io.limits.
     """
     found = recognise(path)
     if found.remark:
@@ -34,26 +43,37 @@ def read(path: Path, names: tuple[str, ...] = (), quoting: Quoting | None = None
     bounds, size = limits(), 0
     for count, row in enumerate(READERS[found.name](path, Asked(names, quoting, remark), found), 1):
         if count > bounds.rows:
-            raise UserError(f"a data file must have at most {bounds.rows:,} rows, {path.name} has more; take a sample, or raise SDQ_ROWS")
+            raise UserError(
+                f"a data file must have at most {bounds.rows:,} rows, {path.name} has more; take "
+                f"a sample, or raise SDQ_ROWS"
+            )
         if len(row.cells) > bounds.columns:
             raise too_wide(path, row.at)
         size += sum(_bytes(cell) for cell in row.cells.values())
         if size > bounds.decoded_mb * 10**6:
             raise UserError(
-                f"a data file must hold at most {bounds.decoded_mb} MB once it is read, {path.name} holds more; "
+                f"a data file must hold at most {bounds.decoded_mb} MB once it is read, "
+                f"{path.name} holds more; "
                 "take a sample, split it by language, or raise SDQ_DECODED_MB"
             )
         yield row
 
 
 def accept(path: Path) -> None:
-    """UserError for a file that is not worth opening: no regular file, unreadable, empty, too large, or plainly no labelled text."""
+    """UserError for a file that is not worth opening: no regular file, unreadable, empty, too
+    large, or plainly no labelled text."""
     size_of(path)
     head_of(path)
 
 
 def _bytes(cell: Any) -> int:
-    return len(cell) if isinstance(cell, str | bytes) else 16 * len(cell) if isinstance(cell, list) else 8
+    return (
+        len(cell)
+        if isinstance(cell, str | bytes)
+        else 16 * len(cell)
+        if isinstance(cell, list)
+        else 8
+    )
 
 
 def _named(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
@@ -65,13 +85,18 @@ def _named(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
     twice = next((name for i, name in enumerate(given) if name in given[:i]), None)
     if twice is not None or not given:
         said = f"the name {twice[:40]!r} is there twice" if twice is not None else "none has one"
-        raise UserError(f"every column must have a name of its own, in line {line} of {path.name} {said}; mend the header, or list the columns under `names`")
+        raise UserError(
+            f"every column must have a name of its own, in line {line} of {path.name} {said}; "
+            f"mend the header, or list the columns under `names`"
+        )
     return names
 
 
-def _fitted(path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off: Callable[[list[str]], str]) -> Iterator[Row]:
-    """Rows of text fields under their names; the first row names them if `names` does not. UserError for a row of another width; `off`: the
-    remedy for it."""
+def _fitted(
+    path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off: Callable[[list[str]], str]
+) -> Iterator[Row]:
+    """Rows of text fields under their names; the first row names them if `names` does not.
+    UserError for a row of another width; `off`: the remedy for it."""
     names, given, seen = asked.names, asked.names, 0
     single: set[int] | None = None  # columns whose fields are all in single quotes
     for line, fields in rows:
@@ -94,27 +119,39 @@ def _fitted(path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off
         single = quoted if single is None else single & quoted
         if len(fields) != len(names):
             shown = listed((name or "one without a name" for name in names), 12, 80)
-            raise UserError(f"every line must have {len(names)} fields ({shown}), line {line} of {path.name} has {len(fields)}; {off(fields)}")
+            raise UserError(
+                f"every line must have {len(names)} fields ({shown}), line {line} of {path.name} "
+                f"has {len(fields)}; {off(fields)}"
+            )
         if (at := next((i for i, name in enumerate(names) if i and not name and fields[i]), 0)) > 0:
             raise UserError(
-                f"every column must have a name of its own, column {at + 1} of {path.name} has none "
-                f"and holds {fields[at][:40]!r} in line {line}; name it in the header, or take it out"
+                f"every column must have a name of its own, column {at + 1} of {path.name} has "
+                f"none "
+                f"and holds {fields[at][:40]!r} in line {line}; name it in the header, or take it "
+                f"out"
             )
         seen += 1
         cells = zip(names, fields, strict=True)
         yield Row(f"line {line}", {name: field for name, field in cells if name})
     if single:
         shown = listed(names[i] or "one without a name" for i in sorted(single))
-        said = f"all fields of {shown} stand in single quotes, which were taken as a part of the text"
+        said = (
+            f"all fields of {shown} stand in single quotes, which were taken as a part of the text"
+        )
         asked.remark(f"{said}; if they are none, write double quotes")
     if not seen:
-        raise UserError(f"a data file must hold rows, {path.name} has only a header; add rows, or list its columns under `names` if the header is a row")
+        raise UserError(
+            f"a data file must hold rows, {path.name} has only a header; add rows, or list its "
+            f"columns under `names` if the header is a row"
+        )
 
 
 def _remark_unnamed(names: tuple[str, ...], asked: Asked) -> None:
     """Say which columns are left out."""
     if not names[0]:
-        asked.remark("its first column has no name (as the index that pandas writes), and is left out")
+        asked.remark(
+            "its first column has no name (as the index that pandas writes), and is left out"
+        )
     if "" in names[1:]:
         asked.remark("columns that have neither a name nor values are left out")
 
@@ -127,7 +164,8 @@ def _ends_empty(fields: list[str], otherwise: str) -> str:
 
 
 def read_csv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
-    """Fields between commas (or what the first line has instead), quoted as in RFC 4180; a row is where it begins."""
+    """Fields between commas (or what the first line has instead), quoted as in RFC 4180; a row is
+    where it begins."""
     if asked.quoting == "none":
         return read_tsv(path, asked, found)
     return _quoted(path, asked, found)
@@ -160,24 +198,31 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 late = [cell for cell in cells[1:] if _QUOTED.fullmatch(cell)]
                 if not spaced and any(f"{delimiter}{cell}" in "".join(raw) for cell in late):
                     where = f"in line {start} of {path.name} a space is between them"
-                    raise UserError(f"a quoted field must begin right after the delimiter, {where}; take the space out")
+                    raise UserError(
+                        f"a quoted field must begin right after the delimiter, {where}; take the "
+                        f"space out"
+                    )
                 raw.clear()
                 if cells:
                     yield start, cells
                 start = rows.line_num + found.skipped + 1
         except csv.Error as error:
             raise UserError(
-                f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); mend its quotes, or save it again as CSV"
+                f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); "
+                f"mend its quotes, or save it again as CSV"
             ) from error
 
-    return _fitted(path, asked, fields(), lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)"))
+    return _fitted(
+        path, asked, fields(), lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)")
+    )
 
 
 _QUOTED = re.compile(r' +".*" *', re.S)  # in a cell: a quoted field that was taken for text
 
 
 def _quoted_after_space(path: Path, delimiter: str) -> bool:
-    """Whether fields are quoted after a space, `pos, "good"`: RFC 4180 would take the quotes for text."""
+    """Whether fields are quoted after a space, `pos, "good"`: RFC 4180 would take the quotes for
+    text."""
     text, between = head_of(path).decode("utf-8-sig", errors="replace"), re.escape(delimiter)
     quoted = rf'(?P<space> *)"(?:[^"]|"")*" *(?={between}|$)'
     field = re.compile(rf"(?:^|{between})(?:{quoted}|[^{between}\r\n]*)", re.M)
@@ -185,7 +230,8 @@ def _quoted_after_space(path: Path, delimiter: str) -> bool:
 
 
 def read_tsv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
-    """Fields between tabs, one row a line. Quotes mean nothing unless asked, as in the files of XNLI, PAWS-X and XGLUE."""
+    """Fields between tabs, one row a line. Quotes mean nothing unless asked, as in the files of
+    XNLI, PAWS-X and XGLUE."""
     if asked.quoting == "double":
         return _quoted(path, asked, found)
     return _unquoted(path, asked, found)
@@ -198,7 +244,10 @@ def _between(found: Format) -> str:
 
 def _unquoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     delimiter = _between(found)
-    remedy = 'quotes mean nothing here: save the file as CSV with commas, or set "quoting": "double" in the task file'
+    remedy = (
+        'quotes mean nothing here: save the file as CSV with commas, or set "quoting": '
+        '"double" in the task file'
+    )
     quoted = 0
 
     def fields() -> Iterator[tuple[int, list[str]]]:
@@ -211,10 +260,21 @@ def _unquoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 raise too_wide(path, f"line {number}")
             cells = line.split(delimiter)
             if asked.quoting is None and (quotes := sum(cell[:1] == '"' for cell in cells)):
-                if number == 1 + found.skipped and not asked.names and quotes == len(cells) and all(len(c) > 1 and c[-1] == '"' for c in cells):
-                    raise UserError(f"names of columns must have no quotes around them, in line {number} of {path.name} all have; {remedy}")
+                if (
+                    number == 1 + found.skipped
+                    and not asked.names
+                    and quotes == len(cells)
+                    and all(len(c) > 1 and c[-1] == '"' for c in cells)
+                ):
+                    raise UserError(
+                        f"names of columns must have no quotes around them, in line {number} of "
+                        f"{path.name} all have; {remedy}"
+                    )
                 if not quoted and number > 1:
-                    asked.remark(f"fields begin with a quote, which was taken as a part of the text; if it is none, {remedy.partition(': ')[2]}")
+                    asked.remark(
+                        f"fields begin with a quote, which was taken as a part of the text; if it "
+                        f"is none, {remedy.partition(': ')[2]}"
+                    )
                 quoted += 1
             yield number, cells
 
@@ -228,7 +288,10 @@ def _unquoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
 
 def _object(value: Any, said: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"every row must be a JSON object, {said} is a {type(value).__name__}; write one object a line")
+        raise UserError(
+            f"every row must be a JSON object, {said} is a {type(value).__name__}; write one "
+            f"object a line"
+        )
     return value
 
 
@@ -240,9 +303,15 @@ def read_jsonl(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         try:
             cells = strict(line)
         except NotStrict as error:
-            raise UserError(f"every line must be JSON, line {i} of {path.name} {error}; write it again with another program, or mend the line") from error
+            raise UserError(
+                f"every line must be JSON, line {i} of {path.name} {error}; write it again with "
+                f"another program, or mend the line"
+            ) from error
         except ValueError as error:
-            raise UserError(f"every line must be a JSON object, line {i} of {path.name} is no JSON; write one object a line") from error
+            raise UserError(
+                f"every line must be a JSON object, line {i} of {path.name} is no JSON; write one "
+                f"object a line"
+            ) from error
         yield Row(f"line {i}", _object(cells, f"line {i} of {path.name}"))
 
 
@@ -260,20 +329,35 @@ def read_json(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
             value, end = DECODER.raw_decode(text, at)
             refuse_surrogates(text[at:end], value)
         except NotStrict as error:
-            raise UserError(f"every row must be JSON, the one at {where} {error}; write it again with another program, or mend it") from error
+            raise UserError(
+                f"every row must be JSON, the one at {where} {error}; write it again with another "
+                f"program, or mend it"
+            ) from error
         except (ValueError, RecursionError) as error:
-            raise UserError(f"a JSON file must be an array of objects, what stands in {where} is no JSON; mend it, or write one object a line") from error
+            raise UserError(
+                f"a JSON file must be an array of objects, what stands in {where} is no JSON; "
+                f"mend it, or write one object a line"
+            ) from error
         count += 1
         yield Row(f"row {count}", _object(value, f"what stands in {where}"))
         at = _after(text, end)
         if text[at : at + 1] == ",":
             at = _after(text, at + 1)
             if text[at : at + 1] == "]":
-                raise UserError(f"a JSON file must be an array of objects, {path.name} has a comma after its last, row {count}; take the comma out")
+                raise UserError(
+                    f"a JSON file must be an array of objects, {path.name} has a comma after its "
+                    f"last, row {count}; take the comma out"
+                )
         elif text[at : at + 1] != "]":
-            raise UserError(f"a JSON file must be one whole array, {path.name} is not after row {count}; write it again")
+            raise UserError(
+                f"a JSON file must be one whole array, {path.name} is not after row {count}; "
+                f"write it again"
+            )
     if not is_blank(text[at + 1 :]):
-        raise UserError(f"a JSON file must be one array, {path.name} goes on after it; take the rest out, or write one object a line")
+        raise UserError(
+            f"a JSON file must be one array, {path.name} goes on after it; take the rest out, or "
+            f"write one object a line"
+        )
     if not count:
         raise UserError(f"a data file must hold rows, {path.name} has none; export it again")
 

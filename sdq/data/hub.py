@@ -1,7 +1,8 @@
-"""Datasets of the Hugging Face Hub by declared entries: fetched once into the data folder, where they are task files like any other.
+"""Datasets of the Hugging Face Hub by declared entries: fetched once into the data folder, where
+they are task files like any other.
 
-What is fetched is Parquet from the branch the Hub keeps for every dataset, refs/convert/parquet, laid out CONFIGURATION/SPLIT/NNNN.parquet:
-no code of a dataset is ever run. Needs no torch.
+What is fetched is Parquet from the branch the Hub keeps for every dataset, refs/convert/parquet,
+laid out CONFIGURATION/SPLIT/NNNN.parquet: no code of a dataset is ever run. Needs no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ ROOT = "hf://datasets/{repository}@refs%2Fconvert%2Fparquet/{configuration}/{spl
 
 @dataclass(frozen=True)
 class Entry:
-    """One dataset: its repository, one configuration per language (code -> configuration), and which columns hold what."""
+    """One dataset: its repository, one configuration per language (code -> configuration), and
+    which columns hold what."""
 
     title: str
     repository: str
@@ -33,59 +35,109 @@ class Entry:
     configurations: dict[str, str]
     columns: Columns
     licence: str
-    splits: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)})
+    splits: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "train": ("train",),
+            "dev": ("validation", "dev"),
+            "test": ("test",),
+        }
+    )
     labels: tuple[str, ...] = ()
     longest: int = 128
 
 
 def _each(codes: str) -> dict[str, str]:
     """Configurations that are called like their languages ("de"), or otherwise ("de:de_gsd")."""
-    return {code: named or code for code, _, named in (part.partition(":") for part in codes.split())}
+    return {
+        code: named or code for code, _, named in (part.partition(":") for part in codes.split())
+    }
 
 
 # name -> entry, `hub:NAME`; a new dataset is one entry
 ENTRIES: dict[str, Entry] = {
     "xnli": Entry(
-        "XNLI", "facebook/xnli", "pair", _each("en ar bg de el es fr hi ru sw th tr ur vi zh"), Columns(text="premise", second="hypothesis", label="label"),
+        "XNLI",
+        "facebook/xnli",
+        "pair",
+        _each("en ar bg de el es fr hi ru sw th tr ur vi zh"),
+        Columns(text="premise", second="hypothesis", label="label"),
         "CC BY-NC 4.0",
     ),
     "pawsx": Entry(
-        "PAWS-X", "google-research-datasets/paws-x", "pair", _each("en de es fr ja ko zh"), Columns(text="sentence1", second="sentence2", label="label", id="id"),
+        "PAWS-X",
+        "google-research-datasets/paws-x",
+        "pair",
+        _each("en de es fr ja ko zh"),
+        Columns(text="sentence1", second="sentence2", label="label", id="id"),
         "free, attribution (Google)",
     ),
     "wikiann": Entry(
-        "WikiANN", "unimelb-nlp/wikiann", "token", _each("en ar bg de el es fr hi id it ja nl pl pt ru sw th tr ur vi zh"),
-        Columns(tokens="tokens", tags="ner_tags"), "not stated; from Wikipedia, CC BY-SA",
+        "WikiANN",
+        "unimelb-nlp/wikiann",
+        "token",
+        _each("en ar bg de el es fr hi id it ja nl pl pt ru sw th tr ur vi zh"),
+        Columns(tokens="tokens", tags="ner_tags"),
+        "not stated; from Wikipedia, CC BY-SA",
     ),
     "udpos": Entry(
-        "UD parts of speech", "universal-dependencies/universal_dependencies", "token",
-        _each("en:en_ewt ar:ar_padt bg:bg_btb de:de_gsd el:el_gdt es:es_gsd fr:fr_gsd hi:hi_hdtb it:it_isdt nl:nl_alpino pl:pl_lfg pt:pt_bosque ru:ru_gsd tr:tr_imst ur:ur_udtb vi:vi_vtb zh:zh_gsd"),
-        Columns(tokens="tokens", tags="upos"), "of each treebank, mostly CC BY-SA",
+        "UD parts of speech",
+        "universal-dependencies/universal_dependencies",
+        "token",
+        _each(
+            "en:en_ewt ar:ar_padt bg:bg_btb de:de_gsd el:el_gdt es:es_gsd fr:fr_gsd hi:hi_hdtb "
+            "it:it_isdt nl:nl_alpino pl:pl_lfg pt:pt_bosque ru:ru_gsd tr:tr_imst ur:ur_udtb "
+            "vi:vi_vtb zh:zh_gsd"
+        ),
+        Columns(tokens="tokens", tags="upos"),
+        "of each treebank, mostly CC BY-SA",
     ),
     "sib200": Entry(
-        "SIB-200", "Davlan/sib200", "sentence",
-        _each("en:eng_Latn ar:arb_Arab bg:bul_Cyrl de:deu_Latn el:ell_Grek es:spa_Latn fr:fra_Latn hi:hin_Deva ru:rus_Cyrl sw:swh_Latn th:tha_Thai tr:tur_Latn ur:urd_Arab vi:vie_Latn zh:zho_Hans"),
-        Columns(text="text", label="category", id="index_id"), "CC BY-SA 4.0",
+        "SIB-200",
+        "Davlan/sib200",
+        "sentence",
+        _each(
+            "en:eng_Latn ar:arb_Arab bg:bul_Cyrl de:deu_Latn el:ell_Grek es:spa_Latn fr:fra_Latn "
+            "hi:hin_Deva ru:rus_Cyrl sw:swh_Latn th:tha_Thai tr:tur_Latn ur:urd_Arab "
+            "vi:vie_Latn zh:zho_Hans"
+        ),
+        Columns(text="text", label="category", id="index_id"),
+        "CC BY-SA 4.0",
     ),
     "massive": Entry(
-        "MASSIVE (intents)", "AmazonScience/massive", "sentence",
-        _each("en:en-US ar:ar-SA de:de-DE el:el-GR es:es-ES fr:fr-FR hi:hi-IN ru:ru-RU sw:sw-KE th:th-TH tr:tr-TR ur:ur-PK vi:vi-VN zh:zh-CN"),
-        Columns(text="utt", label="intent", id="id"), "CC BY 4.0",
+        "MASSIVE (intents)",
+        "AmazonScience/massive",
+        "sentence",
+        _each(
+            "en:en-US ar:ar-SA de:de-DE el:el-GR es:es-ES fr:fr-FR hi:hi-IN ru:ru-RU sw:sw-KE "
+            "th:th-TH tr:tr-TR ur:ur-PK vi:vi-VN zh:zh-CN"
+        ),
+        Columns(text="utt", label="intent", id="id"),
+        "CC BY 4.0",
     ),
     "amazon": Entry(
-        "Amazon reviews", "mteb/amazon_reviews_multi", "sentence", _each("en de es fr ja zh"), Columns(text="text", label="label", id="id"),
-        "of Amazon, for research", labels=("0", "1", "2", "3", "4"), longest=256,
+        "Amazon reviews",
+        "mteb/amazon_reviews_multi",
+        "sentence",
+        _each("en de es fr ja zh"),
+        Columns(text="text", label="label", id="id"),
+        "of Amazon, for research",
+        labels=("0", "1", "2", "3", "4"),
+        longest=256,
     ),
-}  # fmt: skip
+}
 
 
 def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text: None) -> Path:
-    """The task file of an entry in the data folder; fetched there first if it is not. UserError with one sentence if that cannot be.
+    """The task file of an entry in the data folder; fetched there first if it is not. UserError
+    with one sentence if that cannot be.
 
     `root` is the pattern of its files; a local folder of the same layout serves as well.
     """
     if name not in ENTRIES:
-        raise UserError(f"a Hub entry must be one of {', '.join(ENTRIES)}, got {name[:40]!r}; other datasets come in as files with a task file")
+        raise UserError(
+            f"a Hub entry must be one of {', '.join(ENTRIES)}, got {name[:40]!r}; other datasets "
+            f"come in as files with a task file"
+        )
     folder = home() / f"hub-{name}"
     if (folder / "task.json").is_file():
         return folder / "task.json"
@@ -111,10 +163,17 @@ def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text
 def _described(name: str, entry: Entry) -> TaskFile:
     """The task file of what was fetched."""
     return TaskFile(
-        name=f"hub-{name}", about=f"{entry.title}, {entry.repository} at the Hugging Face Hub; licence: {entry.licence}", kind=entry.kind,
-        splits={split: f"{split}/{{language}}.parquet" for split in ("train", "dev", "test")}, columns=entry.columns, labels=entry.labels,
-        languages=tuple(entry.configurations), training_language="en", longest=entry.longest,
-    )  # fmt: skip
+        name=f"hub-{name}",
+        about=f"{entry.title}, {entry.repository} at the Hugging Face Hub; licence: "
+        f"{entry.licence}",
+        kind=entry.kind,
+        splits={split: f"{split}/{{language}}.parquet" for split in ("train", "dev", "test")},
+        columns=entry.columns,
+        labels=entry.labels,
+        languages=tuple(entry.configurations),
+        training_language="en",
+        longest=entry.longest,
+    )
 
 
 def _keep(entry: Entry, configuration: str, split: str, path: Path, root: str) -> None:
@@ -124,7 +183,8 @@ def _keep(entry: Entry, configuration: str, split: str, path: Path, root: str) -
     missing = [column for column in wanted if column not in table.column_names]
     if missing:
         raise UserError(
-            f"{entry.repository} must have the columns {', '.join(wanted)}, {missing[0]!r} is not in {configuration}; the dataset has changed at the Hub"
+            f"{entry.repository} must have the columns {', '.join(wanted)}, {missing[0]!r} is not "
+            f"in {configuration}; the dataset has changed at the Hub"
         )
     table = table.select_columns(list(wanted))
     frame = table.to_pandas()
@@ -148,26 +208,42 @@ def _table(entry: Entry, configuration: str, split: str, root: str, cache: Path)
     for named in entry.splits[split]:
         files = root.format(repository=entry.repository, configuration=configuration, split=named)
         try:
-            return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(cache))
+            return datasets.load_dataset(
+                "parquet", data_files=files, split="train", cache_dir=str(cache)
+            )
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             failure = error
     said = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
     raise UserError(
-        f"the Hub must give {entry.repository}, {configuration}, {split}, it did not ({said}); try again, or give the data as files with a task file"
+        f"the Hub must give {entry.repository}, {configuration}, {split}, it did not ({said}); "
+        f"try again, or give the data as files with a task file"
     ) from failure
 
 
 def _refuse_offline(entry: Entry) -> None:
     """UserError at once if the Hub may not be asked, and soon if it cannot be reached."""
-    instead = "fetch it on a machine with network and copy its folder of tasks/ in the data folder, or give local files with a task file"
-    if any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")):
-        raise UserError(f"{entry.title} must be fetched from the Hub first, and HF_HUB_OFFLINE forbids it; {instead}")
+    instead = (
+        "fetch it on a machine with network and copy its folder of tasks/ in the data "
+        "folder, or give local files with a task file"
+    )
+    if any(
+        os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+    ):
+        raise UserError(
+            f"{entry.title} must be fetched from the Hub first, and HF_HUB_OFFLINE forbids it; "
+            f"{instead}"
+        )
     there: list[bool] = []
-    thread = threading.Thread(target=lambda: there.append(_reachable(entry.repository)), daemon=True)  # looking up a host name heeds no timeout
+    thread = threading.Thread(
+        target=lambda: there.append(_reachable(entry.repository)), daemon=True
+    )  # looking up a host name heeds no timeout
     thread.start()
     thread.join(SECONDS)
     if not any(there):
-        raise UserError(f"{entry.title} must be fetched from the Hub first, which did not answer; {instead}")
+        raise UserError(
+            f"{entry.title} must be fetched from the Hub first, which did not answer; {instead}"
+        )
 
 
 def _reachable(repository: str) -> bool:

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from sdq.files import alone
+from sdq.io.files import alone
 from sdq.settings import data_folder
 
 KEPT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
@@ -27,11 +27,18 @@ def kept() -> tuple[str, ...]:
         # a folder that cannot be written is listed as it is
         with contextlib.suppress(OSError), alone(home()):
             mend()
-    return tuple(sorted(path.parent.name for path in home().glob("*/task.json") if KEPT.fullmatch(path.parent.name)))
+    return tuple(
+        sorted(
+            path.parent.name
+            for path in home().glob("*/task.json")
+            if KEPT.fullmatch(path.parent.name)
+        )
+    )
 
 
 def mend() -> None:
-    """Bring back each task that was moved away to be replaced, and never was: whoever did it was killed. Call it with the data folder locked."""
+    """Bring back each task that was moved away to be replaced, and never was: whoever did it was
+    killed. Call it with the data folder locked."""
     for was in home().glob(f"{WAS}*"):
         folder = home() / was.name.removeprefix(WAS)
         if folder.exists():

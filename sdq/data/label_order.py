@@ -1,4 +1,5 @@
-"""Which labels a task has, and in which order: a head without names is joined to them by it. Needs no torch."""
+"""Which labels a task has, and in which order: a head without names is joined to them by it. Needs
+no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Bytes of a file -> its lines, or its settings, strictly: what is no text, too long or not sure to be read rightly is refused. Needs no torch."""
+"""Bytes of a file -> its lines, or its settings, strictly: what is no text, too long or not sure to
+be read rightly is refused. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from typing import BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sdq.limits import limits
+from sdq.io.limits import limits
+from sdq.io.strict_json import NotStrict, strict
 from sdq.settings import UserError, explain, one_line
-from sdq.strict_json import NotStrict, strict
 
 M = TypeVar("M", bound=BaseModel)
 HEAD = 65_536  # bytes that a format is recognised by
@@ -27,34 +28,58 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\xfd7zXZ", "compressed (xz)", "unpack it first (unxz)"),
     (b"\x28\xb5\x2f\xfd", "compressed (zstd)", "unpack it first (unzstd)"),
     (b"7z\xbc\xaf", "an archive (7z)", "unpack it first"),
-    (b"PK\x03\x04", "a ZIP archive or a sheet of Excel", "unpack it first, or save the sheet as CSV in UTF-8"),
+    (
+        b"PK\x03\x04",
+        "a ZIP archive or a sheet of Excel",
+        "unpack it first, or save the sheet as CSV in UTF-8",
+    ),
     (b"\xd0\xcf\x11\xe0", "a sheet of an old Excel", "save the sheet as CSV in UTF-8"),
     (b"{\\rtf", "a document (RTF)", "save it as plain text, or export the table as CSV or JSONL"),
     (b"%PDF", "a PDF", "export the text as CSV or JSONL"),
     (b"SQLite format 3", "a database", "export the table as CSV or JSONL"),
     (b"ARROW1", "an Arrow file", "write it as Parquet"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the data", "fetch the data first (git lfs pull)"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the data",
+        "fetch the data first (git lfs pull)",
+    ),
 )
 _MARKUP = (
-    (rb"<(?:!doctype html|html|head|body|div)\b", "a web page", "download the file itself (the raw file)"),
+    (
+        rb"<(?:!doctype html|html|head|body|div)\b",
+        "a web page",
+        "download the file itself (the raw file)",
+    ),
     (rb"<(?:table|tbody|tr)\b[^>]*>", "a table in HTML", "save the table as CSV in UTF-8"),
-    (rb"<\?xml\b|<[a-z][\w:.-]*(?:\s[^<>]*)?>\s*<[/a-z!]", "XML", "export its rows as CSV or JSONL"),
+    (
+        rb"<\?xml\b|<[a-z][\w:.-]*(?:\s[^<>]*)?>\s*<[/a-z!]",
+        "XML",
+        "export its rows as CSV or JSONL",
+    ),
 )
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file worth opening. UserError for what is no regular file (a pipe or a device never ends), cannot be read, is empty or too large."""
+    """Bytes of a file worth opening. UserError for what is no regular file (a pipe or a device
+    never ends), cannot be read, is empty or too large."""
     try:
         state = path.stat()
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or "no such name can be"
-        raise UserError(f"data file {path.name[:80]} must be readable, it is not ({said}); check the path and its permissions") from error
+        raise UserError(
+            f"data file {path.name[:80]} must be readable, it is not ({said}); check the path and "
+            f"its permissions"
+        ) from error
     if not stat.S_ISREG(state.st_mode):
-        raise UserError(f"a data file must be a regular file, {path.name} is a folder, a pipe or a device; copy the data into a file")
+        raise UserError(
+            f"a data file must be a regular file, {path.name} is a folder, a pipe or a device; "
+            f"copy the data into a file"
+        )
     most = limits().data_file_mb
     if state.st_size > most * 10**6:
         raise UserError(
-            f"a data file must have at most {most} MB, {path.name} has {state.st_size / 10**6:.0f} MB; "
+            f"a data file must have at most {most} MB, {path.name} has "
+            f"{state.st_size / 10**6:.0f} MB; "
             "take a sample of it, split it by language, or raise SDQ_DATA_FILE_MB"
         )
     if state.st_size == 0:
@@ -68,11 +93,15 @@ def opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise UserError(f"data file {path.name} must be readable, it is not ({error.strerror}); check the path and its permissions") from error
+        raise UserError(
+            f"data file {path.name} must be readable, it is not ({error.strerror}); check the "
+            f"path and its permissions"
+        ) from error
 
 
 def head_of(path: Path) -> bytes:
-    """The first HEAD bytes. UserError for what is recognised as no labelled text at all: archives, sheets, web pages, UTF-16, binary."""
+    """The first HEAD bytes. UserError for what is recognised as no labelled text at all: archives,
+    sheets, web pages, UTF-16, binary."""
     with opened(path) as file:
         head = file.read(HEAD)
     if head[:4] in (b"PAR1", b"PARE"):
@@ -89,7 +118,9 @@ def head_of(path: Path) -> bytes:
         if re.match(markup, start, re.IGNORECASE):
             raise UserError(f"a data file must be text or Parquet, {path.name} is {what}; {remedy}")
     if path.suffix.lower() in (".parquet", ".pq") and (b"\0" in head or not _is_text(head)):
-        raise UserError(f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again")
+        raise UserError(
+            f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again"
+        )
     at = head.find(b"\0")
     if at >= 0:
         raise _binary(path, head.count(b"\n", 0, at) + 1)
@@ -105,13 +136,18 @@ def _is_text(head: bytes) -> bool:
 
 
 def _binary(path: Path, line: int) -> UserError:
-    return UserError(f"a data file must be text or Parquet, {path.name} is binary (line {line} has a zero byte); name it by what it is, or export it again")
+    return UserError(
+        f"a data file must be text or Parquet, {path.name} is binary (line {line} has a zero "
+        f"byte); name it by what it is, or export it again"
+    )
 
 
 def lines(path: Path, longest: int = _LONGEST) -> Iterator[tuple[int, str]]:
-    """(number from 1, line with its end) of a text file, one at a time: UTF-8 with or without a byte order mark, lines that end with LF, CRLF or CR.
+    """(number from 1, line with its end) of a text file, one at a time: UTF-8 with or without a
+    byte order mark, lines that end with LF, CRLF or CR.
 
-    `longest`: bytes of one line. Only LF, CRLF and CR end a line: texts hold U+2028, U+0085 and the like. UserError names the line of anything else.
+    `longest`: bytes of one line. Only LF, CRLF and CR end a line: texts hold U+2028, U+0085 and the
+    like. UserError names the line of anything else.
     """
     head = head_of(path)
     split = _by_cr if b"\r" in head and b"\n" not in head else _by_lf
@@ -119,12 +155,16 @@ def lines(path: Path, longest: int = _LONGEST) -> Iterator[tuple[int, str]]:
     with opened(path) as file:
         for number, text in _decoded(split(file, longest), path, longest):
             if number > most:
-                raise UserError(f"a data file must have at most {most:,} lines, {path.name} has more; take a sample of it")
+                raise UserError(
+                    f"a data file must have at most {most:,} lines, {path.name} has more; take a "
+                    f"sample of it"
+                )
             yield number, text
 
 
 def lines_of_any_size(path: Path) -> Iterator[tuple[int, str]]:
-    """As `lines`, of a file that nobody uploads: it may have hundreds of megabytes. OSError if it cannot be read."""
+    """As `lines`, of a file that nobody uploads: it may have hundreds of megabytes. OSError if it
+    cannot be read."""
     with path.open("rb") as file:
         yield from _decoded(_by_lf(file, _LONGEST), path, _LONGEST)
 
@@ -132,13 +172,19 @@ def lines_of_any_size(path: Path) -> Iterator[tuple[int, str]]:
 def _decoded(split: Iterator[bytes], path: Path, longest: int) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(split, 1):
         if len(raw) > longest:
-            raise UserError(f"a line must have at most {longest // 10**6} MB, line {number} of {path.name} is longer; check its line ends and its quotes")
+            raise UserError(
+                f"a line must have at most {longest // 10**6} MB, line {number} of {path.name} is "
+                f"longer; check its line ends and its quotes"
+            )
         if b"\0" in raw:
             raise _binary(path, number)
         try:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise UserError(f"text must be UTF-8, line {number} of {path.name} is not (byte 0x{raw[error.start]:02x}); save the file again as UTF-8") from error
+            raise UserError(
+                f"text must be UTF-8, line {number} of {path.name} is not (byte "
+                f"0x{raw[error.start]:02x}); save the file again as UTF-8"
+            ) from error
         yield number, text
 
 
@@ -165,7 +211,8 @@ def ended(line: str) -> str:
 
 
 def is_blank(line: str) -> bool:
-    """Whether nothing but spaces and tabs is in a line. A line of U+00A0 alone is no blank one: it may be a word."""
+    """Whether nothing but spaces and tabs is in a line. A line of U+00A0 alone is no blank one: it
+    may be a word."""
     return not line.strip(_SPACE)
 
 
@@ -175,19 +222,30 @@ def spaced(text: str) -> list[str]:
 
 
 def settings_of(model: type[M], data: bytes, what: str, called: str) -> M:
-    """The settings, `what` they are, in the bytes of a JSON file that errors call `called`. UserError with one sentence for anything else."""
+    """The settings, `what` they are, in the bytes of a JSON file that errors call `called`.
+    UserError with one sentence for anything else."""
     called = one_line(called, 300)
     try:
         value = strict(data.decode("utf-8-sig"))
     except NotStrict as error:
-        raise UserError(f"a {what} file must be JSON text, {called} {error}; write it again") from error
+        raise UserError(
+            f"a {what} file must be JSON text, {called} {error}; write it again"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"a {what} file must be UTF-8 text, {called} cannot be read as text; save it as UTF-8") from error
+        raise UserError(
+            f"a {what} file must be UTF-8 text, {called} cannot be read as text; save it as UTF-8"
+        ) from error
     except ValueError as error:
         where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"a {what} file must be JSON text, {called} is not{where}; write it again, or see the examples in docs/") from error
+        raise UserError(
+            f"a {what} file must be JSON text, {called} is not{where}; write it again, or see the "
+            f"examples in docs/"
+        ) from error
     if not isinstance(value, dict):
-        raise UserError(f"a {what} file must be a JSON object, {called} is not; write it again, or see the examples in docs/")
+        raise UserError(
+            f"a {what} file must be a JSON object, {called} is not; write it again, or see the "
+            f"examples in docs/"
+        )
     try:
         return model.model_validate(value)
     except ValidationError as error:

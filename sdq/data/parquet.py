@@ -1,4 +1,5 @@
-"""Parquet files -> rows, within limits: what a file declares and what its values come to is known before anything is decoded. Needs no torch."""
+"""Parquet files -> rows, within limits: what a file declares and what its values come to is known
+before anything is decoded. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdq.data.lines import WIDEST
-from sdq.limits import limits
+from sdq.io.limits import limits
 from sdq.settings import UserError, listed
 
 _BATCH = 1024  # rows decoded at a time
@@ -17,10 +18,12 @@ _FOOTER = 16_000_000  # bytes of what a file says about itself
 
 
 def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file; lists stay lists, numbers that stand for names stay numbers (see class_labels).
+    """The rows of a Parquet file; lists stay lists, numbers that stand for names stay numbers (see
+    class_labels).
 
-    UserError for no such file, or one that exceeds a limit of sdq.limits: text is decoded only after its size has been counted, as a file of
-    kilobytes may hold one long text in a dictionary and name it a million times.
+    UserError for no such file, or one that exceeds a limit of sdq.io.limits: text is decoded only
+    after its size has been counted, as a file of kilobytes may hold one long text in a dictionary
+    and name it a million times.
     """
     import pyarrow
     import pyarrow.parquet
@@ -32,7 +35,10 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
             _bounded(path, file)
             names = file.schema_arrow.names
             if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-                raise UserError(f"every column must have a name of its own, {path.name} has {twice[:40]!r} twice; write it with other names")
+                raise UserError(
+                    f"every column must have a name of its own, {path.name} has {twice[:40]!r} "
+                    f"twice; write it with other names"
+                )
         with pyarrow.parquet.ParquetFile(path, read_dictionary=_texts(path)) as file:
             count = size = 0
             for batch in file.iter_batches(_BATCH, use_threads=False):
@@ -45,14 +51,22 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
                     yield cells
     except MemoryError as error:
         raise _too_much(path) from error
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: dates that Python cannot hold
-        raise UserError(f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again") from error
+    except (
+        pyarrow.ArrowException,
+        OSError,
+        ValueError,
+        OverflowError,
+    ) as error:  # ValueError: dates that Python cannot hold
+        raise UserError(
+            f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again"
+        ) from error
     if not count:
         raise UserError(f"a data file must hold rows, {path.name} has none; export it again")
 
 
 def class_labels(path: Path) -> Mapping[str, tuple[str, ...]]:
-    """Column -> names that its numbers stand for, as `datasets` writes ClassLabel into a Parquet file. Empty if there are none."""
+    """Column -> names that its numbers stand for, as `datasets` writes ClassLabel into a Parquet
+    file. Empty if there are none."""
     import pyarrow
     import pyarrow.parquet
 
@@ -65,25 +79,35 @@ def class_labels(path: Path) -> Mapping[str, tuple[str, ...]]:
         features = json.loads(said)["info"]["features"] if said else {}
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # what reads the rows says what is wrong with the file
-    found = {column: _names(feature) for column, feature in features.items()} if isinstance(features, dict) else {}
+    found = (
+        {column: _names(feature) for column, feature in features.items()}
+        if isinstance(features, dict)
+        else {}
+    )
     return {column: names for column, names in found.items() if names}
 
 
 def named(value: Any, names: Sequence[str]) -> Any:
-    """Numbers of a cell as the names they stand for; -1, which stands for none, as nothing. ValueError for one that stands for none of them."""
+    """Numbers of a cell as the names they stand for; -1, which stands for none, as nothing.
+    ValueError for one that stands for none of them."""
     if isinstance(value, list):
         return [named(item, names) for item in value]
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if not -1 <= value < len(names):
-        raise ValueError(f"a number must stand for one of the {len(names)} names that the file gives, got {value}; write the file again")
+        raise ValueError(
+            f"a number must stand for one of the {len(names)} names that the file gives, got "
+            f"{value}; write the file again"
+        )
     return None if value < 0 else names[value]
 
 
 def as_names(column: str, names: Sequence[str]) -> str:
     """What is remarked on where numbers were read as names."""
     shown = listed((f"{i} = {name}" for i, name in enumerate(names)), 4, 120)
-    return f"numbers in the column {column} were read as the names that the file gives them ({shown})"
+    return (
+        f"numbers in the column {column} were read as the names that the file gives them ({shown})"
+    )
 
 
 def _names(feature: Any) -> tuple[str, ...]:
@@ -91,15 +115,24 @@ def _names(feature: Any) -> tuple[str, ...]:
     for _ in range(3):
         if isinstance(feature, list) and len(feature) == 1:
             feature = feature[0]
-        elif isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
+        elif isinstance(feature, dict) and feature.get("_type") in (
+            "Sequence",
+            "List",
+            "LargeList",
+        ):
             feature = feature.get("feature")
-    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel" or not isinstance(feature.get("names"), list):
+    if (
+        not isinstance(feature, dict)
+        or feature.get("_type") != "ClassLabel"
+        or not isinstance(feature.get("names"), list)
+    ):
         return ()
     return tuple(str(name) for name in feature["names"])
 
 
 def _footer(path: Path) -> None:
-    """UserError for a file whose last bytes declare a footer larger than the file, or than any real one."""
+    """UserError for a file whose last bytes declare a footer larger than the file, or than any real
+    one."""
     with path.open("rb") as file:
         end = file.seek(0, 2)
         if end >= 12:
@@ -108,17 +141,23 @@ def _footer(path: Path) -> None:
             size = int.from_bytes(last[:4], "little")
             if last[4:] == b"PAR1" and size <= min(end - 12, _FOOTER):
                 return
-    raise UserError(f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again")
+    raise UserError(
+        f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again"
+    )
 
 
 def _bounded(path: Path, file: Any) -> None:
     """UserError if what the file declares exceeds a limit."""
     bounds, about = limits(), file.metadata
     if about.num_rows > bounds.rows:
-        raise UserError(f"a data file must have at most {bounds.rows:,} rows, {path.name} has {about.num_rows:,}; take a sample, or raise SDQ_ROWS")
+        raise UserError(
+            f"a data file must have at most {bounds.rows:,} rows, {path.name} has "
+            f"{about.num_rows:,}; take a sample, or raise SDQ_ROWS"
+        )
     if about.num_columns > bounds.columns:
         raise UserError(
-            f"a data file must have at most {bounds.columns} columns, {path.name} has {about.num_columns:,}; "
+            f"a data file must have at most {bounds.columns} columns, {path.name} has "
+            f"{about.num_columns:,}; "
             "leave out those that hold neither text nor labels, or raise SDQ_COLUMNS"
         )
     size = objects = 0
@@ -136,16 +175,22 @@ def _bounded(path: Path, file: Any) -> None:
 
 
 def _texts(path: Path) -> list[str]:
-    """Paths of the columns of text or bytes: read as dictionaries, a value that is there a million times is in memory once."""
+    """Paths of the columns of text or bytes: read as dictionaries, a value that is there a million
+    times is in memory once."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
         schema = file.schema
-        return [schema.column(i).path for i in range(len(schema)) if schema.column(i).physical_type == "BYTE_ARRAY"]
+        return [
+            schema.column(i).path
+            for i in range(len(schema))
+            if schema.column(i).physical_type == "BYTE_ARRAY"
+        ]
 
 
 def _size(path: Path, column: Any) -> int:
-    """Bytes that a column of a batch comes to once its dictionaries are decoded. UserError for a text longer than any text."""
+    """Bytes that a column of a batch comes to once its dictionaries are decoded. UserError for a
+    text longer than any text."""
     import pyarrow
     from pyarrow import compute
 
@@ -156,11 +201,18 @@ def _size(path: Path, column: Any) -> int:
         values = column.dictionary.cast(pyarrow.large_binary())  # of every kind of text
         lengths = compute.binary_length(values)
         if len(lengths) and (compute.max(lengths).as_py() or 0) > 4 * WIDEST:
-            raise UserError(f"a cell must have at most {WIDEST:,} characters, {path.name} has a longer one; take it out, or leave the column out")
+            raise UserError(
+                f"a cell must have at most {WIDEST:,} characters, {path.name} has a longer one; "
+                f"take it out, or leave the column out"
+            )
         return int(compute.sum(lengths.take(column.indices)).as_py() or 0)
     if pyarrow.types.is_struct(kind):
         return sum(_size(path, column.field(i)) for i in range(kind.num_fields))
-    if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind):
+    if (
+        pyarrow.types.is_list(kind)
+        or pyarrow.types.is_large_list(kind)
+        or pyarrow.types.is_fixed_size_list(kind)
+    ):
         values = column.flatten()
         return _OBJECT * len(values) + _size(path, values)
     return int(column.nbytes)
@@ -168,6 +220,7 @@ def _size(path: Path, column: Any) -> int:
 
 def _too_much(path: Path) -> UserError:
     return UserError(
-        f"a data file must hold at most {limits().decoded_mb} MB once it is read, {path.name} holds more; "
+        f"a data file must hold at most {limits().decoded_mb} MB once it is read, {path.name} "
+        f"holds more; "
         "take a sample, split it by language, or raise SDQ_DECODED_MB"
     )

@@ -1,4 +1,5 @@
-"""Words given apart to a tokenizer that marks a word's beginning by the space before it (byte-level BPE, SentencePiece). Needs no torch."""
+"""Words given apart to a tokenizer that marks a word's beginning by the space before it (byte-level
+BPE, SentencePiece). Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from sdq.settings import UserError
 
 
 def lead_with_space_(tokenizer: Any, called: str) -> bool:
-    """Let a `tokenizers.Tokenizer` take each word given apart as the word within a text, with a space before it; True if it did not do so before.
+    """Let a `tokenizers.Tokenizer` take each word given apart as the word within a text, with a
+    space before it; True if it did not do so before.
 
-    That is `add_prefix_space` of transformers, and what stands for it where a tokenizer has no such option. UserError if it cannot be done.
+    That is `add_prefix_space` of transformers, and what stands for it where a tokenizer has no such
+    option. UserError if it cannot be done.
     """
     if not _loses_space(tokenizer):
         return False
@@ -23,7 +26,8 @@ def lead_with_space_(tokenizer: Any, called: str) -> bool:
             return True
         tokenizer.pre_tokenizer, tokenizer.normalizer = pre_tokenizer, normalizer
     raise UserError(
-        f"a tokenizer must take words given apart as it takes them in a text, {called} loses the space before them and has no place to add it; "
+        f"a tokenizer must take words given apart as it takes them in a text, {called} loses the "
+        f"space before them and has no place to add it; "
         "save it with add_prefix_space, or use another model"
     )
 
@@ -38,7 +42,11 @@ def _marked(tokenizer: Any, text: str) -> str:
     """The text as it goes into the model of the tokenizer: normalized, with marks for spaces."""
     if tokenizer.normalizer is not None:
         text = tokenizer.normalizer.normalize_str(text)
-    return text if tokenizer.pre_tokenizer is None else "".join(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
+    return (
+        text
+        if tokenizer.pre_tokenizer is None
+        else "".join(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
+    )
 
 
 def _changes(tokenizer: Any) -> Iterator[Callable[[], None]]:
@@ -50,7 +58,8 @@ def _changes(tokenizer: Any) -> Iterator[Callable[[], None]]:
         yield partial(setattr, tokenizer.pre_tokenizer, "add_prefix_space", True)
     if kind == "Metaspace":
         yield partial(setattr, tokenizer.pre_tokenizer, "prepend_scheme", "always")
-    # where a text is split first (Llama 3), ByteLevel would put a space before every part of a word, as before "'t" of "don't"
+    # where a text is split first (Llama 3), ByteLevel would put a space before every part of a
+    # word, as before "'t" of "don't"
     before = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
     for parts in ([normalizers.Prepend(" "), *before], [*before, normalizers.Prepend(" ")]):
         yield partial(setattr, tokenizer, "normalizer", normalizers.Sequence(parts))

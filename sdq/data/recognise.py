@@ -1,4 +1,5 @@
-"""Which format a file has, by what is in it; the ending of its name is only a hint. Needs no torch."""
+"""Which format a file has, by what is in it; the ending of its name is only a hint. Needs no
+torch."""
 
 from __future__ import annotations
 
@@ -11,19 +12,38 @@ from statistics import median
 
 from sdq.data.lines import HEAD, head_of, spaced
 from sdq.data.tagging import UPOS
+from sdq.io.strict_json import strict
 from sdq.settings import UserError
-from sdq.strict_json import strict
 
 # ending -> the format it promises; any other ending promises nothing
 ENDINGS = {
-    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet", ".pq": "parquet",
-    ".conllu": "conllu", ".conll": "conll", ".conll03": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".iobes": "conll",
-    ".bioes": "conll", ".bilou": "conll",
-}  # fmt: skip
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".conllu": "conllu",
+    ".conll": "conll",
+    ".conll03": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".bio": "conll",
+    ".iobes": "conll",
+    ".bioes": "conll",
+    ".bilou": "conll",
+}
 CALLED = {
-    "csv": "CSV", "tsv": "TSV (fields between tabs)", "jsonl": "JSONL (one object a line)", "json": "JSON (an array of objects)", "parquet": "Parquet",
-    "conllu": "CoNLL-U", "conll": "CoNLL (one word a line)",
-}  # fmt: skip
+    "csv": "CSV",
+    "tsv": "TSV (fields between tabs)",
+    "jsonl": "JSONL (one object a line)",
+    "json": "JSON (an array of objects)",
+    "parquet": "Parquet",
+    "conllu": "CoNLL-U",
+    "conll": "CoNLL (one word a line)",
+}
 _SPAN = re.compile(r"(?:[BIESULMW](?:-\S+)?|O)")
 _WORD = 12  # characters of a word in the middle of many: of English 4, of Finnish 7
 _DECLARED = re.compile(r"\"?sep=([,;|\t:^~])\"?[ ,;\t]*", re.IGNORECASE)  # a line for Excel
@@ -32,8 +52,29 @@ _DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 
 # what columns are usually called, the best name first
 COLUMN_NAMES = {
-    "text": ("text", "sentence1", "premise", "query", "question", "utt", "sentence", "utterance", "content", "review", "title"),
-    "second": ("second", "sentence2", "hypothesis", "passage", "document", "answer", "body", "snippet"),
+    "text": (
+        "text",
+        "sentence1",
+        "premise",
+        "query",
+        "question",
+        "utt",
+        "sentence",
+        "utterance",
+        "content",
+        "review",
+        "title",
+    ),
+    "second": (
+        "second",
+        "sentence2",
+        "hypothesis",
+        "passage",
+        "document",
+        "answer",
+        "body",
+        "snippet",
+    ),
     "label": ("label", "gold_label", "category", "intent", "class", "target", "sentiment", "stars"),
     "tokens": ("tokens", "words", "form", "token", "word"),
     "tags": ("tags", "upos", "ner_tags", "pos_tags", "ner", "pos", "tag", "ner_tag", "pos_tag"),
@@ -44,13 +85,25 @@ COLUMN_NAMES = {
 }
 _ALL_USUAL = {name for names in COLUMN_NAMES.values() for name in names}
 _OF_WORDS = {*COLUMN_NAMES["tokens"], "text"}
-_OF_TAGS = {*COLUMN_NAMES["tags"], "label", "labels", "ner-tag", "pos-tag", "entity", "chunk", "lemma"}
-_RULE = re.compile(r"[|+]?[ ]*:?(?:-{2,}|={2,}):?[ ]*(?:[|+][ ]*:?(?:-+|=+):?[ ]*)+[|+]?[ ]*")  # under the header of a table
+_OF_TAGS = {
+    *COLUMN_NAMES["tags"],
+    "label",
+    "labels",
+    "ner-tag",
+    "pos-tag",
+    "entity",
+    "chunk",
+    "lemma",
+}
+_RULE = re.compile(
+    r"[|+]?[ ]*:?(?:-{2,}|={2,}):?[ ]*(?:[|+][ ]*:?(?:-+|=+):?[ ]*)+[|+]?[ ]*"
+)  # under the header of a table
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a file was recognised as: the name of its format (see CALLED), what stands between fields (of CSV), what to remark on."""
+    """What a file was recognised as: the name of its format (see CALLED), what stands between
+    fields (of CSV), what to remark on."""
 
     name: str
     delimiter: str = ","
@@ -59,21 +112,35 @@ class Format:
 
 
 def promised(name: str) -> str | None:
-    """The format that a file name promises: "train.conllu.txt" -> "conllu"; None if it promises none."""
-    return next((ENDINGS[ending.lower()] for ending in reversed(PurePath(name).suffixes) if ending.lower() in ENDINGS), None)
+    """The format that a file name promises: "train.conllu.txt" -> "conllu"; None if it promises
+    none."""
+    return next(
+        (
+            ENDINGS[ending.lower()]
+            for ending in reversed(PurePath(name).suffixes)
+            if ending.lower() in ENDINGS
+        ),
+        None,
+    )
 
 
 def recognise(path: Path) -> Format:
-    """The format of a file, by its content. UserError for what is none of CALLED, or cannot be told."""
+    """The format of a file, by its content. UserError for what is none of CALLED, or cannot be
+    told."""
     head = head_of(path)
     hint = promised(path.name)
     found = Format("parquet") if head[:4] in (b"PAR1", b"PARE") else _of_text(path, head, hint)
     if found.skipped:
         said = "its first line says what stands between fields (as Excel reads it), and is no row"
     elif found == Format("conllu", " "):
-        said = "it is CoNLL-U with spaces between its fields, where tabs belong, and was read as that"
+        said = (
+            "it is CoNLL-U with spaces between its fields, where tabs belong, and was read as that"
+        )
     elif hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
-        said = f"its ending promises {CALLED[hint]}, its content is {CALLED[found.name]}, and was read as that"
+        said = (
+            f"its ending promises {CALLED[hint]}, its content is {CALLED[found.name]}, and was "
+            f"read as that"
+        )
     elif found.name == "csv" and found.delimiter != ",":
         said = f"fields are told apart by {found.delimiter!r}, as its first line has no comma"
     else:
@@ -88,12 +155,17 @@ def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
         lines = lines[:-1] or lines  # the end of the head cuts a line
     full = [line for line in lines if line.strip(" \t")]
     if not full:
-        raise UserError(f"a data file must hold rows, {path.name} has only blank lines; export it again")
+        raise UserError(
+            f"a data file must hold rows, {path.name} has only blank lines; export it again"
+        )
     if declared := _DECLARED.fullmatch(lines[0]):
         return Format("csv", declared[1], skipped=1)
     if any(map(_RULE.fullmatch, full[:2])):
         what = "a table as Markdown or a terminal shows it"
-        raise UserError(f"a data file must be text or Parquet, {path.name} is {what}; save the table itself as CSV")
+        raise UserError(
+            f"a data file must be text or Parquet, {path.name} is {what}; save the table itself "
+            f"as CSV"
+        )
     if found := _json(path, text, full[0], hint):
         return found
     data = [line for line in full if not line.startswith(("#", "-DOCSTART-"))] or full
@@ -107,8 +179,16 @@ def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
     if hint in ("conll", "conllu"):
         if hint == "conll" and not _is_table(full, data):
             return _conllu(data) or Format("conll")
-        return Format(hint) if hint == "conllu" and _may_be_conllu(data) else _by_looks(path, lines, full, data, None)
-    if hint in _DELIMITERS and any(d in full[0] for d in _DELIMITERS[hint]) and not (_is_conll(lines, data) and _is_tagged(data)):
+        return (
+            Format(hint)
+            if hint == "conllu" and _may_be_conllu(data)
+            else _by_looks(path, lines, full, data, None)
+        )
+    if (
+        hint in _DELIMITERS
+        and any(d in full[0] for d in _DELIMITERS[hint])
+        and not (_is_conll(lines, data) and _is_tagged(data))
+    ):
         return Format(hint, _delimiter(full[0]))
     return _by_looks(path, lines, full, data, hint)
 
@@ -120,9 +200,12 @@ def _json(path: Path, text: str, first: str, hint: str | None) -> Format | None:
         return Format("json")
     named = re.match(r'\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\}|$)', start)
     if start.startswith("{") and (hint in ("json", "jsonl") or named or _is_object(first)):
-        if first.strip(" \t") == "{" or (hint == "json" and not _is_object(first) and len(text) < HEAD and "\n" in text.strip()):
+        if first.strip(" \t") == "{" or (
+            hint == "json" and not _is_object(first) and len(text) < HEAD and "\n" in text.strip()
+        ):
             raise UserError(
-                f"a JSON file must be an array of objects, or hold one object a line (JSONL), {path.name} is one object; write its rows as an array"
+                f"a JSON file must be an array of objects, or hold one object a line (JSONL), "
+                f"{path.name} is one object; write its rows as an array"
             )
         return Format("jsonl")
     return Format("jsonl") if hint in ("json", "jsonl") and start[0] in '{["' else None
@@ -177,36 +260,50 @@ def _rows(data: list[str]) -> list[list[str]]:
 
 
 def _is_conll(lines: list[str], data: list[str]) -> bool:
-    """Whether lines look like one word a line: blank lines between sentences, and as many fields, two at least, in every other line."""
+    """Whether lines look like one word a line: blank lines between sentences, and as many fields,
+    two at least, in every other line."""
     if any(line.startswith("-DOCSTART-") for line in lines[:50]):
         return True
     rows = _rows(data)
     widths = {len(row) for row in rows}
     if len(widths) != 1 or widths == {1}:
         return False
-    blank = any(not line.strip(" \t") for line in lines[:-1]) and any(line.strip(" \t") for line in lines[1:])
+    blank = any(not line.strip(" \t") for line in lines[:-1]) and any(
+        line.strip(" \t") for line in lines[1:]
+    )
     first, last = ([row[i] for row in rows] for i in (0, -1))
-    few = len(set(last)) < max(3, len(last) / 2) and (is_span(last) or is_speech(last) or _are_words(rows))
+    few = len(set(last)) < max(3, len(last) / 2) and (
+        is_span(last) or is_speech(last) or _are_words(rows)
+    )
     return (blank and (few or is_span(first))) or (len(last) > 1 and is_span(last))
 
 
 def _are_words(rows: list[list[str]]) -> bool:
-    """Whether fields are as short as words are, without spaces, and no delimiter is in every line: in a table of texts it is otherwise."""
-    rows = [["" if "=" in field else field for field in row] for row in rows]  # Case=Nom|Number=Sing is as long as it likes
+    """Whether fields are as short as words are, without spaces, and no delimiter is in every line:
+    in a table of texts it is otherwise."""
+    rows = [
+        ["" if "=" in field else field for field in row] for row in rows
+    ]  # Case=Nom|Number=Sing is as long as it likes
     if any(all(delimiter in "".join(row) for row in rows) for delimiter in _DELIMITERS["csv"]):
         return False
-    return not any(" " in field for row in rows for field in row) and all(median(map(len, column)) <= _WORD for column in zip(*rows, strict=True))
+    return not any(" " in field for row in rows for field in row) and all(
+        median(map(len, column)) <= _WORD for column in zip(*rows, strict=True)
+    )
 
 
 def _is_tagged(data: list[str]) -> bool:
-    """Whether what ends the lines are plainly tags: a table of texts and labels has none of these, whatever its blank lines."""
+    """Whether what ends the lines are plainly tags: a table of texts and labels has none of these,
+    whatever its blank lines."""
     first, last = ([row[i] for row in _rows(data)] for i in (0, -1))
     return data[0].startswith("-DOCSTART-") or is_span(last) or is_speech(last) or is_span(first)
 
 
 def _is_table(full: list[str], data: list[str]) -> bool:
     """Whether lines that should be CoNLL are plainly CSV: commas, and neither a tab nor a space."""
-    return all(line.count(",") == full[0].count(",") > 0 and not re.search(r"[ \t]", line) for line in data[:20])
+    return all(
+        line.count(",") == full[0].count(",") > 0 and not re.search(r"[ \t]", line)
+        for line in data[:20]
+    )
 
 
 def names_columns(fields: Collection[str], words: bool = False) -> bool:
@@ -221,7 +318,11 @@ def names_columns(fields: Collection[str], words: bool = False) -> bool:
 def is_span(values: list[str]) -> bool:
     """Whether values are tags of spans: O, B-x, I-x and the like; O alone counts."""
     tags = {value.strip(" ") for value in values}
-    return bool(tags) and all(map(_SPAN.fullmatch, tags)) and ("O" in tags or any("-" in tag for tag in tags))
+    return (
+        bool(tags)
+        and all(map(_SPAN.fullmatch, tags))
+        and ("O" in tags or any("-" in tag for tag in tags))
+    )
 
 
 def is_speech(values: list[str]) -> bool:
@@ -231,14 +332,17 @@ def is_speech(values: list[str]) -> bool:
 
 
 def _delimiter(line: str) -> str:
-    """What stands between the fields of a first line: a comma if there is one, or else what there is most of."""
+    """What stands between the fields of a first line: a comma if there is one, or else what there
+    is most of."""
     outside = re.sub(r'"[^"]*"', "", line)
     if "," in outside or not any(d in outside for d in ";|\t"):
         return ","
     return Counter(c for c in outside if c in ";|\t").most_common(1)[0][0]
 
 
-def _by_looks(path: Path, lines: list[str], full: list[str], data: list[str], hint: str | None) -> Format:
+def _by_looks(
+    path: Path, lines: list[str], full: list[str], data: list[str], hint: str | None
+) -> Format:
     """The format of text whose ending says nothing, or something else."""
     if _is_conll(lines, data):
         return Format("conll")
@@ -249,6 +353,7 @@ def _by_looks(path: Path, lines: list[str], full: list[str], data: list[str], hi
     if hint in _DELIMITERS:
         return Format(hint)  # one column: what it lacks is said when columns are looked for
     raise UserError(
-        f"a data file must be one of {', '.join(CALLED.values())}, what {path.name} is cannot be told from its first lines; "
+        f"a data file must be one of {', '.join(CALLED.values())}, what {path.name} is cannot be "
+        f"told from its first lines; "
         "convert it, or end its name in .csv, .tsv, .jsonl, .parquet, .conllu or .conll"
     )

@@ -1,4 +1,5 @@
-"""What every reader of files is asked and gives: rows of cells, and where each is. Needs no torch."""
+"""What every reader of files is asked and gives: rows of cells, and where each is. Needs no
+torch."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdq.data.recognise import Format
-from sdq.limits import limits
+from sdq.io.limits import limits
 from sdq.settings import UserError
 
 Quoting = Literal["double", "none"]
@@ -16,9 +17,11 @@ Quoting = Literal["double", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file: where it is ("line 7"), and its cells by column. In tagging formats a cell holds one value per word.
+    """One row of a file: where it is ("line 7"), and its cells by column. In tagging formats a cell
+    holds one value per word.
 
-    `fields`: how many cells, from the first, are also called by their number from 1 (columns of CoNLL).
+    `fields`: how many cells, from the first, are also called by their number from 1 (columns of
+    CoNLL).
     """
 
     at: str
@@ -28,8 +31,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Asked:
-    """How a file is to be read: `names` of the columns of a file that does not name them; what quotes mean (`quoting`; None: what is usual for
-    the format); where remarks go."""
+    """How a file is to be read: `names` of the columns of a file that does not name them; what
+    quotes mean (`quoting`; None: what is usual for the format); where remarks go."""
 
     names: tuple[str, ...] = ()
     quoting: Quoting | None = None
@@ -43,5 +46,6 @@ def too_wide(path: Path, at: str) -> UserError:
     """The error of a file with too many columns; `at` is where it was seen."""
     most = limits().columns
     return UserError(
-        f"a data file must have at most {most} columns, {path.name} has more ({at}); leave out those that hold neither text nor labels, or raise SDQ_COLUMNS"
+        f"a data file must have at most {most} columns, {path.name} has more ({at}); leave out "
+        f"those that hold neither text nor labels, or raise SDQ_COLUMNS"
     )

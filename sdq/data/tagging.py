@@ -1,8 +1,9 @@
 """Tags of words: of which scheme they are, and which spans they make. Needs no torch.
 
-A scheme says where a span begins and ends. It is recognised from the gold tags of all splits, and spans are then counted as seqeval's
-strict mode counts them (seqeval.scheme); what a scheme does not allow is in no span. `conlleval` is the lenient way of the CoNLL script and of
-seqeval's default mode, which takes any tags. Tags of none of these schemes (parts of speech, numbers) make no spans.
+A scheme says where a span begins and ends. It is recognised from the gold tags of all splits, and
+spans are then counted as seqeval's strict mode counts them (seqeval.scheme); what a scheme does not
+allow is in no span. `conlleval` is the lenient way of the CoNLL script and of seqeval's default
+mode, which takes any tags. Tags of none of these schemes (parts of speech, numbers) make no spans.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from sdq.settings import UserError, listed
 Scheme = Literal["IOB1", "IOB2", "IOBES", "BILOU", "IO", "conlleval"]
 Span = tuple[str, int, int]  # kind, first word, last word
 SPAN_METRICS = ("f1", "precision")
-NO_ANSWER = "∅"  # stands in the place of a word that was not answered: no subword of it went into the model
+NO_ANSWER = (
+    "∅"  # stands in the place of a word that was not answered: no subword of it went into the model
+)
 COUNTED = {
     "IOB1": "a span begins with I-, or with B- after a span of the same kind (seqeval, strict)",
     "IOB2": "a span begins with B- and goes on with I- of the same kind (seqeval, strict)",
@@ -28,17 +31,47 @@ COUNTED = {
     "IO": "a span is a run of words with the same tag other than O",
     "conlleval": "as the CoNLL script and seqeval's default mode count, ill-formed spans too",
 }
-_ROLES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}  # also BMES, BMEWO
+_ROLES = {
+    "B": "B",
+    "I": "I",
+    "M": "I",
+    "E": "E",
+    "L": "E",
+    "S": "S",
+    "U": "S",
+    "W": "S",
+}  # also BMES, BMEWO
 _LETTERS = {"IOB1": "BIM", "IOB2": "BIM", "IOBES": "BIMESWUL", "BILOU": "BIMLUESW"}
 _DELIMITERS = "-_.:/|"
-UPOS = frozenset("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())  # noqa: SIM905
+UPOS = frozenset(
+    [
+        "ADJ",
+        "ADP",
+        "ADV",
+        "AUX",
+        "CCONJ",
+        "DET",
+        "INTJ",
+        "NOUN",
+        "NUM",
+        "PART",
+        "PRON",
+        "PROPN",
+        "PUNCT",
+        "SCONJ",
+        "SYM",
+        "VERB",
+        "X",
+    ]
+)
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Tagging:
-    """How a task's tags make spans. `scheme`: None where they make none. The letter stands before its kind (B-PER), or after it (PER-B).
-    `said`: one sentence for each thing that was decided without being asked, or looks wrong."""
+    """How a task's tags make spans. `scheme`: None where they make none. The letter stands before
+    its kind (B-PER), or after it (PER-B). `said`: one sentence for each thing that was decided
+    without being asked, or looks wrong."""
 
     scheme: Scheme | None
     delimiter: str = "-"
@@ -48,17 +81,26 @@ class Tagging:
     @property
     def counted(self) -> str:
         """How spans are counted, in words."""
-        return "tags make no spans, each word counts" if self.scheme is None else COUNTED[self.scheme]
+        return (
+            "tags make no spans, each word counts" if self.scheme is None else COUNTED[self.scheme]
+        )
 
     def spans(self, tags: Sequence[str]) -> set[Span]:
-        """The spans of one sentence. A word without an answer, or with a tag that the scheme does not have, is outside. ValueError without a scheme."""
+        """The spans of one sentence. A word without an answer, or with a tag that the scheme does
+        not have, is outside. ValueError without a scheme."""
         if self.scheme is None:
-            raise ValueError("spans need tags of a scheme, these have none; score each word (token accuracy)")
+            raise ValueError(
+                "spans need tags of a scheme, these have none; score each word (token accuracy)"
+            )
         if self.scheme == "conlleval":
             return _lenient(tuple("O" if tag == NO_ANSWER else tag for tag in tags), self.suffix)
         if self.scheme == "IO":
-            return _strict([("O", "") if tag in ("O", NO_ANSWER) else ("I", tag) for tag in tags], "IOB1")
-        return _strict([_parsed(tag, self.delimiter, self.suffix) or ("O", "") for tag in tags], self.scheme)
+            return _strict(
+                [("O", "") if tag in ("O", NO_ANSWER) else ("I", tag) for tag in tags], "IOB1"
+            )
+        return _strict(
+            [_parsed(tag, self.delimiter, self.suffix) or ("O", "") for tag in tags], self.scheme
+        )
 
 
 CONLLEVAL = Tagging("conlleval")
@@ -69,11 +111,14 @@ CONLLEVAL = Tagging("conlleval")
 
 @lru_cache(maxsize=4096)
 def _parsed(tag: str, delimiter: str, suffix: bool) -> tuple[str, str] | None:
-    """(role of the letter: B, I, E, S or O; kind) of a tag; None for one that has no such letter."""
+    """(role of the letter: B, I, E, S or O; kind) of a tag; None for one that has no such
+    letter."""
     if tag in ("O", NO_ANSWER):
         return "O", ""
     letter, rest = (tag[-1:], tag[:-1]) if suffix else (tag[:1], tag[1:])
-    if letter not in _ROLES or (rest and not (rest.endswith(delimiter) if suffix else rest.startswith(delimiter))):
+    if letter not in _ROLES or (
+        rest and not (rest.endswith(delimiter) if suffix else rest.startswith(delimiter))
+    ):
         return None
     return _ROLES[letter], rest.strip(delimiter) or "_"
 
@@ -99,7 +144,9 @@ _Tag = tuple[str, str]
 
 def _iob1_starts(before: _Tag, now: _Tag) -> bool:
     same = before[1] == now[1]
-    return (now[0] == "I" and (before[0] in "OB" or not same)) or (now[0] == "B" and before[0] in "IB" and same)
+    return (now[0] == "I" and (before[0] in "OB" or not same)) or (
+        now[0] == "B" and before[0] in "IB" and same
+    )
 
 
 def _iob1_ends(last: _Tag, after: _Tag) -> bool:
@@ -124,7 +171,8 @@ _RULES = {
 
 
 def _lenient(tags: Sequence[str], suffix: bool) -> set[Span]:
-    """Spans as seqeval.metrics.sequence_labeling.get_entities finds them, of any tags: the first letter is taken for B, I, E, S or O."""
+    """Spans as seqeval.metrics.sequence_labeling.get_entities finds them, of any tags: the first
+    letter is taken for B, I, E, S or O."""
     found, begin, was, kind = set(), 0, "O", ""
     for at, tag in enumerate([*tags, "O"]):
         if suffix:
@@ -144,8 +192,11 @@ def _lenient(tags: Sequence[str], suffix: bool) -> set[Span]:
 
 
 def recognised(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -> Tagging | None:
-    """The scheme of gold tags, sentence by sentence; None if they are of none. `labels`: further tags that a model may give."""
-    pairs: Counter[tuple[str, str]] = Counter()  # of neighbours, with O at both ends: they tell what is ill-formed
+    """The scheme of gold tags, sentence by sentence; None if they are of none. `labels`: further
+    tags that a model may give."""
+    pairs: Counter[tuple[str, str]] = (
+        Counter()
+    )  # of neighbours, with O at both ends: they tell what is ill-formed
     often: Counter[str] = Counter()
     for tags in sentences:
         often.update(tags)
@@ -156,7 +207,9 @@ def recognised(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -
     for suffix in (False, True):
         for delimiter in _DELIMITERS:
             if all(_parsed(tag, delimiter, suffix) for tag in names):
-                return _by_letters(Tagging(None, delimiter, suffix), pairs, names) or _runs(names, often)
+                return _by_letters(Tagging(None, delimiter, suffix), pairs, names) or _runs(
+                    names, often
+                )
     return _runs(names, often)
 
 
@@ -172,16 +225,23 @@ def _by_letters(form: Tagging, pairs: Counter[tuple[str, str]], names: set[str])
     else:
         return None  # ends without beginnings, or beginnings without ends
     odd = {scheme: _ill_formed(replace(form, scheme=scheme), pairs) for scheme in candidates}
-    best = min(candidates, key=lambda scheme: odd[scheme].total())  # the first at a tie, IOB2: the usual one
+    best = min(
+        candidates, key=lambda scheme: odd[scheme].total()
+    )  # the first at a tie, IOB2: the usual one
     said = []
     if roles == {"I"}:
-        said.append("no tag begins with B-, so that IOB1 and IO are the same: a run of one kind is one span")
+        said.append(
+            "no tag begins with B-, so that IOB1 and IO are the same: a run of one kind is one span"
+        )
     if odd[best]:
         (before, tag), n = odd[best].most_common(1)[0]
         where = f"{tag} at the beginning or after O" if before == "O" else f"{before} before {tag}"
         said.append(
-            f"tags are ill-formed in {best} at {odd[best].total():,} place{'' if odd[best].total() == 1 else 's'}, most often {where} ({n:,}), and what makes "
-            "no whole span is not counted; correct the data, or set `scheme` to conlleval, which counts ill-formed spans too"
+            f"tags are ill-formed in {best} at {odd[best].total():,} "
+            f"place{'' if odd[best].total() == 1 else 's'}, most often {where} ({n:,}), and "
+            f"what makes "
+            "no whole span is not counted; correct the data, or set `scheme` to conlleval, which "
+            "counts ill-formed spans too"
         )
     return replace(form, scheme=best, said=tuple(said))
 
@@ -190,7 +250,9 @@ def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tu
     """The neighbours that a scheme does not allow."""
     found: Counter[tuple[str, str]] = Counter()
     for (before, tag), n in pairs.items():
-        was, now = (_parsed(one, tagging.delimiter, tagging.suffix) or ("O", "") for one in (before, tag))
+        was, now = (
+            _parsed(one, tagging.delimiter, tagging.suffix) or ("O", "") for one in (before, tag)
+        )
         goes_on = was[0] in "BI" and was[1] == now[1]
         if tagging.scheme == "IOB2":
             bad = now[0] == "I" and not goes_on
@@ -204,13 +266,23 @@ def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tu
 
 
 def _runs(names: set[str], often: Counter[str]) -> Tagging | None:
-    """IO, for tags without letters among which O is outside; None where O looks like a part of speech, or some tags have letters."""
+    """IO, for tags without letters among which O is outside; None where O looks like a part of
+    speech, or some tags have letters."""
     others = names - {"O"}
-    if "O" not in names or others <= UPOS | {"_"} or any(re.match(r"[BI][\W_].", tag) for tag in others):
+    if (
+        "O" not in names
+        or others <= UPOS | {"_"}
+        or any(re.match(r"[BI][\W_].", tag) for tag in others)
+    ):
         return None
     if all(len(tag) == 1 for tag in others) and often["O"] < max(often.values(), default=0):
         return None  # parts of speech in one letter (Gimpel et al. 2011), of which O is the pronoun
-    return Tagging("IO", said=("tags have no B- or I-: a span is a run of words with the same tag, and O is outside",))
+    return Tagging(
+        "IO",
+        said=(
+            "tags have no B- or I-: a span is a run of words with the same tag, and O is outside",
+        ),
+    )
 
 
 # --- answers in another scheme than the data
@@ -228,18 +300,28 @@ def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tu
     theirs = "BILOU" if letters & {"L", "U"} else "IOBES"
     if ends and tagging.scheme in ("IOB1", "IOB2"):
         return (
-            f"the model must tag in the scheme of the task, its tags are {theirs} ({listed(ends, _SHOWN)}) "
+            f"the model must tag in the scheme of the task, its tags are {theirs} "
+            f"({listed(ends, _SHOWN)}) "
             f"and the task's {tagging.scheme}, which counts no span with them; "
             f"{CONLLEVAL_COUNTS}, or take a model that was trained on {tagging.scheme}"
         ), ""
     if letters & {"L", "U", "W"} and tagging.scheme == "conlleval":
         return "", (
-            f"the model's tags are {theirs} ({listed(ends, _SHOWN)}), of which conlleval knows no L-, U- and "
-            "W-: neighbours of one kind count as one span; call them E- and S- in the model's id2label"
+            f"the model's tags are {theirs} ({listed(ends, _SHOWN)}), of which conlleval knows no "
+            f"L-, U- and "
+            "W-: neighbours of one kind count as one span; call them E- and S- in the model's "
+            "id2label"
         )
     begins = [tag for tag in extra if (role := roles[tag]) and role[0] == "B"]
-    if begins and tagging.scheme == "IOB1" and not any(r and r[0] == "B" for r in map(roles.get, labels)):
-        return "", (f"the model can also answer {listed(begins, _SHOWN)}, the task's tags are IOB1 without any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}")
+    if (
+        begins
+        and tagging.scheme == "IOB1"
+        and not any(r and r[0] == "B" for r in map(roles.get, labels))
+    ):
+        return "", (
+            f"the model can also answer {listed(begins, _SHOWN)}, the task's tags are IOB1 "
+            f"without any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}"
+        )
     return "", ""
 
 
@@ -250,7 +332,12 @@ def written_as(tags: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Tag -> what it is called in the scheme of `names`: S-PER is U-PER, or B-PER. Empty if one of
     them is not among the names by another letter."""
     there = {*names}
-    found = {tag: next((one + tag[1:] for one in _INSTEAD.get(tag[:1], "") if one + tag[1:] in there), "") for tag in tags}
+    found = {
+        tag: next(
+            (one + tag[1:] for one in _INSTEAD.get(tag[:1], "") if one + tag[1:] in there), ""
+        )
+        for tag in tags
+    }
     return found if all(found.values()) else {}
 
 
@@ -278,7 +365,8 @@ def mismatched(tagging: Tagging, answers: Iterable[Sequence[str]]) -> str:
     return (
         f"the FP32 model's answers are ill-formed in {tagging.scheme}, the scheme of the task, at "
         f"{odd:,} place{'' if odd == 1 else 's'}, where no span or half a span is counted, and in "
-        f"{theirs.scheme} at {less:,}: if the model was trained on {theirs.scheme}, {CONLLEVAL_COUNTS}"
+        f"{theirs.scheme} at {less:,}: if the model was trained on {theirs.scheme}, "
+        f"{CONLLEVAL_COUNTS}"
     )
 
 
@@ -287,20 +375,39 @@ def mismatched(tagging: Tagging, answers: Iterable[Sequence[str]]) -> str:
 
 def metrics_for(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -> tuple[str, ...]:
     """The metrics that these tags can be scored by, the one to propose first."""
-    return ("token_accuracy",) if recognised(sentences, labels) is None else ("f1", "precision", "token_accuracy")
+    return (
+        ("token_accuracy",)
+        if recognised(sentences, labels) is None
+        else ("f1", "precision", "token_accuracy")
+    )
 
 
 def settled(
-    metric: str, beside: Sequence[str], scheme: Scheme | None, sentences: Sequence[Sequence[str]], labels: Sequence[str], task: str
+    metric: str,
+    beside: Sequence[str],
+    scheme: Scheme | None,
+    sentences: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    task: str,
 ) -> tuple[str, Tagging]:
-    """(the metric that counts, how tags make spans) of a task. `metric` and `scheme` are what was asked for, "" and None if nothing was.
+    """(the metric that counts, how tags make spans) of a task. `metric` and `scheme` are what was
+    asked for, "" and None if nothing was.
 
-    UserError with one sentence if spans are asked for and the tags make none, or the tags are not of the scheme that was asked for.
+    UserError with one sentence if spans are asked for and the tags make none, or the tags are not
+    of the scheme that was asked for.
     """
     if NO_ANSWER in labels:
-        raise UserError(f"a tag must not be {NO_ANSWER}, which stands for a word without an answer, task {task} has it; rename it under `labels`")
-    if (odd := next((label for label in labels if not label or re.search(r"\s", label)), None)) is not None:
-        raise UserError(f"a tag must have a name without spaces, task {task} has {odd[:40]!r}; rename it under `labels`")
+        raise UserError(
+            f"a tag must not be {NO_ANSWER}, which stands for a word without an answer, task "
+            f"{task} has it; rename it under `labels`"
+        )
+    if (
+        odd := next((label for label in labels if not label or re.search(r"\s", label)), None)
+    ) is not None:
+        raise UserError(
+            f"a tag must have a name without spaces, task {task} has {odd[:40]!r}; rename it "
+            f"under `labels`"
+        )
     if scheme == "IO":
         return metric or "f1", Tagging("IO")
     found = recognised(sentences, labels)
@@ -312,14 +419,18 @@ def settled(
     wanted = next((name for name in (metric, *beside) if name in SPAN_METRICS), None)
     if wanted is not None:
         raise UserError(
-            f"the metric {wanted} counts spans, whose tags must be of IOB1, IOB2, IOBES, BILOU or IO, task {task} has {shown}; {_remedy(labels)}, "
+            f"the metric {wanted} counts spans, whose tags must be of IOB1, IOB2, IOBES, BILOU or "
+            f"IO, task {task} has {shown}; {_remedy(labels)}, "
             "or set `metric: token_accuracy`"
         )
     if metric:
         return metric, Tagging(None)
     return "token_accuracy", Tagging(
         None,
-        said=(f"the tags {shown} are of no scheme of spans, and answers are scored by token accuracy, not by span F1; if they mean spans, {_remedy(labels)}",),
+        said=(
+            f"the tags {shown} are of no scheme of spans, and answers are scored by token "
+            f"accuracy, not by span F1; if they mean spans, {_remedy(labels)}",
+        ),
     )
 
 
@@ -330,11 +441,18 @@ def _asked(scheme: Scheme, found: Tagging | None, labels: Sequence[str], task: s
         return Tagging("conlleval", suffix=form.suffix)
     for suffix in (form.suffix, not form.suffix):
         for delimiter in (form.delimiter, *_DELIMITERS):
-            if all(tag == "O" or (_parsed(tag, delimiter, suffix) and tag[-1 if suffix else 0] in _LETTERS[scheme]) for tag in labels):
+            if all(
+                tag == "O"
+                or (
+                    _parsed(tag, delimiter, suffix) and tag[-1 if suffix else 0] in _LETTERS[scheme]
+                )
+                for tag in labels
+            ):
                 said = found.said if found is not None and found.scheme == scheme else ()
                 return Tagging(scheme, delimiter, suffix, said)
     raise UserError(
-        f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} has {listed(labels, _SHOWN)}; take `scheme` out, or set conlleval"
+        f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task "
+        f"{task} has {listed(labels, _SHOWN)}; take `scheme` out, or set conlleval"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sdq.data.tagging import Tagging
-from sdq.report import title
+from sdq.results import title
 from sdq.settings import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -15,19 +15,23 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sentence or pair: `words` and one `target` per word (token tasks), or `text`, perhaps a `second` text, and one target."""
+    """One sentence or pair: `words` and one `target` per word (token tasks), or `text`, perhaps a
+    `second` text, and one target."""
 
     id: str
     language: str
     text: str
     words: tuple[str, ...]
-    targets: tuple[str, ...]  # one label, or one tag per word; empty where a sentence for training has none
+    targets: tuple[
+        str, ...
+    ]  # one label, or one tag per word; empty where a sentence for training has none
     second: str | None = None
     group: str = ""  # which query a ranked pair belongs to
 
 
 def joined(words: Sequence[str]) -> str:
-    """Words as the column `words` holds them, by tabs: as many as there are, none empty and none with a tab in it."""
+    """Words as the column `words` holds them, by tabs: as many as there are, none empty and none
+    with a tab in it."""
     return "\t".join(word.replace("\t", " ") or " " for word in words)
 
 
@@ -35,9 +39,10 @@ def joined(words: Sequence[str]) -> str:
 class Task:
     """What is to be predicted, for which languages.
 
-    In a retrieval task the labels are the ids of the test sentences in the labelled language, and the answer is which of them means the same.
-    `labelled` is the language whose train split has labels; the train sentences of all others are unlabelled
-    text. Splits are disjoint. `fingerprint` names the content.
+    In a retrieval task the labels are the ids of the test sentences in the labelled language, and
+    the answer is which of them means the same. `labelled` is the language whose train split has
+    labels; the train sentences of all others are unlabelled text. Splits are disjoint.
+    `fingerprint` names the content.
     """
 
     name: str
@@ -51,7 +56,9 @@ class Task:
     beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
     longest: int = 128  # subwords; a longer input is cut
     tagging: Tagging | None = None  # how tags make spans, where words have tags
-    extra: tuple[str, ...] = ()  # what the model that does it can answer beside the labels: never gold
+    extra: tuple[
+        str, ...
+    ] = ()  # what the model that does it can answer beside the labels: never gold
     remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
     title: str = ""  # the name that its task file gives it
     file_kind: str = ""  # the kind that its task file gives it
@@ -66,7 +73,10 @@ class Task:
         found = [e for e in self.splits[split] if languages is None or e.language in languages]
         if not found:
             where = "" if languages is None else f" in {', '.join(languages)}"
-            raise UserError(f"the {split} split of task {self.name} must not be empty, it has no examples{where}; check the task's files")
+            raise UserError(
+                f"the {split} split of task {self.name} must not be empty, it has no "
+                f"examples{where}; check the task's files"
+            )
         return found
 
     @property

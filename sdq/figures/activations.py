@@ -1,6 +1,8 @@
-"""What flows into each layer: values per language, their ranges, and the rounding error each language gets.
+"""What flows into each layer: values per language, their ranges, and the rounding error each
+language gets.
 
-`table` holds the numbers of one layer, `reading` says them in words. Each picture comes as (figure, table behind it, sentence).
+`table` holds the numbers of one layer, `reading` says them in words. Each picture comes as (figure,
+table behind it, sentence).
 """
 
 from __future__ import annotations
@@ -19,8 +21,14 @@ from sdq.figures.weights import EXACT, Picture, error_share, find, label_of
 from sdq.labels import language_name
 
 MOST = 4  # languages drawn beside the one with labels
-# light, dark, dash: one per language beside the one with labels, which is drawn in the colour of the text
-_LINES = (("#0072B2", "#56B4E9", "dash"), ("#D55E00", "#E69F00", "dot"), ("#009E73", "#009E73", "dashdot"), ("#CC79A7", "#CC79A7", "longdash"))
+# light, dark, dash: one per language beside the one with labels, which is drawn in the colour of
+# the text
+_LINES = (
+    ("#0072B2", "#56B4E9", "dash"),
+    ("#D55E00", "#E69F00", "dot"),
+    ("#009E73", "#009E73", "dashdot"),
+    ("#CC79A7", "#CC79A7", "longdash"),
+)
 
 
 def modules(activations: pd.DataFrame) -> pd.DataFrame:
@@ -35,22 +43,34 @@ def _of(activations: pd.DataFrame, layer: str) -> pd.DataFrame:
 
 
 def table(activations: pd.DataFrame, layer: str, home: str) -> pd.DataFrame:
-    """One row per language: code, language, lowest, highest, span (highest − lowest), span as a multiple of that of `home`, SQNR in dB and clipped
-    values in % (NaN where inputs are not rounded). `home` is the language with labels; if it is not among them, spans count against their median."""
+    """One row per language: code, language, lowest, highest, span (highest − lowest), span as a
+    multiple of that of `home`, SQNR in dB and clipped values in % (NaN where inputs are not
+    rounded). `home` is the language with labels; if it is not among them, spans count against their
+    median."""
     rows = _of(activations, layer)
-    found = pd.DataFrame({"code": rows["language"], "language": [language_name(code) for code in rows["language"]]})
-    found["lowest"], found["highest"] = rows["language_low"].astype(float), rows["language_high"].astype(float)
+    found = pd.DataFrame(
+        {"code": rows["language"], "language": [language_name(code) for code in rows["language"]]}
+    )
+    found["lowest"], found["highest"] = (
+        rows["language_low"].astype(float),
+        rows["language_high"].astype(float),
+    )
     found["span"] = found["highest"] - found["lowest"]
     base = found.loc[found["code"] == home, "span"]
     unit = float(base.iloc[0]) if len(base) else float(found["span"].median())
-    found["times the span of " + (language_name(home) if len(base) else "the median")] = found["span"] / unit if unit > 0 else math.nan
+    found["times the span of " + (language_name(home) if len(base) else "the median")] = (
+        found["span"] / unit if unit > 0 else math.nan
+    )
     found["SQNR, dB"] = rows["sqnr_db"].astype(float) if "sqnr_db" in rows else math.nan
     found["clipped, %"] = 100 * rows["clipped"].astype(float) if "clipped" in rows else math.nan
     return found
 
 
-def compared(activations: pd.DataFrame, layer: str, home: str, wanted: str | None = None) -> list[str]:
-    """The languages worth drawing beside `home`: the one `wanted`, the one of lowest SQNR, and the two of widest span; at most MOST, each once."""
+def compared(
+    activations: pd.DataFrame, layer: str, home: str, wanted: str | None = None
+) -> list[str]:
+    """The languages worth drawing beside `home`: the one `wanted`, the one of lowest SQNR, and the
+    two of widest span; at most MOST, each once."""
     rows = table(activations, layer, home)
     rows = rows[rows["code"] != home]
     first = rows["code"][rows["code"] == wanted]
@@ -62,19 +82,29 @@ def reading(activations: pd.DataFrame, layer: str, home: str) -> str:
     """What flows into this layer and whether languages differ, in two sentences with numbers."""
     rows = table(activations, layer, home)
     label, widest = label_of(_of(activations, layer).iloc[0]), rows.loc[rows["span"].idxmax()]
-    text = f"Into {label} flow values from {rows['lowest'].min():.3g} to {rows['highest'].max():.3g}; {widest['language']} has the widest range"
+    text = (
+        f"Into {label} flow values from {rows['lowest'].min():.3g} to "
+        f"{rows['highest'].max():.3g}; {widest['language']} has the widest range"
+    )
     base = rows[rows["code"] == home]
     if len(base) and widest["code"] != home and base.iloc[0]["span"] > 0:
-        text += f", {widest['span'] / base.iloc[0]['span']:.2f} times that of {base.iloc[0]['language']}"
+        text += (
+            f", {widest['span'] / base.iloc[0]['span']:.2f} times that of "
+            f"{base.iloc[0]['language']}"
+        )
     known = rows.dropna(subset=["SQNR, dB"])
     if known.empty:
         return f"{text}. These inputs are not rounded in this run."
     worst, best = known.loc[known["SQNR, dB"].idxmin()], known.loc[known["SQNR, dB"].idxmax()]
     if len(known) == 1 or worst["SQNR, dB"] == best["SQNR, dB"]:
-        return f"{text}. Rounded, {'they are' if len(known) == 1 else 'all languages are'} at an SQNR of {worst['SQNR, dB']:.1f} dB."
+        return (
+            f"{text}. Rounded, {'they are' if len(known) == 1 else 'all languages are'} at an "
+            f"SQNR of {worst['SQNR, dB']:.1f} dB."
+        )
     spread = best["SQNR, dB"] - worst["SQNR, dB"]
     return (
-        f"{text}. Rounding hurts {worst['language']} most: SQNR {worst['SQNR, dB']:.1f} dB, an error {error_share(worst['SQNR, dB'])} as large as the values, "
+        f"{text}. Rounding hurts {worst['language']} most: SQNR {worst['SQNR, dB']:.1f} dB, an "
+        f"error {error_share(worst['SQNR, dB'])} as large as the values, "
         f"{spread:.1f} dB below {best['language']}, which it hurts least."
     )
 
@@ -95,7 +125,10 @@ def _ranges_sentence(row: Any) -> str:
     (low, high), (bottom, top) = bounds["range chosen"], bounds.get("widest range", (None, None))
     if not row["dynamic"]:
         return f"One range was fixed beforehand: {low:.3g} to {high:.3g}."
-    own = f"Every {'token' if row['granularity'] == 'token' else 'batch'} gets its own range, in the median {low:.3g} to {high:.3g}"
+    own = (
+        f"Every {'token' if row['granularity'] == 'token' else 'batch'} gets its own range, in "
+        f"the median {low:.3g} to {high:.3g}"
+    )
     return f"{own}." if bottom is None else f"{own}, at the widest {bottom:.3g} to {top:.3g}."
 
 
@@ -105,28 +138,61 @@ def _axes(x: str, y: str, **more: Any) -> dict[str, Any]:
         "xaxis": {"title": {"text": x, "standoff": 6}, "nticks": 7, "fixedrange": True},
         "yaxis": {"title": {"text": y}, "fixedrange": True},
     }
-    return {"margin": {"l": 64, "r": 14, "t": 8, "b": 90}, "hovermode": "closest", "legend": LEGEND, **axes, **more}
+    return {
+        "margin": {"l": 64, "r": 14, "t": 8, "b": 90},
+        "hovermode": "closest",
+        "legend": LEGEND,
+        **axes,
+        **more,
+    }
 
 
-def histogram_picture(activations: pd.DataFrame, layer: str, codes: Sequence[str], home: str, log: bool = True, theme: Theme = "light") -> Picture:
-    """How often each value flows into the layer, one line per language of `codes`, as a share of its values; the observer's ranges as vertical lines."""
+def histogram_picture(
+    activations: pd.DataFrame,
+    layer: str,
+    codes: Sequence[str],
+    home: str,
+    log: bool = True,
+    theme: Theme = "light",
+) -> Picture:
+    """How often each value flows into the layer, one line per language of `codes`, as a share of
+    its values; the observer's ranges as vertical lines."""
     rows, ink = _of(activations, layer), INK[theme]
     codes = [code for code in codes if code in set(rows["language"])] or [rows.iloc[0]["language"]]
     first = rows.iloc[0]
-    counts = {code: np.asarray(c, dtype=float) for code, c in zip(rows["language"], rows["counts"], strict=True) if code in codes}
+    counts = {
+        code: np.asarray(c, dtype=float)
+        for code, c in zip(rows["language"], rows["counts"], strict=True)
+        if code in codes
+    }
     shares = {code: 100 * counts[code] / max(1.0, counts[code].sum()) for code in codes}
     bins = len(first["counts"])
     width = (first["high"] - first["low"]) / bins or 1.0
     centres = first["low"] + (np.arange(bins) + 0.5) * width
-    behind = pd.DataFrame({"from": centres - width / 2, "to": centres + width / 2, **{language_name(code): share for code, share in shares.items()}})
+    behind = pd.DataFrame(
+        {
+            "from": centres - width / 2,
+            "to": centres + width / 2,
+            **{language_name(code): share for code, share in shares.items()},
+        }
+    )
     figure = go.Figure()
     styles = cycle(_LINES)
     for code, share in shares.items():
         light, dark, dash = (ink.text, ink.text, "solid") if code == home else next(styles)
-        line = {"color": light if theme == "light" else dark, "dash": dash, "width": 2.5 if code == home else 2}
+        line = {
+            "color": light if theme == "light" else dark,
+            "dash": dash,
+            "width": 2.5 if code == home else 2,
+        }
         hover = f"{language_name(code)}<br>%{{x:.3g}}: %{{y:.3g}} %<extra></extra>"
         figure.add_scatter(
-            x=centres, y=[s if s > 0 or not log else None for s in share], mode="lines", line=line, name=language_name(code), hovertemplate=hover
+            x=centres,
+            y=[s if s > 0 or not log else None for s in share],
+            mode="lines",
+            line=line,
+            name=language_name(code),
+            hovertemplate=hover,
         )
     seen = np.concatenate(list(shares.values()))
     top = float(seen.max())
@@ -145,52 +211,96 @@ def histogram_picture(activations: pd.DataFrame, layer: str, codes: Sequence[str
     layout = _axes("Value of an input", "Share of the values, %", height=400)
     layout["margin"]["b"] = 128
     layout["yaxis"] |= (
-        {"type": "log", "range": [math.log10(floor), math.log10(ceiling)], "dtick": 1, "tickformat": "~g"} if log else {"range": [floor, ceiling]}
+        {
+            "type": "log",
+            "range": [math.log10(floor), math.log10(ceiling)],
+            "dtick": 1,
+            "tickformat": "~g",
+        }
+        if log
+        else {"range": [floor, ceiling]}
     )
     figure.update_layout(template=template(theme), **layout)
     low, high = (f"{first[end]:.3g}" for end in ("low", "high"))
-    span = f"all values are {low}" if first["low"] == first["high"] else f"values from {low} to {high}"
+    span = (
+        f"all values are {low}" if first["low"] == first["high"] else f"values from {low} to {high}"
+    )
     text = f"{label_of(first)}: {span} over all languages. "
     return figure, behind, text + _ranges_sentence(first)
 
 
-def sqnr_picture(activations: pd.DataFrame, layer: str, home: str, theme: Theme = "light") -> Picture | None:
-    """SQNR of the rounded inputs, one dot per language, lowest first; None where inputs are not rounded."""
-    rows = table(activations, layer, home).dropna(subset=["SQNR, dB"]).sort_values("SQNR, dB", ignore_index=True)
+def sqnr_picture(
+    activations: pd.DataFrame, layer: str, home: str, theme: Theme = "light"
+) -> Picture | None:
+    """SQNR of the rounded inputs, one dot per language, lowest first; None where inputs are not
+    rounded."""
+    rows = (
+        table(activations, layer, home)
+        .dropna(subset=["SQNR, dB"])
+        .sort_values("SQNR, dB", ignore_index=True)
+    )
     drawn = rows[rows["SQNR, dB"] < EXACT]
     if rows.empty:
         return None
     ink, values = INK[theme], drawn["SQNR, dB"]
     figure = go.Figure()
-    for mine, name, symbol in ((True, "had labels in training", "diamond"), (False, "had none (zero-shot)", "circle")):
+    for mine, name, symbol in (
+        (True, "had labels in training", "diamond"),
+        (False, "had none (zero-shot)", "circle"),
+    ):
         part = drawn[(drawn["code"] == home) == mine]
         if part.empty:
             continue
-        marker = {"symbol": symbol, "size": 11, "color": ink.text if mine else MARKS["FP32"].colour(theme)}
-        hover = [f"{r['language']}<br>SQNR {r['SQNR, dB']:.1f} dB, {r['clipped, %']:.2g} % clipped" for _, r in part.iterrows()]
+        marker = {
+            "symbol": symbol,
+            "size": 11,
+            "color": ink.text if mine else MARKS["FP32"].colour(theme),
+        }
+        hover = [
+            f"{r['language']}<br>SQNR {r['SQNR, dB']:.1f} dB, {r['clipped, %']:.2g} % clipped"
+            for _, r in part.iterrows()
+        ]
         figure.add_scatter(
-            x=part["SQNR, dB"], y=part["language"], mode="markers+text", marker=marker, name=name, hovertext=hover, hoverinfo="text",
-            text=[f"  {v:.1f}" for v in part["SQNR, dB"]], textposition="middle right",
-        )  # fmt: skip
+            x=part["SQNR, dB"],
+            y=part["language"],
+            mode="markers+text",
+            marker=marker,
+            name=name,
+            hovertext=hover,
+            hoverinfo="text",
+            text=[f"  {v:.1f}" for v in part["SQNR, dB"]],
+            textposition="middle right",
+        )
     span = float(values.max() - values.min()) if len(values) else 0.0
     pad = max(span, 0.5)
     layout = _axes("SQNR, dB (higher is better)", "", height=25 * max(3, len(drawn)) + 116)
     layout["margin"]["l"] = 92
-    layout["yaxis"] |= {"categoryorder": "array", "categoryarray": list(drawn["language"]), "autorange": "reversed"}
+    layout["yaxis"] |= {
+        "categoryorder": "array",
+        "categoryarray": list(drawn["language"]),
+        "autorange": "reversed",
+    }
     if len(values):
         layout["xaxis"] |= {"range": [values.min() - 0.08 * pad, values.max() + 0.25 * pad]}
     figure.update_layout(template=template(theme), **layout)
     low, high = rows.iloc[0], rows.iloc[-1]
-    text = f"SQNR of the rounded inputs, by language: {low['SQNR, dB']:.1f} dB in {low['language']} to {high['SQNR, dB']:.1f} dB in {high['language']}"
+    text = (
+        f"SQNR of the rounded inputs, by language: {low['SQNR, dB']:.1f} dB in "
+        f"{low['language']} to {high['SQNR, dB']:.1f} dB in {high['language']}"
+    )
     text += f", median {rows['SQNR, dB'].median():.1f} dB."
     exact = len(rows) - len(drawn)
     return figure, rows, text + (f" {exact} without any error are not drawn." if exact else "")
 
 
 def position_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light") -> Picture | None:
-    """Smallest and largest input per token position, as a band; None for a layer that sees one vector per sentence."""
+    """Smallest and largest input per token position, as a band; None for a layer that sees one
+    vector per sentence."""
     row = find(profiles, layer)
-    low, high = np.asarray(row["position_low"], dtype=float), np.asarray(row["position_high"], dtype=float)
+    low, high = (
+        np.asarray(row["position_low"], dtype=float),
+        np.asarray(row["position_high"], dtype=float),
+    )
     if not len(low):
         return None
     rows = pd.DataFrame({"position": np.arange(len(low)), "lowest": low, "highest": high})
@@ -200,13 +310,25 @@ def position_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light")
         fill = {"fill": "tonexty", "fillcolor": faint(blue, 0.2)} if name == "lowest" else {}
         hover = f"position %{{x}}<br>{name} %{{y:.3g}}<extra></extra>"
         figure.add_scatter(
-            x=rows["position"], y=rows[name], mode="lines", line={"color": blue, "width": 2, "dash": dash}, name=name, hovertemplate=hover, **fill
+            x=rows["position"],
+            y=rows[name],
+            mode="lines",
+            line={"color": blue, "width": 2, "dash": dash},
+            name=name,
+            hovertemplate=hover,
+            **fill,
         )
-    figure.update_layout(template=template(theme), **_axes("Token position (0: start of the sentence)", "Value of an input", height=300))
+    figure.update_layout(
+        template=template(theme),
+        **_axes("Token position (0: start of the sentence)", "Value of an input", height=300),
+    )
     span = rows["highest"] - rows["lowest"]
     at, usual = int(span.idxmax()), float(span.median())
     if usual <= 0:
         return figure, rows, f"{label_of(row)}: all inputs are equal at most positions."
-    text = f"{label_of(row)}: the range is widest at token position {at}, from {low[at]:.3g} to {high[at]:.3g}, "
+    text = (
+        f"{label_of(row)}: the range is widest at token position {at}, from {low[at]:.3g} to "
+        f"{high[at]:.3g}, "
+    )
     text += f"{span[at] / usual:.1f} times the median over {len(rows)} positions."
     return figure, rows, text

@@ -1,7 +1,9 @@
-"""What the model looks at: the words of one sentence in FP32 and quantized, and how alike the two look at each language.
+"""What the model looks at: the words of one sentence in FP32 and quantized, and how alike the two
+look at each language.
 
-The numbers are those of the tables "words" and "drift" (see sdq.inspect.attribution). `sentence` picks a sentence, `marked` writes its words as
-HTML, `reading` says them; `drift_picture` is (figure, table behind it, sentence).
+The numbers are those of the tables "words" and "drift" (see sdq.analyses.attribution). `sentence`
+picks a sentence, `marked` writes its words as HTML, `reading` says them; `drift_picture` is
+(figure, table behind it, sentence).
 """
 
 from __future__ import annotations
@@ -29,14 +31,20 @@ _ISOLATED = "\u2068{}\u2069"  # keeps a text from the right from turning round w
 
 def sentence(words: pd.DataFrame, language: str, example: str) -> pd.DataFrame:
     """The rows of one sentence, in its order. UserError if it was not looked at."""
-    found = words[(words["language"] == language) & (words["id"] == example)].sort_values("position", ignore_index=True)
+    found = words[(words["language"] == language) & (words["id"] == example)].sort_values(
+        "position", ignore_index=True
+    )
     if found.empty:
-        raise UserError(f"a sentence must be among those looked at, {example[:40]!r} in {language_name(language)} is not; choose one from the list")
+        raise UserError(
+            f"a sentence must be among those looked at, {example[:40]!r} in "
+            f"{language_name(language)} is not; choose one from the list"
+        )
     return found
 
 
 def texts(words: pd.DataFrame, language: str) -> dict[str, str]:
-    """Id -> text, made of its words, of the sentences in a language; where the quantized model gives another answer, it says so."""
+    """Id -> text, made of its words, of the sentences in a language; where the quantized model
+    gives another answer, it says so."""
     glue, found = "" if language in UNSPACED else " ", {}
     for example, part in words[words["language"] == language].groupby("id", sort=False):
         told = " (another answer)" if (part["target"] != part["answer"]).any() else ""
@@ -45,16 +53,25 @@ def texts(words: pd.DataFrame, language: str) -> dict[str, str]:
 
 
 def table(rows: pd.DataFrame, label: str) -> pd.DataFrame:
-    """A sentence as people read it: attributions in logits, `label` is the quantized model's name."""
-    names = {"fp32": "FP32, logits", "quantized": f"{label}, logits", "nudged": f"{label} after a tiny change, logits", "target": "FP32 answer"}
-    return rows[["word", "fp32", "quantized", "nudged", "target", "answer"]].rename(columns=names | {"answer": f"{label} answer"})
+    """A sentence as people read it: attributions in logits, `label` is the quantized model's
+    name."""
+    names = {
+        "fp32": "FP32, logits",
+        "quantized": f"{label}, logits",
+        "nudged": f"{label} after a tiny change, logits",
+        "target": "FP32 answer",
+    }
+    return rows[["word", "fp32", "quantized", "nudged", "target", "answer"]].rename(
+        columns=names | {"answer": f"{label} answer"}
+    )
 
 
 def marked(rows: pd.DataFrame, label: str, theme: Theme = "light") -> str:
     """HTML of the words of one sentence, FP32 above `label`, in the direction of their script.
 
-    Under each word its signed attribution in logits. For the answer: blue with a plain line, against it: orange with a dashed line; the larger
-    the attribution, the stronger the colour and the thicker the line. Both models have one scale.
+    Under each word its signed attribution in logits. For the answer: blue with a plain line,
+    against it: orange with a dashed line; the larger the attribution, the stronger the colour and
+    the thicker the line. Both models have one scale.
     """
     language = str(rows["language"].iloc[0])
     largest = float(rows[list(MODELS)].abs().to_numpy().max()) or 1.0
@@ -62,9 +79,15 @@ def marked(rows: pd.DataFrame, label: str, theme: Theme = "light") -> str:
     lines = []
     for model, name, answer in zip(MODELS, ("FP32", label), ("target", "answer"), strict=True):
         said = "" if rows[answer].nunique() > 1 else f" answers {rows[answer].iloc[0]}"
-        spans = " ".join(_span(row.word, getattr(row, model), largest, digits, theme) for row in rows.itertuples())
+        spans = " ".join(
+            _span(row.word, getattr(row, model), largest, digits, theme)
+            for row in rows.itertuples()
+        )
         head = f'<div style="font-size:.875rem;margin-top:.6rem">{escape(name + said)}</div>'
-        lines.append(f'{head}<p class="words" lang="{escape(language)}" dir="{direction(language)}" style="line-height:1.3;margin:.1rem 0">{spans}</p>')
+        lines.append(
+            f'{head}<p class="words" lang="{escape(language)}" dir="{direction(language)}" '
+            f'style="line-height:1.3;margin:.1rem 0">{spans}</p>'
+        )
     return "".join(lines)
 
 
@@ -72,29 +95,63 @@ def _span(word: str, value: float, largest: float, digits: int, theme: Theme) ->
     share = abs(value) / largest
     colour = MARKS["FP32" if value > 0 else "PTQ"].colour(theme)
     paper, font = mixed(INK[theme].paper, colour, _DEEPEST * share if share >= _SPOKEN else 0.0)
-    line = "none" if share < _SPOKEN else f"{1 + round((_THICKEST - 1) * share)}px {'solid' if value > 0 else 'dashed'} {colour}"
+    line = (
+        "none"
+        if share < _SPOKEN
+        else f"{1 + round((_THICKEST - 1) * share)}px {'solid' if value > 0 else 'dashed'} {colour}"
+    )
     number = f"{value:+.{digits}f}".replace("-", "−")
-    style = f"display:inline-block;text-align:center;margin:.15rem .05rem;padding:.1rem .3rem;background:{paper};color:{font};border-bottom:{line}"
-    return f'<span style="{style}"><bdi style="font-size:1.2rem">{escape(word)}</bdi><br><bdi dir="ltr" style="font-size:.8rem">{number}</bdi></span>'
+    style = (
+        f"display:inline-block;text-align:center;margin:.15rem .05rem;padding:.1rem "
+        f".3rem;background:{paper};color:{font};border-bottom:{line}"
+    )
+    return (
+        f'<span style="{style}"><bdi style="font-size:1.2rem">{escape(word)}</bdi><br><bdi '
+        f'dir="ltr" style="font-size:.8rem">{number}</bdi></span>'
+    )
 
 
 def reading(rows: pd.DataFrame, label: str) -> str:
-    """On which word each model's answer rests most, how alike their orders are, and what the words do not explain."""
+    """On which word each model's answer rests most, how alike their orders are, and what the words
+    do not explain."""
     most = {model: rows.loc[rows[model].idxmax()] for model in MODELS}
-    first, second = (f"“{_ISOLATED.format(most[model]['word'])}” ({most[model][model]:+.2f} logits)" for model in MODELS)
+    first, second = (
+        f"“{_ISOLATED.format(most[model]['word'])}” ({most[model][model]:+.2f} logits)"
+        for model in MODELS
+    )
     tagged = rows["target"].nunique() > 1
     what = "the tags it gives to all words" if tagged else str(rows["target"].iloc[0])
-    text = f"FP32 answers {what} and rests that most on {first}; for the same answer {label} rests most on {second}."
+    text = (
+        f"FP32 answers {what} and rests that most on {first}; for the same answer {label} "
+        f"rests most on {second}."
+    )
     if most["fp32"].name == most["quantized"].name:
-        text = f"FP32 answers {what}, and both models rest that most on the same word, {first} in FP32 and {most['quantized']['quantized']:+.2f} in {label}."
+        text = (
+            f"FP32 answers {what}, and both models rest that most on the same word, {first} in "
+            f"FP32 and {most['quantized']['quantized']:+.2f} in {label}."
+        )
     changed = int((rows["target"] != rows["answer"]).sum())
     if changed:
-        text += f" {label} gives {changed} of {len(rows)} words another tag." if tagged else f" {label} answers {rows['answer'].iloc[0]} instead."
+        text += (
+            f" {label} gives {changed} of {len(rows)} words another tag."
+            if tagged
+            else f" {label} answers {rows['answer'].iloc[0]} instead."
+        )
     if len(rows) > 2:
         rho = float(rows["fp32"].rank().corr(rows["quantized"].rank()))
-        text += f" Over the {len(rows)} words the two orders have rank correlation {rho:+.2f}." if rho == rho else ""
-    parts = ", ".join(f"{name} {_missing(rows, model)}" for model, name in zip(MODELS, ("FP32", label), strict=True))
-    return f"{text} Convergence delta, what the words leave unexplained of the logit's gain over the baseline: {parts}."
+        text += (
+            f" Over the {len(rows)} words the two orders have rank correlation {rho:+.2f}."
+            if rho == rho
+            else ""
+        )
+    parts = ", ".join(
+        f"{name} {_missing(rows, model)}"
+        for model, name in zip(MODELS, ("FP32", label), strict=True)
+    )
+    return (
+        f"{text} Convergence delta, what the words leave unexplained of the logit's gain over "
+        f"the baseline: {parts}."
+    )
 
 
 def _missing(rows: pd.DataFrame, model: str) -> str:
@@ -106,19 +163,33 @@ def _missing(rows: pd.DataFrame, model: str) -> str:
 
 
 def drift_table(drift: pd.DataFrame) -> pd.DataFrame:
-    """One row per language, least alike first, then all languages: the numbers of `drift` with their units."""
+    """One row per language, least alike first, then all languages: the numbers of `drift` with
+    their units."""
     names = {
-        "rank_correlation": "rank correlation", "rank_low": "low", "rank_high": "high", "floor": "noise floor", "sign_agreement": "same sign, share of words",
-        "sign_low": "same sign low", "sign_high": "same sign high",
-        "completeness_fp32": "completeness error of FP32, share", "completeness_quantized": "completeness error, quantized, share",
-    }  # fmt: skip
-    rows = drift.assign(code=drift["language"], last=drift["language"] == EVERY).sort_values(["last", "rank_correlation"], ignore_index=True)
-    rows["language"] = ["all languages" if code == EVERY else language_name(code) for code in rows["code"]]
+        "rank_correlation": "rank correlation",
+        "rank_low": "low",
+        "rank_high": "high",
+        "floor": "noise floor",
+        "sign_agreement": "same sign, share of words",
+        "sign_low": "same sign low",
+        "sign_high": "same sign high",
+        "completeness_fp32": "completeness error of FP32, share",
+        "completeness_quantized": "completeness error, quantized, share",
+    }
+    rows = drift.assign(code=drift["language"], last=drift["language"] == EVERY).sort_values(
+        ["last", "rank_correlation"], ignore_index=True
+    )
+    rows["language"] = [
+        "all languages" if code == EVERY else language_name(code) for code in rows["code"]
+    ]
     return rows[["language", "code", "sentences", "words", *names]].rename(columns=names)
 
 
-def drift_picture(drift: pd.DataFrame, label: str, theme: Theme = "light", chosen: str | None = None) -> Picture:
-    """One row per language: rank correlation of the words' attributions in FP32 and quantized, its interval, and the noise floor (a bar).
+def drift_picture(
+    drift: pd.DataFrame, label: str, theme: Theme = "light", chosen: str | None = None
+) -> Picture:
+    """One row per language: rank correlation of the words' attributions in FP32 and quantized, its
+    interval, and the noise floor (a bar).
 
     Each mark carries [language code] as customdata; the language `chosen` is written bold.
     """
@@ -127,51 +198,109 @@ def drift_picture(drift: pd.DataFrame, label: str, theme: Theme = "light", chose
     mark = MARKS["PTQ"]
     colour = mark.colour(theme)
     figure = go.Figure()
-    bounds = [(low, high, y) for low, high, y in zip(rows["low"], rows["high"], at, strict=True) if low == low]
+    bounds = [
+        (low, high, y)
+        for low, high, y in zip(rows["low"], rows["high"], at, strict=True)
+        if low == low
+    ]
     figure.add_scatter(
-        x=[v for low, high, _ in bounds for v in (low, high, None)], y=[v for *_, y in bounds for v in (y, y, None)], mode="lines",
-        line={"color": faint(colour, 0.7), "width": 3}, hoverinfo="skip", name="95 % interval",
-    )  # fmt: skip
+        x=[v for low, high, _ in bounds for v in (low, high, None)],
+        y=[v for *_, y in bounds for v in (y, y, None)],
+        mode="lines",
+        line={"color": faint(colour, 0.7), "width": 3},
+        hoverinfo="skip",
+        name="95 % interval",
+    )
     hover = [
-        f"{row['language']}, {row['sentences']} sentences<br>rank correlation {row['rank correlation']:.2f}, noise floor {row['noise floor']:.2f}<br>"
+        f"{row['language']}, {row['sentences']} sentences<br>rank correlation "
+        f"{row['rank correlation']:.2f}, noise floor {row['noise floor']:.2f}<br>"
         f"same sign: {100 * row['same sign, share of words']:.0f} % of the words"
         for _, row in rows.iterrows()
     ]
     data = [[code] for code in rows["code"]]
     figure.add_scatter(
-        x=rows["rank correlation"], y=at, mode="markers", marker={"color": colour, "symbol": mark.symbol, "size": 11}, customdata=data, hovertext=hover,
-        hoverinfo="text", name=f"FP32 and {label}", unselected={"marker": {"opacity": 1}},
-    )  # fmt: skip
+        x=rows["rank correlation"],
+        y=at,
+        mode="markers",
+        marker={"color": colour, "symbol": mark.symbol, "size": 11},
+        customdata=data,
+        hovertext=hover,
+        hoverinfo="text",
+        name=f"FP32 and {label}",
+        unselected={"marker": {"opacity": 1}},
+    )
     bar = {"symbol": "line-ns", "size": 14, "line": {"color": ink.text, "width": 2}}
     figure.add_scatter(
-        x=rows["noise floor"], y=at, mode="markers", marker=bar, hoverinfo="skip", name=f"noise floor: {label} twice", unselected={"marker": {"opacity": 1}}
+        x=rows["noise floor"],
+        y=at,
+        mode="markers",
+        marker=bar,
+        hoverinfo="skip",
+        name=f"noise floor: {label} twice",
+        unselected={"marker": {"opacity": 1}},
     )
     least = min(0.0, float(rows[["rank correlation", "low", "noise floor"]].min().min()))
-    names = [f"<b>{name}</b>" if code in (chosen, EVERY) else name for name, code in zip(rows["language"], rows["code"], strict=True)]
+    names = [
+        f"<b>{name}</b>" if code in (chosen, EVERY) else name
+        for name, code in zip(rows["language"], rows["code"], strict=True)
+    ]
     figure.update_layout(
-        template=template(theme), height=_ROW * len(rows) + 150, margin={"l": 100, "r": 14, "t": 8, "b": 116}, legend=LEGEND,
-        xaxis={"title": {"text": "Rank correlation of the words (1: the same order)", "standoff": 6}, "range": [least - 0.04, 1.04], "fixedrange": True},
-        yaxis={"range": [at[-1] + 0.7, -0.7], "tickvals": at, "ticktext": names, "showgrid": False, "fixedrange": True},
-    )  # fmt: skip
+        template=template(theme),
+        height=_ROW * len(rows) + 150,
+        margin={"l": 100, "r": 14, "t": 8, "b": 116},
+        legend=LEGEND,
+        xaxis={
+            "title": {"text": "Rank correlation of the words (1: the same order)", "standoff": 6},
+            "range": [least - 0.04, 1.04],
+            "fixedrange": True,
+        },
+        yaxis={
+            "range": [at[-1] + 0.7, -0.7],
+            "tickvals": at,
+            "ticktext": names,
+            "showgrid": False,
+            "fixedrange": True,
+        },
+    )
     return figure, rows, drift_reading(rows, label)
 
 
 def drift_reading(rows: pd.DataFrame, label: str) -> str:
-    """Whether the quantized model looks at the words in the order of FP32, over a table of `drift_table`."""
+    """Whether the quantized model looks at the words in the order of FP32, over a table of
+    `drift_table`."""
     whole, each = rows.iloc[-1], rows.iloc[:-1].dropna(subset=["rank correlation"])
     if whole["rank correlation"] != whole["rank correlation"]:
-        return f"No sentence has words enough to compare the order in which FP32 and {label} look at them."
-    text = f"In the mean over {whole['sentences']} sentences, FP32 and {label} order the words by what they count with rank correlation "
+        return (
+            f"No sentence has words enough to compare the order in which FP32 and {label} look "
+            f"at them."
+        )
+    text = (
+        f"In the mean over {whole['sentences']} sentences, FP32 and {label} order the words by "
+        f"what they count with rank correlation "
+    )
     text += f"{whole['rank correlation']:.2f}{_interval(whole, 'low', 'high')} (1: the same order)."
     if whole["rank correlation"] < whole["noise floor"]:
-        text += f" Measured twice, {label} agrees with itself to {whole['noise floor']:.2f}: what is below that is not noise."
+        text += (
+            f" Measured twice, {label} agrees with itself to {whole['noise floor']:.2f}: what "
+            f"is below that is not noise."
+        )
     else:
-        text += f" {label} agrees with itself no better ({whole['noise floor']:.2f}) when it is measured twice: this is noise."
+        text += (
+            f" {label} agrees with itself no better ({whole['noise floor']:.2f}) when it is "
+            f"measured twice: this is noise."
+        )
     if len(each) > 1:
         first, last = each.iloc[0], each.iloc[-1]
-        text += f" Least alike: {first['language']} ({first['rank correlation']:.2f}), most: {last['language']} ({last['rank correlation']:.2f})."
-    text += f" {100 * whole['same sign, share of words']:.0f} % of a sentence's words keep their sign."
-    full, quantized = (100 * whole[f"completeness error{end}, share"] for end in (" of FP32", ", quantized"))
+        text += (
+            f" Least alike: {first['language']} ({first['rank correlation']:.2f}), most: "
+            f"{last['language']} ({last['rank correlation']:.2f})."
+        )
+    text += (
+        f" {100 * whole['same sign, share of words']:.0f} % of a sentence's words keep their sign."
+    )
+    full, quantized = (
+        100 * whole[f"completeness error{end}, share"] for end in (" of FP32", ", quantized")
+    )
     return f"{text} Completeness error: FP32 {full:.2g} %, {label} {quantized:.2g} %."
 
 
@@ -180,9 +309,19 @@ def _interval(row: Any, low: str, high: str) -> str:
 
 
 def to_page(rows: pd.DataFrame, label: str, theme: Theme, title: str, text: str) -> str:
-    """One HTML file that needs no network: the words of a sentence, their title and a paragraph above them."""
+    """One HTML file that needs no network: the words of a sentence, their title and a paragraph
+    above them."""
     ink = INK[theme]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    style = f"background:{ink.paper};color:{ink.text};font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem"
-    body = f'<body style="{style}"><h1>{escape(title)}</h1><p>{escape(text)}</p>{marked(rows, label, theme)}</body>'
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{escape(title)}</title>'
+    )
+    style = (
+        f"background:{ink.paper};color:{ink.text};font-family:sans-serif;max-width:60rem;margi"
+        f"n:2rem auto;padding:0 1rem"
+    )
+    body = (
+        f'<body style="{style}"><h1>{escape(title)}</h1><p>{escape(text)}</p>'
+        f"{marked(rows, label, theme)}</body>"
+    )
     return f'<!doctype html><html lang="en"><head>{head}</head>{body}</html>'

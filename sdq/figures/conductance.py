@@ -1,4 +1,5 @@
-"""Through which blocks or modules the damage of quantization flows, beside what the exact scan says of them (see sdq.inspect.conductance)."""
+"""Through which blocks or modules the damage of quantization flows, beside what the exact scan says
+of them (see sdq.analyses.conductance)."""
 
 from __future__ import annotations
 
@@ -21,11 +22,19 @@ _MISSED = 0.2  # share of the damage that the sites may leave over before it is 
 _REPAIRS = 0.01  # share of the damage that a site must take away to be named
 
 
-def rows(table: pd.DataFrame, measure: str = "kl", language: str = "all", level: str = "block") -> pd.DataFrame:
-    """The sites of one measure, language and level, in forward order, with a column `part`: what a site is called. UserError if there is none."""
-    found = table[(table["measure"] == measure) & (table["language"] == language) & (table["level"] == level)].sort_values("order", ignore_index=True)
+def rows(
+    table: pd.DataFrame, measure: str = "kl", language: str = "all", level: str = "block"
+) -> pd.DataFrame:
+    """The sites of one measure, language and level, in forward order, with a column `part`: what a
+    site is called. UserError if there is none."""
+    found = table[
+        (table["measure"] == measure) & (table["language"] == language) & (table["level"] == level)
+    ].sort_values("order", ignore_index=True)
     if found.empty:
-        raise UserError(f"the damage must have been shared out in {language_name(language)}, it was not; choose another language or all of them")
+        raise UserError(
+            f"the damage must have been shared out in {language_name(language)}, it was not; "
+            f"choose another language or all of them"
+        )
     part = [
         f"block {block}" if role == "block" else module_label(site, role, block)
         for site, role, block in zip(found["site"], found["role"], found["block"], strict=True)
@@ -34,59 +43,134 @@ def rows(table: pd.DataFrame, measure: str = "kl", language: str = "all", level:
 
 
 def picture(
-    table: pd.DataFrame, measure: str = "kl", language: str = "all", level: str = "block", theme: Theme = "light", chosen: str | None = None
+    table: pd.DataFrame,
+    measure: str = "kl",
+    language: str = "all",
+    level: str = "block",
+    theme: Theme = "light",
+    chosen: str | None = None,
 ) -> Picture:
-    """A bar per site, first one above: what flows through it, with its interval; a diamond: the site quantized alone, by the exact scan.
+    """A bar per site, first one above: what flows through it, with its interval; a diamond: the
+    site quantized alone, by the exact scan.
 
-    Bars below zero, of sites that repair, are hatched. Each bar carries [site] as customdata; the site `chosen` is written bold.
+    Bars below zero, of sites that repair, are hatched. Each bar carries [site] as customdata; the
+    site `chosen` is written bold.
     """
     found, ink = rows(table, measure, language, level), INK[theme]
     y = list(range(len(found)))
     colour = MARKS["PTQ"].colour(theme)
-    pattern = {"shape": ["" if value >= 0 else "/" for value in found["value"]], "bgcolor": ink.paper, "fgcolor": colour, "solidity": 0.35, "size": 6}
-    error = {"array": found["high"] - found["value"], "arrayminus": found["value"] - found["low"], "color": ink.text, "thickness": 1.5, "width": 4}
-    hover = [f"{row['part']}<br>{row['value']:.3g} nats{_share(row)}<br>{_scan(row)}" for _, row in found.iterrows()]
+    pattern = {
+        "shape": ["" if value >= 0 else "/" for value in found["value"]],
+        "bgcolor": ink.paper,
+        "fgcolor": colour,
+        "solidity": 0.35,
+        "size": 6,
+    }
+    error = {
+        "array": found["high"] - found["value"],
+        "arrayminus": found["value"] - found["low"],
+        "color": ink.text,
+        "thickness": 1.5,
+        "width": 4,
+    }
+    hover = [
+        f"{row['part']}<br>{row['value']:.3g} nats{_share(row)}<br>{_scan(row)}"
+        for _, row in found.iterrows()
+    ]
     figure = go.Figure()
     figure.add_bar(
-        x=found["value"], y=y, orientation="h", marker={"color": colour, "pattern": pattern, "line": {"color": colour, "width": 1}}, error_x=error,
-        customdata=[[site] for site in found["site"]], hovertext=hover, hoverinfo="text", name="conductance, 95 % interval",
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
-    )  # fmt: skip
+        x=found["value"],
+        y=y,
+        orientation="h",
+        marker={"color": colour, "pattern": pattern, "line": {"color": colour, "width": 1}},
+        error_x=error,
+        customdata=[[site] for site in found["site"]],
+        hovertext=hover,
+        hoverinfo="text",
+        name="conductance, 95 % interval",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+    )
     if found["scan"].notna().any():
         mark = {"symbol": "diamond-open", "size": 10, "color": ink.text, "line": {"width": 2}}
         figure.add_scatter(
-            x=found["scan"], y=y, mode="markers", marker=mark, hoverinfo="skip", name="alone, by the exact scan", unselected={"marker": {"opacity": 1}}
+            x=found["scan"],
+            y=y,
+            mode="markers",
+            marker=mark,
+            hoverinfo="skip",
+            name="alone, by the exact scan",
+            unselected={"marker": {"opacity": 1}},
         )
-    names = [f"<b>{part}</b>" if site == chosen else part for part, site in zip(found["part"], found["site"], strict=True)]
+    names = [
+        f"<b>{part}</b>" if site == chosen else part
+        for part, site in zip(found["part"], found["site"], strict=True)
+    ]
     figure.update_layout(
-        template=template(theme), height=_ROW * len(found) + 130, margin={"l": 150, "r": 14, "t": 8, "b": 96}, legend=LEGEND, bargap=0.35,
-        xaxis={"title": {"text": _AXES[measure], "standoff": 6}, "fixedrange": True, "zeroline": True, "zerolinecolor": ink.quiet},
-        yaxis={"range": [len(found) - 0.4, -0.6], "tickvals": y, "ticktext": names, "showgrid": False, "fixedrange": True},
-    )  # fmt: skip
+        template=template(theme),
+        height=_ROW * len(found) + 130,
+        margin={"l": 150, "r": 14, "t": 8, "b": 96},
+        legend=LEGEND,
+        bargap=0.35,
+        xaxis={
+            "title": {"text": _AXES[measure], "standoff": 6},
+            "fixedrange": True,
+            "zeroline": True,
+            "zerolinecolor": ink.quiet,
+        },
+        yaxis={
+            "range": [len(found) - 0.4, -0.6],
+            "tickvals": y,
+            "ticktext": names,
+            "showgrid": False,
+            "fixedrange": True,
+        },
+    )
     return figure, found.drop(columns=["level", "order"]), reading(found)
 
 
 def reading(found: pd.DataFrame) -> str:
-    """Through which sites most of the damage flows, and whether the exact scan agrees, over the rows of one picture."""
+    """Through which sites most of the damage flows, and whether the exact scan agrees, over the
+    rows of one picture."""
     first = found.iloc[0]
     total, loss = first["total"], first["measure"] == "loss"
     where = "all languages" if first["language"] == "all" else language_name(first["language"])
     if not total > 0:
-        return f"In {where} quantization does not {'raise the loss' if loss else 'move the answers'} ({total:+.3g} nats), so there is no damage to share out."
+        return (
+            f"In {where} quantization does not "
+            f"{'raise the loss' if loss else 'move the answers'} ({total:+.3g} nats), so there is "
+            f"no damage to share out."
+        )
     top = found.nlargest(_NAMED, "value")
-    named = [f"{row['part']} ({100 * row['share']:.0f} %{_clear(row)})" for _, row in top[top["value"] > 0].iterrows()]
-    damage = "by which quantization raises the loss" if loss else "of KL that quantization puts between FP32's answers and its own"
+    named = [
+        f"{row['part']} ({100 * row['share']:.0f} %{_clear(row)})"
+        for _, row in top[top["value"] > 0].iterrows()
+    ]
+    damage = (
+        "by which quantization raises the loss"
+        if loss
+        else "of KL that quantization puts between FP32's answers and its own"
+    )
     text = f"Of the {total:.3g} nats {damage}, in {where}, most flows through {', '.join(named)}."
     repairs = found[(found["high"] < 0) & (found["share"] < -_REPAIRS)]
     if len(repairs):
         best = repairs.nsmallest(1, "value").iloc[0]
-        text += f" {best['part'][0].upper()}{best['part'][1:]} takes {-100 * best['share']:.0f} % away: it undoes what others did."
+        text += (
+            f" {best['part'][0].upper()}{best['part'][1:]} takes {-100 * best['share']:.0f} % "
+            f"away: it undoes what others did."
+        )
     text += f" The parts sum up to {100 * (1 + first['delta'] / total):.0f} % of it"
     text += (
-        ": gradients through rounding miss much of so little damage, and its order is to be taken with care." if abs(first["delta"]) > _MISSED * total else "."
+        ": gradients through rounding miss much of so little damage, and its order is to be taken "
+        "with care."
+        if abs(first["delta"]) > _MISSED * total
+        else "."
     )
     if first["rho"] == first["rho"]:
-        text += f" With the exact scan, in which each quantizes alone, the order of the {len(found)} sites has rank correlation {first['rho']:+.2f}."
+        text += (
+            f" With the exact scan, in which each quantizes alone, the order of the "
+            f"{len(found)} sites has rank correlation {first['rho']:+.2f}."
+        )
     return text
 
 

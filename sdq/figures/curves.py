@@ -1,4 +1,5 @@
-"""Curves over blocks in small multiples, how runs are called and drawn in them, and the measures they show.
+"""Curves over blocks in small multiples, how runs are called and drawn in them, and the measures
+they show.
 
 Every picture that compares more than one run takes its names and marks from here.
 """
@@ -16,7 +17,7 @@ from plotly.subplots import make_subplots
 
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.labels import language_name, run_names
-from sdq.report import METRICS, Metric, Report
+from sdq.results import METRICS, Metric, Report
 
 OTHERS = "each other language"  # a line drawn thinly, one per language
 MEASURES = {
@@ -29,12 +30,15 @@ SHAPES = ("", "-open", "-dot", "-open-dot")  # several runs of one method keep i
 
 
 def run_marks(reports: Sequence[Report]) -> dict[str, Mark]:
-    """Name of a run -> how it is drawn: its method's mark; a second run of a method gets an open symbol, a third a dotted one."""
+    """Name of a run -> how it is drawn: its method's mark; a second run of a method gets an open
+    symbol, a third a dotted one."""
     seen: dict[str, int] = {}
     marks = {}
     for run, name in run_names(reports).items():
         method = next(r.method for r in reports if r.run == run)
-        marks[name] = replace(MARKS[method], symbol=MARKS[method].symbol + SHAPES[seen.get(method, 0) % len(SHAPES)])
+        marks[name] = replace(
+            MARKS[method], symbol=MARKS[method].symbol + SHAPES[seen.get(method, 0) % len(SHAPES)]
+        )
         seen[method] = seen.get(method, 0) + 1
     return marks
 
@@ -42,7 +46,10 @@ def run_marks(reports: Sequence[Report]) -> dict[str, Mark]:
 def axis(measure: str) -> str:
     """Name, unit and direction of a measure."""
     metric = MEASURES[measure]
-    return f"{metric.name}, {metric.unit} ({'higher' if metric.higher_is_better else 'lower'} is better)"
+    return (
+        f"{metric.name}, {metric.unit} ({'higher' if metric.higher_is_better else 'lower'} is "
+        f"better)"
+    )
 
 
 def said(value: float, measure: str) -> str:
@@ -52,21 +59,26 @@ def said(value: float, measure: str) -> str:
 
 
 def legend_height(labels: Sequence[str]) -> int:
-    """Pixels a legend of these labels needs at 390 px width, where it wraps into columns as wide as the widest label."""
+    """Pixels a legend of these labels needs at 390 px width, where it wraps into columns as wide as
+    the widest label."""
     widths = [7 * len(label) + 52 for label in labels]
     columns = len(labels) if sum(widths) <= 310 else max(1, 310 // max(widths))
     return 20 * math.ceil(len(labels) / columns) if labels else 0
 
 
 def grid(panels: int, columns: int) -> list[list[dict[str, str] | None]]:
-    """Cells of small multiples, row by row; cells of the last row that no panel needs are left out."""
+    """Cells of small multiples, row by row; cells of the last row that no panel needs are left
+    out."""
     cells: list[dict[str, str] | None] = [{} for _ in range(panels)]
     cells += [None] * (-panels % columns)
     return [cells[i : i + columns] for i in range(0, len(cells), columns)]
 
 
-def _joined(part: pd.DataFrame, measure: str, name: str) -> tuple[list[object], list[object], list[object], list[str]]:
-    """(x, y, module behind, hover text) of one curve; several languages are several lines with a gap between them."""
+def _joined(
+    part: pd.DataFrame, measure: str, name: str
+) -> tuple[list[object], list[object], list[object], list[str]]:
+    """(x, y, module behind, hover text) of one curve; several languages are several lines with a
+    gap between them."""
     x: list[object] = []
     y: list[object] = []
     behind: list[object] = []
@@ -79,12 +91,18 @@ def _joined(part: pd.DataFrame, measure: str, name: str) -> tuple[list[object], 
         y += [*gap, *(None if math.isnan(v) else v for v in mine["value"])]
         behind += [*gap, *mine["weights"].tolist()]
         told = ["no error" if math.isnan(v) else f"{said(v, measure)}{unit}" for v in mine["value"]]
-        text += [*([""] if gap else []), *(f"{who}{layer}<br>{value}" for layer, value in zip(mine["layer"], told, strict=True))]
+        text += [
+            *([""] if gap else []),
+            *(f"{who}{layer}<br>{value}" for layer, value in zip(mine["layer"], told, strict=True)),
+        ]
     return x, y, behind, text
 
 
-def _floors(inside: pd.DataFrame, runs: int, measure: str) -> Iterator[tuple[str, list[int], list[float]]]:
-    """(name, blocks, values) of the noise floor of each run in a panel: over its layers the one that moves most."""
+def _floors(
+    inside: pd.DataFrame, runs: int, measure: str
+) -> Iterator[tuple[str, list[int], list[float]]]:
+    """(name, blocks, values) of the noise floor of each run in a panel: over its layers the one
+    that moves most."""
     if "floor" not in inside:
         return
     for run, mine in inside.dropna(subset="floor").groupby("run", sort=False):
@@ -94,7 +112,8 @@ def _floors(inside: pd.DataFrame, runs: int, measure: str) -> Iterator[tuple[str
 
 
 def _reach(values: pd.Series[float], measure: str) -> list[float]:
-    """The value axis, said outright: panels that share an axis do not find it by themselves. Errors start at 0, decibels where they are."""
+    """The value axis, said outright: panels that share an axis do not find it by themselves. Errors
+    start at 0, decibels where they are."""
     known = values.dropna()
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if measure != "sqnr_db":
@@ -103,8 +122,16 @@ def _reach(values: pd.Series[float], measure: str) -> list[float]:
     return [low - margin, high + margin]
 
 
-def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: Theme = "light", line: str = "run", panel: str | None = None) -> go.Figure:
-    """Values over blocks: a curve per `line`, drawn as `marks` say, and a panel per `panel`, all with the same axes. customdata is the module behind a point.
+def curves(
+    table: pd.DataFrame,
+    measure: str,
+    marks: Mapping[str, Mark],
+    theme: Theme = "light",
+    line: str = "run",
+    panel: str | None = None,
+) -> go.Figure:
+    """Values over blocks: a curve per `line`, drawn as `marks` say, and a panel per `panel`, all
+    with the same axes. customdata is the module behind a point.
 
     Where the table has a column `floor`, the highest of each run and block is a thin line.
     """
@@ -113,9 +140,15 @@ def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: 
     count = math.ceil(len(panels) / columns)
     inner = 300 if count == 1 and not panel else 150 * count + 54 * (count - 1)
     figure = make_subplots(
-        count, columns, specs=grid(len(panels), columns), shared_xaxes="all", shared_yaxes="all", subplot_titles=[escape(p) for p in panels] if panel else None,
-        horizontal_spacing=0.05, vertical_spacing=54 / inner if count > 1 else 0,
-    )  # fmt: skip
+        count,
+        columns,
+        specs=grid(len(panels), columns),
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=[escape(p) for p in panels] if panel else None,
+        horizontal_spacing=0.05,
+        vertical_spacing=54 / inner if count > 1 else 0,
+    )
     known: set[str] = set()
     for i, title in enumerate(panels):
         inside = table[table[panel] == title] if panel else table
@@ -124,35 +157,83 @@ def curves(table: pd.DataFrame, measure: str, marks: Mapping[str, Mark], theme: 
             x, y, weights, text = _joined(inside[inside[line] == label], measure, label)
             colour = ink.quiet if faint else mark.colour(theme)
             figure.add_scatter(
-                x=x, y=y, customdata=weights, hovertext=text, hoverinfo="text", name=label, legendgroup=label, showlegend=label not in known and line != panel,
-                mode="lines" if faint else "lines+markers", opacity=0.45 if faint else 1,
-                line={"color": colour, "width": 1 if faint else 2.5, "dash": "solid" if faint else mark.dash}, marker={"color": colour, "symbol": mark.symbol, "size": 9},
-                row=i // columns + 1, col=i % columns + 1,
-            )  # fmt: skip
+                x=x,
+                y=y,
+                customdata=weights,
+                hovertext=text,
+                hoverinfo="text",
+                name=label,
+                legendgroup=label,
+                showlegend=label not in known and line != panel,
+                mode="lines" if faint else "lines+markers",
+                opacity=0.45 if faint else 1,
+                line={
+                    "color": colour,
+                    "width": 1 if faint else 2.5,
+                    "dash": "solid" if faint else mark.dash,
+                },
+                marker={"color": colour, "symbol": mark.symbol, "size": 9},
+                row=i // columns + 1,
+                col=i % columns + 1,
+            )
             known.add(label)
         for label, at, moved in _floors(inside, table["run"].nunique(), measure):
-            run = str(inside["run"].iloc[0]) if label == "noise floor" else label.removeprefix("floor, ")
+            run = (
+                str(inside["run"].iloc[0])
+                if label == "noise floor"
+                else label.removeprefix("floor, ")
+            )
             colour = marks[run].colour(theme) if run in marks else ink.quiet
             figure.add_scatter(
-                x=at, y=moved, mode="lines", name=label, legendgroup=label, showlegend=label not in known and line != panel, opacity=0.7, hoverinfo="text",
-                hovertext=[f"{label} · block {b}<br>{said(v, measure)}" for b, v in zip(at, moved, strict=True)], line={"color": colour, "width": 1.5, "dash": "dot"},
-                row=i // columns + 1, col=i % columns + 1,
-            )  # fmt: skip
+                x=at,
+                y=moved,
+                mode="lines",
+                name=label,
+                legendgroup=label,
+                showlegend=label not in known and line != panel,
+                opacity=0.7,
+                hoverinfo="text",
+                hovertext=[
+                    f"{label} · block {b}<br>{said(v, measure)}"
+                    for b, v in zip(at, moved, strict=True)
+                ],
+                line={"color": colour, "width": 1.5, "dash": "dot"},
+                row=i // columns + 1,
+                col=i % columns + 1,
+            )
             known.add(label)
     blocks = sorted(table["block"].unique())
     below = 0 if line == panel else legend_height(list(known))
     figure.update_annotations(font={"size": 13, "color": ink.text}, yshift=2)
-    figure.update_xaxes(tickvals=blocks[:: math.ceil(len(blocks) / 12)], range=[-0.35, max(blocks, default=0) + 0.35], showticklabels=True, fixedrange=True)
+    figure.update_xaxes(
+        tickvals=blocks[:: math.ceil(len(blocks) / 12)],
+        range=[-0.35, max(blocks, default=0) + 0.35],
+        showticklabels=True,
+        fixedrange=True,
+    )
     figure.update_xaxes(title={"text": "Block (0 is the first)", "standoff": 4}, row=count)
     seen = pd.concat([table["value"], table["floor"]]) if "floor" in table else table["value"]
     figure.update_yaxes(range=_reach(seen, measure), fixedrange=True, nticks=5 if panel else 7)
     top = 52 if panel else 30
     figure.add_annotation(
-        text=axis(measure), x=0, xref="paper", xanchor="left", xshift=-46, y=1, yref="paper", yanchor="bottom", yshift=top - 24, showarrow=False,
+        text=axis(measure),
+        x=0,
+        xref="paper",
+        xanchor="left",
+        xshift=-46,
+        y=1,
+        yref="paper",
+        yanchor="bottom",
+        yshift=top - 24,
+        showarrow=False,
         font={"size": 12, "color": ink.quiet},
-    )  # fmt: skip
+    )
     figure.update_layout(
-        template=template(theme), height=inner + top + 56 + below, margin={"l": 52, "r": 12, "t": top, "b": 56 + below}, hovermode="closest",
-        showlegend=line != panel, legend=LEGEND,
-    )  # fmt: skip
+        template=template(theme),
+        height=inner + top + 56 + below,
+        margin={"l": 52, "r": 12, "t": top, "b": 56 + below},
+        hovermode="closest",
+        showlegend=line != panel,
+        legend=LEGEND,
+    )
     return figure

@@ -1,7 +1,8 @@
 """Error through depth: where in the network it arises, and whether it adds up.
 
-`rows`, `language_rows` and `token_rows` pick the numbers of stored depth tables, `draw` and `token_map` draw them, the readings
-say them in words. Rounding error and teacher gap are picked apart and never share an axis.
+`rows`, `language_rows` and `token_rows` pick the numbers of stored depth tables, `draw` and
+`token_map` draw them, the readings say them in words. Rounding error and teacher gap are picked
+apart and never share an axis.
 """
 
 from __future__ import annotations
@@ -18,25 +19,39 @@ from sdq.figures import noise
 from sdq.figures.curves import MEASURES, OTHERS, axis, curves, run_marks, said
 from sdq.figures.style import INK, MARKS, Mark, Theme, template
 from sdq.labels import ROLE_LABELS, language_name, module_label, run_names
-from sdq.report import Report
+from sdq.results import Report
 
 EVERY = "all"  # the language code that stands for all of them
 INSIDE = ("q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out")
-_PHRASES = {"relative_l2": "relative L2 error", "sqnr_db": "SQNR", "mean_abs": "mean absolute error", "frobenius": "Frobenius norm of the error"}
+_PHRASES = {
+    "relative_l2": "relative L2 error",
+    "sqnr_db": "SQNR",
+    "mean_abs": "mean absolute error",
+    "frobenius": "Frobenius norm of the error",
+}
 _EXACT = 200.0  # dB that stand for "no error at all"
-_LEADS_TO = {"block": "ffn_out", "attention": "attention_output"}  # which weights stand behind an output that has none of its own
+_LEADS_TO = {
+    "block": "ffn_out",
+    "attention": "attention_output",
+}  # which weights stand behind an output that has none of its own
 _STRONG = Mark("#000000", "#ffffff", "solid", "pentagon")
-_APART = [role for role in INSIDE if role != "qkv"]  # which no model has beside q, k and v: it takes the mark of q
-TYPE_MARKS = {ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=True)} | {ROLE_LABELS["attention"]: _STRONG}
+_APART = [
+    role for role in INSIDE if role != "qkv"
+]  # which no model has beside q, k and v: it takes the mark of q
+TYPE_MARKS = {
+    ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=True)
+} | {ROLE_LABELS["attention"]: _STRONG}
 TYPE_MARKS[ROLE_LABELS["qkv"]] = TYPE_MARKS[ROLE_LABELS["q"]]
 COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]
 
 
 @dataclass(frozen=True)
 class View:
-    """What a picture draws: the roles at which errors are read, a curve per `line` and a panel per `panel` (columns of `rows`).
+    """What a picture draws: the roles at which errors are read, a curve per `line` and a panel per
+    `panel` (columns of `rows`).
 
-    `errors`: the kinds that can be chosen, default first. `measure`: set where the picture follows the paper.
+    `errors`: the kinds that can be chosen, default first. `measure`: set where the picture follows
+    the paper.
     """
 
     roles: tuple[str, ...] = ("block",)
@@ -51,17 +66,30 @@ VIEWS = {
     "Roles": View(INSIDE, ("local", "accumulated"), panel="type"),
     "Languages": View(line="line"),
     "Tokens": View(measure="relative_l2"),
-    "Paper: error by layer type": View((*INSIDE, "attention"), ("accumulated", "local"), line="type", panel="run", measure="mean_abs"),
+    "Paper: error by layer type": View(
+        (*INSIDE, "attention"),
+        ("accumulated", "local"),
+        line="type",
+        panel="run",
+        measure="mean_abs",
+    ),
     "Paper: self-attention": View(("attention",), measure="frobenius"),
 }
 
 
 def behind(table: pd.DataFrame) -> dict[str, str]:
-    """Site -> the module whose weights to look at: itself, the block's feed-forward out or attention output. A shared module has a site
-    for each of its runs ("name@3"), but weights only once."""
+    """Site -> the module whose weights to look at: itself, the block's feed-forward out or
+    attention output. A shared module has a site for each of its runs ("name@3"), but weights only
+    once."""
     known = table.drop_duplicates("site")
-    at = {(role, block): site for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)}
-    found = {site: at.get((_LEADS_TO.get(role, ""), block), site) for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)}
+    at = {
+        (role, block): site
+        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
+    }
+    found = {
+        site: at.get((_LEADS_TO.get(role, ""), block), site)
+        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
+    }
     return {site: module.partition("@")[0] for site, module in found.items()}
 
 
@@ -74,43 +102,70 @@ def rows(
     roles: Sequence[str] = ("block",),
     language: str | None = EVERY,
 ) -> pd.DataFrame:
-    """The numbers of a picture: one row per run, site and language, in forward order; None is every single language.
+    """The numbers of a picture: one row per run, site and language, in forward order; None is every
+    single language.
 
-    `errors`: run id -> its depth table, `names`: run id -> its name. `value` is the measure (its unit is in MEASURES), missing where
-    SQNR has no error to measure. `weights` is the module that stands behind the site. Empty (with COLUMNS) if no run has such rows.
+    `errors`: run id -> its depth table, `names`: run id -> its name. `value` is the measure (its
+    unit is in MEASURES), missing where SQNR has no error to measure. `weights` is the module that
+    stands behind the site. Empty (with COLUMNS) if no run has such rows.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     parts = []
     for run, table in errors.items():
         spoken = table["language"] != EVERY if language is None else table["language"] == language
-        mine = table[(table["measure"] == error) & table["role"].isin(roles) & spoken].sort_values(["language", "order"])
+        mine = table[(table["measure"] == error) & table["role"].isin(roles) & spoken].sort_values(
+            ["language", "order"]
+        )
         if not len(mine):
             continue
-        label = [module_label(site, role, block) for site, role, block in zip(mine["site"], mine["role"], mine["block"], strict=True)]
-        value = mine[measure].where(mine["sqnr_db"] < _EXACT) if measure == "sqnr_db" else mine[measure]
-        part = mine[["block", "language", "site"]].assign(run=names[run], id=run, layer=label, error=error, value=value)
-        parts.append(part.assign(type=mine["role"].map(ROLE_LABELS), weights=mine["site"].map(behind(table))))
+        label = [
+            module_label(site, role, block)
+            for site, role, block in zip(mine["site"], mine["role"], mine["block"], strict=True)
+        ]
+        value = (
+            mine[measure].where(mine["sqnr_db"] < _EXACT) if measure == "sqnr_db" else mine[measure]
+        )
+        part = mine[["block", "language", "site"]].assign(
+            run=names[run], id=run, layer=label, error=error, value=value
+        )
+        parts.append(
+            part.assign(type=mine["role"].map(ROLE_LABELS), weights=mine["site"].map(behind(table)))
+        )
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def language_rows(table: pd.DataFrame, run: str, name: str, labelled: str, measure: str) -> pd.DataFrame:
-    """Accumulated error of one run at its block outputs, per language and on average, with a column `line`: what the row is drawn as.
+def language_rows(
+    table: pd.DataFrame, run: str, name: str, labelled: str, measure: str
+) -> pd.DataFrame:
+    """Accumulated error of one run at its block outputs, per language and on average, with a column
+    `line`: what the row is drawn as.
 
     Worst and best are read at the last block, among the languages other than `labelled`.
     """
     known = rows({run: table}, {run: name}, measure, language=None)
-    last = known[(known["block"] == known["block"].max()) & (known["language"] != labelled)].dropna(subset="value")
-    order = last.sort_values("value", ascending=MEASURES[measure].higher_is_better)["language"].tolist()
+    last = known[(known["block"] == known["block"].max()) & (known["language"] != labelled)].dropna(
+        subset="value"
+    )
+    order = last.sort_values("value", ascending=MEASURES[measure].higher_is_better)[
+        "language"
+    ].tolist()
     lines = {labelled: language_name(labelled)}
     if len(order) > 1:
-        lines |= {order[0]: f"{language_name(order[0])} (worst)", order[-1]: f"{language_name(order[-1])} (best)"}
+        lines |= {
+            order[0]: f"{language_name(order[0])} (worst)",
+            order[-1]: f"{language_name(order[-1])} (best)",
+        }
     mean = known.drop_duplicates("block")
     mean = mean.assign(value=mean["block"].map(known.groupby("block")["value"].mean()))
     count = known["language"].nunique()
     known["line"] = known["language"].map(lambda code: lines.get(code, OTHERS))
-    found = pd.concat([known, mean.assign(language="mean", line=f"mean of {count}")], ignore_index=True)
-    return found.sort_values("line", key=lambda line: line.eq(OTHERS), kind="stable", ascending=False, ignore_index=True)
+    found = pd.concat(
+        [known, mean.assign(language="mean", line=f"mean of {count}")], ignore_index=True
+    )
+    return found.sort_values(
+        "line", key=lambda line: line.eq(OTHERS), kind="stable", ascending=False, ignore_index=True
+    )
 
 
 def language_marks(table: pd.DataFrame) -> dict[str, Mark]:
@@ -122,31 +177,50 @@ def language_marks(table: pd.DataFrame) -> dict[str, Mark]:
     return marks
 
 
-def token_rows(tokens: Mapping[str, pd.DataFrame], samples: Mapping[str, pd.DataFrame], names: Mapping[str, str], language: str, example: str) -> pd.DataFrame:
-    """One row per run, block and token of the sentence `example` in `language`: run, block, position, token, value (relative L2). Empty if no run looked at it."""
+def token_rows(
+    tokens: Mapping[str, pd.DataFrame],
+    samples: Mapping[str, pd.DataFrame],
+    names: Mapping[str, str],
+    language: str,
+    example: str,
+) -> pd.DataFrame:
+    """One row per run, block and token of the sentence `example` in `language`: run, block,
+    position, token, value (relative L2). Empty if no run looked at it."""
     parts = []
     for run, table in tokens.items():
         sample = samples[run]
         found = sample[(sample["language"] == language) & (sample["id"] == example)]
         if len(found):
             pieces = list(found.iloc[0]["tokens"])
-            mine = table[table["sentence"] == found.iloc[0]["sentence"]].sort_values(["block", "position"])
+            mine = table[table["sentence"] == found.iloc[0]["sentence"]].sort_values(
+                ["block", "position"]
+            )
             token = [pieces[position] for position in mine["position"]]
-            parts.append(mine[["block", "position"]].assign(run=names[run], token=token, value=mine["relative_l2"]))
+            parts.append(
+                mine[["block", "position"]].assign(
+                    run=names[run], token=token, value=mine["relative_l2"]
+                )
+            )
     wanted = ["run", "block", "position", "token", "value"]
     return pd.concat(parts, ignore_index=True)[wanted] if parts else pd.DataFrame(columns=wanted)
 
 
 def worst_module(table: pd.DataFrame) -> str:
-    """The module with the largest local relative L2 error over all languages; the first one if none was measured."""
+    """The module with the largest local relative L2 error over all languages; the first one if none
+    was measured."""
     local = table[(table["measure"] == "local") & (table["language"] == EVERY)]
-    return str(local.loc[local["relative_l2"].idxmax(), "site"] if len(local) else table["site"].iloc[0])
+    return str(
+        local.loc[local["relative_l2"].idxmax(), "site"] if len(local) else table["site"].iloc[0]
+    )
 
 
 def measured(table: pd.DataFrame) -> dict[str, str]:
     """Module -> its label, in forward order: what can be looked at more closely."""
     known = table[~table["role"].isin(list(_LEADS_TO))].drop_duplicates("site").sort_values("order")
-    return {site: module_label(site, role, block) for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)}
+    return {
+        site: module_label(site, role, block)
+        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
+    }
 
 
 def titled(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -160,26 +234,71 @@ def token_map(table: pd.DataFrame, theme: Theme = "light") -> go.Figure:
     blocks = table["block"].nunique()
     each = max(90, 20 * blocks)
     inner = each * len(runs) + 40 * (len(runs) - 1)
-    figure = make_subplots(len(runs), 1, shared_xaxes=True, subplot_titles=[escape(run) for run in runs], vertical_spacing=40 / inner if len(runs) > 1 else 0)
+    figure = make_subplots(
+        len(runs),
+        1,
+        shared_xaxes=True,
+        subplot_titles=[escape(run) for run in runs],
+        vertical_spacing=40 / inner if len(runs) > 1 else 0,
+    )
     for i, run in enumerate(runs):
         mine = table[table["run"] == run]
         z = mine.pivot(index="block", columns="position", values="value")
         token = mine.drop_duplicates("position").set_index("position")["token"]
-        text = [[f"{escape(run)} · block {b} · {escape(token[p])}<br>{said(z.loc[b, p], 'relative_l2')}" for p in z] for b in z.index]
+        text = [
+            [
+                f"{escape(run)} · block {b} · "
+                f"{escape(token[p])}<br>{said(z.loc[b, p], 'relative_l2')}"
+                for p in z
+            ]
+            for b in z.index
+        ]
         figure.add_heatmap(
-            z=z.to_numpy(), x=list(z), y=list(z.index), hovertext=text, hoverinfo="text", coloraxis="coloraxis", xgap=1, ygap=1, row=i + 1, col=1
+            z=z.to_numpy(),
+            x=list(z),
+            y=list(z.index),
+            hovertext=text,
+            hoverinfo="text",
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+            row=i + 1,
+            col=1,
         )
     token = table.drop_duplicates("position").sort_values("position")
     short = [escape(t if len(t) <= 12 else t[:11] + "…") for t in token["token"]]
     figure.update_annotations(font={"size": 13, "color": INK[theme].text}, x=0, xanchor="left")
     figure.update_xaxes(showgrid=False, fixedrange=True)
-    figure.update_xaxes(tickvals=token["position"].tolist(), ticktext=short, tickangle=-90, row=len(runs))
-    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, dtick=1 if blocks <= 12 else 2, title={"text": "Block", "standoff": 4})
-    bar = {"orientation": "h", "thickness": 10, "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom", "len": 1}
+    figure.update_xaxes(
+        tickvals=token["position"].tolist(), ticktext=short, tickangle=-90, row=len(runs)
+    )
+    figure.update_yaxes(
+        autorange="reversed",
+        showgrid=False,
+        fixedrange=True,
+        dtick=1 if blocks <= 12 else 2,
+        title={"text": "Block", "standoff": 4},
+    )
+    bar = {
+        "orientation": "h",
+        "thickness": 10,
+        "x": 0,
+        "xanchor": "left",
+        "y": 0,
+        "yref": "container",
+        "yanchor": "bottom",
+        "len": 1,
+    }
     figure.update_layout(
-        template=template(theme), height=inner + 200, margin={"l": 52, "r": 12, "t": 28, "b": 172},
-        coloraxis={"colorscale": "Cividis", "cmin": 0, "colorbar": {**bar, "title": {"text": axis("relative_l2"), "side": "top"}}},
-    )  # fmt: skip
+        template=template(theme),
+        height=inner + 200,
+        margin={"l": 52, "r": 12, "t": 28, "b": 172},
+        coloraxis={
+            "colorscale": "Cividis",
+            "cmin": 0,
+            "colorbar": {**bar, "title": {"text": axis("relative_l2"), "side": "top"}},
+        },
+    )
     return figure
 
 
@@ -194,9 +313,11 @@ def draw(
     theme: Theme = "light",
     floors: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[go.Figure, pd.DataFrame, str]:
-    """(figure, table, what it shows) of one of VIEWS but "Tokens". `error`: local, accumulated or gap. `one` is the run id of the view "Languages".
+    """(figure, table, what it shows) of one of VIEWS but "Tokens". `error`: local, accumulated or
+    gap. `one` is the run id of the view "Languages".
 
-    `floors`: run id -> table of the noise floor, drawn beside accumulated errors; the floor of a layer type or language is that of its run.
+    `floors`: run id -> table of the noise floor, drawn beside accumulated errors; the floor of a
+    layer type or language is that of its run.
     """
     how, names = VIEWS[view], run_names(reports)
     if view == "Languages":
@@ -211,9 +332,19 @@ def draw(
         elif by_type:
             text = type_reading(table, measure)
         else:
-            text = reading(errors, names, measure, language, "attention" if how.roles == ("attention",) else "block")
+            text = reading(
+                errors,
+                names,
+                measure,
+                language,
+                "attention" if how.roles == ("attention",) else "block",
+            )
     table = noise.beside(table, (floors or {}) if error == "accumulated" else {}, measure)
-    return curves(table, measure, marks, theme, how.line, how.panel), titled(table, measure), text + noise.reading(table, measure)
+    return (
+        curves(table, measure, marks, theme, how.line, how.panel),
+        titled(table, measure),
+        text + noise.reading(table, measure),
+    )
 
 
 def _where(language: str) -> str:
@@ -222,12 +353,22 @@ def _where(language: str) -> str:
 
 def _pair(names: Sequence[str]) -> list[str]:
     """The runs a sentence speaks of: PTQ and SDQ, or the first and the last."""
-    first, second = (next((n for n in names if n.split()[0] == method and not n.startswith("SDQ multi")), None) for method in ("PTQ", "SDQ"))
+    first, second = (
+        next((n for n in names if n.split()[0] == method and not n.startswith("SDQ multi")), None)
+        for method in ("PTQ", "SDQ")
+    )
     return list(dict.fromkeys([first or names[0], second or names[-1]]))
 
 
-def reading(errors: Mapping[str, pd.DataFrame], names: Mapping[str, str], measure: str, language: str = EVERY, role: str = "block") -> str:
-    """Error at the first and last block, where it grows most, and the role with the largest local error, with numbers."""
+def reading(
+    errors: Mapping[str, pd.DataFrame],
+    names: Mapping[str, str],
+    measure: str,
+    language: str = EVERY,
+    role: str = "block",
+) -> str:
+    """Error at the first and last block, where it grows most, and the role with the largest local
+    error, with numbers."""
     found = rows(errors, names, measure, roles=(role,), language=language).dropna(subset="value")
     if not len(found):
         return f"No error was measured{_where(language)}."
@@ -236,28 +377,52 @@ def reading(errors: Mapping[str, pd.DataFrame], names: Mapping[str, str], measur
     first = found[found["run"] == chosen[0]].reset_index(drop=True)
     parts = [_ends(found[found["run"] == name], name, measure) for name in chosen]
     site = "block outputs" if role == "block" else "outputs of self-attention"
-    text = f"The accumulated {_PHRASES[measure]} at the {site}{_where(language)} goes {' and '.join(parts)}."
+    text = (
+        f"The accumulated {_PHRASES[measure]} at the {site}{_where(language)} goes "
+        f"{' and '.join(parts)}."
+    )
     growth = sign * first["value"].diff()
     if growth.max() > 0:
         at = int(growth.idxmax())
         verb = "falls" if sign < 0 else "grows"
-        text += f" With {chosen[0]} it {verb} most from block {first['block'][at - 1]} to block {first['block'][at]} (by {said(growth[at], measure)})."
+        text += (
+            f" With {chosen[0]} it {verb} most from block {first['block'][at - 1]} to block "
+            f"{first['block'][at]} (by {said(growth[at], measure)})."
+        )
     elif len(first) > 1:
         text += f" With {chosen[0]} it gets worse from no block to the next."
     run = next(run for run, name in names.items() if name == chosen[0])
-    local = rows({run: errors[run]}, names, measure, error="local", roles=list(ROLE_LABELS), language=language).dropna(subset="value")
+    local = rows(
+        {run: errors[run]},
+        names,
+        measure,
+        error="local",
+        roles=list(ROLE_LABELS),
+        language=language,
+    ).dropna(subset="value")
     if len(local):
         means = local.groupby("type")["value"].mean()
         kind = means.idxmin() if sign < 0 else means.idxmax()
-        text += f" There, the role with the {'lowest local SQNR' if sign < 0 else 'largest local error'} is {kind} ({said(means[kind], measure)} on average)."
+        text += (
+            f" There, the role with the "
+            f"{'lowest local SQNR' if sign < 0 else 'largest local error'} is {kind} "
+            f"({said(means[kind], measure)} on average)."
+        )
     return text
 
 
 def _ends(mine: pd.DataFrame, name: str, measure: str) -> str:
     """From the first to the last block of one run."""
     first, last = mine.iloc[0], mine.iloc[-1]
-    times = f" ({last['value'] / first['value']:.1f} times)" if measure != "sqnr_db" and first["value"] > 0 and len(mine) > 1 else ""
-    return f"from {said(first['value'], measure)} at block {first['block']} to {said(last['value'], measure)} at block {last['block']}{times} with {name}"
+    times = (
+        f" ({last['value'] / first['value']:.1f} times)"
+        if measure != "sqnr_db" and first["value"] > 0 and len(mine) > 1
+        else ""
+    )
+    return (
+        f"from {said(first['value'], measure)} at block {first['block']} to "
+        f"{said(last['value'], measure)} at block {last['block']}{times} with {name}"
+    )
 
 
 def type_reading(table: pd.DataFrame, measure: str) -> str:
@@ -267,17 +432,31 @@ def type_reading(table: pd.DataFrame, measure: str) -> str:
     for name in _pair(list(dict.fromkeys(known["run"]))) if len(known) else []:
         mine = known[known["run"] == name]
         means = mine.groupby("type")["value"].mean().sort_values(ascending=worst_last)
-        parts.append(f"with {name} at {means.index[-1]} ({said(means.iloc[-1], measure)}), against {said(means.iloc[0], measure)} at {means.index[0]}")
+        parts.append(
+            f"with {name} at {means.index[-1]} ({said(means.iloc[-1], measure)}), against "
+            f"{said(means.iloc[0], measure)} at {means.index[0]}"
+        )
     if not parts:
         return "No error was measured."
-    return f"On average over the blocks, the {table['error'].iloc[0]} {_PHRASES[measure]} is {'largest' if worst_last else 'lowest'} " + "; ".join(parts) + "."
+    return (
+        f"On average over the blocks, the {table['error'].iloc[0]} {_PHRASES[measure]} is "
+        f"{'largest' if worst_last else 'lowest'} " + "; ".join(parts) + "."
+    )
 
 
 def language_reading(table: pd.DataFrame, name: str, measure: str) -> str:
     """Error of each drawn language at the last block."""
-    last = table[(table["block"] == table["block"].max()) & (table["line"] != OTHERS)].dropna(subset="value")
-    values = "; ".join(f"{line}, {said(value, measure)}" for line, value in zip(last["line"], last["value"], strict=True))
-    return f"Accumulated {_PHRASES[measure]} of {name} at the output of block {table['block'].max()}: {values}."
+    last = table[(table["block"] == table["block"].max()) & (table["line"] != OTHERS)].dropna(
+        subset="value"
+    )
+    values = "; ".join(
+        f"{line}, {said(value, measure)}"
+        for line, value in zip(last["line"], last["value"], strict=True)
+    )
+    return (
+        f"Accumulated {_PHRASES[measure]} of {name} at the output of block "
+        f"{table['block'].max()}: {values}."
+    )
 
 
 def token_reading(table: pd.DataFrame) -> str:
@@ -286,11 +465,23 @@ def token_reading(table: pd.DataFrame) -> str:
     parts = []
     for name, mine in last.groupby("run", sort=False):
         top = mine.loc[mine["value"].idxmax()]
-        parts.append(f"{top['token']!r} ({said(top['value'], 'relative_l2')}, mean of its tokens {said(mine['value'].mean(), 'relative_l2')}) with {name}")
-    return f"At the output of block {last['block'].max()} the token with the largest relative L2 error is {', '.join(parts)}."
+        parts.append(
+            f"{top['token']!r} ({said(top['value'], 'relative_l2')}, mean of its tokens "
+            f"{said(mine['value'].mean(), 'relative_l2')}) with {name}"
+        )
+    return (
+        f"At the output of block {last['block'].max()} the token with the largest relative L2 "
+        f"error is {', '.join(parts)}."
+    )
 
 
 def gap_reading(table: pd.DataFrame, measure: str) -> str:
     """Teacher gap at the first and last block of every trained run."""
-    parts = [_ends(mine, str(name), measure) for name, mine in table.dropna(subset="value").groupby("run", sort=False)]
-    return f"The {_PHRASES[measure].replace('error', 'difference')} between student and FP32 teacher goes {'; '.join(parts)}."
+    parts = [
+        _ends(mine, str(name), measure)
+        for name, mine in table.dropna(subset="value").groupby("run", sort=False)
+    ]
+    return (
+        f"The {_PHRASES[measure].replace('error', 'difference')} between student and FP32 "
+        f"teacher goes {'; '.join(parts)}."
+    )

@@ -1,4 +1,5 @@
-"""Outlier dimensions: the few hidden units whose values are far larger than the rest, in one layer and in all."""
+"""Outlier dimensions: the few hidden units whose values are far larger than the rest, in one layer
+and in all."""
 
 from __future__ import annotations
 
@@ -16,12 +17,18 @@ COLUMNS = ["hidden unit", "input of", "blocks", "layers", "largest |x|", "times 
 
 
 def dimension_table(profiles: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """One row per hidden unit: hidden unit, largest |x|, rms, times the median rms (largest |x| over it), outlier (over FAR times).
+    """One row per hidden unit: hidden unit, largest |x|, rms, times the median rms (largest |x|
+    over it), outlier (over FAR times).
 
     UserError for an unknown layer.
     """
     row = find(profiles, layer)
-    rows = pd.DataFrame({"largest |x|": np.asarray(row["dimension_peak"], dtype=float), "rms": np.asarray(row["dimension_rms"], dtype=float)})
+    rows = pd.DataFrame(
+        {
+            "largest |x|": np.asarray(row["dimension_peak"], dtype=float),
+            "rms": np.asarray(row["dimension_rms"], dtype=float),
+        }
+    )
     rows.insert(0, "hidden unit", np.arange(len(rows)))
     median = float(rows["rms"].median())
     rows["times the median rms"] = rows["largest |x|"] / median if median > 0 else 0.0
@@ -30,7 +37,8 @@ def dimension_table(profiles: pd.DataFrame, layer: str) -> pd.DataFrame:
 
 
 def _named(far: pd.DataFrame, units: int) -> list[int]:
-    """The units whose numbers can be written without overlap: largest first, none too close to one already named."""
+    """The units whose numbers can be written without overlap: largest first, none too close to one
+    already named."""
     chosen: list[int] = []
     for unit in far.sort_values("largest |x|", ascending=False)["hidden unit"]:
         if all(abs(int(unit) - other) > 0.07 * units for other in chosen):
@@ -41,59 +49,123 @@ def _named(far: pd.DataFrame, units: int) -> list[int]:
 
 
 def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light") -> Picture:
-    """The largest |x| of every hidden unit of a layer's input, against its rms; outlier units carry their numbers."""
+    """The largest |x| of every hidden unit of a layer's input, against its rms; outlier units carry
+    their numbers."""
     rows, ink = dimension_table(profiles, layer), INK[theme]
     far, limit = rows[rows["outlier"]], FAR * float(rows["rms"].median())
     hover = "unit %{x}: %{y:.3g}<extra></extra>"
     figure = go.Figure()
     blue = MARKS["FP32"].colour(theme)
     figure.add_scatter(
-        x=rows["hidden unit"], y=rows["largest |x|"], mode="markers", marker={"size": 4, "color": blue}, name="largest |x| of a unit", hovertemplate=hover
+        x=rows["hidden unit"],
+        y=rows["largest |x|"],
+        mode="markers",
+        marker={"size": 4, "color": blue},
+        name="largest |x| of a unit",
+        hovertemplate=hover,
     )
-    figure.add_scatter(x=rows["hidden unit"], y=rows["rms"], mode="lines", line={"width": 1, "color": ink.quiet}, name="its rms", hovertemplate=hover)
     figure.add_scatter(
-        x=[0, len(rows) - 1], y=[limit, limit], mode="lines", line={"color": ink.quiet, "dash": "dot"}, name=f"{FAR:g} × the median rms", hoverinfo="skip"
+        x=rows["hidden unit"],
+        y=rows["rms"],
+        mode="lines",
+        line={"width": 1, "color": ink.quiet},
+        name="its rms",
+        hovertemplate=hover,
+    )
+    figure.add_scatter(
+        x=[0, len(rows) - 1],
+        y=[limit, limit],
+        mode="lines",
+        line={"color": ink.quiet, "dash": "dot"},
+        name=f"{FAR:g} × the median rms",
+        hoverinfo="skip",
     )
     if len(far):
         named = set(_named(far, len(rows)))
         figure.add_scatter(
-            x=far["hidden unit"], y=far["largest |x|"], mode="markers+text", marker={"symbol": "diamond", "size": 9, "color": ink.text}, hovertemplate=hover,
-            text=[str(unit) if unit in named else "" for unit in far["hidden unit"]], textposition="top center", name="outlier dimension",
-        )  # fmt: skip
+            x=far["hidden unit"],
+            y=far["largest |x|"],
+            mode="markers+text",
+            marker={"symbol": "diamond", "size": 9, "color": ink.text},
+            hovertemplate=hover,
+            text=[str(unit) if unit in named else "" for unit in far["hidden unit"]],
+            textposition="top center",
+            name="outlier dimension",
+        )
     top = 1.15 * max(float(rows["largest |x|"].max()), limit) or 1.0
     edge = 0.03 * len(rows)
     figure.update_layout(
-        template=template(theme), height=380, margin={"l": 64, "r": 14, "t": 8, "b": 126}, hovermode="closest", legend=LEGEND,
-        xaxis={"title": {"text": "Number of the hidden unit", "standoff": 6}, "nticks": 7, "range": [-edge, len(rows) - 1 + edge], "fixedrange": True},
+        template=template(theme),
+        height=380,
+        margin={"l": 64, "r": 14, "t": 8, "b": 126},
+        hovermode="closest",
+        legend=LEGEND,
+        xaxis={
+            "title": {"text": "Number of the hidden unit", "standoff": 6},
+            "nticks": 7,
+            "range": [-edge, len(rows) - 1 + edge],
+            "fixedrange": True,
+        },
         yaxis={"title": {"text": "Size of an input, |x|"}, "range": [0, top], "fixedrange": True},
-    )  # fmt: skip
-    text = f"{label_of(find(profiles, layer))}: {len(far)} of {len(rows)} hidden units reach beyond {FAR:g} times the median rms ({limit:.3g})"
+    )
+    text = (
+        f"{label_of(find(profiles, layer))}: {len(far)} of {len(rows)} hidden units reach "
+        f"beyond {FAR:g} times the median rms ({limit:.3g})"
+    )
     first = far.sort_values("largest |x|", ascending=False).head(_LISTED)
-    listed = ", ".join(f"{int(r['hidden unit'])} ({r['times the median rms']:.0f} times)" for _, r in first.iterrows())
+    listed = ", ".join(
+        f"{int(r['hidden unit'])} ({r['times the median rms']:.0f} times)"
+        for _, r in first.iterrows()
+    )
     return figure, rows, text + (f"; the largest: {listed}." if listed else ".")
 
 
 def outlier_units(profiles: pd.DataFrame) -> pd.DataFrame:
-    """Which hidden units are outliers in which layers: one row per unit and kind of input, those of most layers first.
+    """Which hidden units are outliers in which layers: one row per unit and kind of input, those of
+    most layers first.
 
-    Query, key and value share their input and count once. Inputs of different kinds may number their units differently: only rows with
-    the same "input of" speak of the same unit. Columns: COLUMNS.
+    Query, key and value share their input and count once. Inputs of different kinds may number
+    their units differently: only rows with the same "input of" speak of the same unit. Columns:
+    COLUMNS.
     """
-    shared = {(block, "q") for role, block in zip(profiles["role"], profiles["block"], strict=True) if role == "q"}
+    shared = {
+        (block, "q")
+        for role, block in zip(profiles["role"], profiles["block"], strict=True)
+        if role == "q"
+    }
     rows = []
     for _, row in profiles.iterrows():
         role, block = row["role"], int(row["block"])
         if role in ("k", "v") and (block, "q") in shared:
             continue
-        of = "query, key, value" if role == "q" else ROLE_LABELS.get(role, role) if block >= 0 else module_label(row["module"], role, block)
+        of = (
+            "query, key, value"
+            if role == "q"
+            else ROLE_LABELS.get(role, role)
+            if block >= 0
+            else module_label(row["module"], role, block)
+        )
         units = dimension_table(profiles, row["module"])
         for _, unit in units[units["outlier"]].iterrows():
-            rows.append((int(unit["hidden unit"]), of, block, unit["largest |x|"], unit["times the median rms"]))
+            rows.append(
+                (
+                    int(unit["hidden unit"]),
+                    of,
+                    block,
+                    unit["largest |x|"],
+                    unit["times the median rms"],
+                )
+            )
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
-    every = pd.DataFrame(rows, columns=["hidden unit", "input of", "block", "peak", "times"]).groupby(["hidden unit", "input of"], sort=False)
+    every = pd.DataFrame(
+        rows, columns=["hidden unit", "input of", "block", "peak", "times"]
+    ).groupby(["hidden unit", "input of"], sort=False)
     found = every.agg(
-        blocks=("block", lambda b: ", ".join(str(i) for i in b if i >= 0) or "–"), layers=("block", "size"), peak=("peak", "max"), times=("times", "max")
+        blocks=("block", lambda b: ", ".join(str(i) for i in b if i >= 0) or "–"),
+        layers=("block", "size"),
+        peak=("peak", "max"),
+        times=("times", "max"),
     ).reset_index()
     found.columns = pd.Index(COLUMNS)
     return found.sort_values(["layers", "times the median rms"], ascending=False, ignore_index=True)
@@ -104,9 +176,14 @@ def units_reading(units: pd.DataFrame) -> str:
     if units.empty:
         return f"In no layer does a hidden unit reach beyond {FAR:g} times the median rms."
     first = units.iloc[0]
-    where = f"in block{'s' if first['layers'] > 1 else ''} {first['blocks']}" if first["blocks"] != "–" else "after the blocks"
+    where = (
+        f"in block{'s' if first['layers'] > 1 else ''} {first['blocks']}"
+        if first["blocks"] != "–"
+        else "after the blocks"
+    )
     return (
-        f"Hidden unit {first['hidden unit']} stands out most: at the input of {first['input of']} {where}, "
+        f"Hidden unit {first['hidden unit']} stands out most: at the input of {first['input of']} "
+        f"{where}, "
         f"up to {first['times the median rms']:.0f} times the median rms. "
         f"{len(units)} pairs of unit and kind of input have an outlier somewhere."
     )

@@ -1,4 +1,5 @@
-"""The estimate from gradients against the exact scan: how far a module may be trusted to be ranked without a scan."""
+"""The estimate from gradients against the exact scan: how far a module may be trusted to be ranked
+without a scan."""
 
 from __future__ import annotations
 
@@ -7,27 +8,37 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.evaluate.ranking import ranked, rho
 from sdq.figures.curves import legend_height
 from sdq.figures.sensitivity import Picture
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.labels import module_label
-from sdq.ranking import ranked, rho
 
 
 def rows(sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFrame) -> pd.DataFrame:
-    """The ranking of `sdq.ranking.ranked`, with `layer`, what each module is called."""
+    """The ranking of `sdq.evaluate.ranking.ranked`, with `layer`, what each module is called."""
     table = ranked(sensitivity, estimate, floor)
-    label = [module_label(name, role, int(block)) for name, role, block in zip(table["module"], table["role"], table["block"], strict=True)]
+    label = [
+        module_label(name, role, int(block))
+        for name, role, block in zip(table["module"], table["role"], table["block"], strict=True)
+    ]
     table.insert(0, "layer", label)
     return table
 
 
 def estimate_picture(
-    sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFrame, chosen: str | None = None, method: str = "PTQ", theme: Theme = "light"
+    sensitivity: pd.DataFrame,
+    estimate: pd.DataFrame,
+    floor: pd.DataFrame,
+    chosen: str | None = None,
+    method: str = "PTQ",
+    theme: Theme = "light",
 ) -> Picture:
-    """Exact KL of one module alone over its estimate, both logarithmic; the line is where they are equal. customdata is the module.
+    """Exact KL of one module alone over its estimate, both logarithmic; the line is where they are
+    equal. customdata is the module.
 
-    Modules not above their floor are open, the module `chosen` (without: the worst) is ringed and named; what is not positive has no place here.
+    Modules not above their floor are open, the module `chosen` (without: the worst) is ringed and
+    named; what is not positive has no place here.
     """
     table, ink, colour = rows(sensitivity, estimate, floor), INK[theme], MARKS[method].colour(theme)
     shown = table[(table["kl"] > 0) & (table["estimate"] > 0)]
@@ -35,43 +46,99 @@ def estimate_picture(
     reach = [math.log10(min(values)) - 0.3, math.log10(max(values)) + 0.3]
     ends = [10 ** reach[0], 10 ** reach[1]]
     figure = go.Figure()
-    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": ink.quiet, "width": 1, "dash": "dot"}, name="estimate = exact", hoverinfo="skip")
+    figure.add_scatter(
+        x=ends,
+        y=ends,
+        mode="lines",
+        line={"color": ink.quiet, "width": 1, "dash": "dot"},
+        name="estimate = exact",
+        hoverinfo="skip",
+    )
     ringed = shown[shown["module"] == chosen] if chosen else shown.head(1)
     for _, row in ringed.iterrows():
         right = math.log10(row["estimate"]) > sum(reach) / 2
         figure.add_scatter(
-            x=[row["estimate"]], y=[row["kl"]], mode="markers+text", text=[f"{row['layer']}  " if right else f"  {row['layer']}"],
-            textposition="middle left" if right else "middle right", textfont={"size": 13, "color": ink.text}, hoverinfo="skip", showlegend=False,
+            x=[row["estimate"]],
+            y=[row["kl"]],
+            mode="markers+text",
+            text=[f"{row['layer']}  " if right else f"  {row['layer']}"],
+            textposition="middle left" if right else "middle right",
+            textfont={"size": 13, "color": ink.text},
+            hoverinfo="skip",
+            showlegend=False,
             marker={"symbol": "circle-open", "size": 20, "color": ink.text, "line": {"width": 2}},
-        )  # fmt: skip
-    for above, name, symbol in ((True, "above its noise floor", MARKS[method].symbol), (False, "not above it: not ranked", "circle-open")):
+        )
+    for above, name, symbol in (
+        (True, "above its noise floor", MARKS[method].symbol),
+        (False, "not above it: not ranked", "circle-open"),
+    ):
         part = shown[shown["above"] == above]
         if part.empty:
             continue
-        hover = [f"{r['layer']}<br>exact {r['kl']:.3g} nats, estimate {r['estimate']:.3g} nats" for _, r in part.iterrows()]
+        hover = [
+            f"{r['layer']}<br>exact {r['kl']:.3g} nats, estimate {r['estimate']:.3g} nats"
+            for _, r in part.iterrows()
+        ]
         figure.add_scatter(
-            x=part["estimate"], y=part["kl"], mode="markers", name=name, hovertext=hover, hoverinfo="text", customdata=[[m] for m in part["module"]],
+            x=part["estimate"],
+            y=part["kl"],
+            mode="markers",
+            name=name,
+            hovertext=hover,
+            hoverinfo="text",
+            customdata=[[m] for m in part["module"]],
             unselected={"marker": {"opacity": 1}},
-            marker={"color": colour, "symbol": symbol, "size": 9, "line": {"color": ink.paper if above else colour, "width": 1 if above else 2}},
-        )  # fmt: skip
-    axis = {"type": "log", "range": reach, "fixedrange": True, "dtick": 1, "exponentformat": "power"}
+            marker={
+                "color": colour,
+                "symbol": symbol,
+                "size": 9,
+                "line": {"color": ink.paper if above else colour, "width": 1 if above else 2},
+            },
+        )
+    axis = {
+        "type": "log",
+        "range": reach,
+        "fixedrange": True,
+        "dtick": 1,
+        "exponentformat": "power",
+    }
     below = legend_height([trace.name for trace in figure.data if trace.showlegend is not False])
     figure.update_layout(
-        template=template(theme), height=366 + below, margin={"l": 62, "r": 14, "t": 10, "b": 56 + below}, showlegend=True, legend=LEGEND, hovermode="closest",
-        xaxis={"title": {"text": "Estimated KL divergence, nats", "standoff": 6}, **axis}, yaxis={"title": {"text": "Exact, nats", "standoff": 6}, **axis},
-    )  # fmt: skip
+        template=template(theme),
+        height=366 + below,
+        margin={"l": 62, "r": 14, "t": 10, "b": 56 + below},
+        showlegend=True,
+        legend=LEGEND,
+        hovermode="closest",
+        xaxis={"title": {"text": "Estimated KL divergence, nats", "standoff": 6}, **axis},
+        yaxis={"title": {"text": "Exact, nats", "standoff": 6}, **axis},
+    )
     return figure, table, reading(table)
 
 
 def reading(table: pd.DataFrame) -> str:
-    """How alike estimate and scan rank the modules, how far they are from each other, and whether they agree on the worst."""
+    """How alike estimate and scan rank the modules, how far they are from each other, and whether
+    they agree on the worst."""
     found = rho(table)
     if math.isnan(found.rho):
-        return f"The {found.n} modules are too few, or too much alike, to say whether estimate and exact scan rank them alike."
+        return (
+            f"The {found.n} modules are too few, or too much alike, to say whether estimate "
+            f"and exact scan rank them alike."
+        )
     rank = f"{found.rho:.3f}".replace("-", "−")
-    text = f"Over {found.n} modules, the estimate from gradients and the exact scan have Spearman's rank correlation ρ = {rank}."
+    text = (
+        f"Over {found.n} modules, the estimate from gradients and the exact scan have "
+        f"Spearman's rank correlation ρ = {rank}."
+    )
     both = table[(table["kl"] > 0) & (table["estimate"] > 0)]
     if len(both):
-        text += f" The exact KL divergence is {(both['kl'] / both['estimate']).median():.2g} times the estimate in the median."
+        text += (
+            f" The exact KL divergence is {(both['kl'] / both['estimate']).median():.2g} "
+            f"times the estimate in the median."
+        )
     first, guessed = table.iloc[0]["layer"], table.loc[table["estimate"].idxmax(), "layer"]
-    return f"{text} Both name {first} first." if first == guessed else f"{text} The scan names {first} first, the estimate {guessed}."
+    return (
+        f"{text} Both name {first} first."
+        if first == guessed
+        else f"{text} The scan names {first} first, the estimate {guessed}."
+    )

@@ -1,8 +1,10 @@
-"""Which sentences change their answer when the model is quantized: every test sentence by its margin before and after.
+"""Which sentences change their answer when the model is quantized: every test sentence by its
+margin before and after.
 
-`pair` puts the answers of two runs side by side, `summary` and `flipped` are the tables, `reading` says them in words, `margins` draws them.
-The margin of a sentence is the lead of the first answer over the second, in logits (for tasks with a tag per word the smallest lead of all
-words). Here it is signed: positive if the sentence is answered right, negative if not.
+`pair` puts the answers of two runs side by side, `summary` and `flipped` are the tables, `reading`
+says them in words, `margins` draws them. The margin of a sentence is the lead of the first answer
+over the second, in logits (for tasks with a tag per word the smallest lead of all words). Here it
+is signed: positive if the sentence is answered right, negative if not.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.data.tagging import NO_ANSWER
+from sdq.evaluate.significance import named_test
+from sdq.evaluate.statistics import p_text, right
 from sdq.figures.style import INK, MARKS, Theme, template
 from sdq.labels import language_name
 from sdq.settings import UserError
-from sdq.statistics import p_text, right
-from sdq.verdicts import named_test
 
 GROUPS = ("kept right", "lost", "gained", "still wrong")
 MOST = 600
@@ -31,22 +33,46 @@ _JOINED = ("ja", "th", "zh")  # words are written without a space between them
 
 
 def pair(fp32: pd.DataFrame, table: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
-    """One row per sentence: id, language, text, gold, words, FP32 answer, answer, FP32 margin, margin (signed, logits), group (one of GROUPS).
+    """One row per sentence: id, language, text, gold, words, FP32 answer, answer, FP32 margin,
+    margin (signed, logits), group (one of GROUPS).
 
-    `fp32` and `table` are per-sentence tables of two runs, `texts` has id, language, text, gold and words. UserError if they share no sentence.
+    `fp32` and `table` are per-sentence tables of two runs, `texts` has id, language, text, gold and
+    words. UserError if they share no sentence.
     """
     sides = []
     for part, prefix in ((fp32, "FP32 "), (table, "")):
         good = right(part)
         margin = part["margin"].where(good, -part["margin"])
-        answered = {f"{prefix}answer": part["answer"], f"{prefix}margin": margin, f"{prefix}right": good}
+        answered = {
+            f"{prefix}answer": part["answer"],
+            f"{prefix}margin": margin,
+            f"{prefix}right": good,
+        }
         sides.append(pd.DataFrame({"id": part["id"], "language": part["language"], **answered}))
     both = sides[0].merge(sides[1], on=["id", "language"]).merge(texts, on=["id", "language"])
     if both.empty:
-        raise UserError("both runs must have answered the task's test sentences, they share none; run both recipes again")
+        raise UserError(
+            "both runs must have answered the task's test sentences, they share none; run both "
+            "recipes again"
+        )
     before, after = both["FP32 right"], both["right"]
-    both["group"] = np.select([before & after, before & ~after, ~before & after], GROUPS[:3], GROUPS[3])
-    return both[["id", "language", "text", "gold", "words", "FP32 answer", "answer", "FP32 margin", "margin", "group"]]
+    both["group"] = np.select(
+        [before & after, before & ~after, ~before & after], GROUPS[:3], GROUPS[3]
+    )
+    return both[
+        [
+            "id",
+            "language",
+            "text",
+            "gold",
+            "words",
+            "FP32 answer",
+            "answer",
+            "FP32 margin",
+            "margin",
+            "group",
+        ]
+    ]
 
 
 def counts(pairs: pd.DataFrame) -> dict[str, int]:
@@ -56,43 +82,71 @@ def counts(pairs: pd.DataFrame) -> dict[str, int]:
 
 
 def summary(pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row per language, most net loss first: sentences, the four groups, the net change in sentences and in points of the sentences right."""
+    """One row per language, most net loss first: sentences, the four groups, the net change in
+    sentences and in points of the sentences right."""
     rows = []
     for code, part in pairs.groupby("language", sort=False):
         found = counts(part)
         net = found["gained"] - found["lost"]
-        rows.append({"language": language_name(str(code)), "sentences": len(part), **found, "net": net, "net, points": 100 * net / len(part)})
+        rows.append(
+            {
+                "language": language_name(str(code)),
+                "sentences": len(part),
+                **found,
+                "net": net,
+                "net, points": 100 * net / len(part),
+            }
+        )
     return pd.DataFrame(rows).sort_values("net", ignore_index=True)
 
 
 def reading(pairs: pd.DataFrame, verdict: Mapping[str, Any], setting: str, where: str) -> str:
-    """How many answers are lost and gained, the net, and whether chance splits flips so unevenly. `verdict` is a row of sdq.verdicts.verdicts."""
+    """How many answers are lost and gained, the net, and whether chance splits flips so unevenly.
+    `verdict` is a row of sdq.evaluate.significance.verdicts."""
     lost, gained, p = verdict["lost"], verdict["gained"], verdict["p"]
     n, net = len(pairs), gained - lost
     if not lost + gained:
-        return f"{setting} leaves right answers right and wrong ones wrong: none of the {n:,} sentences in {where} flips."
+        return (
+            f"{setting} leaves right answers right and wrong ones wrong: none of the {n:,} "
+            f"sentences in {where} flips."
+        )
     text = f"{setting} loses {lost:,} right answers and gains {gained:,} that were wrong before: "
     text += f"net {net:+,} of {n:,} sentences in {where} ({100 * net / n:+.1f} points)."
     if p < 0.05:
-        text += f" If losing and gaining were equally likely, so uneven a split would be rare ({named_test(verdict)}, {p_text(p)})."
+        text += (
+            f" If losing and gaining were equally likely, so uneven a split would be rare "
+            f"({named_test(verdict)}, {p_text(p)})."
+        )
     else:
-        text += f" If losing and gaining were equally likely, a split like this would be nothing unusual ({named_test(verdict)}, {p_text(p)})."
-    other = int(((pairs["group"] == "still wrong") & (pairs["FP32 answer"] != pairs["answer"])).sum())
+        text += (
+            f" If losing and gaining were equally likely, a split like this would be nothing "
+            f"unusual ({named_test(verdict)}, {p_text(p)})."
+        )
+    other = int(
+        ((pairs["group"] == "still wrong") & (pairs["FP32 answer"] != pairs["answer"])).sum()
+    )
     return text + (f" Another {other:,} went from one wrong answer to another." if other else "")
 
 
 def flipped(pairs: pd.DataFrame, kind: str = "both") -> pd.DataFrame:
-    """The pairs that are lost, gained or (`both`) either, largest move of the margin first. ValueError for another kind."""
+    """The pairs that are lost, gained or (`both`) either, largest move of the margin first.
+    ValueError for another kind."""
     wanted = {"lost": ("lost",), "gained": ("gained",), "both": ("lost", "gained")}
     if kind not in wanted:
         raise ValueError(f"kind must be lost, gained or both, got {kind!r}")
     found = pairs[pairs["group"].isin(wanted[kind])]
-    order = (found["margin"] - found["FP32 margin"]).abs().sort_values(ascending=False, kind="stable").index
+    order = (
+        (found["margin"] - found["FP32 margin"])
+        .abs()
+        .sort_values(ascending=False, kind="stable")
+        .index
+    )
     return found.loc[order].reset_index(drop=True)
 
 
 def spot(pairs: pd.DataFrame, example: str | None) -> pd.Series | None:
-    """The sentence to show: that with the id (a flipped one, if several languages have it); else the largest flip; None if nothing flips."""
+    """The sentence to show: that with the id (a flipped one, if several languages have it); else
+    the largest flip; None if nothing flips."""
     named = pairs[pairs["id"] == example]
     found = flipped(named)
     if found.empty:
@@ -101,16 +155,20 @@ def spot(pairs: pd.DataFrame, example: str | None) -> pd.Series | None:
 
 
 def thinned(pairs: pd.DataFrame, most: int = MOST, seed: int = 0) -> pd.DataFrame:
-    """At most `most` sentences to draw: all flips (be they more), and of the others a seeded sample of what is left to `most`, but 150 at least."""
+    """At most `most` sentences to draw: all flips (be they more), and of the others a seeded sample
+    of what is left to `most`, but 150 at least."""
     flips = pairs["group"].isin(("lost", "gained"))
     rest = pairs[~flips]
     room = max(most - int(flips.sum()), _REST)
-    return pairs[flips | pairs.index.isin(rest.sample(min(len(rest), room), random_state=seed).index)]
+    return pairs[
+        flips | pairs.index.isin(rest.sample(min(len(rest), room), random_state=seed).index)
+    ]
 
 
 def phrases(words: Sequence[str], tags: Sequence[str], language: str = "") -> str:
-    """Tags of words as phrases, "time: 6:30 Uhr · date: morgen"; "nothing found" without any. Missing tags count as O. A tag without a letter
-    that says whether a phrase begins (IO, parts of speech) goes on with the one before if that is the same."""
+    """Tags of words as phrases, "time: 6:30 Uhr · date: morgen"; "nothing found" without any.
+    Missing tags count as O. A tag without a letter that says whether a phrase begins (IO, parts of
+    speech) goes on with the one before if that is the same."""
     found: list[tuple[str, list[str]]] = []
     before = ""  # the kind of the word before, if it is in a phrase
     for word, tag in zip(words, [*tags, *["O"] * (len(words) - len(tags))], strict=False):
@@ -127,8 +185,8 @@ def phrases(words: Sequence[str], tags: Sequence[str], language: str = "") -> st
 
 
 def tag_rows(words: Sequence[str], gold: str, given: Mapping[str, str]) -> pd.DataFrame:
-    """One row per word: word, gold, and each run's tag as "–" (outside), "date" (a phrase begins) or "… date" (it goes on), and other tags as they are;
-    ✗ marks a wrong one."""
+    """One row per word: word, gold, and each run's tag as "–" (outside), "date" (a phrase begins)
+    or "… date" (it goes on), and other tags as they are; ✗ marks a wrong one."""
 
     def said(tag: str) -> str:
         if tag in ("O", NO_ANSWER):
@@ -141,20 +199,24 @@ def tag_rows(words: Sequence[str], gold: str, given: Mapping[str, str]) -> pd.Da
         mine = answer.split()
         mine += ["O"] * (len(words) - len(mine))
         table[name] = [
-            said(tag) if tag == wanted or (tag, wanted) == (NO_ANSWER, "O") else f"✗ {said(tag)}" for tag, wanted in zip(mine, right_tags, strict=False)
+            said(tag) if tag == wanted or (tag, wanted) == (NO_ANSWER, "O") else f"✗ {said(tag)}"
+            for tag, wanted in zip(mine, right_tags, strict=False)
         ]
     return pd.DataFrame(table)
 
 
 def listing(flips: pd.DataFrame, label: str) -> pd.DataFrame:
-    """The flipped pairs as people read them: language, text, flip, gold, FP32, `label` (its answer) and both margins."""
+    """The flipped pairs as people read them: language, text, flip, gold, FP32, `label` (its answer)
+    and both margins."""
     tagged = bool((flips["words"] != "").any())
 
     def said(column: str) -> list[str]:
         if not tagged:
             return list(flips[column])
         parts = zip(flips["words"], flips[column], flips["language"], strict=True)
-        return [phrases(words.split("\t"), tags.split(), language) for words, tags, language in parts]
+        return [
+            phrases(words.split("\t"), tags.split(), language) for words, tags, language in parts
+        ]
 
     return pd.DataFrame(
         {
@@ -175,21 +237,44 @@ def _add_group(figure: go.Figure, part: pd.DataFrame, group: str, label: str, th
     looks = {
         "kept right": {"color": quiet, "symbol": "circle", "size": 5, "opacity": 0.45},
         "still wrong": {"color": quiet, "symbol": "circle-open", "size": 6, "opacity": 0.7},
-        "lost": {"color": MARKS["PTQ"].colour(theme), "symbol": "triangle-down", "size": 9, "opacity": 0.85},
-        "gained": {"color": MARKS["SDQ"].colour(theme), "symbol": "triangle-up", "size": 9, "opacity": 0.85},
+        "lost": {
+            "color": MARKS["PTQ"].colour(theme),
+            "symbol": "triangle-down",
+            "size": 9,
+            "opacity": 0.85,
+        },
+        "gained": {
+            "color": MARKS["SDQ"].colour(theme),
+            "symbol": "triangle-up",
+            "size": 9,
+            "opacity": 0.85,
+        },
     }[group]
     hover = [
-        f"{language_name(r.language)} · {group}<br>{escape(r.text[:60])}{'…' if len(r.text) > 60 else ''}<br>margin {r.before:+.1f} → {r.margin:+.1f}"
+        f"{language_name(r.language)} · "
+        f"{group}<br>{escape(r.text[:60])}{'…' if len(r.text) > 60 else ''}<br>margin "
+        f"{r.before:+.1f} → {r.margin:+.1f}"
         for r in part.rename(columns={"FP32 margin": "before"}).itertuples()
     ]
     figure.add_scatter(
-        x=part["FP32 margin"], y=part["margin"], mode="markers", marker=looks, name=group, customdata=part[["id", "language"]].to_numpy().tolist(),
-        hovertext=hover, hoverinfo="text", showlegend=False, unselected={"marker": {"opacity": looks["opacity"]}},
-    )  # fmt: skip
+        x=part["FP32 margin"],
+        y=part["margin"],
+        mode="markers",
+        marker=looks,
+        name=group,
+        customdata=part[["id", "language"]].to_numpy().tolist(),
+        hovertext=hover,
+        hoverinfo="text",
+        showlegend=False,
+        unselected={"marker": {"opacity": looks["opacity"]}},
+    )
 
 
-def margins(pairs: pd.DataFrame, label: str, theme: Theme = "light", chosen: tuple[str, str] | None = None) -> go.Figure:
-    """Margin of FP32 across, of the quantized run (called `label`) up; the quadrants are named and counted over all sentences.
+def margins(
+    pairs: pd.DataFrame, label: str, theme: Theme = "light", chosen: tuple[str, str] | None = None
+) -> go.Figure:
+    """Margin of FP32 across, of the quantized run (called `label`) up; the quadrants are named and
+    counted over all sentences.
 
     Each point carries [id, language] as customdata; the sentence `chosen` (id, language) is ringed.
     """
@@ -200,17 +285,47 @@ def margins(pairs: pd.DataFrame, label: str, theme: Theme = "light", chosen: tup
         part = drawn[drawn["group"] == group]
         if len(part):
             _add_group(figure, part, group, label, theme)
-    ringed = pairs[(pairs["id"] == chosen[0]) & (pairs["language"] == chosen[1])] if chosen else pairs.iloc[:0]
+    ringed = (
+        pairs[(pairs["id"] == chosen[0]) & (pairs["language"] == chosen[1])]
+        if chosen
+        else pairs.iloc[:0]
+    )
     if len(ringed):
         ring = {"symbol": "circle-open", "size": 18, "color": ink.text, "line": {"width": 2.5}}
-        figure.add_scatter(x=ringed["FP32 margin"], y=ringed["margin"], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
-    places = {"gained": (-1, 1, "▲ Gained"), "kept right": (1, 1, "Kept right"), "still wrong": (-1, -1, "Still wrong"), "lost": (1, -1, "▼ Lost")}
+        figure.add_scatter(
+            x=ringed["FP32 margin"],
+            y=ringed["margin"],
+            mode="markers",
+            marker=ring,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    places = {
+        "gained": (-1, 1, "▲ Gained"),
+        "kept right": (1, 1, "Kept right"),
+        "still wrong": (-1, -1, "Still wrong"),
+        "lost": (1, -1, "▼ Lost"),
+    }
     names = [
-        {"text": f"<b>{text}</b> {found[group]:,}", "x": across * edge / 2, "y": up * 1.13 * edge, "showarrow": False, "font": {"size": 14, "color": ink.text}}
+        {
+            "text": f"<b>{text}</b> {found[group]:,}",
+            "x": across * edge / 2,
+            "y": up * 1.13 * edge,
+            "showarrow": False,
+            "font": {"size": 14, "color": ink.text},
+        }
         for group, (across, up, text) in places.items()
     ]
     line = {"type": "line", "layer": "below", "line": {"color": ink.quiet, "width": 1.5}}
-    same = {"type": "line", "layer": "below", "line": {"color": ink.quiet, "width": 1, "dash": "dot"}, "x0": -edge, "x1": edge, "y0": -edge, "y1": edge}
+    same = {
+        "type": "line",
+        "layer": "below",
+        "line": {"color": ink.quiet, "width": 1, "dash": "dot"},
+        "x0": -edge,
+        "x1": edge,
+        "y0": -edge,
+        "y1": edge,
+    }
     up = {**line, "x0": 0, "x1": 0, "y0": -1.25 * edge, "y1": 1.25 * edge}
     figure.update_layout(
         template=template(theme),
@@ -218,7 +333,15 @@ def margins(pairs: pd.DataFrame, label: str, theme: Theme = "light", chosen: tup
         margin={"l": 58, "r": 12, "t": 8, "b": 52},
         annotations=names,
         shapes=[up, {**line, "x0": -edge, "x1": edge, "y0": 0, "y1": 0}, same],
-        xaxis={"title": {"text": "Margin of FP32, logits", "standoff": 6}, "range": [-edge, edge], "fixedrange": True},
-        yaxis={"title": {"text": f"Margin of {label}, logits", "standoff": 6}, "range": [-1.25 * edge, 1.25 * edge], "fixedrange": True},
+        xaxis={
+            "title": {"text": "Margin of FP32, logits", "standoff": 6},
+            "range": [-edge, edge],
+            "fixedrange": True,
+        },
+        yaxis={
+            "title": {"text": f"Margin of {label}, logits", "standoff": 6},
+            "range": [-1.25 * edge, 1.25 * edge],
+            "fixedrange": True,
+        },
     )
     return figure

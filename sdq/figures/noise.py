@@ -1,4 +1,5 @@
-"""The noise floor beside errors through depth: how much of what is drawn the same measurement moves by itself."""
+"""The noise floor beside errors through depth: how much of what is drawn the same measurement moves
+by itself."""
 
 from __future__ import annotations
 
@@ -12,32 +13,54 @@ _EXACT = 200.0  # dB that stand for "does not move at all"
 
 
 def beside(table: pd.DataFrame, floors: Mapping[str, pd.DataFrame], measure: str) -> pd.DataFrame:
-    """The table of a picture (columns id, site) with the column `floor`, in the unit of `measure`: the repetition of either cause that moved most.
+    """The table of a picture (columns id, site) with the column `floor`, in the unit of `measure`:
+    the repetition of either cause that moved most.
 
-    `floors`: run id -> the table of its analysis "floor". It is over all languages; missing where none was measured or, in dB, nothing moved.
-    Without `floors` the table as it is.
+    `floors`: run id -> the table of its analysis "floor". It is over all languages; missing where
+    none was measured or, in dB, nothing moved. Without `floors` the table as it is.
     """
     if not floors:
         return table
     known: dict[tuple[str, str], float] = {}
     for run, floor in floors.items():
-        mine = floor[(floor["kind"] == "site") & (floor["measure"] == measure)].groupby("name")["high"]
+        mine = floor[(floor["kind"] == "site") & (floor["measure"] == measure)].groupby("name")[
+            "high"
+        ]
         farthest = mine.min() if MEASURES[measure].higher_is_better else mine.max()
-        known |= {(run, str(site)): float(value) for site, value in farthest.items() if measure != "sqnr_db" or value < _EXACT}
-    return table.assign(floor=[known.get(key, float("nan")) for key in zip(table["id"], table["site"], strict=True)])
+        known |= {
+            (run, str(site)): float(value)
+            for site, value in farthest.items()
+            if measure != "sqnr_db" or value < _EXACT
+        }
+    return table.assign(
+        floor=[known.get(key, float("nan")) for key in zip(table["id"], table["site"], strict=True)]
+    )
 
 
 def reading(table: pd.DataFrame, measure: str) -> str:
-    """Where the error of each run stands out least of its noise floor; empty if no floor was measured."""
+    """Where the error of each run stands out least of its noise floor; empty if no floor was
+    measured."""
     if "floor" not in table:
         return ""
     parts, within, decibels = [], 0, measure == "sqnr_db"
     for name, mine in table.dropna(subset=["value", "floor"]).groupby("run", sort=False):
-        room = mine["floor"] - mine["value"] if decibels else mine["value"] / mine["floor"].clip(lower=1e-30)
+        room = (
+            mine["floor"] - mine["value"]
+            if decibels
+            else mine["value"] / mine["floor"].clip(lower=1e-30)
+        )
         nearest = mine.loc[room.idxmin()]
         within += int((room <= (0 if decibels else 1)).sum())
-        parts.append(f"with {name} at {nearest['layer']} ({said(nearest['floor'], measure)} against {said(nearest['value'], measure)})")
+        parts.append(
+            f"with {name} at {nearest['layer']} ({said(nearest['floor'], measure)} against "
+            f"{said(nearest['value'], measure)})"
+        )
     if not parts:
         return ""
-    text = f" The noise floor, how far the same moves when it is measured again, comes nearest to it {' and '.join(parts)}."
-    return text + (f" {within} of the {len(table)} errors shown are no larger than that." if within else "")
+    text = (
+        f" The noise floor, how far the same moves when it is measured again, comes nearest to "
+        f"it {' and '.join(parts)}."
+    )
+    return text + (
+        f" {within} of the {len(table)} errors shown are no larger than that." if within else ""
+    )

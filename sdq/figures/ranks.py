@@ -1,6 +1,8 @@
-"""Drops over a property of the languages: how much text of it the model has read, or into how many pieces its words fall.
+"""Drops over a property of the languages: how much text of it the model has read, or into how many
+pieces its words fall.
 
-`fertility` and `text_shares` are the properties, `rank_correlation` says whether the order of the languages is alike, `against` draws it.
+`fertility` and `text_shares` are the properties, `rank_correlation` says whether the order of the
+languages is alike, `against` draws it.
 """
 
 from __future__ import annotations
@@ -14,23 +16,33 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.data.lines import spaced
+from sdq.evaluate.statistics import p_text
 from sdq.figures.drops import axis_range, first_run, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.labels import language_name, measure
 from sdq.settings import ASSETS
-from sdq.statistics import p_text
 
 UNSPACED = ("ja", "km", "lo", "my", "th", "zh")  # languages written without spaces between words
 _SPECIAL = ("<s>", "</s>", "<pad>", "[CLS]", "[SEP]", "[PAD]")
-_PHONE = (290, 300)  # the plotting area on a phone, pixels; on wider screens the points only move further apart
+_PHONE = (
+    290,
+    300,
+)  # the plotting area on a phone, pixels; on wider screens the points only move further apart
 _SPOTS = {
-    "middle right": (1, 0), "middle left": (-1, 0), "top center": (0, 1), "bottom center": (0, -1),
-    "top right": (1, 1), "top left": (-1, 1), "bottom right": (1, -1), "bottom left": (-1, -1),
-}  # fmt: skip
+    "middle right": (1, 0),
+    "middle left": (-1, 0),
+    "top center": (0, 1),
+    "bottom center": (0, -1),
+    "top right": (1, 1),
+    "top left": (-1, 1),
+    "bottom right": (1, -1),
+    "bottom left": (-1, -1),
+}
 
 
 class Rank(NamedTuple):
-    """Spearman's rho, -1..1, its two-sided p, the number of languages, and the |rho| that n languages reach by chance 5 times out of 100."""
+    """Spearman's rho, -1..1, its two-sided p, the number of languages, and the |rho| that n
+    languages reach by chance 5 times out of 100."""
 
     rho: float
     p: float
@@ -39,7 +51,8 @@ class Rank(NamedTuple):
 
 
 def text_shares(model: str) -> dict[str, float]:
-    """Language -> share of the subwords read in pre-training, %. Known for the embedded model only; empty for others."""
+    """Language -> share of the subwords read in pre-training, %. Known for the embedded model only;
+    empty for others."""
     if model != "mini":
         return {}
     counts = json.loads((ASSETS / "mini" / "build.json").read_text())["subwords_by_language"]
@@ -47,29 +60,60 @@ def text_shares(model: str) -> dict[str, float]:
 
 
 def fertility(sample: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
-    """Per language: sentences, subwords, words (by spaces), characters (without spaces), subwords per word, subwords per character.
+    """Per language: sentences, subwords, words (by spaces), characters (without spaces), subwords
+    per word, subwords per character.
 
-    `sample` is a run's table of the sentences looked at (id, language, tokens), `texts` has their id, language and text. Languages written
-    without spaces have no words here: theirs are missing.
+    `sample` is a run's table of the sentences looked at (id, language, tokens), `texts` has their
+    id, language and text. Languages written without spaces have no words here: theirs are missing.
     """
     both = sample.merge(texts[["id", "language", "text"]], on=["id", "language"])
     rows = []
     for code, part in both.groupby("language", sort=False):
         subwords = sum(sum(token not in _SPECIAL for token in tokens) for tokens in part["tokens"])
         characters = sum(len("".join(text.split())) for text in part["text"])
-        words = float("nan") if code in UNSPACED else float(sum(len(spaced(text)) for text in part["text"]))
-        rows.append((code, language_name(str(code)), len(part), subwords, words, characters, subwords / words, subwords / characters))
-    columns = ["code", "language", "sentences", "subwords", "words", "characters", "subwords per word", "subwords per character"]
+        words = (
+            float("nan")
+            if code in UNSPACED
+            else float(sum(len(spaced(text)) for text in part["text"]))
+        )
+        rows.append(
+            (
+                code,
+                language_name(str(code)),
+                len(part),
+                subwords,
+                words,
+                characters,
+                subwords / words,
+                subwords / characters,
+            )
+        )
+    columns = [
+        "code",
+        "language",
+        "sentences",
+        "subwords",
+        "words",
+        "characters",
+        "subwords per word",
+        "subwords per character",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def unspaced_note(table: pd.DataFrame) -> str:
-    """Which languages of a fertility table have no words to count by, with their subwords per character instead."""
+    """Which languages of a fertility table have no words to count by, with their subwords per
+    character instead."""
     left = table[table["words"].isna()]
     if left.empty:
         return ""
-    parts = " and ".join(f"{row['language']} ({row['subwords per character']:.2f})" for _, row in left.iterrows())
-    return f"{parts}: subwords per character, because they are written without spaces between words; they are left out of this picture and of ρ."
+    parts = " and ".join(
+        f"{row['language']} ({row['subwords per character']:.2f})" for _, row in left.iterrows()
+    )
+    return (
+        f"{parts}: subwords per character, because they are written without spaces between "
+        f"words; they are left out of this picture and of ρ."
+    )
 
 
 def rank_correlation(x: pd.Series, y: pd.Series) -> Rank | None:
@@ -81,34 +125,54 @@ def rank_correlation(x: pd.Series, y: pd.Series) -> Rank | None:
 
     found = spearmanr(x, y)
     edge = float(student.ppf(0.975, len(x) - 2))
-    return Rank(float(found.statistic), float(found.pvalue), len(x), edge / float(np.sqrt(len(x) - 2 + edge**2)))
+    return Rank(
+        float(found.statistic),
+        float(found.pvalue),
+        len(x),
+        edge / float(np.sqrt(len(x) - 2 + edge**2)),
+    )
 
 
 def points(rows: pd.DataFrame, values: Mapping[str, float], run: str | None = None) -> pd.DataFrame:
-    """The drop table of one run with the property as column `x`; languages without it are left out."""
+    """The drop table of one run with the property as column `x`; languages without it are left
+    out."""
     mine = first_run(rows, run)
     mine["x"] = [values.get(code, float("nan")) for code in mine["code"]]
     return mine[mine["x"].notna()].reset_index(drop=True)
 
 
 def rank_reading(table: pd.DataFrame, what: str) -> str:
-    """Whether the drop goes along with the property `what`, over the zero-shot languages, in two or three honest sentences."""
+    """Whether the drop goes along with the property `what`, over the zero-shot languages, in two or
+    three honest sentences."""
     zero = table[~table["labels in training"]]
     rank = rank_correlation(zero["x"], zero["drop"])
     if rank is None:
-        return f"The {len(zero)} zero-shot languages shown are too few, or too much alike in {what}, to say whether their drop goes along with it."
+        return (
+            f"The {len(zero)} zero-shot languages shown are too few, or too much alike in "
+            f"{what}, to say whether their drop goes along with it."
+        )
     rho = f"{rank.rho:+.2f}".replace("-", "−")
-    text = f"Over the {rank.n} zero-shot languages, {what} and the drop with {table['label'].iloc[0]} have Spearman's rank correlation "
+    text = (
+        f"Over the {rank.n} zero-shot languages, {what} and the drop with "
+        f"{table['label'].iloc[0]} have Spearman's rank correlation "
+    )
     text += f"ρ = {rho} ({p_text(rank.p)}, n = {rank.n})."
     if rank.p >= 0.05:
         often = f"anything between −{rank.chance:.2f} and +{rank.chance:.2f}"
-        return f"{text} That is not distinguishable from zero: with {rank.n} languages, chance alone often gives {often}."
+        return (
+            f"{text} That is not distinguishable from zero: with {rank.n} languages, chance "
+            f"alone often gives {often}."
+        )
     way = "smaller" if rank.rho < 0 else "larger"
-    return f"{text} More {what} goes with a {way} drop here, more clearly than chance alone usually gives; that does not make it the cause."
+    return (
+        f"{text} More {what} goes with a {way} drop here, more clearly than chance alone "
+        f"usually gives; that does not make it the cause."
+    )
 
 
 def label_places(x: list[float], y: list[float]) -> list[str]:
-    """Plotly text positions of two-letter labels at points given in pixels, such that labels keep off points, each other and the rim where possible."""
+    """Plotly text positions of two-letter labels at points given in pixels, such that labels keep
+    off points, each other and the rim where possible."""
     boxes = [(px - 6, px + 6, py - 6, py + 6) for px, py in zip(x, y, strict=True)]
     found = []
     for px, py in zip(x, y, strict=True):
@@ -116,7 +180,9 @@ def label_places(x: list[float], y: list[float]) -> list[str]:
         for name, (right, up) in _SPOTS.items():
             cx, cy = px + 16 * right, py + 14 * up
             box = (cx - 9, cx + 9, cy - 7, cy + 7)
-            hits = sum(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in boxes)
+            hits = sum(
+                box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in boxes
+            )
             hits += box[0] < 0 or box[1] > _PHONE[0] or box[2] < 0 or box[3] > _PHONE[1]
             if best is None or hits < best[0]:
                 best = (hits, name, box)
@@ -126,10 +192,14 @@ def label_places(x: list[float], y: list[float]) -> list[str]:
     return found
 
 
-def against(table: pd.DataFrame, metric: str, title: str, theme: Theme = "light", chosen: str | None = None) -> go.Figure:
-    """Drop over a property, one mark per language with its code beside it; the trained-on language is open, the language `chosen` ringed.
+def against(
+    table: pd.DataFrame, metric: str, title: str, theme: Theme = "light", chosen: str | None = None
+) -> go.Figure:
+    """Drop over a property, one mark per language with its code beside it; the trained-on language
+    is open, the language `chosen` ringed.
 
-    `table` is that of `points`, `title` the property with its unit. Each mark carries [language code] as customdata.
+    `table` is that of `points`, `title` the property with its unit. Each mark carries [language
+    code] as customdata.
     """
     ink, mark = INK[theme], MARKS[table["method"].iloc[0]]
     symbol = next(iter(symbols(table).values()))
@@ -141,19 +211,46 @@ def against(table: pd.DataFrame, metric: str, title: str, theme: Theme = "light"
     ringed = table[table["code"] == chosen]
     if len(ringed):
         ring = {"symbol": "circle-open", "size": 22, "color": ink.text, "line": {"width": 2}}
-        figure.add_scatter(x=ringed["x"], y=ringed["drop"], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+        figure.add_scatter(
+            x=ringed["x"],
+            y=ringed["drop"],
+            mode="markers",
+            marker=ring,
+            hoverinfo="skip",
+            showlegend=False,
+        )
     for trained, name in ((False, "zero-shot"), (True, "trained on (not in ρ)")):
         part = table[table["labels in training"] == trained]
         if part.empty:
             continue
-        rim = {"color": mark.colour(theme), "width": 2} if trained else {"color": ink.paper, "width": 1}
-        hover = [f"{r.language}<br>{title}: {r.x:.1f}<br>drop {r.drop:.1f} points" for r in part[["language", "x", "drop"]].itertuples()]
+        rim = (
+            {"color": mark.colour(theme), "width": 2}
+            if trained
+            else {"color": ink.paper, "width": 1}
+        )
+        hover = [
+            f"{r.language}<br>{title}: {r.x:.1f}<br>drop {r.drop:.1f} points"
+            for r in part[["language", "x", "drop"]].itertuples()
+        ]
         figure.add_scatter(
-            x=part["x"], y=part["drop"], mode="markers+text", name=name, text=part["code"], textposition=[places[i] for i in part.index],
-            textfont={"size": 13, "color": ink.text}, customdata=[[code] for code in part["code"]], hovertext=hover, hoverinfo="text",
-            marker={"color": mark.colour(theme), "symbol": "circle-open" if trained else symbol, "size": 10, "line": rim},
+            x=part["x"],
+            y=part["drop"],
+            mode="markers+text",
+            name=name,
+            text=part["code"],
+            textposition=[places[i] for i in part.index],
+            textfont={"size": 13, "color": ink.text},
+            customdata=[[code] for code in part["code"]],
+            hovertext=hover,
+            hoverinfo="text",
+            marker={
+                "color": mark.colour(theme),
+                "symbol": "circle-open" if trained else symbol,
+                "size": 10,
+                "line": rim,
+            },
             unselected={"marker": {"opacity": 1}, "textfont": {"color": ink.text}},
-        )  # fmt: skip
+        )
     figure.add_hline(y=0, line={"color": ink.text, "width": 1.5}, layer="below")
     figure.update_layout(
         template=template(theme),
@@ -162,6 +259,10 @@ def against(table: pd.DataFrame, metric: str, title: str, theme: Theme = "light"
         showlegend=True,
         legend=LEGEND,
         xaxis={"title": {"text": title, "standoff": 6}, "range": x_range, "fixedrange": True},
-        yaxis={"title": {"text": f"Drop, points of {measure(metric)}", "standoff": 6}, "range": y_range, "fixedrange": True},
+        yaxis={
+            "title": {"text": f"Drop, points of {measure(metric)}", "standoff": 6},
+            "range": y_range,
+            "fixedrange": True,
+        },
     )
     return figure

@@ -1,6 +1,8 @@
-"""What helps a quantized run: size against what is lost, predicted by the costs of the widths and measured by running the recipes.
+"""What helps a quantized run: size against what is lost, predicted by the costs of the widths and
+measured by running the recipes.
 
-`table` holds the numbers, `picture` draws them, `reading` says them in words; `widths_picture` shows which module got how many bits.
+`table` holds the numbers, `picture` draws them, `reading` says them in words; `widths_picture`
+shows which module got how many bits.
 """
 
 from __future__ import annotations
@@ -15,16 +17,16 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sdq.evaluate.statistics import p_cell, p_text
 from sdq.figures.curves import legend_height
 from sdq.figures.maps import WORSE, module_map
 from sdq.figures.methods import bracket
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, mixed, template
 from sdq.figures.weights import Picture
+from sdq.inspection.remedies import present
 from sdq.labels import module_label
-from sdq.mixed import FP, Choice
-from sdq.remedies import present
-from sdq.report import METRICS, Report
-from sdq.statistics import p_cell, p_text
+from sdq.quant.mixed_precision import FP, Choice
+from sdq.results import METRICS, Report
 
 RUN, FULL = "this run", "FP32"
 KINDS = {
@@ -34,19 +36,56 @@ KINDS = {
     "channel": "ranges per channel",
     "calibration": "other calibration",
 }
-_MARKS = dict(zip(KINDS.values(), (MARKS["SDQ"], MARKS["QAT"], MARKS["QNAT"], MARKS["SDQ multi"], Mark("#59616f", "#a9b1bf", "dash", "pentagon")), strict=True))
+_MARKS = dict(
+    zip(
+        KINDS.values(),
+        (
+            MARKS["SDQ"],
+            MARKS["QAT"],
+            MARKS["QNAT"],
+            MARKS["SDQ multi"],
+            Mark("#59616f", "#a9b1bf", "dash", "pentagon"),
+        ),
+        strict=True,
+    )
+)
 _BITS = (FP, 8, 7, 6, 5, 4, 3, 2)
-COLUMNS = ["remedy", "kind", "MB", "predicted", "zero-shot", "change", "low", "high", "p", "sentences", "run id"]
+COLUMNS = [
+    "remedy",
+    "kind",
+    "MB",
+    "predicted",
+    "zero-shot",
+    "change",
+    "low",
+    "high",
+    "p",
+    "sentences",
+    "run id",
+]
 
 
 def table(report: Report, remedies: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """One row for the run, for FP32, and per remedy, smallest first: remedy (words), kind, MB (simulated, but of FP32), predicted (summed cost, nats), zero-shot (%),
-    change against the run with its 95 % interval low, high (points), p, sentences, run id (if that recipe's run is stored). Missing where it was not run.
+    """One row for the run, for FP32, and per remedy, smallest first: remedy (words), kind, MB
+    (simulated, but of FP32), predicted (summed cost, nats), zero-shot (%), change against the run
+    with its 95 % interval low, high (points), p, sentences, run id (if that recipe's run is
+    stored). Missing where it was not run.
     """
-    codes = [code for code in report.quantized.by_language if code != report.labelled] or list(report.quantized.by_language)
-    now, full = (100 * sum(scores.by_language[code] for code in codes) / len(codes) for scores in (report.quantized, report.reference))
+    codes = [code for code in report.quantized.by_language if code != report.labelled] or list(
+        report.quantized.by_language
+    )
+    now, full = (
+        100 * sum(scores.by_language[code] for code in codes) / len(codes)
+        for scores in (report.quantized, report.reference)
+    )
     none = {"low": math.nan, "high": math.nan, "p": math.nan, "sentences": 0, "run id": ""}
-    size, layers = report.size_bytes, {m: module_label(m, role, block) for m, role, block in costs[["module", "role", "block"]].itertuples(index=False)}
+    size, layers = (
+        report.size_bytes,
+        {
+            m: module_label(m, role, block)
+            for m, role, block in costs[["module", "role", "block"]].itertuples(index=False)
+        },
+    )
     rows: list[dict[str, Any]] = [
         {
             "remedy": RUN,
@@ -58,57 +97,104 @@ def table(report: Report, remedies: pd.DataFrame, costs: pd.DataFrame) -> pd.Dat
             **none,
             "run id": report.run,
         },
-        {"remedy": FULL, "kind": FULL, "MB": size["fp32"] / 1e6, "predicted": 0.0, "zero-shot": full, "change": full - now, **none},
+        {
+            "remedy": FULL,
+            "kind": FULL,
+            "MB": size["fp32"] / 1e6,
+            "predicted": 0.0,
+            "zero-shot": full,
+            "change": full - now,
+            **none,
+        },
     ]
     for row in remedies.to_dict("records"):
-        kind, modules = KINDS[row["remedy"].partition("-")[0]], [layers[name] for name in _left(row["recipe"]) if name in layers]
-        numbers = {"MB": row["bytes"] / 1e6, "zero-shot": row["zero_shot"], "sentences": row["n"], "run id": row["run"]}
+        kind, modules = (
+            KINDS[row["remedy"].partition("-")[0]],
+            [layers[name] for name in _left(row["recipe"]) if name in layers],
+        )
+        numbers = {
+            "MB": row["bytes"] / 1e6,
+            "zero-shot": row["zero_shot"],
+            "sentences": row["n"],
+            "run id": row["run"],
+        }
         what = f"{row['what']}: {', '.join(modules)}" if kind == KINDS["keep"] else row["what"]
-        rows.append({"remedy": what, "kind": kind, **numbers, **{key: row[key] for key in ("predicted", "change", "low", "high", "p")}})
+        rows.append(
+            {
+                "remedy": what,
+                "kind": kind,
+                **numbers,
+                **{key: row[key] for key in ("predicted", "change", "low", "high", "p")},
+            }
+        )
     return pd.DataFrame(rows)[COLUMNS].sort_values("MB", kind="stable", ignore_index=True)
 
 
 def printed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The table as it stands on the page: a change with its interval in one cell, the units in the headings."""
+    """The table as it stands on the page: a change with its interval in one cell, the units in the
+    headings."""
     lines = []
     for row in rows.to_dict("records"):
         known = not math.isnan(row["change"])
-        lines.append({
-            "remedy": row["remedy"][:1].upper() + row["remedy"][1:],
-            "size, MB": f"{row['MB']:.2f}{'' if row['kind'] == FULL else ' simulated'}",
-            "predicted cost, nats": f"{row['predicted']:.2g}",
-            f"zero-shot mean, {METRICS[metric].unit}": f"{row['zero-shot']:.1f}" if known else "not run yet",
-            "against this run, points [95 %]": f"{row['change']:+.1f}{bracket(row['low'], row['high'], '+')}" if known and row["kind"] != RUN else "",
-            "p": p_cell(row["p"]),
-        })  # fmt: skip
+        lines.append(
+            {
+                "remedy": row["remedy"][:1].upper() + row["remedy"][1:],
+                "size, MB": f"{row['MB']:.2f}{'' if row['kind'] == FULL else ' simulated'}",
+                "predicted cost, nats": f"{row['predicted']:.2g}",
+                f"zero-shot mean, {METRICS[metric].unit}": f"{row['zero-shot']:.1f}"
+                if known
+                else "not run yet",
+                "against this run, points [95 %]": f"{row['change']:+.1f}"
+                f"{bracket(row['low'], row['high'], '+')}"
+                if known and row["kind"] != RUN
+                else "",
+                "p": p_cell(row["p"]),
+            }
+        )
     return pd.DataFrame(lines)
 
 
 def agreement(rows: pd.DataFrame) -> tuple[float, int]:
-    """(Spearman's rho of predicted cost and measured drop, over how many recipes that were run); NaN for fewer than three."""
+    """(Spearman's rho of predicted cost and measured drop, over how many recipes that were run);
+    NaN for fewer than three."""
     tried = rows[~rows["kind"].isin((RUN, FULL))].dropna(subset=["change", "predicted"])
-    return (float(tried["predicted"].rank().corr(-tried["change"].rank())) if len(tried) > 2 else math.nan), len(tried)
+    return (
+        float(tried["predicted"].rank().corr(-tried["change"].rank()))
+        if len(tried) > 2
+        else math.nan
+    ), len(tried)
 
 
 def reading(rows: pd.DataFrame) -> str:
-    """What the run lost, the smallest recipe that surely helps, the best one, and whether the predicted order held."""
+    """What the run lost, the smallest recipe that surely helps, the best one, and whether the
+    predicted order held."""
     run, full = (rows[rows["kind"] == kind].iloc[0] for kind in (RUN, FULL))
-    text = f"This run loses {full['change']:.1f} points against FP32 on the zero-shot languages, at {run['MB']:.2f} MB (simulated) instead of {full['MB']:.1f}."
+    text = (
+        f"This run loses {full['change']:.1f} points against FP32 on the zero-shot languages, "
+        f"at {run['MB']:.2f} MB (simulated) instead of {full['MB']:.1f}."
+    )
     tried = rows[~rows["kind"].isin((RUN, FULL))].dropna(subset="change")
     if tried.empty:
         return f"{text} None of its remedies was run yet, as they train."
     sure = tried[(tried["low"] > 0) & (tried["p"] < 0.05)]
     if sure.empty:
-        return f"{text} None of the {len(tried)} remedies that were run surely helps: none has an interval above 0."
+        return (
+            f"{text} None of the {len(tried)} remedies that were run surely helps: none has an "
+            f"interval above 0."
+        )
     small, best = sure.iloc[0], sure.loc[sure["change"].idxmax()]
-    text += f" The smallest recipe that surely helps: {_named(small)} wins {_won(small)} at {small['MB']:.2f} MB."
+    text += (
+        f" The smallest recipe that surely helps: {_named(small)} wins {_won(small)} at "
+        f"{small['MB']:.2f} MB."
+    )
     if best["remedy"] != small["remedy"]:
         text += f" Most is won with {_named(best)}: {_won(best)} at {best['MB']:.2f} MB."
     rho, n = agreement(rows)
     return (
         text
         if math.isnan(rho)
-        else f"{text} Over the {n} recipes that were run, predicted cost and measured drop agree with Spearman's rank correlation {rho:.2f}."
+        else f"{text} Over the {n} recipes that were run, predicted cost and measured drop agree "
+        f"with Spearman's rank correlation {rho:.2f}."
     )
 
 
@@ -117,11 +203,20 @@ def _named(row: pd.Series[Any]) -> str:
 
 
 def _won(row: pd.Series[Any]) -> str:
-    return f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')} ({p_text(row['p'])})"
+    return (
+        f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')} ({p_text(row['p'])})"
+    )
 
 
-def picture(report: Report, rows: pd.DataFrame, pareto: pd.DataFrame, theme: Theme = "light", at: int | None = None) -> Picture:
-    """Above the measured change against the run, below the predicted cost, both over the size; a line through the best that widths alone give.
+def picture(
+    report: Report,
+    rows: pd.DataFrame,
+    pareto: pd.DataFrame,
+    theme: Theme = "light",
+    at: int | None = None,
+) -> Picture:
+    """Above the measured change against the run, below the predicted cost, both over the size; a
+    line through the best that widths alone give.
 
     `at`: the row of `pareto` that is marked.
     """
@@ -129,9 +224,15 @@ def picture(report: Report, rows: pd.DataFrame, pareto: pd.DataFrame, theme: The
     marks = {RUN: MARKS[report.method], FULL: MARKS["FP32"]} | _MARKS
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.14, row_heights=[0.5, 0.5])
     figure.add_scatter(
-        x=pareto["bytes"] / 1e6, y=pareto["cost"].where(pareto["cost"] > 0), mode="lines", line={"color": ink.quiet, "width": 1.5, "dash": "dot"},
-        name="predicted: best widths", hovertemplate="%{x:.2f} MB: %{y:.2g} nats<extra></extra>", row=2, col=1,
-    )  # fmt: skip
+        x=pareto["bytes"] / 1e6,
+        y=pareto["cost"].where(pareto["cost"] > 0),
+        mode="lines",
+        line={"color": ink.quiet, "width": 1.5, "dash": "dot"},
+        name="predicted: best widths",
+        hovertemplate="%{x:.2f} MB: %{y:.2g} nats<extra></extra>",
+        row=2,
+        col=1,
+    )
     for kind in dict.fromkeys([RUN, FULL, *rows["kind"]]):
         _points(figure, rows[rows["kind"] == kind], kind, marks[kind], theme)
     if at is not None:
@@ -140,14 +241,42 @@ def picture(report: Report, rows: pd.DataFrame, pareto: pd.DataFrame, theme: The
     below = legend_height(labels)
     axes = {"type": "log", "fixedrange": True, "showticklabels": True, **_ticks(rows, pareto)}
     figure.update_xaxes(**axes)
-    figure.update_xaxes(title={"text": "Size, MB (simulated but for FP32; log scale; less is better)", "standoff": 4}, row=2)
+    figure.update_xaxes(
+        title={
+            "text": "Size, MB (simulated but for FP32; log scale; less is better)",
+            "standoff": 4,
+        },
+        row=2,
+    )
     figure.update_yaxes(fixedrange=True, nticks=6, zeroline=True, zerolinecolor=ink.quiet, row=1)
     figure.update_yaxes(type="log", fixedrange=True, exponentformat="none", dtick=1, row=2)
-    heading = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": -52, "yref": "paper", "yanchor": "bottom", "yshift": 6, "showarrow": False}
-    for axis, text in (("yaxis", "Measured change of the zero-shot mean, points"), ("yaxis2", "Predicted cost, nats (log scale; lower is better)")):
-        figure.add_annotation(text=text, y=figure.layout[axis].domain[1], font={"size": 13, "color": ink.quiet}, **heading)
+    heading = {
+        "x": 0,
+        "xref": "paper",
+        "xanchor": "left",
+        "xshift": -52,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "yshift": 6,
+        "showarrow": False,
+    }
+    for axis, text in (
+        ("yaxis", "Measured change of the zero-shot mean, points"),
+        ("yaxis2", "Predicted cost, nats (log scale; lower is better)"),
+    ):
+        figure.add_annotation(
+            text=text,
+            y=figure.layout[axis].domain[1],
+            font={"size": 13, "color": ink.quiet},
+            **heading,
+        )
     figure.update_layout(
-        template=template(theme), height=470 + below, margin={"l": 58, "r": 14, "t": 30, "b": 58 + below}, hovermode="closest", showlegend=True, legend=LEGEND
+        template=template(theme),
+        height=470 + below,
+        margin={"l": 58, "r": 14, "t": 30, "b": 58 + below},
+        hovermode="closest",
+        showlegend=True,
+        legend=LEGEND,
     )
     return figure, rows, reading(rows)
 
@@ -157,46 +286,106 @@ def _points(figure: go.Figure, mine: pd.DataFrame, kind: str, mark: Mark, theme:
     colour = mark.colour(theme)
     text = [
         f"{escape(row['remedy'])}<br>{row['MB']:.2f} MB, predicted {row['predicted']:.2g} nats<br>"
-        + ("not run yet" if math.isnan(row["change"]) else f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')}")
+        + (
+            "not run yet"
+            if math.isnan(row["change"])
+            else f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')}"
+        )
         for row in mine.to_dict("records")
     ]
-    drawn = {"mode": "markers", "name": kind, "legendgroup": kind, "hovertext": text, "hoverinfo": "text", "customdata": mine["remedy"]}
-    marker = {"color": colour, "symbol": mark.symbol, "size": 10, "line": {"color": colour, "width": 1.5}}
+    drawn = {
+        "mode": "markers",
+        "name": kind,
+        "legendgroup": kind,
+        "hovertext": text,
+        "hoverinfo": "text",
+        "customdata": mine["remedy"],
+    }
+    marker = {
+        "color": colour,
+        "symbol": mark.symbol,
+        "size": 10,
+        "line": {"color": colour, "width": 1.5},
+    }
     reach = {"array": mine["high"] - mine["change"], "arrayminus": mine["change"] - mine["low"]}
-    bars = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **reach} if mine["low"].notna().any() else None
-    figure.add_scatter(x=mine["MB"], y=mine["change"], error_y=bars, marker=marker, **drawn, row=1, col=1)
-    figure.add_scatter(x=mine["MB"], y=mine["predicted"].where(mine["predicted"] > 0), marker=marker, **drawn, showlegend=False, row=2, col=1)
+    bars = (
+        {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **reach}
+        if mine["low"].notna().any()
+        else None
+    )
+    figure.add_scatter(
+        x=mine["MB"], y=mine["change"], error_y=bars, marker=marker, **drawn, row=1, col=1
+    )
+    figure.add_scatter(
+        x=mine["MB"],
+        y=mine["predicted"].where(mine["predicted"] > 0),
+        marker=marker,
+        **drawn,
+        showlegend=False,
+        row=2,
+        col=1,
+    )
 
 
 def _ticks(rows: pd.DataFrame, pareto: pd.DataFrame) -> Mapping[str, Any]:
     """Ticks at 1, 2, 5 times powers of ten within the sizes, and the range of the axis."""
     sizes = [*rows["MB"], *(pareto["bytes"] / 1e6)]
     low, high = math.log10(min(sizes)), math.log10(max(sizes))
-    every = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in (1, 2, 5)]
+    every = [
+        step * 10.0**power
+        for power in range(math.floor(low), math.ceil(high) + 1)
+        for step in (1, 2, 5)
+    ]
     shown = [tick for tick in every if low - 0.1 <= math.log10(tick) <= high + 0.1]
-    return {"tickvals": shown, "ticktext": [f"{tick:g}" for tick in shown], "range": [low - 0.06, high + 0.06]}
+    return {
+        "tickvals": shown,
+        "ticktext": [f"{tick:g}" for tick in shown],
+        "range": [low - 0.06, high + 0.06],
+    }
 
 
 def widths_picture(choice: Choice, costs: pd.DataFrame, theme: Theme = "light") -> Picture:
-    """A map of the modules with the bits each of them has in a choice; a c after them: one range per output channel instead of one per layer."""
+    """A map of the modules with the bits each of them has in a choice; a c after them: one range
+    per output channel instead of one per layer."""
     rows = costs.drop_duplicates("module")[["module", "role", "block"]].reset_index(drop=True)
     rows["layer"] = [module_label(*row) for row in rows.itertuples(index=False)]
     rows["bits"] = rows["module"].map(choice.widths)
-    changed = {m for m, ranges in choice.ranges.items() if "tensor" in set(costs.loc[costs["module"] == m, "ranges"]) and ranges == "channel"}
-    texts = [("FP" if bits == FP else f"{bits}") + ("c" if module in changed else "") for module, bits in zip(rows["module"], rows["bits"], strict=True)]
+    changed = {
+        m
+        for m, ranges in choice.ranges.items()
+        if "tensor" in set(costs.loc[costs["module"] == m, "ranges"]) and ranges == "channel"
+    }
+    texts = [
+        ("FP" if bits == FP else f"{bits}") + ("c" if module in changed else "")
+        for module, bits in zip(rows["module"], rows["bits"], strict=True)
+    ]
     paints = [mixed(*WORSE[theme], _BITS.index(bits) / (len(_BITS) - 1)) for bits in rows["bits"]]
     spoken = ["FP32" if bits == FP else f"{bits} bits" for bits in rows["bits"]]
     hover = [
         f"{name}<br>{bits}{', one range per output channel' if m in changed else ''}"
         for name, bits, m in zip(rows["layer"], spoken, rows["module"], strict=True)
     ]
-    heading = "Bits per weight" + (" (c: a range per output channel)" if changed else "") + "<br>stronger colour: fewer bits"
+    heading = (
+        "Bits per weight"
+        + (" (c: a range per output channel)" if changed else "")
+        + "<br>stronger colour: fewer bits"
+    )
     counts = rows["bits"].value_counts().sort_index()
-    listed = ", ".join(f"{n} {'in FP32' if bits == FP else f'of {bits} bits'}" for bits, n in counts.items())
+    listed = ", ".join(
+        f"{n} {'in FP32' if bits == FP else f'of {bits} bits'}" for bits, n in counts.items()
+    )
     text = f"Of {len(rows)} modules: {listed}. Predicted cost {choice.cost:.2g} nats."
-    return module_map(rows, texts, paints, hover, heading, theme), rows.assign(ranges=rows["module"].map(choice.ranges)), text
+    return (
+        module_map(rows, texts, paints, hover, heading, theme),
+        rows.assign(ranges=rows["module"].map(choice.ranges)),
+        text,
+    )
 
 
 def _left(recipe: str) -> list[str]:
     """The modules that rules of their own leave in FP32, of a recipe as JSON."""
-    return [rule["name"] for rule in json.loads(recipe)["rules"] if rule["name"] != "*" and rule["weight"] is None]
+    return [
+        rule["name"]
+        for rule in json.loads(recipe)["rules"]
+        if rule["name"] != "*" and rule["weight"] is None
+    ]

@@ -1,6 +1,9 @@
-"""How many test sentences it takes: each language's drop with the interval that more or fewer sentences would give it.
+"""How many test sentences it takes: each language's drop with the interval that more or fewer
+sentences would give it.
 
-`needed` is the table, `at` the intervals at another number of sentences, `reading` says it in words, `figure` draws it. More sentences are taken to be more of the same kind: as many of a frame, as often flipped.
+`needed` is the table, `at` the intervals at another number of sentences, `reading` says it in
+words, `figure` draws it. More sentences are taken to be more of the same kind: as many of a frame,
+as often flipped.
 """
 
 from __future__ import annotations
@@ -19,25 +22,46 @@ STEPS = (25, 50, 100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000, 3000, 5000
 
 
 def needed(rows: pd.DataFrame, run: str | None = None) -> pd.DataFrame:
-    """Of one run of a drop table (sdq.figures.drops; with intervals), languages by falling drop: code, language, drop, low, high, sentences (as tested),
-    detectable (the smallest drop they show 4 times out of 5, points), and `needed`, how many would show this drop 4 times out of 5.
+    """Of one run of a drop table (sdq.figures.drops; with intervals), languages by falling drop:
+    code, language, drop, low, high, sentences (as tested), detectable (the smallest drop they show
+    4 times out of 5, points), and `needed`, how many would show this drop 4 times out of 5.
 
     Raises ValueError for a table without intervals.
     """
     mine = first_run(rows, run)
     if mine["low"].isna().any():
-        raise ValueError("the drop table must have intervals, it has none; give it the sentences of the FP32 run")
+        raise ValueError(
+            "the drop table must have intervals, it has none; give it the sentences of the FP32 run"
+        )
     drop = mine["drop"].abs().to_numpy()
     with np.errstate(divide="ignore"):
-        mine["needed"] = np.ceil(mine["sentences"].to_numpy(float) * (mine["detectable"].to_numpy() / drop) ** 2)
-    kept = ["code", "language", "label", "method", "width", "labels in training", "drop", "low", "high", "sentences", "detectable", "needed"]
+        mine["needed"] = np.ceil(
+            mine["sentences"].to_numpy(float) * (mine["detectable"].to_numpy() / drop) ** 2
+        )
+    kept = [
+        "code",
+        "language",
+        "label",
+        "method",
+        "width",
+        "labels in training",
+        "drop",
+        "low",
+        "high",
+        "sentences",
+        "detectable",
+        "needed",
+    ]
     return mine.sort_values("drop", ascending=False, ignore_index=True)[kept]
 
 
 def at(table: pd.DataFrame, n: int) -> pd.DataFrame:
-    """The bounds that n sentences per language would give, by the square root of n: low, high, and whether they leave zero out."""
+    """The bounds that n sentences per language would give, by the square root of n: low, high, and
+    whether they leave zero out."""
     wider = np.sqrt(table["sentences"].to_numpy(float) / n)
-    low, high = (table["drop"] + (table[bound] - table["drop"]) * wider for bound in ("low", "high"))
+    low, high = (
+        table["drop"] + (table[bound] - table["drop"]) * wider for bound in ("low", "high")
+    )
     return pd.DataFrame({"low": low, "high": high, "told": (low > 0) | (high < 0)})
 
 
@@ -51,47 +75,120 @@ def _count(n: float) -> str:
 
 
 def reading(table: pd.DataFrame) -> str:
-    """In how many languages the sentences there are tell the drop from noise, and what the others would take."""
+    """In how many languages the sentences there are tell the drop from noise, and what the others
+    would take."""
     n, found = int(table["sentences"].max()), at(table, int(table["sentences"].max()))
-    text = f"With {n:,} test sentences per language, the interval leaves zero out in {int(found['told'].sum())} of {len(table)} languages. "
+    text = (
+        f"With {n:,} test sentences per language, the interval leaves zero out in "
+        f"{int(found['told'].sum())} of {len(table)} languages. "
+    )
     least, most = table.loc[table["needed"].idxmin()], table.loc[table["needed"].idxmax()]
-    text += f"To find the drop of {least['language']} ({least['drop']:.1f} points) 4 times out of 5 takes {_count(least['needed'])} sentences"
+    text += (
+        f"To find the drop of {least['language']} ({least['drop']:.1f} points) 4 times out of "
+        f"5 takes {_count(least['needed'])} sentences"
+    )
     if len(table) > 1:
         text += f", that of {most['language']} ({most['drop']:.1f} points) {_count(most['needed'])}"
-    return f"{text}. With 100 per language, {int(at(table, 100)['told'].sum())} of {len(table)} would be told from noise."
+    return (
+        f"{text}. With 100 per language, {int(at(table, 100)['told'].sum())} of {len(table)} "
+        f"would be told from noise."
+    )
 
 
-def figure(table: pd.DataFrame, metric: str, n: int | None = None, theme: Theme = "light") -> go.Figure:
-    """One row per language: its drop with the interval at n sentences (as tested, if not given); filled where the interval leaves zero out, else open."""
+def figure(
+    table: pd.DataFrame, metric: str, n: int | None = None, theme: Theme = "light"
+) -> go.Figure:
+    """One row per language: its drop with the interval at n sentences (as tested, if not given);
+    filled where the interval leaves zero out, else open."""
     ink, mark, tested = INK[theme], MARKS[table["method"].iloc[0]], int(table["sentences"].max())
     n = n or tested
     found, widest = at(table, n), at(table, min(100, n))
     y, colour = [float(i) for i in range(len(table))], mark.colour(theme)
     drawn = go.Figure()
     drawn.add_scatter(
-        x=[v for low, high in zip(found["low"], found["high"], strict=True) for v in (low, high, None)], y=[v for height in y for v in (height, height, None)],
-        mode="lines", line={"color": colour, "width": 2, "dash": mark.dash}, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+        x=[
+            v
+            for low, high in zip(found["low"], found["high"], strict=True)
+            for v in (low, high, None)
+        ],
+        y=[v for height in y for v in (height, height, None)],
+        mode="lines",
+        line={"color": colour, "width": 2, "dash": mark.dash},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     hover = [
-        f"{name}: drop {drop:.1f} points<br>95 % interval at n = {n:,}: {low:.1f} to {high:.1f}<br>{'told from noise' if told else 'could be noise'}"
-        for name, drop, low, high, told in zip(table["language"], table["drop"], found["low"], found["high"], found["told"], strict=True)
+        f"{name}: drop {drop:.1f} points<br>95 % interval at n = {n:,}: {low:.1f} to "
+        f"{high:.1f}<br>{'told from noise' if told else 'could be noise'}"
+        for name, drop, low, high, told in zip(
+            table["language"],
+            table["drop"],
+            found["low"],
+            found["high"],
+            found["told"],
+            strict=True,
+        )
     ]
     drawn.add_scatter(
-        x=table["drop"].tolist(), y=y, mode="markers", hovertext=hover, hoverinfo="text", showlegend=False,
-        marker={"color": colour, "symbol": [mark.symbol if told else f"{mark.symbol}-open" for told in found["told"]], "size": 11, "line": {"color": colour, "width": 2}},
-    )  # fmt: skip
-    said = f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(found['told'].sum())} of {len(table)} told from noise"
-    nought = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": ink.text, "width": 1.5}, "layer": "below"}
+        x=table["drop"].tolist(),
+        y=y,
+        mode="markers",
+        hovertext=hover,
+        hoverinfo="text",
+        showlegend=False,
+        marker={
+            "color": colour,
+            "symbol": [mark.symbol if told else f"{mark.symbol}-open" for told in found["told"]],
+            "size": 11,
+            "line": {"color": colour, "width": 2},
+        },
+    )
+    said = (
+        f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(found['told'].sum())} "
+        f"of {len(table)} told from noise"
+    )
+    nought = {
+        "type": "line",
+        "x0": 0,
+        "x1": 0,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": ink.text, "width": 1.5},
+        "layer": "below",
+    }
     drawn.update_layout(
         template=template(theme),
         height=24 * len(table) + 100,
         margin={"l": 100, "r": 14, "t": 40, "b": 44},
-        annotations=[{
-            "text": said, "x": 0, "xref": "paper", "xanchor": "left", "xshift": -98, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 8, "showarrow": False,
-            "font": {"size": 13, "color": ink.text}, "align": "left",
-        }],
+        annotations=[
+            {
+                "text": said,
+                "x": 0,
+                "xref": "paper",
+                "xanchor": "left",
+                "xshift": -98,
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "yshift": 8,
+                "showarrow": False,
+                "font": {"size": 13, "color": ink.text},
+                "align": "left",
+            }
+        ],
         shapes=[nought],
-        xaxis={"title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6}, "range": axis_range(pd.concat([widest["low"], widest["high"]])), "fixedrange": True},
-        yaxis={"range": [len(table) - 0.4, -0.6], "tickvals": y, "ticktext": list(table["language"]), "showgrid": False, "fixedrange": True},
-    )  # fmt: skip
+        xaxis={
+            "title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6},
+            "range": axis_range(pd.concat([widest["low"], widest["high"]])),
+            "fixedrange": True,
+        },
+        yaxis={
+            "range": [len(table) - 0.4, -0.6],
+            "tickvals": y,
+            "ticktext": list(table["language"]),
+            "showgrid": False,
+            "fixedrange": True,
+        },
+    )
     return drawn

@@ -1,4 +1,5 @@
-"""How every figure looks: colours, dashes, markers, template, export. Imports no streamlit (it would replace plotly's template)."""
+"""How every figure looks: colours, dashes, markers, template, export. Imports no streamlit (it
+would replace plotly's template)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ Theme = Literal["light", "dark"]
 
 @dataclass(frozen=True)
 class Mark:
-    """How a method is drawn. Meaning never rests on the colour alone: dash and symbol differ as well."""
+    """How a method is drawn. Meaning never rests on the colour alone: dash and symbol differ as
+    well."""
 
     light: str
     dark: str
@@ -53,7 +55,14 @@ INK: dict[Theme, Ink] = {
 
 
 # below the picture, where it may wrap on a narrow screen
-LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
+LEGEND = {
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 0,
+    "yref": "container",
+    "yanchor": "bottom",
+}
 
 
 def faint(colour: str, opacity: float) -> str:
@@ -63,7 +72,8 @@ def faint(colour: str, opacity: float) -> str:
 
 
 def mixed(start: str, end: str, share: float) -> tuple[str, str]:
-    """("#rrggbb" on the way from `start` (share 0) to `end` (1), black or white: the text that is read best on it)."""
+    """("#rrggbb" on the way from `start` (share 0) to `end` (1), black or white: the text that is
+    read best on it)."""
     ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (start, end)]
     rgb = [round(a + (b - a) * share) for a, b in zip(*ends, strict=True)]
     linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
@@ -83,24 +93,45 @@ def template(theme: Theme) -> go.layout.Template:
         "title": {"font": {"color": ink.quiet, "size": 13}},
     }
     layout = go.Layout(
-        font={"family": "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif", "size": 13, "color": ink.text},
+        font={
+            "family": "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif",
+            "size": 13,
+            "color": ink.text,
+        },
         paper_bgcolor=ink.paper,
         plot_bgcolor=ink.paper,
         xaxis=axis,
         yaxis=axis,
         colorway=[mark.colour(theme) for mark in MARKS.values()],
-        hoverlabel={"bgcolor": ink.paper, "bordercolor": ink.quiet, "font": {"color": ink.text, "size": 13}},
+        hoverlabel={
+            "bgcolor": ink.paper,
+            "bordercolor": ink.quiet,
+            "font": {"color": ink.text, "size": 13},
+        },
         legend={"font": {"color": ink.text, "size": 13}},
     )
     return go.layout.Template(layout=layout)
 
 
 def to_html(figure: go.Figure, title: str, text: str = "") -> str:
-    """One HTML file that needs no network: the figure, its title, and a paragraph of plain text above it."""
+    """One HTML file that needs no network: the figure, its title, and a paragraph of plain text
+    above it."""
     from html import escape
 
     ink = figure.layout.template.layout
-    body = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
-    style = f"background:{ink.paper_bgcolor};color:{ink.font.color};font-family:{ink.font.family};max-width:60rem;margin:2rem auto;padding:0 1rem"
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body style="{escape(style)}"><h1>{escape(title)}</h1><p>{escape(text)}</p>{body}</body></html>'
+    body = figure.to_html(
+        full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True}
+    )
+    style = (
+        f"background:{ink.paper_bgcolor};color:{ink.font.color};font-family:{ink.font.family};"
+        f"max-width:60rem;margin:2rem auto;padding:0 1rem"
+    )
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{escape(title)}</title>'
+    )
+    return (
+        f'<!doctype html><html lang="en"><head>{head}</head><body '
+        f'style="{escape(style)}"><h1>{escape(title)}</h1><p>{escape(text)}</p>{body}</body></html'
+        f">"
+    )

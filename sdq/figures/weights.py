@@ -1,6 +1,7 @@
 """What rounding did to the weights: per module, per value, per channel.
 
-`table` holds the numbers of all modules, `reading` says them in words. Each picture comes as (figure, table behind it, sentence).
+`table` holds the numbers of all modules, `reading` says them in words. Each picture comes as
+(figure, table behind it, sentence).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ EXACT = 200.0  # dB that stand for "no error at all"
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of `table` that the map can show: its heading with the unit, and which direction is better."""
+    """A column of `table` that the map can show: its heading with the unit, and which direction is
+    better."""
 
     column: str
     higher_is_better: bool
@@ -41,9 +43,14 @@ MEASURES = {
 
 
 def nearest(layer: str | None, modules: Sequence[str]) -> str | None:
-    """The module that a layer selected on any page stands for: itself, the reader of "name:input", the first one inside a block; None if there is none."""
+    """The module that a layer selected on any page stands for: itself, the reader of "name:input",
+    the first one inside a block; None if there is none."""
     wanted = (layer or "").removesuffix(":input")
-    return next((m for m in modules if m == wanted or m.startswith(f"{wanted}.")), None) if wanted else None
+    return (
+        next((m for m in modules if m == wanted or m.startswith(f"{wanted}.")), None)
+        if wanted
+        else None
+    )
 
 
 def label_of(row: Any) -> str:
@@ -55,7 +62,10 @@ def find(rows: pd.DataFrame, layer: str) -> Any:
     """The row of a module. UserError if there is none."""
     found = rows[rows["module"] == layer]
     if found.empty:
-        raise UserError(f"layer must be one of the {len(rows)} modules of this run, got {layer[:80]!r}; choose one from the list")
+        raise UserError(
+            f"layer must be one of the {len(rows)} modules of this run, got {layer[:80]!r}; "
+            f"choose one from the list"
+        )
     return found.iloc[0]
 
 
@@ -70,7 +80,8 @@ def _array(row: Any, name: str) -> np.ndarray[Any, Any] | None:
 
 
 def _crest(row: Any) -> float:
-    """Largest |weight| over their rms: exact where an SQNR is known, else from the histogram (Sheppard's correction)."""
+    """Largest |weight| over their rms: exact where an SQNR is known, else from the histogram
+    (Sheppard's correction)."""
     reach, sqnr = max(abs(row["low"]), abs(row["high"])), row.get("sqnr_db", math.nan)
     if sqnr < EXACT and row["mse"] > 0:
         square = row["mse"] * 10 ** (sqnr / 10)
@@ -83,10 +94,15 @@ def _crest(row: Any) -> float:
 
 
 def table(weights: pd.DataFrame) -> pd.DataFrame:
-    """One row per module, in forward order: layer (in words), bits, the columns of MEASURES (NaN where nothing was rounded), scales stored."""
+    """One row per module, in forward order: layer (in words), bits, the columns of MEASURES (NaN
+    where nothing was rounded), scales stored."""
 
     def column(name: str, times: float = 1.0) -> Any:
-        return times * weights[name].astype(float) if name in weights else pd.Series(math.nan, weights.index)
+        return (
+            times * weights[name].astype(float)
+            if name in weights
+            else pd.Series(math.nan, weights.index)
+        )
 
     return pd.DataFrame(
         {
@@ -117,24 +133,35 @@ def _db(db: float) -> str:
 
 
 def reading(weights: pd.DataFrame, run: str) -> str:
-    """What happened to all modules, with the worst by name. `run` is the run in words, as "W3A8 by PTQ"."""
+    """What happened to all modules, with the worst by name. `run` is the run in words, as "W3A8 by
+    PTQ"."""
     rows = table(weights)
     rounded = rows.dropna(subset=["SQNR, dB"])
     if rounded.empty:
         widest = rows.loc[rows["largest / typical weight"].idxmax()]
         return (
-            f"Nothing is rounded in this FP32 run. Hardest to round of its {len(rows)} modules would be {widest['layer']}: "
-            f"its largest weight is {widest['largest / typical weight']:.1f} times the typical one (rms), and one range has to hold both."
+            f"Nothing is rounded in this FP32 run. Hardest to round of its {len(rows)} modules "
+            f"would be {widest['layer']}: "
+            f"its largest weight is {widest['largest / typical weight']:.1f} times the typical "
+            f"one (rms), and one range has to hold both."
         )
     by = rounded["SQNR, dB"]
     worst, best = rounded.loc[by.idxmin()], rounded.loc[by.idxmax()]
-    text = f"{run} hurts the weights of {worst['layer']} most: SQNR {_db(by.min())}, so the rounding error is {error_share(by.min())} as large as"
+    text = (
+        f"{run} hurts the weights of {worst['layer']} most: SQNR {_db(by.min())}, so the "
+        f"rounding error is {error_share(by.min())} as large as"
+    )
     text += " the weights themselves."
     if len(rounded) > 1:
-        text += f" The middle one of the {len(rounded)} rounded modules is at {_db(by.median())} ({error_share(by.median())}),"
+        text += (
+            f" The middle one of the {len(rounded)} rounded modules is at {_db(by.median())} "
+            f"({error_share(by.median())}),"
+        )
         text += f" the best, {best['layer']}, at {_db(by.max())}."
     left = len(rows) - len(rounded)
-    return text + (f" {left} modules stay FP32." if left > 1 else " 1 module stays FP32." if left else "")
+    return text + (
+        f" {left} modules stay FP32." if left > 1 else " 1 module stays FP32." if left else ""
+    )
 
 
 def _squared(mse: float) -> str:
@@ -146,24 +173,46 @@ def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
     row = find(weights, layer)
     if not quantized(row):
         reach = max(abs(row["low"]), abs(row["high"]))
-        return [("Bits", "32", "Not rounded."), ("Largest weight", f"{reach:.3g}", "By size, whatever its sign.")]
+        return [
+            ("Bits", "32", "Not rounded."),
+            ("Largest weight", f"{reach:.3g}", "By size, whatever its sign."),
+        ]
     found = [
-        ("MSE", _squared(row["mse"]), "Mean squared error: the mean over the weights of (rounded − exact)². Lower is better."),
+        (
+            "MSE",
+            _squared(row["mse"]),
+            "Mean squared error: the mean over the weights of (rounded − exact)². Lower is better.",
+        ),
         (
             "SQNR",
             _db(row["sqnr_db"]),
-            "Signal-to-quantization-noise ratio: power of the weights over power of their rounding errors. Each 6 dB halve the error.",
+            "Signal-to-quantization-noise ratio: power of the weights over power of their "
+            "rounding errors. Each 6 dB halve the error.",
         ),
-        ("Clipped", f"{100 * row['clipped']:.3g} %", "Share of the weights outside the range that the codes cover; they are set to its end."),
+        (
+            "Clipped",
+            f"{100 * row['clipped']:.3g} %",
+            "Share of the weights outside the range that the codes cover; they are set to its end.",
+        ),
         (
             "Codes used",
             f"{row['codes_used']:.3g} of {int(row['codes'])}",
-            "How many of the integers that the bits allow occur; the mean, if there are several scales.",
+            "How many of the integers that the bits allow occur; the mean, if there are several "
+            "scales.",
         ),
     ]
     if row["ranges"] > 1:
-        kind = {"channel": "One per output channel", "group": "One per group of neighbouring weights"}.get(row["granularity"], "Several")
-        found.append(("Scales stored", f"{int(row['ranges']):,}", f"{kind}: the steps between neighbouring values, kept beside the codes."))
+        kind = {
+            "channel": "One per output channel",
+            "group": "One per group of neighbouring weights",
+        }.get(row["granularity"], "Several")
+        found.append(
+            (
+                "Scales stored",
+                f"{int(row['ranges']):,}",
+                f"{kind}: the steps between neighbouring values, kept beside the codes.",
+            )
+        )
     return found
 
 
@@ -189,63 +238,145 @@ def _shares(values: pd.Series, measure: str) -> list[float]:
     return list(shares.where(known.notna(), values.where(values.isna(), 0.0)))
 
 
-def modules_picture(weights: pd.DataFrame, measure: str, layer: str, theme: Theme = "light") -> Picture:
-    """A map: blocks down, roles across, one cell with its number per module; each cell carries its module's name as customdata. `layer` is outlined."""
+def modules_picture(
+    weights: pd.DataFrame, measure: str, layer: str, theme: Theme = "light"
+) -> Picture:
+    """A map: blocks down, roles across, one cell with its number per module; each cell carries its
+    module's name as customdata. `layer` is outlined."""
     rows = table(weights)
     find(rows, layer)
     column, ink = MEASURES[measure].column, INK[theme]
-    paints = [(ink.paper, ink.quiet) if math.isnan(share) else mixed(*WORSE[theme], share) for share in _shares(rows[column], measure)]
+    paints = [
+        (ink.paper, ink.quiet) if math.isnan(share) else mixed(*WORSE[theme], share)
+        for share in _shares(rows[column], measure)
+    ]
     texts = [_short(value, measure) for value in rows[column]]
     hover = [f"{name}<br>{column}: {text}" for name, text in zip(rows["layer"], texts, strict=True)]
-    figure = module_map(rows, texts, paints, hover, f"{column}<br>stronger colour: worse", theme, layer)
+    figure = module_map(
+        rows, texts, paints, hover, f"{column}<br>stronger colour: worse", theme, layer
+    )
     known = rows.dropna(subset=[column])
     if known.empty:
-        return figure, rows, f"Nothing is rounded in this run, so no module has a number for {column}."
+        return (
+            figure,
+            rows,
+            f"Nothing is rounded in this run, so no module has a number for {column}.",
+        )
     low, high = known.loc[known[column].idxmin()], known.loc[known[column].idxmax()]
-    text = f"{column}: lowest at {low['layer']} ({_short(low[column], measure)}), highest at {high['layer']} ({_short(high[column], measure)})."
-    return figure, rows, f"{text} {'Higher' if MEASURES[measure].higher_is_better else 'Lower'} is better."
+    text = (
+        f"{column}: lowest at {low['layer']} ({_short(low[column], measure)}), highest at "
+        f"{high['layer']} ({_short(high[column], measure)})."
+    )
+    return (
+        figure,
+        rows,
+        f"{text} {'Higher' if MEASURES[measure].higher_is_better else 'Lower'} is better.",
+    )
 
 
 def _grid_sentence(row: Any, grid: np.ndarray[Any, Any] | None) -> str:
     """Which values the rounded weights can take."""
     if grid is not None:
         step = (grid[-1] - grid[0]) / (len(grid) - 1)
-        return f"Rounded to {int(row['bits'])} bits they can take {len(grid)} values, {step:.2g} apart, of which {row['codes_used']:.0f} occur."
-    owner = {"channel": "output channel", "group": "group of weights"}.get(row["granularity"], "part")
+        return (
+            f"Rounded to {int(row['bits'])} bits they can take {len(grid)} values, {step:.2g} "
+            f"apart, of which {row['codes_used']:.0f} occur."
+        )
+    owner = {"channel": "output channel", "group": "group of weights"}.get(
+        row["granularity"], "part"
+    )
     steps = f"{row['scale_low']:.2g} to {row['scale_high']:.2g}"
-    return f"Every {owner} has its own grid ({int(row['ranges']):,} scales, steps from {steps}), so no common grid can be drawn under the picture."
+    return (
+        f"Every {owner} has its own grid ({int(row['ranges']):,} scales, steps from {steps}), "
+        f"so no common grid can be drawn under the picture."
+    )
 
 
-def histogram_picture(weights: pd.DataFrame, layer: str, method: str, log: bool = False, theme: Theme = "light") -> Picture:
-    """Counts of the weights of one module before and after rounding; under them the values that rounded weights can take, if all share one grid."""
+def histogram_picture(
+    weights: pd.DataFrame, layer: str, method: str, log: bool = False, theme: Theme = "light"
+) -> Picture:
+    """Counts of the weights of one module before and after rounding; under them the values that
+    rounded weights can take, if all share one grid."""
     row, ink = find(weights, layer), INK[theme]
     before, after = np.asarray(row["fp32"]), _array(row, "quantized") if quantized(row) else None
     grid = _array(row, "grid") if after is not None else None
     width = (row["high"] - row["low"]) / len(before) or 1.0
     centres = row["low"] + (np.arange(len(before)) + 0.5) * width
-    rows = pd.DataFrame({"from": centres - width / 2, "to": centres + width / 2, "before rounding": before})
+    rows = pd.DataFrame(
+        {"from": centres - width / 2, "to": centres + width / 2, "before rounding": before}
+    )
     figure = go.Figure()
     if after is not None:
         rows["rounded"] = after
         mark = MARKS[method]
         figure.add_bar(
-            x=centres, y=after, width=width, marker={"color": faint(mark.colour(theme), 0.75), "line": {"width": 0}}, name=f"rounded to {int(row['bits'])} bits"
+            x=centres,
+            y=after,
+            width=width,
+            marker={"color": faint(mark.colour(theme), 0.75), "line": {"width": 0}},
+            name=f"rounded to {int(row['bits'])} bits",
         )
     line = {"color": MARKS["FP32"].colour(theme), "width": 2, "shape": "hvh"}
-    figure.add_scatter(x=centres, y=[int(n) if n or not log else None for n in before], mode="lines", line=line, name="before rounding")
+    figure.add_scatter(
+        x=centres,
+        y=[int(n) if n or not log else None for n in before],
+        mode="lines",
+        line=line,
+        name="before rounding",
+    )
     if grid is not None:
         marker = {"symbol": "line-ns-open", "size": 12, "color": ink.text, "line": {"width": 1}}
         figure.add_scatter(
-            x=grid, y=[0] * len(grid), yaxis="y2", mode="markers", marker=marker, name="values there are", hovertemplate="%{x:.4g}<extra></extra>"
+            x=grid,
+            y=[0] * len(grid),
+            yaxis="y2",
+            mode="markers",
+            marker=marker,
+            name="values there are",
+            hovertemplate="%{x:.4g}<extra></extra>",
         )
     figure.update_layout(
-        overwrite=True, template=template(theme), height=360, margin={"l": 62, "r": 14, "t": 8, "b": 94}, bargap=0, barmode="overlay", hovermode="closest",
+        overwrite=True,
+        template=template(theme),
+        height=360,
+        margin={"l": 62, "r": 14, "t": 8, "b": 94},
+        bargap=0,
+        barmode="overlay",
+        hovermode="closest",
         legend=LEGEND,
-        xaxis={"title": {"text": "Value of a weight", "standoff": 6}, "anchor": "y2" if grid is not None else "y", "nticks": 7, "fixedrange": True},
-        yaxis={"title": {"text": "Weights per bin"}, "type": "log" if log else "linear", "domain": [0.12 if grid is not None else 0.0, 1.0],
-               "tickformat": "~s", "fixedrange": True, **({"dtick": 1} if log else {})},
-    )  # fmt: skip
+        xaxis={
+            "title": {"text": "Value of a weight", "standoff": 6},
+            "anchor": "y2" if grid is not None else "y",
+            "nticks": 7,
+            "fixedrange": True,
+        },
+        yaxis={
+            "title": {"text": "Weights per bin"},
+            "type": "log" if log else "linear",
+            "domain": [0.12 if grid is not None else 0.0, 1.0],
+            "tickformat": "~s",
+            "fixedrange": True,
+            **({"dtick": 1} if log else {}),
+        },
+    )
     if grid is not None:
-        figure.update_layout(yaxis2={"domain": [0.0, 0.08], "tickvals": [0], "ticktext": ["grid"], "range": [-1, 1], "showgrid": False, "fixedrange": True})
-    text = f"{label_of(row)}: {int(row['rows'] * row['columns']):,} weights from {row['low']:.3g} to {row['high']:.3g}. "
-    return figure, rows, text + (_grid_sentence(row, grid) if after is not None else "They are not rounded in this run.")
+        figure.update_layout(
+            yaxis2={
+                "domain": [0.0, 0.08],
+                "tickvals": [0],
+                "ticktext": ["grid"],
+                "range": [-1, 1],
+                "showgrid": False,
+                "fixedrange": True,
+            }
+        )
+    text = (
+        f"{label_of(row)}: {int(row['rows'] * row['columns']):,} weights from {row['low']:.3g} "
+        f"to {row['high']:.3g}. "
+    )
+    return (
+        figure,
+        rows,
+        text
+        + (_grid_sentence(row, grid) if after is not None else "They are not rounded in this run."),
+    )

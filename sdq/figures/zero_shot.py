@@ -1,7 +1,9 @@
-"""Does quantization hurt the languages without labels more than the one the model was trained on? By what was seen of them, by script, by family.
+"""Does quantization hurt the languages without labels more than the one the model was trained on?
+By what was seen of them, by script, by family.
 
-`exposures` tells from a run what it saw of each language, `table` holds the drops of the groups and how far they go beyond that of the trained-on
-language (sdq.verdicts.interaction), `reading` says it in words, `figure` draws it.
+`exposures` tells from a run what it saw of each language, `table` holds the drops of the groups and
+how far they go beyond that of the trained-on language (sdq.evaluate.significance.interaction),
+`reading` says it in words, `figure` draws it.
 """
 
 from __future__ import annotations
@@ -13,22 +15,28 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.data.languages import language
+from sdq.evaluate.significance import HOME, ZERO_SHOT, interaction
+from sdq.evaluate.statistics import p_text
 from sdq.figures.curves import legend_height
 from sdq.figures.drops import add_run, axis_range, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.labels import language_name, measure, run_names, width
 from sdq.recipe import Recipe
-from sdq.report import Report
-from sdq.statistics import p_text
-from sdq.verdicts import HOME, ZERO_SHOT, interaction
+from sdq.results import Report
 
 By = Literal["seen", "script", "family"]
-LABELS, TEXT, RANGES, UNSEEN = "labels in fine-tuning", "text in distillation", "text in calibration", "unseen"
+LABELS, TEXT, RANGES, UNSEEN = (
+    "labels in fine-tuning",
+    "text in distillation",
+    "text in calibration",
+    "unseen",
+)
 _NAMED = 3  # languages of a group that are named beside it; more are counted
 
 
 def exposures(report: Report, with_text: Collection[str] | None = None) -> dict[str, str]:
-    """Language -> the most that a run saw of it after pre-training: labels, unlabelled text (SDQ multi), text to calibrate on, or nothing.
+    """Language -> the most that a run saw of it after pre-training: labels, unlabelled text (SDQ
+    multi), text to calibrate on, or nothing.
 
     `with_text`: the languages the task has training sentences in; all of them if it is not given.
     """
@@ -39,41 +47,76 @@ def exposures(report: Report, with_text: Collection[str] | None = None) -> dict[
     chosen = recipe.calibration.languages
     calibrated = set(chosen) if not isinstance(chosen, str) else texts if chosen == "all" else set()
     calibrated = calibrated if recipe.calibrates else set()
-    return {code: LABELS if code == report.labelled else TEXT if code in distilled else RANGES if code in calibrated else UNSEEN for code in codes}
+    return {
+        code: LABELS
+        if code == report.labelled
+        else TEXT
+        if code in distilled
+        else RANGES
+        if code in calibrated
+        else UNSEEN
+        for code in codes
+    }
 
 
-def grouped(report: Report, by: By, with_text: Collection[str] | None = None) -> dict[str, list[str]]:
+def grouped(
+    report: Report, by: By, with_text: Collection[str] | None = None
+) -> dict[str, list[str]]:
     """Group -> its zero-shot languages, the largest group first."""
     seen, found = exposures(report, with_text), dict[str, list[str]]()
     for code in report.quantized.by_language:
         if code != report.labelled:
-            name = {"seen": seen[code], "script": language(code).script_name, "family": language(code).family}[by]
+            name = {
+                "seen": seen[code],
+                "script": language(code).script_name,
+                "family": language(code).family,
+            }[by]
             found.setdefault(name, []).append(code)
     return dict(sorted(found.items(), key=lambda group: -len(group[1])))
 
 
 def table(
-    reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame], fp32: pd.DataFrame, by: By = "seen", with_text: Collection[str] | None = None
+    reports: Sequence[Report],
+    sentences: Mapping[str, pd.DataFrame],
+    fp32: pd.DataFrame,
+    by: By = "seen",
+    with_text: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """One row per quantized run and group: the trained-on language, the mean of all zero-shot ones, and the groups if there are several.
+    """One row per quantized run and group: the trained-on language, the mean of all zero-shot ones,
+    and the groups if there are several.
 
-    Columns: group, run, method, label, width; then those of sdq.verdicts.interaction; p_holm is adjusted for the number of groups.
-    `sentences` (run id -> per-sentence table) and `fp32` are needed. Raises ValueError without a quantized run, without both kinds of
-    languages, or for other sentences.
+    Columns: group, run, method, label, width; then those of sdq.evaluate.significance.interaction;
+    p_holm is adjusted for the number of groups. `sentences` (run id -> per-sentence table) and
+    `fp32` are needed. Raises ValueError without a quantized run, without both kinds of languages,
+    or for other sentences.
     """
     quantized = [r for r in reports if r.recipe["rules"]]
     if not quantized:
         raise ValueError("reports must hold at least one quantized run, got none")
     labels, parts = run_names(quantized), []
     for report in quantized:
-        groups, home = grouped(report, by, with_text), [code for code in report.quantized.by_language if code == report.labelled]
+        groups, home = (
+            grouped(report, by, with_text),
+            [code for code in report.quantized.by_language if code == report.labelled],
+        )
         zero = [code for codes in groups.values() for code in codes]
         if not home or not zero:
-            raise ValueError(f"the test languages must hold the trained-on one, {report.labelled}, and others, got {', '.join(report.quantized.by_language)}")
+            raise ValueError(
+                f"the test languages must hold the trained-on one, {report.labelled}, and others, "
+                f"got {', '.join(report.quantized.by_language)}"
+            )
         mine = interaction(fp32, sentences[report.run], {ZERO_SHOT: zero}, home)
         if len(groups) > 1:
-            mine = pd.concat([mine, interaction(fp32, sentences[report.run], groups, home).iloc[1:]], ignore_index=True)
-        for name, value in (("width", width(report.recipe)), ("label", labels[report.run]), ("method", report.method), ("run", report.run)):
+            mine = pd.concat(
+                [mine, interaction(fp32, sentences[report.run], groups, home).iloc[1:]],
+                ignore_index=True,
+            )
+        for name, value in (
+            ("width", width(report.recipe)),
+            ("label", labels[report.run]),
+            ("method", report.method),
+            ("run", report.run),
+        ):
             mine.insert(1, name, value)
         parts.append(mine)
     return pd.concat(parts, ignore_index=True)
@@ -89,35 +132,65 @@ def _named(codes: str) -> str:
 
 
 def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
-    """The drop of the trained-on language and of the others, whether they differ by more than chance, and which group differs most; of the first run."""
+    """The drop of the trained-on language and of the others, whether they differ by more than
+    chance, and which group differs most; of the first run."""
     mine = rows[rows["run"] == rows["run"].iloc[0]].set_index("group")
     home, zero = mine.loc[HOME], mine.loc[ZERO_SHOT]
     many = len(zero["languages"].split())
-    text = f"{home['width']} by {home['method']} costs {_named(home['languages'])}, which it was trained on, {home['drop']:.1f} points of {measure(metric)} "
-    text += f"and the {many} zero-shot languages {zero['drop']:.1f} on average: a difference of {_signed(zero['extra'])} points "
-    text += f"(95 % interval {_signed(zero['extra_low'])} to {_signed(zero['extra_high'])}, {p_text(zero['p'])}). "
+    text = (
+        f"{home['width']} by {home['method']} costs {_named(home['languages'])}, which it was "
+        f"trained on, {home['drop']:.1f} points of {measure(metric)} "
+    )
+    text += (
+        f"and the {many} zero-shot languages {zero['drop']:.1f} on average: a difference of "
+        f"{_signed(zero['extra'])} points "
+    )
+    text += (
+        f"(95 % interval {_signed(zero['extra_low'])} to {_signed(zero['extra_high'])}, "
+        f"{p_text(zero['p'])}). "
+    )
     if zero["p"] >= 0.05:
         text += "Other test sentences could have turned that around."
     else:
-        text += f"That is more than the choice of test sentences explains: it hurts the languages without labels {'more' if zero['extra'] > 0 else 'less'}."
-    text += f" Measured as a share of what FP32 scored, they lose {zero['share']:.1f} % against {home['share']:.1f} % ({p_text(zero['share_p'])})."
+        text += (
+            f"That is more than the choice of test sentences explains: it hurts the languages "
+            f"without labels {'more' if zero['extra'] > 0 else 'less'}."
+        )
+    text += (
+        f" Measured as a share of what FP32 scored, they lose {zero['share']:.1f} % against "
+        f"{home['share']:.1f} % ({p_text(zero['share_p'])})."
+    )
     groups = mine.drop([HOME, ZERO_SHOT])
     if groups.empty:
         return text
     most = groups.loc[groups["extra"].idxmax()]
     sure = int((groups["p_holm"] < 0.05).sum())
     what = {"seen": "ways of having been seen", "script": "scripts", "family": "families"}[by]
-    text += f" Of the {len(groups)} {what}, {most.name} ({_named(most['languages'])}) loses most, {most['drop']:.1f} points, {_signed(most['extra'])} against {_named(home['languages'])}; "
-    return text + f"{sure} of the {len(groups)} differ from it by more than chance (after Holm's correction)."
+    text += (
+        f" Of the {len(groups)} {what}, {most.name} ({_named(most['languages'])}) loses most, "
+        f"{most['drop']:.1f} points, {_signed(most['extra'])} against "
+        f"{_named(home['languages'])}; "
+    )
+    return (
+        text + f"{sure} of the {len(groups)} differ from it by more than chance (after Holm's "
+        f"correction)."
+    )
 
 
 def _order(rows: pd.DataFrame) -> list[str]:
-    """Groups from top to bottom: the trained-on language, all zero-shot ones, then by falling drop of the first run that has the group."""
+    """Groups from top to bottom: the trained-on language, all zero-shot ones, then by falling drop
+    of the first run that has the group."""
     first = rows.drop_duplicates("group").set_index("group")["drop"]
     return [HOME, ZERO_SHOT, *first.drop([HOME, ZERO_SHOT]).sort_values(ascending=False).index]
 
 
-def _add_languages(figure: go.Figure, mine: pd.DataFrame, single: pd.DataFrame, y: Mapping[str, float], theme: Theme) -> None:
+def _add_languages(
+    figure: go.Figure,
+    mine: pd.DataFrame,
+    single: pd.DataFrame,
+    y: Mapping[str, float],
+    theme: Theme,
+) -> None:
     """The languages of each group as small ticks behind its mean."""
     drop, x, at, text = single.set_index("code")["drop"], [], [], []
     for group, codes in zip(mine["group"], mine["languages"], strict=True):
@@ -125,26 +198,64 @@ def _add_languages(figure: go.Figure, mine: pd.DataFrame, single: pd.DataFrame, 
         if len(inside) > 1:
             x += [float(drop[code]) for code in inside]
             at += [y[group]] * len(inside)
-            text += [f"{language_name(code)} · {mine['label'].iloc[0]}<br>drop {drop[code]:.1f} points" for code in inside]
-    marker = {"symbol": "line-ns-open", "size": 9, "color": MARKS[mine["method"].iloc[0]].colour(theme), "opacity": 0.6}
-    figure.add_scatter(x=x, y=at, mode="markers", marker=marker, hovertext=text, hoverinfo="text", showlegend=False)
+            text += [
+                f"{language_name(code)} · {mine['label'].iloc[0]}<br>drop {drop[code]:.1f} points"
+                for code in inside
+            ]
+    marker = {
+        "symbol": "line-ns-open",
+        "size": 9,
+        "color": MARKS[mine["method"].iloc[0]].colour(theme),
+        "opacity": 0.6,
+    }
+    figure.add_scatter(
+        x=x, y=at, mode="markers", marker=marker, hovertext=text, hoverinfo="text", showlegend=False
+    )
 
 
-def figure(rows: pd.DataFrame, single: pd.DataFrame, metric: str, theme: Theme = "light") -> go.Figure:
-    """One row per group, one mark per run with its 95 % interval, and a small tick per language. `single` is the drop table of the languages (sdq.figures.drops)."""
+def figure(
+    rows: pd.DataFrame, single: pd.DataFrame, metric: str, theme: Theme = "light"
+) -> go.Figure:
+    """One row per group, one mark per run with its 95 % interval, and a small tick per language.
+    `single` is the drop table of the languages (sdq.figures.drops)."""
     ink, order, shapes = INK[theme], _order(rows), symbols(rows)
     at = {group: i + 0.5 * (i > 0) + 0.5 * (i > 1) for i, group in enumerate(order)}
     runs = list(rows["run"].drop_duplicates())
     drawn = go.Figure()
     for lane, run in enumerate(runs):
         mine = rows[rows["run"] == run].reset_index(drop=True)
-        y = {group: at[group] + (lane - (len(runs) - 1) / 2) * 0.8 / len(runs) for group in mine["group"]}
+        y = {
+            group: at[group] + (lane - (len(runs) - 1) / 2) * 0.8 / len(runs)
+            for group in mine["group"]
+        }
         _add_languages(drawn, mine, single[single["run"] == run], y, theme)
-        shown = mine.assign(code=mine["group"], language=mine["group"], FP32=mine["base"], score=mine["base"] - mine["drop"], sentences=mine["n"])
+        shown = mine.assign(
+            code=mine["group"],
+            language=mine["group"],
+            FP32=mine["base"],
+            score=mine["base"] - mine["drop"],
+            sentences=mine["n"],
+        )
         add_run(drawn, shown, list(y.values()), shapes[run], theme)
-    ticks = [f"{group}<br><span style='font-size:11px;color:{ink.quiet}'>{_named(_members(rows, group))}</span>" for group in order]
-    seen, below = pd.concat([rows["low"], rows["high"], single["drop"]]), legend_height(list(rows["label"].drop_duplicates()))
-    nought: dict[str, Any] = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": ink.text, "width": 1.5}, "layer": "below"}
+    ticks = [
+        f"{group}<br><span "
+        f"style='font-size:11px;color:{ink.quiet}'>{_named(_members(rows, group))}</span>"
+        for group in order
+    ]
+    seen, below = (
+        pd.concat([rows["low"], rows["high"], single["drop"]]),
+        legend_height(list(rows["label"].drop_duplicates())),
+    )
+    nought: dict[str, Any] = {
+        "type": "line",
+        "x0": 0,
+        "x1": 0,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": ink.text, "width": 1.5},
+        "layer": "below",
+    }
     bottom = max(at.values()) + 0.6
     drawn.update_layout(
         template=template(theme),
@@ -153,8 +264,18 @@ def figure(rows: pd.DataFrame, single: pd.DataFrame, metric: str, theme: Theme =
         shapes=[nought],
         showlegend=True,
         legend=LEGEND,
-        xaxis={"title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6}, "range": axis_range(seen), "fixedrange": True},
-        yaxis={"range": [bottom, -0.6], "tickvals": list(at.values()), "ticktext": ticks, "showgrid": False, "fixedrange": True},
+        xaxis={
+            "title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6},
+            "range": axis_range(seen),
+            "fixedrange": True,
+        },
+        yaxis={
+            "range": [bottom, -0.6],
+            "tickvals": list(at.values()),
+            "ticktext": ticks,
+            "showgrid": False,
+            "fixedrange": True,
+        },
     )
     return drawn
 

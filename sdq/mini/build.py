@@ -1,4 +1,5 @@
-"""`python -m sdq mini build --corpus DIR`: from text to the shipped model, stage by stage, each resumable."""
+"""`python -m sdq mini build --corpus DIR`: from text to the shipped model, stage by stage, each
+resumable."""
 
 from __future__ import annotations
 
@@ -13,22 +14,27 @@ import torch
 from torch.nn import functional as F
 
 from sdq.data.batches import encode
-from sdq.data.tasks import load_task
-from sdq.evaluate import outcomes, predict, scores
-from sdq.finetune import DROPOUT, MINI, train
+from sdq.data.registry import load_task
+from sdq.evaluate.predict import outcomes, predict, scores
+from sdq.io.sealed import SEAL, seal_embedded
 from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
-from sdq.sealed import SEAL, seal_embedded
+from sdq.pipeline.finetune import DROPOUT, MINI, train
 
 TASKS = ("intent", "slots")
 
 
 def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
-    """Every stage; what `work` already holds is not computed again. Prints tokens per second, ETA and the scores."""
+    """Every stage; what `work` already holds is not computed again. Prints tokens per second, ETA
+    and the scores."""
     started = time.perf_counter()
-    (out / SEAL).unlink(missing_ok=True)  # what is in the making is not as it shipped; `finish` seals it again
+    (out / SEAL).unlink(
+        missing_ok=True
+    )  # what is in the making is not as it shipped; `finish` seals it again
     encoder = pretrained(folder, work, replace(pretrain.Plan(), seed=seed))
     save(encoder.model, tokenizer.load(work / "tokenizer"), out / "encoder")
-    card = json.loads((work / "corpus.json").read_text()) | {"minutes_of_pretraining": round((time.perf_counter() - started) / 60, 1)}
+    card = json.loads((work / "corpus.json").read_text()) | {
+        "minutes_of_pretraining": round((time.perf_counter() - started) / 60, 1)
+    }
     (out / "build.json").write_text(json.dumps(card, indent=1))
     finish(out, seed)
 
@@ -44,14 +50,22 @@ def finish(out: Path, seed: int = 0) -> None:
         model, words, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
         test = task.examples("test")
         result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
-        found[name] = {"mean": result.mean, "zero_shot_mean": result.zero_shot_mean, "by_language": result.by_language}
+        found[name] = {
+            "mean": result.mean,
+            "zero_shot_mean": result.zero_shot_mean,
+            "by_language": result.by_language,
+        }
         print(
-            f"{name}: English {result.by_language['en']:.3f}, zero-shot mean {result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
+            f"{name}: English {result.by_language['en']:.3f}, zero-shot mean "
+            f"{result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
             flush=True,
         )
         save(model, words, out / name)
     card = json.loads((out / "build.json").read_text())
-    card |= {"scores": found, "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1)}
+    card |= {
+        "scores": found,
+        "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1),
+    }
     (out / "build.json").write_text(json.dumps(card, indent=1))
     cards.write(out, replace(pretrain.Plan(), seed=seed))
     seal_embedded(out)
@@ -67,23 +81,37 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _say(event: dict[str, object]) -> None:
     if event["event"] == "check":
-        print(f"fine-tuning, step {event['step']} of {event['of']}: English dev {event['dev']:.3f}", flush=True)
+        print(
+            f"fine-tuning, step {event['step']} of {event['of']}: English dev {event['dev']:.3f}",
+            flush=True,
+        )
 
 
-def pretrained(folder: Path, work: Path, plan: pretrain.Plan, until: int | None = None) -> pretrain.Encoder:
-    """Corpus -> tokenizer -> sentence vectors -> trained encoder; everything intermediate stays in `work`."""
+def pretrained(
+    folder: Path, work: Path, plan: pretrain.Plan, until: int | None = None
+) -> pretrain.Encoder:
+    """Corpus -> tokenizer -> sentence vectors -> trained encoder; everything intermediate stays in
+    `work`."""
     started = time.perf_counter()
     pairs = corpus.parallel(folder)
     general = len(pairs)
     last = until or plan.steps
     if last > plan.general_steps:
         pairs += corpus.english(folder) + corpus.own()
-    print(f"{general:,} parallel pairs from {folder}, {len(pairs) - general:,} late ones: everyday English and our own frames")
+    print(
+        f"{general:,} parallel pairs from {folder}, {len(pairs) - general:,} late ones: everyday "
+        f"English and our own frames"
+    )
     if not (work / "tokenizer" / "tokenizer.json").exists():
         tokenizer.train(pairs[:general], work / "tokenizer", plan.vocabulary)
     words = tokenizer.load(work / "tokenizer")
     batches = pretrain.Batches(pairs, words, plan)
-    targets = F.normalize(torch.cat([torch.from_numpy(teacher.vectors(part, work)) for part in batches.parts if part]), dim=-1)
+    targets = F.normalize(
+        torch.cat(
+            [torch.from_numpy(teacher.vectors(part, work)) for part in batches.parts if part]
+        ),
+        dim=-1,
+    )
     tokens = dict.fromkeys(frames.LANGUAGES, 0)
     for pair, ids in zip(pairs, batches.xx, strict=True):
         tokens[pair.language] += len(ids)

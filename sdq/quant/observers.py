@@ -1,8 +1,9 @@
 """Observers: policies that turn seen values into a range.
 
 An observer is frozen settings plus pure functions. `state` is a dict of tensors with one row per
-quantization group; `see` takes values [groups, n] and returns a new state; `range` returns (low, high), each
-[groups]; `of` is both at once, for values that are all there is. A new observer is one class here: it appears in recipes, forms and contract tests by itself.
+quantization group; `see` takes values [groups, n] and returns a new state; `range` returns (low,
+high), each [groups]; `of` is both at once, for values that are all there is. A new observer is one
+class here: it appears in recipes, forms and contract tests by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from sdq.lazy import torch
+from sdq.io.lazy import torch
 from sdq.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 
 LARGEST = 1e38  # a third of what float32 has: both ends of a range, and its width, are then numbers
-_PIECE = 1 << 22  # numbers that are counted at a time, so that a table of any size takes the same memory
+_PIECE = (
+    1 << 22
+)  # numbers that are counted at a time, so that a table of any size takes the same memory
 
 
 class _Observer(Settings):
@@ -29,7 +32,8 @@ class _Observer(Settings):
     covers: ClassVar[bool] = False  # whether the range of one batch holds all its values
 
     def see(self, state: State, values: Tensor) -> State:
-        """New state after values [groups, n]; n = 0 changes nothing. ValueError for infinity and NaN."""
+        """New state after values [groups, n]; n = 0 changes nothing. ValueError for infinity and
+        NaN."""
         raise NotImplementedError
 
     def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
@@ -42,14 +46,17 @@ class _Observer(Settings):
 
 
 def _least_and_most(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(low, high) of each row: two passes, which torch vectorizes where its one for both, aminmax, is six to ten times slower.
+    """(low, high) of each row: two passes, which torch vectorizes where its one for both, aminmax,
+    is six to ten times slower.
 
-    ValueError if a value is NaN or beyond LARGEST: the steps of a range that holds it are none, or overflow where they are put together.
+    ValueError if a value is NaN or beyond LARGEST: the steps of a range that holds it are none, or
+    overflow where they are put together.
     """
     low, high = values.amin(1), values.amax(1)
     if not ((low >= -LARGEST) & (high <= LARGEST)).all():  # the extremes carry NaN on
         raise ValueError(
-            f"values whose range is measured must be finite numbers up to {LARGEST:.0e}, they hold NaN, infinity or larger ones; "
+            f"values whose range is measured must be finite numbers up to {LARGEST:.0e}, they "
+            f"hold NaN, infinity or larger ones; "
             "the checkpoint is damaged, or its training diverged: lower the learning rate"
         )
     return low, high
@@ -57,7 +64,9 @@ def _least_and_most(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _extremes(state: State) -> tuple[Tensor, Tensor]:
     if not state:
-        raise RuntimeError("the observer must see values before it can give a range, it saw none; calibrate first")
+        raise RuntimeError(
+            "the observer must see values before it can give a range, it saw none; calibrate first"
+        )
     return state["low"], state["high"]
 
 
@@ -80,11 +89,14 @@ class MinMax(_Observer):
 
 
 class MovingAverage(_Observer):
-    """Exponential moving average of each batch's smallest and largest value; the order of batches matters."""
+    """Exponential moving average of each batch's smallest and largest value; the order of batches
+    matters."""
 
     order_matters: ClassVar[bool] = True
     kind: Literal["moving_average"] = "moving_average"
-    momentum: float = Field(0.9, ge=0, lt=1, description="Share of the old range kept at every batch")
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description="Share of the old range kept at every batch"
+    )
 
     def see(self, state: State, values: Tensor) -> State:
         if values.shape[1] == 0:
@@ -100,14 +112,19 @@ class MovingAverage(_Observer):
 
 
 class _Histogram(_Observer):
-    """Keeps a histogram over [-R, R], R a power of two, whose bins nest: the order of batches cannot matter."""
+    """Keeps a histogram over [-R, R], R a power of two, whose bins nest: the order of batches
+    cannot matter."""
 
     bins: ClassVar[int] = 2048
 
     def of(self, values: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
-        # short rows (the channels of an embedding, say) fill no 2048 bins; and a piece at a time keeps memory flat
+        # short rows (the channels of an embedding, say) fill no 2048 bins; and a piece at a time
+        # keeps memory flat
         bins = min(self.bins, max(256, 1 << (values.shape[1] - 1).bit_length()))
-        pieces = [self.range(self._count({}, piece, bins), bits, symmetric) for piece in values.split(max(1, (1 << 20) // bins))]
+        pieces = [
+            self.range(self._count({}, piece, bins), bits, symmetric)
+            for piece in values.split(max(1, (1 << 20) // bins))
+        ]
         return torch.cat([low for low, _ in pieces]), torch.cat([high for _, high in pieces])
 
     def see(self, state: State, values: Tensor) -> State:
@@ -118,7 +135,8 @@ class _Histogram(_Observer):
             return state
         values = values.float()
         low, high = _least_and_most(values)
-        # the power of two above the largest value; the logarithm's last digit would hang on how many rows torch takes at once
+        # the power of two above the largest value; the logarithm's last digit would hang on how
+        # many rows torch takes at once
         wanted = torch.frexp(torch.maximum(-low, high).clamp(min=1e-30)).exponent.float()
         if state:
             low, high = torch.minimum(low, state["low"]), torch.maximum(high, state["high"])
@@ -130,8 +148,10 @@ class _Histogram(_Observer):
         else:
             counts = torch.zeros(len(values), bins, dtype=torch.float64)
         half = bins // 2
-        # Dividing by a power of two is exact, so the bins of wider and narrower reaches nest exactly. In double precision also
-        # where float32 ends: there the smallest values left of zero would become -0, which is right of it.
+        # Dividing by a power of two is exact, so the bins of wider and narrower reaches nest
+        # exactly. In double precision also
+        # where float32 ends: there the smallest values left of zero would become -0, which is right
+        # of it.
         width = torch.exp2(wanted.double())[:, None] / half
         fresh = torch.zeros_like(counts)
         for piece in values.split(max(1, _PIECE // len(values)), dim=1):
@@ -158,14 +178,18 @@ class Percentile(_Histogram):
     """The range that holds `percent` of the values, cut equally at both ends."""
 
     kind: Literal["percentile"] = "percentile"
-    percent: float = Field(99.9, gt=50, le=100, description="Share of values kept inside the range, in percent")
+    percent: float = Field(
+        99.9, gt=50, le=100, description="Share of values kept inside the range, in percent"
+    )
 
     def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
         low, high = _extremes(state)
         share = state["counts"].cumsum(1) / state["counts"].sum(1, keepdim=True)
         tail = (1 - self.percent / 100) / 2
         bins = share.shape[1]
-        edges = torch.exp2(state["power"])[:, None] * (torch.arange(bins + 1) * (2 / bins) - 1)[None]
+        edges = (
+            torch.exp2(state["power"])[:, None] * (torch.arange(bins + 1) * (2 / bins) - 1)[None]
+        )
         left = (share <= tail).sum(1, keepdim=True)
         right = (share < 1 - tail).sum(1, keepdim=True) + 1
         cut_low = edges.gather(1, left.clamp(max=bins)).squeeze(1)
@@ -178,24 +202,35 @@ class _Search(_Histogram):
 
     candidates: int = Field(80, ge=4, le=400, description="How many shrunken ranges are tried")
 
-    def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
+    def cost(
+        self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool
+    ) -> Tensor:
         """Cost [groups] of quantizing the histogram with the range."""
         raise NotImplementedError
 
     def range(self, state: State, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
         low, high = _extremes(state)
         centers = self._centers(state)
-        best, best_low, best_high = torch.full_like(low, float("inf"), dtype=torch.float64), low, high
+        best, best_low, best_high = (
+            torch.full_like(low, float("inf"), dtype=torch.float64),
+            low,
+            high,
+        )
         for i in range(self.candidates):
             share = 1 - i / self.candidates
             cost = self.cost(state["counts"], centers, low * share, high * share, bits, symmetric)
             better = cost < best
             best = torch.where(better, cost, best)
-            best_low, best_high = torch.where(better, low * share, best_low), torch.where(better, high * share, best_high)
+            best_low, best_high = (
+                torch.where(better, low * share, best_low),
+                torch.where(better, high * share, best_high),
+            )
         return best_low, best_high
 
 
-def _rounded(centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _rounded(
+    centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Codes, values and scale of bin centers under a range."""
     from sdq.quant.integer import dequantize, quantize, scale_and_zero
 
@@ -209,28 +244,37 @@ class Mse(_Search):
 
     kind: Literal["mse"] = "mse"
 
-    def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
+    def cost(
+        self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool
+    ) -> Tensor:
         _, back, _ = _rounded(centers, low, high, bits, symmetric)
         return (counts * (back - centers).double() ** 2).sum(1)
 
 
 class KL(_Search):
-    """The range whose quantized histogram is closest to the seen one in Kullback-Leibler divergence (Migacz 2017)."""
+    """The range whose quantized histogram is closest to the seen one in Kullback-Leibler divergence
+    (Migacz 2017)."""
 
     kind: Literal["kl"] = "kl"
 
-    def cost(self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Tensor:
+    def cost(
+        self, counts: Tensor, centers: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool
+    ) -> Tensor:
         codes, back, scale = _rounded(centers, low, high, bits, symmetric)
         at = (codes - codes.amin(1, keepdim=True)).long()
         size = int(at.max()) + 1
-        # a bin is inside if it was rounded and not clipped: its middle moved by half a step (and half a bin) at most
+        # a bin is inside if it was rounded and not clipped: its middle moved by half a step (and
+        # half a bin) at most
         half_bin = centers.amax(1, keepdim=True) / (centers.shape[1] - 1)
         inside = (counts > 0) & ((back - centers).abs() <= scale / 2 + half_bin)
-        # all mass goes to its code; a code spreads it over the bins that are inside the range and were seen
+        # all mass goes to its code; a code spreads it over the bins that are inside the range and
+        # were seen
         mass = torch.zeros(len(counts), size, dtype=counts.dtype).scatter_add_(1, at, counts)
         width = torch.zeros_like(mass).scatter_add_(1, at, inside.to(counts.dtype))
         p = counts / counts.sum(1, keepdim=True)
-        q = torch.where(inside, mass.gather(1, at) / width.gather(1, at).clamp(min=1), torch.zeros_like(counts))
+        q = torch.where(
+            inside, mass.gather(1, at) / width.gather(1, at).clamp(min=1), torch.zeros_like(counts)
+        )
         q = q / q.sum(1, keepdim=True).clamp(min=1e-30)
         return (p * (p.clamp(min=1e-30) / q.clamp(min=1e-9)).log()).sum(1)
 

@@ -1,7 +1,9 @@
-"""What a quantized student adds to its teacher, as integer codes: small enough to ship with the project.
+"""What a quantized student adds to its teacher, as integer codes: small enough to ship with the
+project.
 
-The answers are those of the student, bit for bit, because fake quantization computes with exactly the numbers that the codes stand for.
-The full-precision weights that training moved are not in it: nothing can be trained further from here.
+The answers are those of the student, bit for bit, because fake quantization computes with exactly
+the numbers that the codes stand for. The full-precision weights that training moved are not in it:
+nothing can be trained further from here.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from sdq.quant.rewrite import quantized_modules
 
 @torch.no_grad()
 def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
-    """Tensors by name: codes (uint8, 8 // bits of them to a byte) with scale and zero-point for every quantized weight that
-    differs from the teacher's, and whatever else differs as it is."""
+    """Tensors by name: codes (uint8, 8 // bits of them to a byte) with scale and zero-point for
+    every quantized weight that differs from the teacher's, and whatever else differs as it is."""
     known, rounded = teacher.state_dict(), set()
     out: dict[str, Tensor] = {}
     for name, module in quantized_modules(student).items():
@@ -25,33 +27,56 @@ def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
             continue
         spec = quantizer.spec
         scale, zero = quantizer.ranges(module.weight)
-        codes = quantize(spec.granularity.rows(module.weight), scale, zero, spec.bits, spec.symmetric) - code_range(spec.bits, spec.symmetric)[0]
-        out |= {f"{name}.codes": _squeeze(codes.flatten(), spec.bits), f"{name}.scale": scale.clone(), f"{name}.zero": zero.clone()}
+        codes = (
+            quantize(spec.granularity.rows(module.weight), scale, zero, spec.bits, spec.symmetric)
+            - code_range(spec.bits, spec.symmetric)[0]
+        )
+        out |= {
+            f"{name}.codes": _squeeze(codes.flatten(), spec.bits),
+            f"{name}.scale": scale.clone(),
+            f"{name}.zero": zero.clone(),
+        }
         rounded.add(f"{name}.weight")
-    moved = {k: v for k, v in student.state_dict().items() if k not in rounded and (k not in known or not torch.equal(v, known[k]))}
+    moved = {
+        k: v
+        for k, v in student.state_dict().items()
+        if k not in rounded and (k not in known or not torch.equal(v, known[k]))
+    }
     return out | {k: v.clone() for k, v in moved.items()}
 
 
 @torch.no_grad()
 def unpack_(student: nn.Module, packed: dict[str, Tensor]) -> None:
-    """Put into `student`, a rewritten copy of the teacher, what `pack` gave. Its packed weights are not quantized again."""
+    """Put into `student`, a rewritten copy of the teacher, what `pack` gave. Its packed weights are
+    not quantized again."""
     left = dict(packed)
     for name, module in quantized_modules(student).items():
         if f"{name}.codes" not in left or module.weight_quantizer is None:
             continue
         spec = module.weight_quantizer.spec
-        codes = _spread(left.pop(f"{name}.codes"), spec.bits, module.weight.numel()) + code_range(spec.bits, spec.symmetric)[0]
+        codes = (
+            _spread(left.pop(f"{name}.codes"), spec.bits, module.weight.numel())
+            + code_range(spec.bits, spec.symmetric)[0]
+        )
         rows = codes.reshape(spec.granularity.rows(module.weight).shape)
-        back = dequantize(rows, left.pop(f"{name}.scale"), left.pop(f"{name}.zero")).reshape(module.weight.shape)
-        module.weight = nn.Parameter(back, module.weight.requires_grad)  # not into its memory: that may be the teacher's
+        back = dequantize(rows, left.pop(f"{name}.scale"), left.pop(f"{name}.zero")).reshape(
+            module.weight.shape
+        )
+        module.weight = nn.Parameter(
+            back, module.weight.requires_grad
+        )  # not into its memory: that may be the teacher's
         module.weight_quantizer.enabled = False
     missing = student.load_state_dict(left, strict=False, assign=True)
     if missing.unexpected_keys:
-        raise ValueError(f"a packed student must fit the model, got {missing.unexpected_keys[0]}, which it does not have; it was made from another model")
+        raise ValueError(
+            f"a packed student must fit the model, got {missing.unexpected_keys[0]}, which it "
+            f"does not have; it was made from another model"
+        )
 
 
 def _squeeze(codes: Tensor, bits: int) -> Tensor:
-    """Codes from 0 [N] -> bytes [ceil(N / k)], k = 8 // bits codes in each, the first in the lowest bits."""
+    """Codes from 0 [N] -> bytes [ceil(N / k)], k = 8 // bits codes in each, the first in the lowest
+    bits."""
     k = 8 // bits
     full = torch.zeros(-(-len(codes) // k) * k, dtype=torch.int32)
     full[: len(codes)] = codes

@@ -11,33 +11,57 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdq.models import modules
-from sdq.quant.layers import ActivationQuantizer, ForwardPass, QuantEmbedding, Quantizer, QuantLinear, WeightQuantizer, quantized
+from sdq.models.loading import modules
+from sdq.quant.layers import (
+    ActivationQuantizer,
+    ForwardPass,
+    QuantEmbedding,
+    Quantizer,
+    QuantLinear,
+    WeightQuantizer,
+    quantized,
+)
 from sdq.quant.spec import Rule
 
 
 def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()) -> nn.Module:
     """A deep copy of the model in which every matched Linear and Embedding is fake-quantized.
 
-    `share`: names of parameters whose memory it shares with the model, which then nobody may write to: what training freezes, or all if
-    nothing is trained. Raises ValueError for a rule that matches nothing.
+    `share`: names of parameters whose memory it shares with the model, which then nobody may write
+    to: what training freezes, or all if nothing is trained. Raises ValueError for a rule that
+    matches nothing.
     """
-    shared = {id(p): nn.Parameter(p.detach(), p.requires_grad) for name, p in model.named_parameters() if name in share}
+    shared = {
+        id(p): nn.Parameter(p.detach(), p.requires_grad)
+        for name, p in model.named_parameters()
+        if name in share
+    }
     student = copy.deepcopy(model, shared)
     forward_pass = ForwardPass()
     chosen: dict[str, Rule] = {}
     known = modules(student)
     for rule in rules:
-        matched = [m for m in known if (not rule.roles or m.role in rule.roles) and fnmatchcase(m.name, rule.name)]
+        matched = [
+            m
+            for m in known
+            if (not rule.roles or m.role in rule.roles) and fnmatchcase(m.name, rule.name)
+        ]
         if not matched:
-            raise ValueError(f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with name {rule.name!r} match none of {len(known)}")
+            raise ValueError(
+                f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with "
+                f"name {rule.name!r} match none of {len(known)}"
+            )
         chosen |= {m.name: rule for m in matched}
     for name, rule in chosen.items():
         if rule.weight is None and rule.activation is None:
             continue
         parent, _, child = name.rpartition(".")
         old = student.get_submodule(name)
-        setattr(student.get_submodule(parent), child, quantized(old, rule.weight, rule.activation, forward_pass))
+        setattr(
+            student.get_submodule(parent),
+            child,
+            quantized(old, rule.weight, rule.activation, forward_pass),
+        )
     if chosen:
         student.register_forward_pre_hook(forward_pass.begin, with_kwargs=True)
         student.register_forward_hook(forward_pass.end, always_call=True)
@@ -56,10 +80,15 @@ def quantized_modules(model: nn.Module) -> dict[str, QuantLinear | QuantEmbeddin
 
 
 @contextmanager
-def only(model: nn.Module, names: Iterable[str], kind: type[Quantizer] = Quantizer) -> Iterator[None]:
-    """Inside, just the named modules quantize, and of them just the quantizers of this kind; before and after, everything is as it was."""
+def only(
+    model: nn.Module, names: Iterable[str], kind: type[Quantizer] = Quantizer
+) -> Iterator[None]:
+    """Inside, just the named modules quantize, and of them just the quantizers of this kind; before
+    and after, everything is as it was."""
     wanted = set(names)
-    before = [(name.rpartition(".")[0] in wanted, q, q.enabled) for name, q in quantizers(model).items()]
+    before = [
+        (name.rpartition(".")[0] in wanted, q, q.enabled) for name, q in quantizers(model).items()
+    ]
     try:
         for named, q, enabled in before:
             q.enabled = enabled and named and isinstance(q, kind)
@@ -75,7 +104,11 @@ def calibrate_(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> None:
 
     Raises RuntimeError if there are static quantizers and no batch.
     """
-    static = [q for q in quantizers(model).values() if isinstance(q, ActivationQuantizer) and not q.spec.dynamic]
+    static = [
+        q
+        for q in quantizers(model).values()
+        if isinstance(q, ActivationQuantizer) and not q.spec.dynamic
+    ]
     if not static:
         return
     mode: Any = model.training
@@ -95,7 +128,8 @@ def calibrate_(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> None:
 
 
 def set_noise_(model: nn.Module, noise: float, refresh: int = 1) -> None:
-    """Set Quant-Noise's p (share of elements quantized in training) and how often weight ranges are measured."""
+    """Set Quant-Noise's p (share of elements quantized in training) and how often weight ranges are
+    measured."""
     for q in quantizers(model).values():
         q.noise = noise
         if isinstance(q, WeightQuantizer):

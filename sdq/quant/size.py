@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
-from sdq.mixed import weight_bytes
+from sdq.quant.mixed_precision import weight_bytes
 from sdq.quant.rewrite import quantized_modules
 
 
 def size_bytes(model: nn.Module) -> dict[str, int]:
-    """Bytes of all parameters in FP32, and (simulated) with codes packed and scales in FP32 where weights are quantized.
+    """Bytes of all parameters in FP32, and (simulated) with codes packed and scales in FP32 where
+    weights are quantized.
 
-    The factors of a migrated layer count as simulated bytes: the FP32 model it was made of does without them.
+    The factors of a migrated layer count as simulated bytes: the FP32 model it was made of does
+    without them.
     """
     full = sum(p.numel() for p in model.parameters()) * 4
     small = full
@@ -19,5 +21,9 @@ def size_bytes(model: nn.Module) -> dict[str, int]:
         shape = tuple(module.weight.shape)
         if module.weight_quantizer is not None:
             small += weight_bytes(shape, module.weight_quantizer.spec) - weight_bytes(shape, None)
-    small += sum(4 * factors.numel() for name, factors in model.named_buffers() if name.endswith(".input_scale"))
+    small += sum(
+        4 * factors.numel()
+        for name, factors in model.named_buffers()
+        if name.endswith(".input_scale")
+    )
     return {"fp32": full, "quantized_simulated": small}

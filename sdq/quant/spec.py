@@ -1,6 +1,7 @@
 """QuantSpec: how one tensor is quantized, as a frozen value.
 
-A granularity says which elements share one range, by turning a tensor into a matrix whose rows share it.
+A granularity says which elements share one range, by turning a tensor into a matrix whose rows
+share it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class PerGroup(Settings):
 
     def rows(self, x: Tensor) -> Tensor:
         if x.shape[-1] % self.size:
-            raise ValueError(f"group size must divide the row length {x.shape[-1]}, got {self.size}; choose another size")
+            raise ValueError(
+                f"group size must divide the row length {x.shape[-1]}, got {self.size}; choose "
+                f"another size"
+            )
         return x.reshape(-1, self.size)
 
 
@@ -61,26 +65,36 @@ GRANULARITIES: tuple[type[Any], ...] = (PerTensor, PerChannel, PerGroup, PerToke
 
 class _Spec(Settings):
     bits: int = Field(8, ge=2, le=8, description="Bits per value")
-    symmetric: bool = Field(True, description="Range symmetric around zero (zero-point 0), or affine")
+    symmetric: bool = Field(
+        True, description="Range symmetric around zero (zero-point 0), or affine"
+    )
     observer: Observer = Field(MinMax(), description="How seen values become a range")
 
 
 class WeightSpec(_Spec):
     """How a weight is quantized. Its range always follows the weight."""
 
-    granularity: Annotated[PerTensor | PerChannel | PerGroup, Field(discriminator="kind")] = PerChannel()
+    granularity: Annotated[PerTensor | PerChannel | PerGroup, Field(discriminator="kind")] = (
+        PerChannel()
+    )
 
 
 class ActivationSpec(_Spec):
-    """How the input of a layer is quantized: with a calibrated range (static) or each batch's own (dynamic)."""
+    """How the input of a layer is quantized: with a calibrated range (static) or each batch's own
+    (dynamic)."""
 
     granularity: Annotated[PerTensor | PerToken, Field(discriminator="kind")] = PerToken()
-    dynamic: bool = Field(True, description="Range from the batch itself, instead of from calibration")
+    dynamic: bool = Field(
+        True, description="Range from the batch itself, instead of from calibration"
+    )
 
     @model_validator(mode="after")
     def _token_is_dynamic(self) -> ActivationSpec:
         if self.granularity.kind == "token" and not self.dynamic:
-            raise ValueError("per-token ranges must be dynamic, got dynamic = false; use per-tensor ranges for static quantization")
+            raise ValueError(
+                "per-token ranges must be dynamic, got dynamic = false; use per-tensor ranges for "
+                "static quantization"
+            )
         return self
 
 
@@ -88,9 +102,14 @@ Role = Literal["embedding", "q", "k", "v", "qkv", "attention_output", "ffn_in", 
 
 
 class Rule(Settings):
-    """Which modules get which specs. A later rule overrides an earlier one for the modules it matches."""
+    """Which modules get which specs. A later rule overrides an earlier one for the modules it
+    matches."""
 
     roles: tuple[Role, ...] = Field((), description="Roles the rule is for; none means every role")
     name: str = Field("*", description="Pattern on the module's name, * stands for anything")
-    weight: WeightSpec | None = Field(None, description="How weights are quantized; empty leaves them in FP32")
-    activation: ActivationSpec | None = Field(None, description="How inputs are quantized; empty leaves them in FP32")
+    weight: WeightSpec | None = Field(
+        None, description="How weights are quantized; empty leaves them in FP32"
+    )
+    activation: ActivationSpec | None = Field(
+        None, description="How inputs are quantized; empty leaves them in FP32"
+    )

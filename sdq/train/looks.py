@@ -1,4 +1,5 @@
-"""How often a training looks at dev, and at how much of it: at most a fifth of the training's time."""
+"""How often a training looks at dev, and at how much of it: at most a fifth of the training's
+time."""
 
 from __future__ import annotations
 
@@ -10,14 +11,19 @@ from sdq.data.task import Example
 from sdq.train.settings import Training
 
 SHARE = 0.2  # of a training's time that may go into looks at dev
-FORWARD = 1 / 3  # of the time of a training step: that is a forward pass and, twice as long, the way back
+FORWARD = (
+    1 / 3
+)  # of the time of a training step: that is a forward pass and, twice as long, the way back
 FREE = 2000  # sentences over all looks that are not worth saving: seconds
-FEWEST = 200  # sentences of a look: with fewer, chance picks the weights; then it is looked less often
+FEWEST = (
+    200  # sentences of a look: with fewer, chance picks the weights; then it is looked less often
+)
 
 
 def looks(training: Training, size: int) -> tuple[Training, int]:
-    """(settings, sentences per look) for a dev split of `size` sentences: both as they are if all looks fit into SHARE of the time, as they do for
-    the shipped trainings; else a sample of dev, and of dev splits and trainings where that would be under FEWEST, fewer looks."""
+    """(settings, sentences per look) for a dev split of `size` sentences: both as they are if all
+    looks fit into SHARE of the time, as they do for the shipped trainings; else a sample of dev,
+    and of dev splits and trainings where that would be under FEWEST, fewer looks."""
     trained = training.steps * training.batch_size
     budget = max(FREE, int(trained * SHARE / (1 - SHARE) / FORWARD))
     number = -(-training.steps // training.check_every)
@@ -31,8 +37,8 @@ def looks(training: Training, size: int) -> tuple[Training, int]:
 
 
 def sample(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
-    """`number` of the examples in their order, drawn with the seed. Every example is as likely as any
-    other, and every label (of tags: every set of them) has its share, rounded down or up."""
+    """`number` of the examples in their order, drawn with the seed. Every example is as likely as
+    any other, and every label (of tags: every set of them) has its share, rounded down or up."""
     if number >= len(examples):
         return list(examples)
     chance = random.Random(seed)

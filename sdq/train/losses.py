@@ -1,8 +1,9 @@
 """Distillation terms: what a student is asked to share with its FP32 teacher.
 
-A term is frozen settings, the names of the activations it wants tapped, and `value`. It is 0 at agreement, positive
-elsewhere, blind to padding, and sends no gradient to the teacher. A new term is one class here.
-Source of the forms: O'Neill and Dutta 2023 (SDQ); temperature and T^2 after Hinton et al. 2015. The weights are our choice.
+A term is frozen settings, the names of the activations it wants tapped, and `value`. It is 0 at
+agreement, positive elsewhere, blind to padding, and sends no gradient to the teacher. A new term is
+one class here. Source of the forms: O'Neill and Dutta 2023 (SDQ); temperature and T^2 after Hinton
+et al. 2015. The weights are our choice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from sdq.lazy import torch
+from sdq.io.lazy import torch
 from sdq.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class _Term(Settings):
     weight: float = Field(1.0, gt=0, description="Factor of this term in the sum")
 
     def value(self, student: Seen, teacher: Seen, scored: Tensor, real: Tensor) -> Tensor:
-        """Scalar >= 0. scored: bool [B] or [B, T], where predictions count; real: bool [B, T], not padding."""
+        """Scalar >= 0. scored: bool [B] or [B, T], where predictions count; real: bool [B, T], not
+        padding."""
         raise NotImplementedError
 
 
@@ -41,7 +43,9 @@ class KLD(_Term):
 
     kind: Literal["kld"] = "kld"
     weight: float = Field(10.0, gt=0, description="Factor of this term in the sum")
-    temperature: float = Field(2.0, gt=0, le=20, description="Softens both predictions before they are compared")
+    temperature: float = Field(
+        2.0, gt=0, le=20, description="Softens both predictions before they are compared"
+    )
 
     def value(self, student: Seen, teacher: Seen, scored: Tensor, real: Tensor) -> Tensor:
         t = self.temperature
@@ -61,12 +65,14 @@ def _masked_mse(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
 class Attention(_Term):
     """1 / (L H) * sum over blocks l and heads h of MSE(A_S[l, h], A_T[l, h]).
 
-    A is the self-attention output of a head: its context before the output projection ("context", our default
-    reading of "per head"), or the projected sum of the heads ("output").
+    A is the self-attention output of a head: its context before the output projection ("context",
+    our default reading of "per head"), or the projected sum of the heads ("output").
     """
 
     kind: Literal["attention"] = "attention"
-    at: Literal["context", "output"] = Field("context", description="Before the output projection (per head) or after it")
+    at: Literal["context", "output"] = Field(
+        "context", description="Before the output projection (per head) or after it"
+    )
     weight: float = Field(100.0, gt=0, description="Factor of this term in the sum")
 
     def value(self, student: Seen, teacher: Seen, scored: Tensor, real: Tensor) -> Tensor:

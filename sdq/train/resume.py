@@ -1,6 +1,8 @@
-"""The state of an interrupted training: one safetensors file, from which it goes on to the same end.
+"""The state of an interrupted training: one safetensors file, from which it goes on to the same
+end.
 
-The file says a SHA-256 of what it holds, so that a flipped bit is noticed and does not become a number.
+The file says a SHA-256 of what it holds, so that a flipped bit is noticed and does not become a
+number.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdq import files
+from sdq.io import files
 
 
 class Unusable(ValueError):
@@ -26,7 +28,8 @@ class Unusable(ValueError):
 
 @dataclass
 class History:
-    """What training did: one row of loss terms per logged step, dev scores, which step's weights were kept, and on how many sentences dev was scored."""
+    """What training did: one row of loss terms per logged step, dev scores, which step's weights
+    were kept, and on how many sentences dev was scored."""
 
     steps: list[dict[str, float]] = field(default_factory=list)
     checks: list[dict[str, float]] = field(default_factory=list)
@@ -36,7 +39,9 @@ class History:
 
 def moving(model: nn.Module) -> dict[str, Tensor]:
     """What training changes: parameters with gradients, and buffers."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad} | dict(model.named_buffers())
+    return {name: p for name, p in model.named_parameters() if p.requires_grad} | dict(
+        model.named_buffers()
+    )
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -49,12 +54,24 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
 
 
 def save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, best: float, best_state: dict[str, Tensor], bad: int, step: int
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    best: float,
+    best_state: dict[str, Tensor],
+    bad: int,
+    step: int,
 ) -> None:
-    """Write everything that the next step depends on, the random state included; at once or not at all."""
-    tensors = {f"model/{k}": v.detach() for k, v in moving(model).items()} | {f"best/{k}": v for k, v in best_state.items()}
+    """Write everything that the next step depends on, the random state included; at once or not at
+    all."""
+    tensors = {f"model/{k}": v.detach() for k, v in moving(model).items()} | {
+        f"best/{k}": v for k, v in best_state.items()
+    }
     for name, parameter in model.named_parameters():
-        tensors |= {f"optimizer/{name}/{k}": v for k, v in optimizer.state.get(parameter, {}).items()}
+        tensors |= {
+            f"optimizer/{name}/{k}": v for k, v in optimizer.state.get(parameter, {}).items()
+        }
     tensors["random"] = torch.get_rng_state()
     told = json.dumps({"history": asdict(history), "best": best, "bad": bad, "step": step})
     write(path, tensors, {"told": told, "sha256": _sum(tensors, told)})
@@ -70,9 +87,12 @@ def _sum(tensors: Mapping[str, Tensor], told: str) -> str:
     return digest.hexdigest()
 
 
-def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> tuple[History, float, dict[str, Tensor], int, int]:
-    """Put the saved state back; returns (history, best, best_state, bad, step). Unusable, with nothing changed, for a file that is damaged or of another
-    training than this one of so many `steps`."""
+def resume_(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int
+) -> tuple[History, float, dict[str, Tensor], int, int]:
+    """Put the saved state back; returns (history, best, best_state, bad, step). Unusable, with
+    nothing changed, for a file that is damaged or of another training than this one of so many
+    `steps`."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -80,7 +100,12 @@ def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step
         if metadata.get("sha256") != _sum(tensors, metadata["told"]):
             raise Unusable("its SHA-256 is another one")
         told = json.loads(metadata["told"])
-        history, best, bad, step = History(**told["history"]), float(told["best"]), int(told["bad"]), int(told["step"])
+        history, best, bad, step = (
+            History(**told["history"]),
+            float(told["best"]),
+            int(told["bad"]),
+            int(told["step"]),
+        )
         random = tensors.pop("random")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Unusable(str(error) or type(error).__name__) from error
@@ -101,4 +126,8 @@ def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step
 
 def _under(start: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin so, without that beginning."""
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }

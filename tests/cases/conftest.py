@@ -13,7 +13,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture
-def doors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Doors:
+def doors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Doors:
     monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("SDQ_SHIPPED", "no")
     return Doors(capsys)

@@ -1,4 +1,5 @@
-"""The product's doors, as somebody at a terminal meets them: words in; exit code, stdout and stderr out. No process is started."""
+"""The product's doors, as somebody at a terminal meets them: words in; exit code, stdout and stderr
+out. No process is started."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Said = tuple[int, str, str]
 
 
 class TooLate(BaseException):
-    """No answer in time. Not an Exception: nothing in the product may take it for one of its own."""
+    """No answer in time. Not an Exception: nothing in the product may take it for one of its
+    own."""
 
 
 @contextmanager
@@ -40,7 +42,8 @@ def in_time(seconds: int = SECONDS) -> Iterator[None]:
 
 
 class Outcome(NamedTuple):
-    """What a run came to: score by language (of the metric that counts, 0..1), the mean, what it remarks on, the further metrics."""
+    """What a run came to: score by language (of the metric that counts, 0..1), the mean, what it
+    remarks on, the further metrics."""
 
     scores: dict[str, float]
     mean: float
@@ -56,7 +59,8 @@ class Doors:
         self.capsys = capsys
 
     def call(self, *words: str) -> Said:
-        """(exit code, stdout, stderr) of the words. Whatever is no SystemExit comes through: it would be a traceback."""
+        """(exit code, stdout, stderr) of the words. Whatever is no SystemExit comes through: it
+        would be a traceback."""
         self.capsys.readouterr()
         before, sys.argv, code = sys.argv, ["sdq", *words], 0
         try:
@@ -70,16 +74,26 @@ class Doors:
 
     def run(self, model: Path, task: Path, recipe: str = "fp32") -> Outcome:
         """The report of a run that goes well."""
-        code, out, err = self.call("run", recipe, "--model", str(model), "--task", str(task), "--json")
+        code, out, err = self.call(
+            "run", recipe, "--model", str(model), "--task", str(task), "--json"
+        )
         assert code == 0, err
         report = json.loads(out)
         found = report["quantized"]
         beside = {name: after["by_language"] for name, (_, after) in report["beside"].items()}
-        return Outcome(found["by_language"], found["mean"], str(report["provenance"].get("remarks", "")), report["metric"], beside)
+        return Outcome(
+            found["by_language"],
+            found["mean"],
+            str(report["provenance"].get("remarks", "")),
+            report["metric"],
+            beside,
+        )
 
     def refused(self, model: Path, task: Path, *named: str, recipe: str = "fp32") -> str:
         """The one sentence of a run that is refused; it names each of `named`."""
-        return self._sentence(self.call("run", recipe, "--model", str(model), "--task", str(task), "--json"), named)
+        return self._sentence(
+            self.call("run", recipe, "--model", str(model), "--task", str(task), "--json"), named
+        )
 
     def check(self, task: Path) -> dict[str, Any]:
         """What `task check --json` says of a task that can be read."""
@@ -111,4 +125,6 @@ class Doors:
 
 def either(sentence: str, *words: str) -> None:
     """At least one of the words is in the sentence, whatever its case."""
-    assert any(word.lower() in sentence.lower() for word in words), f"none of {words} is in: {sentence}"
+    assert any(word.lower() in sentence.lower() for word in words), (
+        f"none of {words} is in: {sentence}"
+    )

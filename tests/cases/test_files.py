@@ -1,4 +1,5 @@
-"""Data files as people have them: read rightly, or refused in a sentence that names file and line (cases 05, 10, 11, 18, 19, 31, 32, 38, 50)."""
+"""Data files as people have them: read rightly, or refused in a sentence that names file and line
+(cases 05, 10, 11, 18, 19, 31, 32, 38, 50)."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sdq.data.languages import UNKNOWN, language
+from sdq.data.registry import load_task
 from sdq.data.task import Task
-from sdq.data.tasks import load_task
 from sdq.settings import UserError
 from tests.cases.build import checkpoint, conll, csv, jsonl, task_folder
 from tests.cases.doors import Doors, either, in_time
@@ -49,7 +50,9 @@ WRITTEN = {
     "apostrophes": lambda words: repr([word.replace("Smith", "O'Hara") for word in words]),
     "double quotes and single ones": lambda words: repr(["a'b", *words[1:]]),
     "cut by numpy": lambda words: f"['{words[0]}' ... '{words[-1]}']",
-    "strings of numpy 2": lambda words: "[" + ", ".join(f"np.str_('{word}')" for word in words) + "]",
+    "strings of numpy 2": lambda words: (
+        "[" + ", ".join(f"np.str_('{word}')" for word in words) + "]"
+    ),
     "a list in a list": lambda words: repr([list(words)]),
     "no end": lambda words: repr(list(words))[:-1],
     "a set": lambda words: "{" + ", ".join(map(repr, words)) + "}",
@@ -58,8 +61,13 @@ WRITTEN = {
 
 @pytest.mark.parametrize("case", WRITTEN)
 def test_cells_that_are_lists_are_read_or_refused(tmp_path: Path, case: str) -> None:
-    plain = "pandas, a list" if case == "double quotes and single ones" else case  # of the tags: a'b is none
-    rows = [(quoted(WRITTEN[case](words)), quoted(WRITTEN[plain](tags))) for words, tags in zip(WORDS, TAGGED, strict=True)]
+    plain = (
+        "pandas, a list" if case == "double quotes and single ones" else case
+    )  # of the tags: a'b is none
+    rows = [
+        (quoted(WRITTEN[case](words)), quoted(WRITTEN[plain](tags)))
+        for words, tags in zip(WORDS, TAGGED, strict=True)
+    ]
     task = loaded(task_folder(tmp_path, {"train/en": csv(rows, "tokens", "tags")}, ".csv", "token"))
     if isinstance(task, str):
         assert "en.csv" in task
@@ -72,12 +80,36 @@ def test_cells_that_are_lists_are_read_or_refused(tmp_path: Path, case: str) -> 
 
 
 def test_words_that_begin_with_a_bracket_are_words(tmp_path: Path) -> None:
-    task = loaded(task_folder(tmp_path, {"train/en": csv([("[CLS] Anna", "O B-PER"), ("[1] ]", "O O"), ("( a", "O O")], "tokens", "tags")}, ".csv", "token"))
+    task = loaded(
+        task_folder(
+            tmp_path,
+            {
+                "train/en": csv(
+                    [("[CLS] Anna", "O B-PER"), ("[1] ]", "O O"), ("( a", "O O")], "tokens", "tags"
+                )
+            },
+            ".csv",
+            "token",
+        )
+    )
     assert not isinstance(task, str), task
-    assert [e.words for e in task.examples("train")] == [("[CLS]", "Anna"), ("[1]", "]"), ("(", "a")]
+    assert [e.words for e in task.examples("train")] == [
+        ("[CLS]", "Anna"),
+        ("[1]", "]"),
+        ("(", "a"),
+    ]
 
 
-SPACES = {"no-break": "\u00a0", "narrow no-break": "\u202f", "ideographic": "\u3000", "thin": "\u2009", "line separator": "\u2028", "next line": "\u0085", "form feed": "\f", "file separator": "\x1c"}  # fmt: skip
+SPACES = {
+    "no-break": "\u00a0",
+    "narrow no-break": "\u202f",
+    "ideographic": "\u3000",
+    "thin": "\u2009",
+    "line separator": "\u2028",
+    "next line": "\u0085",
+    "form feed": "\f",
+    "file separator": "\x1c",
+}
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -85,28 +117,59 @@ def test_only_space_and_tab_part_fields_and_words(tmp_path: Path, name: str) -> 
     word = f"10{SPACES[name]}000"
     for between, more in ((" ", ""), ("\t", "")):
         sentences = [[(word, "B-NUM"), ("euros", "O")], [(word, "B-NUM")]]
-        task = loaded(task_folder(tmp_path / f"conll{len(between)}{ord(between)}{more}", {"train/en": conll(sentences, between)}, ".conll", "token"))
+        task = loaded(
+            task_folder(
+                tmp_path / f"conll{len(between)}{ord(between)}{more}",
+                {"train/en": conll(sentences, between)},
+                ".conll",
+                "token",
+            )
+        )
         assert not isinstance(task, str), task
         assert task.examples("train")[0].words == (word, "euros")
-    task = loaded(task_folder(tmp_path / "text", {"train/en": jsonl([{"tokens": f"{word} euros", "tags": "B-NUM O"}])}, ".jsonl", "token"))
+    task = loaded(
+        task_folder(
+            tmp_path / "text",
+            {"train/en": jsonl([{"tokens": f"{word} euros", "tags": "B-NUM O"}])},
+            ".jsonl",
+            "token",
+        )
+    )
     assert not isinstance(task, str), task
     assert task.examples("train")[0].words == (word, "euros")
 
 
 def test_three_columns_with_a_no_break_space(tmp_path: Path) -> None:
-    task = loaded(task_folder(tmp_path, {"train/en": "euros NN O\n10\u00a0000 CD B-NUM\n\n"}, ".conll", "token"))
+    task = loaded(
+        task_folder(
+            tmp_path, {"train/en": "euros NN O\n10\u00a0000 CD B-NUM\n\n"}, ".conll", "token"
+        )
+    )
     assert not isinstance(task, str), task
     assert task.examples("train")[0].words == ("euros", "10\u00a0000")
 
 
-LABELLED = {"space before": " good", "space after": "good ", "tab after": "good\t", "no-break space": "good\u00a0", "ideographic space": "\u3000good", "byte order mark": "\ufeffgood"}  # fmt: skip
+LABELLED = {
+    "space before": " good",
+    "space after": "good ",
+    "tab after": "good\t",
+    "no-break space": "good\u00a0",
+    "ideographic space": "\u3000good",
+    "byte order mark": "\ufeffgood",
+}
 
 
 @pytest.mark.parametrize("name", LABELLED)
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
-def test_white_space_around_labels_is_no_part_of_them(doors: Doors, tmp_path: Path, name: str, ending: str) -> None:
+def test_white_space_around_labels_is_no_part_of_them(
+    doors: Doors, tmp_path: Path, name: str, ending: str
+) -> None:
     rows = [("x", "good"), ("y", "bad"), ("z", LABELLED[name])]
-    content = csv([(text, quoted(label)) for text, label in rows]) if ending == ".csv" else jsonl([{"text": t, "label": v} for t, v in rows])
+    content = (
+        csv([(text, quoted(label)) for text, label in rows])
+        if ending == ".csv"
+        else jsonl([{"text": t, "label": v} for t, v in rows])
+    )
     path = task_folder(tmp_path / "task", {"train/en": content}, ending)
     task = loaded(path)
     assert not isinstance(task, str), task
@@ -116,7 +179,11 @@ def test_white_space_around_labels_is_no_part_of_them(doors: Doors, tmp_path: Pa
 
 def test_listed_labels_are_found_behind_space(tmp_path: Path) -> None:
     rows = csv([("x", " good"), ("y", "bad ")])
-    task = loaded(task_folder(tmp_path, {"train/en": rows}, ".csv", labels={"good": "positive", "bad": "negative"}))
+    task = loaded(
+        task_folder(
+            tmp_path, {"train/en": rows}, ".csv", labels={"good": "positive", "bad": "negative"}
+        )
+    )
     assert not isinstance(task, str), task
     assert [e.targets for e in task.examples("train")] == [("positive",), ("negative",)]
 
@@ -128,14 +195,39 @@ def test_labels_that_differ_by_case_stay_two(doors: Doors, tmp_path: Path) -> No
 
 # labels that look like numbers: names, or refused with the file
 NUMBERLIKE = (
-    ("nan", "cdo"), ("--5", "7"), ("1e3", "m5"), ("١", "٢"), ("007", "7"), ("Infinity", "Inception"), ("1_000", "2_000"), ("²", "2"), ("-", "7"), ("+5", "5"),
-    ("-0", "0"), ("⑤", "5"), ("９", "9"), ("1.0", "2.0"), ("0x10", "16"), ("½", "1"), ("-²", "3"), ("9" * 5000, "1"), ("NaN", "NA"), ("null", "None"), ("", "x"),
-)  # fmt: skip
+    ("nan", "cdo"),
+    ("--5", "7"),
+    ("1e3", "m5"),
+    ("١", "٢"),
+    ("007", "7"),
+    ("Infinity", "Inception"),
+    ("1_000", "2_000"),
+    ("²", "2"),
+    ("-", "7"),
+    ("+5", "5"),
+    ("-0", "0"),
+    ("⑤", "5"),
+    ("９", "9"),
+    ("1.0", "2.0"),
+    ("0x10", "16"),
+    ("½", "1"),
+    ("-²", "3"),
+    ("9" * 5000, "1"),
+    ("NaN", "NA"),
+    ("null", "None"),
+    ("", "x"),
+)
 
 
 @pytest.mark.parametrize("labels", NUMBERLIKE, ids=lambda labels: labels[0][:9])
 def test_labels_that_look_like_numbers(tmp_path: Path, labels: tuple[str, str]) -> None:
-    task = loaded(task_folder(tmp_path, {"train/en": csv([(f"x{i}", label) for i, label in enumerate(labels)])}, ".csv"))
+    task = loaded(
+        task_folder(
+            tmp_path,
+            {"train/en": csv([(f"x{i}", label) for i, label in enumerate(labels)])},
+            ".csv",
+        )
+    )
     if isinstance(task, str):
         assert "en.csv" in task
         assert "line " in task
@@ -147,7 +239,11 @@ def test_labels_that_look_like_numbers(tmp_path: Path, labels: tuple[str, str]) 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 def test_true_and_false_are_names(tmp_path: Path, ending: str) -> None:
     rows: list[dict[str, Any]] = [{"text": "x", "label": True}, {"text": "y", "label": False}]
-    task = loaded(task_folder(tmp_path, {"train/en": jsonl(rows) if ending == ".jsonl" else parquet(rows)}, ending))
+    task = loaded(
+        task_folder(
+            tmp_path, {"train/en": jsonl(rows) if ending == ".jsonl" else parquet(rows)}, ending
+        )
+    )
     assert not isinstance(task, str), task
     assert sorted(label.lower() for label in task.labels) == ["false", "true"]
 
@@ -159,37 +255,69 @@ def parquet(rows: Sequence[Mapping[str, Any]], schema: Any = None) -> bytes:
 
 
 def test_a_missing_number_is_no_label(tmp_path: Path) -> None:
-    task = loaded(task_folder(tmp_path, {"train/en": parquet([{"text": "x", "label": 1.0}, {"text": "y", "label": float("nan")}])}, ".parquet"))
+    task = loaded(
+        task_folder(
+            tmp_path,
+            {
+                "train/en": parquet(
+                    [{"text": "x", "label": 1.0}, {"text": "y", "label": float("nan")}]
+                )
+            },
+            ".parquet",
+        )
+    )
     assert isinstance(task, str)
     assert "en.parquet" in task
     assert "row " in task
 
 
 def test_class_labels_of_datasets(doors: Doors, tmp_path: Path) -> None:
-    """`datasets` keeps the names in the schema: they are the labels, or numbers stay numbers; the names are never joined in another order."""
+    """`datasets` keeps the names in the schema: they are the labels, or numbers stay numbers; the
+    names are never joined in another order."""
     import json
 
-    feature = {"info": {"features": {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}}}
-    schema = pa.schema([("text", pa.string()), ("label", pa.int64())], metadata={"huggingface": json.dumps(feature)})
+    feature = {
+        "info": {
+            "features": {
+                "text": {"dtype": "string", "_type": "Value"},
+                "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+            }
+        }
+    }
+    schema = pa.schema(
+        [("text", pa.string()), ("label", pa.int64())],
+        metadata={"huggingface": json.dumps(feature)},
+    )
     rows = parquet([{"text": "good", "label": 1}, {"text": "bad", "label": 0}], schema)
     path = task_folder(tmp_path / "task", {"train/en": rows}, ".parquet")
     task = loaded(path)
     assert not isinstance(task, str), task
     assert task.labels in (("0", "1"), ("neg", "pos"))
-    found = doors.run(checkpoint(tmp_path / "model", {"good": 1, "bad": 0}, ("neg", "pos"), token=False), path)
+    found = doors.run(
+        checkpoint(tmp_path / "model", {"good": 1, "bad": 0}, ("neg", "pos"), token=False), path
+    )
     assert found.mean == 1
     assert task.labels == ("neg", "pos") or "order" in found.remarks
 
 
 # texts of a test split against those of training: one and the same to a reader
 FORMS = {
-    "decomposed": (unicodedata.normalize("NFC", "café déjà vu"), unicodedata.normalize("NFD", "café déjà vu")), "full width": ("ABC 123", "ＡＢＣ １２３"),
-    "ligature": ("find it", "ﬁnd it"), "no-break space": ("10 000 euros", "10\u00a0000 euros"), "half-width kana": ("カタカナ", "ｶﾀｶﾅ"), "Hangul": ("한국어", unicodedata.normalize("NFD", "한국어")),
-}  # fmt: skip
+    "decomposed": (
+        unicodedata.normalize("NFC", "café déjà vu"),
+        unicodedata.normalize("NFD", "café déjà vu"),
+    ),
+    "full width": ("ABC 123", "ＡＢＣ １２３"),
+    "ligature": ("find it", "ﬁnd it"),
+    "no-break space": ("10 000 euros", "10\u00a0000 euros"),
+    "half-width kana": ("カタカナ", "ｶﾀｶﾅ"),
+    "Hangul": ("한국어", unicodedata.normalize("NFD", "한국어")),
+}
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_texts_in_two_splits_are_found_in_every_form(doors: Doors, tmp_path: Path, name: str) -> None:
+def test_texts_in_two_splits_are_found_in_every_form(
+    doors: Doors, tmp_path: Path, name: str
+) -> None:
     one, other = FORMS[name]
     train, test = (csv([(f"{text} {i}", "ab"[i % 2]) for i in range(40)]) for text in (one, other))
     dev = csv([(f"something else {i}", "ab"[i % 2]) for i in range(40)])
@@ -202,9 +330,21 @@ NO_FILE: dict[str, tuple[str, bytes, str]] = {
     "UTF-16 with a mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-16"), "UTF-8"),
     "UTF-16 without a mark": (".csv", csv([("x", "a"), ("y", "b")]).encode("utf-16-le"), "line 1"),
     "Latin-1": (".csv", "text,label\nx,a\ncafé,b\n".encode("latin-1"), "line 3"),
-    "a lone surrogate (10)": (".jsonl", b'{"text": "x", "label": "a"}\n{"text": "y \\ud83d", "label": "b"}\n', "line 2"),
-    "a lone surrogate in a label": (".jsonl", b'{"text": "x", "label": "a"}\n{"text": "y", "label": "b\\udfff"}\n', "line 2"),
-    "a lone surrogate in a list": (".jsonl", b'{"text": ["x", "\\ud83d"], "label": "a"}\n', "line 1"),
+    "a lone surrogate (10)": (
+        ".jsonl",
+        b'{"text": "x", "label": "a"}\n{"text": "y \\ud83d", "label": "b"}\n',
+        "line 2",
+    ),
+    "a lone surrogate in a label": (
+        ".jsonl",
+        b'{"text": "x", "label": "a"}\n{"text": "y", "label": "b\\udfff"}\n',
+        "line 2",
+    ),
+    "a lone surrogate in a list": (
+        ".jsonl",
+        b'{"text": ["x", "\\ud83d"], "label": "a"}\n',
+        "line 1",
+    ),
     "surrogates as bytes": (".csv", b"text,label\nx,a\n\xed\xa0\xbd,b\n", "line 3"),
     "an empty label": (".csv", b"text,label\nx,a\ny,\nz,b\n", "line 3"),
     "a label of spaces": (".csv", b"text,label\nx,a\ny,   \nz,b\n", "line 3"),
@@ -218,7 +358,9 @@ NO_FILE: dict[str, tuple[str, bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", NO_FILE)
-def test_what_is_no_such_file_is_refused_with_file_and_line(doors: Doors, tmp_path: Path, case: str) -> None:
+def test_what_is_no_such_file_is_refused_with_file_and_line(
+    doors: Doors, tmp_path: Path, case: str
+) -> None:
     ending, content, named = NO_FILE[case]
     doors.check_refused(task_folder(tmp_path, {"train/en": content}, ending), f"en{ending}", named)
 
@@ -233,10 +375,22 @@ MEANT: dict[str, tuple[str, bytes]] = {
     "commas in a .tsv": (".tsv", csv([("x", "a"), ("y", "b")]).encode()),
     "quotes in a .tsv": (".tsv", b'text\tlabel\n"x"\ta\n"y"\tb\n'),
     "one array of JSON": (".jsonl", b'[{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]'),
-    "an array over lines": (".jsonl", b'[\n{"text": "x", "label": "a"},\n{"text": "y", "label": "b"}\n]\n'),
-    "objects over lines": (".jsonl", b'{\n"text": "x",\n"label": "a"\n}\n{\n"text": "y",\n"label": "b"\n}\n'),
-    "a byte order mark in JSONL": (".jsonl", jsonl([{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]).encode("utf-8-sig")),
-    "JSONL called CSV": (".csv", jsonl([{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]).encode()),
+    "an array over lines": (
+        ".jsonl",
+        b'[\n{"text": "x", "label": "a"},\n{"text": "y", "label": "b"}\n]\n',
+    ),
+    "objects over lines": (
+        ".jsonl",
+        b'{\n"text": "x",\n"label": "a"\n}\n{\n"text": "y",\n"label": "b"\n}\n',
+    ),
+    "a byte order mark in JSONL": (
+        ".jsonl",
+        jsonl([{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]).encode("utf-8-sig"),
+    ),
+    "JSONL called CSV": (
+        ".csv",
+        jsonl([{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]).encode(),
+    ),
     "an index column": (".csv", b",text,label\n0,x,a\n1,y,b\n"),
     "blank lines": (".csv", b"text,label\n\nx,a\n\n\ny,b\n\n"),
     "trailing tabs": (".tsv", b"text\tlabel\t\nx\ta\t\ny\tb\t\n"),
@@ -251,7 +405,10 @@ def test_odd_files_are_read_as_meant_or_refused(tmp_path: Path, case: str) -> No
     if isinstance(task, str):
         assert f"en{ending}" in task
     else:
-        assert [(e.text.strip('"'), *e.targets) for e in task.examples("train")] == [("x", "a"), ("y", "b")]
+        assert [(e.text.strip('"'), *e.targets) for e in task.examples("train")] == [
+            ("x", "a"),
+            ("y", "b"),
+        ]
         assert task.labels == ("a", "b")
 
 
@@ -268,7 +425,12 @@ def test_a_quoted_tab_in_a_tsv_is_explained(doors: Doors, tmp_path: Path) -> Non
 def test_columns_of_annotators_are_not_taken_for_tags(tmp_path: Path) -> None:
     """Five columns, of which the last is who annotated."""
     rows = (
-        "".join(f"{w}\t{i}\t{t}\t_\t{who}\n" for i, (w, t, who) in enumerate([("Anna", "B-PER", "mia"), ("visits", "O", "leo"), ("Oslo", "B-LOC", "mia")]))
+        "".join(
+            f"{w}\t{i}\t{t}\t_\t{who}\n"
+            for i, (w, t, who) in enumerate(
+                [("Anna", "B-PER", "mia"), ("visits", "O", "leo"), ("Oslo", "B-LOC", "mia")]
+            )
+        )
         + "\n"
     )
     task = loaded(task_folder(tmp_path, {"train/en": rows * 2}, ".conll", "token"))
@@ -279,13 +441,23 @@ def test_columns_of_annotators_are_not_taken_for_tags(tmp_path: Path) -> None:
         assert set(task.labels) == {"O", "B-PER", "B-LOC"}
 
 
-@pytest.mark.parametrize("ending", [".iob2", ".conllu.txt", ".txt", ".bio", ".CONLL", ".tsv", ".iob"])
+@pytest.mark.parametrize(
+    "ending", [".iob2", ".conllu.txt", ".txt", ".bio", ".CONLL", ".tsv", ".iob"]
+)
 def test_the_ending_is_a_hint(tmp_path: Path, ending: str) -> None:
     conllu = "1\tAnna\t_\tB-PER\t_\t_\t0\tdep\t_\t_\n2\tgoes\t_\tO\t_\t_\t0\tdep\t_\t_\n\n"
     if ".conllu" in ending:
-        path = task_folder(tmp_path, {"train/en": conllu}, ending, "token", columns={"tokens": "form", "tags": "upos"})
+        path = task_folder(
+            tmp_path,
+            {"train/en": conllu},
+            ending,
+            "token",
+            columns={"tokens": "form", "tags": "upos"},
+        )
     else:
-        path = task_folder(tmp_path, {"train/en": conll([[("Anna", "B-PER"), ("goes", "O")]])}, ending, "token")
+        path = task_folder(
+            tmp_path, {"train/en": conll([[("Anna", "B-PER"), ("goes", "O")]])}, ending, "token"
+        )
     task = loaded(path)
     if ending in (".txt", ".tsv"):  # a sentence is enough
         assert not isinstance(task, str) or f"en{ending}" in task
@@ -296,14 +468,36 @@ def test_the_ending_is_a_hint(tmp_path: Path, ending: str) -> None:
 
 # code -> (script, family)
 CODES = {
-    "zh-hant": ("Hant", "Sino-Tibetan"), "zh_TW": ("Hant", "Sino-Tibetan"), "zh-HK": ("Hant", "Sino-Tibetan"), "zh-MO": ("Hant", "Sino-Tibetan"),
-    "zh-Hant-TW": ("Hant", "Sino-Tibetan"), "zh-Hant-HK": ("Hant", "Sino-Tibetan"), "zh-Hans-HK": ("Hans", "Sino-Tibetan"), "zh-CN": ("Hans", "Sino-Tibetan"),
-    "zh-SG": ("Hans", "Sino-Tibetan"), "ZH-tw": ("Hant", "Sino-Tibetan"), "zho_Hant": ("Hant", "Sino-Tibetan"), "zh": ("Hans", "Sino-Tibetan"),
-    "uz-Cyrl-UZ": ("Cyrl", "Turkic"), "uz-UZ": ("Latn", "Turkic"), "sr_latn": ("Latn", "Indo-European"), "sr-Latn-RS": ("Latn", "Indo-European"),
-    "sr-Cyrl": ("Cyrl", "Indo-European"), "pt-BR": ("Latn", "Indo-European"), "es-419": ("Latn", "Indo-European"), "en-US": ("Latn", "Indo-European"),
-    "EN": ("Latn", "Indo-European"), "de-1996": ("Latn", "Indo-European"), "de-CH-1901": ("Latn", "Indo-European"), "deu_Latn": ("Latn", "Indo-European"),
-    "az-Arab-IR": ("Arab", "Turkic"), "en-x-hant": ("Latn", "Indo-European"), "qqq": (UNKNOWN, UNKNOWN), "qqq-Cyrl": ("Cyrl", UNKNOWN), "qqq-TW": (UNKNOWN, UNKNOWN),
-}  # fmt: skip
+    "zh-hant": ("Hant", "Sino-Tibetan"),
+    "zh_TW": ("Hant", "Sino-Tibetan"),
+    "zh-HK": ("Hant", "Sino-Tibetan"),
+    "zh-MO": ("Hant", "Sino-Tibetan"),
+    "zh-Hant-TW": ("Hant", "Sino-Tibetan"),
+    "zh-Hant-HK": ("Hant", "Sino-Tibetan"),
+    "zh-Hans-HK": ("Hans", "Sino-Tibetan"),
+    "zh-CN": ("Hans", "Sino-Tibetan"),
+    "zh-SG": ("Hans", "Sino-Tibetan"),
+    "ZH-tw": ("Hant", "Sino-Tibetan"),
+    "zho_Hant": ("Hant", "Sino-Tibetan"),
+    "zh": ("Hans", "Sino-Tibetan"),
+    "uz-Cyrl-UZ": ("Cyrl", "Turkic"),
+    "uz-UZ": ("Latn", "Turkic"),
+    "sr_latn": ("Latn", "Indo-European"),
+    "sr-Latn-RS": ("Latn", "Indo-European"),
+    "sr-Cyrl": ("Cyrl", "Indo-European"),
+    "pt-BR": ("Latn", "Indo-European"),
+    "es-419": ("Latn", "Indo-European"),
+    "en-US": ("Latn", "Indo-European"),
+    "EN": ("Latn", "Indo-European"),
+    "de-1996": ("Latn", "Indo-European"),
+    "de-CH-1901": ("Latn", "Indo-European"),
+    "deu_Latn": ("Latn", "Indo-European"),
+    "az-Arab-IR": ("Arab", "Turkic"),
+    "en-x-hant": ("Latn", "Indo-European"),
+    "qqq": (UNKNOWN, UNKNOWN),
+    "qqq-Cyrl": ("Cyrl", UNKNOWN),
+    "qqq-TW": (UNKNOWN, UNKNOWN),
+}
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -313,7 +507,14 @@ def test_language_codes(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "name"), [("zh-Hant-TW", "Chinese"), ("pt-BR", "Portuguese"), ("sr-Latn-RS", "Serbian"), ("EN-us", "English"), ("uz-Cyrl-UZ", "Uzbek")]
+    ("code", "name"),
+    [
+        ("zh-Hant-TW", "Chinese"),
+        ("pt-BR", "Portuguese"),
+        ("sr-Latn-RS", "Serbian"),
+        ("EN-us", "English"),
+        ("uz-Cyrl-UZ", "Uzbek"),
+    ],
 )
 def test_languages_are_named(code: str, name: str) -> None:
     assert name in language(code).name
@@ -327,7 +528,7 @@ def test_an_extended_language_is_chinese() -> None:
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A limit of 1 MB per decoded file."""
-    from sdq.limits import limits
+    from sdq.io.limits import limits
 
     monkeypatch.setenv("SDQ_DECODED_MB", "1")
     limits.cache_clear()
@@ -335,10 +536,14 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     limits.cache_clear()
 
 
-def test_a_file_that_decodes_to_too_much_is_refused(doors: Doors, tmp_path: Path, little_room: None) -> None:
+def test_a_file_that_decodes_to_too_much_is_refused(
+    doors: Doors, tmp_path: Path, little_room: None
+) -> None:
     """A few kB that decode to more than 1 MB."""
     out = io.BytesIO()
-    pq.write_table(pa.table({"text": ["x " * 300_000] * 2, "label": ["a", "b"]}), out, compression="zstd")
+    pq.write_table(
+        pa.table({"text": ["x " * 300_000] * 2, "label": ["a", "b"]}), out, compression="zstd"
+    )
     assert len(out.getvalue()) < 10_000
     path = task_folder(tmp_path, {"train/en": out.getvalue()}, ".parquet")
     either(doors.check_refused(path, "en.parquet"), "MB", "decode")
@@ -347,7 +552,9 @@ def test_a_file_that_decodes_to_too_much_is_refused(doors: Doors, tmp_path: Path
 def test_a_list_that_nobody_reads_is_refused_or_left(tmp_path: Path, little_room: None) -> None:
     out = io.BytesIO()
     lists = pa.array([[0] * 500_000] * 2, pa.list_(pa.int64()))
-    pq.write_table(pa.table({"text": ["x", "y"], "label": ["a", "b"], "z": lists}), out, compression="zstd")
+    pq.write_table(
+        pa.table({"text": ["x", "y"], "label": ["a", "b"], "z": lists}), out, compression="zstd"
+    )
     task = loaded(task_folder(tmp_path, {"train/en": out.getvalue()}, ".parquet"))
     assert not isinstance(task, str) or "en.parquet" in task
 
@@ -358,7 +565,14 @@ def test_a_run_whose_log_ends_in_half_a_line_goes_on(doors: Doors, tmp_path: Pat
     assert doors.run(model, task).mean == 1
     (log,) = (tmp_path / "data" / "runs").glob("*/events.jsonl")
     whole = log.read_bytes()
-    for broken in (whole[:-9], whole + b'{"time": 1, "ev', b"\x00" * 40, whole.replace(b"{", b"", 1), b"[]\n5\nnull\n" + whole, b"\xff\xfe\n" + whole):
+    for broken in (
+        whole[:-9],
+        whole + b'{"time": 1, "ev',
+        b"\x00" * 40,
+        whole.replace(b"{", b"", 1),
+        b"[]\n5\nnull\n" + whole,
+        b"\xff\xfe\n" + whole,
+    ):
         log.write_bytes(broken)
         assert doors.run(model, task).mean == 1
         assert doors.call("runs")[0] == 0
@@ -369,7 +583,9 @@ def test_a_run_whose_log_ends_in_half_a_line_goes_on(doors: Doors, tmp_path: Pat
 
 @pytest.mark.parametrize("header", ["text,label", " text , label", "text,label\ngood,c"])
 def test_a_header_that_names_repeats_is_no_row(tmp_path: Path, header: str) -> None:
-    path = task_folder(tmp_path, {"train/en": f"{header}\ngood,a\nbad,b\n"}, ".csv", names=("text", "label"))
+    path = task_folder(
+        tmp_path, {"train/en": f"{header}\ngood,a\nbad,b\n"}, ".csv", names=("text", "label")
+    )
     said = loaded(path)
     assert isinstance(said, str)
     assert "`names`" in said
@@ -378,7 +594,10 @@ def test_a_header_that_names_repeats_is_no_row(tmp_path: Path, header: str) -> N
 
 @pytest.mark.parametrize("more", ["", "\t-\tanna"])
 def test_numbers_of_words_are_no_words(tmp_path: Path, more: str) -> None:
-    rows = "".join(f"{i}\t{word}\t{tag}{more}\n" for i, (word, tag) in enumerate(zip(WORDS[0], TAGGED[0], strict=True), 1))
+    rows = "".join(
+        f"{i}\t{word}\t{tag}{more}\n"
+        for i, (word, tag) in enumerate(zip(WORDS[0], TAGGED[0], strict=True), 1)
+    )
     path = task_folder(tmp_path, {"train/en": f"{rows}\n{rows}\n"}, ".conll", "token")
     said = loaded(path)
     assert isinstance(said, str)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sdq.data.kept import home
+from sdq.data.registry import called, load_task
 from sdq.data.task import Task
-from sdq.data.tasks import called, load_task
 from tests.cases.build import checkpoint, csv, jsonl, task_folder
 from tests.cases.doors import Doors
 from tests.cases.test_files import loaded, parquet
@@ -41,28 +41,47 @@ def refused(said: Task | str, *named: str) -> None:
 @pytest.mark.parametrize(
     ("tags", "mark"),
     [
-        ([0, 1, -100], "-100"), ([0, 1, -1], "-1"), ([0, -1, -1], "-1"), (["O", "B-PER", "-100"], "-100"),
-        (["O", "B-PER", -1], "-1"), ("0 1 -100", "-100"), ([-1, -2, -100], "-100"),
+        ([0, 1, -100], "-100"),
+        ([0, 1, -1], "-1"),
+        ([0, -1, -1], "-1"),
+        (["O", "B-PER", "-100"], "-100"),
+        (["O", "B-PER", -1], "-1"),
+        ("0 1 -100", "-100"),
+        ([-1, -2, -100], "-100"),
     ],
-)  # fmt: skip
+)
 def test_a_mark_is_no_tag(tmp_path: Path, tags: Any, mark: str) -> None:
-    said = tagged(tmp_path, [("a b c", [1, 0, 0] if isinstance(tags, list) else "1 0 0"), ("a b c", tags)])
-    refused(said, "en.jsonl, line 2, column tags", f"{mark} stands for none", "take these words", "`labels`")
+    said = tagged(
+        tmp_path, [("a b c", [1, 0, 0] if isinstance(tags, list) else "1 0 0"), ("a b c", tags)]
+    )
+    refused(
+        said,
+        "en.jsonl, line 2, column tags",
+        f"{mark} stands for none",
+        "take these words",
+        "`labels`",
+    )
 
 
 def test_a_mark_is_no_tag_where_the_file_names_its_numbers(tmp_path: Path) -> None:
     import pyarrow as pa
 
-    feature = {"tags": {"feature": {"names": ["O", "B-PER"], "_type": "ClassLabel"}, "_type": "Sequence"}}
+    feature = {
+        "tags": {"feature": {"names": ["O", "B-PER"], "_type": "ClassLabel"}, "_type": "Sequence"}
+    }
     metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
-    schema = pa.schema([("tokens", pa.list_(pa.string())), ("tags", pa.list_(pa.int64()))], metadata=metadata)
+    schema = pa.schema(
+        [("tokens", pa.list_(pa.string())), ("tags", pa.list_(pa.int64()))], metadata=metadata
+    )
     for mark in (-1, -100):
         rows = parquet([{"tokens": ["a", "b", "c"], "tags": [0, 1, mark]}], schema)
         said = loaded(task_folder(tmp_path / str(mark), {"train/en": rows}, ".parquet", "token"))
         refused(said, "en.parquet, row 1, column tags", f"{mark} stands for none")
 
 
-@pytest.mark.parametrize("labels", [[0, 1, -1], ["good", "bad", "-1"], [0, 1, -100], ["0", "1", "-1"]])
+@pytest.mark.parametrize(
+    "labels", [[0, 1, -1], ["good", "bad", "-1"], [0, 1, -100], ["0", "1", "-1"]]
+)
 def test_a_mark_is_no_label(tmp_path: Path, labels: list[Any]) -> None:
     refused(labelled(tmp_path, labels), "line 3, column label", "stands for none", "`labels`")
 
@@ -74,8 +93,13 @@ def test_a_mark_that_is_not_listed_is_named_as_one(tmp_path: Path, labels: list[
 
 @pytest.mark.parametrize(
     ("labels", "fields"),
-    [([-1, 1], {}), ([-2, -1, 0, 1], {}), ([-1, 0, 1], {"labels": ("-1", "0", "1")}), ([0, 1, -100], {"labels": {"0": "a", "1": "b", "-100": "c"}})],
-)  # fmt: skip
+    [
+        ([-1, 1], {}),
+        ([-2, -1, 0, 1], {}),
+        ([-1, 0, 1], {"labels": ("-1", "0", "1")}),
+        ([0, 1, -100], {"labels": {"0": "a", "1": "b", "-100": "c"}}),
+    ],
+)
 def test_numbers_below_0_may_be_labels(tmp_path: Path, labels: list[Any], fields: Any) -> None:
     task = labelled(tmp_path, labels, **fields)
     assert isinstance(task, Task), task
@@ -86,9 +110,24 @@ def test_numbers_below_0_may_be_labels(tmp_path: Path, labels: list[Any], fields
 
 
 WORDS = (
-    '("hello" he)', "[1]", "(see", "[...] he said", "[...]", '["hello", he said]', '("yes")', "[]", "{}", "('Oh,' he said)", "(1) yes",
-    "[a,b] or [c,d]", "['s morgens]", '{"So" they say}', "[1,2] yes", "array( x", "(”yes” no)",
-)  # fmt: skip
+    '("hello" he)',
+    "[1]",
+    "(see",
+    "[...] he said",
+    "[...]",
+    '["hello", he said]',
+    '("yes")',
+    "[]",
+    "{}",
+    "('Oh,' he said)",
+    "(1) yes",
+    "[a,b] or [c,d]",
+    "['s morgens]",
+    '{"So" they say}',
+    "[1,2] yes",
+    "array( x",
+    "(”yes” no)",
+)
 
 
 @pytest.mark.parametrize("text", WORDS)
@@ -100,9 +139,18 @@ def test_what_begins_like_a_list_may_be_text(tmp_path: Path, text: str) -> None:
 
 
 BROKEN = (
-    "[Anna, Smith]", "['Anna' ... 'Smith']", "['An' 'na', 'Smith']", "['Anna', 'Smith'", "{'a', 'b'}", "[['Anna']]", "list(['a'])", "{'a': 1}", "[b'a']",
-    '["Anna","Smith"', "array(['a' ... 'b'])",
-)  # fmt: skip
+    "[Anna, Smith]",
+    "['Anna' ... 'Smith']",
+    "['An' 'na', 'Smith']",
+    "['Anna', 'Smith'",
+    "{'a', 'b'}",
+    "[['Anna']]",
+    "list(['a'])",
+    "{'a': 1}",
+    "[b'a']",
+    '["Anna","Smith"',
+    "array(['a' ... 'b'])",
+)
 
 
 @pytest.mark.parametrize("text", BROKEN)
@@ -116,7 +164,9 @@ def test_a_list_that_is_broken_is_no_text(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("tokens", ["", "  ", "\t", [], "[]", None])
 @pytest.mark.parametrize("tags", ["", "O", []])
-def test_a_sentence_without_words_names_their_column(tmp_path: Path, tokens: Any, tags: Any) -> None:
+def test_a_sentence_without_words_names_their_column(
+    tmp_path: Path, tokens: Any, tags: Any
+) -> None:
     if (tokens, tags) == ("[]", "O"):
         return  # a word
     said = tagged(tmp_path, [("Anna sees", "B-PER O"), (tokens, tags)])
@@ -184,10 +234,16 @@ def test_tables_that_are_off_are_refused_with_the_line(tmp_path: Path, case: str
 @pytest.mark.parametrize("end", ["\t", "\t\t", " \t", "\t "])
 @pytest.mark.parametrize("ending", [".conll", ".iob2", ".txt"])
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_tab_at_the_end_of_a_line_begins_no_column(tmp_path: Path, between: str, end: str, ending: str, every: int) -> None:
+def test_a_tab_at_the_end_of_a_line_begins_no_column(
+    tmp_path: Path, between: str, end: str, ending: str, every: int
+) -> None:
     words = [("#", "O"), ("Anna", "B-PER"), ("sees", "O"), ("Oslo", "B-LOC")]
-    lines = [f"{word}{between}{tag}{'' if i % every else end}\n" for i, (word, tag) in enumerate(words)]
-    task = loaded(task_folder(tmp_path, {"train/en": "".join([*lines, "\n", *lines])}, ending, "token"))
+    lines = [
+        f"{word}{between}{tag}{'' if i % every else end}\n" for i, (word, tag) in enumerate(words)
+    ]
+    task = loaded(
+        task_folder(tmp_path, {"train/en": "".join([*lines, "\n", *lines])}, ending, "token")
+    )
     if end in (" \t", "\t ") and isinstance(task, str):
         return  # a field of a space
     assert isinstance(task, Task), task
@@ -204,16 +260,24 @@ def test_a_last_column_that_some_words_have_is_one(tmp_path: Path) -> None:
 
 
 def test_a_word_without_a_tag_is_none_with_a_tab(tmp_path: Path) -> None:
-    said = loaded(task_folder(tmp_path, {"train/en": "Anna\tB-PER\nNew York\t\n"}, ".conll", "token"))
+    said = loaded(
+        task_folder(tmp_path, {"train/en": "Anna\tB-PER\nNew York\t\n"}, ".conll", "token")
+    )
     refused(said, "en.conll")
 
 
-CONLLU = "# text = Im Tal\n1-2\tIm\t_\t_\t_\t_\t_\t_\t_\t_\n1\tIn\tin\tADP\tAPPR\t_\t3\tcase\t_\t_\n2\tdem\tder\tDET\tART\t_\t3\tdet\t_\t_\n3\tTal\tTal\tNOUN\tNN\t_\t0\troot\t_\t_\n\n"
+CONLLU = (
+    "# text = Im "
+    "Tal\n1-2\tIm\t_\t_\t_\t_\t_\t_\t_\t_\n1\tIn\tin\tADP\tAPPR\t_\t3\tcase\t_\t_\n2\tdem\tder\tDE"
+    "T\tART\t_\t3\tdet\t_\t_\n3\tTal\tTal\tNOUN\tNN\t_\t0\troot\t_\t_\n\n"
+)
 
 
 @pytest.mark.parametrize("change", [("\t", " "), ("\t", "  "), ("\t_\n", "\t_\t\n"), ("", "")])
 @pytest.mark.parametrize("ending", [".conllu", ".txt", ".conll"])
-def test_conllu_with_spaces_or_a_tab_too_many(tmp_path: Path, change: tuple[str, str], ending: str) -> None:
+def test_conllu_with_spaces_or_a_tab_too_many(
+    tmp_path: Path, change: tuple[str, str], ending: str
+) -> None:
     content = CONLLU.replace(*change) if change[0] else CONLLU
     columns = {"tokens": "form", "tags": "upos"}
     task = loaded(task_folder(tmp_path, {"train/en": content}, ending, "token", columns=columns))
@@ -253,9 +317,16 @@ def test_a_column_that_says_nothing_is_not_proposed(tmp_path: Path, case: str) -
 def test_a_run_remarks_on_what_check_warns_of(doors: Doors, tmp_path: Path) -> None:
     rows = csv([("good day", "a"), ("bad day", " b"), ("good good", "a")])
     path = task_folder(tmp_path / "task", {"train/en": rows, "test/de": rows}, ".csv")
-    model = checkpoint(tmp_path / "model", {"good": 0, "bad": 1}, ("LABEL_0", "LABEL_1"), token=False)
+    model = checkpoint(
+        tmp_path / "model", {"good": 0, "bad": 1}, ("LABEL_0", "LABEL_1"), token=False
+    )
     found = doors.run(model, path)
-    for said in ("in train and in test", "White space", "Fewer than 30 test sentences", "order of the head's outputs was assumed"):
+    for said in (
+        "in train and in test",
+        "White space",
+        "Fewer than 30 test sentences",
+        "order of the head's outputs was assumed",
+    ):
         assert found.remarks.count(said) == 1, said
     assert "in train and in dev" not in found.remarks
 
@@ -277,14 +348,23 @@ def test_a_task_is_called_as_its_file_says(doors: Doors, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("intent", "intent"), ("xglue:/a/NC", "XGLUE NC"), ("hub:sib200", "Hub sib200"), ("gone", "gone"), ("/a/gone/task.json", "gone")]
+    ("name", "said"),
+    [
+        ("intent", "intent"),
+        ("xglue:/a/NC", "XGLUE NC"),
+        ("hub:sib200", "Hub sib200"),
+        ("gone", "gone"),
+        ("/a/gone/task.json", "gone"),
+    ],
 )
 def test_tasks_without_a_file_are_called_by_their_address(name: str, said: str) -> None:
     assert called(name) == said
 
 
 def test_a_task_that_is_kept_is_called_as_its_file_says(doors: Doors) -> None:
-    path = task_folder(home() / "kept", {"train/en": csv([("x", "a"), ("y", "b")])}, ".csv", name="mood")
+    path = task_folder(
+        home() / "kept", {"train/en": csv([("x", "a"), ("y", "b")])}, ".csv", name="mood"
+    )
     assert path.is_file()
     assert called("kept") == "mood"
     assert load_task("kept").name == "kept"

@@ -1,4 +1,5 @@
-"""Spans are counted by the scheme the tags are written in; tags that are no spans are never scored as if they were (cases 02, 03, 27)."""
+"""Spans are counted by the scheme the tags are written in; tags that are no spans are never scored
+as if they were (cases 02, 03, 27)."""
 
 from __future__ import annotations
 
@@ -11,25 +12,87 @@ from tests.cases.build import Sentences, checkpoint, conll, jsonl, task_folder
 from tests.cases.doors import Doors, either
 
 
-def tagged(doors: Doors, folder: Path, sentences: Sentences, answers: Mapping[str, str], **fields: object) -> tuple[str, float]:
-    """(metric, score) of a model that answers each word as `answers` say, or else as it is tagged first."""
-    labels = list(dict.fromkeys(["O", *(tag for sentence in sentences for _, tag in sentence), *answers.values()]))
-    known = {word: labels.index(answers.get(word, tag)) for sentence in reversed(sentences) for word, tag in reversed(sentence)}
+def tagged(
+    doors: Doors, folder: Path, sentences: Sentences, answers: Mapping[str, str], **fields: object
+) -> tuple[str, float]:
+    """(metric, score) of a model that answers each word as `answers` say, or else as it is tagged
+    first."""
+    labels = list(
+        dict.fromkeys(
+            ["O", *(tag for sentence in sentences for _, tag in sentence), *answers.values()]
+        )
+    )
+    known = {
+        word: labels.index(answers.get(word, tag))
+        for sentence in reversed(sentences)
+        for word, tag in reversed(sentence)
+    }
     model = checkpoint(folder / "model", known, labels, token=True)
-    found = doors.run(model, task_folder(folder / "task", {"train/en": conll(sentences)}, ".conll", "token", labels=labels, **fields))
+    found = doors.run(
+        model,
+        task_folder(
+            folder / "task",
+            {"train/en": conll(sentences)},
+            ".conll",
+            "token",
+            labels=labels,
+            **fields,
+        ),
+    )
     return found.metric, found.mean
 
 
-IO = [[("Acme", "ORGANIZATION"), ("Corp", "ORGANIZATION"), ("hires", "O"), ("Anna", "PER"), ("in", "O"), ("Oslo", "LOC")]]
-IOBES = [[("New", "B-LOC"), ("York", "E-LOC"), ("in", "O"), ("Anna", "S-PER")], [("the", "B-ORG"), ("big", "I-ORG"), ("bank", "E-ORG")]]
-BILOU = [[(w, t.replace("E-", "L-").replace("S-", "U-")) for w, t in sentence] for sentence in IOBES]
-IOB1 = [[("New", "I-LOC"), ("York", "I-LOC"), ("in", "O"), ("Anna", "I-PER"), ("Bea", "B-PER"), ("Smith", "I-PER")]]
-IOB2 = [[("New", "B-LOC"), ("York", "I-LOC"), ("in", "O"), ("Anna", "B-PER"), ("Bea", "B-PER"), ("Smith", "I-PER")]]
+IO = [
+    [
+        ("Acme", "ORGANIZATION"),
+        ("Corp", "ORGANIZATION"),
+        ("hires", "O"),
+        ("Anna", "PER"),
+        ("in", "O"),
+        ("Oslo", "LOC"),
+    ]
+]
+IOBES = [
+    [("New", "B-LOC"), ("York", "E-LOC"), ("in", "O"), ("Anna", "S-PER")],
+    [("the", "B-ORG"), ("big", "I-ORG"), ("bank", "E-ORG")],
+]
+BILOU = [
+    [(w, t.replace("E-", "L-").replace("S-", "U-")) for w, t in sentence] for sentence in IOBES
+]
+IOB1 = [
+    [
+        ("New", "I-LOC"),
+        ("York", "I-LOC"),
+        ("in", "O"),
+        ("Anna", "I-PER"),
+        ("Bea", "B-PER"),
+        ("Smith", "I-PER"),
+    ]
+]
+IOB2 = [
+    [
+        ("New", "B-LOC"),
+        ("York", "I-LOC"),
+        ("in", "O"),
+        ("Anna", "B-PER"),
+        ("Bea", "B-PER"),
+        ("Smith", "I-PER"),
+    ]
+]
 
 
 def of_type(name: str) -> Sentences:
     """IO tags with a type of that name, beside another."""
-    return [[("Acme", name), ("Corp", name), ("hires", "O"), ("Anna", "PER"), ("in", "O"), ("Rome", name)]]
+    return [
+        [
+            ("Acme", name),
+            ("Corp", name),
+            ("hires", "O"),
+            ("Anna", "PER"),
+            ("in", "O"),
+            ("Rome", name),
+        ]
+    ]
 
 
 # tags, what a model answers differently, the F1 of it
@@ -37,8 +100,15 @@ SPANS: dict[str, tuple[Sentences, dict[str, str], float]] = {
     "IO, all right": (IO, {}, 1),
     "IO, ORGANIZATION never found (case 03)": (IO, {"Acme": "O", "Corp": "O"}, 2 * 2 / (2 + 3)),
     "IO, half of a run": (IO, {"Corp": "O"}, 2 * 2 / (3 + 3)),
-    "IO with I- before each type": ([[(w, t if t == "O" else f"I-{t}") for w, t in IO[0]]], {"Acme": "O"}, 2 * 2 / (3 + 3)),
-    **{f"IO, type {name}": (of_type(name), {"Rome": "O"}, 2 * 2 / (2 + 3)) for name in ("BRAND", "ITEM", "SHOP", "EVENT", "LOC", "UNIT", "OBJECT", "B", "I")},
+    "IO with I- before each type": (
+        [[(w, t if t == "O" else f"I-{t}") for w, t in IO[0]]],
+        {"Acme": "O"},
+        2 * 2 / (3 + 3),
+    ),
+    **{
+        f"IO, type {name}": (of_type(name), {"Rome": "O"}, 2 * 2 / (2 + 3))
+        for name in ("BRAND", "ITEM", "SHOP", "EVENT", "LOC", "UNIT", "OBJECT", "B", "I")
+    },
     "IOBES, all right": (IOBES, {}, 1),
     "IOBES, a span that never ends": (IOBES, {"York": "I-LOC"}, 2 * 2 / (2 + 3)),
     "IOBES, a span that never begins": (IOBES, {"the": "I-ORG"}, 2 * 2 / (2 + 3)),
@@ -50,8 +120,12 @@ SPANS: dict[str, tuple[Sentences, dict[str, str], float]] = {
     "IOB1, neighbours taken for one": (IOB1, {"Bea": "I-PER"}, 2 * 1 / (2 + 3)),
     "IOB2, all right": (IOB2, {}, 1),
     "IOB2, another type": (IOB2, {"New": "B-PER", "York": "I-PER"}, 2 * 2 / (3 + 3)),
-    "IOB2, types with a hyphen": ([[("New", "B-LOC-CITY"), ("York", "I-LOC-CITY"), ("in", "O"), ("Oslo", "B-LOC-PORT")]], {"Oslo": "O"}, 2 * 1 / (1 + 2)),
-}  # fmt: skip
+    "IOB2, types with a hyphen": (
+        [[("New", "B-LOC-CITY"), ("York", "I-LOC-CITY"), ("in", "O"), ("Oslo", "B-LOC-PORT")]],
+        {"Oslo": "O"},
+        2 * 1 / (1 + 2),
+    ),
+}
 
 
 @pytest.mark.parametrize("case", SPANS)
@@ -64,7 +138,9 @@ def test_prefixes_in_small_letters_are_a_scheme_or_refused(doors: Doors, tmp_pat
     small = [[(w, t.lower()) for w, t in sentence] for sentence in BILOU]
     task = task_folder(tmp_path / "task", {"train/en": conll(small)}, ".conll", "token")
     labels = sorted({t for s in small for _, t in s})
-    model = checkpoint(tmp_path / "model", {w: labels.index(t) for s in small for w, t in s}, labels, token=True)
+    model = checkpoint(
+        tmp_path / "model", {w: labels.index(t) for s in small for w, t in s}, labels, token=True
+    )
     code, _, _ = doors.call("run", "fp32", "--model", str(model), "--task", str(task), "--json")
     if code == 0:  # all answers are right, by whatever metric
         assert doors.run(model, task).mean == 1
@@ -78,9 +154,19 @@ WORDS = {"Anna": 1, "Smith": 2, "visits": 0, "Oslo": 3, ".": 0, "Bea": 1, "Rome"
 
 def numbered(folder: Path, column: str = "ner_tags", **fields: object) -> Path:
     """A task whose tags are numbers, as `datasets` gives a ClassLabel."""
-    rows = [{"tokens": words.split(), column: [WORDS[w] for w in words.split()]} for words in ("Anna Smith visits Oslo .", "Bea visits Rome .")]
+    rows = [
+        {"tokens": words.split(), column: [WORDS[w] for w in words.split()]}
+        for words in ("Anna Smith visits Oslo .", "Bea visits Rome .")
+    ]
     columns = {"tokens": "tokens", "tags": column}
-    return task_folder(folder, {"train/en": jsonl(rows), "test/de": jsonl(rows)}, ".jsonl", "token", columns=columns, **fields)
+    return task_folder(
+        folder,
+        {"train/en": jsonl(rows), "test/de": jsonl(rows)},
+        ".jsonl",
+        "token",
+        columns=columns,
+        **fields,
+    )
 
 
 @pytest.mark.parametrize("column", ["ner_tags", "upos"])
@@ -100,7 +186,10 @@ def test_numbers_with_names_are_tags(doors: Doors, tmp_path: Path) -> None:
 @pytest.mark.parametrize("heads", [("0", "1", "2", "3"), NAMES])
 def test_numbers_as_tags_have_no_f1(doors: Doors, tmp_path: Path, heads: tuple[str, ...]) -> None:
     """A model that is always right never gets 0 %: tokens are counted, or the run is refused."""
-    model, task = checkpoint(tmp_path / "model", WORDS, heads, token=True), numbered(tmp_path / "task")
+    model, task = (
+        checkpoint(tmp_path / "model", WORDS, heads, token=True),
+        numbered(tmp_path / "task"),
+    )
     code, _, _ = doors.call("run", "fp32", "--model", str(model), "--task", str(task), "--json")
     if code:
         doors.refused(model, task, "labels")
@@ -117,13 +206,25 @@ CONLLU = {"tokens": "form", "tags": "upos"}
 
 
 def conllu(sentences: Sentences) -> str:
-    return "".join("".join(f"{i}\t{w}\t_\t{t}\t_\t_\t0\tdep\t_\t_\n" for i, (w, t) in enumerate(s, 1)) + "\n" for s in sentences)
+    return "".join(
+        "".join(f"{i}\t{w}\t_\t{t}\t_\t_\t0\tdep\t_\t_\n" for i, (w, t) in enumerate(s, 1)) + "\n"
+        for s in sentences
+    )
 
 
 def test_parts_of_speech_are_no_spans(doors: Doors, tmp_path: Path) -> None:
     labels = ("ADJ", "NOUN", "PUNCT", "VERB", "X")
-    files = {"train/en": conllu([*POS["en"], [("x", "X"), ("j", "ADJ")]]), "test/en": conllu(POS["en"]), "test/fr": conllu(POS["fr"])}
-    model = checkpoint(tmp_path / "model", {"a": 1, "b": 1, "c": 3, "d": 3, "x": 4, ".": 2, "j": 0}, labels, token=True)  # c is a noun, the model says verb
+    files = {
+        "train/en": conllu([*POS["en"], [("x", "X"), ("j", "ADJ")]]),
+        "test/en": conllu(POS["en"]),
+        "test/fr": conllu(POS["fr"]),
+    }
+    model = checkpoint(
+        tmp_path / "model",
+        {"a": 1, "b": 1, "c": 3, "d": 3, "x": 4, ".": 2, "j": 0},
+        labels,
+        token=True,
+    )  # c is a noun, the model says verb
     task = task_folder(tmp_path / "task", files, ".conllu", "token", columns=CONLLU, labels=labels)
     said = doors.warned(task)
     assert "token" in said
@@ -138,7 +239,9 @@ def test_parts_of_speech_are_no_spans(doors: Doors, tmp_path: Path) -> None:
 
 
 def test_who_asks_for_span_f1_on_parts_of_speech_is_warned(doors: Doors, tmp_path: Path) -> None:
-    task = task_folder(tmp_path, {"train/en": conllu(POS["en"])}, ".conllu", "token", columns=CONLLU, metric="f1")
+    task = task_folder(
+        tmp_path, {"train/en": conllu(POS["en"])}, ".conllu", "token", columns=CONLLU, metric="f1"
+    )
     code, out, err = doors.call("task", "check", str(task))
     assert code in (0, 2)
     either(out + err, "span")
@@ -146,35 +249,66 @@ def test_who_asks_for_span_f1_on_parts_of_speech_is_warned(doors: Doors, tmp_pat
 
 
 def test_who_asks_for_token_accuracy_is_not_warned(doors: Doors, tmp_path: Path) -> None:
-    task = task_folder(tmp_path, {"train/en": conllu(POS["en"])}, ".conllu", "token", columns=CONLLU, metric="token_accuracy")
+    task = task_folder(
+        tmp_path,
+        {"train/en": conllu(POS["en"])},
+        ".conllu",
+        "token",
+        columns=CONLLU,
+        metric="token_accuracy",
+    )
     assert "span" not in doors.warned(task)
 
 
-@pytest.mark.parametrize(("sentences", "name"), [(IOB2, "IOB2"), (IOB1, "IOB1"), (IOBES, "IOBES"), (BILOU, "BILOU"), (IO, "IO")])
+@pytest.mark.parametrize(
+    ("sentences", "name"),
+    [(IOB2, "IOB2"), (IOB1, "IOB1"), (IOBES, "IOBES"), (BILOU, "BILOU"), (IO, "IO")],
+)
 def test_the_scheme_is_shown(doors: Doors, tmp_path: Path, sentences: Sentences, name: str) -> None:
-    code, out, _ = doors.call("task", "check", str(task_folder(tmp_path, {"train/en": conll(sentences)}, ".conll", "token")))
+    code, out, _ = doors.call(
+        "task",
+        "check",
+        str(task_folder(tmp_path, {"train/en": conll(sentences)}, ".conll", "token")),
+    )
     assert code == 0
     assert f" {name}" in out.replace(",", " ").replace("(", " ").replace(":", " ")
 
 
-def answering(doors_folder: Path, data: Sentences, answers: Sentences, **fields: object) -> tuple[Path, Path]:
+def answering(
+    doors_folder: Path, data: Sentences, answers: Sentences, **fields: object
+) -> tuple[Path, Path]:
     """(model, task): a model that answers the words of the data with the tags of `answers`."""
     given = {tag for sentence in answers for _, tag in sentence} - {"O"}
     kinds, letters = {tag[1:] for tag in given}, {tag[0] for tag in given} | {"I"}
     labels = sorted({"O", *(letter + kind for kind in kinds for letter in letters)})
     known = {word: labels.index(tag) for sentence in answers for word, tag in sentence}
     model = checkpoint(doors_folder / "model", known, labels, token=True)
-    return model, task_folder(doors_folder / "task", {"train/en": conll(data)}, ".conll", "token", **fields)
+    return model, task_folder(
+        doors_folder / "task", {"train/en": conll(data)}, ".conll", "token", **fields
+    )
 
 
 I_ONLY = [[(w, t.replace("B-", "I-")) for w, t in IOB2[0][:4]]]
-OTHERS = {"IOBES": [[("New", "B-LOC"), ("York", "E-LOC"), ("in", "O"), ("Anna", "S-PER"), ("Bea", "B-PER"), ("Smith", "E-PER")]]}
+OTHERS = {
+    "IOBES": [
+        [
+            ("New", "B-LOC"),
+            ("York", "E-LOC"),
+            ("in", "O"),
+            ("Anna", "S-PER"),
+            ("Bea", "B-PER"),
+            ("Smith", "E-PER"),
+        ]
+    ]
+}
 OTHERS["BILOU"] = [[(w, t.replace("E-", "L-").replace("S-", "U-")) for w, t in OTHERS["IOBES"][0]]]
 
 
 @pytest.mark.parametrize("theirs", OTHERS)
 @pytest.mark.parametrize("fields", [{}, {"metric": "token_accuracy", "beside": ["f1"]}])
-def test_answers_in_another_scheme_are_not_scored_0(doors: Doors, tmp_path: Path, theirs: str, fields: dict[str, object]) -> None:
+def test_answers_in_another_scheme_are_not_scored_0(
+    doors: Doors, tmp_path: Path, theirs: str, fields: dict[str, object]
+) -> None:
     model, task = answering(tmp_path, IOB2, OTHERS[theirs], **fields)
     doors.refused(model, task, theirs, "IOB2", '"scheme": "conlleval"', "task.json")
 
@@ -192,8 +326,12 @@ def test_another_scheme_is_left_where_no_span_is_counted(doors: Doors, tmp_path:
 
 
 @pytest.mark.parametrize("ours", OTHERS)
-def test_a_head_of_iob2_is_joined_to_other_schemes_by_labels(doors: Doors, tmp_path: Path, ours: str) -> None:
-    said = doors.refused(*answering(tmp_path / "plain", OTHERS[ours], IOB2), "IOB2", ours, "`labels`")
+def test_a_head_of_iob2_is_joined_to_other_schemes_by_labels(
+    doors: Doors, tmp_path: Path, ours: str
+) -> None:
+    said = doors.refused(
+        *answering(tmp_path / "plain", OTHERS[ours], IOB2), "IOB2", ours, "`labels`"
+    )
     single, end = ("S", "E") if ours == "IOBES" else ("U", "L")
     assert f'"{single}-PER": "B-PER"' in said
     named = {t: t.replace(f"{single}-", "B-").replace(f"{end}-", "I-") for _, t in OTHERS[ours][0]}
@@ -206,11 +344,15 @@ def test_data_without_b_and_a_head_with_it(doors: Doors, tmp_path: Path) -> None
     assert found.mean < 1
     for word in ("IOB1", "IOB2", '"scheme": "conlleval"'):
         assert word in found.remarks
-    assert doors.run(*answering(tmp_path / "set", I_ONLY, [IOB2[0][:4]], scheme="conlleval")).mean == 1
+    assert (
+        doors.run(*answering(tmp_path / "set", I_ONLY, [IOB2[0][:4]], scheme="conlleval")).mean == 1
+    )
 
 
 @pytest.mark.parametrize(("data", "answers"), [(IOB1, IOB2), (IOB2, IOB1)])
-def test_iob1_and_iob2_are_told_apart_by_the_answers(doors: Doors, tmp_path: Path, data: Sentences, answers: Sentences) -> None:
+def test_iob1_and_iob2_are_told_apart_by_the_answers(
+    doors: Doors, tmp_path: Path, data: Sentences, answers: Sentences
+) -> None:
     found = doors.run(*answering(tmp_path / "plain", data, answers))
     assert found.mean < 0.7
     assert '"scheme": "conlleval"' in found.remarks

@@ -1,4 +1,5 @@
-"""What a checkpoint holds is used, or named in a refusal: nothing is dropped or cast in silence (cases 13, 15, 16, 17, 20)."""
+"""What a checkpoint holds is used, or named in a refusal: nothing is dropped or cast in silence
+(cases 13, 15, 16, 17, 20)."""
 
 from __future__ import annotations
 
@@ -34,20 +35,33 @@ def renamed(old: str, new: str) -> Callable[[State], State]:
 
 
 def with_tensors(**shapes: tuple[int, ...]) -> Callable[[State], State]:
-    return lambda state: state | {name.replace("__", "."): torch.ones(shape) for name, shape in shapes.items()}
+    return lambda state: (
+        state | {name.replace("__", "."): torch.ones(shape) for name, shape in shapes.items()}
+    )
 
 
 def cast(dtype: torch.dtype, only: str = "") -> Callable[[State], State]:
-    return lambda state: {name: tensor.to(dtype) if only in name else tensor for name, tensor in state.items()}
+    return lambda state: {
+        name: tensor.to(dtype) if only in name else tensor for name, tensor in state.items()
+    }
 
 
 # what is well known and harmless, or another way to write the same
 FINE: dict[str, Callable[[State], State]] = {
     "as transformers writes it": lambda state: state,
-    "gamma and beta": lambda state: {n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for n, t in state.items()},
+    "gamma and beta": lambda state: {
+        n.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): t
+        for n, t in state.items()
+    },
     "position ids": lambda state: state | {"bert.embeddings.position_ids": torch.arange(64)[None]},
-    "a language model's head": with_tensors(cls__predictions__bias=(7,), cls__predictions__transform__dense__weight=(WIDTH, WIDTH), cls__seq_relationship__weight=(2, WIDTH)),
-}  # fmt: skip
+    "a language model's head": with_tensors(
+        cls__predictions__bias=(7,),
+        cls__predictions__transform__dense__weight=(WIDTH, WIDTH),
+        cls__seq_relationship__weight=(2, WIDTH),
+    ),
+}
 
 
 @pytest.mark.parametrize("case", FINE)
@@ -57,10 +71,14 @@ def test_what_is_harmless_is_silent(doors: Doors, model: Path, task: Path, case:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_other_floats_are_read_and_remarked_on(doors: Doors, model: Path, task: Path, dtype: str) -> None:
+def test_other_floats_are_read_and_remarked_on(
+    doors: Doors, model: Path, task: Path, dtype: str
+) -> None:
     found = doors.run(edit_weights(model, cast(getattr(torch, dtype))), task)
     assert found.mean == 1
-    assert found.remarks.startswith(f"the weights are stored in {dtype}: computations are done in float32")
+    assert found.remarks.startswith(
+        f"the weights are stored in {dtype}: computations are done in float32"
+    )
 
 
 def test_no_metadata_is_no_fault(doors: Doors, model: Path, task: Path) -> None:
@@ -68,10 +86,25 @@ def test_no_metadata_is_no_fault(doors: Doors, model: Path, task: Path) -> None:
     assert doors.run(model, task).mean == 1
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod.", "model.", "model.bert.|bert."])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "_orig_mod.",
+        "_orig_mod.module.",
+        "module._orig_mod.",
+        "model.",
+        "model.bert.|bert.",
+    ],
+)
 def test_prefixes_are_mended_or_named(doors: Doors, model: Path, task: Path, prefix: str) -> None:
     new, _, old = prefix.partition("|")
-    edit_weights(model, renamed(old, new) if old else lambda state: {new + name: tensor for name, tensor in state.items()})
+    edit_weights(
+        model,
+        renamed(old, new)
+        if old
+        else lambda state: {new + name: tensor for name, tensor in state.items()},
+    )
     code, _, _ = doors.call("run", "fp32", "--model", str(model), "--task", str(task), "--json")
     if code:
         doors.refused(model, task, new.partition(".")[0] + ".", "prefix")
@@ -79,8 +112,13 @@ def test_prefixes_are_mended_or_named(doors: Doors, model: Path, task: Path, pre
         assert doors.run(model, task).mean == 1
 
 
-@pytest.mark.parametrize("change", [{"return_dict": False}, {"chunk_size_feed_forward": 3}, {"output_hidden_states": True}])
-def test_how_a_model_is_called_is_not_what_it_is(doors: Doors, model: Path, task: Path, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"return_dict": False}, {"chunk_size_feed_forward": 3}, {"output_hidden_states": True}],
+)
+def test_how_a_model_is_called_is_not_what_it_is(
+    doors: Doors, model: Path, task: Path, change: dict[str, Any]
+) -> None:
     edit_json(model / "config.json", **change)
     assert doors.run(model, task).mean == 1
 
@@ -92,22 +130,73 @@ def test_a_decoder_is_no_encoder(doors: Doors, model: Path, task: Path) -> None:
 
 def test_two_tensors_for_one_place_are_refused(doors: Doors, model: Path, task: Path) -> None:
     norm = f"{LAYER}.output.LayerNorm"
-    doors.refused(edit_weights(model, lambda state: state | {f"{norm}.gamma": torch.zeros(WIDTH)}), task, f"{norm}.gamma")
+    doors.refused(
+        edit_weights(model, lambda state: state | {f"{norm}.gamma": torch.zeros(WIDTH)}),
+        task,
+        f"{norm}.gamma",
+    )
 
 
 # tensors of the encoder that the model has no place for, and what the sentence must name
 PLACELESS: dict[str, tuple[Callable[[State], State], str]] = {
-    "relative positions": (lambda s: s | {f"{LAYER}.attention.self.distance_embedding.weight": torch.ones(127, WIDTH)}, "distance_embedding"),
-    "an adapter": (lambda s: s | {f"{LAYER}.output.adapters.de.adapter_down.0.weight": torch.ones(4, WIDTH)}, "adapter"),
-    "a deeper encoder": (lambda s: s | {n.replace("layer.0", "layer.1"): t.clone() for n, t in s.items() if "layer.0" in n}, "layer.1"),
-    "LoRA beside the weights": (lambda s: s | {f"{QUERY}.lora_A.default.weight": torch.ones(2, WIDTH), f"{QUERY}.lora_B.default.weight": torch.ones(WIDTH, 2)}, "lora"),
-    "LoRA around the weights": (lambda s: {n.replace("query.", "query.base_layer."): t for n, t in s.items()} | {f"{QUERY}.lora_A.default.weight": torch.ones(2, WIDTH)}, "query"),
-    "scales of a quantized layer": (lambda s: s | {f"{QUERY}.weight_scale_inv": torch.ones(1, 1)}, "weight_scale_inv"),
-    "bitsandbytes": (lambda s: s | {f"{QUERY}.SCB": torch.ones(WIDTH), f"{QUERY}.weight": torch.ones(WIDTH, WIDTH).to(torch.int8)}, "query"),
-    "prompts": (lambda s: s | {"bert.prompt_encoder.embedding.weight": torch.ones(4, WIDTH)}, "prompt_encoder"),
-    "a crossed attention": (lambda s: s | {f"{LAYER}.crossattention.self.query.weight": torch.ones(WIDTH, WIDTH)}, "crossattention"),
-    "a mask of a pruned model": (lambda s: s | {f"{QUERY}.weight_mask": torch.ones(WIDTH, WIDTH)}, "weight_mask"),
-}  # fmt: skip
+    "relative positions": (
+        lambda s: s | {f"{LAYER}.attention.self.distance_embedding.weight": torch.ones(127, WIDTH)},
+        "distance_embedding",
+    ),
+    "an adapter": (
+        lambda s: s | {f"{LAYER}.output.adapters.de.adapter_down.0.weight": torch.ones(4, WIDTH)},
+        "adapter",
+    ),
+    "a deeper encoder": (
+        lambda s: (
+            s | {n.replace("layer.0", "layer.1"): t.clone() for n, t in s.items() if "layer.0" in n}
+        ),
+        "layer.1",
+    ),
+    "LoRA beside the weights": (
+        lambda s: (
+            s
+            | {
+                f"{QUERY}.lora_A.default.weight": torch.ones(2, WIDTH),
+                f"{QUERY}.lora_B.default.weight": torch.ones(WIDTH, 2),
+            }
+        ),
+        "lora",
+    ),
+    "LoRA around the weights": (
+        lambda s: (
+            {n.replace("query.", "query.base_layer."): t for n, t in s.items()}
+            | {f"{QUERY}.lora_A.default.weight": torch.ones(2, WIDTH)}
+        ),
+        "query",
+    ),
+    "scales of a quantized layer": (
+        lambda s: s | {f"{QUERY}.weight_scale_inv": torch.ones(1, 1)},
+        "weight_scale_inv",
+    ),
+    "bitsandbytes": (
+        lambda s: (
+            s
+            | {
+                f"{QUERY}.SCB": torch.ones(WIDTH),
+                f"{QUERY}.weight": torch.ones(WIDTH, WIDTH).to(torch.int8),
+            }
+        ),
+        "query",
+    ),
+    "prompts": (
+        lambda s: s | {"bert.prompt_encoder.embedding.weight": torch.ones(4, WIDTH)},
+        "prompt_encoder",
+    ),
+    "a crossed attention": (
+        lambda s: s | {f"{LAYER}.crossattention.self.query.weight": torch.ones(WIDTH, WIDTH)},
+        "crossattention",
+    ),
+    "a mask of a pruned model": (
+        lambda s: s | {f"{QUERY}.weight_mask": torch.ones(WIDTH, WIDTH)},
+        "weight_mask",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", PLACELESS)
@@ -117,7 +206,9 @@ def test_what_has_no_place_is_named(doors: Doors, model: Path, task: Path, case:
 
 
 @pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
-def test_another_kind_of_positions_is_refused(doors: Doors, model: Path, task: Path, kind: str) -> None:
+def test_another_kind_of_positions_is_refused(
+    doors: Doors, model: Path, task: Path, kind: str
+) -> None:
     """As transformers wrote BERT with relative positions before version 5."""
     edit_weights(model, PLACELESS["relative positions"][0])
     edit_json(model / "config.json", position_embedding_type=kind)
@@ -125,9 +216,18 @@ def test_another_kind_of_positions_is_refused(doors: Doors, model: Path, task: P
 
 
 @pytest.mark.parametrize(
-    ("dtype", "only"), [("int8", ""), ("int8", "query.weight"), ("uint8", "word_embeddings"), ("int32", "classifier.weight"), ("bool", "value.weight")]
+    ("dtype", "only"),
+    [
+        ("int8", ""),
+        ("int8", "query.weight"),
+        ("uint8", "word_embeddings"),
+        ("int32", "classifier.weight"),
+        ("bool", "value.weight"),
+    ],
 )
-def test_integers_are_no_weights(doors: Doors, model: Path, task: Path, dtype: str, only: str) -> None:
+def test_integers_are_no_weights(
+    doors: Doors, model: Path, task: Path, dtype: str, only: str
+) -> None:
     edit_weights(model, cast(getattr(torch, dtype), only))
     doors.refused(model, task, only or "weight", dtype)
 
@@ -142,8 +242,18 @@ def test_eight_bit_floats_are_read_or_refused(doors: Doors, model: Path, task: P
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "fp8", "nonsense"])
-def test_a_checkpoint_that_is_quantized_already_is_refused(doors: Doors, model: Path, task: Path, method: str) -> None:
-    edit_json(model / "config.json", quantization_config={"quant_method": method, "load_in_8bit": True, "bits": 4, "group_size": 32})
+def test_a_checkpoint_that_is_quantized_already_is_refused(
+    doors: Doors, model: Path, task: Path, method: str
+) -> None:
+    edit_json(
+        model / "config.json",
+        quantization_config={
+            "quant_method": method,
+            "load_in_8bit": True,
+            "bits": 4,
+            "group_size": 32,
+        },
+    )
     doors.refused(model, task, "quanti")
 
 
@@ -156,7 +266,9 @@ def sharded(model: Path, change: Callable[[State], State] = lambda state: state)
     for file, half in zip(files, halves, strict=True):
         save_file({name: state[name] for name in half}, model / file, {"format": "pt"})
     mapped = {name: file for file, half in zip(files, halves, strict=True) for name in half}
-    (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": mapped}))
+    (model / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": 1}, "weight_map": mapped})
+    )
     (model / "model.safetensors").unlink()
     return model
 
@@ -182,19 +294,30 @@ def test_an_index_that_names_less_is_refused(doors: Doors, model: Path, task: Pa
 
 
 def test_an_adapter_folder_says_how_to_merge(doors: Doors, model: Path, task: Path) -> None:
-    (model / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "FacebookAI/xlm-roberta-base", "r": 8}))
+    (model / "adapter_config.json").write_text(
+        json.dumps(
+            {"peft_type": "LORA", "base_model_name_or_path": "FacebookAI/xlm-roberta-base", "r": 8}
+        )
+    )
     (model / "model.safetensors").rename(model / "adapter_model.safetensors")
     either(doors.refused(model, task, "adapter"), "merge")
 
 
-def test_an_adapter_beside_a_whole_model_is_not_passed_over(doors: Doors, model: Path, task: Path) -> None:
+def test_an_adapter_beside_a_whole_model_is_not_passed_over(
+    doors: Doors, model: Path, task: Path
+) -> None:
     (model / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
-    save_file({f"base_model.model.{QUERY}.lora_A.weight": torch.ones(2, WIDTH)}, model / "adapter_model.safetensors")
+    save_file(
+        {f"base_model.model.{QUERY}.lora_A.weight": torch.ones(2, WIDTH)},
+        model / "adapter_model.safetensors",
+    )
     either(doors.refused(model, task, "adapter"), "merge")
 
 
 def test_a_tokenizer_larger_than_the_embedding(doors: Doors, tmp_path: Path) -> None:
-    model = checkpoint(tmp_path / "model", {"good": 0, "bad": 1}, ("a", "b"), token=False, added={"<new>": 7})
+    model = checkpoint(
+        tmp_path / "model", {"good": 0, "bad": 1}, ("a", "b"), token=False, added={"<new>": 7}
+    )
     test = csv([("good good", "a"), ("bad <new>", "b")])
     task = task_folder(tmp_path / "task", {"train/en": ROWS, "test/de": test}, ".csv")
     sentence = doors.refused(model, task, "tokenizer", "embedding")
@@ -202,8 +325,12 @@ def test_a_tokenizer_larger_than_the_embedding(doors: Doors, tmp_path: Path) -> 
     assert not list((tmp_path / "data").glob("runs/*/events.jsonl"))  # before anything runs
 
 
-def test_an_added_token_that_no_text_has_is_no_reason_for_a_traceback(doors: Doors, tmp_path: Path, task: Path) -> None:
-    model = checkpoint(tmp_path / "added", {"good": 0, "bad": 1}, ("a", "b"), token=False, added={"<new>": 5000})
+def test_an_added_token_that_no_text_has_is_no_reason_for_a_traceback(
+    doors: Doors, tmp_path: Path, task: Path
+) -> None:
+    model = checkpoint(
+        tmp_path / "added", {"good": 0, "bad": 1}, ("a", "b"), token=False, added={"<new>": 5000}
+    )
     code, _, _ = doors.call("run", "fp32", "--model", str(model), "--task", str(task), "--json")
     assert code in (0, 2)
     if code:
@@ -213,7 +340,14 @@ def test_an_added_token_that_no_text_has_is_no_reason_for_a_traceback(doors: Doo
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_one_kind_of_segment_and_pairs(doors: Doors, tmp_path: Path, family: str) -> None:
     rows = csv([("good", "good", "a"), ("bad", "bad", "b")], "text", "second", "label")
-    model = checkpoint(tmp_path / "pairs", {"good": 0, "bad": 1}, ("a", "b"), token=False, family=family, type_vocab_size=1)
+    model = checkpoint(
+        tmp_path / "pairs",
+        {"good": 0, "bad": 1},
+        ("a", "b"),
+        token=False,
+        family=family,
+        type_vocab_size=1,
+    )
     task = task_folder(tmp_path / "task", {"train/en": rows}, ".csv", "pair")
     code, _, _ = doors.call("run", "fp32", "--model", str(model), "--task", str(task), "--json")
     if code:
@@ -226,10 +360,18 @@ HUGE = 3e38
 
 
 @pytest.mark.parametrize("recipe", ["fp32", "ptq-int8-dynamic", "ptq-w3a8"])
-def test_numbers_that_overflow_are_refused(doors: Doors, model: Path, task: Path, recipe: str) -> None:
+def test_numbers_that_overflow_are_refused(
+    doors: Doors, model: Path, task: Path, recipe: str
+) -> None:
     edit_weights(
         model,
-        lambda s: s | {f"{LAYER}.attention.self.value.weight": torch.eye(WIDTH) * HUGE, f"{LAYER}.attention.output.dense.weight": torch.eye(WIDTH) * HUGE},
+        lambda s: (
+            s
+            | {
+                f"{LAYER}.attention.self.value.weight": torch.eye(WIDTH) * HUGE,
+                f"{LAYER}.attention.output.dense.weight": torch.eye(WIDTH) * HUGE,
+            }
+        ),
     )
     sentence = doors.refused(model, task, recipe=recipe)
     either(sentence, "NaN", "finite", "overflow")
@@ -238,9 +380,14 @@ def test_numbers_that_overflow_are_refused(doors: Doors, model: Path, task: Path
 
 
 def test_one_sentence_without_numbers_is_named(doors: Doors, tmp_path: Path) -> None:
-    model = checkpoint(tmp_path / "model", {"good": 0, "bad": 1, "boom": 0}, ("a", "b"), token=False)
+    model = checkpoint(
+        tmp_path / "model", {"good": 0, "bad": 1, "boom": 0}, ("a", "b"), token=False
+    )
     embedding = "bert.embeddings.word_embeddings.weight"
-    edit_weights(model, lambda s: s | {embedding: torch.cat([s[embedding][:-1], torch.full((1, WIDTH), HUGE)])})
+    edit_weights(
+        model,
+        lambda s: s | {embedding: torch.cat([s[embedding][:-1], torch.full((1, WIDTH), HUGE)])},
+    )
     test = csv([("good good", "a"), ("boom boom", "a"), ("bad bad", "b")])
     task = task_folder(tmp_path / "task", {"train/en": ROWS, "test/de": test}, ".csv")
     sentence = doors.refused(model, task)
@@ -288,26 +435,66 @@ def test_odd_values_of_the_configuration(doors: Doors, model: Path, task: Path, 
     else:
         sentence = doors.refused(model, task)
         assert not any(
-            leak in sentence for leak in ("object has no attribute", "modulo by zero", "unhashable", "has no attribute", "bincount", "out of bounds")
+            leak in sentence
+            for leak in (
+                "object has no attribute",
+                "modulo by zero",
+                "unhashable",
+                "has no attribute",
+                "bincount",
+                "out of bounds",
+            )
         ), err
 
 
 @pytest.mark.parametrize(
-    "text", ["", "null", "[]", "{", '{"a": ' * 5000, '{"model_type": "\\ud83d"}', '{"id2label": {"0": "\\ud83d", "1": "b"}}', "\ufeff{}", "NaN"]
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{",
+        '{"a": ' * 5000,
+        '{"model_type": "\\ud83d"}',
+        '{"id2label": {"0": "\\ud83d", "1": "b"}}',
+        "\ufeff{}",
+        "NaN",
+    ],
 )
 def test_a_configuration_that_is_none(doors: Doors, model: Path, task: Path, text: str) -> None:
     (model / "config.json").write_text(text, "utf-8")
     doors.refused(model, task, "config.json")
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nouser/model", "/dev/zero", "", ".", "-", "a/b\nc", "\ud83d", "x/" * 3000, "//", "...", "~"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 5000,
+        "a\0b",
+        "~nouser/model",
+        "/dev/zero",
+        "",
+        ".",
+        "-",
+        "a/b\nc",
+        "\ud83d",
+        "x/" * 3000,
+        "//",
+        "...",
+        "~",
+    ],
+)
 @pytest.mark.parametrize("door", ["model", "task", "recipe", "check", "out"])
-def test_names_of_files_that_are_none(doors: Doors, model: Path, task: Path, name: str, door: str) -> None:
+def test_names_of_files_that_are_none(
+    doors: Doors, model: Path, task: Path, name: str, door: str
+) -> None:
     words = {
-        "model": ("run", "fp32", "--model", name, "--task", str(task)), "task": ("run", "fp32", "--model", str(model), "--task", f"{name}.json"),
-        "recipe": ("run", f"./{name}.json", "--model", str(model), "--task", str(task)), "check": ("task", "check", name),
+        "model": ("run", "fp32", "--model", name, "--task", str(task)),
+        "task": ("run", "fp32", "--model", str(model), "--task", f"{name}.json"),
+        "recipe": ("run", f"./{name}.json", "--model", str(model), "--task", str(task)),
+        "check": ("task", "check", name),
         "out": ("inspect", "0123456789ab", "--out", name),
-    }[door]  # fmt: skip
+    }[door]
     code, _, err = doors.call(*words)
     assert code == 2
     assert len(err.encode("utf-8", "replace")) < 7000

@@ -1,6 +1,8 @@
-"""Children that die: what the engine does on a tiny model, in processes that are killed at a file operation or at a moment, or whose disk fills up.
+"""Children that die: what the engine does on a tiny model, in processes that are killed at a file
+operation or at a moment, or whose disk fills up.
 
-A child is forked, so that torch is read in once. Every operation is one function of `OPERATIONS`, which is simply asked for again after a death.
+A child is forked, so that torch is read in once. Every operation is one function of `OPERATIONS`,
+which is simply asked for again after a death.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import Any
 
 import pandas as pd
 
-from sdq import history
-from sdq.inspection import inspect, read
+from sdq.inspection.storage import inspect, read
+from sdq.jobs import history
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ASSETS, UserError
 from sdq.store import Store
@@ -31,17 +33,31 @@ from sdq.train.losses import KLD
 from sdq.train.settings import Training
 
 LANGUAGES = ("en", "de")
-TRAINED = Recipe(name="drill", rules=PRESETS["ptq-w4a8"].rules, training=Training(steps=6, check_every=2, batch_size=4, distillation=(KLD(),)))
+TRAINED = Recipe(
+    name="drill",
+    rules=PRESETS["ptq-w4a8"].rules,
+    training=Training(steps=6, check_every=2, batch_size=4, distillation=(KLD(),)),
+)
 TUNING = Training(steps=4, check_every=2, batch_size=4, learning_rate=1e-3)
 ANALYSES = ("sensitivity", "estimate")
 WORDS = ["alarm", "wecker", "heute", "light", "licht", "morgen", "sieben", "nine"]
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.listdir", "os.scandir"}
+EVENTS = {
+    "open",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.truncate",
+    "os.listdir",
+    "os.scandir",
+}
 REFUSED = 3  # exit code of a child whose operation ended in a sentence
 
 
 @dataclass(frozen=True)
 class World:
-    """A base encoder, a model with a head and a task, which nobody changes; `start`: a data folder with one finished run."""
+    """A base encoder, a model with a head and a task, which nobody changes; `start`: a data folder
+    with one finished run."""
 
     base: str
     model: str
@@ -71,19 +87,37 @@ class Place:
 
 
 def tiny(folder: Path) -> World:
-    """A world without a data folder: a random XLM-R of two layers of width 16 with the embedded tokenizer,
-    and 54 sentences per language."""
+    """A world without a data folder: a random XLM-R of two layers of width 16 with the embedded
+    tokenizer, and 54 sentences per language."""
     import torch
-    from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaForSequenceClassification
+    from transformers import (
+        AutoTokenizer,
+        XLMRobertaConfig,
+        XLMRobertaForMaskedLM,
+        XLMRobertaForSequenceClassification,
+    )
 
     torch.manual_seed(0)
     labels = dict(enumerate(("no", "yes")))
     shape: dict[str, Any] = dict(
-        vocab_size=16_000, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, max_position_embeddings=130,
-        type_vocab_size=1, bos_token_id=0, pad_token_id=1, eos_token_id=2, id2label=labels, label2id={v: k for k, v in labels.items()},
-    )  # fmt: skip
+        vocab_size=16_000,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=130,
+        type_vocab_size=1,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+        id2label=labels,
+        label2id={v: k for k, v in labels.items()},
+    )
     words = AutoTokenizer.from_pretrained(ASSETS / "mini" / "encoder")
-    for name, kind in (("base", XLMRobertaForMaskedLM), ("model", XLMRobertaForSequenceClassification)):
+    for name, kind in (
+        ("base", XLMRobertaForMaskedLM),
+        ("model", XLMRobertaForSequenceClassification),
+    ):
         kind(XLMRobertaConfig(**shape)).save_pretrained(folder / name)
         words.save_pretrained(folder / name)
     task = folder / "task"
@@ -91,11 +125,27 @@ def tiny(folder: Path) -> World:
     chance = random.Random(0)
     for split, n in (("train", 24), ("dev", 10), ("test", 20)):
         for code in LANGUAGES:
-            rows = [(" ".join(chance.choices(WORDS, k=5)), chance.choice(("no", "yes"))) for _ in range(n)]
-            pd.DataFrame(rows, columns=["text", "label"]).to_csv(task / f"{split}-{code}.csv", index=False)
-    fields = {"name": "drill", "kind": "sentence", "training_language": "en", "columns": {"text": "text", "label": "label"}}
-    (task / "task.json").write_text(json.dumps(fields | {"splits": {s: f"{s}-{{language}}.csv" for s in ("train", "dev", "test")}}))
-    return World(str(folder / "base"), str(folder / "model"), str(task / "task.json"), folder / "start")
+            rows = [
+                (" ".join(chance.choices(WORDS, k=5)), chance.choice(("no", "yes")))
+                for _ in range(n)
+            ]
+            pd.DataFrame(rows, columns=["text", "label"]).to_csv(
+                task / f"{split}-{code}.csv", index=False
+            )
+    fields = {
+        "name": "drill",
+        "kind": "sentence",
+        "training_language": "en",
+        "columns": {"text": "text", "label": "label"},
+    }
+    (task / "task.json").write_text(
+        json.dumps(
+            fields | {"splits": {s: f"{s}-{{language}}.csv" for s in ("train", "dev", "test")}}
+        )
+    )
+    return World(
+        str(folder / "base"), str(folder / "model"), str(task / "task.json"), folder / "start"
+    )
 
 
 def made(folder: Path) -> World:
@@ -107,20 +157,20 @@ def made(folder: Path) -> World:
 
 
 def _run(recipe: Recipe, place: Place) -> str:
-    from sdq.run import run
+    from sdq.pipeline.run import run
 
     return run(recipe, place.world.model, place.world.task, place.store).run
 
 
 def _finetune(place: Place) -> None:
-    from sdq.finetune import finetune
+    from sdq.pipeline.finetune import finetune
 
     finetune(place.world.base, place.world.task, place.folder / "tuned", TUNING)
 
 
 def _remedy(place: Place) -> None:
-    from sdq import files
-    from sdq.remedies import wanted
+    from sdq.inspection.remedies import wanted
+    from sdq.io import files
 
     costs = inspect(place.run(), place.store, only=("costs",))["costs"]
     recipe, _ = wanted(place.store.report(place.run()), costs, None, 1.0)
@@ -131,7 +181,7 @@ def _remedy(place: Place) -> None:
 
 
 def _export(place: Place) -> None:
-    from sdq.findings import write
+    from sdq.reporting.export import write
 
     inspect(place.run(), place.store, only=("estimate",))
     write(place.folder / "findings", place.store.report(place.run()), place.store)
@@ -141,9 +191,12 @@ def _trash(place: Place) -> None:
     """Delete, bring back, delete, empty: each step unless it was done before a death."""
     store, run, said = place.store, place.run(), place.folder / "said"
     steps: list[Callable[[], Any]] = [
-        lambda: history.delete(store, [run]), lambda: history.restore(store, [run]), lambda: history.pin(store, [run]), lambda: history.delete(store, [run]),
+        lambda: history.delete(store, [run]),
+        lambda: history.restore(store, [run]),
+        lambda: history.pin(store, [run]),
+        lambda: history.delete(store, [run]),
         lambda: history.empty_trash(store),
-    ]  # fmt: skip
+    ]
     first = len(said.read_text()) if said.exists() else 0
     for step in steps[first:]:
         try:
@@ -167,7 +220,8 @@ OPERATIONS: dict[str, Callable[[Place], Any]] = {
 
 
 def content(place: Place) -> dict[str, Any]:
-    """What is there in the end, but for how long it took; every file is read through the engine's own doors."""
+    """What is there in the end, but for how long it took; every file is read through the engine's
+    own doors."""
     from safetensors.torch import load_file
 
     store, found = place.store, {}
@@ -175,27 +229,46 @@ def content(place: Place) -> dict[str, Any]:
         run = path.name
         assert store.done(run, weights=True), store.damage(run, weights=True)
         report = store.report(run).model_dump(mode="json") | {"seconds": None}
-        tables = {p.stem: (store.sentences(run) if p.stem == "sentences" else store.table(run, p.stem)).to_json() for p in sorted(path.glob("*.parquet"))}
+        tables = {
+            p.stem: (
+                store.sentences(run) if p.stem == "sentences" else store.table(run, p.stem)
+            ).to_json()
+            for p in sorted(path.glob("*.parquet"))
+        }
         weights = store.weights(store.report(run))
-        tensors = None if weights is None else {k: v.tolist() for k, v in load_file(weights).items() if v.numel() < 5000}
+        tensors = (
+            None
+            if weights is None
+            else {k: v.tolist() for k, v in load_file(weights).items() if v.numel() < 5000}
+        )
         looked = {name: table.to_json() for name, table in read(run, store).items()}
         found[run] = {"report": report, "tables": tables, "weights": tensors, "inspection": looked}
         assert not store.checkpoint(run).exists()
     tuned = place.folder / "tuned"
     if tuned.is_dir():
-        found["tuned"] = {"card": json.loads((tuned / "finetuning.json").read_text()), "files": sorted(p.name for p in tuned.iterdir())}
+        found["tuned"] = {
+            "card": json.loads((tuned / "finetuning.json").read_text()),
+            "files": sorted(p.name for p in tuned.iterdir()),
+        }
     for path in sorted([*place.folder.glob("recipe.json"), *place.folder.glob("findings/*")]):
-        found[path.name] = path.read_text() if path.suffix in (".json", ".csv") else path.stat().st_size > 0
+        found[path.name] = (
+            path.read_text() if path.suffix in (".json", ".csv") else path.stat().st_size > 0
+        )
     found["trash"] = sorted(history.in_trash(store))
     found["pins"] = history.pinned(store)
-    left = [p for p in place.folder.rglob("*") if p.suffix == ".part" or p.name in (".lock", "moves.json", ".going")]
+    left = [
+        p
+        for p in place.folder.rglob("*")
+        if p.suffix == ".part" or p.name in (".lock", "moves.json", ".going")
+    ]
     assert not left, left
     return found
 
 
 @contextlib.contextmanager
 def forked(work: Callable[[], Any]) -> Iterator[int]:
-    """A child that does this; exit code 0 if it came to an end, REFUSED if it was refused in a sentence, 1 for anything else."""
+    """A child that does this; exit code 0 if it came to an end, REFUSED if it was refused in a
+    sentence, 1 for anything else."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -225,11 +298,16 @@ def ended(pid: int, within: float = 400) -> int:
 
 
 def counting(folder: Path, last: int | None = None) -> list[int]:
-    """Count this process's file operations under a folder (in the list's only element); it kills itself just before number `last`."""
+    """Count this process's file operations under a folder (in the list's only element); it kills
+    itself just before number `last`."""
     count, own = [0], threading.get_ident()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in EVENTS and threading.get_ident() == own and any(str(a).startswith(str(folder)) for a in arguments[:2]):
+        if (
+            event in EVENTS
+            and threading.get_ident() == own
+            and any(str(a).startswith(str(folder)) for a in arguments[:2])
+        ):
             if count[0] == last:
                 os.kill(os.getpid(), signal.SIGKILL)
             count[0] += 1
@@ -253,7 +331,8 @@ def undisturbed(name: str, place: Place) -> tuple[dict[str, Any], int, float]:
 
 
 def dies(name: str, place: Place, at: int | None = None, after: float | None = None) -> bool:
-    """Let a child do it, killed before its file operation number `at`, or `after` so many seconds; returns whether it was killed before its end."""
+    """Let a child do it, killed before its file operation number `at`, or `after` so many seconds;
+    returns whether it was killed before its end."""
 
     def work() -> None:
         if at is not None:

@@ -1,4 +1,5 @@
-"""Killed at any moment, on a disk that fills up, with a bit flipped: nothing is lost, nothing is blocked, and no flipped bit becomes a number."""
+"""Killed at any moment, on a disk that fills up, with a bit flipped: nothing is lost, nothing is
+blocked, and no flipped bit becomes a number."""
 
 from __future__ import annotations
 
@@ -15,19 +16,36 @@ from typing import Any
 
 import pytest
 
-from sdq.inspection import damage, paths
-from sdq.sealed import as_shipped
+from sdq.inspection.storage import damage, paths
+from sdq.io.sealed import as_shipped
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
-from tests.drills.deaths import OPERATIONS, REFUSED, Place, World, again, content, dies, ended, forked, undisturbed
+from tests.drills.deaths import (
+    OPERATIONS,
+    REFUSED,
+    Place,
+    World,
+    again,
+    content,
+    dies,
+    ended,
+    forked,
+    undisturbed,
+)
 
-PACKED, TABLED = "11ac30e36b8c", "0e16b6a1c9d9"  # shipped runs: one with weights as codes, one with every table
+PACKED, TABLED = (
+    "11ac30e36b8c",
+    "0e16b6a1c9d9",
+)  # shipped runs: one with weights as codes, one with every table
 INSPECTION, LOOKED = "3149251ca7d6", "08eac5c0be6e"  # a shipped inspection, and the run it is of
 DISK, LARGER = 6_000_000, 60_000_000  # bytes; the web pages of an export alone take 30 MB
 
 
-def kills(world: World, folder: Path, names: tuple[str, ...], n: int, seed: int, twice: float = 0.3) -> int:
-    """Kill n children, each in a data folder of its own, some `twice`, and compare what comes of asking again; returns how many died before their end."""
+def kills(
+    world: World, folder: Path, names: tuple[str, ...], n: int, seed: int, twice: float = 0.3
+) -> int:
+    """Kill n children, each in a data folder of its own, some `twice`, and compare what comes of
+    asking again; returns how many died before their end."""
     chance, early = random.Random(seed), 0
     calm = {}
     for name in names:
@@ -39,8 +57,14 @@ def kills(world: World, folder: Path, names: tuple[str, ...], n: int, seed: int,
         spot = folder / f"{name}-{i}"
         spot.mkdir()
         place = world.place(spot)
-        by_file = (i // len(names)) % 2 == 0  # every other one between two file operations, the others at a moment
-        early += dies(name, place, at=chance.randrange(operations)) if by_file else dies(name, place, after=chance.uniform(0, seconds))
+        by_file = (
+            i // len(names)
+        ) % 2 == 0  # every other one between two file operations, the others at a moment
+        early += (
+            dies(name, place, at=chance.randrange(operations))
+            if by_file
+            else dies(name, place, after=chance.uniform(0, seconds))
+        )
         if chance.random() < twice:  # and once more, on its way to recover
             early += dies(name, place, at=chance.randrange(operations))
         assert again(name, place) == 0, f"{name} is blocked after kill {i}"
@@ -61,8 +85,16 @@ def test_a_hundred_kills(world: World, tmp_path: Path, seed: int) -> None:
     assert early >= 60
 
 
-def filled(place: Place, names: tuple[str, ...], points: int, limited: Callable[[int], Any], freed: Callable[[], Any], expected: dict[str, Any]) -> int:
-    """Try every operation with little space left, at so many points, then again with space; returns how often the disk refused."""
+def filled(
+    place: Place,
+    names: tuple[str, ...],
+    points: int,
+    limited: Callable[[int], Any],
+    freed: Callable[[], Any],
+    expected: dict[str, Any],
+) -> int:
+    """Try every operation with little space left, at so many points, then again with space; returns
+    how often the disk refused."""
     refused, before = 0, content(place)
     for i in range(points):
         name = names[i % len(names)]
@@ -77,7 +109,10 @@ def filled(place: Place, names: tuple[str, ...], points: int, limited: Callable[
         assert code in (0, REFUSED), f"{name} at point {i}: exit code {code}"
         refused += code == REFUSED
         if name != "trash":
-            assert place.store.report(place.run()).model_dump() == place.store.report(place.run()).model_dump()
+            assert (
+                place.store.report(place.run()).model_dump()
+                == place.store.report(place.run()).model_dump()
+            )
             assert before[place.run()]["tables"] == content_of_first(place)
         assert again(name, place) == 0, f"{name} is blocked after point {i}"
         assert content(place) == expected[name], f"{name} after point {i}"
@@ -92,7 +127,12 @@ def content_of_first(place: Place) -> dict[str, str]:
     """The tables of the run that was there from the start."""
     store, run = place.store, place.run()
     named = sorted((store.folder / run).glob("*.parquet"))
-    return {p.stem: (store.sentences(run) if p.stem == "sentences" else store.table(run, p.stem)).to_json() for p in named}
+    return {
+        p.stem: (
+            store.sentences(run) if p.stem == "sentences" else store.table(run, p.stem)
+        ).to_json()
+        for p in named
+    }
 
 
 def calm(world: World, folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
@@ -129,8 +169,13 @@ def disk(folder: Path, size: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("names", "size", "points"), [(tuple(n for n in OPERATIONS if n != "export"), DISK, 50), (("export",), LARGER, 10)])
-def test_a_disk_that_fills_up(world: World, tmp_path: Path, names: tuple[str, ...], size: int, points: int) -> None:
+@pytest.mark.parametrize(
+    ("names", "size", "points"),
+    [(tuple(n for n in OPERATIONS if n != "export"), DISK, 50), (("export",), LARGER, 10)],
+)
+def test_a_disk_that_fills_up(
+    world: World, tmp_path: Path, names: tuple[str, ...], size: int, points: int
+) -> None:
     chance, small = random.Random(3), tmp_path / "disk"
     expected = calm(world, tmp_path / "calm", names)
     with disk(small, size):
@@ -144,7 +189,9 @@ def test_a_disk_that_fills_up(world: World, tmp_path: Path, names: tuple[str, ..
             with ballast.open("wb") as file:
                 file.write(bytes(max(0, space.f_bavail * space.f_frsize - left[i])))
 
-        refused = filled(place, names, points, limited, lambda: ballast.unlink(missing_ok=True), expected)
+        refused = filled(
+            place, names, points, limited, lambda: ballast.unlink(missing_ok=True), expected
+        )
     print(f"{points} points, {refused} refused")
     assert refused >= points / 2
 
@@ -155,7 +202,9 @@ def stored(tmp_path: Path) -> Store:
     for kept in ("data", "shipped"):
         for run in (PACKED, TABLED):
             shutil.copytree(SHIPPED / run, tmp_path / kept / "runs" / run)
-    shutil.copytree(ASSETS / "inspections" / INSPECTION, tmp_path / "data" / "inspections" / INSPECTION)
+    shutil.copytree(
+        ASSETS / "inspections" / INSPECTION, tmp_path / "data" / "inspections" / INSPECTION
+    )
     shutil.copytree(ASSETS / "mini" / "data", tmp_path / "mini" / "data")
     shutil.copy(ASSETS / "mini" / "sealed.json", tmp_path / "mini")
     return Store(tmp_path / "data" / "runs", None)
@@ -168,7 +217,8 @@ def refused(read: Callable[[], Any], name: str) -> None:
 
 
 def noticed(store: Store, path: Path) -> None:
-    """A flipped file of a run is named by whoever reads it, and the run counts as done no longer."""
+    """A flipped file of a run is named by whoever reads it, and the run counts as done no
+    longer."""
     run, name = path.parent.name, path.name
     report = Store(SHIPPED, None).report(run)
     assert name in (store.damage(run, weights=True) or "")
@@ -189,7 +239,12 @@ def flips(stored: Store, folder: Path, n: int, seed: int) -> int:
     chance, tells = random.Random(seed), 0
     shipped = Store(folder / "none", folder / "shipped" / "runs")
     for _ in range(n):
-        groups = [(stored, "data/runs/*/*"), (shipped, "shipped/runs/*/*"), (stored, "data/inspections/*/*"), (None, "mini/data/*")]
+        groups = [
+            (stored, "data/runs/*/*"),
+            (shipped, "shipped/runs/*/*"),
+            (stored, "data/inspections/*/*"),
+            (None, "mini/data/*"),
+        ]
         store, pattern = chance.choices(groups, (4, 3, 3, 1))[0]
         path = chance.choice(sorted(folder.glob(pattern)))
         before = path.read_bytes()

@@ -1,4 +1,5 @@
-"""Drills: whatever happens to browser, server, worker or scheduler, a run ends as if nothing had happened."""
+"""Drills: whatever happens to browser, server, worker or scheduler, a run ends as if nothing had
+happened."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdq import jobs
-from sdq.analysis_registry import ANALYSES
-from sdq.inspection import inspection_id, read
-from sdq.inspection_settings import Inspection
+from sdq.inspection.registry import ANALYSES
+from sdq.inspection.settings import Inspection
+from sdq.inspection.storage import inspection_id, read
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ROOT
 from sdq.store import Store
@@ -28,9 +29,15 @@ from sdq.train.losses import KLD
 from sdq.train.settings import Training
 from tests.drills.deaths import World
 
-TRAINED = Recipe(name="drill", rules=PRESETS["ptq-w4a8"].rules, training=Training(steps=120, check_every=10, batch_size=8, distillation=(KLD(),)))
+TRAINED = Recipe(
+    name="drill",
+    rules=PRESETS["ptq-w4a8"].rules,
+    training=Training(steps=120, check_every=10, batch_size=8, distillation=(KLD(),)),
+)
 HURRIED = TRAINED.model_copy(update={"training": Training(steps=20, check_every=10, batch_size=8)})
-ENDLESS = Training(steps=100_000, check_every=10, batch_size=8, distillation=(KLD(),), patience=100_000)
+ENDLESS = Training(
+    steps=100_000, check_every=10, batch_size=8, distillation=(KLD(),), patience=100_000
+)
 NICE = 2  # of the shared cluster; the default of the tests is 0, that of the app 10
 
 
@@ -38,7 +45,12 @@ NICE = 2  # of the shared cluster; the default of the tests is 0, that of the ap
 def place(folder: Path, **settings: str) -> Iterator[Store]:
     """A data folder of its own, whose cluster ends with the block."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"SDQ_DATA": str(folder / "data"), "SDQ_SHIPPED": "no", "SDQ_CLUSTER_IDLE": "30", **settings}.items():
+        for name, value in {
+            "SDQ_DATA": str(folder / "data"),
+            "SDQ_SHIPPED": "no",
+            "SDQ_CLUSTER_IDLE": "30",
+            **settings,
+        }.items():
             patch.setenv(name, value)
         store = Store(folder / "data" / "runs", shipped=None)
         yield store
@@ -54,8 +66,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """For tests that kill nothing of the cluster: it is started once. What it computes stands back by NICE."""
-    with place(tmp_path_factory.mktemp("shared"), SDQ_CLUSTER_IDLE="300", SDQ_NICE=str(NICE)) as store:
+    """For tests that kill nothing of the cluster: it is started once. What it computes stands back
+    by NICE."""
+    with place(
+        tmp_path_factory.mktemp("shared"), SDQ_CLUSTER_IDLE="300", SDQ_NICE=str(NICE)
+    ) as store:
         yield store
 
 
@@ -64,12 +79,17 @@ def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of TRAINED, computed here in one go with as many threads as the train lane has."""
     import torch
 
-    from sdq.run import run
-    from sdq.worker import lanes
+    from sdq.jobs.worker import lanes
+    from sdq.pipeline.run import run
 
     before = torch.get_num_threads()
     torch.set_num_threads(lanes(os.cpu_count() or 1)["train"][1])
-    report = run(TRAINED, world.model, world.task, Store(tmp_path_factory.mktemp("undisturbed") / "runs", shipped=None))
+    report = run(
+        TRAINED,
+        world.model,
+        world.task,
+        Store(tmp_path_factory.mktemp("undisturbed") / "runs", shipped=None),
+    )
     torch.set_num_threads(before)
     return json.loads(report.model_dump_json())
 
@@ -109,23 +129,37 @@ def test_thirty_identical_requests_are_one_computation(shared: Store, world: Wor
     recipe = PRESETS["ptq-int8-dynamic"].model_copy(update={"seed": 30})
     before = {p.name for p in shared.folder.iterdir()} if shared.folder.is_dir() else set()
     with ThreadPoolExecutor(30) as pool:
-        runs = set(pool.map(lambda i: jobs.submit(recipe, world.model, world.task, shared, f"student-{i}"), range(30)))
+        runs = set(
+            pool.map(
+                lambda i: jobs.submit(recipe, world.model, world.task, shared, f"student-{i}"),
+                range(30),
+            )
+        )
     assert len(runs) == 1
     (run,) = runs
     assert finished(run, shared).status == "done"
     assert [e["name"] for e in shared.events(run) if e.get("event") == "stage"].count("load") == 1
     assert {p.name for p in shared.folder.iterdir()} - before == {run}
-    assert jobs.submit(recipe, world.model, world.task, shared) == run  # and a later one opens the result
+    assert (
+        jobs.submit(recipe, world.model, world.task, shared) == run
+    )  # and a later one opens the result
     assert [e["name"] for e in shared.events(run) if e.get("event") == "stage"].count("load") == 1
 
 
 @pytest.mark.slow
 def test_the_web_server_dies(store: Store, world: World, undisturbed: Any) -> None:
     code = (
-        "import sys, time\nfrom sdq import jobs\nfrom sdq.recipe import Recipe\nfrom sdq.store import Store\n"
-        "print(jobs.submit(Recipe.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3], Store.default()), flush=True)\ntime.sleep(60)"
+        "import sys, time\nfrom sdq import jobs\nfrom sdq.recipe import Recipe\nfrom sdq.store "
+        "import Store\n"
+        "print(jobs.submit(Recipe.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3], "
+        "Store.default()), flush=True)\ntime.sleep(60)"
     )
-    server = subprocess.Popen([sys.executable, "-c", code, TRAINED.model_dump_json(), world.model, world.task], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, TRAINED.model_dump_json(), world.model, world.task],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     run = server.stdout.readline().strip()  # type: ignore[union-attr]
     until(lambda: checks(run, store))
     server.kill()
@@ -157,10 +191,14 @@ def test_the_dask_worker_dies(store: Store, world: World, undisturbed: Any) -> N
         if child != computing and "spawn_main" in " ".join(child.cmdline()):
             child.kill()
     assert_undisturbed(run, store, undisturbed)
-    assert [e["name"] for e in store.events(run) if e.get("event") == "stage"].count("load") == 1  # adopted, not computed twice
+    assert [e["name"] for e in store.events(run) if e.get("event") == "stage"].count(
+        "load"
+    ) == 1  # adopted, not computed twice
 
 
-def test_the_scheduler_dies_and_the_next_view_restarts_it(store: Store, world: World, undisturbed: Any) -> None:
+def test_the_scheduler_dies_and_the_next_view_restarts_it(
+    store: Store, world: World, undisturbed: Any
+) -> None:
     run = jobs.submit(TRAINED, world.model, world.task, store)
     until(lambda: len(checks(run, store)) >= 2)  # the checkpoint of the first is written
     killed(store, store.folder.parent / "cluster.pid")
@@ -172,7 +210,9 @@ def test_the_scheduler_dies_and_the_next_view_restarts_it(store: Store, world: W
     assert [e for e in store.events(run) if e.get("event") == "resumed"]
 
 
-def test_a_computation_gives_way_to_the_pages_and_its_cancel_takes_effect_soon(shared: Store, world: World) -> None:
+def test_a_computation_gives_way_to_the_pages_and_its_cancel_takes_effect_soon(
+    shared: Store, world: World
+) -> None:
     endless = TRAINED.model_copy(update={"training": ENDLESS})
     run = jobs.submit(endless, world.model, world.task, shared)
     computing = until(lambda: jobs.process_of(shared.folder / run / "worker.pid"))
@@ -181,10 +221,14 @@ def test_a_computation_gives_way_to_the_pages_and_its_cancel_takes_effect_soon(s
     started = time.monotonic()
     assert jobs.cancel(run, shared)
     until(lambda: not computing.is_running(), 60)
-    print(f"cancelled after {time.monotonic() - started:.2f} s")  # under two seconds unless other tests take the cores
+    print(
+        f"cancelled after {time.monotonic() - started:.2f} s"
+    )  # under two seconds unless other tests take the cores
     assert "cancelled" in (jobs.state(run, shared).failure or "")
     until(lambda: not (jobs.queue(shared) / run).exists(), 60)
-    again = jobs.submit(endless.model_copy(update={"seed": 1}), world.model, world.task, shared)  # the lane is free again
+    again = jobs.submit(
+        endless.model_copy(update={"seed": 1}), world.model, world.task, shared
+    )  # the lane is free again
     until(lambda: checks(again, shared))
     jobs.cancel(again, shared)
 
@@ -204,10 +248,27 @@ def test_full_disk_is_one_sentence_and_loses_nothing(store: Store, world: World)
     done = jobs.submit(PRESETS["ptq-int8-dynamic"], world.model, world.task, store)
     assert finished(done, store).status == "done"
     report = store.report(done)
-    code = "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))\nsys.argv = ['sdq', *sys.argv[1:]]\nrunpy.run_module('sdq', run_name='__main__')"
+    code = (
+        "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (3_000, "
+        "3_000))\nsys.argv = ['sdq', *sys.argv[1:]]\nrunpy.run_module('sdq', run_name='__main__')"
+    )
     for recipe in ("ptq-w4a8", "qat-w4a8"):
         out = subprocess.run(
-            [sys.executable, "-c", code, "run", recipe, "--model", world.model, "--task", world.task], cwd=ROOT, capture_output=True, text=True, check=False
+            [
+                sys.executable,
+                "-c",
+                code,
+                "run",
+                recipe,
+                "--model",
+                world.model,
+                "--task",
+                world.task,
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert out.returncode == 2, out.stderr
         assert "must fit into" in out.stderr.strip().splitlines()[-1]
@@ -218,9 +279,12 @@ def test_full_disk_is_one_sentence_and_loses_nothing(store: Store, world: World)
 
 
 def test_a_typed_sentence_is_answered_by_finished_runs(shared: Store, world: World) -> None:
-    from sdq.run import run
+    from sdq.pipeline.run import run
 
-    runs = [run(recipe, world.model, world.task, shared).run for recipe in (PRESETS["fp32"], PRESETS["ptq-int8-dynamic"], HURRIED)]
+    runs = [
+        run(recipe, world.model, world.task, shared).run
+        for recipe in (PRESETS["fp32"], PRESETS["ptq-int8-dynamic"], HURRIED)
+    ]
     key = jobs.ask("  bitte  weck mich um sieben ", runs, shared)
     rows = until(lambda: jobs.answered(key, shared))
     assert [row["run"] for row in rows] == runs
@@ -232,11 +296,15 @@ def test_a_typed_sentence_is_answered_by_finished_runs(shared: Store, world: Wor
 
 
 @pytest.mark.slow
-def test_a_broken_model_is_one_sentence_in_the_state(store: Store, world: World, tmp_path: Path) -> None:
+def test_a_broken_model_is_one_sentence_in_the_state(
+    store: Store, world: World, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(world.model, broken)
     config = json.loads((broken / "config.json").read_text())
-    (broken / "config.json").write_text(json.dumps(config | {"id2label": None, "label2id": None, "num_labels": 3}))
+    (broken / "config.json").write_text(
+        json.dumps(config | {"id2label": None, "label2id": None, "num_labels": 3})
+    )
     run = jobs.submit(PRESETS["ptq-int8-dynamic"], str(broken), world.task, store)
     state = finished(run, store)
     assert state.status == "failed"
@@ -251,19 +319,26 @@ def stored(store: Store, world: World) -> str:
 
 
 @pytest.mark.parametrize("scheduler", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_missing(request: pytest.FixtureRequest, world: World, scheduler: bool) -> None:
+def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_missing(
+    request: pytest.FixtureRequest, world: World, scheduler: bool
+) -> None:
     store: Store = request.getfixturevalue("store" if scheduler else "shared")
     run = stored(store, world)
     kept, home = store.inspections(), inspection_id(run, Inspection())
     kept.begin(home, {})
-    for name in {table for analysis in ANALYSES.values() for table in analysis.tables} - {"estimate", "floor"}:
+    for name in {table for analysis in ANALYSES.values() for table in analysis.tables} - {
+        "estimate",
+        "floor",
+    }:
         kept.keep(home, name, pd.DataFrame({"made": ["up"]}))  # as if computed before
 
     def told(event: str) -> list[str]:
         return [e["name"] for e in kept.events(home) if e["event"] == event]
 
     with ThreadPoolExecutor(30) as pool:
-        assert set(pool.map(lambda i: jobs.look_into(run, store, who=f"student-{i}"), range(30))) == {home}
+        assert set(
+            pool.map(lambda i: jobs.look_into(run, store, who=f"student-{i}"), range(30))
+        ) == {home}
     until(lambda: "estimate" in told("analysed"))
     if scheduler:
         killed(store, store.folder.parent / "cluster.pid")
@@ -271,7 +346,10 @@ def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_
     assert finished(home, kept).status == "done"  # looking at it is what restarts the scheduler
     assert told("analysed") == ["estimate", "floor"]
     assert told("stage").count("estimate") == 1
-    assert not (read(run, store).keys() ^ {table for analysis in ANALYSES.values() for table in analysis.tables})
+    assert not (
+        read(run, store).keys()
+        ^ {table for analysis in ANALYSES.values() for table in analysis.tables}
+    )
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sdq import jobs
+from sdq.jobs import queue as jobs
 from sdq.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,10 +37,18 @@ def chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def serve(data: Path, deadline: float = 60, shipped: bool = False, listen: str = "127.0.0.1", **settings: str) -> Iterator[str]:
-    """The app on a free port with its own data folder, without the shipped runs unless asked for; ends with the block, as does what it computes.
+def serve(
+    data: Path,
+    deadline: float = 60,
+    shipped: bool = False,
+    listen: str = "127.0.0.1",
+    **settings: str,
+) -> Iterator[str]:
+    """The app on a free port with its own data folder, without the shipped runs unless asked for;
+    ends with the block, as does what it computes.
 
-    Nothing but the health check is asked before. `settings` are more environment variables, `listen` is the address it listens on.
+    Nothing but the health check is asked before. `settings` are more environment variables,
+    `listen` is the address it listens on.
     """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -59,7 +67,12 @@ def serve(data: Path, deadline: float = 60, shipped: bool = False, listen: str =
         "none",
     ]
     log = (data.parent / f"server-{port}.log").open("w+b")
-    env = {**os.environ, "SDQ_DATA": str(data), "SDQ_SHIPPED": "yes" if shipped else "no", **settings}
+    env = {
+        **os.environ,
+        "SDQ_DATA": str(data),
+        "SDQ_SHIPPED": "yes" if shipped else "no",
+        **settings,
+    }
     server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -68,12 +81,16 @@ def serve(data: Path, deadline: float = 60, shipped: bool = False, listen: str =
             try:
                 urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
                 break
-            except urllib.error.HTTPError:  # a server that is open to a room lets nobody in without a link
+            except (
+                urllib.error.HTTPError
+            ):  # a server that is open to a room lets nobody in without a link
                 break
             except OSError:
                 if server.poll() is not None or time.monotonic() > until:
                     log.seek(0)
-                    raise RuntimeError(f"the server did not start: {log.read().decode()[-2000:]}") from None
+                    raise RuntimeError(
+                        f"the server did not start: {log.read().decode()[-2000:]}"
+                    ) from None
                 time.sleep(0.1)
         yield address
     finally:
@@ -89,12 +106,16 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as p:
-        shown = p.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        shown = p.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
         yield shown
         shown.close()
 
 
 def settled(page: Any, timeout: float = 30_000) -> None:
     """Wait until the script has run and nothing is being drawn."""
-    page.wait_for_selector("[data-test-script-state='notRunning']", timeout=timeout, state="attached")
+    page.wait_for_selector(
+        "[data-test-script-state='notRunning']", timeout=timeout, state="attached"
+    )
     page.wait_for_timeout(400)

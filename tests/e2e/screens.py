@@ -1,4 +1,5 @@
-"""`python -m tests.e2e.screens OUTDIR`: every page, light and dark, wide and narrow. `--readme`: the six of the README (`make screens`)."""
+"""`python -m tests.e2e.screens OUTDIR`: every page, light and dark, wide and narrow. `--readme`:
+the six of the README (`make screens`)."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def shoot(out: Path, data: Path, runs: tuple[str, str, str], shipped: bool, only
                     page.wait_for_timeout(1200)
                     page.screenshot(path=out / f"{name}-{theme}-{wide}-top.png")
                     box = page.locator("[data-testid='stMainBlockContainer']").bounding_box()
-                    page.set_viewport_size({"width": wide, "height": int(box["height"]) + 80 if box else high})
+                    page.set_viewport_size(
+                        {"width": wide, "height": int(box["height"]) + 80 if box else high}
+                    )
                     page.wait_for_timeout(500)
                     page.screenshot(path=out / f"{name}-{theme}-{wide}.png")
                     page.set_viewport_size({"width": wide, "height": high})
@@ -64,7 +67,8 @@ def shoot(out: Path, data: Path, runs: tuple[str, str, str], shipped: bool, only
 
 
 def for_readme(out: Path, data: Path, runs: tuple[str, str, str]) -> None:
-    """Save the pictures of the README: light, as wide as a laptop, what is seen at once and a bit more."""
+    """Save the pictures of the README: light, as wide as a laptop, what is seen at once and a bit
+    more."""
     out.mkdir(parents=True, exist_ok=True)
     with serve(data, shipped=True) as address, browser() as shown:
         page = shown.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
@@ -76,14 +80,20 @@ def for_readme(out: Path, data: Path, runs: tuple[str, str, str]) -> None:
 
 
 def chosen(store: Store) -> tuple[str, str, str]:
-    """Ids of a PTQ, an SDQ and an FP32 run of the intent task, at the narrowest width that is stored."""
-    mine = {r.recipe["name"]: r.run for r in store.finished() if r.task == "intent" and r.recipe["seed"] == 0}
+    """Ids of a PTQ, an SDQ and an FP32 run of the intent task, at the narrowest width that is
+    stored."""
+    mine = {
+        r.recipe["name"]: r.run
+        for r in store.finished()
+        if r.task == "intent" and r.recipe["seed"] == 0
+    }
     width = next(w for w in ("w2a8", "w3a8") if f"sdq-att-kld-{w}" in mine)
     return mine[f"ptq-{width}"], mine[f"sdq-att-kld-{width}"], mine["fp32"]
 
 
 def main() -> None:
-    """Of the shipped runs; with --made-up of made-up ones. A second argument picks the pictures whose name holds it."""
+    """Of the shipped runs; with --made-up of made-up ones. A second argument picks the pictures
+    whose name holds it."""
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     out, only = Path(words[0]), words[1] if len(words) > 1 else ""
     with tempfile.TemporaryDirectory() as folder:

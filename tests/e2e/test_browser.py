@@ -19,7 +19,8 @@ MINI = ROOT / "assets" / "mini" / "intent" / "config.json"
 
 
 def test_a_cold_server_answers_a_deep_link(server: str, page: Any) -> None:
-    """The first request of a server's life goes to a page that is not the first (any folder named pages/ beside app.py failed here)."""
+    """The first request of a server's life goes to a page that is not the first (any folder named
+    pages/ beside app.py failed here)."""
     page.goto(f"{server}/quantize")
     settled(page)
     assert page.get_by_role("dialog").count() == 0
@@ -38,8 +39,10 @@ def test_home_shows_the_picture(server: str, page: Any) -> None:
 
 
 def test_home_is_there_soon(chromium: Any, data: Path, page: Any) -> None:
-    """First visit to a fresh server, all imports included. The aim is 3 s; 2.9 s were measured on two quiet cores (`python -m benchmarks.ui cold`),
-    most of it the browser reading plotly's script for the first time. Other tests run beside this one, so it only guards against getting much worse."""
+    """First visit to a fresh server, all imports included. The aim is 3 s; 2.9 s were measured on
+    two quiet cores (`python -m benchmarks.ui cold`), most of it the browser reading plotly's script
+    for the first time. Other tests run beside this one, so it only guards against getting much
+    worse."""
     busy = os.getloadavg()[0] / (os.cpu_count() or 1)
     with serve(data) as address:
         started = time.monotonic()
@@ -60,7 +63,9 @@ def test_choices_live_in_the_address(server: str, page: Any) -> None:
     page.locator(".st-key-width").get_by_text("INT8").click()
     page.wait_for_url("**width=INT8**")
     settled(page)
-    assert page.get_by_text("No finished run of the model mini on the task slots at INT8").is_visible()
+    assert page.get_by_text(
+        "No finished run of the model mini on the task slots at INT8"
+    ).is_visible()
 
 
 @pytest.mark.parametrize("query", ["task=nonsense", "width=", "multi=maybe", "width=%3Cscript%3E"])
@@ -96,7 +101,9 @@ def test_exports(server: str, page: Any, tmp_path: Path) -> None:
 
 
 def test_a_link_opens_a_run(server: str, page: Any, data: Path) -> None:
-    report = next(r for r in Store(data / "runs").finished() if r.method == "SDQ" and r.task == "slots")
+    report = next(
+        r for r in Store(data / "runs").finished() if r.method == "SDQ" and r.task == "slots"
+    )
     page.goto(f"{server}/quantize?run={report.run}")
     page.wait_for_selector(".js-plotly-plot .main-svg")
     settled(page)
@@ -104,13 +111,21 @@ def test_a_link_opens_a_run(server: str, page: Any, data: Path) -> None:
     assert page.get_by_text(f"{100 * report.quantized.mean:.1f} %").first.is_visible()
 
 
-@pytest.mark.skipif(not MINI.is_file(), reason="assets/mini/intent is not there yet; build it with `python -m sdq mini build`")
-def test_an_uploaded_file_lies_on_the_disk_and_goes_when_it_is_removed(server: str, page: Any, data: Path) -> None:
-    """As this version of streamlit does it: where it keeps uploads is its own affair, and may change."""
+@pytest.mark.skipif(
+    not MINI.is_file(),
+    reason="assets/mini/intent is not there yet; build it with `python -m sdq mini build`",
+)
+def test_an_uploaded_file_lies_on_the_disk_and_goes_when_it_is_removed(
+    server: str, page: Any, data: Path
+) -> None:
+    """As this version of streamlit does it: where it keeps uploads is its own affair, and may
+    change."""
     content = b"text,label\n" + b"".join(b"day %d,good\n" % i for i in range(5))
     page.goto(f"{server}/data")
     settled(page)
-    page.locator(".st-key-files input[type=file]").set_input_files({"name": "train-en.csv", "mimeType": "text/csv", "buffer": content})
+    page.locator(".st-key-files input[type=file]").set_input_files(
+        {"name": "train-en.csv", "mimeType": "text/csv", "buffer": content}
+    )
     page.wait_for_selector(".st-key-keep button", timeout=60_000)
     settled(page)
     (kept,) = data.glob("tasks/.session-*/*/train-en.csv")
@@ -125,8 +140,11 @@ def test_an_uploaded_file_lies_on_the_disk_and_goes_when_it_is_removed(server: s
 
 
 @pytest.mark.parametrize("model", ["tiny", pytest.param("mini", marks=pytest.mark.slow)])
-def test_a_run_from_the_page_to_its_end(chromium: Any, page: Any, tmp_path: Path, model: str) -> None:
-    """Of a folder and a task of one's own, a few sentences of two languages; and of what a first visitor finds chosen."""
+def test_a_run_from_the_page_to_its_end(
+    chromium: Any, page: Any, tmp_path: Path, model: str
+) -> None:
+    """Of a folder and a task of one's own, a few sentences of two languages; and of what a first
+    visitor finds chosen."""
     data = tmp_path / "data"
     if model == "tiny":
         world = tiny(tmp_path)
@@ -147,6 +165,8 @@ def test_a_run_from_the_page_to_its_end(chromium: Any, page: Any, tmp_path: Path
         settled(page)
         report = Store(data / "runs").finished()[0]
         assert report.recipe["name"] == "ptq-int8-dynamic"
-        assert (report.model, report.task) == ((world.model, "drill") if model == "tiny" else ("mini", "intent"))
+        assert (report.model, report.task) == (
+            (world.model, "drill") if model == "tiny" else ("mini", "intent")
+        )
         assert page.get_by_text(f"{100 * report.quantized.mean:.1f} %").first.is_visible()
         page.goto("about:blank")

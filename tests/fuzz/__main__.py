@@ -18,7 +18,12 @@ if __name__ == "__main__":
         (kind,) = kinds(Path(place), sys.argv[1])
         try:
             with bounded():
-                print(kind.attempt(Random(f"{os.environ.get('FUZZ_SEED', 13)} {kind.name} {sys.argv[2]}")), "\nholds")
+                print(
+                    kind.attempt(
+                        Random(f"{os.environ.get('FUZZ_SEED', 13)} {kind.name} {sys.argv[2]}")
+                    ),
+                    "\nholds",
+                )
         except Fault as fault:
             print(fault.held)
             traceback.print_exception(fault)

@@ -1,4 +1,5 @@
-"""What must hold for any input at all: no traceback, exit code 0 or 2 with one sentence, an answer in time, memory in bounds."""
+"""What must hold for any input at all: no traceback, exit code 0 or 2 with one sentence, an answer
+in time, memory in bounds."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from tests.cases.doors import TooLate, in_time
 
 SECONDS = 20  # an answer
 MEMORY = 700  # 10^6 bytes by which the process may grow
-ROOM = 3_000  # 10^6 bytes of address space that it may take; whoever asks for more gets a MemoryError, and the machine stays alive
+# 10^6 bytes of address space that it may take; whoever asks for more gets a MemoryError, and the
+# machine stays alive
+ROOM = 3_000
 SHOWN = 25  # failures that are printed
 
 
@@ -31,7 +34,8 @@ class Kind(Protocol):
     name: str
 
     def attempt(self, rng: Random) -> bytes:
-        """Make one input and bring it to its doors; returns what it held. Raises Fault if a door does not hold."""
+        """Make one input and bring it to its doors; returns what it held. Raises Fault if a door
+        does not hold."""
 
 
 class Fault(Exception):
@@ -53,8 +57,11 @@ class Tally:
 
 
 def call(held: bytes, *words: str) -> str:
-    """`python -m sdq words` in this process; returns stderr. Fault for anything but exit code 0, or 2 with one sentence."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
+    """`python -m sdq words` in this process; returns stderr. Fault for anything but exit code 0, or
+    2 with one sentence."""
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace")
+    )
     before, sys.argv, code = sys.argv, ["sdq", *words], 0
     try:
         with in_time(SECONDS), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -74,12 +81,15 @@ def call(held: bytes, *words: str) -> str:
         raise Fault(f"{' '.join(words)[:80]}: exit code {code}, {said[-200:]!r}", held)
     lines = said.strip().splitlines()
     if code == 2 and (len(lines) != 1 or not lines[0].startswith("error: ")):
-        raise Fault(f"{' '.join(words)[:80]}: exit code 2 without one sentence, {said[-300:]!r}", held)
+        raise Fault(
+            f"{' '.join(words)[:80]}: exit code 2 without one sentence, {said[-300:]!r}", held
+        )
     return said
 
 
 def inside(held: bytes, work: Callable[[], object]) -> None:
-    """Work of the engine that pages ask for: a UserError is an answer, any other exception is a Fault."""
+    """Work of the engine that pages ask for: a UserError is an answer, any other exception is a
+    Fault."""
     from sdq.settings import UserError
 
     try:
@@ -109,7 +119,11 @@ def page(held: bytes, file: str, query: dict[str, str]) -> None:
         raise Fault(f"{file or 'home'} {query}: {_where(error)}", held) from error
     if app.exception:
         first = app.exception[0]
-        raise Fault(f"{file or 'home'} {query}: {first.message[:160]!r} at {_last(list(first.stack_trace))}", held)
+        raise Fault(
+            f"{file or 'home'} {query}: {first.message[:160]!r} at "
+            f"{_last(list(first.stack_trace))}",
+            held,
+        )
 
 
 def _where(error: BaseException) -> str:
@@ -155,7 +169,9 @@ def tried(kind: Kind, seed: int, indices: range) -> Tally:
             taken = time.perf_counter() - begun
             found.tried, found.slowest = found.tried + 1, max(found.slowest, taken)
     if (grown := _peak() - start) > MEMORY:
-        found.failed.append(f"{kind.name}: memory grew by {grown:.0f} MB, at most {MEMORY} are allowed")
+        found.failed.append(
+            f"{kind.name}: memory grew by {grown:.0f} MB, at most {MEMORY} are allowed"
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""Recipe files: the presets, changed as JSON and as bytes. What can be read and is short is run on a tiny model."""
+"""Recipe files: the presets, changed as JSON and as bytes. What can be read and is short is run on
+a tiny model."""
 
 from __future__ import annotations
 
@@ -23,12 +24,24 @@ class Recipes:
     def attempt(self, rng: Random) -> bytes:
         preset = rng.choice(self.presets)
         if preset["training"]:
-            preset = {**preset, "training": {**preset["training"], "steps": 2, "check_every": 1, "batch_size": 4}}
+            preset = {
+                **preset,
+                "training": {**preset["training"], "steps": 2, "check_every": 1, "batch_size": 4},
+            }
         held = json_text(mutated(preset, rng))
         held = damaged(held, rng) if rng.random() < 0.2 else held
         self.path.write_bytes(held)
         if self._short(held) and rng.random() < 0.25:
-            call(held, "run", str(self.path), "--model", str(self.model), "--task", str(self.task), "--json")
+            call(
+                held,
+                "run",
+                str(self.path),
+                "--model",
+                str(self.model),
+                "--task",
+                str(self.task),
+                "--json",
+            )
         else:
             call(held, "run", str(self.path), "--model", "/nowhere")
         return held
@@ -42,4 +55,6 @@ class Recipes:
         except Exception as error:
             inside(held, lambda: load_recipe(str(self.path)))
             raise Fault("came once, not twice", held) from error
-        return recipe.training is None or (recipe.training.steps <= 3 and recipe.training.batch_size <= 64)
+        return recipe.training is None or (
+            recipe.training.steps <= 3 and recipe.training.batch_size <= 64
+        )

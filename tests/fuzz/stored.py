@@ -37,10 +37,19 @@ def changed_report(data: bytes, rng: Random) -> bytes:
 
 
 class Stored:
-    """Pages and commands that read a finished run of which one file is damaged. `old`: half of the runs come from before files had sums."""
+    """Pages and commands that read a finished run of which one file is damaged. `old`: half of the
+    runs come from before files had sums."""
 
-    def __init__(self, name: str, suffix: str, change: Change, store: Store, runs: list[str]) -> None:
-        self.name, self.suffix, self.change, self.store, self.runs = name, suffix, change, store, runs
+    def __init__(
+        self, name: str, suffix: str, change: Change, store: Store, runs: list[str]
+    ) -> None:
+        self.name, self.suffix, self.change, self.store, self.runs = (
+            name,
+            suffix,
+            change,
+            store,
+            runs,
+        )
         self.kept = store.folder.parent / "kept"
         if not self.kept.exists():
             shutil.copytree(store.folder, self.kept)
@@ -49,17 +58,27 @@ class Stored:
     def attempt(self, rng: Random) -> bytes:
         run = rng.choice(self.runs)
         folder = self.store.folder / run
-        file = rng.choice(sorted(path.name for path in folder.iterdir() if path.name.endswith(self.suffix)))
+        file = rng.choice(
+            sorted(path.name for path in folder.iterdir() if path.name.endswith(self.suffix))
+        )
         held = self.change((folder / file).read_bytes(), rng)
         try:
             (folder / file).write_bytes(held)
-            if rng.random() < 0.5:  # as runs were before their files had sums: what is read is not known to be damaged
+            if (
+                rng.random() < 0.5
+            ):  # as runs were before their files had sums: what is read is not known to be damaged
                 (folder / "done").write_bytes(b"")
             if self.suffix == ".jsonl" and rng.random() < 0.5:
                 (folder / "done").unlink()
             self._fresh(folder, everything=rng.random() < 0.2)
-            page(held, rng.choice(PAGES), {"run": run, "runs": ",".join(self.runs)} if rng.random() < 0.8 else {})
-            call(held, "show", run, *(["--json"] if rng.random() < 0.5 else [])) if (folder / "done").exists() else call(held, "runs")
+            page(
+                held,
+                rng.choice(PAGES),
+                {"run": run, "runs": ",".join(self.runs)} if rng.random() < 0.8 else {},
+            )
+            call(held, "show", run, *(["--json"] if rng.random() < 0.5 else [])) if (
+                folder / "done"
+            ).exists() else call(held, "runs")
             if rng.random() < 0.2:
                 call(held, "runs")
                 call(held, "compare", *self.runs[:2])
@@ -69,7 +88,8 @@ class Stored:
         return held
 
     def _fresh(self, folder: Path, everything: bool) -> None:
-        """What was read of another state is not taken for this one: pages keep it by the time of the marker, a few tables by the run alone.
+        """What was read of another state is not taken for this one: pages keep it by the time of
+        the marker, a few tables by the run alone.
 
         With `everything` also those are read anew, which costs seconds, for the tasks are too.
         """

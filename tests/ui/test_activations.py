@@ -28,7 +28,10 @@ def test_it_shows_the_numbers_of_the_tables(store: Store) -> None:
     assert app.multiselect(key="pick-languages").value[0] == "sw"
     assert len(app.get("plotly_chart")) == 4
     units = outlier_units(store.table(run, "profiles"))
-    assert any(list(frame.value.columns) == list(units.columns) and len(frame.value) == len(units) for frame in app.dataframe)
+    assert any(
+        list(frame.value.columns) == list(units.columns) and len(frame.value) == len(units)
+        for frame in app.dataframe
+    )
     app.multiselect(key="pick-languages").set_value(["de", "th"])
     app.toggle(key="linear").set_value(True)
     app.run()

@@ -1,4 +1,5 @@
-"""The page "What the model looks at": its numbers are those of the tables, its words stand in the direction of their script."""
+"""The page "What the model looks at": its numbers are those of the tables, its words stand in the
+direction of their script."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import re
 
 import pytest
 
-from sdq import jobs
 from sdq.figures import attribution, conductance
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 from tests.ui.test_pages import opened, store, text_of
@@ -67,12 +68,21 @@ def test_drift_and_conductance_are_those_of_the_tables(store: Store) -> None:
     drift = app.dataframe[1].value
     assert len(drift) == 16
     wanted = made_up_inspection.drift().set_index("language")["rank_correlation"]
-    assert dict(zip(drift["code"], drift["rank correlation"], strict=True)) == pytest.approx(wanted.to_dict())
-    assert as_shown(attribution.drift_reading(attribution.drift_table(made_up_inspection.drift()), "PTQ")) in shown
+    assert dict(zip(drift["code"], drift["rank correlation"], strict=True)) == pytest.approx(
+        wanted.to_dict()
+    )
+    assert (
+        as_shown(
+            attribution.drift_reading(attribution.drift_table(made_up_inspection.drift()), "PTQ")
+        )
+        in shown
+    )
     flows = app.dataframe[2].value
     rows = conductance.rows(made_up_inspection.conductance())
     assert list(flows["value"]) == pytest.approx(list(rows["value"]))
-    assert "English" in app.selectbox(key="pick-example").label  # all languages are chosen: the sentence is one of the trained-on language
+    assert (
+        "English" in app.selectbox(key="pick-example").label
+    )  # all languages are chosen: the sentence is one of the trained-on language
     app.segmented_control(key="level").set_value("Modules")
     app.segmented_control(key="damage").set_value("Loss").run()
     assert not app.exception

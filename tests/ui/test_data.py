@@ -1,4 +1,5 @@
-"""The page Your data: from files to a task that the other pages know, and nothing written anywhere else."""
+"""The page Your data: from files to a task that the other pages know, and nothing written anywhere
+else."""
 # ruff: noqa: F811
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components.bringing import KINDS, ROLES
-from sdq.data.intake import Incoming, accepted, guess, keep, missing, propose, task_name
 from sdq.data.kept import KEPT, home, kept
+from sdq.data.registry import load_task
 from sdq.data.taskfile import NEEDED, Kind
-from sdq.data.tasks import load_task
-from sdq.quoting import quoted
+from sdq.intake.own_tasks import Incoming, accepted, guess, keep, missing, propose, task_name
+from sdq.io.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store
 from tests.ui.test_pages import links, opened, store, text_of  # noqa: F401
@@ -26,11 +27,16 @@ SPLITS = ("train", "dev", "test")
 
 
 def rows(split: str, code: str, n: int = 6) -> bytes:
-    return ("id,text,label\n" + "".join(f"{i},day {i} {split} {code},{('bad', 'good')[i % 2]}\n" for i in range(n))).encode()
+    return (
+        "id,text,label\n"
+        + "".join(f"{i},day {i} {split} {code},{('bad', 'good')[i % 2]}\n" for i in range(n))
+    ).encode()
 
 
 def files(*codes: str) -> list[tuple[str, bytes, str]]:
-    return [(f"{split}-{code}.csv", rows(split, code), "text/csv") for split in SPLITS for code in codes]
+    return [
+        (f"{split}-{code}.csv", rows(split, code), "text/csv") for split in SPLITS for code in codes
+    ]
 
 
 def brought(named: str, *given: tuple[str, bytes, str]) -> AppTest:
@@ -50,7 +56,9 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     app = brought("mood", *files("en", "de"))
     assert not app.error, [e.value for e in app.error]
     assert app.dataframe[0].value["text"].tolist()[0] == "day 0 train en"
-    assert [s.value for s in app.selectbox if s.label == "Split"][1:] == [split for split in SPLITS for _ in "ab"]
+    assert [s.value for s in app.selectbox if s.label == "Split"][1:] == [
+        split for split in SPLITS for _ in "ab"
+    ]
     app = app.button(key="keep").click().run()
     assert not app.exception
     assert not app.error, [e.value for e in app.error]
@@ -61,21 +69,35 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     assert labels.set_index("label").loc["good"].tolist() == [3, 3]
     task = load_task("mood")
     assert task.file_kind == "sentence"
-    assert (task.labels, task.languages, len(task.examples("test"))) == (("bad", "good"), ("de", "en"), 12)
-    written = {path.relative_to(store.folder.parent).as_posix() for path in store.folder.parent.rglob("*.csv") if ".session" not in str(path)}
-    assert written == {f"tasks/mood/{split}/{split}-{code}.csv" for split in SPLITS for code in ("de", "en")}
+    assert (task.labels, task.languages, len(task.examples("test"))) == (
+        ("bad", "good"),
+        ("de", "en"),
+        12,
+    )
+    written = {
+        path.relative_to(store.folder.parent).as_posix()
+        for path in store.folder.parent.rglob("*.csv")
+        if ".session" not in str(path)
+    }
+    assert written == {
+        f"tasks/mood/{split}/{split}-{code}.csv" for split in SPLITS for code in ("de", "en")
+    }
     assert "Kept: the task mood." in [said.value for said in app.success]
     assert links(app)["Quantize with mood"] == "on=mood"
     assert not [box for box in app.text_input if box.key == "name"], "the form is empty again"
     assert app.file_uploader[0].key != "files"
-    assert not list(home().glob(".session-*/*/*")), "what was used counts no more for what a visitor may bring"
+    assert not list(home().glob(".session-*/*/*")), (
+        "what was used counts no more for what a visitor may bring"
+    )
     quantize = opened("pages/lab/quantize.py", on="mood")
     assert quantize.selectbox(key="on").value == "mood"
     assert "mood (yours)" in quantize.selectbox(key="on").options
 
 
 def test_one_file_with_columns_for_language_and_a_split_by_shares(store: Store) -> None:
-    lines = "lang,words,tags\n" + "".join(f'{code},"in New York",O B-city I-city\n' for code in ("en", "de") for _ in range(40))
+    lines = "lang,words,tags\n" + "".join(
+        f'{code},"in New York",O B-city I-city\n' for code in ("en", "de") for _ in range(40)
+    )
     app = brought("cities", ("everything.csv", lines.encode(), "text/csv"))
     assert app.radio(key="kind").value == "token"
     assert app.selectbox(key="column-token-tokens").value == "words"
@@ -84,13 +106,22 @@ def test_one_file_with_columns_for_language_and_a_split_by_shares(store: Store) 
     assert not app.error, [e.value for e in app.error]
     task = load_task("cities")
     assert task.kind == "token"
-    assert len(task.examples("train", ("en",))) == len(task.examples("train", ("de",))) == pytest.approx(20, abs=8)
+    assert (
+        len(task.examples("train", ("en",)))
+        == len(task.examples("train", ("de",)))
+        == pytest.approx(20, abs=8)
+    )
 
 
-def test_what_a_file_is_and_what_is_proposed_is_shown_before_anything_is_taken(store: Store) -> None:
+def test_what_a_file_is_and_what_is_proposed_is_shown_before_anything_is_taken(
+    store: Store,
+) -> None:
     conll = "In IN O 1 *anna*\nNew NNP B-city 2 bob\n\nYork NNP I-city 3 *anna*\n" * 120
     app = brought("cities", ("everything.data", conll.encode(), "text/plain"))
-    assert "was recognised as CoNLL (one word a line), 5 columns. Proposed: words: tokens, tags: 3 (tags of spans); nothing is stored" in text_of(app)
+    assert (
+        "was recognised as CoNLL (one word a line), 5 columns. Proposed: words: tokens, tags: 3 "
+        "(tags of spans); nothing is stored" in text_of(app)
+    )
     assert app.dataframe[0].value["5"].tolist()[0] == "*anna* bob"
     assert app.selectbox(key="column-token-tags").value == "3"
     assert app.selectbox(key="metric-token-f1").options == ["F1", "Precision", "Token accuracy"]
@@ -98,10 +129,28 @@ def test_what_a_file_is_and_what_is_proposed_is_shown_before_anything_is_taken(s
     assert kept() == ()
     app = app.button(key="keep").click().run()
     assert not app.error, [e.value for e in app.error]
-    assert (load_task("cities").labels, load_task("cities").metric) == (("O", "B-city", "I-city"), "token_accuracy")
+    assert (load_task("cities").labels, load_task("cities").metric) == (
+        ("O", "B-city", "I-city"),
+        "token_accuracy",
+    )
 
 
-@pytest.mark.parametrize("evil", ["**bold**", "[x](http://y)", "<b>", "$x$", ":red[x]", "`c`", "~~s~~", "# h", "a_b_c", ":smile:", "|a|"])
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "**bold**",
+        "[x](http://y)",
+        "<b>",
+        "$x$",
+        ":red[x]",
+        "`c`",
+        "~~s~~",
+        "# h",
+        "a_b_c",
+        ":smile:",
+        "|a|",
+    ],
+)
 def test_what_files_say_is_no_markdown(evil: str) -> None:
     shown = quoted(evil)
     assert re.sub(r"\\(.)", r"\1", shown) == evil
@@ -111,16 +160,41 @@ def test_what_files_say_is_no_markdown(evil: str) -> None:
 @pytest.mark.parametrize(
     ("named", "given", "said"),
     [
-        ("mood", [*files("en"), ("test-de.csv", b"\x89PNG\x00", "text/csv")], "test-de.csv is binary (line 1"),
-        ("mood", [*files("en"), ("test-de.csv", "id,text,label\n1,trüb,bad\n".encode("latin-1"), "text/csv")], "line 2 of test-de.csv is not"),
-        ("mood", [*files("en"), ("test-de.csv", b"id,text,label\n1,x,0.5\n", "text/csv")], "test-de.csv, line 2, column label: a label must be"),
+        (
+            "mood",
+            [*files("en"), ("test-de.csv", b"\x89PNG\x00", "text/csv")],
+            "test-de.csv is binary (line 1",
+        ),
+        (
+            "mood",
+            [
+                *files("en"),
+                ("test-de.csv", "id,text,label\n1,trüb,bad\n".encode("latin-1"), "text/csv"),
+            ],
+            "line 2 of test-de.csv is not",
+        ),
+        (
+            "mood",
+            [*files("en"), ("test-de.csv", b"id,text,label\n1,x,0.5\n", "text/csv")],
+            "test-de.csv, line 2, column label: a label must be",
+        ),
         ("mood", [*files("en"), *files("en")], "train has two for en"),
-        ("mood", [*files("en"), ("test-de.csv", b"PK\x03\x04", "text/csv")], "test-de.csv is a ZIP archive or a sheet of Excel"),
-        ("Intent", files("en"), "must have a name of its own, 'intent' is that of an embedded task"),
+        (
+            "mood",
+            [*files("en"), ("test-de.csv", b"PK\x03\x04", "text/csv")],
+            "test-de.csv is a ZIP archive or a sheet of Excel",
+        ),
+        (
+            "Intent",
+            files("en"),
+            "must have a name of its own, 'intent' is that of an embedded task",
+        ),
         ("mini", files("en"), "'mini' is that of an embedded model"),
     ],
 )
-def test_what_does_not_fit_is_said_and_leaves_nothing(store: Store, named: str, given: list[tuple[str, bytes, str]], said: str) -> None:
+def test_what_does_not_fit_is_said_and_leaves_nothing(
+    store: Store, named: str, given: list[tuple[str, bytes, str]], said: str
+) -> None:
     app = brought(named, *given)
     if not app.button(key="keep").disabled:
         app = app.button(key="keep").click().run()
@@ -134,7 +208,11 @@ def test_what_does_not_fit_is_said_and_leaves_nothing(store: Store, named: str, 
 
 def test_a_bad_file_among_good_ones_is_named_as_soon_as_it_is_there(store: Store) -> None:
     bad = ("test-sv.csv", b"\x89PNG\x00", "text/csv")
-    for given in ([bad, *files("en")], [*files("en"), bad], [*files("en"), ("a..b.csv", rows("test", "de"), "text/csv")]):
+    for given in (
+        [bad, *files("en")],
+        [*files("en"), bad],
+        [*files("en"), ("a..b.csv", rows("test", "de"), "text/csv")],
+    ):
         app = brought("mood", *given)
         (error,) = app.error
         name = "test-sv.csv" if bad in given else "a..b.csv"
@@ -184,7 +262,12 @@ def test_a_taken_name_is_refused_unless_replaced(store: Store, tmp_path: Path) -
             found.append(Incoming(f"{split}.csv", path, split, code))
         return found
 
-    fields = {"name": "mood", "kind": "sentence", "columns": {"text": "text", "label": "label"}, "training_language": "en"}
+    fields = {
+        "name": "mood",
+        "kind": "sentence",
+        "columns": {"text": "text", "label": "label"},
+        "training_language": "en",
+    }
     path, _ = keep(fields, incoming("en"))
     first = json.loads(path.read_text())
     with pytest.raises(UserError, match="'mood' is taken"):
@@ -196,7 +279,9 @@ def test_a_taken_name_is_refused_unless_replaced(store: Store, tmp_path: Path) -
     assert load_task("mood").languages == ("de",)
 
 
-@pytest.mark.parametrize("name", ["en.train", "eng.testa", "data", "de.conllu", "x.TXT", "a.b.c", "train.de"])
+@pytest.mark.parametrize(
+    "name", ["en.train", "eng.testa", "data", "de.conllu", "x.TXT", "a.b.c", "train.de"]
+)
 def test_a_file_comes_in_whatever_its_ending_and_is_what_is_in_it(store: Store, name: str) -> None:
     lines = "In O\nNew B-city\nYork I-city\n\nHe O\nis O\n\n" * 30
     app = brought("cities", (name, lines.encode(), "application/octet-stream"))
@@ -217,7 +302,12 @@ def test_the_inbox_offers_every_file_but_hidden_ones(store: Store) -> None:
 
 
 def test_what_is_no_text_is_refused_by_what_is_in_it(store: Store) -> None:
-    app = opened(PAGE).file_uploader(key="files").set_value([("x.exe", b"MZ\0\0\1", "text/csv")]).run()
+    app = (
+        opened(PAGE)
+        .file_uploader(key="files")
+        .set_value([("x.exe", b"MZ\0\0\1", "text/csv")])
+        .run()
+    )
     assert "x.exe is binary" in app.error[0].value
 
 
@@ -236,19 +326,42 @@ PAIR = {"text": "a", "second": "b", "label": "c"}
         ({}, [file("all")], []),
         ({"name": ""}, EVERY, ["a name"]),
         ({"training_language": ""}, EVERY, ["the language with labels for training"]),
-        ({}, [file("train")], ["files of dev and test (or the split `all` for every file, which is then divided)"]),
-        ({}, [file("all"), file("test")], ["one way to split (`all` for every file, or train, dev and test)"]),
+        (
+            {},
+            [file("train")],
+            ["files of dev and test (or the split `all` for every file, which is then divided)"],
+        ),
+        (
+            {},
+            [file("all"), file("test")],
+            ["one way to split (`all` for every file, or train, dev and test)"],
+        ),
         ({"columns": {"text": "a", "label": "b", "split": "s"}}, [file("all")], []),
         ({"columns": {"text": "a"}}, EVERY, ["a column of its own for label"]),
         ({"columns": {"text": "a", "label": "a"}}, EVERY, ["a column of its own for label"]),
         ({"kind": "pair"}, EVERY, ["a column of its own for the second text"]),
         ({"kind": "pair", "columns": PAIR}, EVERY, []),
-        ({"kind": "retrieval", "columns": {"text": "a"}}, EVERY, ["a column of its own for the id that translations share"]),
-        ({"name": "", "training_language": ""}, EVERY, ["a name", "the language with labels for training"]),
+        (
+            {"kind": "retrieval", "columns": {"text": "a"}},
+            EVERY,
+            ["a column of its own for the id that translations share"],
+        ),
+        (
+            {"name": "", "training_language": ""},
+            EVERY,
+            ["a name", "the language with labels for training"],
+        ),
     ],
 )
-def test_what_a_task_still_lacks_is_known(given: dict[str, object], incoming: list[Incoming], said: list[str]) -> None:
-    fields = {"name": "mood", "kind": "sentence", "columns": {"text": "a", "label": "b"}, "training_language": "en"}
+def test_what_a_task_still_lacks_is_known(
+    given: dict[str, object], incoming: list[Incoming], said: list[str]
+) -> None:
+    fields = {
+        "name": "mood",
+        "kind": "sentence",
+        "columns": {"text": "a", "label": "b"},
+        "training_language": "en",
+    }
     assert missing(fields | given, incoming) == said
 
 
@@ -268,7 +381,11 @@ def test_every_kind_of_the_engine_can_be_brought() -> None:
 
 
 def test_sentences_without_labels_become_a_retrieval(store: Store) -> None:
-    given = [(f"{split}-{code}.csv", rows(split, code), "text/csv") for split in SPLITS for code in ("en", "de")]
+    given = [
+        (f"{split}-{code}.csv", rows(split, code), "text/csv")
+        for split in SPLITS
+        for code in ("en", "de")
+    ]
     app = brought("same", *given)
     app = app.radio(key="kind").set_value("retrieval").run()
     assert app.selectbox(key="column-retrieval-id").options == ["id", "text", "label"]
@@ -293,15 +410,36 @@ def test_file_names_that_may_not_come_in(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("train_de.csv", ("train", "de")), ("fr.validation.tsv", ("dev", "fr")), ("Test-ZH.jsonl", ("test", "zh")), ("everything.csv", ("all", "")), ("de_gsd-ud-train.conllu", ("train", "de")),
-     ("en.train", ("train", "en")), ("eng.testa", ("dev", "eng")), ("deu.testb", ("test", "deu")), ("data", ("all", "")), ("train.tr.pq", ("train", "tr")),
-     ("test.de.txt", ("test", "de")), ("sold-per-day.csv", ("all", "")), ("esp.train", ("train", ""))],
-)  # fmt: skip
+    [
+        ("train_de.csv", ("train", "de")),
+        ("fr.validation.tsv", ("dev", "fr")),
+        ("Test-ZH.jsonl", ("test", "zh")),
+        ("everything.csv", ("all", "")),
+        ("de_gsd-ud-train.conllu", ("train", "de")),
+        ("en.train", ("train", "en")),
+        ("eng.testa", ("dev", "eng")),
+        ("deu.testb", ("test", "deu")),
+        ("data", ("all", "")),
+        ("train.tr.pq", ("train", "tr")),
+        ("test.de.txt", ("test", "de")),
+        ("sold-per-day.csv", ("all", "")),
+        ("esp.train", ("train", "")),
+    ],
+)
 def test_names_tell_split_and_language(name: str, told: tuple[str, str]) -> None:
     assert guess(name) == told
 
 
 def test_usual_names_of_columns_are_known() -> None:
-    assert propose(["premise", "hypothesis", "gold_label"]) == ("pair", {"text": "premise", "second": "hypothesis", "label": "gold_label"})
-    assert propose(["id", "tokens", "upos"]) == ("token", {"tokens": "tokens", "tags": "upos", "id": "id"})
-    assert propose(["Text", "Category", "split"]) == ("sentence", {"text": "Text", "label": "Category", "split": "split"})
+    assert propose(["premise", "hypothesis", "gold_label"]) == (
+        "pair",
+        {"text": "premise", "second": "hypothesis", "label": "gold_label"},
+    )
+    assert propose(["id", "tokens", "upos"]) == (
+        "token",
+        {"tokens": "tokens", "tags": "upos", "id": "id"},
+    )
+    assert propose(["Text", "Category", "split"]) == (
+        "sentence",
+        {"text": "Text", "label": "Category", "split": "split"},
+    )

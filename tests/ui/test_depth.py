@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from sdq.figures import depth
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
@@ -35,7 +35,11 @@ def test_blocks_shows_the_stored_numbers_and_the_gap_apart(store: Store) -> None
     reports = filled(store)
     app = opened(PAGE)
     table = store.table(reports["ptq-w3a8"].run, "depth")
-    stored = table[(table["measure"] == "accumulated") & (table["role"] == "block") & (table["language"] == "all")]["relative_l2"].tolist()
+    stored = table[
+        (table["measure"] == "accumulated")
+        & (table["role"] == "block")
+        & (table["language"] == "all")
+    ]["relative_l2"].tolist()
     shown, gap = app.dataframe[0].value, app.dataframe[1].value
     assert shown[shown["run"] == "PTQ"].iloc[:, 6].tolist() == pytest.approx(stored)
     assert f"from {stored[0]:.3g} at block 0 to {stored[-1]:.3g} at block 5" in text_of(app)
@@ -46,7 +50,11 @@ def test_blocks_shows_the_stored_numbers_and_the_gap_apart(store: Store) -> None
 
 def test_a_layer_leads_to_its_weights(store: Store) -> None:  # noqa: F811
     reports = filled(store)
-    label, query = link_to_weights(opened(PAGE, layer="roberta.encoder.layer.3.attention.self.query", runs=reports["ptq-w3a8"].run))
+    label, query = link_to_weights(
+        opened(
+            PAGE, layer="roberta.encoder.layer.3.attention.self.query", runs=reports["ptq-w3a8"].run
+        )
+    )
     assert label == "Look at the weights of block 3 · query"
     assert "layer=roberta.encoder.layer.3.attention.self.query" in query
     assert reports["ptq-w3a8"].run in query
@@ -55,7 +63,9 @@ def test_a_layer_leads_to_its_weights(store: Store) -> None:  # noqa: F811
 @pytest.mark.parametrize("view", depth.VIEWS)
 def test_every_view_opens(store: Store, view: str) -> None:  # noqa: F811
     reports = filled(store)
-    app = opened(PAGE, view=view, language="sw", runs=",".join(reports[name].run for name in FOUR[1:]))
+    app = opened(
+        PAGE, view=view, language="sw", runs=",".join(reports[name].run for name in FOUR[1:])
+    )
     assert app.segmented_control(key="view").value == view
     shown = app.dataframe[0].value
     assert len(shown)
@@ -64,7 +74,11 @@ def test_every_view_opens(store: Store, view: str) -> None:  # noqa: F811
         assert set(shown["language"]) == {"sw"}
     if view == "Tokens":
         assert app.selectbox(key="language-of-tokens").value == "sw"
-        assert list(shown["token"][:3]) == list(store.table(reports["ptq-w3a8"].run, "sample").query("language == 'sw'").iloc[0]["tokens"][:3])
+        assert list(shown["token"][:3]) == list(
+            store.table(reports["ptq-w3a8"].run, "sample")
+            .query("language == 'sw'")
+            .iloc[0]["tokens"][:3]
+        )
     if view == "Languages":
         assert set(shown["run"]) == {"PTQ"}
 
@@ -93,7 +107,9 @@ def test_the_picture_follows_measure_error_and_view(store: Store) -> None:  # no
         app.segmented_control(key="error").set_value(error.capitalize()).run()
         assert not app.exception
         shown = app.dataframe[0].value
-        assert sorted(shown["SQNR, dB (higher is better)"]) == pytest.approx(sorted(every[every["measure"] == error]["sqnr_db"]))
+        assert sorted(shown["SQNR, dB (higher is better)"]) == pytest.approx(
+            sorted(every[every["measure"] == error]["sqnr_db"])
+        )
     for view in ("Paper: error by layer type", "Tokens", "Blocks"):
         app.segmented_control(key="view").set_value(view).run()
         assert not app.exception
@@ -111,7 +127,15 @@ def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:  
     app = opened(PAGE, runs=f"{ptq},{sdq}")
     assert "No noise floor was measured yet for SDQ" in text_of(app)
     floor = made_up_inspection.floor()
-    stored = floor[(floor["kind"] == "site") & (floor["role"] == "block") & (floor["measure"] == "relative_l2")].groupby("block")["high"].max()
+    stored = (
+        floor[
+            (floor["kind"] == "site")
+            & (floor["role"] == "block")
+            & (floor["measure"] == "relative_l2")
+        ]
+        .groupby("block")["high"]
+        .max()
+    )
     shown = app.dataframe[0].value
     assert shown[shown["run"] == "PTQ"]["noise floor"].tolist() == pytest.approx(stored.tolist())
     assert "measured again, comes nearest to it with PTQ at" in text_of(app)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sdq.evaluate.statistics import flips
 from sdq.recipe import PRESETS
-from sdq.report import Report
-from sdq.statistics import flips
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of
@@ -35,13 +35,23 @@ def test_without_fp32_it_says_what_to_do(store: Store) -> None:
 @pytest.mark.parametrize(("task", "language"), [("intent", "sw"), ("slots", "ar")])
 def test_it_counts_what_flips_and_lists_it(store: Store, task: str, language: str) -> None:
     reports = filled(store, task)
-    full, mine = (t[t["language"] == language] for t in (store.sentences(reports[name].run) for name in THREE[:2]))
+    full, mine = (
+        t[t["language"] == language]
+        for t in (store.sentences(reports[name].run) for name in THREE[:2])
+    )
     lost, gained = (int(n) for n in flips(full, mine).loc[language])
     app = opened(PAGE, runs=ids(reports), language=language)
     shown = text_of(app)
-    assert f"loses {lost:,} right answers and gains {gained:,} that were wrong before: net {gained - lost:+,} of {len(full):,} sentences" in shown
+    assert (
+        f"loses {lost:,} right answers and gains {gained:,} that were wrong before: net "
+        f"{gained - lost:+,} of {len(full):,} sentences" in shown
+    )
     counted = app.dataframe[0].value
-    assert (counted["lost"].item(), counted["gained"].item(), counted["sentences"].item()) == (lost, gained, len(full))
+    assert (counted["lost"].item(), counted["gained"].item(), counted["sentences"].item()) == (
+        lost,
+        gained,
+        len(full),
+    )
     assert len(app.dataframe[1].value) == lost + gained
     app.segmented_control(key="flips").set_value("lost").run()
     assert not app.exception
@@ -56,7 +66,9 @@ def test_it_counts_what_flips_and_lists_it(store: Store, task: str, language: st
 def test_a_link_shows_one_sentence_with_the_answers_of_all_runs(store: Store) -> None:
     reports = filled(store)
     row = store.sentences(reports["ptq-w3a8"].run).query("language == 'ur'").iloc[3]
-    example = next(e for e in made_up.loaded("intent").examples("test", ("ur",)) if e.id == row["id"])
+    example = next(
+        e for e in made_up.loaded("intent").examples("test", ("ur",)) if e.id == row["id"]
+    )
     app = opened(PAGE, runs=ids(reports), language="ur", example=row["id"], of="SDQ")
     shown = text_of(app)
     sentence = next(part for part in shown.split("\n") if 'class="sentence"' in part)
@@ -76,4 +88,6 @@ def test_over_all_languages_a_sentence_is_one_cluster(store: Store) -> None:
     drawn = {i.rpartition(".")[0] for i in store.sentences(reports["ptq-w3a8"].run)["id"]}
     assert f"randomisation test over {len(drawn)} clusters of sentences" in shown
     assert len(app.dataframe[0].value) == 15
-    assert app.dataframe[0].value["sentences"].sum() == len(store.sentences(reports["ptq-w3a8"].run))
+    assert app.dataframe[0].value["sentences"].sum() == len(
+        store.sentences(reports["ptq-w3a8"].run)
+    )

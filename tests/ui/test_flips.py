@@ -1,4 +1,5 @@
-"""The page on changed answers: its counts are those of the stored runs, and what is pressed selects."""
+"""The page on changed answers: its counts are those of the stored runs, and what is pressed
+selects."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import pandas as pd
 import pytest
 
 from sdq.figures import flips
-from sdq.quoting import quoted
+from sdq.io.quoting import quoted
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 from tests.ui.test_pages import opened, store, text_of
@@ -74,13 +75,19 @@ def test_a_language_and_a_cell_narrow_the_sentences(store: Store) -> None:
     app.button(key="forget").click().run()
     assert not app.exception
     assert len(app.dataframe[2].value) == len(mine)
-    assert len(opened(PAGE, runs=ids(reports), language="sw", was="nothing", now="this").dataframe[2].value) == len(mine)
+    assert len(
+        opened(PAGE, runs=ids(reports), language="sw", was="nothing", now="this").dataframe[2].value
+    ) == len(mine)
 
 
 def test_tags_are_compared_word_by_word(store: Store) -> None:
     reports = {r.recipe["name"]: r for r in made_up.fill(store, THREE[:2], ("slots",))}
     pairs = both(store, reports, "ar")
-    words = [(a, b) for before, after in zip(pairs["answer_fp32"], pairs["answer"], strict=True) for a, b in zip(before.split(), after.split(), strict=False)]
+    words = [
+        (a, b)
+        for before, after in zip(pairs["answer_fp32"], pairs["answer"], strict=True)
+        for a, b in zip(before.split(), after.split(), strict=False)
+    ]
     app = opened(PAGE, runs=ids(reports), language="ar")
     cells = app.dataframe[1].value
     assert cells["count"].sum() == len(words)
@@ -103,7 +110,13 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     app = opened(PAGE, runs=run, language="sw", example=seen)
     rows = app.dataframe[3].value
     assert list(rows["kl"]) == pytest.approx(sorted(sw[sw["id"] == seen]["kl"], reverse=True))
-    said = "One module alone changes the answer" if seen in flipping else "No module alone changes the answer"
+    said = (
+        "One module alone changes the answer"
+        if seen in flipping
+        else "No module alone changes the answer"
+    )
     assert said in text_of(app)
     unseen = next(i for i in changed if i not in looked)
-    assert "measured on 120 other sentences" in text_of(opened(PAGE, runs=run, language="sw", example=unseen))
+    assert "measured on 120 other sentences" in text_of(
+        opened(PAGE, runs=run, language="sw", example=unseen)
+    )

@@ -1,4 +1,5 @@
-"""A form shows every field of a settings class, also of classes that did not exist when it was written."""
+"""A form shows every field of a settings class, also of classes that did not exist when it was
+written."""
 
 from __future__ import annotations
 
@@ -32,14 +33,18 @@ class Dither(Settings):
 class Tiny(Settings):
     """A new settings class whose union has a new member."""
 
-    how: Annotated[Round | Dither, Field(discriminator="kind")] = Field(Round(), description="How values are rounded")
+    how: Annotated[Round | Dither, Field(discriminator="kind")] = Field(
+        Round(), description="How values are rounded"
+    )
     times: int = Field(3, gt=0, le=9)
     careful: bool = False
     note: str = Field("x", pattern="^[a-z]+$")
     limit: float | None = Field(None, gt=0, description="Empty: no limit")
     steps: tuple[Annotated[Round | Dither, Field(discriminator="kind")], ...] = ()
     colours: tuple[Literal["red", "green"], ...] = ()
-    places: Literal["here", "everywhere"] | tuple[str, ...] = Field("here", description="Where it holds")
+    places: Literal["here", "everywhere"] | tuple[str, ...] = Field(
+        "here", description="Where it holds"
+    )
 
 
 def show(name: str) -> None:
@@ -98,18 +103,31 @@ def test_every_field_of_every_class_of_a_recipe_has_a_labelled_control(name: str
     app = opened(name)
     shown = controls(app)
     for field, info in CLASSES[name].model_fields.items():
-        mine = [c for key, c in shown.items() if key == f"f.{field}" or key.startswith(f"f.{field}.")]
+        mine = [
+            c for key, c in shown.items() if key == f"f.{field}" or key.startswith(f"f.{field}.")
+        ]
         constant = field == "kind"
         assert bool(mine) != constant, f"{name}.{field}"
         assert all(control.label.strip() for control in mine)
         direct = shown.get(f"f.{field}")
         if direct is not None and info.description:
             assert info.description in direct.help
-    assert value(app) == json.loads(CLASSES[name]().model_dump_json()), "untouched, a form says what it was given"
+    assert value(app) == json.loads(CLASSES[name]().model_dump_json()), (
+        "untouched, a form says what it was given"
+    )
 
 
 def test_a_recipe_holds_the_classes_it_should() -> None:
-    assert {"Training", "Rule", "WeightSpec", "ActivationSpec", "Percentile", "PerGroup", "Attention", "Calibration"} <= set(CLASSES)
+    assert {
+        "Training",
+        "Rule",
+        "WeightSpec",
+        "ActivationSpec",
+        "Percentile",
+        "PerGroup",
+        "Attention",
+        "Calibration",
+    } <= set(CLASSES)
 
 
 def test_a_new_member_of_a_union_appears_with_its_own_fields() -> None:
@@ -119,7 +137,13 @@ def test_a_new_member_of_a_union_appears_with_its_own_fields() -> None:
     assert "With noise before rounding." in how.help
     app = how.set_value("dither").run()
     amount = app.number_input(key="f.how.dither.amount")
-    assert (amount.label, amount.value, amount.min, amount.max, amount.help) == ("Amount", 0.5, 0, 2, "Steps of noise")
+    assert (amount.label, amount.value, amount.min, amount.max, amount.help) == (
+        "Amount",
+        0.5,
+        0,
+        2,
+        "Steps of noise",
+    )
     app = amount.set_value(1.25).run()
     assert value(app)["how"] == {"kind": "dither", "amount": 1.25, "shape": "flat"}
 
@@ -164,10 +188,15 @@ def test_a_name_or_a_list_of_ones_own() -> None:
     app = app.selectbox(key="f.places").set_value("everywhere").run()
     assert value(app)["places"] == "everywhere"
     app = app.selectbox(key="f.places").set_value("my own list").run()
-    assert (value(app)["places"], app.multiselect(key="f.places.own").label) == ([], "Places, one by one")
+    assert (value(app)["places"], app.multiselect(key="f.places.own").label) == (
+        [],
+        "Places, one by one",
+    )
 
 
-def test_a_recipe_calibrated_on_chosen_languages_is_shown_as_it_is_and_an_empty_list_refused() -> None:
+def test_a_recipe_calibrated_on_chosen_languages_is_shown_as_it_is_and_an_empty_list_refused() -> (
+    None
+):
     app = AppTest.from_function(show, args=("OnTwo",), default_timeout=30).run()
     assert value(app)["languages"] == ["de", "th"]
     assert app.multiselect(key="f.languages.own").value == ["de", "th"]
@@ -175,7 +204,9 @@ def test_a_recipe_calibrated_on_chosen_languages_is_shown_as_it_is_and_an_empty_
     assert app.error[0].value == "1 problem: languages"
 
 
-@pytest.mark.parametrize(("key", "wrong", "field"), [("f.note", "A B", "note"), ("f.limit", 0.0, "limit")])
+@pytest.mark.parametrize(
+    ("key", "wrong", "field"), [("f.note", "A B", "note"), ("f.limit", 0.0, "limit")]
+)
 def test_what_the_class_refuses_is_left_to_the_page(key: str, wrong: Any, field: str) -> None:
     app = opened("Tiny")
     if field == "limit":
@@ -194,7 +225,15 @@ def test_a_type_without_a_control_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("learning_rate", "Learning rate"), ("MinMax", "Min max"), ("KLD", "KLD"), ("KL", "KL"), ("PerToken", "Per token"), ("Mse", "Mse")]
+    ("name", "expected"),
+    [
+        ("learning_rate", "Learning rate"),
+        ("MinMax", "Min max"),
+        ("KLD", "KLD"),
+        ("KL", "KL"),
+        ("PerToken", "Per token"),
+        ("Mse", "Mse"),
+    ],
 )
 def test_names_in_words(name: str, expected: str) -> None:
     assert words(name) == expected
@@ -213,10 +252,16 @@ def test_a_saved_recipe_is_read_back() -> None:
         (b'{"seed": 1, "seed": 2}', "has the name 'seed' twice"),
         (b'{"migration": NaN}', "holds NaN"),
         (b'{"nme": 1}', "nme: unknown field"),
-        (b'{"rules": [{"weight": {"bits": 9}}]}', "rules.0.weight.bits: must be a whole number from 2 to 8, got 9; correct it"),
+        (
+            b'{"rules": [{"weight": {"bits": 9}}]}',
+            "rules.0.weight.bits: must be a whole number from 2 to 8, got 9; correct it",
+        ),
         (b" " * 100_001, "at most 100 kB"),
         (b'{"rules": [' + b"{}," * 30 + b"{}]}", "at most 20 entries, got 31"),
-        (b'{"rules": [{}], "training": {"patience": 1000000000000000000000}}', "numbers must be finite"),
+        (
+            b'{"rules": [{}], "training": {"patience": 1000000000000000000000}}',
+            "numbers must be finite",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_short_sentence(data: bytes, sentence: str) -> None:

@@ -1,4 +1,5 @@
-"""What a page shows instead of an inspection's tables: the offer, how far it is, why it failed; and the tables once they are there."""
+"""What a page shows instead of an inspection's tables: the offer, how far it is, why it failed; and
+the tables once they are there."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components.words import looking
-from sdq import jobs
-from sdq.analysis_registry import ANALYSES
-from sdq.inspection import inspection_id
-from sdq.inspection_settings import Inspection
+from sdq.inspection.registry import ANALYSES
+from sdq.inspection.settings import Inspection
+from sdq.inspection.storage import inspection_id
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up
 
@@ -53,7 +54,9 @@ def opened(report: Report) -> AppTest:
 
 def text_of(app: AppTest) -> str:
     assert not app.exception, [e.message for e in app.exception]
-    return " ".join(str(e.value) for kind in ("info", "error", "markdown", "caption") for e in app.get(kind))
+    return " ".join(
+        str(e.value) for kind in ("info", "error", "markdown", "caption") for e in app.get(kind)
+    )
 
 
 def keep(store: Store, report: Report, *names: str) -> str:
@@ -68,7 +71,17 @@ def keep(store: Store, report: Report, *names: str) -> str:
 def analysed(store: Store, report: Report, name: str, seconds: float, task: str = "intent") -> None:
     home = "f" * 12
     store.inspections().begin(home, {}, goes_on=True)
-    store.inspections().tell(home, {"event": "analysed", "name": name, "seconds": seconds, "settings": {"sentences": 60}, "model": report.model, "task": task})
+    store.inspections().tell(
+        home,
+        {
+            "event": "analysed",
+            "name": name,
+            "seconds": seconds,
+            "settings": {"sentences": 60},
+            "model": report.model,
+            "task": task,
+        },
+    )
 
 
 def test_tables_that_are_there_are_drawn(store: Store, report: Report) -> None:
@@ -79,7 +92,9 @@ def test_tables_that_are_there_are_drawn(store: Store, report: Report) -> None:
     path = store.inspections().folder / home / "estimate.parquet"
     ROWS.assign(kl=9.0).to_parquet(path)
     os.utime(path, ns=(1, 1))
-    assert opened(report).dataframe[1].value["kl"].tolist() == [9.0, 9.0], "a table made anew must be read anew"
+    assert opened(report).dataframe[1].value["kl"].tolist() == [9.0, 9.0], (
+        "a table made anew must be read anew"
+    )
 
 
 def test_a_missing_one_is_offered_and_asked_for_once(store: Store, report: Report) -> None:
@@ -108,7 +123,10 @@ def test_the_time_it_takes_is_judged_by_earlier_ones(store: Store, report: Repor
 def test_progress_says_which_analysis_and_how_long(store: Store, report: Report) -> None:
     home = jobs.look_into(report.run, store)
     kept = store.inspections()
-    kept.tell(home, {"event": "stage", "name": "estimate", "text": "The same, estimated", "number": 2, "of": 2})
+    kept.tell(
+        home,
+        {"event": "stage", "name": "estimate", "text": "The same, estimated", "number": 2, "of": 2},
+    )
     app = opened(report)
     bar = app.get("progress")[0].proto
     assert (bar.text, bar.value) == ("Analysis 2 of 2: the same, estimated", 50)
@@ -120,16 +138,28 @@ def test_progress_says_which_analysis_and_how_long(store: Store, report: Report)
     assert app.button(key="look-into").label == "Look into this run"
 
 
-def test_time_left_is_what_the_missing_ones_take_less_what_was_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_left_is_what_the_missing_ones_take_less_what_was_spent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("time.time", lambda: 130.0)
     stage = {"event": "stage", "name": "x", "text": "Look", "number": 3, "of": 4, "time": 100.0}
-    assert looking([{"event": "queued"}, stage], 100.0) == ("Analysis 3 of 4: look, about 70 s left", 0.5)
-    assert looking([stage, {"event": "failed"}, {"event": "queued"}]) == ("Waiting for its turn", 0.0)
+    assert looking([{"event": "queued"}, stage], 100.0) == (
+        "Analysis 3 of 4: look, about 70 s left",
+        0.5,
+    )
+    assert looking([stage, {"event": "failed"}, {"event": "queued"}]) == (
+        "Waiting for its turn",
+        0.0,
+    )
 
 
-def test_a_page_draws_when_its_own_tables_are_there_though_others_are_under_way(store: Store, report: Report) -> None:
+def test_a_page_draws_when_its_own_tables_are_there_though_others_are_under_way(
+    store: Store, report: Report
+) -> None:
     home = jobs.look_into(report.run, store)
-    store.inspections().tell(home, {"event": "stage", "name": "later", "text": "Later", "number": 3, "of": 9})
+    store.inspections().tell(
+        home, {"event": "stage", "name": "later", "text": "Later", "number": 3, "of": 9}
+    )
     keep(store, report, "sensitivity", "estimate")
     app = opened(report)
     assert len(app.dataframe) == 2
@@ -138,10 +168,19 @@ def test_a_page_draws_when_its_own_tables_are_there_though_others_are_under_way(
 
 def test_a_failure_is_one_sentence_and_can_be_tried_again(store: Store, report: Report) -> None:
     home = jobs.look_into(report.run, store)
-    store.inspections().tell(home, {"event": "failed", "message": "the analysis estimate failed: weights must be finite numbers"})
+    store.inspections().tell(
+        home,
+        {
+            "event": "failed",
+            "message": "the analysis estimate failed: weights must be finite numbers",
+        },
+    )
     (jobs.queue(store) / home).unlink()
     app = opened(report)
-    assert "came to nothing: the analysis estimate failed: weights must be finite numbers" in text_of(app)
+    assert (
+        "came to nothing: the analysis estimate failed: weights must be finite numbers"
+        in text_of(app)
+    )
     app.button(key="look-into").click().run()
     assert (jobs.queue(store) / home).exists()
 
@@ -157,4 +196,6 @@ def test_without_the_weights_of_a_trained_run_it_says_so(store: Store, report: R
     made_up.add(store, PRESETS["sdq-kld-w3a8"])
     app = opened(made_up.add(store, PRESETS["qat-w3a8"]))
     assert "weights of this run are not on this machine" in text_of(app)
-    assert [b.key for b in app.button] == [f"look-at-{report.run}"], "only what can be looked into is offered"
+    assert [b.key for b in app.button] == [f"look-at-{report.run}"], (
+        "only what can be looked into is offered"
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from sdq.evaluate.significance import verdicts
 from sdq.labels import language_name
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
-from sdq.verdicts import verdicts
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of
 
@@ -42,9 +42,13 @@ def test_it_shows_the_drops_of_the_reports(store: Store, task: str) -> None:
     assert len(table) == 2 * 15
     mine = table[table["run"] == ptq.run].set_index("code")
     for code, score in ptq.quantized.by_language.items():
-        assert mine.loc[code, "drop"] == pytest.approx(100 * (ptq.reference.by_language[code] - score))
+        assert mine.loc[code, "drop"] == pytest.approx(
+            100 * (ptq.reference.by_language[code] - score)
+        )
     worst = mine.index[0]
-    tested = verdicts(store.sentences(reports["fp32"].run), store.sentences(ptq.run), list(mine.index), ("en",)).set_index("language")
+    tested = verdicts(
+        store.sentences(reports["fp32"].run), store.sentences(ptq.run), list(mine.index), ("en",)
+    ).set_index("language")
     exact = tested.loc[worst]
     assert mine["p_holm"].tolist() == tested.loc[mine.index, "p_holm"].tolist()
     shown = text_of(app)
@@ -65,7 +69,14 @@ def test_without_fp32_it_says_what_the_intervals_need(store: Store) -> None:
 
 def test_it_follows_its_controls(store: Store) -> None:
     reports = filled(store)
-    app = opened(PAGE, runs=",".join(r.run for r in reports.values()), language="th", against="subwords", cells="score", by="SDQ")
+    app = opened(
+        PAGE,
+        runs=",".join(r.run for r in reports.values()),
+        language="th",
+        against="subwords",
+        cells="score",
+        by="SDQ",
+    )
     assert app.selectbox(key="pick-language").value == "th"
     shown = text_of(app)
     assert "Thai" in shown
@@ -75,7 +86,9 @@ def test_it_follows_its_controls(store: Store) -> None:
     assert set(numbers["run"]) == {reports["sdq-att-kld-w3a8"].run}
     assert not {"th", "zh"} & set(numbers["code"])
     wide = app.dataframe[2].value.set_index("language")
-    assert wide.loc["Thai", "FP32"] == pytest.approx(100 * reports["fp32"].quantized.by_language["th"])
+    assert wide.loc["Thai", "FP32"] == pytest.approx(
+        100 * reports["fp32"].quantized.by_language["th"]
+    )
     app.selectbox(key="pick-language").set_value("sw").run()
     assert not app.exception
     assert app.query_params["language"] in ("sw", ["sw"])

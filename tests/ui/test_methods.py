@@ -1,14 +1,15 @@
-"""The page "Methods side by side": its numbers are those of the reports and of the paired statistics."""
+"""The page "Methods side by side": its numbers are those of the reports and of the paired
+statistics."""
 
 from __future__ import annotations
 
 import pytest
 
 from pages.components.errors import without
+from sdq.evaluate.significance import verdicts
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
-from sdq.verdicts import verdicts
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
 
@@ -26,10 +27,14 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:  
     shown = app.dataframe[0].value
     assert shown["run"].tolist() == ["FP32", "PTQ", "QAT", "SDQ"]
     ptq, full = reports["ptq-w3a8"], reports["fp32"]
-    assert shown.iloc[1]["zero-shot mean, % [95 %]"].startswith(f"{100 * ptq.quantized.zero_shot_mean:.1f} [")
+    assert shown.iloc[1]["zero-shot mean, % [95 %]"].startswith(
+        f"{100 * ptq.quantized.zero_shot_mean:.1f} ["
+    )
     codes = [code for code in made_up.LANGUAGES if code != "en"]
     against = verdicts(store.sentences(full.run), store.sentences(ptq.run), codes).iloc[-1]
-    written = f"{against['change']:+.1f} [{against['low']:+.1f}, {against['high']:+.1f}]".replace("-", "−")
+    written = f"{against['change']:+.1f} [{against['low']:+.1f}, {against['high']:+.1f}]".replace(
+        "-", "−"
+    )
     assert shown.iloc[1]["zero-shot against FP32, points [95 %]"] == written
     text = text_of(app)
     assert "Latency" in text
@@ -40,7 +45,12 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:  
 def test_price_layer_and_first_run_follow_the_choices(store: Store) -> None:  # noqa: F811
     reports = filled(store)
     layer = "roberta.encoder.layer.2.output.dense"
-    app = opened(PAGE, price="Time to make the run", layer=layer, runs=",".join(reports[n].run for n in ("ptq-w3a8", "fp32")))
+    app = opened(
+        PAGE,
+        price="Time to make the run",
+        layer=layer,
+        runs=",".join(reports[n].run for n in ("ptq-w3a8", "fp32")),
+    )
     assert app.segmented_control(key="price").value == "Time to make the run"
     assert app.selectbox(key="pick-layer").value == layer
     assert app.dataframe[0].value["run"].tolist() == ["PTQ", "FP32"]
@@ -84,5 +94,10 @@ def test_of_runs_that_came_with_the_project_no_older_version_is_blamed(store: St
     own = made_up.add(store, PRESETS["ptq-w3a8"]).run
     many = ["0e16b6a1c9d9", "792a03480897"]  # not in the data folder
     assert without(store, [], "its layers") == ""
-    assert without(store, many, "its layers") == "2 of these runs came with the project without its layers."
-    assert without(store, [own], "its layers").startswith("1 of these runs lacks its layers: an older version made it;")
+    assert (
+        without(store, many, "its layers")
+        == "2 of these runs came with the project without its layers."
+    )
+    assert without(store, [own], "its layers").startswith(
+        "1 of these runs lacks its layers: an older version made it;"
+    )

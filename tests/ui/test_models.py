@@ -1,4 +1,5 @@
-"""Quantize: which model. What is not here or has no head is said with the command that helps, and nothing can be started with it."""
+"""Quantize: which model. What is not here or has no head is said with the command that helps, and
+nothing can be started with it."""
 # ruff: noqa: F811
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
-from sdq.catalog import CURATED
+from sdq.models.curated import CURATED
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ASSETS
 from sdq.store import Store
@@ -30,7 +31,9 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def model(folder: Path, kind: str) -> Path:
     """A folder that looks like a model to who does not load it."""
-    shutil.copytree(ASSETS / "mini" / ("intent" if kind.endswith("Classification") else "encoder"), folder)
+    shutil.copytree(
+        ASSETS / "mini" / ("intent" if kind.endswith("Classification") else "encoder"), folder
+    )
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": [kind]}))
     return folder
@@ -40,11 +43,17 @@ def test_models_to_choose_from(store: Store) -> None:
     app = opened(PAGE)
     box = app.selectbox(key="model")
     assert box.value == "mini"
-    assert [option.partition(" (")[0] for option in box.options] == ["mini", *(known.title for known in CURATED), "A folder of yours"]
+    assert [option.partition(" (")[0] for option in box.options] == [
+        "mini",
+        *(known.title for known in CURATED),
+        "A folder of yours",
+    ]
     assert sum("not on this machine" in option for option in box.options) == len(CURATED)
 
 
-def test_a_known_model_that_is_not_here(store: Store, asked: list[tuple[Recipe, str, str]], empty_cache: Path) -> None:
+def test_a_known_model_that_is_not_here(
+    store: Store, asked: list[tuple[Recipe, str, str]], empty_cache: Path
+) -> None:
     app = opened(PAGE)
     app = app.selectbox(key="model").set_value(XLMR).run()
     assert f"the model {XLMR} must be on this machine" in app.warning[0].value
@@ -57,7 +66,10 @@ def test_a_known_model_that_is_not_here(store: Store, asked: list[tuple[Recipe, 
     app = app.run()
     assert "it is a base model (XLMRobertaForMaskedLM)" in app.warning[0].value
     assert app.code[0].value == f"python -m sdq finetune --model {XLMR} --task intent --out DIR"
-    assert not any("XLM-R base" in option and "not on this machine" in option for option in app.selectbox(key="model").options)
+    assert not any(
+        "XLM-R base" in option and "not on this machine" in option
+        for option in app.selectbox(key="model").options
+    )
     assert app.button(key="quantize").disabled
     assert asked == []
 
@@ -67,7 +79,11 @@ def test_a_folder(store: Store, asked: list[tuple[Recipe, str, str]], tmp_path: 
     app = app.selectbox(key="model").set_value("a folder").run()
     assert "Give the path of a folder" in app.info[0].value
     assert app.button(key="quantize").disabled
-    for path, said in (("/nowhere/model", "does not exist"), (str(tmp_path), "must hold config.json"), ("../../etc", "model")):
+    for path, said in (
+        ("/nowhere/model", "does not exist"),
+        (str(tmp_path), "must hold config.json"),
+        ("../../etc", "model"),
+    ):
         app = app.text_input(key="model-folder").set_value(path).run()
         assert said in app.warning[0].value
         assert app.button(key="quantize").disabled
@@ -78,17 +94,25 @@ def test_a_folder(store: Store, asked: list[tuple[Recipe, str, str]], tmp_path: 
     assert asked == [(PRESETS["ptq-int8-dynamic"], str(folder), "intent")]
 
 
-def test_mini_has_no_head_for_a_task_of_ones_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mini_has_no_head_for_a_task_of_ones_own(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pages.components.recipe.kept", lambda: ("topics",))
-    monkeypatch.setattr("pages.components.models.read", lambda path: SimpleNamespace(kind="sentence"))
+    monkeypatch.setattr(
+        "pages.components.models.read", lambda path: SimpleNamespace(kind="sentence")
+    )
     app = opened(PAGE)
     app = app.selectbox(key="on").set_value("topics").run()
     assert "for topics it has none" in app.warning[0].value
     assert app.code[0].value == "python -m sdq finetune --model mini --task topics --out DIR"
 
 
-def test_what_was_fine_tuned_here_can_be_chosen(store: Store, asked: list[tuple[Recipe, str, str]]) -> None:
-    folder = model(store.folder.parent / "models" / "0123456789ab", "XLMRobertaForSequenceClassification")
+def test_what_was_fine_tuned_here_can_be_chosen(
+    store: Store, asked: list[tuple[Recipe, str, str]]
+) -> None:
+    folder = model(
+        store.folder.parent / "models" / "0123456789ab", "XLMRobertaForSequenceClassification"
+    )
     (folder / "finetuning.json").write_text(json.dumps({"base": XLMR, "task": "intent"}))
     app = opened(PAGE)
     labels = app.selectbox(key="model").options

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sdq import jobs
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 from tests import made_up
@@ -39,9 +39,25 @@ def opened(page: str = "", **query: str) -> AppTest:
 
 
 def text_of(app: AppTest) -> str:
-    kinds = ("title", "subheader", "markdown", "caption", "info", "error", "warning", "html", "code")
-    text = "\n".join(str(getattr(e, "value", "") or getattr(e.proto, "body", "")) for kind in kinds for e in app.get(kind))
-    return re.sub(r"</?abbr[^>]*>", "", text)  # explanations of terms are not what these tests look for
+    kinds = (
+        "title",
+        "subheader",
+        "markdown",
+        "caption",
+        "info",
+        "error",
+        "warning",
+        "html",
+        "code",
+    )
+    text = "\n".join(
+        str(getattr(e, "value", "") or getattr(e.proto, "body", ""))
+        for kind in kinds
+        for e in app.get(kind)
+    )
+    return re.sub(
+        r"</?abbr[^>]*>", "", text
+    )  # explanations of terms are not what these tests look for
 
 
 def links(app: AppTest) -> dict[str, str]:
@@ -65,13 +81,18 @@ def test_home_shows_the_numbers_of_the_reports(store: Store) -> None:
     shown = text_of(app)
     for name in ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8"):
         assert percent(reports[name].quantized.zero_shot_mean) in shown
-    ptq, full = reports["ptq-w3a8"].quantized.zero_shot_mean, reports["fp32"].quantized.zero_shot_mean
+    ptq, full = (
+        reports["ptq-w3a8"].quantized.zero_shot_mean,
+        reports["fp32"].quantized.zero_shot_mean,
+    )
     assert f"{100 * (full - ptq):.1f} points" in shown
     assert "★" not in shown
     assert len(app.get("plotly_chart")) == 1
     table = app.dataframe[0].value
     assert len(table) == 15
-    assert dict(zip(table["code"], table["SDQ"] / 100, strict=True)) == pytest.approx(reports["sdq-att-kld-w3a8"].quantized.by_language)
+    assert dict(zip(table["code"], table["SDQ"] / 100, strict=True)) == pytest.approx(
+        reports["sdq-att-kld-w3a8"].quantized.by_language
+    )
 
 
 def test_home_follows_its_controls(store: Store) -> None:
@@ -92,20 +113,36 @@ def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened()
     assert "Not run yet:" in text_of(app)
-    assert list(links(app).items())[:3] == [(name, f"on=intent&preset={name}") for name in ("fp32", "qat-w3a8", "sdq-att-kld-w3a8")]
+    assert list(links(app).items())[:3] == [
+        (name, f"on=intent&preset={name}") for name in ("fp32", "qat-w3a8", "sdq-att-kld-w3a8")
+    ]
 
 
 def test_home_without_runs_leads_to_a_form_that_is_filled_in(store: Store) -> None:
     app = opened(task="slots", width="INT8")
-    assert next(iter(links(app).items())) == ("Quantize the model now", "on=slots&preset=ptq-int8-dynamic")
+    assert next(iter(links(app).items())) == (
+        "Quantize the model now",
+        "on=slots&preset=ptq-int8-dynamic",
+    )
     form = opened("pages/lab/quantize.py", on="slots", preset="ptq-int8-dynamic")
     assert (form.selectbox(key="on").value, form.selectbox(key="method").value) == ("slots", "PTQ")
     assert form.selectbox(key="recipe-PTQ").value == "ptq-int8-dynamic"
-    assert form.run().selectbox(key="recipe-PTQ").set_value("ptq-w2a8").run().selectbox(key="recipe-PTQ").value == "ptq-w2a8"
+    assert (
+        form.run()
+        .selectbox(key="recipe-PTQ")
+        .set_value("ptq-w2a8")
+        .run()
+        .selectbox(key="recipe-PTQ")
+        .value
+        == "ptq-w2a8"
+    )
 
 
 def test_an_unknown_preset_in_the_address_leaves_the_form_alone(store: Store) -> None:
-    assert opened("pages/lab/quantize.py", preset="ptq-w9a9").selectbox(key="method").value == opened("pages/lab/quantize.py").selectbox(key="method").value
+    assert (
+        opened("pages/lab/quantize.py", preset="ptq-w9a9").selectbox(key="method").value
+        == opened("pages/lab/quantize.py").selectbox(key="method").value
+    )
 
 
 def test_home_ignores_other_seeds_and_custom_recipes(store: Store) -> None:
@@ -115,9 +152,15 @@ def test_home_ignores_other_seeds_and_custom_recipes(store: Store) -> None:
 
 
 def test_a_link_opens_a_run_and_fills_the_form(store: Store) -> None:
-    report: Report = made_up.add(store, PRESETS["sdq-att-kld-w3a8"].model_copy(update={"seed": 4}), "slots")
+    report: Report = made_up.add(
+        store, PRESETS["sdq-att-kld-w3a8"].model_copy(update={"seed": 4}), "slots"
+    )
     app = opened("pages/lab/quantize.py", run=report.run)
-    assert (app.selectbox(key="on").value, app.selectbox(key="method").value, app.number_input(key="seed").value) == ("slots", "SDQ", 4)
+    assert (
+        app.selectbox(key="on").value,
+        app.selectbox(key="method").value,
+        app.number_input(key="seed").value,
+    ) == ("slots", "SDQ", 4)
     assert app.selectbox(key="recipe-SDQ").value == "sdq-att-kld-w3a8"
     values = {m.label: m.value for m in app.metric}
     assert values["F1, all languages"] == percent(report.quantized.mean)
@@ -127,7 +170,9 @@ def test_a_link_opens_a_run_and_fills_the_form(store: Store) -> None:
     assert report.run in text_of(app)
 
 
-def test_quantize_opens_a_stored_result_without_a_worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantize_opens_a_stored_result_without_a_worker(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report = made_up.add(store, PRESETS["ptq-int8-dynamic"])
     monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: report.run)
     monkeypatch.setattr(jobs, "ensure", lambda store: pytest.fail("a worker was started"))
@@ -159,7 +204,9 @@ def test_progress_is_said_in_words(store: Store, monkeypatch: pytest.MonkeyPatch
     store.tell(run, {"event": "stage", "name": "train", "text": "Training the quantized student"})
     for step, when in ((1, 0.0), (40, 39.0)):
         store.tell(run, {"event": "step", "step": step, "of": 160, "loss": 1.0, "time": when})
-    monkeypatch.setattr(jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run)))
+    monkeypatch.setattr(
+        jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run))
+    )
     app = opened("pages/lab/quantize.py", run=run)
     assert app.get("progress")[0].proto.text == "Training, step 40 of 160, about 2 min left"
 
@@ -167,13 +214,18 @@ def test_progress_is_said_in_words(store: Store, monkeypatch: pytest.MonkeyPatch
 def test_a_failure_is_one_sentence(store: Store) -> None:
     run = "0123456789ab"
     store.begin(run, {})
-    store.tell(run, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"})
+    store.tell(
+        run, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"}
+    )
     (store.folder / run / "worker.pid").write_text("999999 1.0")
     app = opened("pages/lab/quantize.py", run=run)
     assert [e.value for e in app.error] == ["weights must be finite numbers, layer 3 holds NaN"]
 
 
-@pytest.mark.parametrize(("run", "sentence"), [("ffffffffffff", "No run with the id"), ("../../x", "12 hexadecimal digits")])
+@pytest.mark.parametrize(
+    ("run", "sentence"),
+    [("ffffffffffff", "No run with the id"), ("../../x", "12 hexadecimal digits")],
+)
 def test_a_wrong_link_is_explained(store: Store, run: str, sentence: str) -> None:
     assert sentence in text_of(opened("pages/lab/quantize.py", run=run))
 
@@ -196,9 +248,12 @@ def test_the_web_process_has_no_torch(store: Store) -> None:
         "    app = AppTest.from_file('app.py', default_timeout=60)\n"
         "    app = app.switch_page(page) if page else app\n"
         "    app.run(); assert not app.exception, app.exception\n"
-        "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules); assert not heavy, heavy\n"
+        "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules); assert not heavy, "
+        "heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 

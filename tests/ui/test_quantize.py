@@ -1,4 +1,5 @@
-"""The page Quantize: presets, every setting, files, what a run will cost, and its training as it goes."""
+"""The page Quantize: presets, every setting, files, what a run will cost, and its training as it
+goes."""
 # ruff: noqa: F811
 
 from __future__ import annotations
@@ -11,27 +12,36 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.form import parse
 from pages.components.words import changes, describe, expected, progress, unlike
-from sdq import jobs
-from sdq.estimate import expect
 from sdq.figures import training
+from sdq.jobs import queue as jobs
+from sdq.jobs.estimate import expect
 from sdq.quant.observers import KL
 from sdq.quant.spec import Rule, WeightSpec
 from sdq.recipe import PRESETS, Recipe
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
 
 PAGE = "pages/lab/quantize.py"
-CUSTOM = Recipe(name="mine", rules=(Rule(roles=("q", "k"), weight=WeightSpec(bits=5, observer=KL())),), seed=7)
-STEPS = [{"step": float(s), "loss": 1.0 + 1 / s, "ce": 1 / s, "kld": 0.5, "attention": 0.05} for s in (10, 20, 30)]
+CUSTOM = Recipe(
+    name="mine", rules=(Rule(roles=("q", "k"), weight=WeightSpec(bits=5, observer=KL())),), seed=7
+)
+STEPS = [
+    {"step": float(s), "loss": 1.0 + 1 / s, "ce": 1 / s, "kld": 0.5, "attention": 0.05}
+    for s in (10, 20, 30)
+]
 CHECKS = [{"step": 20.0, "dev": 0.9}, {"step": 30.0, "dev": 0.95}]
 
 
 def control(app: AppTest, kind: str, path: str) -> Any:
     """The control of a field of the recipe, by its path."""
     assert not app.exception, [e.message for e in app.exception]
-    found = [element for element in app.get(kind) if (element.key or "").startswith("recipe.") and element.key.split(".", 2)[2] == path]
+    found = [
+        element
+        for element in app.get(kind)
+        if (element.key or "").startswith("recipe.") and element.key.split(".", 2)[2] == path
+    ]
     assert len(found) == 1, [element.key for element in app.get(kind)]
     return found[0]
 
@@ -49,7 +59,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, str, str]]:
     return seen
 
 
-def test_a_preset_fills_the_form_and_is_submitted_as_it_is(store: Store, asked: list[tuple[Recipe, str, str]]) -> None:
+def test_a_preset_fills_the_form_and_is_submitted_as_it_is(
+    store: Store, asked: list[tuple[Recipe, str, str]]
+) -> None:
     app = opened(PAGE)
     app = app.selectbox(key="method").set_value("SDQ").run()
     app = app.selectbox(key="recipe-SDQ").set_value("sdq-att-kld-w3a8").run()
@@ -62,7 +74,9 @@ def test_a_preset_fills_the_form_and_is_submitted_as_it_is(store: Store, asked: 
     assert asked == [(PRESETS["sdq-att-kld-w3a8"], "mini", "intent")]
 
 
-def test_a_changed_field_makes_the_recipe_custom_and_is_named(store: Store, asked: list[tuple[Recipe, str, str]]) -> None:
+def test_a_changed_field_makes_the_recipe_custom_and_is_named(
+    store: Store, asked: list[tuple[Recipe, str, str]]
+) -> None:
     app = opened(PAGE)
     app = app.selectbox(key="on").set_value("slots").run()
     app = control(app, "number_input", "rules.0.weight.bits").set_value(5).run()
@@ -72,7 +86,12 @@ def test_a_changed_field_makes_the_recipe_custom_and_is_named(store: Store, aske
     app = app.number_input(key="seed").set_value(3).run()
     app = app.button(key="quantize").click().run()
     recipe, _, task = asked[0]
-    assert (recipe.name, recipe.seed, recipe.rules[0].weight.bits, task) == ("custom", 3, 5, "slots")
+    assert (recipe.name, recipe.seed, recipe.rules[0].weight.bits, task) == (
+        "custom",
+        3,
+        5,
+        "slots",
+    )
     app = app.button(key="reset").click().run()
     assert "Custom recipe" not in text_of(app)
     assert control(app, "number_input", "rules.0.weight.bits").value == 8
@@ -112,7 +131,11 @@ def test_settings_that_do_not_fit_are_one_sentence_and_nothing_can_start(store: 
 def test_a_recipe_is_opened_from_a_file(store: Store, asked: list[tuple[Recipe, str, str]]) -> None:
     app = opened(PAGE)
     assert app.get("download_button")[0].label == "Save recipe"
-    app = app.file_uploader(key="upload").set_value(("mine.json", CUSTOM.model_dump_json().encode(), "application/json")).run()
+    app = (
+        app.file_uploader(key="upload")
+        .set_value(("mine.json", CUSTOM.model_dump_json().encode(), "application/json"))
+        .run()
+    )
     assert app.selectbox(key="method").value == "PTQ"
     assert app.number_input(key="seed").value == 7
     assert control(app, "selectbox", "rules.0.weight.observer").value == "kl"
@@ -121,8 +144,13 @@ def test_a_recipe_is_opened_from_a_file(store: Store, asked: list[tuple[Recipe, 
     assert asked[0][0] == CUSTOM
 
 
-@pytest.mark.parametrize(("data", "sentence"), [(b"{", "must be JSON text"), (b'{"seed": -1}', "seed: "), (b" " * 200_000, "at most 100 kB")])
-def test_a_wrong_file_is_explained_and_changes_nothing(store: Store, data: bytes, sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [(b"{", "must be JSON text"), (b'{"seed": -1}', "seed: "), (b" " * 200_000, "at most 100 kB")],
+)
+def test_a_wrong_file_is_explained_and_changes_nothing(
+    store: Store, data: bytes, sentence: str
+) -> None:
     app = opened(PAGE)
     app = app.file_uploader(key="upload").set_value(("wrong.json", data, "application/json")).run()
     assert [sentence in e.value for e in app.error] == [True]
@@ -149,23 +177,31 @@ def test_the_page_says_what_a_run_will_cost(store: Store) -> None:
     assert "about 10 s on this machine, judged by 1 earlier run." in shown
 
 
-def test_the_same_settings_again_open_the_stored_result_and_say_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_settings_again_open_the_stored_result_and_say_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report = made_up.add(store, PRESETS["ptq-int8-dynamic"])
     monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: report.run)
     monkeypatch.setattr(jobs, "ensure", lambda store: pytest.fail("a worker was started"))
     app = opened(PAGE)
     app = app.button(key="quantize").click().run()
     assert "These settings were run before" in app.info[0].value
-    assert "These settings were run before" not in text_of(opened(PAGE, run=report.run)), "a link is not a repetition"
+    assert "These settings were run before" not in text_of(opened(PAGE, run=report.run)), (
+        "a link is not a repetition"
+    )
 
 
-def test_a_training_under_way_shows_its_curves(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_under_way_shows_its_curves(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, recipe = "0123456789ab", PRESETS["sdq-att-kld-w3a8"]
     store.begin(run, {})
     (store.folder / run / "request.json").write_text(recipe.model_dump_json())
     (store.folder / run / "job.json").write_text(json.dumps({"model": "mini", "task": "intent"}))
     store.tell(run, {"event": "stage", "name": "train", "text": "Training"})
-    monkeypatch.setattr(jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run)))
+    monkeypatch.setattr(
+        jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run))
+    )
     assert not opened(PAGE, run=run).get("plotly_chart"), "nothing to draw before the first step"
     for row in STEPS:
         store.tell(run, {"event": "step", "of": 300, **row, "step": int(row["step"])})
@@ -197,8 +233,19 @@ def test_a_finished_training_shows_its_curves_and_the_kept_step(store: Store) ->
 def test_differences_are_counted_when_there_are_many() -> None:
     preset = PRESETS["qat-w3a8"]
     assert preset.training is not None
-    many = {"steps": 5, "batch_size": 4, "learning_rate": 0.01, "warmup": 0.5, "noise": 0.5, "refresh": 3, "patience": 2, "check_every": 7}
-    other = preset.model_copy(update={"training": preset.training.model_copy(update=many), "seed": 9, "name": "other"})
+    many = {
+        "steps": 5,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "warmup": 0.5,
+        "noise": 0.5,
+        "refresh": 3,
+        "patience": 2,
+        "check_every": 7,
+    }
+    other = preset.model_copy(
+        update={"training": preset.training.model_copy(update=many), "seed": 9, "name": "other"}
+    )
     assert len(changes(other, preset)) == 8
     assert "; and 2 more." in (unlike(other, "qat-w3a8", preset) or "")
     assert unlike(preset.model_copy(update={"seed": 3}), "qat-w3a8", preset) is None
@@ -208,11 +255,16 @@ def test_differences_are_counted_when_there_are_many() -> None:
     ("rules", "expected_words"),
     [
         ((Rule(),), "The first rule leaves everything in FP32."),
-        ((Rule(roles=("q",), weight=WeightSpec()),), "The weights of the query are rounded to 8 bits, with one scale per output channel (fake quantization)."),
+        (
+            (Rule(roles=("q",), weight=WeightSpec()),),
+            "The weights of the query are rounded to 8 bits, with one scale per output channel "
+            "(fake quantization).",
+        ),
         ((Rule(weight=WeightSpec()), Rule(roles=("head",))), "(those of the head not at all)"),
         (
             PRESETS["qat-w3a8"].rules,
-            "Its weights are rounded to 3 bits, with one scale per layer (those of the embedding to 8 bits, one scale per output channel)",
+            "Its weights are rounded to 3 bits, with one scale per layer (those of the embedding "
+            "to 8 bits, one scale per output channel)",
         ),
     ],
 )
@@ -221,20 +273,29 @@ def test_any_rules_are_described(rules: tuple[Rule, ...], expected_words: str) -
 
 
 def test_a_saved_recipe_opens_as_the_same_run() -> None:
-    assert parse(Recipe, CUSTOM.model_dump_json(indent=1).encode()).canonical() == CUSTOM.canonical()
+    assert (
+        parse(Recipe, CUSTOM.model_dump_json(indent=1).encode()).canonical() == CUSTOM.canonical()
+    )
 
 
 def test_a_run_that_waits_says_so() -> None:
     before = [{"event": "stage", "name": "train"}, {"event": "failed", "message": "no"}]
     assert progress([*before, {"event": "queued"}]) == ("Waiting for its turn", None)
-    assert progress([{"event": "queued"}, {"event": "stage", "name": "inspect"}]) == ("Looking into weights and activations", None)
+    assert progress([{"event": "queued"}, {"event": "stage", "name": "inspect"}]) == (
+        "Looking into weights and activations",
+        None,
+    )
 
 
-def test_cancelling_a_run_that_others_want_lets_it_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelling_a_run_that_others_want_lets_it_go_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = "0123456789ab"
     store.begin(run, {})
     seen: list[str] = []
-    monkeypatch.setattr(jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run)))
+    monkeypatch.setattr(
+        jobs, "state", lambda run, store, who="": jobs.State("running", store.events(run))
+    )
     monkeypatch.setattr(jobs, "cancel", lambda run, store, who, role: bool(seen.append(who)))
     app = opened(PAGE, run=run)
     app = app.button(key="cancel").click().run()

@@ -1,4 +1,5 @@
-"""The page "Remedies": its numbers are those of the tables, and what it gives away is a recipe that runs."""
+"""The page "Remedies": its numbers are those of the tables, and what it gives away is a recipe that
+runs."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sdq import jobs
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
@@ -61,7 +62,9 @@ def test_the_slider_moves_the_map_and_the_recipe(report: Report) -> None:
         app.select_slider(key="pick-size").set_value(f"{row.bytes / 1e6:.2f} MB").run()
         assert not app.exception
         bits = app.dataframe[2].value["bits"]
-        assert dict(zip(app.dataframe[2].value["module"], bits, strict=True)) == json.loads(row.widths)
+        assert dict(zip(app.dataframe[2].value["module"], bits, strict=True)) == json.loads(
+            row.widths
+        )
         assert app.query_params["size"] == f"{row.bytes / 1e6:.2f} MB"
     app = opened(PAGE, runs=report.run, size="nonsense")
     assert app.select_slider(key="pick-size").value == "6.76 MB"
@@ -69,7 +72,11 @@ def test_the_slider_moves_the_map_and_the_recipe(report: Report) -> None:
 
 def test_a_recipe_is_run(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Recipe, str, str]] = []
-    monkeypatch.setattr(jobs, "submit", lambda recipe, model, task, where, who: asked.append((recipe, model, task)) or report.run)
+    monkeypatch.setattr(
+        jobs,
+        "submit",
+        lambda recipe, model, task, where, who: asked.append((recipe, model, task)) or report.run,
+    )
     app = opened(PAGE, runs=report.run, size="5.31 MB")
     app.button(key="front-run").click().run()
     app = opened(PAGE, runs=report.run)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from sdq import document
 from sdq.figures import languages
-from sdq.figures.parts import FIGURES
 from sdq.recipe import PRESETS
+from sdq.reporting import html as document
+from sdq.reporting.sections import FIGURES
 from sdq.store import Store
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401

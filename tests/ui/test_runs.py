@@ -14,9 +14,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components.words import ago
-from sdq import history, jobs
+from sdq.jobs import history
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import ASSETS, ROOT
 from sdq.store import Store, seal
 from tests import made_up
@@ -47,12 +48,19 @@ def test_without_runs_it_says_what_to_do(store: Store) -> None:
     assert "Quantize the model now" in links(app)
 
 
-def test_the_table_holds_the_numbers_of_the_reports(store: Store, reports: dict[str, Report]) -> None:
+def test_the_table_holds_the_numbers_of_the_reports(
+    store: Store, reports: dict[str, Report]
+) -> None:
     table = opened(PAGE).dataframe[0].value.set_index("id")
     for report in reports.values():
         row = table.loc[report.run]
         assert row["zero-shot, %"] == pytest.approx(100 * report.quantized.zero_shot_mean)
-        assert (row["method"], row["task"], row["seed"], row["whose"]) == (report.method, report.task, 0, "own")
+        assert (row["method"], row["task"], row["seed"], row["whose"]) == (
+            report.method,
+            report.task,
+            0,
+            "own",
+        )
     assert table["made"].notna().all()
 
 
@@ -86,7 +94,9 @@ def test_pin_delete_and_undo(store: Store, reports: dict[str, Report]) -> None:
     app.button(key="delete").click().run()
     assert not store.done(run)
     assert run not in set(app.dataframe[0].value["id"])
-    assert f"The trash: 1 run, {history.in_bytes(history.disk(store).trash)}" in [e.label for e in app.expander]
+    assert f"The trash: 1 run, {history.in_bytes(history.disk(store).trash)}" in [
+        e.label for e in app.expander
+    ]
     app.button(key="undo").click().run()
     assert store.done(run)
     assert app.dataframe[0].value["id"][0] == run
@@ -111,9 +121,16 @@ def test_a_shipped_run_says_that_it_stays(store: Store, monkeypatch: pytest.Monk
     assert sorted(p.name for p in SHIPPED.iterdir()) == before
 
 
-def test_runs_without_a_result_are_listed_apart(store: Store, reports: dict[str, Report], monkeypatch: pytest.MonkeyPatch) -> None:
-    store.begin(RUN, {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json"), "model": "mini", "task": "slots"})
-    store.tell(RUN, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"})
+def test_runs_without_a_result_are_listed_apart(
+    store: Store, reports: dict[str, Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.begin(
+        RUN,
+        {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json"), "model": "mini", "task": "slots"},
+    )
+    store.tell(
+        RUN, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"}
+    )
     app = opened(PAGE)
     shown = text_of(app)
     assert "QAT W3A8 on slots, seed 0" in shown
@@ -150,25 +167,38 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, str, str]]:
 
 
 @pytest.mark.parametrize("name", ["sentences.parquet", "report.json", "depth.parquet"])
-def test_a_damaged_run_is_marked_and_can_be_run_again(store: Store, reports: dict[str, Report], asked: list[tuple[Recipe, str, str]], name: str) -> None:
+def test_a_damaged_run_is_marked_and_can_be_run_again(
+    store: Store, reports: dict[str, Report], asked: list[tuple[Recipe, str, str]], name: str
+) -> None:
     assert "state" not in opened(PAGE).dataframe[0].value
     run = reports["sdq-att-kld-w3a8"].run
-    spec = {"recipe": PRESETS["sdq-att-kld-w3a8"].model_dump(mode="json"), "model": "mini", "task": "intent"}
+    spec = {
+        "recipe": PRESETS["sdq-att-kld-w3a8"].model_dump(mode="json"),
+        "model": "mini",
+        "task": "intent",
+    }
     (store.folder / run / "spec.json").write_text(json.dumps(spec))
     seal(store.folder / run)
     broken(store, run, name)
     app = opened(PAGE)
     table = app.dataframe[0].value.set_index("id")
     if name != "report.json":  # without its report it is in no table
-        assert table["state"].to_dict() == {r.run: "damaged" if r.run == run else "whole" for r in reports.values()}
+        assert table["state"].to_dict() == {
+            r.run: "damaged" if r.run == run else "whole" for r in reports.values()
+        }
         assert "1 of them is damaged" in text_of(app)
     (warning,) = app.warning
-    assert "SDQ W3A8 on intent, seed 0, recipe sdq-att-kld-w3a8, model mini:" in warning.value.replace("\\", "")
+    assert (
+        "SDQ W3A8 on intent, seed 0, recipe sdq-att-kld-w3a8, model mini:"
+        in warning.value.replace("\\", "")
+    )
     app.button(key=f"again-{run}").click().run()
     assert asked == [(PRESETS["sdq-att-kld-w3a8"], "mini", "intent")]
 
 
-def test_the_list_on_quantize_and_home_mark_it_too(store: Store, reports: dict[str, Report]) -> None:
+def test_the_list_on_quantize_and_home_mark_it_too(
+    store: Store, reports: dict[str, Report]
+) -> None:
     run = reports["ptq-w3a8"].run
     broken(store, run)
     table = opened("pages/lab/quantize.py").dataframe[0].value.set_index("run")
@@ -183,24 +213,44 @@ def own(store: Store, tmp_path: Path) -> tuple[str, str]:
     for name in ("model", "topics"):
         (tmp_path / name).mkdir()
     shutil.copytree(ASSETS / "mini" / "intent", tmp_path / "model", dirs_exist_ok=True)
-    splits, columns = {"all": "{language}.csv"}, {"text": "text", "label": "label", "split": "split"}
-    task = {"name": "topics", "kind": "sentence", "splits": splits, "columns": columns, "training_language": "en"}
+    splits, columns = (
+        {"all": "{language}.csv"},
+        {"text": "text", "label": "label", "split": "split"},
+    )
+    task = {
+        "name": "topics",
+        "kind": "sentence",
+        "splits": splits,
+        "columns": columns,
+        "training_language": "en",
+    }
     (tmp_path / "topics" / "task.json").write_text(json.dumps(task))
     return str(tmp_path / "model"), str(tmp_path / "topics" / "task.json")
 
 
 @pytest.mark.parametrize("how", ["failed", "damaged", "done"])
-def test_quantize_opens_with_the_runs_own_model_task_and_recipe(store: Store, tmp_path: Path, how: str) -> None:
+def test_quantize_opens_with_the_runs_own_model_task_and_recipe(
+    store: Store, tmp_path: Path, how: str
+) -> None:
     model, task = own(store, tmp_path)
     if how == "failed":
         run = RUN
-        store.begin(run, {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json"), "model": model, "task": task})
-        store.tell(run, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"})
+        store.begin(
+            run,
+            {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json"), "model": model, "task": task},
+        )
+        store.tell(
+            run, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"}
+        )
     else:
         run = made_up.add(store, PRESETS["qat-w3a8"]).run
         for name in ("report.json", "spec.json"):
             path = store.folder / run / name
-            said = json.loads(path.read_text()) if path.exists() else {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json")}
+            said = (
+                json.loads(path.read_text())
+                if path.exists()
+                else {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json")}
+            )
             path.write_text(json.dumps(said | {"model": model, "task": task}))
         seal(store.folder / run)
         if how == "damaged":
@@ -208,42 +258,63 @@ def test_quantize_opens_with_the_runs_own_model_task_and_recipe(store: Store, tm
     app = opened("pages/lab/quantize.py", run=run)
     assert (app.selectbox(key="on").value, app.selectbox(key="model").value) == (task, "a folder")
     assert app.text_input(key="model-folder").value == model
-    assert (app.selectbox(key="method").value, app.selectbox(key="recipe-QAT").value) == ("QAT", "qat-w3a8")
+    assert (app.selectbox(key="method").value, app.selectbox(key="recipe-QAT").value) == (
+        "QAT",
+        "qat-w3a8",
+    )
     assert "topics (yours)" in app.selectbox(key="on").options
     assert "A copy of the model model is made" in text_of(app)
 
 
 def test_a_link_to_the_form_carries_model_and_task_of_its_run(store: Store, tmp_path: Path) -> None:
     model, task = own(store, tmp_path)
-    store.begin(RUN, {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json"), "model": model, "task": task})
+    store.begin(
+        RUN, {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json"), "model": model, "task": task}
+    )
     app = opened("pages/lab/quantize.py", like=RUN, preset="fp32")
-    assert (app.selectbox(key="on").value, app.text_input(key="model-folder").value) == (task, model)
+    assert (app.selectbox(key="on").value, app.text_input(key="model-folder").value) == (
+        task,
+        model,
+    )
     assert app.selectbox(key="method").value == "FP32"
 
 
 def test_pages_without_an_fp32_run_link_to_one_of_the_same_model_and_task(store: Store) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"], "slots")
     for page in ("compare/languages", "compare/zero_shot", "inspect/examples", "inspect/flips"):
-        assert links(opened(f"pages/{page}.py", runs=report.run))["Run FP32"] == f"like={report.run}&preset=fp32", page
+        assert (
+            links(opened(f"pages/{page}.py", runs=report.run))["Run FP32"]
+            == f"like={report.run}&preset=fp32"
+        ), page
 
 
 def test_every_link_to_the_form_says_of_what() -> None:
-    """A bare link opens the form on mini, whatever it was beside: only where nothing is chosen yet."""
+    """A bare link opens the form on mini, whatever it was beside: only where nothing is chosen
+    yet."""
     bare = {"pages/components/doors.py", "pages/start/runs.py"}
     for path in sorted((ROOT / "pages").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            to = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("page_link", "switch_page"))
+            to = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("page_link", "switch_page")
+            )
             if to and node.args and ast.unparse(node.args[0]) == "'pages/lab/quantize.py'":  # type: ignore[attr-defined]
                 named = {keyword.arg for keyword in node.keywords}  # type: ignore[attr-defined]
-                assert "query_params" in named or str(path.relative_to(ROOT)) in bare, f"{path}:{node.lineno}"  # type: ignore[attr-defined]
+                assert "query_params" in named or str(path.relative_to(ROOT)) in bare, (
+                    f"{path}:{node.lineno}"
+                )  # type: ignore[attr-defined]
 
 
 def test_failed_runs_say_what_of_and_when(store: Store) -> None:
     for run, name, task in ((RUN, "qat-w3a8", "slots"), (WAITING, "ptq-w2a8", "intent")):
-        store.begin(run, {"recipe": PRESETS[name].model_dump(mode="json"), "model": "mini", "task": task})
+        store.begin(
+            run, {"recipe": PRESETS[name].model_dump(mode="json"), "model": "mini", "task": task}
+        )
         store.tell(run, {"event": "failed", "message": f"layer of {name} holds NaN"})
     shown = text_of(opened(PAGE)).replace("\\", "")
-    for name, what in (("qat-w3a8", "QAT W3A8 on slots, seed 0"), ("ptq-w2a8", "PTQ W2A8 on intent, seed 0")):
+    for name, what in (
+        ("qat-w3a8", "QAT W3A8 on slots, seed 0"),
+        ("ptq-w2a8", "PTQ W2A8 on intent, seed 0"),
+    ):
         assert f"**{what}**" in shown
         assert f"recipe {name}, model mini" in shown
         assert f"layer of {name} holds NaN" in shown
@@ -252,8 +323,13 @@ def test_failed_runs_say_what_of_and_when(store: Store) -> None:
     assert "QAT W3A8 on slots, seed 0, recipe qat-w3a8, model mini" in page
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s ago"), (90, "2 min ago"), (7200, "2 h ago"), (200_000, "2 d ago")])
-def test_when_something_was_is_said_in_the_time_of_the_reader(monkeypatch: pytest.MonkeyPatch, seconds: float, said: str) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(5, "5 s ago"), (90, "2 min ago"), (7200, "2 h ago"), (200_000, "2 d ago")],
+)
+def test_when_something_was_is_said_in_the_time_of_the_reader(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, said: str
+) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_000_000_000 + seconds)
     assert ago(seconds, "Asia/Tokyo") == f"2001-09-09 10:46 ({said})"
     assert ago(seconds, None) == f"2001-09-09 01:46 ({said})"
@@ -266,7 +342,10 @@ def test_home_has_three_doors_and_the_newest_runs(store: Store, reports: dict[st
     assert reports["ptq-w3a8"].run in carried[doors[1]]
     newest = [label for label in carried if "% zero-shot" in label]
     assert len(newest) == 3
-    assert any(f"{100 * reports['sdq-att-kld-w3a8'].quantized.zero_shot_mean:.1f} %" in label for label in newest)
+    assert any(
+        f"{100 * reports['sdq-att-kld-w3a8'].quantized.zero_shot_mean:.1f} %" in label
+        for label in newest
+    )
 
 
 def test_home_without_own_runs_lists_none(store: Store) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sdq.figures.sensitivity import METRICS
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
@@ -38,7 +38,9 @@ def test_it_shows_the_stored_numbers(store: Store) -> None:  # noqa: F811
     app = opened(PAGE, runs=report.run)
     modules, parts, ranking = (frame.value for frame in app.dataframe)
     assert list(modules["module"]) == [name for name, _, _ in made_up.MODULES]
-    assert dict(zip(modules["module"], modules[METRICS["KL"].axis], strict=True)) == pytest.approx(made_up_inspection.KL)
+    assert dict(zip(modules["module"], modules[METRICS["KL"].axis], strict=True)) == pytest.approx(
+        made_up_inspection.KL
+    )
     stored = made_up_inspection.parts()
     assert list(parts[METRICS["KL"].axis]) == pytest.approx(list(stored["kl"]))
     assert ranking["module"].iloc[0] == WORST
@@ -62,7 +64,9 @@ def test_metric_view_and_language_are_followed(store: Store, metric: str) -> Non
     app.segmented_control(key="view").set_value("One at a time").run()
     assert not app.exception
     one = stored[(stored["measure"] == "one") & (stored["language"] == "th")]
-    assert list(app.dataframe[0].value[known.axis]) == pytest.approx(list(known.times * one[known.column]))
+    assert list(app.dataframe[0].value[known.axis]) == pytest.approx(
+        list(known.times * one[known.column])
+    )
 
 
 def test_the_layer_selected_elsewhere_is_kept_and_leads_on(store: Store) -> None:  # noqa: F811

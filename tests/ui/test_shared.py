@@ -1,4 +1,5 @@
-"""What pages read is shared by all visitors: a page that changes it would change it for everybody."""
+"""What pages read is shared by all visitors: a page that changes it would change it for
+everybody."""
 
 from __future__ import annotations
 
@@ -8,14 +9,22 @@ import pandas as pd
 import pytest
 
 from pages.components import flipped, runs, sentences
-from sdq.identity import unreplaced
 from sdq.store import Store
+from sdq.store.identity import unreplaced
 from tests import made_up_inspection
 from tests.ui.test_flips import filled, ids
 from tests.ui.test_pages import opened, store
 
 __all__ = ["store"]
-PAGES = ("inspect/examples", "inspect/flips", "inspect/weights", "inspect/activations", "compare/languages", "compare/zero_shot", "compare/methods")
+PAGES = (
+    "inspect/examples",
+    "inspect/flips",
+    "inspect/weights",
+    "inspect/activations",
+    "compare/languages",
+    "compare/zero_shot",
+    "compare/methods",
+)
 
 
 def shared(store: Store, names: dict[str, str]) -> list[tuple[Any, tuple[Any, ...]]]:

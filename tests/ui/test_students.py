@@ -1,4 +1,5 @@
-"""What the pages show and let do to somebody who came by the students' link, beside what the owner sees."""
+"""What the pages show and let do to somebody who came by the students' link, beside what the owner
+sees."""
 # ruff: noqa: F811
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import session
-from sdq import history, jobs
-from sdq.data.intake import Incoming, keep
+from sdq.intake.own_tasks import Incoming, keep
+from sdq.jobs import history
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
+from sdq.service.visitors import Visitor, claim
 from sdq.settings import ASSETS
 from sdq.store import Store, seal
-from sdq.visitors import Visitor, claim
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of  # noqa: F401
 from tests.ui.test_runs import tick
@@ -51,11 +53,15 @@ def runs(store: Store) -> dict[str, Report]:
 
 def everything(app: AppTest) -> str:
     """All that a page sends to the browser, tables and options with it."""
-    shown = [str(element) for element in app.main] + [frame.value.to_csv() for frame in app.dataframe]
+    shown = [str(element) for element in app.main] + [
+        frame.value.to_csv() for frame in app.dataframe
+    ]
     return "\n".join([*shown, *(str(getattr(element, "proto", "")) for element in app.main)])
 
 
-def test_a_student_deletes_own_runs_only_and_sees_no_folder(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+def test_a_student_deletes_own_runs_only_and_sees_no_folder(
+    store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]
+) -> None:
     come(ANNA)
     page = opened("pages/start/runs.py")
     sent = everything(page) + text_of(page)
@@ -73,16 +79,22 @@ def test_a_student_deletes_own_runs_only_and_sees_no_folder(store: Store, runs: 
     assert store.done(runs["mine"].run)
 
 
-def test_a_student_does_not_see_what_others_deleted(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+def test_a_student_does_not_see_what_others_deleted(
+    store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]
+) -> None:
     history.delete(store, [runs["other"].run])
     come(ANNA)
     keys = {button.key for button in opened("pages/start/runs.py").button}
     assert not {f"back-{runs['other'].run}", "empty"} & keys
     come(TEACHER)
-    assert {f"back-{runs['other'].run}", "empty"} <= {button.key for button in opened("pages/start/runs.py").button}
+    assert {f"back-{runs['other'].run}", "empty"} <= {
+        button.key for button in opened("pages/start/runs.py").button
+    }
 
 
-def test_a_student_names_no_folder(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+def test_a_student_names_no_folder(
+    store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]
+) -> None:
     """Neither in the list nor by a run that used one; what lies in the inbox is in the list."""
     shutil.copytree(ASSETS / "mini" / "intent", store.folder.parent / "inbox" / "brought")
     come(ANNA)
@@ -93,25 +105,39 @@ def test_a_student_names_no_folder(store: Store, runs: dict[str, Report], come: 
     assert app.selectbox(key="model").value == "mini"
     assert not [box for box in app.text_input if box.key == "model-folder"]
     assert "secret-place" not in everything(app)
-    assert "the model must be one of those that are listed" in text_of(app), "and the form is of another run, which is said"
+    assert "the model must be one of those that are listed" in text_of(app), (
+        "and the form is of another run, which is said"
+    )
     page = opened("pages/start/runs.py")
     assert "secret-place" not in everything(page) + text_of(page)
 
 
-def test_a_student_cannot_stop_what_another_started(store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_cannot_stop_what_another_started(
+    store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jobs, "ensure", lambda store: None)
     run = jobs.submit(PRESETS["ptq-w3a8"], "mini", "intent", store, "b" * 32)
     come(ANNA)
-    assert "cancel" not in {button.key for button in opened("pages/lab/quantize.py", run=run).button}
+    assert "cancel" not in {
+        button.key for button in opened("pages/lab/quantize.py", run=run).button
+    }
     come(TEACHER)
     opened("pages/lab/quantize.py", run=run).button(key="cancel").click().run()
     assert jobs.state(run, store).failure == jobs.CANCELLED
 
 
-@pytest.mark.parametrize(("who", "said"), [(ANNA, "You are a student here: you can"), (TEACHER, "You are the teacher here: you can")])
+@pytest.mark.parametrize(
+    ("who", "said"),
+    [(ANNA, "You are a student here: you can"), (TEACHER, "You are the teacher here: you can")],
+)
 @pytest.mark.parametrize("page", ["", "pages/start/runs.py", "pages/lab/data.py"])
 def test_a_room_says_which_role_one_has(
-    store: Store, come: Callable[[Visitor], None], monkeypatch: pytest.MonkeyPatch, page: str, who: Visitor, said: str
+    store: Store,
+    come: Callable[[Visitor], None],
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    who: Visitor,
+    said: str,
 ) -> None:
     come(who)
     assert not opened(page).sidebar.caption, "open to its own machine alone"
@@ -119,14 +145,18 @@ def test_a_room_says_which_role_one_has(
     assert opened(page).sidebar.caption[0].value.startswith(said)
 
 
-def test_an_open_server_shows_nothing_to_who_came_past_the_guard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_server_shows_nothing_to_who_came_past_the_guard(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2026")
     app = opened("pages/start/runs.py")
     assert "needs the link" in app.error[0].value
     assert not app.dataframe
 
 
-def test_who_may_not_pin_reads_nothing_of_it(store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]) -> None:
+def test_who_may_not_pin_reads_nothing_of_it(
+    store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]
+) -> None:
     history.pin(store, [runs["mine"].run])
     come(TEACHER)
     page = opened("pages/start/runs.py")
@@ -139,16 +169,26 @@ def test_who_may_not_pin_reads_nothing_of_it(store: Store, runs: dict[str, Repor
 
 
 def test_who_has_no_shell_is_told_no_command(store: Store, come: Callable[[Visitor], None]) -> None:
-    files = [(f"{split}-en.csv", "text,label\n" + "".join(f"{split} {i},{i % 2}x\n" for i in range(6))) for split in ("train", "dev", "test")]
+    files = [
+        (f"{split}-en.csv", "text,label\n" + "".join(f"{split} {i},{i % 2}x\n" for i in range(6)))
+        for split in ("train", "dev", "test")
+    ]
     coming = store.folder.parent / "coming"
     coming.mkdir(parents=True)
     for name, content in files:
         (coming / name).write_text(content)
-    fields = {"name": "mood", "kind": "sentence", "columns": {"text": "text", "label": "label"}, "training_language": "en"}
+    fields = {
+        "name": "mood",
+        "kind": "sentence",
+        "columns": {"text": "text", "label": "label"},
+        "training_language": "en",
+    }
     keep(fields, [Incoming(name, coming / name, name.partition("-")[0], "en") for name, _ in files])
     for who in (TEACHER, ANNA):
         come(who)
         data, quantize = opened("pages/lab/data.py"), opened("pages/lab/quantize.py", on="mood")
         shown = text_of(data) + everything(data) + text_of(quantize) + everything(quantize)
         assert ("python -m sdq" in shown) == who.leads
-        assert (shown.count("Ask your teacher for a model that is fine-tuned on this task") > 1) != who.leads
+        assert (
+            shown.count("Ask your teacher for a model that is fine-tuned on this task") > 1
+        ) != who.leads

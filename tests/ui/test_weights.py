@@ -26,10 +26,14 @@ def test_it_shows_the_first_quantized_run_and_its_worst_layer(store: Store) -> N
     weights = store.table(reports["ptq-w3a8"].run, "weights")
     app = opened(PAGE)
     assert app.selectbox(key="pick-shown").value == reports["ptq-w3a8"].run
-    assert reading(weights, "W3A8 by PTQ") in re.sub("<[^>]+>", "", text_of(app)).replace("&nbsp;", " ")
+    assert reading(weights, "W3A8 by PTQ") in re.sub("<[^>]+>", "", text_of(app)).replace(
+        "&nbsp;", " "
+    )
     worst = weights.loc[weights["sqnr_db"].idxmin(), "module"]
     assert app.selectbox(key="pick-layer").value == worst
-    assert {m.label: m.value for m in app.metric} == {label: value for label, value, _ in headline(weights, worst)}
+    assert {m.label: m.value for m in app.metric} == {
+        label: value for label, value, _ in headline(weights, worst)
+    }
     assert app.query_params["layer"] == worst
     assert len(app.get("plotly_chart")) == 3
 
@@ -39,7 +43,9 @@ def test_a_link_chooses_run_and_layer(store: Store) -> None:
     both = ",".join(r.run for r in reports.values())
     app = opened(PAGE, runs=both, shown=reports["ptq-w3a8"].run, layer="roberta.encoder.layer.3")
     weights = store.table(reports["ptq-w3a8"].run, "weights")
-    assert {m.label: m.value for m in app.metric} == {label: value for label, value, _ in headline(weights, QUERY)}
+    assert {m.label: m.value for m in app.metric} == {
+        label: value for label, value, _ in headline(weights, QUERY)
+    }
     assert "block 3 · query" in text_of(app)
     app.segmented_control(key="cells").set_value("MSE")
     app.toggle(key="log").set_value(True)
@@ -48,7 +54,9 @@ def test_a_link_chooses_run_and_layer(store: Store) -> None:
     app.run()
     assert not app.exception
     assert app.query_params["layer"] == "classifier.dense"
-    assert {m.label: m.value for m in app.metric} == {label: value for label, value, _ in headline(weights, "classifier.dense")}
+    assert {m.label: m.value for m in app.metric} == {
+        label: value for label, value, _ in headline(weights, "classifier.dense")
+    }
 
 
 def test_fp32_alone(store: Store) -> None:
@@ -85,6 +93,11 @@ def test_a_click_on_a_cell_selects_its_layer() -> None:
 def test_onward_links_carry_the_layer(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     links = [e.proto for e in opened(PAGE, layer=QUERY).get("page_link")]
-    onward = ["Why it breaks", "What flows into it", "Its error, and where it goes", "What it does to the answers"]
+    onward = [
+        "Why it breaks",
+        "What flows into it",
+        "Its error, and where it goes",
+        "What it does to the answers",
+    ]
     assert [link.label for link in links][-4:] == onward
     assert all(f"layer={QUERY}" in link.query_string for link in links[-4:])

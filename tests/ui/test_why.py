@@ -1,4 +1,5 @@
-"""The pages "Why do layers break?" and the diagnosis: their numbers are those of the stored tables."""
+"""The pages "Why do layers break?" and the diagnosis: their numbers are those of the stored
+tables."""
 
 from __future__ import annotations
 
@@ -8,12 +9,12 @@ from html import unescape
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sdq.diagnosis import diagnose
 from sdq.figures.why import causes_table, mismatch_reading
 from sdq.figures.why import reading as why_reading
-from sdq.findings import tables
+from sdq.inspection.diagnosis import diagnose
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.reporting.export import tables
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 from tests.ui.test_pages import opened, store, text_of
@@ -55,7 +56,10 @@ def test_why_starts_at_the_worst_module_and_shows_its_causes(store: Store) -> No
     table = made_up_inspection.why()
     assert why_reading(table, WORST) in plain(app)
     expected = causes_table(table, WORST)
-    assert any(list(frame.value.columns) == list(expected.columns) and len(frame.value) == len(expected) for frame in app.dataframe)
+    assert any(
+        list(frame.value.columns) == list(expected.columns) and len(frame.value) == len(expected)
+        for frame in app.dataframe
+    )
     assert len(app.get("plotly_chart")) == 3
 
 

@@ -7,12 +7,12 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sdq.drops import drop_table
+from sdq.evaluate.drops import drop_table
+from sdq.evaluate.significance import interaction
 from sdq.figures import sample_size, zero_shot
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.store import Store
-from sdq.verdicts import interaction
 from tests import made_up
 from tests.ui.test_pages import opened, store, text_of
 
@@ -31,12 +31,16 @@ def test_without_runs_or_fp32_it_says_what_to_do(store: Store) -> None:
     app = opened(PAGE, runs=ptq.run)
     assert "Run FP32 once" in app.info[0].value
     assert not app.get("plotly_chart")
-    assert "Only FP32 is chosen" in text_of(opened(PAGE, runs=made_up.add(store, PRESETS["fp32"]).run))
+    assert "Only FP32 is chosen" in text_of(
+        opened(PAGE, runs=made_up.add(store, PRESETS["fp32"]).run)
+    )
 
 
 def said(app: AppTest) -> str:
     """The line above the picture of the number of sentences."""
-    return str(json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]["annotations"][0]["text"])
+    return str(
+        json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]["annotations"][0]["text"]
+    )
 
 
 @pytest.mark.parametrize("task", ["intent", pytest.param("slots", marks=pytest.mark.slow)])
@@ -44,13 +48,22 @@ def test_it_shows_the_interaction_and_what_was_seen(store: Store, task: str) -> 
     full, ptq, multi = filled(store, task)
     app = opened(PAGE, runs=",".join(r.run for r in (full, ptq, multi)))
     shown, zero = text_of(app), [code for code in made_up.LANGUAGES if code != "en"]
-    exact = interaction(store.sentences(full.run), store.sentences(ptq.run), {"zero-shot": zero}, ["en"]).set_index("group")
-    assert f"costs English, which it was trained on, {exact.loc['trained on', 'drop']:.1f} points" in shown.replace("<b>", "").replace("</b>", "")
-    assert f"a difference of {exact.loc['zero-shot', 'extra']:+.1f} points" in shown.replace("<b>", "").replace("</b>", "")
+    exact = interaction(
+        store.sentences(full.run), store.sentences(ptq.run), {"zero-shot": zero}, ["en"]
+    ).set_index("group")
+    assert (
+        f"costs English, which it was trained on, {exact.loc['trained on', 'drop']:.1f} points"
+        in shown.replace("<b>", "").replace("</b>", "")
+    )
+    assert f"a difference of {exact.loc['zero-shot', 'extra']:+.1f} points" in shown.replace(
+        "<b>", ""
+    ).replace("</b>", "")
     rows = app.dataframe[0].value
     assert rows.loc[rows["label"] == "PTQ", "group"].tolist() == ["trained on", "zero-shot"]
     assert rows["extra"].iloc[1] == pytest.approx(exact.loc["zero-shot", "extra"])
-    needed = sample_size.needed(drop_table([ptq], {ptq.run: store.sentences(ptq.run)}, store.sentences(full.run)))
+    needed = sample_size.needed(
+        drop_table([ptq], {ptq.run: store.sentences(ptq.run)}, store.sentences(full.run))
+    )
     assert app.dataframe[1].value["needed"].tolist() == needed["needed"].tolist()
     assert len(app.get("plotly_chart")) == 2
     assert zero_shot.exposures(multi)["sw"] == "text in distillation"

@@ -1,4 +1,4 @@
-"""Rounding error through depth, measured in another way than sdq.inspect.depth does."""
+"""Rounding error through depth, measured in another way than sdq.analyses.depth does."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdq.analyses.depth import alone_in
 from sdq.data.batches import Encoded
-from sdq.inspect.capture import Side, in_pieces, listen, tensor_of
-from sdq.inspect.depth import alone_in
-from sdq.models import taps
+from sdq.models.hooks import Side, in_pieces, listen, tensor_of
+from sdq.models.loading import taps
 from sdq.quant.rewrite import only
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """Relative L2 (ratio) and SQNR (dB) at the output of one block: alone, and after everything before it."""
+    """Relative L2 (ratio) and SQNR (dB) at the output of one block: alone, and after everything
+    before it."""
 
     block: int
     local_relative_l2: float
@@ -50,9 +51,11 @@ class _Sums:
 
 
 @torch.inference_mode()
-def layer_errors(student: nn.Module, teacher: nn.Module | None, data: Encoded, batch_size: int = 64) -> tuple[LayerError, ...]:
-    """Errors at every block's output and attention context, over the real tokens of `data`: one row per layer that a pass goes through, also
-    where layers share their weights.
+def layer_errors(
+    student: nn.Module, teacher: nn.Module | None, data: Encoded, batch_size: int = 64
+) -> tuple[LayerError, ...]:
+    """Errors at every block's output and attention context, over the real tokens of `data`: one row
+    per layer that a pass goes through, also where layers share their weights.
 
     `teacher` is given only when the student's weights have moved; it adds the teacher gap.
     """
@@ -63,16 +66,37 @@ def layer_errors(student: nn.Module, teacher: nn.Module | None, data: Encoded, b
     for batch in in_pieces(student, data, batch_size):
         real = batch.real
 
-        def exact(tap: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, real: Tensor = real) -> None:
+        def exact(
+            tap: str,
+            module: nn.Module,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            out: Any,
+            real: Tensor = real,
+        ) -> None:
             kept[tap] = tensor_of(args if out is None else out)
             if out is not None:
                 local[tap].add(kept[tap], alone(module, args, kwargs), real)
 
-        def quantized(tap: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, real: Tensor = real) -> None:
+        def quantized(
+            tap: str,
+            module: nn.Module,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            out: Any,
+            real: Tensor = real,
+        ) -> None:
             before, kept[tap] = kept[tap], tensor_of(args if out is None else out)
             accumulated[tap].add(before, kept[tap], real)
 
-        def theirs(tap: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, real: Tensor = real) -> None:
+        def theirs(
+            tap: str,
+            module: nn.Module,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            out: Any,
+            real: Tensor = real,
+        ) -> None:
             gap[tap].add(tensor_of(out), kept[tap], real)
 
         with listen(student, of, exact), only(student, ()):

@@ -1,4 +1,5 @@
-"""Attributions against gains worked out here and a plain integral; words against their tokens; drift against scipy; hooks that stay."""
+"""Attributions against gains worked out here and a plain integral; words against their tokens;
+drift against scipy; hooks that stay."""
 
 from __future__ import annotations
 
@@ -15,23 +16,23 @@ import torch
 from scipy.stats import spearmanr, ttest_1samp
 from torch import nn
 
-from sdq.analysis_registry import ANALYSES
-from sdq.checkpoint import folder_of
+from sdq.analyses import attribution
+from sdq.analyses.attribution import attributions, drift, merged, spans, words
+from sdq.analyses.sensitivity import instead
 from sdq.data.batches import IGNORE, Encoded
+from sdq.data.registry import load_task
 from sdq.data.task import Example
-from sdq.data.tasks import load_task
-from sdq.evaluate import predict
-from sdq.inspect import attribution
-from sdq.inspect.attribution import attributions, drift, merged, spans, words
-from sdq.inspect.sensitivity import instead
-from sdq.inspection_settings import Inspection
-from sdq.models import load, modules
+from sdq.evaluate.predict import predict
+from sdq.inspection.registry import ANALYSES
+from sdq.inspection.settings import Inspection
+from sdq.inspection.subject import Subject
+from sdq.models.checkpoint import folder_of
+from sdq.models.loading import load, modules
 from sdq.pipeline.student import stratified_sample
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import only, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
 from sdq.recipe import PRESETS
-from sdq.subject import Subject
 
 LENGTHS = (9, 4, 6, 3)
 LABELS = ("rain", "sun", "snow")
@@ -39,7 +40,8 @@ STEPS = 24
 
 
 class Pieces:
-    """A tokenizer of the tiny models: piece i is "▁wi"; an odd one goes on with the word before it. 2 begins and ends a sentence."""
+    """A tokenizer of the tiny models: piece i is "▁wi"; an odd one goes on with the word before it.
+    2 begins and ends a sentence."""
 
     all_special_ids = (0, 1, 2, 3, 4)
     unk_token_id = 3
@@ -55,21 +57,32 @@ def data_of(model: Any, kind: str, lengths: tuple[int, ...] = LENGTHS) -> Encode
     ids[0][3] = Pieces.unk_token_id
     if kind == "sequence":
         return Encoded(ids, [[i % 3] for i in range(len(ids))], False, model.config.pad_token_id)
-    labels = [[IGNORE, *[0 if k % 2 == 0 else IGNORE for k in range(len(row) - 2)], IGNORE] for row in ids]
+    labels = [
+        [IGNORE, *[0 if k % 2 == 0 else IGNORE for k in range(len(row) - 2)], IGNORE] for row in ids
+    ]
     return Encoded(ids, labels, True, model.config.pad_token_id)
 
 
 def examples_of(data: Encoded, languages: str = "en") -> list[Example]:
     count = [max(1, sum(label != IGNORE for label in row)) for row in data.labels]
-    return [Example(f"s{i}", languages, "", tuple(f"word{k}" for k in range(n)), ("rain",) * n) for i, n in enumerate(count)]
+    return [
+        Example(f"s{i}", languages, "", tuple(f"word{k}" for k in range(n)), ("rain",) * n)
+        for i, n in enumerate(count)
+    ]
 
 
 def gains(model: nn.Module, data: Encoded, answers: list[list[int]]) -> list[float]:
-    """Logits of the answers on the sentence minus those on the sentence of mask tokens; each sentence by itself."""
+    """Logits of the answers on the sentence minus those on the sentence of mask tokens; each
+    sentence by itself."""
     found = []
     for i in range(len(data)):
         batch = data.batch([i])
-        hidden = {"input_ids": torch.tensor([[t if t == 2 else Pieces.mask_token_id for t in data.ids[i]]]), "attention_mask": batch.inputs["attention_mask"]}
+        hidden = {
+            "input_ids": torch.tensor(
+                [[t if t == 2 else Pieces.mask_token_id for t in data.ids[i]]]
+            ),
+            "attention_mask": batch.inputs["attention_mask"],
+        }
         values = []
         for inputs in (batch.inputs, hidden):
             logits = model(**inputs).logits[0]
@@ -80,7 +93,10 @@ def gains(model: nn.Module, data: Encoded, answers: list[list[int]]) -> list[flo
 
 
 def hooks(model: nn.Module) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
+        for m in model.modules()
+    )
 
 
 ROUGH = (Rule(weight=WeightSpec(bits=4), activation=ActivationSpec(bits=3)),)
@@ -90,11 +106,16 @@ WEIGHTS = (Rule(weight=WeightSpec(bits=3)),)
 # --- one model
 
 
-def test_the_attributions_of_a_sentence_add_up_to_the_gain(tiny: Callable[..., Any], family: str, kind: str) -> None:
-    """Completeness, within 0.2 % of the gain or 0.002 logits, in FP32 or with rounded weights; every sentence as if it were alone."""
+def test_the_attributions_of_a_sentence_add_up_to_the_gain(
+    tiny: Callable[..., Any], family: str, kind: str
+) -> None:
+    """Completeness, within 0.2 % of the gain or 0.002 logits, in FP32 or with rounded weights;
+    every sentence as if it were alone."""
     if (family, kind) == ("distilbert", "sequence"):
         pytest.skip("its head has the kinks of a ReLU, which need more steps")
-    model = rewrite(tiny(family, kind), WEIGHTS) if family in ("bert", "xlmr") else tiny(family, kind)
+    model = (
+        rewrite(tiny(family, kind), WEIGHTS) if family in ("bert", "xlmr") else tiny(family, kind)
+    )
     data = data_of(model, kind)
     answers = predict(model, data)[0]
     found, delta = attributions(model, data, answers, Pieces(), STEPS)
@@ -117,12 +138,16 @@ def test_it_is_the_integral_of_the_slope_along_the_path(tiny: Callable[..., Any]
     total = torch.zeros_like(x)
     for k in range(100):  # midpoints
         at = (base + (k + 0.5) / 100 * (x - base)).requires_grad_()
-        with instead(model, {"roberta.embeddings.word_embeddings": lambda forward, at=at: lambda ids: at}):  # type: ignore[misc]
+        with instead(
+            model, {"roberta.embeddings.word_embeddings": lambda forward, at=at: lambda ids: at}
+        ):  # type: ignore[misc]
             total += torch.autograd.grad(model(**inputs).logits[0, 1], at)[0] / 100
     assert np.allclose(found, ((x - base) * total).sum(-1)[0], atol=2e-3)
 
 
-def test_special_tokens_and_padding_get_exactly_nothing(tiny: Callable[..., Any], family: str, kind: str) -> None:
+def test_special_tokens_and_padding_get_exactly_nothing(
+    tiny: Callable[..., Any], family: str, kind: str
+) -> None:
     model = tiny(family, kind)
     data = data_of(model, kind)
     answers = predict(model, data)[0]
@@ -135,11 +160,19 @@ def test_special_tokens_and_padding_get_exactly_nothing(tiny: Callable[..., Any]
     assert np.allclose(alone, found[1], atol=1e-5)  # it had padding beside the longer one
 
 
-def test_with_rounded_activations_the_sum_misses_the_gain_however_many_steps(tiny: Callable[..., Any]) -> None:
+def test_with_rounded_activations_the_sum_misses_the_gain_however_many_steps(
+    tiny: Callable[..., Any],
+) -> None:
     teacher = tiny("xlmr")
     data = data_of(teacher, "sequence")
     answers = predict(teacher, data)[0]
-    missed = {n: [np.abs(attributions(m, data, answers, Pieces(), n)[1]).max() for m in (teacher, rewrite(teacher, ROUGH))] for n in (16, 64)}
+    missed = {
+        n: [
+            np.abs(attributions(m, data, answers, Pieces(), n)[1]).max()
+            for m in (teacher, rewrite(teacher, ROUGH))
+        ]
+        for n in (16, 64)
+    }
     assert missed[64][0] < 1e-3
     assert missed[64][1] > 20 * missed[64][0]
     assert missed[64][1] > 0.3 * missed[16][1]
@@ -159,14 +192,18 @@ def test_quantizers_off_is_the_teacher_bit_for_bit(tiny: Callable[..., Any], kin
 
 
 def test_both_models_are_asked_for_the_answer_of_fp32(tiny: Callable[..., Any]) -> None:
-    """The teacher is another model than the student without its quantizers; its answer is the target also where the student's differs."""
+    """The teacher is another model than the student without its quantizers; its answer is the
+    target also where the student's differs."""
     teacher, student = tiny("xlmr", seed=1), rewrite(tiny("xlmr", seed=0), WEIGHTS)
     data = data_of(teacher, "sequence")
     table = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
     wanted = predict(teacher, data)[0]
     given = predict(student, data)[0]
     assert wanted != given
-    for model, column, delta in ((teacher, "fp32", "delta_fp32"), (student, "quantized", "delta_quantized")):
+    for model, column, delta in (
+        (teacher, "fp32", "delta_fp32"),
+        (student, "quantized", "delta_quantized"),
+    ):
         found, deltas = attributions(model, data, wanted, Pieces(), 6)
         for i in range(len(data)):
             mine = table[table["id"] == f"s{i}"]
@@ -187,7 +224,9 @@ def test_words_add_up_their_tokens(tiny: Callable[..., Any], kind: str) -> None:
     for i, example in enumerate(examples):
         mine = table[table["id"] == example.id]
         grouped = spans(data, i, Pieces(), example)
-        assert sorted(at for _, group in grouped for at in group) == list(range(1, len(data.ids[i]) - 1))  # every token but the special ones, once
+        assert sorted(at for _, group in grouped for at in group) == list(
+            range(1, len(data.ids[i]) - 1)
+        )  # every token but the special ones, once
         assert list(mine["word"]) == [word for word, _ in grouped]
         assert list(mine["position"]) == list(range(len(grouped)))
         assert list(mine["fp32"]) == pytest.approx([found[i][group].sum() for _, group in grouped])
@@ -205,7 +244,9 @@ def test_the_nudge_moves_the_embeddings_by_their_last_digits(tiny: Callable[...,
 
 
 @pytest.mark.parametrize("when", [1, 3, 5, 60])
-def test_nothing_stays_behind_when_a_layer_raises(tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, when: int) -> None:
+def test_nothing_stays_behind_when_a_layer_raises(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
     student = rewrite(tiny("xlmr"), ROUGH)
     data, own = data_of(student, "sequence"), hooks(student)
     layer, calls = student.get_submodule("roberta.encoder.layer.1.output.dense"), 0
@@ -236,7 +277,9 @@ def test_nothing_stays_behind_when_a_layer_raises(tiny: Callable[..., Any], monk
 def test_what_it_cannot_do_it_refuses(tiny: Callable[..., Any]) -> None:
     student = rewrite(tiny("xlmr"), ROUGH)
     data = data_of(student, "sequence")
-    with pytest.raises(ValueError, match="as many examples as tokenized sentences, and one at least, got 3 and 4"):
+    with pytest.raises(
+        ValueError, match="as many examples as tokenized sentences, and one at least, got 3 and 4"
+    ):
         words(student, None, data, examples_of(data)[1:], LABELS, Pieces())
     unmasked = Pieces()
     unmasked.mask_token_id = None
@@ -253,7 +296,10 @@ def test_it_runs_after_a_scan_in_inference_mode(tiny: Callable[..., Any]) -> Non
     data = data_of(teacher, "sequence")
     with torch.inference_mode():
         used(**data.batch([0, 1]).inputs)
-    tables = [words(student, None, data, examples_of(data), LABELS, Pieces(), 4) for student in (fresh, used)]
+    tables = [
+        words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+        for student in (fresh, used)
+    ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
@@ -268,18 +314,30 @@ def mini() -> tuple[Any, Any, Any]:
 
 
 def subject_of(name: str) -> Subject:
-    """mini's model of a task, rewritten by a preset, its last feed-forward moved as training would; one sentence each of two languages."""
+    """mini's model of a task, rewritten by a preset, its last feed-forward moved as training would;
+    one sentence each of two languages."""
     recipe, (task, teacher, tokenizer) = PRESETS[name], mini()
     student = rewrite(teacher, recipe.rules)
     if recipe.training is not None:
         student.get_submodule("roberta.encoder.layer.5.output.dense").weight.data *= 1.5
-    return Subject(recipe, "mini", task, tokenizer, student.eval(), stratified_sample(task.examples("test", ("ar", "th")), 2))
+    return Subject(
+        recipe,
+        "mini",
+        task,
+        tokenizer,
+        student.eval(),
+        stratified_sample(task.examples("test", ("ar", "th")), 2),
+    )
 
 
-@pytest.mark.parametrize("name", ["sdq-att-kld-w4a8", pytest.param("ptq-w4a8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["sdq-att-kld-w4a8", pytest.param("ptq-w4a8", marks=pytest.mark.slow)]
+)
 def test_as_an_analysis_it_takes_the_real_teacher_of_a_trained_student(name: str) -> None:
     subject, how = subject_of(name), Inspection(sentences=2)
-    table, found = (ANALYSES["attribution"].compute(subject, how)[part] for part in ("words", "drift"))
+    table, found = (
+        ANALYSES["attribution"].compute(subject, how)[part] for part in ("words", "drift")
+    )
     assert list(found["language"]) == ["all", "ar", "th"]
     assert found["completeness_fp32"].max() < 0.01
     assert found["floor"].iloc[0] > 0.9
@@ -295,9 +353,17 @@ def test_as_an_analysis_it_takes_the_real_teacher_of_a_trained_student(name: str
 def test_as_an_analysis_conductance_stands_beside_the_scan_that_was_made_before() -> None:
     subject, how = subject_of("ptq-w4a8"), Inspection(sentences=2)
     names, codes = [m.name for m in modules(subject.student)], ("all", "ar", "th")
-    subject.tables["sensitivity"] = pd.DataFrame([{"module": m, "measure": "one", "language": c, "kl": 1.0, "loss": 2.0} for m in names for c in codes])
+    subject.tables["sensitivity"] = pd.DataFrame(
+        [
+            {"module": m, "measure": "one", "language": c, "kl": 1.0, "loss": 2.0}
+            for m in names
+            for c in codes
+        ]
+    )
     table = ANALYSES["conductance"].compute(subject, how)["conductance"]
-    one = table[(table["level"] == "module") & (table["measure"] == "kl") & (table["language"] == "all")]
+    one = table[
+        (table["level"] == "module") & (table["measure"] == "kl") & (table["language"] == "all")
+    ]
     assert list(one["site"]) == names
     assert one["value"].sum() == pytest.approx(one["total"].iloc[0], rel=0.1)
     assert set(table[(table["role"] == "block") & (table["measure"] == "loss")]["scan"]) == {12.0}
@@ -313,7 +379,10 @@ def test_as_an_analysis_conductance_stands_beside_the_scan_that_was_made_before(
         (["▁¿", "Qu", "é", "?", "!"], ["¿", "Qué", "?", "!"]),
         (["▁", "¿", "Qu", "é"], ["¿Qué"]),  # the lone mark has no other word to go to
         (["▁...", "▁a"], ["...", "a"]),
-        (["▁打开", "明", "天", "6", ":", "30", "的", "。"], ["打开", "明", "天", "6:30", "的", "。"]),
+        (
+            ["▁打开", "明", "天", "6", ":", "30", "的", "。"],
+            ["打开", "明", "天", "6:30", "的", "。"],
+        ),
         (["▁", "เปิด", "นา", "ฬ", "ิ", "ก"], ["เปิด", "นา", "ฬิ", "ก"]),
         (["▁الس", "اع", "ة", "▁6"], ["الساعة", "6"]),
         (["to", "##mor", "##row", "at", "6"], ["tomorrow", "at", "6"]),
@@ -351,7 +420,21 @@ def made_up(sentences: int = 6, per: int = 7, seed: int = 0) -> pd.DataFrame:
             quantized = fp32 + rng.normal(size=per)
             nudged = quantized + 0.01 * rng.normal(size=per)
             for k in range(per):
-                rows.append((f"s{i}", code, k, f"w{k}", fp32[k], quantized[k], nudged[k], "rain", "sun", 0.01 * (i - 2), 0.1 * (i + 1)))
+                rows.append(
+                    (
+                        f"s{i}",
+                        code,
+                        k,
+                        f"w{k}",
+                        fp32[k],
+                        quantized[k],
+                        nudged[k],
+                        "rain",
+                        "sun",
+                        0.01 * (i - 2),
+                        0.1 * (i + 1),
+                    )
+                )
     return pd.DataFrame(rows, columns=attribution._WORDS)
 
 
@@ -365,17 +448,26 @@ def test_drift_of_one_language_is_a_mean_over_its_sentences() -> None:
     assert (row["sentences"], row["words"]) == (6, 42)
     assert row["rank_correlation"] == pytest.approx(np.mean(rho))
     interval = ttest_1samp(rho, 0).confidence_interval(0.95)
-    assert (row["rank_low"], row["rank_high"]) == (pytest.approx(interval.low), pytest.approx(min(1, interval.high)))
-    assert row["floor"] == pytest.approx(np.mean([spearmanr(p["quantized"], p["nudged"]).statistic for p in parts]))
+    assert (row["rank_low"], row["rank_high"]) == (
+        pytest.approx(interval.low),
+        pytest.approx(min(1, interval.high)),
+    )
+    assert row["floor"] == pytest.approx(
+        np.mean([spearmanr(p["quantized"], p["nudged"]).statistic for p in parts])
+    )
     same = [np.mean(np.sign(p["fp32"]) == np.sign(p["quantized"])) for p in parts]
     assert row["sign_agreement"] == pytest.approx(np.mean(same))
     gain = [p["quantized"].sum() - p["delta_quantized"].iloc[0] for p in parts]
-    assert row["completeness_quantized"] == pytest.approx(sum(0.1 * (i + 1) for i in range(6)) / np.abs(gain).sum())
+    assert row["completeness_quantized"] == pytest.approx(
+        sum(0.1 * (i + 1) for i in range(6)) / np.abs(gain).sum()
+    )
 
 
 def test_over_all_languages_translations_are_one_draw() -> None:
     table = made_up()
-    twice = pd.concat([table[table["language"] == "en"].assign(language=code) for code in ("en", "de", "sw")])
+    twice = pd.concat(
+        [table[table["language"] == "en"].assign(language=code) for code in ("en", "de", "sw")]
+    )
     found = drift(twice).set_index("language")
     assert found.loc["all", "sentences"] == 18
     for column in ("rank_correlation", "rank_low", "rank_high", "sign_low", "sign_high"):

@@ -1,4 +1,5 @@
-"""Whatever goes wrong in a computation or a command ends as one sentence, exit code 2 and a failed event; what is our own fault keeps its traceback."""
+"""Whatever goes wrong in a computation or a command ends as one sentence, exit code 2 and a failed
+event; what is our own fault keeps its traceback."""
 
 from __future__ import annotations
 
@@ -14,16 +15,19 @@ from typing import Any
 
 import pytest
 
-from sdq import answer, finetune, inspection, inspection_settings
-from sdq import run as running
-from sdq.boundary import TRACEBACK, begun, boundary, in_words
 from sdq.data.task import Task
-from sdq.identity import identify
-from sdq.inspection import inspection_id
+from sdq.inspection import settings as inspection_settings
+from sdq.inspection import storage as inspection
+from sdq.inspection.storage import inspection_id
+from sdq.io.boundary import TRACEBACK, begun, boundary, in_words
+from sdq.jobs import prediction as answer
+from sdq.pipeline import finetune
+from sdq.pipeline import run as running
 from sdq.quant.rewrite import rewrite
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ROOT, UserError, listed
 from sdq.store import Store
+from sdq.store.identity import identify
 from sdq.train.settings import Training
 from tests.unit.test_cli import refused
 from tests.unit.test_cli import run as command
@@ -34,15 +38,31 @@ class PanicException(BaseException):
 
 
 FAULTS = (
-    KeyError("x"), TypeError("no"), IndexError("out"), AttributeError("none"), OverflowError("big"), RecursionError("deep"), ZeroDivisionError("0"),
-    UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), AssertionError(), StopIteration(), NotImplementedError("yet"), PanicException("rust"),
-    ValueError("array must not contain\ninfs or NaNs"), RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ImportError("no module"), EOFError(),
-)  # fmt: skip
+    KeyError("x"),
+    TypeError("no"),
+    IndexError("out"),
+    AttributeError("none"),
+    OverflowError("big"),
+    RecursionError("deep"),
+    ZeroDivisionError("0"),
+    UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"),
+    AssertionError(),
+    StopIteration(),
+    NotImplementedError("yet"),
+    PanicException("rust"),
+    ValueError("array must not contain\ninfs or NaNs"),
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+    ImportError("no module"),
+    EOFError(),
+)
 OTHERS = (
     (MemoryError(), "must fit into the memory"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "must fit into the memory"),
     (OSError(errno.ENOSPC, "No space left on device"), "results must fit into"),
-    (FileNotFoundError(errno.ENOENT, "No such file or directory", "/gone"), "the file /gone must be one that can be used"),
+    (
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/gone"),
+        "the file /gone must be one that can be used",
+    ),
     (UserError("a must be b, got c; do d"), "a must be b, got c; do d"),
 )
 kinds = pytest.mark.parametrize("error", FAULTS, ids=lambda e: type(e).__name__)
@@ -50,7 +70,8 @@ kinds = pytest.mark.parametrize("error", FAULTS, ids=lambda e: type(e).__name__)
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data folder; reading the embedded task takes a second, and none of it is needed here."""
+    """An empty data folder; reading the embedded task takes a second, and none of it is needed
+    here."""
     monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
     light = Task("intent", "sequence", ("a", "b"), ("en",), "en", "accuracy", "0" * 16, {})
     for room in (running, finetune):
@@ -72,7 +93,9 @@ def one_sentence(text: str) -> None:
 
 
 @kinds
-def test_a_run_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+def test_a_run_that_breaks(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, data: Path
+) -> None:
     monkeypatch.setattr(running, "_Computation", raising(error))
     store = Store(data / "runs", None)
     with pytest.raises(UserError) as caught:
@@ -88,12 +111,18 @@ def test_a_run_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("error", "said"), OTHERS, ids=lambda e: type(e).__name__)
-def test_what_is_no_fault_of_ours_is_said_in_its_words(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+def test_what_is_no_fault_of_ours_is_said_in_its_words(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, data: Path
+) -> None:
     monkeypatch.setattr(running, "_Computation", raising(error))
     store = Store(data / "runs", None)
     with pytest.raises(UserError, match=said) as caught:
         running.run(Recipe(), "mini", "intent", store)
-    assert store.events(identify(Recipe(), "mini", "intent"))[-1] | {"time": 0} == {"time": 0, "event": "failed", "message": str(caught.value)}
+    assert store.events(identify(Recipe(), "mini", "intent"))[-1] | {"time": 0} == {
+        "time": 0,
+        "event": "failed",
+        "message": str(caught.value),
+    }
     assert not list(data.rglob(TRACEBACK))
 
 
@@ -110,23 +139,36 @@ def test_what_is_no_fault_of_ours_is_said_in_its_words(error: Exception, said: s
         ([1, None], {}, "1, None"),
     ],
 )
-def test_a_list_in_a_sentence_is_cut_between_two_items(items: list[object], how: dict[str, Any], said: str) -> None:
+def test_a_list_in_a_sentence_is_cut_between_two_items(
+    items: list[object], how: dict[str, Any], said: str
+) -> None:
     assert listed(items, **how) == said
 
 
 def test_no_list_of_a_sentence_is_cut_inside_an_item() -> None:
-    """What is joined is not cut afterwards: `listed` does both. `shown = ", ".join(...)[:160]` cut names in two."""
+    """What is joined is not cut afterwards: `listed` does both. `shown = ", ".join(...)[:160]` cut
+    names in two."""
     for file in sorted((ROOT / "sdq").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
                 cut = node.value
-                joined = isinstance(cut, ast.Call) and isinstance(cut.func, ast.Attribute) and cut.func.attr == "join"
+                joined = (
+                    isinstance(cut, ast.Call)
+                    and isinstance(cut.func, ast.Attribute)
+                    and cut.func.attr == "join"
+                )
                 assert not joined, f"{file.relative_to(ROOT)}:{node.lineno}"
 
 
 def test_a_sentence_of_our_own_is_kept_as_it_is(tiny: Callable[..., Any], data: Path) -> None:
-    with pytest.raises(UserError, match=r"^a rule must match at least one module") as caught, boundary():
-        rewrite(tiny("bert"), Recipe.model_validate({"rules": [{"name": "nothing", "weight": {}}]}).rules)
+    with (
+        pytest.raises(UserError, match=r"^a rule must match at least one module") as caught,
+        boundary(),
+    ):
+        rewrite(
+            tiny("bert"),
+            Recipe.model_validate({"rules": [{"name": "nothing", "weight": {}}]}).rules,
+        )
     assert isinstance(caught.value.__cause__, ValueError)
     with pytest.raises(UserError, match=r"^seed: "), boundary():
         Recipe.model_validate({"seed": -1})
@@ -164,7 +206,9 @@ def test_each_boundary_has_its_own_log(tmp_path: Path) -> None:
 
 
 @kinds
-def test_a_fine_tuning_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_fine_tuning_that_breaks(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(finetune, "train", raising(error))
     with pytest.raises(UserError) as caught:
         finetune.finetune("mini", "intent", tmp_path / "out", Training(steps=1))
@@ -173,12 +217,16 @@ def test_a_fine_tuning_that_breaks(error: BaseException, monkeypatch: pytest.Mon
 
 
 @kinds
-def test_an_inspection_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+def test_an_inspection_that_breaks(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, data: Path
+) -> None:
     monkeypatch.setattr(inspection, "_compute", raising(error))
     store = Store.default()
     run = identify(PRESETS["ptq-w3a8"], "mini", "intent")
     with pytest.raises(UserError) as caught:
-        inspection.inspect(run, store, inspection_settings.Inspection(sentences=7), only=("estimate",))
+        inspection.inspect(
+            run, store, inspection_settings.Inspection(sentences=7), only=("estimate",)
+        )
     one_sentence(str(caught.value))
     home = inspection_id(run, inspection_settings.Inspection(sentences=7))
     assert store.inspections().events(home)[-1]["event"] == "failed"
@@ -186,15 +234,24 @@ def test_an_inspection_that_breaks(error: BaseException, monkeypatch: pytest.Mon
 
 
 @kinds
-def test_an_answer_that_breaks_costs_no_other(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "_row", lambda text, run, store: raising(error)() if run == "bad" else {"run": run})
+def test_an_answer_that_breaks_costs_no_other(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        answer, "_row", lambda text, run, store: raising(error)() if run == "bad" else {"run": run}
+    )
     bad, good = answer.answer("hello", ["bad", "good"], Store.default())
     one_sentence(bad["missing"])
     assert good == {"run": "good"}
 
 
 @kinds
-def test_a_command_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: Path) -> None:
+def test_a_command_that_breaks(
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    data: Path,
+) -> None:
     monkeypatch.setattr(Store, "default", raising(error))
     said = refused(capsys, "runs")
     one_sentence(said)
@@ -220,17 +277,27 @@ def test_a_command_that_breaks(error: BaseException, monkeypatch: pytest.MonkeyP
         (("finetune", "--task", "intent", "--out", "x" * 5000), "at most 4000 bytes"),
         (("inspect", "0" * 12, "--settings", "/dev/zero"), "must be a regular file"),
         (("inspect", "0" * 12, "--settings", "z" * 5000), "at most 4000 bytes"),
-        (("remedy", "0" * 12, "--size", "1", "--out", "~nobody-of-that-name/x"), "must begin with ~"),
+        (
+            ("remedy", "0" * 12, "--size", "1", "--out", "~nobody-of-that-name/x"),
+            "must begin with ~",
+        ),
         (("reproduce", "grid", "--out", "x" * 5000), "at most 4000 bytes"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )
-def test_what_a_command_is_given_wrongly(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_command_is_given_wrongly(
+    words: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     assert said in refused(capsys, *words)
 
 
-def test_a_command_that_is_stopped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(Store, "default", raising(KeyboardInterrupt()))
     assert "was stopped before its end" in refused(capsys, "runs")
 
@@ -248,8 +315,14 @@ def test_a_reader_who_leaves_is_no_error(data: Path) -> None:
     os.close(read)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "sdq", "presets"], cwd=ROOT, env={**os.environ, "SDQ_DATA": str(data)}, stdout=write, stderr=subprocess.PIPE, text=True, check=False
-        )  # fmt: skip
+            [sys.executable, "-m", "sdq", "presets"],
+            cwd=ROOT,
+            env={**os.environ, "SDQ_DATA": str(data)},
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (0, "")

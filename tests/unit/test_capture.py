@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdq.inspect.capture import capture
+from sdq.models.hooks import capture
 from sdq.quant.rewrite import rewrite
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
 
@@ -30,7 +30,10 @@ def model() -> nn.Sequential:
 
 
 def hooks(model: nn.Module) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
+        for m in model.modules()
+    )
 
 
 def test_what_is_captured(model: nn.Sequential) -> None:
@@ -60,7 +63,11 @@ def test_first_of_a_tuple() -> None:
 def test_hooks_are_removed(model: nn.Sequential, trouble: str) -> None:
     if trouble == "raising layer":
         model.insert(1, Raises())
-    error: dict[str, Any] = {"bad input": RuntimeError, "raising layer": ArithmeticError, "in the block": KeyError}
+    error: dict[str, Any] = {
+        "bad input": RuntimeError,
+        "raising layer": ArithmeticError,
+        "in the block": KeyError,
+    }
     x = torch.randn(2, 9 if trouble == "bad input" else 4)
 
     def use() -> None:
@@ -99,12 +106,15 @@ def test_nested(model: nn.Sequential) -> None:
 
 
 def test_on_a_transformer_and_its_quantized_copy(tiny: Any, padded: Any, family: str) -> None:
-    """Captured per name; capturing changes no number; the copy keeps the two hooks of its own ForwardPass and no other."""
+    """Captured per name; capturing changes no number; the copy keeps the two hooks of its own
+    ForwardPass and no other."""
     plain = tiny(family)
     student = rewrite(plain, [Rule(weight=WeightSpec(), activation=ActivationSpec())])
     for model, own in ((plain, 0), (student, 2)):
         batch = padded(model)
-        name = next(n for n, m in model.named_modules() if isinstance(m, nn.Linear) and ".layer.0." in n)
+        name = next(
+            n for n, m in model.named_modules() if isinstance(m, nn.Linear) and ".layer.0." in n
+        )
         with torch.no_grad():
             before = model(**batch).logits
             with capture(model, {name: "output"}) as seen:

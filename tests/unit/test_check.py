@@ -1,4 +1,5 @@
-"""What a look at a task's data finds: the counts are those of a plain loop, and every warning comes when its cause is planted, and only then."""
+"""What a look at a task's data finds: the counts are those of a plain loop, and every warning comes
+when its cause is planted, and only then."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 
 from sdq.data.check import as_json, bearing, check, words
+from sdq.data.registry import load_task
 from sdq.data.task import Example, Task
-from sdq.data.tasks import load_task
 
 LABELS = ("no", "yes")
 
@@ -18,7 +19,11 @@ LABELS = ("no", "yes")
 def clean(n: int = 40) -> Task:
     """Two languages, balanced labels, no text twice."""
     splits = {
-        split: [Example(f"{i}", code, f"{code} {split} sentence number {i}", (), (LABELS[i % 2],)) for code in ("en", "de") for i in range(n)]
+        split: [
+            Example(f"{i}", code, f"{code} {split} sentence number {i}", (), (LABELS[i % 2],))
+            for code in ("en", "de")
+            for i in range(n)
+        ]
         for split in ("train", "dev", "test")
     }
     return Task("made", "sequence", LABELS, ("en", "de"), "en", "accuracy", "0", splits)
@@ -34,7 +39,11 @@ def change(task: Task, split: str, **changed: Any) -> Task:
 
 def without(task: Task, split: str, language: str, keep: int = 0) -> Task:
     mine = [e for e in task.splits[split] if e.language == language][:keep]
-    return replace(task, splits=task.splits | {split: [e for e in task.splits[split] if e.language != language] + mine})
+    return replace(
+        task,
+        splits=task.splits
+        | {split: [e for e in task.splits[split] if e.language != language] + mine},
+    )
 
 
 def test_clean_data_have_no_warnings() -> None:
@@ -43,16 +52,47 @@ def test_clean_data_have_no_warnings() -> None:
 
 
 PLANTED: dict[str, tuple[Task, str]] = {
-    "a text in two splits": (change(clean(), "test", text="de train sentence number 3"), "1 text is in train and in test"),
-    "a label never seen": (replace(change(clean(), "test", targets=("maybe",)), labels=(*LABELS, "maybe")), "maybe occurs in test and never in the training sentences of en"),
+    "a text in two splits": (
+        change(clean(), "test", text="de train sentence number 3"),
+        "1 text is in train and in test",
+    ),
+    "a label never seen": (
+        replace(change(clean(), "test", targets=("maybe",)), labels=(*LABELS, "maybe")),
+        "maybe occurs in test and never in the training sentences of en",
+    ),
     "an empty text": (change(clean(), "test", text="  "), "1 of 40 texts are empty in test, de"),
-    "an empty second text": (change(clean(), "dev", second=""), "1 of 40 texts are empty in dev, de"),
-    "a language without test": (without(clean(), "test", "de"), "The test split has no sentences in de."),
-    "few test sentences": (without(clean(), "test", "de", keep=29), "Fewer than 30 test sentences in de"),
-    "one language": (without(without(without(clean(), "test", "de"), "train", "de"), "dev", "de"), "The only test language is en"),
+    "an empty second text": (
+        change(clean(), "dev", second=""),
+        "1 of 40 texts are empty in dev, de",
+    ),
+    "a language without test": (
+        without(clean(), "test", "de"),
+        "The test split has no sentences in de.",
+    ),
+    "few test sentences": (
+        without(clean(), "test", "de", keep=29),
+        "Fewer than 30 test sentences in de",
+    ),
+    "one language": (
+        without(without(without(clean(), "test", "de"), "train", "de"), "dev", "de"),
+        "The only test language is en",
+    ),
     "a long text": (change(clean(), "test", text="word " * 500), "longer than 128 subwords"),
-    "an unbalanced label": (replace(clean(), splits=clean().splits | {"train": [e for i, e in enumerate(clean().splits["train"]) if e.targets == ("no",) or i % 40 == 1]}), "Labels are unbalanced in training: 20 times no, 1 times yes"),
-}  # fmt: skip
+    "an unbalanced label": (
+        replace(
+            clean(),
+            splits=clean().splits
+            | {
+                "train": [
+                    e
+                    for i, e in enumerate(clean().splits["train"])
+                    if e.targets == ("no",) or i % 40 == 1
+                ]
+            },
+        ),
+        "Labels are unbalanced in training: 20 times no, 1 times yes",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", PLANTED)
@@ -65,15 +105,25 @@ def test_pairs_are_repeated_only_if_both_texts_are() -> None:
     first = next(e for e in clean().splits["train"] if e.language == "de")
     other = change(change(clean(), "train", second="one"), "test", text=first.text, second="two")
     assert check(other).warnings == ()
-    assert any("1 text is in train and in test" in w for w in check(change(other, "test", second="one")).warnings)
+    assert any(
+        "1 text is in train and in test" in w
+        for w in check(change(other, "test", second="one")).warnings
+    )
 
 
 @pytest.mark.parametrize("name", ["intent", "slots"])
 def test_counts_are_those_of_a_plain_loop(name: str) -> None:
     task = load_task(name)
     found = check(task)
-    expected = Counter((split, e.language, label) for split, examples in task.splits.items() for e in examples for label in e.targets)
-    assert {tuple(row[:3]): row[3] for row in found.counts.itertuples(index=False, name=None)} == expected
+    expected = Counter(
+        (split, e.language, label)
+        for split, examples in task.splits.items()
+        for e in examples
+        for label in e.targets
+    )
+    assert {
+        tuple(row[:3]): row[3] for row in found.counts.itertuples(index=False, name=None)
+    } == expected
     assert found.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
 
 
@@ -92,7 +142,10 @@ def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
     task = change(task, "dev", second="")
     task = without(without(task, "test", "de", keep=20), "test", "en", keep=20)
     for i, code in enumerate(("en", "de")):
-        examples = [replace(e, text=" ") if e.language == code and e.id == str(i + 5) else e for e in task.splits["test"]]
+        examples = [
+            replace(e, text=" ") if e.language == code and e.id == str(i + 5) else e
+            for e in task.splits["test"]
+        ]
         task = replace(task, splits=task.splits | {"test": examples})
     said = bearing(replace(task, fingerprint="planted", remarks=("White space was taken away.",)))
     assert said[0] == "White space was taken away."

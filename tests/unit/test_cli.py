@@ -1,4 +1,5 @@
-"""The command line: one sentence and exit code 2 for bad input; JSON alone on stdout; a second run is stored."""
+"""The command line: one sentence and exit code 2 for bad input; JSON alone on stdout; a second run
+is stored."""
 
 from __future__ import annotations
 
@@ -17,16 +18,22 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification, XLMRobertaConfig, XLMRobertaForSequenceClassification
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+)
 
 from sdq import __main__ as cli
-from sdq.data import tasks
-from sdq.identity import identify
+from sdq.cli.output import report_words, row_of
+from sdq.data import registry as tasks
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import PROGRESS, ROOT
 from sdq.store import Store
-from sdq.terminal import report_words, row_of
+from sdq.store.identity import identify
 from tests.cases.build import csv, task_folder
 
 MINI = ROOT / "assets" / "mini"
@@ -53,7 +60,13 @@ def cut(whole: dict[str, tasks.Task]) -> dict[str, tasks.Task]:
         return [e for e in examples if e.language == code][::100]
 
     return {
-        name: replace(task, splits={s: [e for code in task.languages for e in every(task.splits[s], code)] for s in tasks.SPLITS})
+        name: replace(
+            task,
+            splits={
+                s: [e for code in task.languages for e in every(task.splits[s], code)]
+                for s in tasks.SPLITS
+            },
+        )
         for name, task in whole.items()
     }
 
@@ -73,9 +86,19 @@ def tiny(whole: dict[str, tasks.Task], tmp_path_factory: pytest.TempPathFactory)
     torch.manual_seed(0)
     labels = len(whole["intent"].labels)
     config = XLMRobertaConfig(
-        vocab_size=16_000, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32, max_position_embeddings=130,
-        type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, num_labels=labels, initializer_range=0.3,
-    )  # fmt: skip
+        vocab_size=16_000,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=32,
+        max_position_embeddings=130,
+        type_vocab_size=1,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        num_labels=labels,
+        initializer_range=0.3,
+    )
     XLMRobertaForSequenceClassification(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(MINI / "encoder").save_pretrained(folder)
     return folder
@@ -100,7 +123,11 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     code, out, err = run(capsys, *words)
     assert code == 2
     assert out == ""
-    lines = [line for line in err.strip().splitlines() if "Loading weights" not in line and not line.startswith(PROGRESS)]
+    lines = [
+        line
+        for line in err.strip().splitlines()
+        if "Loading weights" not in line and not line.startswith(PROGRESS)
+    ]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     return lines[0]
@@ -127,14 +154,18 @@ def test_unknown_task(capsys: pytest.CaptureFixture[str]) -> None:
         ({"seed": -1}, "seed: "),
     ],
 )
-def test_wrong_recipe_names_the_path(capsys: pytest.CaptureFixture[str], tmp_path: Path, recipe: dict[str, object], path: str) -> None:
+def test_wrong_recipe_names_the_path(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, recipe: dict[str, object], path: str
+) -> None:
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps(recipe))
     assert path in refused(capsys, "run", str(file))
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[]"])
-def test_recipe_that_is_no_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes) -> None:
+def test_recipe_that_is_no_recipe(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes
+) -> None:
     file = tmp_path / "recipe.json"
     file.write_bytes(content)
     assert "recipe.json" in refused(capsys, "run", str(file))
@@ -148,15 +179,26 @@ def test_missing_model_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not exist" in refused(capsys, "run", "fp32", "--model", "/nowhere/model")
 
 
-@pytest.mark.parametrize(("file", "said"), [("tokenizer.json", "tokenizer"), ("config.json", "config.json"), ("model.safetensors", "safetensors")])
-def test_folder_without_a_part(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path, file: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("tokenizer.json", "tokenizer"),
+        ("config.json", "config.json"),
+        ("model.safetensors", "safetensors"),
+    ],
+)
+def test_folder_without_a_part(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path, file: str, said: str
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny, folder)
     (folder / file).unlink()
     assert said in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
 
 
-def test_pickled_weights_are_never_loaded(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+def test_pickled_weights_are_never_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny, folder)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
@@ -181,40 +223,67 @@ def test_damaged_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, tin
     assert str(folder) in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
 
 
-def test_unsupported_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path, few: dict[str, tasks.Task], tiny: Path) -> None:
+def test_unsupported_architecture(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, few: dict[str, tasks.Task], tiny: Path
+) -> None:
     folder = tmp_path / "model"
     labels = len(few["intent"].labels)
-    GPT2ForSequenceClassification(GPT2Config(vocab_size=16_000, n_embd=24, n_layer=1, n_head=2, num_labels=labels, pad_token_id=1)).save_pretrained(folder)
+    GPT2ForSequenceClassification(
+        GPT2Config(
+            vocab_size=16_000, n_embd=24, n_layer=1, n_head=2, num_labels=labels, pad_token_id=1
+        )
+    ).save_pretrained(folder)
     shutil.copy(tiny / "tokenizer.json", folder)
     shutil.copy(tiny / "tokenizer_config.json", folder)
     assert "encoder" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
 
 
-def test_unknown_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
+def test_unknown_architecture(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny, folder)
-    config = json.loads((folder / "config.json").read_text()) | {"model_type": "tomorrow", "architectures": ["TomorrowForSequenceClassification"]}
+    config = json.loads((folder / "config.json").read_text()) | {
+        "model_type": "tomorrow",
+        "architectures": ["TomorrowForSequenceClassification"],
+    }
     (folder / "config.json").write_text(json.dumps(config))
     assert "must be an encoder" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
 
 
-def test_wrong_number_of_labels(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path) -> None:
-    assert "one output per label" in refused(capsys, "run", "ptq-w4a8", "--model", str(tiny), "--task", "slots")
+def test_wrong_number_of_labels(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path
+) -> None:
+    assert "one output per label" in refused(
+        capsys, "run", "ptq-w4a8", "--model", str(tiny), "--task", "slots"
+    )
     folder = tmp_path / "model"
     shutil.copytree(tiny, folder)
     said = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(said | {"id2label": None, "label2id": None, "num_labels": 3}))
+    (folder / "config.json").write_text(
+        json.dumps(said | {"id2label": None, "label2id": None, "num_labels": 3})
+    )
     assert "one output per label" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))
 
 
 @pytest.mark.parametrize("split", ["test", "train"])
-def test_empty_split(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, few: dict[str, tasks.Task], tiny: Path, split: str) -> None:
+def test_empty_split(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    few: dict[str, tasks.Task],
+    tiny: Path,
+    split: str,
+) -> None:
     task = few["intent"]
-    monkeypatch.setitem(tasks.TASKS, "intent", lambda name: replace(task, splits=task.splits | {split: []}))
+    monkeypatch.setitem(
+        tasks.TASKS, "intent", lambda name: replace(task, splits=task.splits | {split: []})
+    )
     assert f"the {split} split" in refused(capsys, "run", "ptq-int8-static", "--model", str(tiny))
 
 
-def test_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path) -> None:
+def test_folder_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path
+) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file stands where the folder should be")
     monkeypatch.setenv("SDQ_DATA", str(blocked))
@@ -235,8 +304,14 @@ def test_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], monke
         (("reproduce", "--seeds", "0"), "--seeds must be a number of at least 1, got '0';"),
         (("reproduce", "--seeds", "9" * 30), "--seeds must be"),
         (("remedy", "0" * 12, "--size", "x"), "--size must be a number, got 'x';"),
-        (("finetune", "--out", "o", "--task", "intent", "--seed", "-1"), "--seed must be a number of at least 0, got '-1';"),
-        (("finetune", "--out", "o", "--task", "intent", "--steps", "x"), "--steps must be a whole number"),
+        (
+            ("finetune", "--out", "o", "--task", "intent", "--seed", "-1"),
+            "--seed must be a number of at least 0, got '-1';",
+        ),
+        (
+            ("finetune", "--out", "o", "--task", "intent", "--steps", "x"),
+            "--steps must be a whole number",
+        ),
         (("finetune", "--out", "", "--task", "intent"), "the word after --out is empty"),
         (("inspect", "0" * 12, "--out", ""), "the word after --out is empty"),
         (("run", "fp32", "--model", ""), "the word after --model is empty"),
@@ -245,15 +320,21 @@ def test_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], monke
         (("run", ""), "the word after run is empty"),
         (("task", "check", ""), "the word after check is empty"),
     ],
-)  # fmt: skip
-def test_values_of_options_are_refused_in_our_own_words(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+)
+def test_values_of_options_are_refused_in_our_own_words(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
     sentence = refused(capsys, *words)
     assert said in sentence
     assert not any(leak in sentence for leak in ("Input should", "Invalid value", "parse"))
 
 
-def test_the_folder_of_a_task_is_its_task(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = task_folder(tmp_path / "topics", {"train/en": csv([("good", "a"), ("bad", "b")])}, ".csv").parent
+def test_the_folder_of_a_task_is_its_task(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = task_folder(
+        tmp_path / "topics", {"train/en": csv([("good", "a"), ("bad", "b")])}, ".csv"
+    ).parent
     by_file = run(capsys, "task", "check", str(folder / "task.json"))
     assert by_file[0] == 0, by_file[2]
     assert run(capsys, "task", "check", str(folder)) == by_file
@@ -267,44 +348,77 @@ def test_the_folder_of_a_task_is_its_task(capsys: pytest.CaptureFixture[str], tm
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ({}, "note: this is FP32: it has no rules, so nothing is quantized; left out, so taken as usual: name, rules, calibration, migration, training, seed"),
-        ({"name": "x", "rules": [{"weight": {}}], "seed": 1}, "note: this is PTQ; left out, so taken as usual: calibration, migration, training"),
+        (
+            {},
+            "note: this is FP32: it has no rules, so nothing is quantized; left out, so taken as "
+            "usual: name, rules, calibration, migration, training, seed",
+        ),
+        (
+            {"name": "x", "rules": [{"weight": {}}], "seed": 1},
+            "note: this is PTQ; left out, so taken as usual: calibration, migration, training",
+        ),
     ],
-)  # fmt: skip
-def test_what_was_taken_of_a_recipe_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path, recipe: dict[str, object], said: str) -> None:
+)
+def test_what_was_taken_of_a_recipe_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, recipe: dict[str, object], said: str
+) -> None:
     (tmp_path / "mine.json").write_text(json.dumps(recipe))
     code, out, err = run(capsys, "recipe", "check", str(tmp_path / "mine.json"))
     assert (code, err.strip()) == (0, said)
     assert {**json.loads(out), **recipe, "rules": json.loads(out)["rules"]} == json.loads(out)
-    assert run(capsys, "recipe", "check", "fp32")[2].strip() == "note: this is FP32: it has no rules, so nothing is quantized"
+    assert (
+        run(capsys, "recipe", "check", "fp32")[2].strip()
+        == "note: this is FP32: it has no rules, so nothing is quantized"
+    )
 
 
-def test_a_run_is_shown_as_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_shown_as_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SDQ_SHIPPED")
     name = identify(PRESETS["ptq-w4a8"], "mini", "slots")
     report = Store.default().report(name)
     code, out, _ = run(capsys, "show", name)
     assert code == 0
     lines = out.splitlines()
-    assert lines[:3] == [f"run {name}: ptq-w4a8 (PTQ), seed 0", "model mini, task slots, 10,500 test sentences", "F1 in % (higher is better)"]
+    assert lines[:3] == [
+        f"run {name}: ptq-w4a8 (PTQ), seed 0",
+        "model mini, task slots, 10,500 test sentences",
+        "F1 in % (higher is better)",
+    ]
     assert not set("{}[]") & set(out), "nothing is printed as Python or JSON has it"
     for code_, score in report.quantized.by_language.items():
         (line,) = [line for line in lines if line.startswith(f"{code_} ")]
         before = report.reference.by_language[code_]
-        assert line.split()[-3:] == [f"{100 * before:.1f}", f"{100 * score:.1f}", f"{100 * (score - before):+.1f}"]
-    assert f"size: 23.1 MB in FP32, {report.size_bytes['quantized_simulated'] / 1e6:.1f} MB quantized (simulated)" in lines
+        assert line.split()[-3:] == [
+            f"{100 * before:.1f}",
+            f"{100 * score:.1f}",
+            f"{100 * (score - before):+.1f}",
+        ]
+    assert (
+        f"size: 23.1 MB in FP32, {report.size_bytes['quantized_simulated'] / 1e6:.1f} MB "
+        f"quantized (simulated)" in lines
+    )
     assert max(map(len, lines)) <= 100
 
 
-def test_a_table_has_remarks_and_no_score_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_has_remarks_and_no_score_that_there_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("SDQ_SHIPPED")
     report = Store.default().report(identify(PRESETS["ptq-w4a8"], "mini", "intent"))
     one = {"mean": 0.5, "zero_shot_mean": math.nan, "by_language": {"en": 0.5}}
     told = {"test_sentences": 1200, "test_sentences_cut": 3, "remarks": "one thing; another"}
-    alone = Report.model_validate(report.model_dump() | {"reference": one, "quantized": one, "provenance": told, "beside": {}})
+    alone = Report.model_validate(
+        report.model_dump() | {"reference": one, "quantized": one, "provenance": told, "beside": {}}
+    )
     text = report_words(alone)
     assert "nan" not in text.replace("Afrikaans", "")
-    assert text.splitlines()[-3:] == ["note: 3 of 1,200 test inputs are longer than the task allows and were cut", "note: one thing", "note: another"]
+    assert text.splitlines()[-3:] == [
+        "note: 3 of 1,200 test inputs are longer than the task allows and were cut",
+        "note: one thing",
+        "note: another",
+    ]
     assert row_of(alone).endswith(" 50.0 % mean")
     assert row_of(report).endswith("% zero-shot")
 
@@ -314,39 +428,67 @@ def test_run_ids_are_checked(capsys: pytest.CaptureFixture[str], run_id: str) ->
     assert "run" in refused(capsys, "show", run_id)
 
 
-def test_a_whole_run_and_its_second_time(capsys: pytest.CaptureFixture[str], data: Path, tiny: Path) -> None:
+def test_a_whole_run_and_its_second_time(
+    capsys: pytest.CaptureFixture[str], data: Path, tiny: Path
+) -> None:
     code, out, _ = run(capsys, "run", "ptq-w4a8", "--model", str(tiny), "--json")
     assert code == 0
     report = json.loads(out)
     assert {"run", "recipe", "reference", "quantized", "seconds", "size_bytes"} <= set(report)
     assert len(report["quantized"]["by_language"]) == 15
-    assert report["quantized"]["mean"] == pytest.approx(sum(report["quantized"]["by_language"].values()) / 15)
+    assert report["quantized"]["mean"] == pytest.approx(
+        sum(report["quantized"]["by_language"].values()) / 15
+    )
     started = time.perf_counter()
     again = subprocess.run(
-        [sys.executable, "-m", "sdq", "run", "ptq-w4a8", "--model", str(tiny), "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "sdq", "run", "ptq-w4a8", "--model", str(tiny), "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seconds = time.perf_counter() - started
     assert json.loads(again.stdout) == report
-    assert seconds < 10, f"{seconds:.1f} s"  # a second and a half on a quiet core; without torch, whatever runs beside it
+    assert seconds < 10, (
+        f"{seconds:.1f} s"
+    )  # a second and a half on a quiet core; without torch, whatever runs beside it
     assert run(capsys, "show", report["run"], "--json")[1].strip() == out.strip()
     assert report["run"] in run(capsys, "runs")[1]
 
 
 def test_reading_a_stored_run_imports_no_torch(tiny: Path, data: Path) -> None:
-    code = "import sys; sys.argv = ['sdq', 'runs']\nfrom sdq.__main__ import main\ntry: main()\nexcept SystemExit: pass\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    code = (
+        "import sys; sys.argv = ['sdq', 'runs']\nfrom sdq.__main__ import main\ntry: "
+        "main()\nexcept SystemExit: pass\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_by_recipe_file_is_repeatable(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = {
         "rules": [{"weight": {"bits": 4}, "activation": {"bits": 8}}],
-        "training": {"steps": 6, "distillation": [{"kind": "kld"}, {"kind": "attention"}], "unlabelled": True},
+        "training": {
+            "steps": 6,
+            "distillation": [{"kind": "kld"}, {"kind": "attention"}],
+            "unlabelled": True,
+        },
     }
     (tmp_path / "mine.json").write_text(json.dumps(recipe))
     reports = []
     for folder in ("one", "two"):
         monkeypatch.setenv("SDQ_DATA", str(tmp_path / folder))
-        code, out, err = run(capsys, "run", str(tmp_path / "mine.json"), "--model", str(tiny), "--seed", "3", "--json")
+        code, out, err = run(
+            capsys,
+            "run",
+            str(tmp_path / "mine.json"),
+            "--model",
+            str(tiny),
+            "--seed",
+            "3",
+            "--json",
+        )
         assert code == 0, err
         reports.append(json.loads(out))
     one, two = reports
@@ -355,7 +497,9 @@ def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str
     assert one["quantized"] == two["quantized"]
     assert one["history"] == two["history"]
     assert one["history"]["steps"][-1]["kld"] >= 0
-    student = load_file(Store(tmp_path / "one" / "runs", shipped=None).home(one["run"]) / "model.safetensors")
+    student = load_file(
+        Store(tmp_path / "one" / "runs", shipped=None).home(one["run"]) / "model.safetensors"
+    )
     assert not [name for name in student if "teacher" in name]
 
 
@@ -363,7 +507,9 @@ def test_training_by_recipe_file_is_repeatable(capsys: pytest.CaptureFixture[str
 
 
 @pytest.fixture
-def shipped(monkeypatch: pytest.MonkeyPatch, whole: dict[str, tasks.Task], few: dict[str, tasks.Task]) -> Callable[[str], str]:
+def shipped(
+    monkeypatch: pytest.MonkeyPatch, whole: dict[str, tasks.Task], few: dict[str, tasks.Task]
+) -> Callable[[str], str]:
     """Preset -> the id of its shipped run, which is of all sentences."""
     monkeypatch.delenv("SDQ_SHIPPED")
     monkeypatch.setitem(tasks.TASKS, "intent", lambda name, only=None: whole["intent"])
@@ -404,7 +550,12 @@ def test_inspect_prints_json_alone_with_the_numbers_of_the_files(
     ],
 )
 def test_what_cannot_be_inspected(
-    capsys: pytest.CaptureFixture[str], data: Path, shipped: Callable[[str], str], preset: str, options: tuple[str, ...], said: str
+    capsys: pytest.CaptureFixture[str],
+    data: Path,
+    shipped: Callable[[str], str],
+    preset: str,
+    options: tuple[str, ...],
+    said: str,
 ) -> None:
     assert said in refused(capsys, "inspect", shipped(preset), *options)
     assert not data.exists()
@@ -416,28 +567,43 @@ def test_inspect_wants_a_finished_run(capsys: pytest.CaptureFixture[str], run_id
 
 
 def test_inspect_where_nothing_can_be_written(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path, shipped: Callable[[str], str]
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    data: Path,
+    shipped: Callable[[str], str],
 ) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file stands where the folder should be")
-    assert "the folder for what was found must be writable" in refused(capsys, "inspect", shipped("ptq-w2a8"), *LOOK, "--out", str(blocked))
+    assert "the folder for what was found must be writable" in refused(
+        capsys, "inspect", shipped("ptq-w2a8"), *LOOK, "--out", str(blocked)
+    )
     assert not data.exists(), "said before anything is computed"
     monkeypatch.setenv("SDQ_DATA", str(blocked))
-    assert "the data folder must be writable" in refused(capsys, "inspect", shipped("ptq-w2a8"), *LOOK)
+    assert "the data folder must be writable" in refused(
+        capsys, "inspect", shipped("ptq-w2a8"), *LOOK
+    )
 
 
-def test_the_links_of_a_room_are_printed_again(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_links_of_a_room_are_printed_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SDQ_HOSTS", "lab.example.org")
     monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2026")
     monkeypatch.delenv("SDQ_TEACHER_TOKEN", raising=False)
     said = [run(capsys, "links", *more)[1] for more in ((), (), ("--https",))]
     assert said[0] == said[1]
-    assert "students: http://lab.example.org/?token=students-of-2026\nteacher:  http://lab.example.org/?token=" in said[0]
+    assert (
+        "students: http://lab.example.org/?token=students-of-2026\nteacher:  "
+        "http://lab.example.org/?token=" in said[0]
+    )
     assert said[2] == said[0].replace("http:", "https:")
 
 
-def test_what_computes_can_be_ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+def test_what_computes_can_be_ended(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: Path
+) -> None:
     ended: list[Path] = []
-    monkeypatch.setattr("sdq.jobs.stop", lambda store: ended.append(store.folder))
+    monkeypatch.setattr("sdq.jobs.queue.stop", lambda store: ended.append(store.folder))
     assert run(capsys, "stop")[0] == 0
     assert ended == [data / "runs"]

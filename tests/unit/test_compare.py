@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from sdq import __main__ as cli
+from sdq.evaluate.significance import power_text, verdicts
+from sdq.evaluate.statistics import p_cell
 from sdq.recipe import PRESETS
-from sdq.report import Report
-from sdq.statistics import p_cell
+from sdq.results import Report
 from sdq.store import Store
-from sdq.verdicts import power_text, verdicts
 from tests import made_up
 
 
@@ -28,7 +28,9 @@ def runs(folder: Path) -> list[Report]:
     return [made_up.add(store, PRESETS[name]) for name in ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")]
 
 
-def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> tuple[int, str, str]:
+def said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str
+) -> tuple[int, str, str]:
     monkeypatch.setenv("SDQ_DATA", str(folder))
     monkeypatch.setenv("SDQ_SHIPPED", "no")
     monkeypatch.setattr(sys, "argv", ["sdq", "compare", *words])
@@ -42,14 +44,27 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fo
 
 
 def test_a_row_per_language_with_holm_and_what_cannot_be_seen(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, runs: list[Report]
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    runs: list[Report],
 ) -> None:
     code, out, err = said(capsys, monkeypatch, folder, *(r.run for r in runs))
     assert (code, err) == (0, "")
     store = Store(folder / "runs", shipped=None)
     for other in runs[1:]:
-        table = verdicts(store.sentences(runs[0].run), store.sentences(other.run), list(made_up.LANGUAGES), ("en",))
-        part = out[out.index(f"{other.run} {other.recipe['name']} seed 0 against {runs[0].run} fp32 seed 0, accuracy in %") :]
+        table = verdicts(
+            store.sentences(runs[0].run),
+            store.sentences(other.run),
+            list(made_up.LANGUAGES),
+            ("en",),
+        )
+        part = out[
+            out.index(
+                f"{other.run} {other.recipe['name']} seed 0 against {runs[0].run} fp32 seed 0, "
+                f"accuracy in %"
+            ) :
+        ]
         lines = {line.split()[0]: line for line in part.splitlines()[3:20]}
         for row in table.to_dict("records"):
             line = lines[row["language"]]
@@ -60,19 +75,31 @@ def test_a_row_per_language_with_holm_and_what_cannot_be_seen(
         assert power_text(table) in part
 
 
-def test_json_holds_every_number(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, runs: list[Report]) -> None:
+def test_json_holds_every_number(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    runs: list[Report],
+) -> None:
     code, out, _ = said(capsys, monkeypatch, folder, runs[0].run, runs[1].run, "--json")
     found, store = json.loads(out), Store(folder / "runs", shipped=None)
     assert code == 0
     assert found["base"] == runs[0].run
     rows = found["runs"][runs[1].run]
-    table = verdicts(store.sentences(runs[0].run), store.sentences(runs[1].run), list(made_up.LANGUAGES), ("en",))
+    table = verdicts(
+        store.sentences(runs[0].run), store.sentences(runs[1].run), list(made_up.LANGUAGES), ("en",)
+    )
     assert [row["language"] for row in rows] == [*made_up.LANGUAGES, "all", "zero-shot"]
     assert [row["change"] for row in rows] == pytest.approx(table["change"].tolist())
     assert rows[-1]["p_holm"] is None
 
 
-def test_what_cannot_be_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, runs: list[Report]) -> None:
+def test_what_cannot_be_compared(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    runs: list[Report],
+) -> None:
     code, out, err = said(capsys, monkeypatch, folder, runs[0].run)
     assert (code, out) == (2, "")
     assert "compare needs at least two runs of one model and task" in err

@@ -1,4 +1,5 @@
-"""The damage shared out: it adds up, it is the slope that finite differences find, and it is given to the module that was broken."""
+"""The damage shared out: it adds up, it is the slope that finite differences find, and it is given
+to the module that was broken."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from sdq.analyses.changes import METRICS, Answers
+from sdq.analyses.conductance import MEASURES, _flow, _switched, conductance
+from sdq.analyses.sensitivity import instead, scan
 from sdq.data.batches import IGNORE, Encoded
-from sdq.inspect.changes import METRICS, Answers
-from sdq.inspect.conductance import MEASURES, _flow, _switched, conductance
-from sdq.inspect.sensitivity import instead, scan
-from sdq.models import modules
+from sdq.models.loading import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
 
@@ -30,12 +31,21 @@ def data_of(model: Any, kind: str = "sequence") -> Encoded:
     draw = torch.Generator().manual_seed(1)
     ids = [[2, *torch.randint(5, 61, (n - 2,), generator=draw).tolist(), 2] for n in LENGTHS]
     token = kind == "token"
-    labels = [[IGNORE, *[k % 3 if k % 2 else IGNORE for k in range(1, len(row) - 1)], IGNORE] if token else [i % 3] for i, row in enumerate(ids)]
+    labels = [
+        [IGNORE, *[k % 3 if k % 2 else IGNORE for k in range(1, len(row) - 1)], IGNORE]
+        if token
+        else [i % 3]
+        for i, row in enumerate(ids)
+    ]
     return Encoded(ids, labels, token, model.config.pad_token_id)
 
 
-def picked(table: pd.DataFrame, level: str = "module", measure: str = "kl", language: str = "all") -> pd.DataFrame:
-    return table[(table["level"] == level) & (table["measure"] == measure) & (table["language"] == language)].set_index("site")
+def picked(
+    table: pd.DataFrame, level: str = "module", measure: str = "kl", language: str = "all"
+) -> pd.DataFrame:
+    return table[
+        (table["level"] == level) & (table["measure"] == measure) & (table["language"] == language)
+    ].set_index("site")
 
 
 def damage(student: nn.Module, data: Encoded, switches: dict[str, Tensor]) -> Tensor:
@@ -44,11 +54,15 @@ def damage(student: nn.Module, data: Encoded, switches: dict[str, Tensor]) -> Te
     with torch.no_grad():
         with only(student, ()):
             exact = Answers(student(**batch.inputs).logits, batch, data.token)
-        with instead(student, {name: _switched(student, name, switch) for name, switch in switches.items()}):
+        with instead(
+            student, {name: _switched(student, name, switch) for name, switch in switches.items()}
+        ):
             return exact.change(student(**batch.inputs).logits)
 
 
-def test_it_adds_up_to_the_damage_of_the_whole_model(tiny: Callable[..., Any], family: str, kind: str) -> None:
+def test_it_adds_up_to_the_damage_of_the_whole_model(
+    tiny: Callable[..., Any], family: str, kind: str
+) -> None:
     """Within 2 %, for both measures and in each language; the total is that of the exact scan."""
     if (family, kind) == ("distilbert", "sequence"):
         pytest.skip("its head has the kinks of a ReLU, which need more steps")
@@ -81,7 +95,8 @@ def test_a_block_is_the_sum_of_its_modules(tiny: Callable[..., Any]) -> None:
 
 
 def test_it_is_the_slope_along_the_switch(tiny: Callable[..., Any], kind: str) -> None:
-    """One node of the path, at its middle, against central differences; and a sentence's slope is not another one's."""
+    """One node of the path, at its middle, against central differences; and a sentence's slope is
+    not another one's."""
     student = rewrite(tiny("xlmr", kind), WEIGHTS).double()
     data = data_of(student, kind)
     batch = data.batch(list(range(len(data))))
@@ -95,7 +110,9 @@ def test_it_is_the_slope_along_the_switch(tiny: Callable[..., Any], kind: str) -
         slope = (damage(student, data, up) - damage(student, data, down)) / 2e-3
         for measure in MEASURES:
             at = METRICS.index(measure)
-            assert found[:, k, at].tolist() == pytest.approx(slope[:, at].tolist(), rel=1e-3, abs=1e-6)
+            assert found[:, k, at].tolist() == pytest.approx(
+                slope[:, at].tolist(), rel=1e-3, abs=1e-6
+            )
     assert not found[..., METRICS.index("flips")].any()
 
 
@@ -108,18 +125,27 @@ def test_the_path_goes_from_fp32_to_quantized(tiny: Callable[..., Any], family: 
         with only(student, ()):
             exact = student(**batch.inputs).logits
         for switch, wanted in ((0.0, exact), (1.0, quantized)):
-            forwards = {name: _switched(student, name, torch.full((3,), switch)) for name in quantized_modules(student)}
+            forwards = {
+                name: _switched(student, name, torch.full((3,), switch))
+                for name in quantized_modules(student)
+            }
             with instead(student, forwards):
-                assert torch.allclose(student(**batch.inputs).logits, wanted, atol=0 if switch == 0 else 2e-2)
+                assert torch.allclose(
+                    student(**batch.inputs).logits, wanted, atol=0 if switch == 0 else 2e-2
+                )
     assert all(q.enabled for q in quantizers(student).values())
 
 
 @pytest.mark.parametrize("place", [0, 4, 11])
-def test_a_module_that_alone_is_broken_gets_the_damage(tiny: Callable[..., Any], place: int) -> None:
+def test_a_module_that_alone_is_broken_gets_the_damage(
+    tiny: Callable[..., Any], place: int
+) -> None:
     """All modules have 8 bits, one has 2."""
     teacher = tiny("xlmr")
     broken = modules(teacher)[place].name
-    student = rewrite(teacher, (Rule(weight=WeightSpec(bits=8)), Rule(name=broken, weight=WeightSpec(bits=2))))
+    student = rewrite(
+        teacher, (Rule(weight=WeightSpec(bits=8)), Rule(name=broken, weight=WeightSpec(bits=2)))
+    )
     one = picked(conductance(student, data_of(student), LANGUAGES))
     assert one["value"].idxmax() == broken
     assert one.loc[broken, "share"] == pytest.approx(1, abs=0.25)
@@ -133,20 +159,31 @@ def test_it_stands_beside_the_scan(tiny: Callable[..., Any]) -> None:
     for measure in MEASURES:
         for code in ("all", "de"):
             alone = exact[exact["language"] == code].set_index("module")[measure]
-            one, whole = picked(table, "module", measure, code), picked(table, "block", measure, code)
+            one, whole = (
+                picked(table, "module", measure, code),
+                picked(table, "block", measure, code),
+            )
             assert list(one["scan"]) == pytest.approx(list(alone.loc[one.index]))
             blocks = one.groupby("block")["scan"].sum()
-            assert list(whole[whole["role"] == "block"]["scan"]) == pytest.approx([blocks[0], blocks[1]])
+            assert list(whole[whole["role"] == "block"]["scan"]) == pytest.approx(
+                [blocks[0], blocks[1]]
+            )
             for level in (one, whole):
-                assert list(level["rho"]) == pytest.approx([spearmanr(level["value"], level["scan"]).statistic] * len(level))
+                assert list(level["rho"]) == pytest.approx(
+                    [spearmanr(level["value"], level["scan"]).statistic] * len(level)
+                )
     without = conductance(student, data, LANGUAGES, steps=1)
     assert without[["scan", "rho"]].isna().all(axis=None)
 
 
-def test_it_does_not_depend_on_how_batches_are_composed(tiny: Callable[..., Any], kind: str) -> None:
+def test_it_does_not_depend_on_how_batches_are_composed(
+    tiny: Callable[..., Any], kind: str
+) -> None:
     student = rewrite(tiny("xlmr", kind), WEIGHTS)
     data = data_of(student, kind)
-    one, other = (conductance(student, data, LANGUAGES, batch_size=size, steps=3) for size in (1, 6))
+    one, other = (
+        conductance(student, data, LANGUAGES, batch_size=size, steps=3) for size in (1, 6)
+    )
     assert np.allclose(one["value"], other["value"], atol=1e-6)
     assert np.allclose(one["low"], other["low"], atol=1e-6)
     values = picked(one, "module", "kl", "en")
@@ -163,7 +200,9 @@ def test_frozen_parameters_change_nothing_and_get_no_gradient(tiny: Callable[...
     assert all(p.grad is None for p in student.parameters())
 
 
-def test_nothing_stays_behind_when_a_layer_raises(tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_stays_behind_when_a_layer_raises(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     student = rewrite(tiny("xlmr"), ROUGH)
     data, calls = data_of(student), 0
     layer = student.get_submodule("roberta.encoder.layer.1.output.LayerNorm")

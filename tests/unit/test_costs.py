@@ -1,4 +1,5 @@
-"""The costs of widths against models made by hand; what was rounded otherwise for a moment is as it was."""
+"""The costs of widths against models made by hand; what was rounded otherwise for a moment is as it
+was."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from sdq.analyses.changes import METRICS
+from sdq.analyses.costs import WIDTHS, costs, rounded, total
+from sdq.analyses.sensitivity import scan
 from sdq.data.batches import Encoded
-from sdq.inspect.changes import METRICS
-from sdq.inspect.costs import WIDTHS, costs, rounded, total
-from sdq.inspect.sensitivity import scan
-from sdq.mixed import FP
-from sdq.models import modules
+from sdq.models.loading import modules
+from sdq.quant.mixed_precision import FP
 from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
 from sdq.quant.size import size_bytes
 from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule, WeightSpec
@@ -24,7 +25,11 @@ STATIC = ActivationSpec(bits=6, symmetric=False, granularity=PerTensor(), dynami
 RULES = (
     Rule(weight=WeightSpec(bits=5, granularity=PerTensor(), symmetric=False), activation=STATIC),
     Rule(roles=("embedding",), weight=WeightSpec(bits=4)),
-    Rule(roles=("ffn_in",), weight=WeightSpec(bits=3, granularity=PerGroup(size=8)), activation=ActivationSpec(bits=5)),
+    Rule(
+        roles=("ffn_in",),
+        weight=WeightSpec(bits=3, granularity=PerGroup(size=8)),
+        activation=ActivationSpec(bits=5),
+    ),
     Rule(roles=("k",), activation=STATIC),
     Rule(roles=("v",)),
 )
@@ -60,22 +65,33 @@ def test_costs_are_those_of_models_made_by_hand(token: bool, tiny: Any) -> None:
     student = student_of(model, data)
     table = costs(student, data, languages(data), (2,), batch_size=2)
     by_role = {m.name: m.role for m in modules(model)}
-    assert set(table["module"]) == {name for name, role in by_role.items() if role not in ("k", "v")}
+    assert set(table["module"]) == {
+        name for name, role in by_role.items() if role not in ("k", "v")
+    }
     for row in table[table["block"] < 1].itertuples():
         if row.bits == FP:
             assert (row.cost, row.low, row.high, row.ranges, row.present) == (0, 0, 0, "", False)
             continue
         base = {"embedding": RULES[1], "ffn_in": RULES[2]}.get(row.role, RULES[0])
         assert base.weight is not None
-        granularity = {"tensor": PerTensor(), "channel": PerChannel(), "group": PerGroup(size=8)}[row.ranges]
+        granularity = {"tensor": PerTensor(), "channel": PerChannel(), "group": PerGroup(size=8)}[
+            row.ranges
+        ]
         spec = base.weight.model_copy(update={"bits": row.bits, "granularity": granularity})
         alone = rewrite(model, (Rule(name=row.module, weight=spec, activation=base.activation),))
         ours, theirs = quantizers(alone), quantizers(student)
-        for name in (n for n in ours if n.endswith("input_quantizer") and base.activation == STATIC):
+        for name in (
+            n for n in ours if n.endswith("input_quantizer") and base.activation == STATIC
+        ):
             ours[name].load_state_dict(theirs[name].state_dict())
-        assert row.cost == pytest.approx(divergence(model, alone.eval(), data), rel=1e-3, abs=1e-9), row
+        assert row.cost == pytest.approx(
+            divergence(model, alone.eval(), data), rel=1e-3, abs=1e-9
+        ), row
         assert row.present == (spec == base.weight)
-        assert size_bytes(model)["fp32"] - size_bytes(alone)["quantized_simulated"] == model.get_submodule(row.module).weight.numel() * 4 - row.bytes
+        assert (
+            size_bytes(model)["fp32"] - size_bytes(alone)["quantized_simulated"]
+            == model.get_submodule(row.module).weight.numel() * 4 - row.bytes
+        )
 
 
 def test_rows_are_the_widths_and_ranges_there_are_to_choose_from(tiny: Any) -> None:
@@ -86,7 +102,10 @@ def test_rows_are_the_widths_and_ranges_there_are_to_choose_from(tiny: Any) -> N
     for role in ("q", "attention_output", "ffn_out"):
         mine = table[(table["role"] == role) & (table["block"] == 0)]
         assert {c: mine[c].tolist() for c in twice} == twice
-    assert (per.loc["embedding", "bits"], per.loc["embedding", "ranges"]) == ([2, 3, 4, FP], ["channel"] * 3 + [""])
+    assert (per.loc["embedding", "bits"], per.loc["embedding", "ranges"]) == (
+        [2, 3, 4, FP],
+        ["channel"] * 3 + [""],
+    )
     assert per.loc["ffn_in", "ranges"][:4] == ["group"] * 3 + [""]
     assert table.groupby("module")["present"].sum().eq(1).all()
     assert (table["low"] <= table["cost"]).all()
@@ -111,10 +130,14 @@ def test_the_student_is_as_it_was(tiny: Any, monkeypatch: pytest.MonkeyPatch) ->
 
     def unchanged() -> bool:
         now = quantizers(student)
-        return list(now) == list(before) and all(now[name] is before[name] and now[name].enabled for name in before)
+        return list(now) == list(before) and all(
+            now[name] is before[name] and now[name].enabled for name in before
+        )
 
     assert unchanged()
-    assert scan(student, data, languages(data), ("all",))[list(METRICS)].equals(table[list(METRICS)])
+    assert scan(student, data, languages(data), ("all",))[list(METRICS)].equals(
+        table[list(METRICS)]
+    )
     name = next(iter(quantized_modules(student)))
     with pytest.raises(StopIteration), rounded(student, {name: WeightSpec(bits=2)}):
         next(iter(()))

@@ -1,4 +1,5 @@
-"""Declared datasets of the Hub: fetched from a local folder of the Hub's layout, refused at once without network."""
+"""Declared datasets of the Hub: fetched from a local folder of the Hub's layout, refused at once
+without network."""
 
 from __future__ import annotations
 
@@ -12,22 +13,64 @@ from datasets import ClassLabel, Dataset, Features, Sequence, Value, disable_pro
 
 from sdq.data import hub
 from sdq.data.kept import kept
-from sdq.data.tasks import load_task
+from sdq.data.registry import load_task
 from sdq.settings import UserError
 
 LAYOUT = "{repository}/{configuration}/{split}/*.parquet"
 TEXT, TEXTS = Value("string"), Sequence(Value("string"))
 # entry -> features at the Hub, and how one row is made
 AT_HUB: dict[str, tuple[dict[str, Any], Any]] = {
-    "xnli": ({"premise": TEXT, "hypothesis": TEXT, "label": ClassLabel(names=["entailment", "neutral", "contradiction"])}, lambda i: (f"p{i}", f"h{i}", i % 3)),
-    "pawsx": ({"id": Value("int32"), "sentence1": TEXT, "sentence2": TEXT, "label": ClassLabel(names=["0", "1"])}, lambda i: (i, f"a{i}", f"b{i}", i % 2)),
-    "wikiann": ({"tokens": TEXTS, "ner_tags": Sequence(ClassLabel(names=["O", "B-PER", "I-PER"])), "spans": TEXTS}, lambda i: (["Anna", "x"], [1, 0], [])),
-    "udpos": ({"idx": TEXT, "tokens": TEXTS, "upos": TEXTS, "head": TEXTS}, lambda i: (str(i), ["a", "b"], ["NOUN", "VERB"], [])),
-    "sib200": ({"index_id": Value("int64"), "category": TEXT, "text": TEXT}, lambda i: (i, ("travel", "sports")[i % 2], f"t{i}")),
-    "massive": ({"id": TEXT, "utt": TEXT, "intent": ClassLabel(names=["a", "b", "c"])}, lambda i: (str(i), f"u{i}", i % 3)),
-    "amazon": ({"id": TEXT, "text": TEXT, "label": Value("int32"), "label_text": TEXT}, lambda i: (f"en_{i}", f"r{i}", i % 5, str(i % 5))),
-}  # fmt: skip
-FIRST = {"xnli": "entailment", "pawsx": "0", "wikiann": "B-PER", "udpos": "NOUN", "sib200": "travel", "massive": "a", "amazon": "0"}
+    "xnli": (
+        {
+            "premise": TEXT,
+            "hypothesis": TEXT,
+            "label": ClassLabel(names=["entailment", "neutral", "contradiction"]),
+        },
+        lambda i: (f"p{i}", f"h{i}", i % 3),
+    ),
+    "pawsx": (
+        {
+            "id": Value("int32"),
+            "sentence1": TEXT,
+            "sentence2": TEXT,
+            "label": ClassLabel(names=["0", "1"]),
+        },
+        lambda i: (i, f"a{i}", f"b{i}", i % 2),
+    ),
+    "wikiann": (
+        {
+            "tokens": TEXTS,
+            "ner_tags": Sequence(ClassLabel(names=["O", "B-PER", "I-PER"])),
+            "spans": TEXTS,
+        },
+        lambda i: (["Anna", "x"], [1, 0], []),
+    ),
+    "udpos": (
+        {"idx": TEXT, "tokens": TEXTS, "upos": TEXTS, "head": TEXTS},
+        lambda i: (str(i), ["a", "b"], ["NOUN", "VERB"], []),
+    ),
+    "sib200": (
+        {"index_id": Value("int64"), "category": TEXT, "text": TEXT},
+        lambda i: (i, ("travel", "sports")[i % 2], f"t{i}"),
+    ),
+    "massive": (
+        {"id": TEXT, "utt": TEXT, "intent": ClassLabel(names=["a", "b", "c"])},
+        lambda i: (str(i), f"u{i}", i % 3),
+    ),
+    "amazon": (
+        {"id": TEXT, "text": TEXT, "label": Value("int32"), "label_text": TEXT},
+        lambda i: (f"en_{i}", f"r{i}", i % 5, str(i % 5)),
+    ),
+}
+FIRST = {
+    "xnli": "entailment",
+    "pawsx": "0",
+    "wikiann": "B-PER",
+    "udpos": "NOUN",
+    "sib200": "travel",
+    "massive": "a",
+    "amazon": "0",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +91,13 @@ def publish(root: Path, name: str, validation: str = "validation", **changed: An
         for split in ("train", validation, "test"):
             path = root / entry.repository / configuration / split / "0000.parquet"
             path.parent.mkdir(parents=True)
-            columns = {column: [row(i)[k] for i in range(5)] for k, column in enumerate(features)} | changed
+            columns = {
+                column: [row(i)[k] for i in range(5)] for k, column in enumerate(features)
+            } | changed
             columns = {column: values for column, values in columns.items() if values is not None}
-            Dataset.from_dict(columns, features=Features({c: f for c, f in features.items() if c in columns})).to_parquet(path)
+            Dataset.from_dict(
+                columns, features=Features({c: f for c, f in features.items() if c in columns})
+            ).to_parquet(path)
     return str(root / LAYOUT)
 
 
@@ -59,15 +106,24 @@ def test_every_entry_is_met_here() -> None:
 
 
 @pytest.mark.parametrize("name", AT_HUB)
-def test_an_entry_becomes_a_task_file_with_names_for_numbers(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_becomes_a_task_file_with_names_for_numbers(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.fetch(name, publish(tmp_path / "hub", name))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # from here on nothing may be asked
     task = load_task(f"hub:{name}")
     assert (task.languages, task.labelled, kept()) == (("en", "de"), "en", (f"hub-{name}",))
-    assert {split: sorted({e.language for e in examples}) for split, examples in task.splits.items()} == {"train": ["en"], "dev": ["en"], "test": ["de", "en"]}
+    assert {
+        split: sorted({e.language for e in examples}) for split, examples in task.splits.items()
+    } == {"train": ["en"], "dev": ["en"], "test": ["de", "en"]}
     assert task.examples("test", ("de",))[0].targets[0] == FIRST[name]
     assert task.fingerprint == load_task(f"hub-{name}").fingerprint
-    assert {path.name for path in (data / "tasks" / f"hub-{name}").iterdir()} == {"train", "dev", "test", "task.json"}
+    assert {path.name for path in (data / "tasks" / f"hub-{name}").iterdir()} == {
+        "train",
+        "dev",
+        "test",
+        "task.json",
+    }
 
 
 def test_the_other_name_of_the_dev_split_is_tried(tmp_path: Path) -> None:
@@ -77,12 +133,18 @@ def test_the_other_name_of_the_dev_split_is_tried(tmp_path: Path) -> None:
 
 def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:
     hub.fetch("xnli", publish(tmp_path / "hub", "xnli", label=[0, -1, 2, -1, 1]))
-    assert [e.targets[0] for e in load_task("hub:xnli").examples("test", ("de",))] == ["entailment", "contradiction", "neutral"]
+    assert [e.targets[0] for e in load_task("hub:xnli").examples("test", ("de",))] == [
+        "entailment",
+        "contradiction",
+        "neutral",
+    ]
 
 
 def test_a_dataset_that_changed_is_named_and_leaves_no_task(tmp_path: Path) -> None:
     root = publish(tmp_path / "hub", "sib200", category=None)
-    with pytest.raises(UserError, match=r"Davlan/sib200 must have the columns .*'category' is not in eng_Latn"):
+    with pytest.raises(
+        UserError, match=r"Davlan/sib200 must have the columns .*'category' is not in eng_Latn"
+    ):
         hub.fetch("sib200", root)
     assert kept() == ()
     with pytest.raises(UserError, match=r"must give facebook/xnli, en, train, it did not"):
@@ -92,7 +154,11 @@ def test_a_dataset_that_changed_is_named_and_leaves_no_task(tmp_path: Path) -> N
 def test_without_network_one_sentence_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     started = time.perf_counter()
-    with pytest.raises(UserError, match=r"XNLI must be fetched from the Hub first, and HF_HUB_OFFLINE forbids it; .*task file"):
+    with pytest.raises(
+        UserError,
+        match=r"XNLI must be fetched from the Hub first, and HF_HUB_OFFLINE forbids it; .*task "
+        r"file",
+    ):
         load_task("hub:xnli")
     assert time.perf_counter() - started < 10  # at once, on a machine with whatever load
     monkeypatch.delenv("HF_HUB_OFFLINE")

@@ -1,4 +1,5 @@
-"""What visitors bring is decoded apart: whatever a file holds, the web process stays small and has an answer in time."""
+"""What visitors bring is decoded apart: whatever a file holds, the web process stays small and has
+an answer in time."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sdq import decoding
-from sdq.limits import limits
+from sdq.intake import decoding
+from sdq.io.limits import limits
 from sdq.settings import ASSETS, UserError
 
 GROWTH = 60 * 2**20  # bytes by which this process may grow
@@ -33,14 +34,22 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def flat(path: Path) -> None:
     """A dictionary of one long text, and codes that name it two thousand times in one row group."""
-    codes = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4000, np.int32)), pa.array(["x" * 1_000_000]))
+    codes = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(4000, np.int32)), pa.array(["x" * 1_000_000])
+    )
     pq.write_table(pa.table({"text": codes}), path, compression="zstd")
 
 
 def nested(path: Path) -> None:
     """A list of thirty million equal numbers."""
     values = pa.array(np.zeros(30_000_000, np.int64))
-    pq.write_table(pa.table({"text": pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)}), path, compression="zstd")
+    pq.write_table(
+        pa.table(
+            {"text": pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)}
+        ),
+        path,
+        compression="zstd",
+    )
 
 
 def endless(path: Path) -> None:
@@ -53,9 +62,16 @@ def pipe(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "ending"),
-    [(flat, "parquet"), pytest.param(nested, "parquet", marks=pytest.mark.slow), (endless, "csv"), pytest.param(pipe, "csv", marks=pytest.mark.slow)],
+    [
+        (flat, "parquet"),
+        pytest.param(nested, "parquet", marks=pytest.mark.slow),
+        (endless, "csv"),
+        pytest.param(pipe, "csv", marks=pytest.mark.slow),
+    ],
 )
-def test_a_bomb_is_one_sentence_and_the_process_does_not_grow(tmp_path: Path, make: Callable[[Path], None], ending: str) -> None:
+def test_a_bomb_is_one_sentence_and_the_process_does_not_grow(
+    tmp_path: Path, make: Callable[[Path], None], ending: str
+) -> None:
     make(tmp_path / f"bomb.{ending}")
     assert make in (endless, pipe) or (tmp_path / f"bomb.{ending}").stat().st_size < 100_000
     before, started = psutil.Process().memory_info().rss, time.monotonic()
@@ -66,7 +82,9 @@ def test_a_bomb_is_one_sentence_and_the_process_does_not_grow(tmp_path: Path, ma
     assert "\n" not in str(error.value)
 
 
-def test_time_is_bounded_and_nothing_goes_on_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_is_bounded_and_nothing_goes_on_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SDQ_DECODE_SECONDS", "1")
     limits.cache_clear()
     monkeypatch.setattr(decoding, "CHILD", ("sleep", "60"))
@@ -87,10 +105,15 @@ def test_an_answer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         decoding.preview(tmp_path / "wide.csv")
 
 
-SMALLER = "import resource\nfrom sdq import reading\nreading.bound = lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\nreading.main()"
+SMALLER = (
+    "import resource\nfrom sdq import reading\nreading.bound = lambda most: "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\nreading.main()"
+)
 
 
-def test_only_a_few_children_decode_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_few_children_decode_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SDQ_DECODE_SECONDS", "1")
     monkeypatch.setenv("SDQ_DECODERS", "2")
     limits.cache_clear()
@@ -114,20 +137,30 @@ def test_only_a_few_children_decode_at_a_time(tmp_path: Path, monkeypatch: pytes
     assert any("those of others are read" in sentence for sentence in said)
 
 
-def test_what_a_child_says_is_what_reading_here_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_child_says_is_what_reading_here_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sdq.data.assemble import load
     from sdq.data.check import check
-    from sdq.data.intake import preview
-    from sdq.reading import rows
+    from sdq.intake.own_tasks import preview
+    from sdq.intake.reading import rows
 
     monkeypatch.setenv("SDQ_DECODE_MEMORY_MB", "1500")
     limits.cache_clear()
     for split in ("train", "dev", "test"):
         for code in ("en", "de"):
-            (tmp_path / f"{split}-{code}.csv").write_text("words,tags\n" + "".join(f'"Anna lebt in {i}",B-PER O O O\n' for i in range(5)))
-    fields = '{"name": "own", "kind": "token", "columns": {"tokens": "words", "tags": "tags"}, "training_language": "en", "splits": {%s}}'
+            (tmp_path / f"{split}-{code}.csv").write_text(
+                "words,tags\n" + "".join(f'"Anna lebt in {i}",B-PER O O O\n' for i in range(5))
+            )
+    fields = (
+        '{"name": "own", "kind": "token", "columns": {"tokens": "words", "tags": "tags"}, '
+        '"training_language": "en", "splits": {%s}}'
+    )
     task = tmp_path / "task.json"
-    task.write_text(fields % ", ".join(f'"{split}": "{split}-{{language}}.csv"' for split in ("train", "dev", "test")))
+    task.write_text(
+        fields
+        % ", ".join(f'"{split}": "{split}-{{language}}.csv"' for split in ("train", "dev", "test"))
+    )
     shown = decoding.preview(tmp_path / "train-en.csv")
     assert shown.equals(preview(tmp_path / "train-en.csv"))
     assert shown.attrs == preview(tmp_path / "train-en.csv").attrs
@@ -147,10 +180,14 @@ def test_an_embedded_task_is_read_here() -> None:
     assert list(decoding.sentences("intent")) == ["id", "language", "text", "gold", "words"]
 
 
-def test_many_files_are_read_by_one_child_and_a_bad_one_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_files_are_read_by_one_child_and_a_bad_one_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [tmp_path / f"{name}.csv" for name in ("one", "bad", "two")]
     for path in paths:
-        path.write_bytes(b"MZ\0\0" if path.stem == "bad" else f"text,label\n{path.stem},x\n".encode())
+        path.write_bytes(
+            b"MZ\0\0" if path.stem == "bad" else f"text,label\n{path.stem},x\n".encode()
+        )
     asked: list[str] = []
     ask = decoding.ask
 

@@ -1,4 +1,5 @@
-"""`sdq doctor` and the limits it shows: what must be done is said in one sentence, and every limit is enforced somewhere."""
+"""`sdq doctor` and the limits it shows: what must be done is said in one sentence, and every limit
+is enforced somewhere."""
 
 from __future__ import annotations
 
@@ -18,10 +19,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sdq import __main__ as cli
-from sdq import doctor, sealed
 from sdq.__main__ import app
-from sdq.limits import Limits, limits
-from sdq.sealed import SEAL
+from sdq.cli import doctor
+from sdq.io import sealed
+from sdq.io.limits import Limits, limits
+from sdq.io.sealed import SEAL
 from sdq.settings import ASSETS, ROOT, UserError
 from sdq.store import PACKED, Store
 
@@ -50,7 +52,9 @@ def asked(*more: str) -> tuple[int, dict[str, Any]]:
 def test_a_healthy_installation_has_nothing_to_do() -> None:
     code, told = asked()
     assert (code, told["to_do"], told["healthy"]) == (0, [], True)
-    assert {"Versions", "Machine", "Models", "Data", "Access", "Limits"} == {finding["part"] for finding in told["findings"]}
+    assert {"Versions", "Machine", "Models", "Data", "Access", "Limits"} == {
+        finding["part"] for finding in told["findings"]
+    }
     shown = {finding["what"]: finding["value"] for finding in told["findings"]}
     assert shown["SDQ_UPLOAD_MB"].startswith("50 ")
     assert {f"SDQ_{name.upper()}" for name in Limits.model_fields} <= shown.keys()
@@ -60,7 +64,9 @@ def test_a_healthy_installation_has_nothing_to_do() -> None:
     assert max(map(len, done.stdout.splitlines())) < 160
 
 
-def test_a_damaged_run_an_open_folder_and_a_full_disk_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_run_an_open_folder_and_a_full_disk_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = Store.default().folder / "0123456789ab"
     home.mkdir(parents=True)
     (home / "report.json").write_text("{")
@@ -88,7 +94,11 @@ def test_every_file_of_runs_and_inspections_is_looked_at() -> None:
         (look / name).write_text("{}")
     sealed.write(look / SEAL, ("spec.json", "words.parquet"))
     assert asked()[1]["to_do"] == []
-    for path, of in ((run / PACKED, f"run {run.name}"), (run / "spec.json", f"run {run.name}"), (look / "words.parquet", f"inspection {look.name}")):
+    for path, of in (
+        (run / PACKED, f"run {run.name}"),
+        (run / "spec.json", f"run {run.name}"),
+        (look / "words.parquet", f"inspection {look.name}"),
+    ):
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         (told,) = asked()[1]["to_do"]
@@ -99,7 +109,9 @@ def test_every_file_of_runs_and_inspections_is_looked_at() -> None:
     assert f"{SEAL} of inspection {look.name}" in told
 
 
-def test_what_is_asked_wrongly_is_no_finding(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_wrongly_is_no_finding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["sdq", "doctor", "--no-such-option"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -108,8 +120,13 @@ def test_what_is_asked_wrongly_is_no_finding(capsys: pytest.CaptureFixture[str],
 
 
 def test_packages_are_compared_with_what_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.required("# what\ntorch==2.13.0  # pinned\n-r other.txt\nscipy>=1.16,<2\n\n") == [("torch", "2.13.0"), ("scipy", None)]
-    monkeypatch.setattr(doctor, "required", lambda text: [("pytest", "0.1"), ("no-such-package", None)])
+    assert doctor.required("# what\ntorch==2.13.0  # pinned\n-r other.txt\nscipy>=1.16,<2\n\n") == [
+        ("torch", "2.13.0"),
+        ("scipy", None),
+    ]
+    monkeypatch.setattr(
+        doctor, "required", lambda text: [("pytest", "0.1"), ("no-such-package", None)]
+    )
     code, told = asked()
     assert code == 1
     assert "pytest must be 0.1" in told["to_do"][0]
@@ -132,7 +149,9 @@ def test_wrong_limits_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "lower one of them" in told["to_do"][1]
 
 
-def test_the_network_is_asked_for_a_moment_and_its_absence_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_asked_for_a_moment_and_its_absence_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def none(*_: object) -> None:
         raise OSError(101, "Network is unreachable")
 
@@ -143,8 +162,20 @@ def test_the_network_is_asked_for_a_moment_and_its_absence_is_no_fault(monkeypat
     assert not found.wrong
 
 
-@pytest.mark.parametrize(("address", "own"), [("127.0.0.1", True), ("::1", True), ("[::1]", True), ("localhost", True), ("0.0.0.0", False), ("lab", False)])
-def test_an_address_is_this_machine_or_a_room(address: str, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("lab", False),
+    ],
+)
+def test_an_address_is_this_machine_or_a_room(
+    address: str, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SDQ_ADDRESS", address)
@@ -158,15 +189,35 @@ def test_an_address_is_this_machine_or_a_room(address: str, own: bool, monkeypat
         (None, "[server]\naddress = '127.0.0.1'\n", None),
         (None, "[server]\naddress = '0.0.0.0'\n", "0.0.0.0: opened to a room, by {}"),
         (None, "server.address = 'lab.example.org'\n", "lab.example.org: opened to a room, by {}"),
-        ("0.0.0.0", "[server]\naddress = '127.0.0.1'\n", "0.0.0.0: opened to a room, by STREAMLIT_SERVER_ADDRESS"),
+        (
+            "0.0.0.0",
+            "[server]\naddress = '127.0.0.1'\n",
+            "0.0.0.0: opened to a room, by STREAMLIT_SERVER_ADDRESS",
+        ),
         ("127.0.0.1", "[server]\naddress = '0.0.0.0'\n", None),
-        (None, "[server]\nport = 1\n", "all addresses: opened to a room, by no address in Streamlit's configuration"),
+        (
+            None,
+            "[server]\nport = 1\n",
+            "all addresses: opened to a room, by no address in Streamlit's configuration",
+        ),
         (None, "[server\n", "unknown"),
         (None, "server = 3\n", "unknown"),
     ],
 )
-def test_what_streamlit_is_told_is_looked_at_too(by_env: str | None, config: str, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SDQ_ADDRESS", "SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN", "STREAMLIT_SERVER_ADDRESS"):
+def test_what_streamlit_is_told_is_looked_at_too(
+    by_env: str | None,
+    config: str,
+    said: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (
+        "SDQ_ADDRESS",
+        "SDQ_HOSTS",
+        "SDQ_ROOM_TOKEN",
+        "SDQ_TEACHER_TOKEN",
+        "STREAMLIT_SERVER_ADDRESS",
+    ):
         monkeypatch.delenv(name, raising=False)
     if by_env:
         monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", by_env)
@@ -182,7 +233,9 @@ def test_what_streamlit_is_told_is_looked_at_too(by_env: str | None, config: str
 
 
 @pytest.mark.parametrize("name", ["SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN"])
-def test_what_opened_a_server_on_this_machine_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_opened_a_server_on_this_machine_is_said(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SDQ_ADDRESS", "::ffff:127.0.0.1")
     monkeypatch.setenv(name, "lab.example.org")
     (found,) = [f for f in doctor._access() if f.what == "address"]
@@ -204,22 +257,39 @@ def test_the_readme_shows_the_limits_as_they_are() -> None:
 
 
 def enforced(tree: ast.AST) -> set[str]:
-    """Attributes that a module reads of a value of Limits, other than to name them in a sentence."""
-    told = {id(node) for text in ast.walk(tree) if isinstance(text, ast.JoinedStr) for node in ast.walk(text)}
+    """Attributes that a module reads of a value of Limits, other than to name them in a
+    sentence."""
+    told = {
+        id(node)
+        for text in ast.walk(tree)
+        if isinstance(text, ast.JoinedStr)
+        for node in ast.walk(text)
+    }
     return {
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and id(node) not in told
-        and ast.unparse(node.value) in ("limits()", "limits.limits()", "most", "self.most", "limited")
+        and ast.unparse(node.value)
+        in ("limits()", "limits.limits()", "most", "self.most", "limited")
     }
 
 
 def test_a_limit_that_is_only_written_about_is_not_enforced() -> None:
-    text = '"""most.rows"""\nmost = limits()\nsaid = f"at most {most.columns}"  # limits().queued\nif size > most.upload_mb:\n    pass\n'
+    text = (
+        '"""most.rows"""\nmost = limits()\nsaid = f"at most {most.columns}"  # '
+        "limits().queued\nif size > most.upload_mb:\n    pass\n"
+    )
     assert enforced(ast.parse(text)) == {"upload_mb"}
 
 
 def test_every_limit_is_enforced_somewhere() -> None:
-    files = [path for folder in ("sdq", "pages") for path in (ROOT / folder).rglob("*.py") if path.stem not in ("limits", "doctor")]
-    assert set(Limits.model_fields) <= {name for path in files for name in enforced(ast.parse(path.read_text("utf-8")))}
+    files = [
+        path
+        for folder in ("sdq", "pages")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.stem not in ("limits", "doctor")
+    ]
+    assert set(Limits.model_fields) <= {
+        name for path in files for name in enforced(ast.parse(path.read_text("utf-8")))
+    }

@@ -20,11 +20,11 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
-from sdq import document
 from sdq.figures import languages
-from sdq.figures.parts import FIGURES, Part, parts
 from sdq.recipe import PRESETS, Calibration, Recipe, load_recipe
-from sdq.report import Report
+from sdq.reporting import html as document
+from sdq.reporting.sections import FIGURES, Part, parts
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 from tests import made_up, made_up_inspection
@@ -40,7 +40,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for report in made_up.fill(store, NAMES, ("intent",)):
         if report.recipe["name"] == "qat-w3a8":
             made_up_inspection.write(store, report.run)
-    made_up.add(store, Recipe(name="mine", rules=PRESETS["ptq-int8-static"].rules, calibration=Calibration(sentences=3), seed=7))
+    made_up.add(
+        store,
+        Recipe(
+            name="mine",
+            rules=PRESETS["ptq-int8-static"].rules,
+            calibration=Calibration(sentences=3),
+            seed=7,
+        ),
+    )
     made_up.add(store, PRESETS["ptq-w3a8"], "slots")
     return store
 
@@ -83,12 +91,16 @@ def test_the_page_is_one_file_that_asks_nothing_of_the_network(html: str) -> Non
     assert "@media print" in rest
 
 
-def test_the_page_says_the_numbers_seeds_versions_recipes_and_commands(html: str, reports: list[Report], found: list[Part]) -> None:
+def test_the_page_says_the_numbers_seeds_versions_recipes_and_commands(
+    html: str, reports: list[Report], found: list[Part]
+) -> None:
     rest = without_library(html)
     assert f"<p>{escape(languages.reading(reports))}</p>" in rest
     for report in reports:
         assert f"<td>{round(100 * report.quantized.zero_shot_mean, 1):.4g}</td>" in rest
-        assert f"python -m sdq run {report.recipe['name']} --model mini --task intent --seed 0" in rest
+        assert (
+            f"python -m sdq run {report.recipe['name']} --model mini --task intent --seed 0" in rest
+        )
         assert f"run {report.run}</h3>" in rest
     assert "<td>2.13.0</td>" in rest
     assert "&quot;seed&quot;: 0" in rest
@@ -103,15 +115,21 @@ def test_all_text_is_escaped(html: str) -> None:
     assert "Not in these runs" not in rest
 
 
-def test_a_run_that_was_looked_into_shows_it_and_the_others_say_how(store: Store, reports: list[Report], found: list[Part]) -> None:
+def test_a_run_that_was_looked_into_shows_it_and_the_others_say_how(
+    store: Store, reports: list[Report], found: list[Part]
+) -> None:
     title = next(title for title, draw in FIGURES if "_inspected" in draw.__qualname__)
     (part,) = (p for p in found if p.title == title)
     assert part.text.startswith("Of the run QAT")
     assert part.table is not None
-    alone = next(p for p in parts([r for r in reports if r.method != "QAT"], store) if p.title == title)
+    alone = next(
+        p for p in parts([r for r in reports if r.method != "QAT"], store) if p.title == title
+    )
     assert alone.figure is None
     assert f"python -m sdq inspect {reports[1].run}" in alone.text
-    only = next(p for p in parts([r for r in reports if r.method == "QAT"], store) if p.title == title)
+    only = next(
+        p for p in parts([r for r in reports if r.method == "QAT"], store) if p.title == title
+    )
     assert not only.text.startswith("Of the run")
 
 
@@ -123,7 +141,9 @@ def test_hostile_names_stay_text(reports: list[Report], found: list[Part]) -> No
     assert shlex.split(document.command(hostile[0]))[6] == evil
 
 
-def test_a_picture_too_large_is_left_out_and_its_numbers_stay(reports: list[Report], found: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_too_large_is_left_out_and_its_numbers_stay(
+    reports: list[Report], found: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(document, "LIMIT", len(get_plotlyjs().encode()) + 220_000)
     html = document.page("", reports, found)
     assert len(html.encode()) < document.LIMIT
@@ -131,7 +151,9 @@ def test_a_picture_too_large_is_left_out_and_its_numbers_stay(reports: list[Repo
     assert "Swahili" in without_library(html)
 
 
-def test_fp32_alone_has_its_scores_and_says_what_is_missing(store: Store, reports: list[Report]) -> None:
+def test_fp32_alone_has_its_scores_and_says_what_is_missing(
+    store: Store, reports: list[Report]
+) -> None:
     found = parts(reports[:1], store)
     assert found[0].figure is not None
     assert [p.title for p in found if p.figure is None] == [title for title, _ in FIGURES[1:]]
@@ -139,12 +161,16 @@ def test_fp32_alone_has_its_scores_and_says_what_is_missing(store: Store, report
 
 
 def test_long_tables_are_cut_on_the_page_only(reports: list[Report], store: Store) -> None:
-    part = Part("Long", "Many rows.", go.Figure(), pd.DataFrame({"name": ["x" * 80] * 100, "n": range(100)}))
+    part = Part(
+        "Long", "Many rows.", go.Figure(), pd.DataFrame({"name": ["x" * 80] * 100, "n": range(100)})
+    )
     html = document.page("", reports, [part])
     assert f"The first {document.ROWS} of 100 rows" in html
     assert "x" * 80 in html
     with zipfile.ZipFile(io.BytesIO(document.archive("", reports, [part]))) as package:
-        assert len(list(csv.DictReader(io.StringIO(package.read("tables/long.csv").decode())))) == 100
+        assert (
+            len(list(csv.DictReader(io.StringIO(package.read("tables/long.csv").decode())))) == 100
+        )
 
 
 def test_the_zip_holds_tables_recipes_and_page_under_names_that_stay(
@@ -156,13 +182,22 @@ def test_the_zip_holds_tables_recipes_and_page_under_names_that_stay(
     with zipfile.ZipFile(io.BytesIO(packed)) as package:
         names = package.namelist()
         assert names[0] == "README.txt"
-        assert {"report.html", "tables/runs.csv", "tables/versions.csv", "tables/scores-per-language.csv"} < set(names)
+        assert {
+            "report.html",
+            "tables/runs.csv",
+            "tables/versions.csv",
+            "tables/scores-per-language.csv",
+        } < set(names)
         assert not any(name.startswith("/") or ".." in name for name in names)
         readme = package.read("README.txt").decode()
         assert "left out: the Python package kaleido is not installed" in readme
         assert "pip install kaleido" in readme
-        scores = list(csv.DictReader(io.StringIO(package.read("tables/scores-per-language.csv").decode())))
-        assert {row["code"]: pytest.approx(float(row["SDQ"]) / 100) for row in scores} == reports[3].quantized.by_language
+        scores = list(
+            csv.DictReader(io.StringIO(package.read("tables/scores-per-language.csv").decode()))
+        )
+        assert {row["code"]: pytest.approx(float(row["SDQ"]) / 100) for row in scores} == reports[
+            3
+        ].quantized.by_language
         package.extractall(tmp_path)
     for report in reports:
         recipe = load_recipe(str(tmp_path / "recipes" / f"{report.run}.json"))
@@ -171,8 +206,13 @@ def test_the_zip_holds_tables_recipes_and_page_under_names_that_stay(
     assert {name for name in listed if not name.endswith(".svg")} == set(names)
 
 
-@pytest.mark.skipif(not shutil.which("chromium") and not shutil.which("google-chrome"), reason="no Chromium and no Chrome here to draw with")
-def test_pictures_come_along_where_there_is_a_chrome(reports: list[Report], found: list[Part]) -> None:
+@pytest.mark.skipif(
+    not shutil.which("chromium") and not shutil.which("google-chrome"),
+    reason="no Chromium and no Chrome here to draw with",
+)
+def test_pictures_come_along_where_there_is_a_chrome(
+    reports: list[Report], found: list[Part]
+) -> None:
     with zipfile.ZipFile(io.BytesIO(document.archive("", reports, found[:2]))) as package:
         assert "left out" not in package.read("README.txt").decode()
         for part in found[:2]:
@@ -181,19 +221,32 @@ def test_pictures_come_along_where_there_is_a_chrome(reports: list[Report], foun
             assert "Chinese" in svg
 
 
-def test_a_chrome_that_fails_costs_the_pictures_only(reports: list[Report], found: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chrome_that_fails_costs_the_pictures_only(
+    reports: list[Report], found: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> object:
         raise RuntimeError("Chrome must be there\nand more")
 
     monkeypatch.setitem(sys.modules, "kaleido", types.SimpleNamespace(Kaleido=fail))
-    assert document.pictures(found) == ({}, "kaleido found no Chrome or Chromium that works here (RuntimeError: Chrome must be there)")
+    assert document.pictures(found) == (
+        {},
+        "kaleido found no Chrome or Chromium that works here (RuntimeError: Chrome must be there)",
+    )
 
 
 def test_commands_name_the_preset_with_its_seed_or_the_recipe_file(store: Store) -> None:
-    seeded = made_up.add(store, PRESETS["sdq-att-kld-int8"].model_copy(update={"seed": 4, "name": "renamed"}))
-    assert document.command(seeded) == "python -m sdq run sdq-att-kld-int8 --model mini --task intent --seed 4"
+    seeded = made_up.add(
+        store, PRESETS["sdq-att-kld-int8"].model_copy(update={"seed": 4, "name": "renamed"})
+    )
+    assert (
+        document.command(seeded)
+        == "python -m sdq run sdq-att-kld-int8 --model mini --task intent --seed 4"
+    )
     mine = next(r for r in store.finished() if r.recipe["name"] == "mine")
-    assert document.command(mine) == f"python -m sdq run recipes/{mine.run}.json --model mini --task intent --seed 7"
+    assert (
+        document.command(mine)
+        == f"python -m sdq run recipes/{mine.run}.json --model mini --task intent --seed 7"
+    )
     assert json.loads(document.recipe_json(mine)) == mine.recipe
     text = document.commands([seeded, mine])
     assert text.splitlines()[-1] == f"python -m sdq compare {seeded.run} {mine.run}"
@@ -210,5 +263,13 @@ def test_too_many_or_unlike_runs_are_refused(store: Store, reports: list[Report]
 
 
 def test_it_needs_neither_streamlit_nor_torch() -> None:
-    code = "import sys, sdq.document; sys.exit(bool({'streamlit', 'torch', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+    code = (
+        "import sys, sdq.reporting.html; sys.exit(bool({'streamlit', 'torch', 'transformers'} "
+        "& set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False
+        ).returncode
+        == 0
+    )

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from pages.components.words import expected
-from sdq.estimate import BASE, Expected, expect, memory, parameters
+from sdq.jobs.estimate import BASE, Expected, expect, memory, parameters
 from sdq.recipe import PRESETS, Calibration, Recipe
-from sdq.report import Report, Scores
+from sdq.results import Report, Scores
 from sdq.settings import UserError
 from sdq.store import Store, run_id
 
@@ -24,13 +24,32 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs", tmp_path / "shipped")
 
 
-def put(folder: Path, recipe: Recipe, seconds: dict[str, float], steps: int | None = None, task: str = "intent", engine: int | None = None) -> Report:
+def put(
+    folder: Path,
+    recipe: Recipe,
+    seconds: dict[str, float],
+    steps: int | None = None,
+    task: str = "intent",
+    engine: int | None = None,
+) -> Report:
     run = run_id(recipe, "weights", task)
     report = Report(
-        run=run, recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task=task, metric="accuracy", labelled="en", reference=FULL, quantized=FULL,
-        history=None if steps is None else {"steps": [{"step": float(steps), "loss": 1.0}], "checks": [], "kept": steps}, seconds=seconds,
-        size_bytes={"fp32": 4, "quantized_simulated": 1}, provenance={} if engine is None else {"engine": engine},
-    )  # fmt: skip
+        run=run,
+        recipe=recipe.model_dump(mode="json"),
+        method=recipe.method,
+        model="mini",
+        task=task,
+        metric="accuracy",
+        labelled="en",
+        reference=FULL,
+        quantized=FULL,
+        history=None
+        if steps is None
+        else {"steps": [{"step": float(steps), "loss": 1.0}], "checks": [], "kept": steps},
+        seconds=seconds,
+        size_bytes={"fp32": 4, "quantized_simulated": 1},
+        provenance={} if engine is None else {"engine": engine},
+    )
     store = Store(folder, None)
     store.begin(run, {})
     store.finish(report, pd.DataFrame({"id": ["a"]}))
@@ -55,8 +74,16 @@ def test_nothing_is_known_without_runs(store: Store) -> None:
 
 def test_ptq_is_the_median_of_its_stages(store: Store) -> None:
     put(store.folder, PRESETS["fp32"], {"load": 4.0, "reference": 20.0, "evaluate": 0.0})
-    for name, load, evaluate in (("ptq-w3a8", 2.0, 30.0), ("ptq-w4a8", 3.0, 34.0), ("ptq-int8-dynamic", 100.0, 90.0)):
-        put(store.folder, PRESETS[name], {"load": load, "reference": 0.02, "evaluate": evaluate, "inspect": 2.0})
+    for name, load, evaluate in (
+        ("ptq-w3a8", 2.0, 30.0),
+        ("ptq-w4a8", 3.0, 34.0),
+        ("ptq-int8-dynamic", 100.0, 90.0),
+    ):
+        put(
+            store.folder,
+            PRESETS[name],
+            {"load": load, "reference": 0.02, "evaluate": evaluate, "inspect": 2.0},
+        )
     found = of(PRESETS["ptq-w4a8-channel"], store)
     assert found.seconds == pytest.approx(3 + 34 + 2)
     assert (found.runs, found.here) == (3, True)
@@ -68,7 +95,9 @@ def test_the_fp32_model_is_scored_too_unless_that_is_stored(store: Store) -> Non
     assert of(PRESETS["ptq-w4a8"], store).seconds == pytest.approx(52)
     assert of(PRESETS["fp32"], store).seconds == pytest.approx(20)
     put(store.folder, PRESETS["fp32"], {"load": 2.0, "reference": 22.0, "evaluate": 0.0}, engine=0)
-    assert of(PRESETS["ptq-w4a8"], store).seconds == pytest.approx(2 + 30 + 21), "scores of another engine do not count"
+    assert of(PRESETS["ptq-w4a8"], store).seconds == pytest.approx(2 + 30 + 21), (
+        "scores of another engine do not count"
+    )
 
 
 def test_training_is_scaled_by_steps_and_batch_size(store: Store) -> None:
@@ -87,7 +116,9 @@ def test_training_is_scaled_by_steps_and_batch_size(store: Store) -> None:
 def test_steps_really_made_count(store: Store) -> None:
     put(store.folder, PRESETS["fp32"], {"reference": 20.0})
     put(store.folder, PRESETS["qat-w3a8"], {"train": 30.0, "evaluate": 30.0}, steps=100)
-    assert of(PRESETS["qat-w4a8"], store).seconds == pytest.approx(120), "stopped early after a third of the steps"
+    assert of(PRESETS["qat-w4a8"], store).seconds == pytest.approx(120), (
+        "stopped early after a third of the steps"
+    )
 
 
 def test_runs_of_the_same_kind_are_preferred(store: Store) -> None:
@@ -108,7 +139,9 @@ def test_shipped_runs_are_asked_only_where_there_are_none_from_here(store: Store
     assert (found.seconds, found.here) == (pytest.approx(30), False)
     assert "another machine" in expected(found)
     put(store.folder, PRESETS["ptq-int8-static"], {"evaluate": 50.0})
-    assert of(PRESETS["ptq-w4a8"], store) == Expected(pytest.approx(50), 1, True, of(PRESETS["ptq-w4a8"], store).memory)
+    assert of(PRESETS["ptq-w4a8"], store) == Expected(
+        pytest.approx(50), 1, True, of(PRESETS["ptq-w4a8"], store).memory
+    )
     mixed = of(PRESETS["qat-w4a8"], store)
     assert (mixed.seconds, mixed.runs, mixed.here) == (pytest.approx(50 + 90), 2, False)
 
@@ -123,7 +156,9 @@ def test_static_ranges_take_time_by_the_sentence(store: Store) -> None:
     put(store.folder, PRESETS["fp32"], {"reference": 20.0})
     static = put(store.folder, PRESETS["ptq-int8-static"], {"evaluate": 30.0, "calibrate": 2.0})
     assert static.recipe["calibration"]["sentences"] == 256
-    more = PRESETS["ptq-int8-static"].model_copy(update={"calibration": Calibration(sentences=2560)})
+    more = PRESETS["ptq-int8-static"].model_copy(
+        update={"calibration": Calibration(sentences=2560)}
+    )
     assert of(more, store).seconds == pytest.approx(50)
     assert of(PRESETS["ptq-w3a8"], store).seconds == pytest.approx(30)
 
@@ -134,12 +169,28 @@ def test_memory_is_parameters_times_copies_plus_the_base() -> None:
 
 
 def test_parameters_are_counted_in_the_header(tmp_path: Path) -> None:
-    header = json.dumps({"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}, "b": {"shape": []}}).encode()
-    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(52))
+    header = json.dumps(
+        {
+            "__metadata__": {"format": "pt"},
+            "a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]},
+            "b": {"shape": []},
+        }
+    ).encode()
+    (tmp_path / "model.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + bytes(52)
+    )
     assert parameters(tmp_path) == 13
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff" * 20, b"\x02\x00\x00\x00\x00\x00\x00\x00[]", b'\x0b\x00\x00\x00\x00\x00\x00\x00{"a": "bc"}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 20,
+        b"\x02\x00\x00\x00\x00\x00\x00\x00[]",
+        b'\x0b\x00\x00\x00\x00\x00\x00\x00{"a": "bc"}',
+    ],
+)
 def test_a_broken_header_is_one_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(data)
     with pytest.raises(UserError, match="weights must be a safetensors file"):

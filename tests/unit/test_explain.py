@@ -1,4 +1,5 @@
-"""Settings that people write: their documents name every field, and whatever is wrong is said in our own words, never in pydantic's."""
+"""Settings that people write: their documents name every field, and whatever is wrong is said in
+our own words, never in pydantic's."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 
 DOCS = ROOT / "docs"
-TASK: dict[str, Any] = json.loads(re.search(r"```json\n(.*?)```", (DOCS / "task-files.md").read_text("utf-8"), re.S)[1])  # type: ignore[index]
+TASK: dict[str, Any] = json.loads(
+    re.search(r"```json\n(.*?)```", (DOCS / "task-files.md").read_text("utf-8"), re.S)[1]
+)  # type: ignore[index]
 RULES = {"rules": [{"weight": {}, "activation": {}}]}
 # class -> where it stands in a recipe
 PLACES: dict[type[BaseModel], Any] = {
@@ -33,7 +36,9 @@ PLACES: dict[type[BaseModel], Any] = {
     ActivationSpec: lambda part: {"rules": [{"activation": part}]},
     Calibration: lambda part: {"calibration": part},
     Training: lambda part: RULES | {"training": part},
-    MovingAverage: lambda part: {"rules": [{"weight": {"observer": {"kind": "moving_average"} | part}}]},
+    MovingAverage: lambda part: {
+        "rules": [{"weight": {"observer": {"kind": "moving_average"} | part}}]
+    },
     Percentile: lambda part: {"rules": [{"weight": {"observer": {"kind": "percentile"} | part}}]},
     Mse: lambda part: {"rules": [{"weight": {"observer": {"kind": "mse"} | part}}]},
     KL: lambda part: {"rules": [{"weight": {"observer": {"kind": "kl"} | part}}]},
@@ -43,29 +48,59 @@ PLACES: dict[type[BaseModel], Any] = {
 }
 # what pydantic, and nobody else, says
 FOREIGN = re.compile(
-    r"input should|unable to parse|valid (?:integer|string|tuple|list|dictionary|boolean|number)|value error|pydantic|discriminator|extra inputs|field required|str_|int_",
+    r"input should|unable to parse|valid "
+    r"(?:integer|string|tuple|list|dictionary|boolean|number)|value "
+    r"error|pydantic|discriminator|extra inputs|field required|str_|int_",
     re.I,
 )
 
 
 def documented(page: str, model: type[BaseModel]) -> dict[str, tuple[str, str, Any]]:
-    """Field -> (description, what is taken if it is left out, its example) in the table of a page."""
-    text = (DOCS / page).read_text("utf-8").partition(f"<!-- {model.__name__} -->")[2].partition("<!-- end -->")[0]
+    """Field -> (description, what is taken if it is left out, its example) in the table of a
+    page."""
+    text = (
+        (DOCS / page)
+        .read_text("utf-8")
+        .partition(f"<!-- {model.__name__} -->")[2]
+        .partition("<!-- end -->")[0]
+    )
     rows = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in text.strip().splitlines()[2:]]
-    return {name.strip("`"): (said, default, json.loads("{" + example.strip("`").replace("\\|", "|") + "}")) for name, said, default, example in rows}
+    return {
+        name.strip("`"): (
+            said,
+            default,
+            json.loads("{" + example.strip("`").replace("\\|", "|") + "}"),
+        )
+        for name, said, default, example in rows
+    }
 
 
-@pytest.mark.parametrize(("page", "model"), [("task-files.md", TaskFile), ("task-files.md", Columns), *(("recipes.md", model) for model in PLACES)])
+@pytest.mark.parametrize(
+    ("page", "model"),
+    [
+        ("task-files.md", TaskFile),
+        ("task-files.md", Columns),
+        *(("recipes.md", model) for model in PLACES),
+    ],
+)
 def test_every_field_is_documented_as_it_is(page: str, model: type[BaseModel]) -> None:
     rows = documented(page, model)
-    fields = {name: field for name, field in model.model_fields.items() if name != "kind" or model is TaskFile}
+    fields = {
+        name: field
+        for name, field in model.model_fields.items()
+        if name != "kind" or model is TaskFile
+    }
     assert list(rows) == list(fields)
     for name, field in fields.items():
         said, default, _ = rows[name]
         assert field.description is None or said == field.description
         assert (default == "needed") == field.is_required()
         if default != "needed":
-            plain = field.default.model_dump(mode="json") if isinstance(field.default, BaseModel) else field.default
+            plain = (
+                field.default.model_dump(mode="json")
+                if isinstance(field.default, BaseModel)
+                else field.default
+            )
             assert json.loads(default.strip("`")) == json.loads(json.dumps(plain))
 
 
@@ -83,7 +118,9 @@ def test_every_example_of_a_recipe_is_one(model: type[BaseModel]) -> None:
 
 
 def test_whole_examples_are_read(tmp_path: Path) -> None:
-    for block in re.findall(r"```json\n(.*?)```", (DOCS / "task-files.md").read_text("utf-8"), re.S):
+    for block in re.findall(
+        r"```json\n(.*?)```", (DOCS / "task-files.md").read_text("utf-8"), re.S
+    ):
         assert parse(block.encode(), "docs").name
     shown = re.findall(r"```json\n(.*?)```", (DOCS / "recipes.md").read_text("utf-8"), re.S)
     files = sorted((DOCS / "recipes").glob("*.json"))
@@ -93,9 +130,14 @@ def test_whole_examples_are_read(tmp_path: Path) -> None:
     assert {"PTQ", "SDQ"} <= methods
 
 
-@pytest.mark.parametrize(("words", "model"), [(("task", "schema"), TaskFile), (("recipe", "schema"), Recipe)])
+@pytest.mark.parametrize(
+    ("words", "model"), [(("task", "schema"), TaskFile), (("recipe", "schema"), Recipe)]
+)
 def test_schemas_are_printed_for_editors(
-    words: tuple[str, ...], model: type[Document], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...],
+    model: type[Document],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["sdq", *words])
     with pytest.raises(SystemExit) as stop:
@@ -108,21 +150,58 @@ def test_schemas_are_printed_for_editors(
 
 
 def test_a_file_may_name_its_schema() -> None:
-    plain, named = Recipe.model_validate(RULES), Recipe.model_validate({"$schema": "recipe.schema.json"} | RULES)
+    plain, named = (
+        Recipe.model_validate(RULES),
+        Recipe.model_validate({"$schema": "recipe.schema.json"} | RULES),
+    )
     assert named == plain
     assert "$schema" not in named.model_dump_json()
-    assert parse(json.dumps(TASK).encode(), "x") == parse(json.dumps({k: v for k, v in TASK.items() if k != "$schema"}).encode(), "x")
+    assert parse(json.dumps(TASK).encode(), "x") == parse(
+        json.dumps({k: v for k, v in TASK.items() if k != "$schema"}).encode(), "x"
+    )
 
 
 ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 3, 10**30, 2.5, -1e308, 1e400, float("nan"), "", "x", "tensor", "\ud800", "a\nb", "\0", "x" * 10_000, [], ["x"], [1], [[]], [None],
-    {}, {"kind": "x"}, {"kind": 5}, {"kind": "kld", "weight": "x"}, {"x": 1}, {"": {}},
-)  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    3,
+    10**30,
+    2.5,
+    -1e308,
+    1e400,
+    float("nan"),
+    "",
+    "x",
+    "tensor",
+    "\ud800",
+    "a\nb",
+    "\0",
+    "x" * 10_000,
+    [],
+    ["x"],
+    [1],
+    [[]],
+    [None],
+    {},
+    {"kind": "x"},
+    {"kind": 5},
+    {"kind": "kld", "weight": "x"},
+    {"x": 1},
+    {"": {}},
+)
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     yield path
-    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ():
+    for key, part in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    ):
         yield from places(part, (*path, key))
 
 
@@ -144,16 +223,26 @@ def full(model: type[BaseModel]) -> Any:
             "beside": ["accuracy"],
             "longest": 128,
         }
-    whole = [json.loads(path.read_text("utf-8")) for path in sorted((DOCS / "recipes").glob("*.json"))]
-    recipe = next(r for r in whole if "training" in r) | {"calibration": {"sentences": 3, "languages": ["en"]}, "migration": 0.5}
-    return recipe | {"rules": [*recipe["rules"], next(r for r in whole if "groups" in r["name"])["rules"][0]]}
+    whole = [
+        json.loads(path.read_text("utf-8")) for path in sorted((DOCS / "recipes").glob("*.json"))
+    ]
+    recipe = next(r for r in whole if "training" in r) | {
+        "calibration": {"sentences": 3, "languages": ["en"]},
+        "migration": 0.5,
+    }
+    return recipe | {
+        "rules": [*recipe["rules"], next(r for r in whole if "groups" in r["name"])["rules"][0]]
+    }
 
 
 @pytest.mark.parametrize("model", [TaskFile, Recipe])
 def test_whatever_is_wrong_is_said_in_our_own_words(model: type[BaseModel]) -> None:
     value, types = full(model), set()
     for path in places(value):
-        for odd in (*ODD, *({"speed": 1} | part for part in [_part(value, path)] if isinstance(part, dict))):
+        for odd in (
+            *ODD,
+            *({"speed": 1} | part for part in [_part(value, path)] if isinstance(part, dict)),
+        ):
             try:
                 model.model_validate(changed(value, path, odd))
             except ValidationError as error:
@@ -176,18 +265,45 @@ def _part(value: Any, path: tuple[str | int, ...]) -> Any:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"rules": [{"weight": {"granularity": "tensor"}}]}, 'rules.0.weight.granularity: must be an object whose "kind" is one of "tensor", "channel", "group", got \'tensor\'; write {"kind": "tensor"}'),
-        ({"rules": [{"weight": {"granularity": {"kind": "row"}}}]}, 'got "kind": "row"; correct it'),
-        ({"rules": [{"weight": {"bitz": 4}}]}, "rules.0.weight.bitz: unknown field; write `bits` or remove it: the fields here are bits, symmetric, observer, granularity"),
-        ({"rules": [{"weight": {"granularity": {"kind": "group", "sice": 4}}}]}, "rules.0.weight.granularity.sice: unknown field; write `size`"),
-        ({"rules": [{"weight": {"bits": 16}}]}, "rules.0.weight.bits: must be a whole number from 2 to 8, got 16; correct it, or leave it out"),
-        ({"rules": [{"roles": "q"}]}, "rules.0.roles: must be a list of which every entry is one of"),
+        (
+            {"rules": [{"weight": {"granularity": "tensor"}}]},
+            'rules.0.weight.granularity: must be an object whose "kind" is one of "tensor", '
+            '"channel", "group", got \'tensor\'; write {"kind": "tensor"}',
+        ),
+        (
+            {"rules": [{"weight": {"granularity": {"kind": "row"}}}]},
+            'got "kind": "row"; correct it',
+        ),
+        (
+            {"rules": [{"weight": {"bitz": 4}}]},
+            "rules.0.weight.bitz: unknown field; write `bits` or remove it: the fields here are "
+            "bits, symmetric, observer, granularity",
+        ),
+        (
+            {"rules": [{"weight": {"granularity": {"kind": "group", "sice": 4}}}]},
+            "rules.0.weight.granularity.sice: unknown field; write `size`",
+        ),
+        (
+            {"rules": [{"weight": {"bits": 16}}]},
+            "rules.0.weight.bits: must be a whole number from 2 to 8, got 16; correct it, or "
+            "leave it out",
+        ),
+        (
+            {"rules": [{"roles": "q"}]},
+            "rules.0.roles: must be a list of which every entry is one of",
+        ),
         ({"training": 300}, "training: must be an object with the fields steps, batch_size,"),
         ({"training": {}}, "training must come with at least one quantization rule; "),
-        ({"seed": -1}, "seed: must be a whole number of at least 0 and below 2147483648, got -1; correct it, or leave it out"),
+        (
+            {"seed": -1},
+            "seed: must be a whole number of at least 0 and below 2147483648, got -1; correct it, "
+            "or leave it out",
+        ),
     ],
-)  # fmt: skip
-def test_a_wrong_recipe_says_what_must_be_there(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
+)
+def test_a_wrong_recipe_says_what_must_be_there(
+    wrong: dict[str, Any], said: str, tmp_path: Path
+) -> None:
     (tmp_path / "mine.json").write_text(json.dumps(wrong))
     with pytest.raises(UserError, match=re.escape(said)):
         load_recipe(str(tmp_path / "mine.json"))
@@ -198,13 +314,24 @@ def test_a_wrong_recipe_says_what_must_be_there(wrong: dict[str, Any], said: str
     [
         ({"labels": 5}, "labels: must be a list of text or an object, each value text, got 5; "),
         ({"labels": [1]}, 'labels.0: must be text, got 1; write it as text, "1"'),
-        ({"columns": {"text": "a", "lable": "b"}}, "columns.lable: unknown field; write `label` or remove it"),
-        ({"splits": {"training": "x"}}, 'splits.training: must be one of "train", "dev", "test", "all", got \'training\'; correct it'),
-        ({"kind": "pairs"}, 'kind: must be one of "sentence", "pair", "token", "ranking", "retrieval", got \'pairs\'; correct it'),
-        ({"names": "a"}, 'names: must be a list of text, got \'a\'; write it as a list, ["a"]'),
+        (
+            {"columns": {"text": "a", "lable": "b"}},
+            "columns.lable: unknown field; write `label` or remove it",
+        ),
+        (
+            {"splits": {"training": "x"}},
+            'splits.training: must be one of "train", "dev", "test", "all", got \'training\'; '
+            "correct it",
+        ),
+        (
+            {"kind": "pairs"},
+            'kind: must be one of "sentence", "pair", "token", "ranking", "retrieval", got '
+            "'pairs'; correct it",
+        ),
+        ({"names": "a"}, "names: must be a list of text, got 'a'; write it as a list, [\"a\"]"),
         ({"kind": None}, "kind: must be one of"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_task_file_says_what_must_be_there(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         parse(json.dumps(TASK | changes).encode(), "task.json")
@@ -213,20 +340,40 @@ def test_a_wrong_task_file_says_what_must_be_there(changes: dict[str, Any], said
 @pytest.mark.parametrize(
     ("gone", "there", "said"),
     [
-        ("training_language", "traning_language", "training_language: must be given (text of letters, digits, '_' and '-', at most 24, beginning with a letter, such as en or deu_Latn), it is missing, but 'traning_language' is there; did you mean training_language?"),
-        ("splits", "split", "splits: must be given (an object with names among train, dev, test, all, each value text), it is missing, but 'split' is there; did you mean splits?"),
+        (
+            "training_language",
+            "traning_language",
+            "training_language: must be given (text of letters, digits, '_' and '-', at most 24, "
+            "beginning with a letter, such as en or deu_Latn), it is missing, but "
+            "'traning_language' is there; did you mean training_language?",
+        ),
+        (
+            "splits",
+            "split",
+            "splits: must be given (an object with names among train, dev, test, all, each value "
+            "text), it is missing, but 'split' is there; did you mean splits?",
+        ),
         ("columns", "colums", "it is missing, but 'colums' is there; did you mean columns?"),
         ("name", "zzz", "name: must be given (text of lower-case letters, digits,"),
     ],
-)  # fmt: skip
+)
 def test_a_misspelt_field_is_named_beside_the_missing_one(gone: str, there: str, said: str) -> None:
     value = {(there if key == gone else key): part for key, part in TASK.items()}
     with pytest.raises(UserError, match=re.escape(said)):
         parse(json.dumps(value).encode(), "task.json")
 
 
-@pytest.mark.parametrize(("model", "wrong"), [(TaskFile, {"name": "A b"}), (TaskFile, {"training_language": "?"}), (Recipe, {"name": "A b"})])
-def test_what_a_text_must_be_is_said_in_words(model: type[BaseModel], wrong: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("model", "wrong"),
+    [
+        (TaskFile, {"name": "A b"}),
+        (TaskFile, {"training_language": "?"}),
+        (Recipe, {"name": "A b"}),
+    ],
+)
+def test_what_a_text_must_be_is_said_in_words(
+    model: type[BaseModel], wrong: dict[str, str]
+) -> None:
     with pytest.raises(ValidationError) as caught:
         model.model_validate((TASK if model is TaskFile else {}) | wrong)
     said = explain(caught.value)
@@ -241,12 +388,26 @@ def test_every_pattern_has_its_words() -> None:
                 assert any(isinstance(part, Words) for part in field.metadata), name
 
 
-@pytest.mark.parametrize("text", ['{"name": "a", "name": "b"}', '{"longest": NaN}', '{"name": "\\ud800"}', "[" * 5000, "{", "[1]", "", "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "a", "name": "b"}',
+        '{"longest": NaN}',
+        '{"name": "\\ud800"}',
+        "[" * 5000,
+        "{",
+        "[1]",
+        "",
+        "\udcff",
+    ],
+)
 def test_json_that_is_not_sure_to_be_read_rightly_is_refused(text: str, tmp_path: Path) -> None:
     data = text.encode(errors="surrogateescape")
     (tmp_path / "r.json").write_bytes(data)
     for read in (lambda: parse(data, "t.json"), lambda: load_recipe(str(tmp_path / "r.json"))):
-        with pytest.raises(UserError, match=r"must be (JSON text|UTF-8 text|a JSON object|given)|JSON") as error:
+        with pytest.raises(
+            UserError, match=r"must be (JSON text|UTF-8 text|a JSON object|given)|JSON"
+        ) as error:
             read()
         assert "\n" not in str(error.value)
 

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdq.figures.activations import compared, histogram_picture, modules, position_picture, reading, sqnr_picture, table
+from sdq.figures.activations import (
+    compared,
+    histogram_picture,
+    modules,
+    position_picture,
+    reading,
+    sqnr_picture,
+    table,
+)
 from sdq.figures.dimensions import dimension_picture, dimension_table, outlier_units, units_reading
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
@@ -36,7 +44,9 @@ def spans(rows: pd.DataFrame, **span: float) -> pd.DataFrame:
 
 
 def test_modules_are_those_with_inputs(found: dict[str, pd.DataFrame]) -> None:
-    assert list(modules(found["activations"])["module"]) == [name for name, role, _ in made_up.MODULES if role != "embedding"]
+    assert list(modules(found["activations"])["module"]) == [
+        name for name, role, _ in made_up.MODULES if role != "embedding"
+    ]
 
 
 def test_table_compares_with_the_language_with_labels(found: dict[str, pd.DataFrame]) -> None:
@@ -46,7 +56,9 @@ def test_table_compares_with_the_language_with_labels(found: dict[str, pd.DataFr
     assert "times the span of the median" in table(found["activations"], QUERY, "xx")
 
 
-def test_languages_worth_drawing(found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]) -> None:
+def test_languages_worth_drawing(
+    found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]
+) -> None:
     rows = spans(found["activations"], th=5.0, zh=4.0)
     assert compared(rows, QUERY, "en") == ["sw", "th", "zh"]
     assert compared(rows, QUERY, "en", "de") == ["de", "sw", "th", "zh"]
@@ -56,16 +68,33 @@ def test_languages_worth_drawing(found: dict[str, pd.DataFrame], full: dict[str,
 
 def test_reading(found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]) -> None:
     text = reading(spans(found["activations"], en=2.0, th=5.0), QUERY, "en")
-    assert "Into block 3 · query flow values from -5 to 5; Thai has the widest range, 2.50 times that of English" in text
-    assert "hurts Swahili most: SQNR 26.0 dB, an error 5 % as large as the values, 14.0 dB below English" in text
-    assert reading(full["activations"], QUERY, "en").endswith("These inputs are not rounded in this run.")
+    assert (
+        "Into block 3 · query flow values from -5 to 5; Thai has the widest range, 2.50 times "
+        "that of English" in text
+    )
+    assert (
+        "hurts Swahili most: SQNR 26.0 dB, an error 5 % as large as the values, 14.0 dB below "
+        "English" in text
+    )
+    assert reading(full["activations"], QUERY, "en").endswith(
+        "These inputs are not rounded in this run."
+    )
     alone = spans(found["activations"], en=2.0)
-    assert "Rounded, they are at an SQNR of 40.0 dB" in reading(alone[alone["language"] == "en"], QUERY, "en")
+    assert "Rounded, they are at an SQNR of 40.0 dB" in reading(
+        alone[alone["language"] == "en"], QUERY, "en"
+    )
 
 
-def test_histogram_draws_languages_and_ranges(found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]) -> None:
+def test_histogram_draws_languages_and_ranges(
+    found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]
+) -> None:
     figure, rows, text = histogram_picture(found["activations"], QUERY, ["en", "sw"], "en")
-    assert [trace.name for trace in figure.data] == ["English", "Swahili", "range chosen", "widest range"]
+    assert [trace.name for trace in figure.data] == [
+        "English",
+        "Swahili",
+        "range chosen",
+        "widest range",
+    ]
     assert rows[["English", "Swahili"]].sum().tolist() == pytest.approx([100, 100])
     assert set(figure.data[2].x) - {None} == {-3.0, 3.0}
     assert set(figure.data[3].x) - {None} == {-6.0, 6.0}
@@ -80,13 +109,17 @@ def test_histogram_draws_languages_and_ranges(found: dict[str, pd.DataFrame], fu
 
 
 def test_static_ranges_are_called_so(found: dict[str, pd.DataFrame]) -> None:
-    rows = found["activations"].assign(dynamic=False, granularity="tensor", widest_low=-3.0, widest_high=3.0)
+    rows = found["activations"].assign(
+        dynamic=False, granularity="tensor", widest_low=-3.0, widest_high=3.0
+    )
     figure, _, text = histogram_picture(rows, QUERY, ["en"], "en")
     assert len(figure.data) == 2
     assert "One range was fixed beforehand: -3 to 3." in text
 
 
-def test_sqnr_is_sorted_lowest_first(found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]) -> None:
+def test_sqnr_is_sorted_lowest_first(
+    found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]
+) -> None:
     drawn = sqnr_picture(found["activations"], QUERY, "en", "dark")
     assert drawn is not None
     figure, rows, text = drawn
@@ -110,23 +143,44 @@ def test_positions(found: dict[str, pd.DataFrame]) -> None:
 def test_outlier_dimensions(found: dict[str, pd.DataFrame]) -> None:
     peak = np.ones(192, "float32")
     peak[[17, 40]] = 30, 12
-    profiles = found["profiles"].assign(dimension_peak=[peak] * len(found["profiles"]), dimension_rms=[np.ones(192, "float32")] * len(found["profiles"]))
+    profiles = found["profiles"].assign(
+        dimension_peak=[peak] * len(found["profiles"]),
+        dimension_rms=[np.ones(192, "float32")] * len(found["profiles"]),
+    )
     rows = dimension_table(profiles, QUERY)
     assert list(rows.loc[rows["outlier"], "hidden unit"]) == [17, 40]
     figure, _, text = dimension_picture(profiles, QUERY)
-    assert "2 of 192 hidden units reach beyond 6 times the median rms (6); the largest: 17 (30 times), 40 (12 times)." in text
+    assert (
+        "2 of 192 hidden units reach beyond 6 times the median rms (6); the largest: 17 (30 "
+        "times), 40 (12 times)." in text
+    )
     assert list(figure.data[3].text) == ["17", "40"]
 
     units = outlier_units(profiles)
     first = units.iloc[0]
-    assert (first["hidden unit"], first["blocks"], first["layers"], first["times the median rms"]) == (17, "0, 1, 2, 3, 4, 5", 6, 30.0)
-    assert set(units["input of"]) == {"query, key, value", "attention output", "feed-forward in", "feed-forward out", "head · dense", "head · out_proj"}
+    assert (
+        first["hidden unit"],
+        first["blocks"],
+        first["layers"],
+        first["times the median rms"],
+    ) == (17, "0, 1, 2, 3, 4, 5", 6, 30.0)
+    assert set(units["input of"]) == {
+        "query, key, value",
+        "attention output",
+        "feed-forward in",
+        "feed-forward out",
+        "head · dense",
+        "head · out_proj",
+    }
     assert len(units) == 12
     assert "Hidden unit 17 stands out most" in units_reading(units)
 
 
 def test_no_outlier_dimension(found: dict[str, pd.DataFrame]) -> None:
-    even = found["profiles"].assign(dimension_peak=[np.ones(8)] * len(found["profiles"]), dimension_rms=[np.ones(8)] * len(found["profiles"]))
+    even = found["profiles"].assign(
+        dimension_peak=[np.ones(8)] * len(found["profiles"]),
+        dimension_rms=[np.ones(8)] * len(found["profiles"]),
+    )
     assert outlier_units(even).empty
     assert units_reading(outlier_units(even)).startswith("In no layer")
     assert len(dimension_picture(even, QUERY)[0].data) == 3

@@ -1,4 +1,5 @@
-"""The pictures of what the model looks at: their numbers are those of the tables, the words stand as their script does."""
+"""The pictures of what the model looks at: their numbers are those of the tables, the words stand
+as their script does."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ import pandas as pd
 import pytest
 
 from sdq.figures import attribution, conductance
-from sdq.figures.inspected import pictures
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.reporting.inspected import pictures
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 from tests import made_up, made_up_inspection
@@ -26,13 +27,28 @@ WORDS = pd.DataFrame(
         ("c", "zh", 0, "请", 0.5, 0.25, 0.25, "sun", "sun", 0.0, 0.0),
         ("c", "zh", 1, "看", 0.75, 0.5, 0.25, "sun", "sun", 0.0, 0.0),
     ],
-    columns=["id", "language", "position", "word", "fp32", "quantized", "nudged", "target", "answer", "delta_fp32", "delta_quantized"],
+    columns=[
+        "id",
+        "language",
+        "position",
+        "word",
+        "fp32",
+        "quantized",
+        "nudged",
+        "target",
+        "answer",
+        "delta_fp32",
+        "delta_quantized",
+    ],
 )
 
 
 def spans(html: str) -> list[tuple[str, str, str]]:
     """(style, word, number) of each word."""
-    return re.findall(r'<span style="([^"]*)"><bdi[^>]*>(.*?)</bdi><br><bdi dir="ltr"[^>]*>(.*?)</bdi></span>', html)
+    return re.findall(
+        r'<span style="([^"]*)"><bdi[^>]*>(.*?)</bdi><br><bdi dir="ltr"[^>]*>(.*?)</bdi></span>',
+        html,
+    )
 
 
 # --- words
@@ -54,7 +70,9 @@ def test_words_carry_their_number_their_sign_and_a_line_as_thick_as_they_count()
     assert [number for *_, number in fp32] == ["+2.0", "−1.0", "+0.0"]
     assert [number for *_, number in quantized] == ["−1.0", "+0.5", "+1.0"]
     lines = [re.search(r"border-bottom:(none|(\d)px (\w+))", style) for style, *_ in fp32]
-    assert [line[1] if line[1] == "none" else (int(line[2]), line[3]) for line in lines if line] == [(5, "solid"), (3, "dashed"), "none"]
+    assert [
+        line[1] if line[1] == "none" else (int(line[2]), line[3]) for line in lines if line
+    ] == [(5, "solid"), (3, "dashed"), "none"]
     assert "FP32 answers rain" in html
     assert "PTQ answers sun" in html
 
@@ -62,8 +80,13 @@ def test_words_carry_their_number_their_sign_and_a_line_as_thick_as_they_count()
 @pytest.mark.parametrize(("language", "way"), [("ar", "rtl"), ("en", "ltr"), ("zh", "ltr")])
 def test_words_run_as_their_script_does(language: str, way: str) -> None:
     rows = WORDS[WORDS["language"] == language]
-    for html in (attribution.marked(rows, "PTQ"), attribution.to_page(rows, "PTQ", "dark", "Title", "Text")):
-        assert re.findall(r'<p class="words" lang="(\w+)" dir="(\w+)"', html) == [(language, way)] * 2
+    for html in (
+        attribution.marked(rows, "PTQ"),
+        attribution.to_page(rows, "PTQ", "dark", "Title", "Text"),
+    ):
+        assert (
+            re.findall(r'<p class="words" lang="(\w+)" dir="(\w+)"', html) == [(language, way)] * 2
+        )
     urdu = attribution.marked(rows.assign(language="ur"), "PTQ")
     assert urdu.count('lang="ur" dir="rtl"') == 2
 
@@ -72,11 +95,17 @@ def test_words_run_as_their_script_does(language: str, way: str) -> None:
 def test_words_can_be_read_on_their_colour(theme: Any) -> None:
     def luminance(colour: str) -> float:
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        red, green, blue = (
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
+        )
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    for style, *_ in spans(attribution.marked(attribution.sentence(WORDS, "ar", "a"), "PTQ", theme)):
-        back, font = (luminance(found) for found in re.findall(r"(?:background|color):(#\w{6})", style)[:2])
+    for style, *_ in spans(
+        attribution.marked(attribution.sentence(WORDS, "ar", "a"), "PTQ", theme)
+    ):
+        back, font = (
+            luminance(found) for found in re.findall(r"(?:background|color):(#\w{6})", style)[:2]
+        )
         assert (max(back, font) + 0.05) / (min(back, font) + 0.05) >= 4.5
 
 
@@ -87,7 +116,10 @@ def test_the_reading_names_the_words_and_what_is_missing() -> None:
     assert "rank correlation -0.50" in text
     assert "FP32 +0.0100 of +1.03 logits, PTQ -0.2500 of +0.75 logits" in text
     same = attribution.reading(attribution.sentence(WORDS, "zh", "c"), "PTQ")
-    assert "both models rest that most on the same word, “\u2068看\u2069” (+0.75 logits) in FP32 and +0.50 in PTQ." in same
+    assert (
+        "both models rest that most on the same word, “\u2068看\u2069” (+0.75 logits) in FP32 and "
+        "+0.50 in PTQ." in same
+    )
     assert "instead" not in same
     tagged = WORDS[:3].assign(target=["O", "B-x", "O"], answer=["O", "O", "O"])
     assert "the tags it gives to all words" in attribution.reading(tagged, "PTQ")
@@ -116,8 +148,12 @@ def test_drift_is_drawn_as_it_is_written() -> None:
     assert "Least alike: Swahili (0.60), most: English (0.88)." in text
     assert "Completeness error: FP32 0.1 %, PTQ 0.8 %." in text
     assert "is not noise" in text
-    assert "this is noise" in attribution.drift_reading(attribution.drift_table(drift.assign(floor=0.5)), "PTQ")
-    assert "No sentence has words enough" in attribution.drift_reading(attribution.drift_table(drift.assign(rank_correlation=float("nan"))), "PTQ")
+    assert "this is noise" in attribution.drift_reading(
+        attribution.drift_table(drift.assign(floor=0.5)), "PTQ"
+    )
+    assert "No sentence has words enough" in attribution.drift_reading(
+        attribution.drift_table(drift.assign(rank_correlation=float("nan"))), "PTQ"
+    )
 
 
 def test_one_sentence_per_language_has_no_interval() -> None:
@@ -135,13 +171,17 @@ def test_one_sentence_per_language_has_no_interval() -> None:
 def test_conductance_is_drawn_as_it_is_written(level: str, measure: str) -> None:
     table = made_up_inspection.conductance()
     figure, rows, text = conductance.picture(table, measure, "sw", level, chosen="classifier.dense")
-    wanted = table[(table["measure"] == measure) & (table["language"] == "sw") & (table["level"] == level)].sort_values("order")
+    wanted = table[
+        (table["measure"] == measure) & (table["language"] == "sw") & (table["level"] == level)
+    ].sort_values("order")
     bars, marks = figure.data
     assert list(bars.x) == list(rows["value"]) == list(wanted["value"])
     assert [site for (site,) in bars.customdata] == list(wanted["site"])
     assert list(bars.error_x.array) == pytest.approx(list(wanted["high"] - wanted["value"]))
     assert list(marks.x) == list(wanted["scan"])
-    assert [bool(shape) for shape in bars.marker.pattern.shape] == [value < 0 for value in wanted["value"]]
+    assert [bool(shape) for shape in bars.marker.pattern.shape] == [
+        value < 0 for value in wanted["value"]
+    ]
     assert "<b>head · dense</b>" in figure.layout.yaxis.ticktext
     first = wanted.loc[wanted["value"].idxmax()]
     assert f"({100 * first['share']:.0f} %)" in text
@@ -156,7 +196,9 @@ def test_conductance_says_when_there_is_nothing_to_say() -> None:
     rows = conductance.rows(table)
     assert "no damage to share out" in conductance.reading(rows.assign(total=-0.1))
     assert "rank correlation" not in conductance.reading(rows.assign(rho=float("nan")))
-    assert "sum up to 65 % of it: gradients through rounding miss much" in conductance.reading(rows.assign(delta=-0.35 * rows["total"]))
+    assert "sum up to 65 % of it: gradients through rounding miss much" in conductance.reading(
+        rows.assign(delta=-0.35 * rows["total"])
+    )
     assert ", its interval holds 0)" in conductance.reading(rows.assign(low=-1.0))
     assert "undoes" not in conductance.reading(rows.assign(high=1.0))
     figure, *_ = conductance.picture(table.assign(scan=float("nan")))
@@ -167,8 +209,15 @@ def test_conductance_says_when_there_is_nothing_to_say() -> None:
 
 def test_a_site_that_repairs_is_named() -> None:
     text = conductance.reading(conductance.rows(made_up_inspection.conductance(), level="module"))
-    quiet = conductance.rows(made_up_inspection.conductance(), level="module").set_index("site").loc[made_up_inspection.QUIET]
-    assert f"{quiet['part'][0].upper()}{quiet['part'][1:]} takes {-100 * quiet['share']:.0f} % away" in text
+    quiet = (
+        conductance.rows(made_up_inspection.conductance(), level="module")
+        .set_index("site")
+        .loc[made_up_inspection.QUIET]
+    )
+    assert (
+        f"{quiet['part'][0].upper()}{quiet['part'][1:]} takes {-100 * quiet['share']:.0f} % away"
+        in text
+    )
 
 
 def test_they_are_given_out_with_the_analyses(tmp_path: Any) -> None:

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from sdq import labels
-from sdq.figures import curves, depth, inspected, noise, parts, style
+from sdq.figures import curves, depth, noise, style
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.reporting import inspected
+from sdq.reporting import sections as parts
+from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
 
@@ -33,19 +35,41 @@ def errors(store: Store) -> dict[str, pd.DataFrame]:
     return {r.run: store.table(r.run, "depth") for r in chosen(store)}
 
 
-def simple(accumulated: tuple[float, ...], local: dict[str, float], languages: dict[str, float] | None = None) -> pd.DataFrame:
-    """A depth table with errors one can do sums with: block outputs, and the local errors of roles in block 0."""
+def simple(
+    accumulated: tuple[float, ...],
+    local: dict[str, float],
+    languages: dict[str, float] | None = None,
+) -> pd.DataFrame:
+    """A depth table with errors one can do sums with: block outputs, and the local errors of roles
+    in block 0."""
     rows = []
     for code, factor in {"all": 1.0, **(languages or {"en": 1.0})}.items():
         order = 0
         for block, value in enumerate(accumulated):
             for role in ("q", "attention_output", "ffn_out", "block"):
-                rows.append((f"layer.{block}.{role}", role, block, order, "accumulated", code, value * factor))
+                rows.append(
+                    (
+                        f"layer.{block}.{role}",
+                        role,
+                        block,
+                        order,
+                        "accumulated",
+                        code,
+                        value * factor,
+                    )
+                )
                 order += 1
-        rows += [(f"layer.0.{role}", role, 0, i, "local", code, value * factor) for i, (role, value) in enumerate(local.items())]
-    table = pd.DataFrame(rows, columns=["site", "role", "block", "order", "measure", "language", "relative_l2"])
+        rows += [
+            (f"layer.0.{role}", role, 0, i, "local", code, value * factor)
+            for i, (role, value) in enumerate(local.items())
+        ]
+    table = pd.DataFrame(
+        rows, columns=["site", "role", "block", "order", "measure", "language", "relative_l2"]
+    )
     sqnr = [-20 * math.log10(v) if v else 200.0 for v in table["relative_l2"]]
-    return table.assign(sqnr_db=sqnr, mean_abs=table["relative_l2"] / 2, frobenius=table["relative_l2"] * 10)
+    return table.assign(
+        sqnr_db=sqnr, mean_abs=table["relative_l2"] / 2, frobenius=table["relative_l2"] * 10
+    )
 
 
 def test_the_rows_are_the_stored_numbers(store: Store) -> None:
@@ -54,7 +78,11 @@ def test_the_rows_are_the_stored_numbers(store: Store) -> None:
     rows = depth.rows(found, names, "sqnr_db", language="sw")
     assert list(names.values()) == ["PTQ", "QAT", "SDQ"] == list(rows["run"].unique())
     run, table = next(iter(found.items()))
-    stored = table[(table["measure"] == "accumulated") & (table["role"] == "block") & (table["language"] == "sw")].sort_values("block")
+    stored = table[
+        (table["measure"] == "accumulated")
+        & (table["role"] == "block")
+        & (table["language"] == "sw")
+    ].sort_values("block")
     assert rows[rows["id"] == run]["value"].tolist() == pytest.approx(stored["sqnr_db"].tolist())
     assert rows["layer"].iloc[3] == "block 3 · block output"
     assert rows["weights"].iloc[3] == "roberta.encoder.layer.3.output.dense"
@@ -85,9 +113,15 @@ def test_no_error_is_not_drawn_as_200_db() -> None:
 
 
 def test_the_sentence_says_ends_growth_and_role() -> None:
-    found = {"a": simple((0.1, 0.4, 0.5), {"q": 0.2, "ffn_out": 0.1}), "b": simple((0.05, 0.06, 0.1), {"q": 0.01, "ffn_out": 0.02})}
+    found = {
+        "a": simple((0.1, 0.4, 0.5), {"q": 0.2, "ffn_out": 0.1}),
+        "b": simple((0.05, 0.06, 0.1), {"q": 0.01, "ffn_out": 0.02}),
+    }
     text = depth.reading(found, {"a": "PTQ", "b": "SDQ"}, "relative_l2")
-    assert "from 0.1 at block 0 to 0.5 at block 2 (5.0 times) with PTQ and from 0.05 at block 0 to 0.1 at block 2 (2.0 times) with SDQ" in text
+    assert (
+        "from 0.1 at block 0 to 0.5 at block 2 (5.0 times) with PTQ and from 0.05 at block 0 to "
+        "0.1 at block 2 (2.0 times) with SDQ" in text
+    )
     assert "With PTQ it grows most from block 0 to block 1 (by 0.3)." in text
     assert "There, the role with the largest local error is query (0.2 on average)." in text
     decibels = depth.reading(found, {"a": "PTQ", "b": "SDQ"}, "sqnr_db")
@@ -101,27 +135,46 @@ def test_the_sentence_at_the_edges() -> None:
     assert "in English goes from 0.5 at block 0 to 0.4 at block 1 (0.8 times) with QAT." in falling
     assert "gets worse from no block" in falling
     assert "role with" not in falling
-    assert depth.reading({"a": simple((0.5,), {})}, {"a": "QAT"}, "relative_l2", "de") == "No error was measured in German."
-    assert depth.reading({"a": simple((0.5,), {})}, {"a": "QAT"}, "relative_l2").endswith("at block 0 with QAT.")
+    assert (
+        depth.reading({"a": simple((0.5,), {})}, {"a": "QAT"}, "relative_l2", "de")
+        == "No error was measured in German."
+    )
+    assert depth.reading({"a": simple((0.5,), {})}, {"a": "QAT"}, "relative_l2").endswith(
+        "at block 0 with QAT."
+    )
 
 
 def test_languages_worst_best_and_mean() -> None:
     table = simple((0.1, 0.2), {}, {"en": 1.0, "de": 2.0, "sw": 4.0, "hi": 3.0})
     rows = depth.language_rows(table, "a", "PTQ", "en", "relative_l2")
-    assert set(rows["line"]) == {"English", "Swahili (worst)", "German (best)", "mean of 4", curves.OTHERS}
+    assert set(rows["line"]) == {
+        "English",
+        "Swahili (worst)",
+        "German (best)",
+        "mean of 4",
+        curves.OTHERS,
+    }
     assert rows[rows["line"] == "mean of 4"]["value"].tolist() == pytest.approx([0.25, 0.5])
     assert set(depth.language_marks(rows)) == set(rows["line"])
-    assert depth.language_rows(table, "a", "PTQ", "en", "sqnr_db")["line"].str.startswith("Swahili (worst)").any()
+    assert (
+        depth.language_rows(table, "a", "PTQ", "en", "sqnr_db")["line"]
+        .str.startswith("Swahili (worst)")
+        .any()
+    )
     text = depth.language_reading(rows, "PTQ", "relative_l2")
     assert "Swahili (worst), 0.8" in text
     assert "English, 0.2" in text
-    assert set(depth.language_rows(simple((0.1, 0.2), {}), "a", "PTQ", "en", "relative_l2")["line"]) == {"English", "mean of 1"}
+    assert set(
+        depth.language_rows(simple((0.1, 0.2), {}), "a", "PTQ", "en", "relative_l2")["line"]
+    ) == {"English", "mean of 1"}
 
 
 def test_tokens_of_one_sentence(store: Store) -> None:
     reports = chosen(store)
     names = labels.run_names(reports)
-    tokens, samples = ({r.run: store.table(r.run, name) for r in reports} for name in ("tokens", "sample"))
+    tokens, samples = (
+        {r.run: store.table(r.run, name) for r in reports} for name in ("tokens", "sample")
+    )
     sentence = samples[reports[0].run].query("language == 'sw'").iloc[1]
     rows = depth.token_rows(tokens, samples, names, "sw", sentence["id"])
     mine = rows[(rows["run"] == "PTQ") & (rows["block"] == 5)]
@@ -135,7 +188,9 @@ def test_tokens_of_one_sentence(store: Store) -> None:
 
 
 def test_tokens_that_look_like_tags_are_escaped() -> None:
-    rows = pd.DataFrame({"run": "PTQ", "block": [0, 1], "position": 0, "token": "<s>", "value": 0.1})
+    rows = pd.DataFrame(
+        {"run": "PTQ", "block": [0, 1], "position": 0, "token": "<s>", "value": 0.1}
+    )
     assert depth.token_map(rows).layout.xaxis.ticktext == ("&lt;s&gt;",)
 
 
@@ -146,28 +201,48 @@ def test_every_view_is_drawn(store: Store, view: str, theme: style.Theme) -> Non
     how = depth.VIEWS[view]
     measure = how.measure or "relative_l2"
     for error in how.errors:
-        figure, table, text = depth.draw(view, reports, errors(store), measure, error, "all", reports[0].run, theme)
+        figure, table, text = depth.draw(
+            view, reports, errors(store), measure, error, "all", reports[0].run, theme
+        )
         assert figure.layout.template.layout.paper_bgcolor == style.INK[theme].paper
         assert curves.axis(measure) in table
-        assert all(any(character.isdigit() for character in sentence) for sentence in text.split("; "))
+        assert all(
+            any(character.isdigit() for character in sentence) for sentence in text.split("; ")
+        )
         points = sum(y is not None for trace in figure.data for y in trace.y)
         assert points == len(table)
 
 
 def test_panels_share_axes_and_leave_no_empty_cell(store: Store) -> None:
     reports = chosen(store)
-    figure, table, _ = depth.draw("Paper: error by layer type", reports, errors(store), "mean_abs", "accumulated", "all", "", "light")
+    figure, table, _ = depth.draw(
+        "Paper: error by layer type",
+        reports,
+        errors(store),
+        "mean_abs",
+        "accumulated",
+        "all",
+        "",
+        "light",
+    )
     assert [a.text for a in figure.layout.annotations][:3] == ["PTQ", "QAT", "SDQ"]
     assert not hasattr(figure.layout, "xaxis4")
     assert len({trace.name for trace in figure.data}) == 7
-    assert len({(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in figure.data}) == 7
+    assert (
+        len({(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in figure.data})
+        == 7
+    )
     assert "self-attention" in set(table["type"])
-    assert {trace.customdata[0] for trace in figure.data if trace.name == "self-attention"} == {"roberta.encoder.layer.0.attention.output.dense"}
+    assert {trace.customdata[0] for trace in figure.data if trace.name == "self-attention"} == {
+        "roberta.encoder.layer.0.attention.output.dense"
+    }
 
 
 def test_the_gap_is_its_own_picture(store: Store) -> None:
     trained = chosen(store)[1:]
-    _, table, text = depth.draw("Blocks", trained, errors(store), "relative_l2", "gap", "all", "", "light")
+    _, table, text = depth.draw(
+        "Blocks", trained, errors(store), "relative_l2", "gap", "all", "", "light"
+    )
     assert set(table["error"]) == {"gap"}
     assert text.startswith("The relative L2 difference between student and FP32 teacher goes from")
 
@@ -178,8 +253,15 @@ def test_runs_of_one_method_are_told_apart(store: Store) -> None:
     again = first.model_copy(update={"run": "f" * 12, "recipe": {**first.recipe, "seed": 5}})
     assert list(labels.run_names([first, twin]).values()) == ["PTQ W3A8", "PTQ INT8"]
     assert list(labels.run_names([first, again]).values()) == ["PTQ, seed 0", "PTQ, seed 5"]
-    assert list(labels.run_names([first, twin, again]).values()) == ["PTQ W3A8, seed 0", "PTQ INT8, seed 0", "PTQ W3A8, seed 5"]
-    assert len(set(labels.run_names([first, first.model_copy(update={"run": "e" * 12})]).values())) == 2
+    assert list(labels.run_names([first, twin, again]).values()) == [
+        "PTQ W3A8, seed 0",
+        "PTQ INT8, seed 0",
+        "PTQ W3A8, seed 5",
+    ]
+    assert (
+        len(set(labels.run_names([first, first.model_copy(update={"run": "e" * 12})]).values()))
+        == 2
+    )
     assert [m.symbol for m in curves.run_marks([first, twin]).values()] == ["x", "x-open"]
     assert labels.run_names([first]) == {first.run: "PTQ"}
 
@@ -204,7 +286,11 @@ def floor_of(sites: dict[str, float]) -> pd.DataFrame:
             ("mean_abs", value / 2, 0.0),
             ("frobenius", 9, 0),
         ):
-            rows += [("site", site, measure, high, "perturbation"), ("site", site, measure, less, "batch"), ("fp32", site, measure, 7e7, "batch")]
+            rows += [
+                ("site", site, measure, high, "perturbation"),
+                ("site", site, measure, less, "batch"),
+                ("fp32", site, measure, 7e7, "batch"),
+            ]
     return pd.DataFrame(rows, columns=["kind", "name", "measure", "high", "cause"])
 
 
@@ -213,8 +299,13 @@ def test_the_floor_stands_beside_the_accumulated_error(store: Store) -> None:
     block = "roberta.encoder.layer.{}".format
     floors = {reports[0].run: floor_of({block(i): 0.01 * (i + 1) for i in range(6)})}
     for measure in ("relative_l2", "sqnr_db"):
-        figure, table, text = depth.draw("Blocks", reports, errors(store), measure, "accumulated", "all", "", "light", floors)
-        expected = [0.01 * (i + 1) if measure == "relative_l2" else -20 * math.log10(0.01 * (i + 1)) for i in range(6)]
+        figure, table, text = depth.draw(
+            "Blocks", reports, errors(store), measure, "accumulated", "all", "", "light", floors
+        )
+        expected = [
+            0.01 * (i + 1) if measure == "relative_l2" else -20 * math.log10(0.01 * (i + 1))
+            for i in range(6)
+        ]
         mine = table[table["run"] == "PTQ"]
         assert mine["noise floor"].tolist() == pytest.approx(expected)
         assert table[table["run"] != "PTQ"]["noise floor"].isna().all()
@@ -226,38 +317,84 @@ def test_the_floor_stands_beside_the_accumulated_error(store: Store) -> None:
         assert max(expected) <= high
         assert "comes nearest to it with PTQ at block" in text
     for error in ("local", "gap"):
-        _, table, text = depth.draw("Roles", reports, errors(store), "relative_l2", error, "all", "", "light", floors)
+        _, table, text = depth.draw(
+            "Roles", reports, errors(store), "relative_l2", error, "all", "", "light", floors
+        )
         assert "noise floor" not in table
         assert "noise" not in text
-    assert "noise floor" not in depth.draw("Blocks", reports, errors(store), "relative_l2", "accumulated", "all", "")[1]
+    assert (
+        "noise floor"
+        not in depth.draw(
+            "Blocks", reports, errors(store), "relative_l2", "accumulated", "all", ""
+        )[1]
+    )
 
 
 def test_of_several_layers_in_a_panel_the_one_that_moves_most_is_the_floor(store: Store) -> None:
     reports = chosen(store)[:1]
     mine = {reports[0].run: errors(store)[reports[0].run]}
     sites = mine[reports[0].run].query("measure == 'accumulated' and language == 'all'")
-    floors = {reports[0].run: floor_of({row.site: 0.01 + 0.001 * row.order for row in sites.itertuples()})}
-    figure, table, _ = depth.draw("Paper: error by layer type", reports, mine, "mean_abs", "accumulated", "all", "", "light", floors)
+    floors = {
+        reports[0].run: floor_of({row.site: 0.01 + 0.001 * row.order for row in sites.itertuples()})
+    }
+    figure, table, _ = depth.draw(
+        "Paper: error by layer type",
+        reports,
+        mine,
+        "mean_abs",
+        "accumulated",
+        "all",
+        "",
+        "light",
+        floors,
+    )
     (line,) = (trace for trace in figure.data if trace.name == "noise floor")
     assert list(line.y) == pytest.approx(table.groupby("block")["noise floor"].max().tolist())
-    figure, *_ = depth.draw("Languages", reports, mine, "relative_l2", "accumulated", "all", reports[0].run, "light", floors)
+    figure, *_ = depth.draw(
+        "Languages",
+        reports,
+        mine,
+        "relative_l2",
+        "accumulated",
+        "all",
+        reports[0].run,
+        "light",
+        floors,
+    )
     assert [len(trace.x) for trace in figure.data if trace.name == "noise floor"] == [6]
 
 
 def test_what_is_said_of_the_floor() -> None:
     table = pd.DataFrame(
-        {"run": ["PTQ"] * 3 + ["SDQ"] * 3, "layer": ["a", "b", "c"] * 2, "value": [0.1, 0.2, 0.4, 0.1, 0.2, 0.3], "floor": [0.01, 0.1, 0.1, 0.2, 0.1, math.nan]}
+        {
+            "run": ["PTQ"] * 3 + ["SDQ"] * 3,
+            "layer": ["a", "b", "c"] * 2,
+            "value": [0.1, 0.2, 0.4, 0.1, 0.2, 0.3],
+            "floor": [0.01, 0.1, 0.1, 0.2, 0.1, math.nan],
+        }
     )
     text = noise.reading(table, "relative_l2")
-    assert "comes nearest to it with PTQ at b (0.1 against 0.2) and with SDQ at a (0.2 against 0.1)." in text
+    assert (
+        "comes nearest to it with PTQ at b (0.1 against 0.2) and with SDQ at a (0.2 against 0.1)."
+        in text
+    )
     assert text.endswith("1 of the 6 errors shown are no larger than that.")
-    decibels = noise.reading(table.assign(value=[20.0, 10, 5, 9, 9, 9], floor=[30.0, 15, 40, math.nan, math.nan, math.nan]), "sqnr_db")
+    decibels = noise.reading(
+        table.assign(
+            value=[20.0, 10, 5, 9, 9, 9], floor=[30.0, 15, 40, math.nan, math.nan, math.nan]
+        ),
+        "sqnr_db",
+    )
     assert "with PTQ at b (15.0 dB against 10.0 dB)." in decibels
     assert noise.reading(table.drop(columns="floor"), "relative_l2") == ""
     assert noise.reading(table.assign(floor=math.nan), "relative_l2") == ""
     still = noise.beside(
         pd.DataFrame({"id": ["r"], "site": ["s"]}),
-        {"r": pd.DataFrame([("site", "s", "sqnr_db", 200.0)], columns=["kind", "name", "measure", "high"])},
+        {
+            "r": pd.DataFrame(
+                [("site", "s", "sqnr_db", 200.0)], columns=["kind", "name", "measure", "high"]
+            )
+        },
         "sqnr_db",
     )
     assert still["floor"].isna().all()
@@ -267,9 +404,22 @@ def test_what_is_given_out_has_the_floor_too(store: Store) -> None:
     report = chosen(store)[2]
     given = {"depth": store.table(report.run, "depth"), "floor": made_up_inspection.floor()}
     for tables, there in ((given, True), ({"depth": given["depth"]}, False)):
-        assert any(trace.name == "noise floor" for trace in inspected.pictures("depth", tables, report)[0][0].data) == there
+        assert (
+            any(
+                trace.name == "noise floor"
+                for trace in inspected.pictures("depth", tables, report)[0][0].data
+            )
+            == there
+        )
     draw = dict(parts.FIGURES)["Rounding error through depth"]
     assert "noise floor" not in draw([report], store, "light")[1]
     made_up_inspection.write(store, report.run)
-    floor = made_up_inspection.floor().query("kind == 'site' and role == 'block' and measure == 'relative_l2'").groupby("block")["high"].max()
-    assert draw([report], store, "light")[1]["noise floor"].tolist() == pytest.approx(floor.tolist())
+    floor = (
+        made_up_inspection.floor()
+        .query("kind == 'site' and role == 'block' and measure == 'relative_l2'")
+        .groupby("block")["high"]
+        .max()
+    )
+    assert draw([report], store, "light")[1]["noise floor"].tolist() == pytest.approx(
+        floor.tolist()
+    )

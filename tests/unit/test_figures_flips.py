@@ -1,4 +1,5 @@
-"""Changed answers: what is counted, drawn and said is what the pairs hold; which module alone changes a sentence."""
+"""Changed answers: what is counted, drawn and said is what the pairs hold; which module alone
+changes a sentence."""
 
 from __future__ import annotations
 
@@ -12,18 +13,39 @@ from sdq.figures.style import MARKS
 from tests import made_up_inspection
 
 
-def answered(given: list[str], gold: list[str], margins: list[float], languages: list[str]) -> pd.DataFrame:
+def answered(
+    given: list[str], gold: list[str], margins: list[float], languages: list[str]
+) -> pd.DataFrame:
     right = [int(a == b) for a, b in zip(given, gold, strict=True)]
-    table = {"id": [f"s{i}" for i in range(len(given))], "language": languages, "tp": right, "predicted": 1, "gold": 1, "answer": given, "margin": margins}
+    table = {
+        "id": [f"s{i}" for i in range(len(given))],
+        "language": languages,
+        "tp": right,
+        "predicted": 1,
+        "gold": 1,
+        "answer": given,
+        "margin": margins,
+    }
     return pd.DataFrame(table)
 
 
 GOLD = ["rain", "rain", "sun", "sun", "snow", "snow", "rain", "sun"]
 BEFORE = ["rain", "rain", "rain", "sun", "snow", "rain", "sun", "sun"]
-AFTER = ["rain", "sun", "sun", "snow", "snow", "sun", "sun", "sun"]  # kept, lost, gained, lost, kept, wrong to wrong, same wrong, kept
+AFTER = [
+    "rain",
+    "sun",
+    "sun",
+    "snow",
+    "snow",
+    "sun",
+    "sun",
+    "sun",
+]  # kept, lost, gained, lost, kept, wrong to wrong, same wrong, kept
 MARGINS = [4.0, 1.0, 0.5, 2.0, 3.0, 0.25, 5.0, 6.0]
 CODES = ["ar", "ar", "ar", "ar", "en", "en", "en", "en"]
-TEXTS = pd.DataFrame({"id": [f"s{i}" for i in range(8)], "language": CODES, "text": "t", "gold": GOLD, "words": ""})
+TEXTS = pd.DataFrame(
+    {"id": [f"s{i}" for i in range(8)], "language": CODES, "text": "t", "gold": GOLD, "words": ""}
+)
 PAIRS = pair(answered(BEFORE, GOLD, MARGINS, CODES), answered(AFTER, GOLD, [1.0] * 8, CODES), TEXTS)
 
 
@@ -37,7 +59,10 @@ def test_the_matrix_counts_every_answer_once() -> None:
     cells = flips.matrix(flips.positions(PAIRS))
     assert cells["count"].sum() == len(PAIRS)
     counts = {(row.FP32, row.now): row.count for row in cells.itertuples(index=False)}
-    assert {pair: n for pair, n in counts.items() if pair[0] != pair[1]} == {("rain", "sun"): 3, ("sun", "snow"): 1}
+    assert {pair: n for pair, n in counts.items() if pair[0] != pair[1]} == {
+        ("rain", "sun"): 3,
+        ("sun", "snow"): 1,
+    }
     assert counts["rain", "rain"] == 1
     assert list(cells.iloc[0][["FP32", "now", "count"]]) == ["rain", "sun", 3]
     assert cells["share"].iloc[0] == pytest.approx(3 / 4)
@@ -49,15 +74,23 @@ def test_the_matrix_counts_every_answer_once() -> None:
     assert drawn["rain", "rain"] == ""  # what did not change is not counted
     assert drawn["snow", "sun"] == ""
     (box,) = figure.layout.shapes
-    assert (box.x0, box.y0) == (flips.shown_labels(cells).index("sun") - 0.5, flips.shown_labels(cells).index("rain") - 0.5)
+    assert (box.x0, box.y0) == (
+        flips.shown_labels(cells).index("sun") - 0.5,
+        flips.shown_labels(cells).index("rain") - 0.5,
+    )
     assert "another answer than FP32 in 4 of 8 cases (50.0 %)" in text
-    assert "rain becomes sun (3 times, 75.0 % of what FP32 calls rain). The other way round: 0 times." in text
+    assert (
+        "rain becomes sun (3 times, 75.0 % of what FP32 calls rain). The other way round: 0 times."
+        in text
+    )
     same = flips.matrix(flips.positions(PAIRS.assign(answer=PAIRS["FP32 answer"])))
     assert "all 8 answers" in flips.matrix_picture(same, "PTQ")[2]
 
 
 def test_tags_are_counted_word_by_word() -> None:
-    tagged = PAIRS[:1].assign(words="at\tsix\tsharp", **{"FP32 answer": "O B-date I-date", "answer": "O O I-date"})
+    tagged = PAIRS[:1].assign(
+        words="at\tsix\tsharp", **{"FP32 answer": "O B-date I-date", "answer": "O O I-date"}
+    )
     answers = flips.positions(tagged)
     assert list(answers["FP32"]) == ["O", "B-date", "I-date"]
     assert list(answers["now"]) == ["O", "O", "I-date"]
@@ -72,13 +105,17 @@ def test_a_label_with_a_space_is_one_answer_and_a_ranking_has_one_per_document()
 
 def test_many_labels_are_folded_and_no_change_is_lost() -> None:
     names = [f"l{i:02}" for i in range(20)]
-    rows = [(a, b, 1 + (i * j) % 7) for i, a in enumerate(names) for j, b in enumerate(names) if i != j] + [("l00", "l00", 50)]
+    rows = [
+        (a, b, 1 + (i * j) % 7) for i, a in enumerate(names) for j, b in enumerate(names) if i != j
+    ] + [("l00", "l00", 50)]
     cells = pd.DataFrame(rows, columns=["FP32", "now", "count"]).assign(share=0.1)
     figure, *_ = flips.matrix_picture(cells, "PTQ")
     shown = flips.shown_labels(cells)
     assert len(shown) == 15
     assert shown[-1] == flips.OTHERS
-    assert sum(int(label) for label in figure.data[0].text if label) == sum(n for a, b, n in rows if a != b)
+    assert sum(int(label) for label in figure.data[0].text if label) == sum(
+        n for a, b, n in rows if a != b
+    )
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (1, 700), (350, 700)])
@@ -93,14 +130,16 @@ def test_languages_are_counted_in_both_directions() -> None:
     assert list(rows["code"]) == ["ar", "en"]
     assert rows.iloc[0][["sentences", "changed", *flips.KINDS]].tolist() == [4, 3, 2, 1, 0]
     assert rows.iloc[1][["sentences", "changed", *flips.KINDS]].tolist() == [4, 1, 0, 0, 1]
-    assert (rows["low"].iloc[0], rows["high"].iloc[0]) == pytest.approx([100 * v for v in flips.wilson(3, 4)])
+    assert (rows["low"].iloc[0], rows["high"].iloc[0]) == pytest.approx(
+        [100 * v for v in flips.wilson(3, 4)]
+    )
     for bar, kind in zip(figure.data, flips.KINDS, strict=False):
         assert list(bar.x) == list(100 * rows[kind] / rows["sentences"])
         assert [code for (code,) in bar.customdata] == ["ar", "en"]
     assert len(figure.data) == 4
     assert (
-        "PTQ loses 2 right answers, gains 1 and gives 1 times one wrong answer for another: 4 of 8 sentences change, while the number of right answers moves by -1."
-        in text
+        "PTQ loses 2 right answers, gains 1 and gives 1 times one wrong answer for another: 4 of "
+        "8 sentences change, while the number of right answers moves by -1." in text
     )
     assert "Most in Arabic (75.0 %), fewest in English (25.0 %)." in text
     assert "noise floor" not in text
@@ -111,7 +150,10 @@ def test_the_noise_floor_stands_beside_what_changes() -> None:
     assert floor == pytest.approx(0.1 * 1.3)
     figure, _, text = flips.language_picture(PAIRS, "PTQ", floor=floor)
     assert list(figure.data[-1].x) == [13.0, 13.0]
-    assert "gives 13.0 % other answers than it gave before (noise floor): that is less than what quantization changes." in text
+    assert (
+        "gives 13.0 % other answers than it gave before (noise floor): that is less than what "
+        "quantization changes." in text
+    )
     assert "no more than that" in flips.language_picture(PAIRS, "PTQ", floor=0.6)[2]
 
 
@@ -119,7 +161,10 @@ def test_odds_are_counted_by_the_lead_of_fp32() -> None:
     rows = flips.odds({"PTQ": PAIRS}, bins=2)
     assert list(rows["run"]) == ["PTQ", "PTQ"]
     assert list(rows["sentences"]) == [4, 4]
-    assert list(rows["changed"]) == [4, 0]  # margins 0.25, 0.5, 1 and 2; wrong answers count by their lead too
+    assert list(rows["changed"]) == [
+        4,
+        0,
+    ]  # margins 0.25, 0.5, 1 and 2; wrong answers count by their lead too
     assert list(rows["margin"]) == pytest.approx([(0.25 + 0.5 + 1 + 2) / 4, (3 + 4 + 5 + 6) / 4])
     assert (rows["low"].iloc[0], rows["high"].iloc[0]) == pytest.approx(flips.wilson(4, 4))
     figure, _, text = flips.odds_picture(rows, {"PTQ": MARKS["PTQ"]})
@@ -156,7 +201,10 @@ def test_the_modules_of_one_sentence() -> None:
     assert list(bars.x) == list(found["kl"])
     assert [module for (module,) in bars.customdata] == list(found["module"])
     assert ["✗" in label for label in bars.text] == [True, False, False]
-    assert text.startswith(f"One module alone changes the answer to this sentence in Swahili: {found['part'].iloc[0]} (")
+    assert text.startswith(
+        f"One module alone changes the answer to this sentence in Swahili: "
+        f"{found['part'].iloc[0]} ("
+    )
     assert "2 modules, each alone, change" in alone.reading(found.assign(flips=[1.0, 1.0, 0.0]))
     assert "It takes several together." in alone.reading(found.assign(flips=0.0))
     assert alone.rows(table, "nowhere", "sw").empty

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from sdq import labels
+from sdq.evaluate.significance import verdicts
+from sdq.evaluate.statistics import mean_interval, p_cell
 from sdq.figures import methods, style
 from sdq.recipe import PRESETS
-from sdq.report import Report
-from sdq.statistics import mean_interval, p_cell
+from sdq.results import Report
 from sdq.store import Store
-from sdq.verdicts import verdicts
 from tests import made_up
 
 FOUR = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
@@ -41,9 +41,13 @@ def found(store: Store) -> pd.DataFrame:
 def test_the_table_agrees_with_the_reports(store: Store, found: pd.DataFrame) -> None:
     reports = chosen(store)
     assert found["run"].tolist() == ["FP32", "PTQ", "QAT", "SDQ"]
-    assert found["zero-shot mean"].tolist() == pytest.approx([100 * r.quantized.zero_shot_mean for r in reports])
+    assert found["zero-shot mean"].tolist() == pytest.approx(
+        [100 * r.quantized.zero_shot_mean for r in reports]
+    )
     assert found["mean"].tolist() == pytest.approx([100 * r.quantized.mean for r in reports])
-    assert found["labelled"].tolist() == pytest.approx([100 * r.quantized.by_language["en"] for r in reports])
+    assert found["labelled"].tolist() == pytest.approx(
+        [100 * r.quantized.by_language["en"] for r in reports]
+    )
     assert found["MB"].tolist() == [24.0, 6.4, 6.4, 6.4]
     assert found["simulated"].tolist() == [False, True, True, True]
     assert found["seconds"].tolist() == [12.0, 12.0, 52.0, 52.0]
@@ -51,14 +55,18 @@ def test_the_table_agrees_with_the_reports(store: Store, found: pd.DataFrame) ->
     assert (found["zero-shot mean"] < found["high"]).all()
 
 
-def test_intervals_and_differences_are_those_of_the_statistics(store: Store, found: pd.DataFrame) -> None:
+def test_intervals_and_differences_are_those_of_the_statistics(
+    store: Store, found: pd.DataFrame
+) -> None:
     full, ptq = (store.sentences(r.run) for r in chosen(store)[:2])
     codes = [code for code in made_up.LANGUAGES if code != "en"]
     _, low, high = mean_interval([ptq], codes)
     assert found[["low", "high"]].iloc[1].tolist() == pytest.approx([100 * low, 100 * high])
     against = verdicts(full, ptq, codes).set_index("language").loc["all"]
     row = found.iloc[1]
-    assert [row["difference"], row["difference low"], row["difference high"]] == pytest.approx([against["change"], against["low"], against["high"]])
+    assert [row["difference"], row["difference low"], row["difference high"]] == pytest.approx(
+        [against["change"], against["low"], against["high"]]
+    )
     assert row["p"] == against["p"]
     assert found.iloc[0][["difference", "p"]].isna().all()
 
@@ -84,7 +92,9 @@ def test_without_sentences_there_are_scores_but_no_intervals(store: Store) -> No
 def test_the_table_in_writing(found: pd.DataFrame) -> None:
     text = methods.printed(found, "en", "accuracy")
     row = found.iloc[1]
-    written = f"{row['difference']:+.1f} [{row['difference low']:+.1f}, {row['difference high']:+.1f}]"
+    written = (
+        f"{row['difference']:+.1f} [{row['difference low']:+.1f}, {row['difference high']:+.1f}]"
+    )
     assert "-" in written
     assert text["zero-shot against FP32, points [95 %]"].iloc[1] == written.replace("-", "−")
     assert text["zero-shot against FP32, points [95 %]"].iloc[0] == ""
@@ -95,29 +105,52 @@ def test_the_table_in_writing(found: pd.DataFrame) -> None:
 def test_the_sentence_names_best_worst_and_price(found: pd.DataFrame) -> None:
     text = methods.reading(found)
     by_run = found.set_index("run")
-    assert f"SDQ scores highest on the zero-shot languages: {by_run.loc['SDQ', 'zero-shot mean']:.1f} %" in text
-    assert f"PTQ scores lowest: {by_run.loc['PTQ', 'zero-shot mean']:.1f} %, {by_run.loc['PTQ', 'difference']:+.1f} points".replace("-", "−") in text
+    assert (
+        f"SDQ scores highest on the zero-shot languages: "
+        f"{by_run.loc['SDQ', 'zero-shot mean']:.1f} %" in text
+    )
+    assert (
+        f"PTQ scores lowest: {by_run.loc['PTQ', 'zero-shot mean']:.1f} %, "
+        f"{by_run.loc['PTQ', 'difference']:+.1f} points".replace("-", "−")
+        in text
+    )
     assert "Making SDQ took 52 s and gives 6.4 MB (simulated)" in text
     assert methods.reading(found.iloc[:1]).startswith("None of these runs is quantized")
     assert methods.reading(found.iloc[1:2]).endswith("there is no other run.")
 
 
 def points(scores: dict[str, tuple[float, float]]) -> pd.DataFrame:
-    return pd.DataFrame([{"run": name, "zero-shot mean": score, "MB": size, "seconds": size} for name, (score, size) in scores.items()])
+    return pd.DataFrame(
+        [
+            {"run": name, "zero-shot mean": score, "MB": size, "seconds": size}
+            for name, (score, size) in scores.items()
+        ]
+    )
 
 
 def test_the_front_keeps_what_nothing_beats() -> None:
-    assert methods.front(points({"big": (90, 10), "poor": (50, 5), "good": (80, 5), "small": (60, 2), "worse": (79, 11)}), "size") == ["small", "good", "big"]
+    assert methods.front(
+        points(
+            {"big": (90, 10), "poor": (50, 5), "good": (80, 5), "small": (60, 2), "worse": (79, 11)}
+        ),
+        "size",
+    ) == ["small", "good", "big"]
     assert methods.front(points({"a": (80, 5), "twin": (80, 5)}), "time") == ["a", "twin"]
 
 
 @pytest.mark.parametrize("price", ["size", "time"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_front_is_drawn_with_intervals_and_marks(store: Store, found: pd.DataFrame, price: methods.Price, theme: style.Theme) -> None:
+def test_the_front_is_drawn_with_intervals_and_marks(
+    store: Store, found: pd.DataFrame, price: methods.Price, theme: style.Theme
+) -> None:
     figure = methods.pareto(found, chosen(store), price, theme)
     marks = [trace for trace in figure.data if trace.mode == "markers"]
     assert [trace.name for trace in marks] == ["FP32", "PTQ", "QAT", "SDQ"]
-    assert len({trace.marker.symbol for trace in marks}) == len({trace.marker.color for trace in marks}) == 4
+    assert (
+        len({trace.marker.symbol for trace in marks})
+        == len({trace.marker.color for trace in marks})
+        == 4
+    )
     assert len({trace.x[0] for trace in marks}) == 4  # equal prices stand side by side
     assert marks[1].error_y.array[0] == pytest.approx(found["high"][1] - found["zero-shot mean"][1])
     assert ("simulated" in figure.layout.xaxis.title.text) == (price == "size")
@@ -130,7 +163,10 @@ def test_no_intervals_no_bars(store: Store) -> None:
 
 def test_histograms_before_and_after(store: Store) -> None:
     reports = chosen(store)
-    names, weights = labels.run_names(reports), {r.run: store.table(r.run, "weights") for r in reports}
+    names, weights = (
+        labels.run_names(reports),
+        {r.run: store.table(r.run, "weights") for r in reports},
+    )
     module = "roberta.encoder.layer.3.attention.self.query"
     table = methods.histogram_table(weights, names, module)
     shares = table.groupby("run", sort=False)[["before", "after"]].sum(min_count=1)
@@ -138,21 +174,33 @@ def test_histograms_before_and_after(store: Store) -> None:
     assert shares["after"].tolist() == pytest.approx([math.nan, 100, 100, 100], nan_ok=True)
     row = weights[reports[1].run].set_index("module").loc[module]
     mine = table[table["run"] == "PTQ"]
-    assert mine["after"].to_numpy() == pytest.approx(100 * np.asarray(row["quantized"]) / sum(row["quantized"]))
+    assert mine["after"].to_numpy() == pytest.approx(
+        100 * np.asarray(row["quantized"]) / sum(row["quantized"])
+    )
     assert mine["weight"].iloc[0] > row["low"]
     figure = methods.histograms(table)
-    assert [trace.name for trace in figure.data] == ["before rounding", *["before rounding", "after rounding"] * 3]
+    assert [trace.name for trace in figure.data] == [
+        "before rounding",
+        *["before rounding", "after rounding"] * 3,
+    ]
     assert figure.layout.yaxis.type == "log"
     text = methods.histogram_reading(weights, names, module, "block 3 · query")
     assert text.startswith("Weights of block 3 · query: FP32 not rounded; PTQ 3 bits, SQNR")
     assert not len(methods.histogram_table(weights, names, "nowhere"))
-    assert methods.histogram_reading(weights, names, "nowhere", "nowhere") == "None of these runs has weights of nowhere."
+    assert (
+        methods.histogram_reading(weights, names, "nowhere", "nowhere")
+        == "None of these runs has weights of nowhere."
+    )
 
 
 def test_what_to_compare_with(store: Store) -> None:
     full, ptq, qat, sdq = chosen(store)
     every = store.finished()
-    assert {r.recipe["name"] for r in methods.suggested([ptq], every)} == {"fp32", "qat-w3a8", "sdq-att-kld-w3a8"}
+    assert {r.recipe["name"] for r in methods.suggested([ptq], every)} == {
+        "fp32",
+        "qat-w3a8",
+        "sdq-att-kld-w3a8",
+    }
     assert methods.suggested([ptq], [ptq]) == []
     assert len(methods.suggested([], every)) == 4
     other = ptq.model_copy(update={"run": "e" * 12, "task": "slots"})

@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 
 from sdq.figures.channels import channel_table, channels_picture
-from sdq.figures.weights import MEASURES, error_share, find, headline, histogram_picture, modules_picture, nearest, reading, table
+from sdq.figures.weights import (
+    MEASURES,
+    error_share,
+    find,
+    headline,
+    histogram_picture,
+    modules_picture,
+    nearest,
+    reading,
+    table,
+)
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
 from tests import made_up
@@ -41,20 +51,29 @@ def test_table_has_the_stored_numbers(weights: pd.DataFrame) -> None:
     assert list(rows["module"]) == [name for name, _, _ in made_up.MODULES]
     assert list(rows["SQNR, dB"]) == list(weights["sqnr_db"])
     assert list(rows["MSE, ×10⁻⁶"]) == pytest.approx(list(1e6 * weights["mse"]))
-    assert list(rows["codes used, %"]) == pytest.approx(list(100 * weights["codes_used"] / weights["codes"]))
+    assert list(rows["codes used, %"]) == pytest.approx(
+        list(100 * weights["codes_used"] / weights["codes"])
+    )
     assert rows.loc[rows["module"] == QUERY, "layer"].item() == "block 3 · query"
 
 
-def test_largest_over_typical_weight_is_the_same_from_errors_and_from_the_histogram(weights: pd.DataFrame, full: pd.DataFrame) -> None:
+def test_largest_over_typical_weight_is_the_same_from_errors_and_from_the_histogram(
+    weights: pd.DataFrame, full: pd.DataFrame
+) -> None:
     column = "largest / typical weight"
     assert list(table(weights)[column]) == pytest.approx(list(table(full)[column]), rel=0.01)
-    two = pd.DataFrame([{**find(full, QUERY).to_dict(), "low": -1.0, "high": 1.0, "fp32": np.array([5, 0, 0, 5])}])
+    two = pd.DataFrame(
+        [{**find(full, QUERY).to_dict(), "low": -1.0, "high": 1.0, "fp32": np.array([5, 0, 0, 5])}]
+    )
     assert table(two)[column].item() == pytest.approx(1 / math.sqrt(0.75**2 - 0.5**2 / 12))
 
 
 def test_reading_names_the_worst_module(weights: pd.DataFrame) -> None:
     text = reading(changed(weights, sqnr_db=-6.0), "W3A8 by PTQ")
-    assert text.startswith("W3A8 by PTQ hurts the weights of block 3 · query most: SQNR -6.0 dB, so the rounding error is 200 %")
+    assert text.startswith(
+        "W3A8 by PTQ hurts the weights of block 3 · query most: SQNR -6.0 dB, so the rounding "
+        "error is 200 %"
+    )
     assert f"the {len(weights)} rounded modules" in text
     assert "1 module stays FP32" in reading(changed(weights, sqnr_db=math.nan, bits=32), "x")
 
@@ -74,7 +93,12 @@ def test_headline(weights: pd.DataFrame, full: pd.DataFrame) -> None:
         "Clipped": "0 %",
         "Codes used": f"{row['codes_used']:.3g} of 7",
     }
-    many = {label: value for label, value, _ in headline(changed(weights, ranges=1920, granularity="channel", codes_used=6.25), QUERY)}
+    many = {
+        label: value
+        for label, value, _ in headline(
+            changed(weights, ranges=1920, granularity="channel", codes_used=6.25), QUERY
+        )
+    }
     assert (many["Scales stored"], many["Codes used"]) == ("1,920", "6.25 of 7")
     assert [label for label, _, _ in headline(full, QUERY)] == ["Bits", "Largest weight"]
 
@@ -93,10 +117,20 @@ def test_map_has_a_cell_for_every_module(weights: pd.DataFrame, measure: str) ->
     assert len(rows) == len(weights)
 
 
-def test_map_paints_the_worst_strongest_and_leaves_fp32_empty(weights: pd.DataFrame, full: pd.DataFrame) -> None:
+def test_map_paints_the_worst_strongest_and_leaves_fp32_empty(
+    weights: pd.DataFrame, full: pd.DataFrame
+) -> None:
     worst, best = (list(changed(weights, sqnr_db=db)["module"]).index(QUERY) for db in (-1.0, 99.0))
-    assert modules_picture(changed(weights, sqnr_db=-1.0), "SQNR", QUERY)[0].data[0].marker.color[worst] == "#a63f00"
-    assert modules_picture(changed(weights, sqnr_db=99.0), "SQNR", QUERY)[0].data[0].marker.color[best] == "#f1f3f6"
+    assert (
+        modules_picture(changed(weights, sqnr_db=-1.0), "SQNR", QUERY)[0]
+        .data[0]
+        .marker.color[worst]
+        == "#a63f00"
+    )
+    assert (
+        modules_picture(changed(weights, sqnr_db=99.0), "SQNR", QUERY)[0].data[0].marker.color[best]
+        == "#f1f3f6"
+    )
     exact = modules_picture(changed(weights, sqnr_db=200.0), "SQNR", QUERY)[0].data[0]
     assert (exact.text[best], exact.marker.color[best]) == ("exact", "#f1f3f6")
     figure, _, text = modules_picture(full, "SQNR", QUERY)
@@ -109,7 +143,11 @@ def test_histogram_has_counts_and_grid(weights: pd.DataFrame, full: pd.DataFrame
     figure, rows, text = histogram_picture(weights, QUERY, "PTQ")
     assert rows["before rounding"].sum() == rows["rounded"].sum() == row["fp32"].sum()
     assert (rows["from"].iloc[0], rows["to"].iloc[-1]) == pytest.approx((row["low"], row["high"]))
-    assert [trace.name for trace in figure.data] == ["rounded to 3 bits", "before rounding", "values there are"]
+    assert [trace.name for trace in figure.data] == [
+        "rounded to 3 bits",
+        "before rounding",
+        "values there are",
+    ]
     assert list(figure.data[2].x) == pytest.approx(list(row["grid"]))
     assert "7 values" in text
     figure, rows, text = histogram_picture(weights, QUERY, "PTQ", log=True)
@@ -122,7 +160,9 @@ def test_histogram_has_counts_and_grid(weights: pd.DataFrame, full: pd.DataFrame
 
 
 def test_without_a_common_grid_a_sentence_says_so(weights: pd.DataFrame) -> None:
-    figure, _, text = histogram_picture(changed(weights, grid=None, ranges=192, granularity="channel"), QUERY, "SDQ multi")
+    figure, _, text = histogram_picture(
+        changed(weights, grid=None, ranges=192, granularity="channel"), QUERY, "SDQ multi"
+    )
     assert len(figure.data) == 2
     assert "Every output channel has its own grid (192 scales" in text
 
@@ -151,7 +191,11 @@ def test_channels_mark_outliers(weights: pd.DataFrame) -> None:
 
 
 def test_unknown_layer_is_refused(weights: pd.DataFrame) -> None:
-    for draw in (lambda: headline(weights, "x"), lambda: modules_picture(weights, "SQNR", "x"), lambda: channels_picture(weights, "x")):
+    for draw in (
+        lambda: headline(weights, "x"),
+        lambda: modules_picture(weights, "SQNR", "x"),
+        lambda: channels_picture(weights, "x"),
+    ):
         with pytest.raises(UserError, match="layer must be one of the 39 modules"):
             draw()
 
@@ -159,7 +203,10 @@ def test_unknown_layer_is_refused(weights: pd.DataFrame) -> None:
 def test_nearest_understands_what_other_pages_select() -> None:
     names = [name for name, _, _ in made_up.MODULES]
     assert nearest("roberta.encoder.layer.3", names) == QUERY
-    assert nearest("roberta.encoder.layer.3.attention.output.dense:input", names) == "roberta.encoder.layer.3.attention.output.dense"
+    assert (
+        nearest("roberta.encoder.layer.3.attention.output.dense:input", names)
+        == "roberta.encoder.layer.3.attention.output.dense"
+    )
     assert nearest(EMBEDDING, names) == EMBEDDING
     assert nearest(EMBEDDING, names[1:]) is None
     assert nearest(None, names) is None

@@ -1,4 +1,5 @@
-"""What was found is given out with the numbers of the stored tables: as JSON, CSV, and web pages that need no network."""
+"""What was found is given out with the numbers of the stored tables: as JSON, CSV, and web pages
+that need no network."""
 
 from __future__ import annotations
 
@@ -14,23 +15,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdq import findings
-from sdq.analysis_registry import ANALYSES
-from sdq.diagnosis import diagnose
-from sdq.figures import inspected
-from sdq.inspection import read
-from sdq.inspection_settings import Inspection
+from sdq.inspection.diagnosis import diagnose
+from sdq.inspection.registry import ANALYSES
+from sdq.inspection.settings import Inspection
+from sdq.inspection.storage import read
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.reporting import export as findings
+from sdq.reporting import inspected
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import TABLES, Store
 from tests import made_up, made_up_inspection
 
-OPENS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data", "use": "href"}  # what a browser loads by itself
+OPENS = {
+    "script": "src",
+    "link": "href",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "object": "data",
+    "use": "href",
+}  # what a browser loads by itself
 
 
 class Links(HTMLParser):
-    """Links, what is loaded, headings and the number of table rows of a page; complains about tags that do not close."""
+    """Links, what is loaded, headings and the number of table rows of a page; complains about tags
+    that do not close."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -91,7 +101,10 @@ def same(found: list[dict[str, object]], table: pd.DataFrame) -> None:
     for name in table:
         for got, cell in zip((row[name] for row in found), table[name], strict=True):
             if isinstance(cell, np.ndarray | list):
-                numbers = [None if isinstance(v, float | np.floating) and not math.isfinite(v) else v for v in cell]
+                numbers = [
+                    None if isinstance(v, float | np.floating) and not math.isfinite(v) else v
+                    for v in cell
+                ]
                 assert got == numbers, name
             elif pd.isna(cell) or (isinstance(cell, float) and math.isinf(cell)):
                 assert got is None, name
@@ -99,7 +112,9 @@ def same(found: list[dict[str, object]], table: pd.DataFrame) -> None:
                 assert got == cell, name
 
 
-def test_json_has_every_number_of_every_table(store: Store, report: Report, found: dict[str, Any]) -> None:
+def test_json_has_every_number_of_every_table(
+    store: Store, report: Report, found: dict[str, Any]
+) -> None:
     assert found["run"] == report.run
     assert Report.model_validate(found["report"]) == report
     assert Inspection.model_validate(found["settings"]) == Inspection()
@@ -112,20 +127,34 @@ def test_json_has_every_number_of_every_table(store: Store, report: Report, foun
     assert len(found["tables"]["weights"][0]["fp32"]) == 128, "histograms included"
 
 
-def test_json_has_the_diagnosis_and_what_stands_behind_every_picture(store: Store, report: Report, found: dict[str, Any]) -> None:
+def test_json_has_the_diagnosis_and_what_stands_behind_every_picture(
+    store: Store, report: Report, found: dict[str, Any]
+) -> None:
     tables = findings.tables(report, store)
     said = diagnose(report, tables)
     assert found["diagnosis"]["paragraph"] == said.paragraph
-    assert [f["module"] for f in found["diagnosis"]["findings"]] == [f.module for f in said.findings]
+    assert [f["module"] for f in found["diagnosis"]["findings"]] == [
+        f.module for f in said.findings
+    ]
     assert found["pictures"].keys() == inspected.PICTURES.keys()
     for name, drawn in found["pictures"].items():
-        for (_, table, text), shown in zip(inspected.pictures(name, tables, report), drawn, strict=True):
+        for (_, table, text), shown in zip(
+            inspected.pictures(name, tables, report), drawn, strict=True
+        ):
             assert shown["reading"] == text
             same(shown["table"], table)
 
 
 def test_what_json_cannot_say_is_null() -> None:
-    table = pd.DataFrame({"a": [1, 2, 3], "b": [math.nan, -math.inf, 0.5], "c": [np.array([1.5, math.nan], "float32"), None, ["x"]], "d": ["é", None, "y"], "e": [True, False, None]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "a": [1, 2, 3],
+            "b": [math.nan, -math.inf, 0.5],
+            "c": [np.array([1.5, math.nan], "float32"), None, ["x"]],
+            "d": ["é", None, "y"],
+            "e": [True, False, None],
+        }
+    )
     text = json.dumps(findings.rows(table), allow_nan=False)
     assert json.loads(text) == [
         {"a": 1, "b": None, "c": [1.5, None], "d": "é", "e": True},
@@ -142,12 +171,22 @@ def test_fp32_has_its_own_tables_only(store: Store, report: Report) -> None:
 
 def test_the_folder_has_a_file_of_every_kind(folder: Path, store: Store, report: Report) -> None:
     tables = findings.tables(report, store)
-    chapters = {name for name, a in ANALYSES.items() if set(a.tables) & tables.keys()} | {*TABLES, "sentences", "reference"}
-    names = {"index.html"} | {f"{t}.csv" for t in tables} | {f"{c}.{kind}" for c in chapters for kind in ("html", "json")}
+    chapters = {name for name, a in ANALYSES.items() if set(a.tables) & tables.keys()} | {
+        *TABLES,
+        "sentences",
+        "reference",
+    }
+    names = (
+        {"index.html"}
+        | {f"{t}.csv" for t in tables}
+        | {f"{c}.{kind}" for c in chapters for kind in ("html", "json")}
+    )
     assert {p.name for p in folder.iterdir()} == names
     for table in ("sensitivity", "depth"):
         read_back = pd.read_csv(folder / f"{table}.csv", keep_default_na=False, na_values=[""])
-        pd.testing.assert_frame_equal(read_back, tables[table].reset_index(drop=True), check_dtype=False, check_exact=True)
+        pd.testing.assert_frame_equal(
+            read_back, tables[table].reset_index(drop=True), check_dtype=False, check_exact=True
+        )
         same(json.loads((folder / f"{table}.json").read_text("utf-8"))[table], tables[table])
     counts = pd.read_csv(folder / "weights.csv")["fp32"].map(json.loads)
     assert [list(c) for c in counts] == [list(c) for c in tables["weights"]["fp32"]]
@@ -166,10 +205,14 @@ def test_pages_open_on_their_own(folder: Path, store: Store, report: Report) -> 
             assert page.order[0] == "table", "the table first, then the picture"
     index = Links((folder / "index.html").read_text("utf-8"))
     assert set(index.links) == {p.name for p in folder.iterdir()} - {"index.html"}
-    assert escape(diagnose(report, findings.tables(report, store)).paragraph) in (folder / "index.html").read_text("utf-8")
+    assert escape(diagnose(report, findings.tables(report, store)).paragraph) in (
+        folder / "index.html"
+    ).read_text("utf-8")
 
 
-def test_a_table_with_languages_is_shown_by_language(folder: Path, store: Store, report: Report) -> None:
+def test_a_table_with_languages_is_shown_by_language(
+    folder: Path, store: Store, report: Report
+) -> None:
     text = (folder / "depth.html").read_text("utf-8")
     table = store.table(report.run, "depth")
     assert text.count("<details") == table["language"].nunique() == 16
@@ -190,10 +233,15 @@ def test_long_tables_are_cut_in_pages_only(folder: Path, store: Store, report: R
 
 def test_columns_of_many_numbers_are_named_in_pages(folder: Path) -> None:
     text = (folder / "weights.html").read_text("utf-8")
-    assert "Its columns fp32, channel, channel_low, channel_high, quantized, grid hold many numbers per row" in text
+    assert (
+        "Its columns fp32, channel, channel_low, channel_high, quantized, grid hold many numbers "
+        "per row" in text
+    )
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, report: Report, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    store: Store, report: Report, tmp_path: Path
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("a file stands here")
     for folder in (blocked, blocked / "below"):
@@ -207,7 +255,9 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, report: R
             findings.writable(locked)
 
 
-def test_a_full_disk_is_one_sentence(store: Store, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_sentence(
+    store: Store, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -233,4 +283,6 @@ def test_every_picture_is_drawn_from_its_tables(store: Store, report: Report, na
 
 
 def test_a_picture_whose_tables_are_missing_is_left_out(report: Report) -> None:
-    assert all(inspected.pictures(name, {}, report) == [] for name in (*inspected.PICTURES, "nothing"))
+    assert all(
+        inspected.pictures(name, {}, report) == [] for name in (*inspected.PICTURES, "nothing")
+    )

@@ -1,4 +1,5 @@
-"""Logits that are no numbers are refused in one sentence: on which sentences, and since which layer."""
+"""Logits that are no numbers are refused in one sentence: on which sentences, and since which
+layer."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from sdq.analyses.activations import _real
 from sdq.data.batches import IGNORE, Encoded
-from sdq.evaluate import _hidden, predict, watched
-from sdq.inspect.activations import _real
-from sdq.models import blocks, modules
+from sdq.evaluate.predict import _hidden, predict, watched
+from sdq.models.loading import blocks, modules
+from sdq.models.retrieval import Retriever, index_
 from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
-from sdq.retrieval import Retriever, index_
 from sdq.settings import UserError
 
 BAD = 60  # a token that breaks a model
@@ -40,7 +41,11 @@ def with_bad_token_(model: nn.Module, value: float = math.nan) -> nn.Module:
 
 def test_the_sentences_are_counted_and_named(tiny: Callable[..., Any], kind: str) -> None:
     model, data = with_bad_token_(tiny("bert", kind)), data_of(kind, (3, 9, 41, 66))
-    with pytest.raises(UserError, match=r"on 4 of 70 sentences \(de 000003, de 000009, de 000041 and 1 more\), in the embeddings already;") as error:
+    with pytest.raises(
+        UserError,
+        match=r"on 4 of 70 sentences \(de 000003, de 000009, de 000041 and 1 more\), in the "
+        r"embeddings already;",
+    ) as error:
         predict(model, data)
     assert "\n" not in str(error.value)
     kept = [i for i in range(70) if i not in (3, 9, 41, 66)]
@@ -48,7 +53,8 @@ def test_the_sentences_are_counted_and_named(tiny: Callable[..., Any], kind: str
 
 
 def test_the_layer_is_named(tiny: Callable[..., Any], architecture: str) -> None:
-    """A weight of the last block that is no number; where layers share a block it breaks at the first of them."""
+    """A weight of the last block that is no number; where layers share a block it breaks at the
+    first of them."""
     model = tiny(architecture)
     shared = architecture.startswith("albert")
     last = len(blocks(model)) - 1
@@ -82,7 +88,15 @@ def test_padding_that_is_no_number_does_not_count(tiny: Callable[..., Any]) -> N
 
 def test_calibration_is_stopped(tiny: Callable[..., Any]) -> None:
     teacher = with_bad_token_(tiny("bert"), 1e30)  # finite itself: the embedding's norm overflows
-    student = rewrite(teacher, (Rule(weight=WeightSpec(), activation=ActivationSpec(granularity=PerTensor(), dynamic=False)),))
+    student = rewrite(
+        teacher,
+        (
+            Rule(
+                weight=WeightSpec(),
+                activation=ActivationSpec(granularity=PerTensor(), dynamic=False),
+            ),
+        ),
+    )
     before = len(student._forward_hooks), len(student._forward_pre_hooks)
     with pytest.raises(ValueError, match="must be finite numbers"):  # before the logits are there
         calibrate_(student, watched(student, data_of("sequence", (50,)), 16))
@@ -97,7 +111,9 @@ def test_a_sentence_of_the_index_does_not_spoil_the_count(tiny: Callable[..., An
     index_(retriever, data)
     with pytest.raises(UserError, match=r"on 1 of 70 sentences \(de 000004\)"):
         predict(retriever, data)
-    with pytest.raises(UserError, match="on 3 of 3 sentences"):  # of whom none is broken itself: the index is
+    with pytest.raises(
+        UserError, match="on 3 of 3 sentences"
+    ):  # of whom none is broken itself: the index is
         predict(retriever, data.some([0, 1, 2]))
 
 
@@ -105,41 +121,65 @@ def test_a_sentence_of_the_index_does_not_spoil_the_count(tiny: Callable[..., An
 def test_a_run_ends_in_one_sentence(tmp_path: Path, where: str) -> None:
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
+    from sdq.pipeline.run import run
     from sdq.recipe import PRESETS
-    from sdq.run import run
     from sdq.store import Store
 
     torch.manual_seed(0)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "boom"]
-    BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(tmp_path / "model")
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    model = BertForSequenceClassification(BertConfig(vocab_size=8, max_position_embeddings=16, id2label={0: "n", 1: "y"}, **sizes))
+    BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(
+        tmp_path / "model"
+    )
+    sizes = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+    }
+    model = BertForSequenceClassification(
+        BertConfig(vocab_size=8, max_position_embeddings=16, id2label={0: "n", 1: "y"}, **sizes)
+    )
     model.bert.embeddings.word_embeddings.weight.data[7] = torch.linspace(-1e38, 1e38, 8)
     model.save_pretrained(tmp_path / "model")
     for split in ("train", "dev", "test"):
         more = "boom,y\n" if split == where else ""
         (tmp_path / f"{split}.csv").write_text(f"text,label\ngood,y\nbad,n\n{more}")
     (tmp_path / "task.json").write_text(
-        '{"name": "made", "kind": "sentence", "training_language": "en", "columns": {"text": "text", "label": "label"}, '
+        '{"name": "made", "kind": "sentence", "training_language": "en", "columns": {"text": '
+        '"text", "label": "label"}, '
         '"splits": {"train": "train.csv", "dev": "dev.csv", "test": "test.csv"}}'
     )
     with pytest.raises(UserError, match=r"NaN or infinite on 1 of 3 sentences \(en 000003\)"):
-        run(PRESETS["ptq-int8-static"], str(tmp_path / "model"), str(tmp_path / "task.json"), Store(tmp_path / "runs"))
+        run(
+            PRESETS["ptq-int8-static"],
+            str(tmp_path / "model"),
+            str(tmp_path / "task.json"),
+            Store(tmp_path / "runs"),
+        )
 
 
 @pytest.mark.parametrize("role", ["q", "k"])
-def test_a_kernel_that_makes_numbers_of_nan_hides_nothing(tiny: Callable[..., Any], role: str) -> None:
-    """Sentences of one length go without padding, and a fused attention may then drop what is not finite."""
+def test_a_kernel_that_makes_numbers_of_nan_hides_nothing(
+    tiny: Callable[..., Any], role: str
+) -> None:
+    """Sentences of one length go without padding, and a fused attention may then drop what is not
+    finite."""
     model, data = tiny("bert"), data_of("sequence", n=60)
     same = [i for i in range(60) if len(data.ids[i]) == len(data.ids[0])]
     last = next(m.name for m in modules(model) if m.block == 1 and m.role == role)
     model.get_submodule(last).weight.data[0] = math.inf
-    with pytest.raises(UserError, match=rf"on {len(same)} of {len(same)} sentences .*since layer 1 "):
+    with pytest.raises(
+        UserError, match=rf"on {len(same)} of {len(same)} sentences .*since layer 1 "
+    ):
         predict(model, data.some(same))
 
 
-@pytest.mark.parametrize("turn", [lambda x: x.transpose(0, 1), lambda x: x[:, :1], lambda x: x[None]])
-def test_rows_that_are_not_one_per_token_are_refused_in_a_sentence(tiny: Callable[..., Any], turn: Callable[[torch.Tensor], torch.Tensor]) -> None:
+@pytest.mark.parametrize(
+    "turn", [lambda x: x.transpose(0, 1), lambda x: x[:, :1], lambda x: x[None]]
+)
+def test_rows_that_are_not_one_per_token_are_refused_in_a_sentence(
+    tiny: Callable[..., Any], turn: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
     """Whose sentence a row is of cannot be told: all of the batch count as broken."""
     batch = next(data_of("sequence", n=3).in_order(64))
     layer = nn.Identity()

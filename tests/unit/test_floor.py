@@ -1,4 +1,5 @@
-"""The noise floor against whole passes and plain loops; weights against activations against models made by hand."""
+"""The noise floor against whole passes and plain loops; weights against activations against models
+made by hand."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdq.analyses import noise_floor as module
+from sdq.analyses.depth import EVERY, sites, watch
+from sdq.analyses.noise_floor import CAUSES, floor
+from sdq.analyses.sensitivity import instead, scan
+from sdq.analyses.weights_vs_activations import PARTS, parts
 from sdq.data.batches import IGNORE, Encoded
-from sdq.inspect import floor as module
-from sdq.inspect.depth import EVERY, sites, watch
-from sdq.inspect.floor import CAUSES, floor
-from sdq.inspect.parts import PARTS, parts
-from sdq.inspect.sensitivity import instead, scan
-from sdq.models import modules
+from sdq.models.loading import modules
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
@@ -45,7 +46,9 @@ def test_both_is_what_the_scan_says_of_the_whole_model(kind: str, tiny: Any) -> 
     table = parts(student, data, spoken(data), batch_size=5)
     both = of(table, part="both").drop(columns="part").reset_index(drop=True)
     every = of(scan(student, data, spoken(data), ("all",), batch_size=5), measure="all")
-    pd.testing.assert_frame_equal(both, every[both.columns].reset_index(drop=True), check_exact=True)
+    pd.testing.assert_frame_equal(
+        both, every[both.columns].reset_index(drop=True), check_exact=True
+    )
     assert list(table["part"].unique()) == list(PARTS)
     assert set(table["language"]) == {EVERY, "en", "de"}
     assert list(table.columns)[:4] == ["part", "language", "sentences", "positions"]
@@ -56,13 +59,24 @@ def test_both_is_what_the_scan_says_of_the_whole_model(kind: str, tiny: Any) -> 
 def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: Any) -> None:
     teacher, data, spec = tiny("bert"), text(n=12, pad=0), ACTIVATIONS[activation]
     student = rewrite(teacher, (Rule(weight=WeightSpec(bits=3), activation=spec),))
-    by_hand = rewrite(teacher, (Rule(weight=WeightSpec(bits=3)) if part == "weights" else Rule(activation=spec),))
+    by_hand = rewrite(
+        teacher, (Rule(weight=WeightSpec(bits=3)) if part == "weights" else Rule(activation=spec),)
+    )
     for model in (student, by_hand):
         calibrate_(model, [b.inputs for b in data.in_order(12)])
-    found, expected = of(parts(student, data, spoken(data)), part=part), of(parts(by_hand, data, spoken(data)), part="both")
-    pd.testing.assert_frame_equal(found.drop(columns="part"), expected.drop(columns="part").set_axis(found.index), check_exact=True)
+    found, expected = (
+        of(parts(student, data, spoken(data)), part=part),
+        of(parts(by_hand, data, spoken(data)), part="both"),
+    )
+    pd.testing.assert_frame_equal(
+        found.drop(columns="part"),
+        expected.drop(columns="part").set_axis(found.index),
+        check_exact=True,
+    )
     assert (found["kl"] > 0).all()
-    other = of(parts(by_hand, data, spoken(data)), part="activations" if part == "weights" else "weights")
+    other = of(
+        parts(by_hand, data, spoken(data)), part="activations" if part == "weights" else "weights"
+    )
     assert (other["kl"] == 0).all()
 
 
@@ -74,7 +88,9 @@ def test_only_one_kind_of_quantizer_is_on(kind_of: Any, tiny: Any) -> None:
     found[off].enabled = False  # by the caller
     before = {name: q.enabled for name, q in found.items()}
     with only(student, quantized_modules(student), kind_of):
-        assert {name for name, q in found.items() if q.enabled} == {name for name, q in found.items() if isinstance(q, kind_of) and name != off}
+        assert {name for name, q in found.items() if q.enabled} == {
+            name for name, q in found.items() if isinstance(q, kind_of) and name != off
+        }
     with contextlib.suppress(ArithmeticError), only(student, quantized_modules(student), kind_of):
         raise ArithmeticError
     assert {name: q.enabled for name, q in found.items()} == before
@@ -92,7 +108,9 @@ def test_what_does_not_change_does_not_move(family: str, tiny: Any) -> None:
     assert (same.loc[same["measure"] == "sqnr_db", NUMBERS] == 200).all(axis=None)
     assert set(same.loc[same["kind"] == "site", "name"]) == {m.name for m, _ in sites(student)}
     assert list(of(same, kind="module", measure="kl")["name"]) == [m.name for m in modules(student)]
-    assert (of(still, kind="fp32", measure="relative_l2")[NUMBERS] < 1e-5).all(axis=None)  # other company alone moves FP32 by its last bits
+    assert (of(still, kind="fp32", measure="relative_l2")[NUMBERS] < 1e-5).all(
+        axis=None
+    )  # other company alone moves FP32 by its last bits
 
 
 def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
@@ -100,7 +118,9 @@ def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
     last, moved = sites(student)[-3][0], {}
     assert last.role == "block"
     for amount in (1e-5, 1e-3):
-        table = of(floor(student, data, spoken(data), amount=amount, sentences=4), cause="perturbation")
+        table = of(
+            floor(student, data, spoken(data), amount=amount, sentences=4), cause="perturbation"
+        )
         found = of(table, name=last.name, measure="relative_l2").set_index("kind")["value"]
         moved[amount] = found["site"]
         if amount == 1e-5:
@@ -115,14 +135,24 @@ def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
 
 def test_company_matters_where_a_range_is_shared(tiny: Any) -> None:
     teacher, data, found = tiny("xlmr"), text(n=12), {}
-    for name, spec in {"tensor": ActivationSpec(bits=6, granularity=PerTensor()), "token": ActivationSpec(bits=6)}.items():
+    for name, spec in {
+        "tensor": ActivationSpec(bits=6, granularity=PerTensor()),
+        "token": ActivationSpec(bits=6),
+    }.items():
         student = rewrite(teacher, (Rule(activation=spec),))
-        table = of(floor(student, data, spoken(data), repeats=2, batch_size=6, sentences=6), cause="batch")
+        table = of(
+            floor(student, data, spoken(data), repeats=2, batch_size=6, sentences=6), cause="batch"
+        )
         found[name] = of(table, kind="site", role="block", measure="relative_l2")["value"].max()
         if name == "tensor":
             assert (of(table, kind="module", measure="kl", role="ffn_in")["value"] > 1e-7).all()
-            alone = of(floor(student, data.some([0, 5]), ["en", "de"], repeats=1, batch_size=1), cause="batch")
-            assert (alone.loc[alone["measure"] != "sqnr_db", "high"] == 0).all()  # a batch of one has no company
+            alone = of(
+                floor(student, data.some([0, 5]), ["en", "de"], repeats=1, batch_size=1),
+                cause="batch",
+            )
+            assert (
+                alone.loc[alone["measure"] != "sqnr_db", "high"] == 0
+            ).all()  # a batch of one has no company
     assert found["tensor"] > 0.02
     assert found["token"] < found["tensor"] / 20
 
@@ -130,7 +160,9 @@ def test_company_matters_where_a_range_is_shared(tiny: Any) -> None:
 # --- the floor against plain loops
 
 
-def repetitions(student: nn.Module, data: Encoded, batch: Any, repeats: int, amount: float = 1e-4) -> Iterator[Any]:
+def repetitions(
+    student: nn.Module, data: Encoded, batch: Any, repeats: int, amount: float = 1e-4
+) -> Iterator[Any]:
     return module._Repeated(student, repeats, 3, amount).times(data, batch)
 
 
@@ -149,7 +181,9 @@ def test_a_repetition_is_the_same_sentences_again(tiny: Any) -> None:
         companies.append(set(again[1].rows))
         for r in again:
             assert [batch.at[i] for i in r.rows] == r.batch.at
-            assert torch.equal(r.of(batch.inputs["input_ids"][..., None])[..., 0], r.batch.inputs["input_ids"])
+            assert torch.equal(
+                r.of(batch.inputs["input_ids"][..., None])[..., 0], r.batch.inputs["input_ids"]
+            )
             assert bool(r.changed) == (r.cause == "perturbation")
         with torch.no_grad(), instead(student, again[0].changed):
             moved = [table(batch.inputs["input_ids"]) for _ in range(2)]
@@ -159,16 +193,29 @@ def test_a_repetition_is_the_same_sentences_again(tiny: Any) -> None:
     assert companies[0] != companies[1]
 
 
-def passes(student: nn.Module, batch: Any, quantizing: Any, changed: Any) -> tuple[dict[str, Tensor], Tensor]:
-    with torch.no_grad(), watch(student, sites(student)) as seen, only(student, quantizing), instead(student, changed):
+def passes(
+    student: nn.Module, batch: Any, quantizing: Any, changed: Any
+) -> tuple[dict[str, Tensor], Tensor]:
+    with (
+        torch.no_grad(),
+        watch(student, sites(student)) as seen,
+        only(student, quantizing),
+        instead(student, changed),
+    ):
         logits = student(**batch.inputs).logits
         return seen(), logits
 
 
 def by_hand(
-    student: nn.Module, data: Encoded, quantizing: list[str], cause: str, size: int = 5, repeats: int = 3
+    student: nn.Module,
+    data: Encoded,
+    quantizing: list[str],
+    cause: str,
+    size: int = 5,
+    repeats: int = 3,
 ) -> dict[tuple[str, str], tuple[float, float]]:
-    """(place, measure) or ("all", metric), of one cause: value and high; with plain loops over sentences and tokens."""
+    """(place, measure) or ("all", metric), of one cause: value and high; with plain loops over
+    sentences and tokens."""
     found: dict[tuple[str, str], list[float]] = {}
     sums, places = [dict[str, Any]() for _ in range(repeats)], set[str]()
     for batch in data.in_order(size):
@@ -177,34 +224,73 @@ def by_hand(
         for again in repetitions(student, data, batch, repeats, 1e-2):
             if again.cause != cause:
                 continue
-            now, fp32 = passes(student, again.batch, quantizing, again.changed), passes(student, again.batch, [], again.changed)
+            now, fp32 = (
+                passes(student, again.batch, quantizing, again.changed),
+                passes(student, again.batch, [], again.changed),
+            )
             mine = sums[again.number]
             for place in plain[0]:
                 for b, row in enumerate(again.rows):
                     n = len(data.ids[batch.at[row]])
                     signal, before, after = (
-                        t[i][:n].double() if t.dim() == 3 else t[i].double() for t, i in ((exact[0][place], row), (plain[0][place], row), (now[0][place], b))
+                        t[i][:n].double() if t.dim() == 3 else t[i].double()
+                        for t, i in (
+                            (exact[0][place], row),
+                            (plain[0][place], row),
+                            (now[0][place], b),
+                        )
                     )
                     got = mine.setdefault(place, [0.0, 0.0, 0.0, 0, 0])
-                    parts = [((after - before) ** 2).sum().item(), (signal**2).sum().item(), (after - before).abs().sum().item(), signal.numel(), 1]
+                    parts = [
+                        ((after - before) ** 2).sum().item(),
+                        (signal**2).sum().item(),
+                        (after - before).abs().sum().item(),
+                        signal.numel(),
+                        1,
+                    ]
                     mine[place] = [a + p for a, p in zip(got, parts, strict=True)]
             for b, row in enumerate(again.rows):
                 at = [t for t, label in enumerate(data.labels[batch.at[row]]) if label != IGNORE]
                 for t in at:
                     gold = data.labels[batch.at[row]][t]
-                    z, y, f, e = (logits[i, t] if data.token else logits[i] for logits, i in ((plain[1], row), (now[1], b), (fp32[1], b), (exact[1], row)))
+                    z, y, f, e = (
+                        logits[i, t] if data.token else logits[i]
+                        for logits, i in (
+                            (plain[1], row),
+                            (now[1], b),
+                            (fp32[1], b),
+                            (exact[1], row),
+                        )
+                    )
                     z, y, f, e = (v.double() for v in (z, y, f, e))
-                    kl = [F.kl_div(q.log_softmax(-1), p.softmax(-1), reduction="sum").item() for p, q in ((z, y), (f, y), (e, z))]
+                    kl = [
+                        F.kl_div(q.log_softmax(-1), p.softmax(-1), reduction="sum").item()
+                        for p, q in ((z, y), (f, y), (e, z))
+                    ]
                     flips = [float(p.argmax() != q.argmax()) for p, q in ((z, y), (f, y), (e, z))]
-                    worse = F.cross_entropy(y, torch.tensor(gold)).item() - F.cross_entropy(z, torch.tensor(gold)).item()
+                    worse = (
+                        F.cross_entropy(y, torch.tensor(gold)).item()
+                        - F.cross_entropy(z, torch.tensor(gold)).item()
+                    )
                     right = float(y.argmax() == gold) - float(z.argmax() == gold)
-                    values = {"kl": kl[0], "flips": flips[0], "loss": worse, "accuracy": right, "kl_shift": kl[1] - kl[2], "flips_shift": flips[1] - flips[2]}
+                    values = {
+                        "kl": kl[0],
+                        "flips": flips[0],
+                        "loss": worse,
+                        "accuracy": right,
+                        "kl_shift": kl[1] - kl[2],
+                        "flips_shift": flips[1] - flips[2],
+                    }
                     for metric, value in values.items():
                         mine.setdefault(metric, []).append(value)
     for mine in sums:
         for name, v in mine.items():
             if name in places:
-                measures = {"relative_l2": math.sqrt(v[0] / v[1]), "mean_abs": v[2] / v[3], "frobenius": math.sqrt(v[0] / v[4])}
+                measures = {
+                    "relative_l2": math.sqrt(v[0] / v[1]),
+                    "mean_abs": v[2] / v[3],
+                    "frobenius": math.sqrt(v[0] / v[4]),
+                }
                 for measure, value in measures.items():
                     found.setdefault((name, measure), []).append(value)
             else:
@@ -214,9 +300,13 @@ def by_hand(
 
 @pytest.mark.parametrize("token", [False, True])
 def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
-    rules = (Rule(weight=WeightSpec(bits=4), activation=ActivationSpec(bits=4, granularity=PerTensor())),)
+    rules = (
+        Rule(weight=WeightSpec(bits=4), activation=ActivationSpec(bits=4, granularity=PerTensor())),
+    )
     student, data = rewrite(tiny("xlmr", "token" if token else "sequence"), rules), text(token, n=9)
-    table = floor(student, data, spoken(data), repeats=3, seed=3, batch_size=5, amount=1e-2, sentences=9)
+    table = floor(
+        student, data, spoken(data), repeats=3, seed=3, batch_size=5, amount=1e-2, sentences=9
+    )
     assert not table.duplicated(["kind", "name", "measure", "cause"]).any()
     everything = list(quantized_modules(student))
     for cause in CAUSES:
@@ -226,13 +316,17 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
             rows = mine[mine["kind"].isin(kinds) & (mine["measure"] != "sqnr_db")]
             assert len(rows) == len(expected) - (0 if quantizing else 2)
             for row in rows.to_dict("records"):
-                assert [row[n] for n in NUMBERS] == pytest.approx(expected[row["name"], row["measure"]], rel=1e-4, abs=2e-7), row
+                assert [row[n] for n in NUMBERS] == pytest.approx(
+                    expected[row["name"], row["measure"]], rel=1e-4, abs=2e-7
+                ), row
         for name in everything[::3]:
             expected = by_hand(student, data, [name], cause)
             rows = of(mine, kind="module", name=name)
             assert list(rows["measure"]) == ["kl", "flips", "loss", "accuracy"]
             for row in rows.to_dict("records"):
-                assert [row[n] for n in NUMBERS] == pytest.approx(expected[EVERY, row["measure"]], rel=1e-4, abs=1e-9), row
+                assert [row[n] for n in NUMBERS] == pytest.approx(
+                    expected[EVERY, row["measure"]], rel=1e-4, abs=1e-9
+                ), row
     assert of(table, kind="module", measure="flips")["high"].max() > 0
     assert of(table, kind="module", measure="kl", cause="perturbation")["value"].max() > 1e-7
     decibels = of(table, kind="site", measure="sqnr_db")
@@ -247,15 +341,24 @@ def test_fewer_sentences_are_spread_evenly(tiny: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Encoded, "some", lambda self, at: (asked.append(at), some(self, at))[1])
     floor(student, data, spoken(data), repeats=1, sentences=4)
     assert asked == [[0, 3, 6, 9, 12]]
-    paired = Encoded(data.ids, data.labels, False, 1, [[i % 2] * len(row) for i, row in enumerate(data.ids)])
+    paired = Encoded(
+        data.ids, data.labels, False, 1, [[i % 2] * len(row) for i, row in enumerate(data.ids)]
+    )
     few = some(paired, [2, 5])
-    assert (few.ids, few.labels, few.types) == ([data.ids[2], data.ids[5]], [data.labels[2], data.labels[5]], [[0] * len(data.ids[2]), [1] * len(data.ids[5])])
+    assert (few.ids, few.labels, few.types) == (
+        [data.ids[2], data.ids[5]],
+        [data.labels[2], data.labels[5]],
+        [[0] * len(data.ids[2]), [1] * len(data.ids[5])],
+    )
 
 
 def test_the_seed_decides_and_nothing_else(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr", "token"), ROUGH), text(True, n=6)
     state = torch.random.get_rng_state()
-    one, again, other = (floor(student, data, spoken(data), repeats=2, seed=seed, batch_size=4, amount=1e-3) for seed in (1, 1, 2))
+    one, again, other = (
+        floor(student, data, spoken(data), repeats=2, seed=seed, batch_size=4, amount=1e-3)
+        for seed in (1, 1, 2)
+    )
     assert torch.equal(torch.random.get_rng_state(), state)
     assert one.equals(again)
     assert not of(one, cause="perturbation").equals(of(other, cause="perturbation"))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sdq import history, jobs
-from sdq.inspection import inspection_id
-from sdq.inspection_settings import Inspection
+from sdq.inspection.settings import Inspection
+from sdq.inspection.storage import inspection_id
+from sdq.jobs import history
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 from tests import made_up, made_up_inspection
@@ -43,9 +44,14 @@ def shipped(store: Store) -> Report:
     return made_up.add(Store(store.shipped, None), PRESETS["qat-w3a8"], "slots")
 
 
-def begun(store: Store, run: str = OTHER, silent: float = 0, event: dict[str, object] | None = None) -> Path:
+def begun(
+    store: Store, run: str = OTHER, silent: float = 0, event: dict[str, object] | None = None
+) -> Path:
     """A run folder without a result, last changed `silent` seconds ago."""
-    folder = store.begin(run, {"recipe": PRESETS["ptq-w3a8"].model_dump(mode="json"), "model": "mini", "task": "intent"})
+    folder = store.begin(
+        run,
+        {"recipe": PRESETS["ptq-w3a8"].model_dump(mode="json"), "model": "mini", "task": "intent"},
+    )
     if event:
         store.tell(run, event)
     for path in (*folder.iterdir(), folder):
@@ -57,16 +63,25 @@ def everything(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): p.lstat().st_size for p in folder.rglob("*") if p.is_file()}
 
 
-def test_rows_say_what_the_reports_say_newest_first(store: Store, reports: list[Report], shipped: Report) -> None:
+def test_rows_say_what_the_reports_say_newest_first(
+    store: Store, reports: list[Report], shipped: Report
+) -> None:
     table = history.rows(store.finished(), store)
     assert set(table["state"]) == {"whole"}
     assert list(table["recipe"]) == ["sdq-att-kld-w3a8", "ptq-w3a8", "fp32", "qat-w3a8"]
     assert list(table["origin"]) == ["own"] * 3 + ["shipped"]
     assert table["made"].isna().tolist() == [False] * 3 + [True]
     for row, report in zip(table.itertuples(), [*reports, shipped], strict=True):
-        assert (row.run, row.method, row.score) == (report.run, report.method, pytest.approx(100 * report.quantized.zero_shot_mean))
+        assert (row.run, row.method, row.score) == (
+            report.run,
+            report.method,
+            pytest.approx(100 * report.quantized.zero_shot_mean),
+        )
         assert row.seconds == sum(report.seconds.values())
-        assert row.size_mb == report.size_bytes["quantized_simulated" if report.recipe["rules"] else "fp32"] / 1e6
+        assert (
+            row.size_mb
+            == report.size_bytes["quantized_simulated" if report.recipe["rules"] else "fp32"] / 1e6
+        )
     assert str(table["made"][0])[:10] == "2001-09-09"
     text = history.reading(table)
     assert "4 finished runs: 3 of your own, 1 that came" in text
@@ -83,16 +98,31 @@ def test_without_runs_there_is_an_empty_table(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", 4), ("sdq", 1), ("SDQ Intent", 1), ("w3a8", 3), ("w3a8 slots", 1), ("sdq slots", 0), ("shipped", 1), ("seed 0", 4), ("2001-09-09 ptq", 1), ("  ", 4)],
+    [
+        ("", 4),
+        ("sdq", 1),
+        ("SDQ Intent", 1),
+        ("w3a8", 3),
+        ("w3a8 slots", 1),
+        ("sdq slots", 0),
+        ("shipped", 1),
+        ("seed 0", 4),
+        ("2001-09-09 ptq", 1),
+        ("  ", 4),
+    ],
 )
-def test_every_word_of_a_search_must_occur(store: Store, reports: list[Report], shipped: Report, text: str, expected: int) -> None:
+def test_every_word_of_a_search_must_occur(
+    store: Store, reports: list[Report], shipped: Report, text: str, expected: int
+) -> None:
     table = history.rows(store.finished(), store)
     found = history.matching(table, text)
     assert len(found) == expected
     assert list(found.columns) == list(table.columns)
 
 
-def test_filters_and_search_hold_together(store: Store, reports: list[Report], shipped: Report) -> None:
+def test_filters_and_search_hold_together(
+    store: Store, reports: list[Report], shipped: Report
+) -> None:
     table = history.rows(store.finished(), store)
     assert set(history.matching(table, tasks=["slots"])["method"]) == {"QAT"}
     assert set(history.matching(table, "w3a8", methods=["PTQ", "QAT"])["method"]) == {"PTQ", "QAT"}
@@ -110,7 +140,11 @@ def test_pins_stand_first_and_stay(store: Store, reports: list[Report]) -> None:
     assert json.loads((store.folder.parent / "pins.json").read_text()) == [oldest, reports[0].run]
     history.pin(store, [oldest], on=False)
     assert history.pinned(store) == (reports[0].run,)
-    assert sorted(p.name for p in store.folder.parent.iterdir()) == ["history.lock", "pins.json", "runs"]
+    assert sorted(p.name for p in store.folder.parent.iterdir()) == [
+        "history.lock",
+        "pins.json",
+        "runs",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", '{"a": 1}', '["../../x", 5, null]', "\xff"])
@@ -156,7 +190,9 @@ def test_a_run_made_again_is_not_overwritten_by_undo(store: Store, reports: list
     assert sorted(p.name for p in trash.iterdir()) == [f"{run}.2"]
 
 
-def test_the_trash_is_emptied_only_on_request_and_says_how_much(store: Store, reports: list[Report]) -> None:
+def test_the_trash_is_emptied_only_on_request_and_says_how_much(
+    store: Store, reports: list[Report]
+) -> None:
     size = history.disk(store).own
     history.delete(store, [reports[0].run])
     (store.folder.parent / "trash" / "notes.txt").write_text("mine")
@@ -170,7 +206,9 @@ def test_the_trash_is_emptied_only_on_request_and_says_how_much(store: Store, re
         history.restore(store, [reports[0].run])
 
 
-def test_the_trash_may_be_emptied_while_another_looks(store: Store, reports: list[Report], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trash_may_be_emptied_while_another_looks(
+    store: Store, reports: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
     history.delete(store, [report.run for report in reports[:2]])
     real = Path.is_symlink
 
@@ -194,7 +232,9 @@ def test_shipped_runs_stay(store: Store, reports: list[Report], shipped: Report)
     assert (history.own(store, reports[0].run), history.own(store, shipped.run)) == (True, False)
 
 
-@pytest.mark.parametrize("run", ["../runs", "", ".", "0123456789AB", "0123456789ab/..", "/etc/passwd00"])
+@pytest.mark.parametrize(
+    "run", ["../runs", "", ".", "0123456789AB", "0123456789ab/..", "/etc/passwd00"]
+)
 def test_what_is_no_run_id_is_refused(store: Store, run: str) -> None:
     for change in (history.delete, history.restore):
         with pytest.raises(UserError, match="12 hexadecimal"):
@@ -232,7 +272,9 @@ def test_a_run_under_way_stays(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(jobs, "ensure", lambda store: None)
     jobs.queue(store).mkdir()
     (jobs.queue(store) / OTHER).touch()
-    assert [(u.run, u.status, u.active, u.what) for u in history.unfinished(store)] == [(OTHER, "queued", True, "PTQ W3A8 on intent, seed 0")]
+    assert [(u.run, u.status, u.active, u.what) for u in history.unfinished(store)] == [
+        (OTHER, "queued", True, "PTQ W3A8 on intent, seed 0")
+    ]
     store.tell(OTHER, {"event": "stage", "name": "load", "text": "Reading"})
     assert history.unfinished(store)[0].status == "running"
     with pytest.raises(UserError, match="under way; cancel it"):
@@ -259,7 +301,9 @@ def test_a_run_in_a_terminal_stays_until_it_is_silent(store: Store) -> None:
 def test_a_failed_run_says_why_and_can_go_at_once(store: Store) -> None:
     begun(store, event={"event": "failed", "message": "the loss must stay finite, it did not"})
     found = history.unfinished(store)
-    assert [(u.status, u.failure, u.active) for u in found] == [("failed", "the loss must stay finite, it did not", False)]
+    assert [(u.status, u.failure, u.active) for u in found] == [
+        ("failed", "the loss must stay finite, it did not", False)
+    ]
     history.delete(store, [OTHER])
     assert history.unfinished(store) == []
     history.restore(store, [OTHER])
@@ -274,24 +318,36 @@ def test_an_unreadable_request_is_listed_too(store: Store) -> None:
 def test_an_unwritable_data_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "runs", shipped=None)
-    for change in (history.delete, history.restore, lambda s, r: history.empty_trash(s), lambda s, r: history.pin(s, r, False)):
+    for change in (
+        history.delete,
+        history.restore,
+        lambda s, r: history.empty_trash(s),
+        lambda s, r: history.pin(s, r, False),
+    ):
         with pytest.raises(UserError, match="data folder must be writable"):
             change(store, [OTHER])
 
 
 def test_runs_side_by_side_are_of_one_task_and_few(store: Store) -> None:
-    intent = [made_up.add(store, PRESETS["ptq-w3a8"].model_copy(update={"seed": seed})) for seed in range(6)]
+    intent = [
+        made_up.add(store, PRESETS["ptq-w3a8"].model_copy(update={"seed": seed}))
+        for seed in range(6)
+    ]
     slots = made_up.add(store, PRESETS["ptq-w3a8"], "slots")
     assert history.comparable([intent[0], slots, *intent[1:]]) == [r.run for r in intent[:5]]
     assert history.comparable([slots, *intent]) == [slots.run]
 
 
-@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (3_400_000, "3.4 MB"), (1.25e9, "1.2 GB")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (3_400_000, "3.4 MB"), (1.25e9, "1.2 GB")]
+)
 def test_bytes_for_people(size: float, text: str) -> None:
     assert history.in_bytes(size) == text
 
 
-def test_an_inspection_counts_and_goes_for_good_with_its_run(store: Store, reports: list[Report]) -> None:
+def test_an_inspection_counts_and_goes_for_good_with_its_run(
+    store: Store, reports: list[Report]
+) -> None:
     before = history.disk(store).own
     gone, back, kept = (inspection_id(r.run, Inspection()) for r in reports)
     for report in reports:
@@ -299,11 +355,16 @@ def test_an_inspection_counts_and_goes_for_good_with_its_run(store: Store, repor
     used = history.disk(store)
     assert used.own > before
     history.delete(store, [reports[0].run, reports[1].run])
-    assert {p.name for p in store.inspections().folder.iterdir()} == {gone, back, kept}, "a run that comes back has its inspection"
+    assert {p.name for p in store.inspections().folder.iterdir()} == {gone, back, kept}, (
+        "a run that comes back has its inspection"
+    )
     store.begin(reports[1].run, {})
     store.finish(reports[1], made_up.outcomes(1.0, "intent"))
     (store.inspections().folder / "0123456789ab").mkdir()  # not ours to judge
-    trash, inside = history.disk(store).trash, sum(p.stat().st_size for p in (store.inspections().folder / gone).iterdir())
+    trash, inside = (
+        history.disk(store).trash,
+        sum(p.stat().st_size for p in (store.inspections().folder / gone).iterdir()),
+    )
     assert history.empty_trash(store) == trash + inside
     assert {p.name for p in store.inspections().folder.iterdir()} == {back, kept, "0123456789ab"}
 
@@ -323,7 +384,9 @@ def test_a_run_that_computes_in_silence_stays(store: Store) -> None:
 
 
 @pytest.mark.parametrize("rules", [[1], "all", {"a": 1}])
-def test_a_report_in_the_trash_is_read_as_one_in_the_store(store: Store, reports: list[Report], rules: object) -> None:
+def test_a_report_in_the_trash_is_read_as_one_in_the_store(
+    store: Store, reports: list[Report], rules: object
+) -> None:
     history.delete(store, [reports[0].run])
     path = store.folder.parent / "trash" / reports[0].run / "report.json"
     said = json.loads(path.read_text())

@@ -1,4 +1,5 @@
-"""Where models come from: the local cache of the Hub, folders, and what is refused. Nothing here reaches a network."""
+"""Where models come from: the local cache of the Hub, folders, and what is refused. Nothing here
+reaches a network."""
 
 from __future__ import annotations
 
@@ -24,21 +25,35 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaForSequenceClassification
+from transformers import (
+    AutoTokenizer,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+    XLMRobertaForSequenceClassification,
+)
 
-from sdq import hub
-from sdq.catalog import CURATED
-from sdq.checkpoint import base_of, fingerprint, folder_of
-from sdq.models import load, remarks, start, tokenizer_of
+from sdq.models import hub
+from sdq.models.checkpoint import base_of, fingerprint, folder_of
+from sdq.models.curated import CURATED
+from sdq.models.loading import load, remarks, start, tokenizer_of
 from sdq.settings import ASSETS, ROOT, UserError
 from tests.unit.test_cli import run as command
 
 LABELS = ("red", "green", "blue")
-CONFIG = {"vocab_size": 16_000, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40, "max_position_embeddings": 130}
+CONFIG = {
+    "vocab_size": 16_000,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "max_position_embeddings": 130,
+}
 
 
 def config(**changes: Any) -> XLMRobertaConfig:
-    return XLMRobertaConfig(**CONFIG, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, **changes)
+    return XLMRobertaConfig(
+        **CONFIG, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, **changes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +61,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny XLM-R under a head of three labels, and the embedded tokenizer."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    XLMRobertaForSequenceClassification(config(id2label=dict(enumerate(LABELS)))).save_pretrained(folder)
+    XLMRobertaForSequenceClassification(config(id2label=dict(enumerate(LABELS)))).save_pretrained(
+        folder
+    )
     AutoTokenizer.from_pretrained(ASSETS / "mini" / "encoder").save_pretrained(folder)
     return folder
 
@@ -73,8 +90,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert not asked
 
 
-def put(cache: Path, name: str, files: Path, revision: str = "main", leave: tuple[str, ...] = ()) -> Path:
-    """Lay files out as the Hub's client does: blobs by content, a snapshot of links to them, a ref that names the snapshot."""
+def put(
+    cache: Path, name: str, files: Path, revision: str = "main", leave: tuple[str, ...] = ()
+) -> Path:
+    """Lay files out as the Hub's client does: blobs by content, a snapshot of links to them, a ref
+    that names the snapshot."""
     home = cache / f"models--{name.replace('/', '--')}"
     commit = hashlib.sha1(f"{name}{revision}".encode()).hexdigest()
     ref = home / "refs" / revision
@@ -93,9 +113,14 @@ def test_a_cached_model_is_a_folder_like_any_other(cache: Path, model: Path) -> 
     snapshot = put(cache, "some-one/tiny.model_1", model)
     assert hub.cached("some-one/tiny.model_1") == hub.fetch("some-one/tiny.model_1") == snapshot
     assert folder_of("some-one/tiny.model_1", "intent") == snapshot
-    assert fingerprint(snapshot) == fingerprint(model)  # by content, not by where it lies or who links to it
+    assert fingerprint(snapshot) == fingerprint(
+        model
+    )  # by content, not by where it lies or who links to it
     one, two = load(snapshot, "sequence", LABELS)[0], load(model, "sequence", LABELS)[0]
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    )
     assert hub.present() == ["some-one/tiny.model_1"]
 
 
@@ -107,7 +132,14 @@ def test_a_revision_is_one_of_its_own(cache: Path, model: Path, own: Path) -> No
     assert hub.cached("some/model@" + second.name) == second
     assert fingerprint(first) != fingerprint(second)
     converted = next(known for known in CURATED if known.revision == "refs/pr/1")
-    assert hub.cached(put(cache, converted.name, model, "refs/pr/1").parent.parent.name.removeprefix("models--").replace("--", "/", 1)) is not None
+    assert (
+        hub.cached(
+            put(cache, converted.name, model, "refs/pr/1")
+            .parent.parent.name.removeprefix("models--")
+            .replace("--", "/", 1)
+        )
+        is not None
+    )
     assert hub.split(converted.name) == (converted.name, "refs/pr/1")
     assert hub.split(f"{converted.name}@main") == (converted.name, "main")
 
@@ -116,11 +148,16 @@ def test_half_a_model_is_not_cached(cache: Path, model: Path) -> None:
     put(cache, "half/model", model, leave=("model.safetensors",))
     assert hub.cached("half/model") is None
     assert hub.present() == []
-    with pytest.raises(UserError, match=r"not in the local cache; fetch it with `python -m sdq models fetch half/model`"):
+    with pytest.raises(
+        UserError,
+        match=r"not in the local cache; fetch it with `python -m sdq models fetch half/model`",
+    ):
         folder_of("half/model", "intent")
 
 
-def test_a_local_folder_goes_first(cache: Path, model: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_folder_goes_first(
+    cache: Path, model: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(cache, "here/model", model)
     (tmp_path / "here").mkdir()
     own.rename(tmp_path / "here" / "model")
@@ -150,26 +187,39 @@ def test_a_local_folder_goes_first(cache: Path, model: Path, own: Path, tmp_path
         "мир/модель!",
     ],
 )
-def test_what_is_no_name_never_reaches_the_cache(cache: Path, model: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_name_never_reaches_the_cache(
+    cache: Path, model: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(cache.parent)
     put(cache, "secret/model", model)
     assert hub.split(name) is None
     assert hub.cached(name) is None
-    with pytest.raises(UserError, match=r"must be 'mini', a Hub name|must hold config.json|a model must be named"):
+    with pytest.raises(
+        UserError, match=r"must be 'mini', a Hub name|must hold config.json|a model must be named"
+    ):
         base_of(name, fetch=True)
     with pytest.raises(UserError, match="must be named owner/model"):
         hub.fetch(name)
 
 
-def test_without_network_one_sentence_with_what_is_here(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_one_sentence_with_what_is_here(
+    cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def down(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "create_connection", down)
-    with pytest.raises(UserError, match=r"must be on this machine.*cannot be reached.*no model is cached here: take mini or give a local folder"):
+    with pytest.raises(
+        UserError,
+        match=r"must be on this machine.*cannot be reached.*no model is cached here: take mini or "
+        r"give a local folder",
+    ):
         hub.fetch("not/here")
     put(cache, "one/model", model)
-    with pytest.raises(UserError, match=r"cannot be reached.*take one that is here \(one/model\) or give a local folder") as caught:
+    with pytest.raises(
+        UserError,
+        match=r"cannot be reached.*take one that is here \(one/model\) or give a local folder",
+    ) as caught:
         base_of("not/here", fetch=True)
     assert "\n" not in str(caught.value)
 
@@ -184,9 +234,25 @@ def test_a_network_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.Monke
 
 
 def test_offline_is_said_at_once(tmp_path: Path) -> None:
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path), "SDQ_DATA": str(tmp_path / "data")}
-    for words in (["run", "ptq-int8-dynamic", "--model", "not/here"], ["finetune", "--model", "not/here", "--task", "intent", "--out", str(tmp_path / "out")]):
-        done = subprocess.run([sys.executable, "-m", "sdq", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    env = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_CACHE": str(tmp_path),
+        "SDQ_DATA": str(tmp_path / "data"),
+    }
+    for words in (
+        ["run", "ptq-int8-dynamic", "--model", "not/here"],
+        ["finetune", "--model", "not/here", "--task", "intent", "--out", str(tmp_path / "out")],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "sdq", *words],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         assert done.returncode == 2
         assert done.stdout == ""
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
@@ -195,21 +261,35 @@ def test_offline_is_said_at_once(tmp_path: Path) -> None:
 
 def test_the_hub_has_a_pickle_only_or_refuses(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pickled(self: Any, name: str, **_: Any) -> Any:
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename="pytorch_model.bin"), SimpleNamespace(rfilename="config.json")])
+        return SimpleNamespace(
+            siblings=[
+                SimpleNamespace(rfilename="pytorch_model.bin"),
+                SimpleNamespace(rfilename="config.json"),
+            ]
+        )
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", pickled)
-    with pytest.raises(UserError, match=r"must have safetensors.*never loaded.*some/model@refs/pr/1"):
+    with pytest.raises(
+        UserError, match=r"must have safetensors.*never loaded.*some/model@refs/pr/1"
+    ):
         hub.fetch("some/model")
 
     def unknown(self: Any, name: str, **_: Any) -> Any:
-        raise RepositoryNotFoundError("401 Client Error: no such repository", response=SimpleNamespace(headers={}, request=None))  # type: ignore[arg-type]
+        raise RepositoryNotFoundError(
+            "401 Client Error: no such repository",
+            response=SimpleNamespace(headers={}, request=None),
+        )  # type: ignore[arg-type]
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unknown)
-    with pytest.raises(UserError, match=r"must give the model some/model, it refused \(.*no such repository"):
+    with pytest.raises(
+        UserError, match=r"must give the model some/model, it refused \(.*no such repository"
+    ):
         hub.fetch("some/model")
 
 
-def test_only_weights_config_and_tokenizer_are_fetched(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_weights_config_and_tokenizer_are_fetched(
+    cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, Any] = {}
 
     def info(self: Any, name: str, revision: str, timeout: float) -> Any:
@@ -223,8 +303,20 @@ def test_only_weights_config_and_tokenizer_are_fetched(cache: Path, model: Path,
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert base_of("some/model", fetch=True) == hub.cached("some/model")
     assert (asked["name"], asked["revision"]) == ("some/model", "main")
-    wanted = ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
-              "sentencepiece.bpe.model", "spm.model", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"]  # fmt: skip
+    wanted = [
+        "config.json",
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "sentencepiece.bpe.model",
+        "spm.model",
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+    ]
     never = [
         "pytorch_model.bin",
         "model.pt",
@@ -273,18 +365,28 @@ def test_a_pickle_is_never_unpickled(own: Path, tmp_path: Path) -> None:
 
 def test_code_that_comes_with_a_model_never_runs(own: Path, tmp_path: Path) -> None:
     marker = tmp_path / "executed"
-    (own / "own.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\nclass Own: pass\n")
+    (own / "own.py").write_text(
+        f"from pathlib import Path\nPath({str(marker)!r}).touch()\nclass Own: pass\n"
+    )
     said = json.loads((own / "config.json").read_text())
     told = json.loads((own / "tokenizer_config.json").read_text())
     maps = {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"}
-    (own / "config.json").write_text(json.dumps(said | {"model_type": "tomorrow", "auto_map": maps}))
+    (own / "config.json").write_text(
+        json.dumps(said | {"model_type": "tomorrow", "auto_map": maps})
+    )
     with pytest.raises(UserError, match="no code but that of transformers"):
         load(own, "sequence", LABELS)
     (own / "config.json").write_text(json.dumps(said | {"auto_map": maps}))
-    with pytest.raises(UserError, match="no code but that of transformers"):  # a known kind, but another model
+    with pytest.raises(
+        UserError, match="no code but that of transformers"
+    ):  # a known kind, but another model
         load(own, "sequence", LABELS)
     (own / "config.json").write_text(json.dumps(said))
-    (own / "tokenizer_config.json").write_text(json.dumps(told | {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}))
+    (own / "tokenizer_config.json").write_text(
+        json.dumps(
+            told | {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}
+        )
+    )
     with pytest.raises(UserError, match="no code but that of transformers"):
         tokenizer_of(own)
     assert not marker.exists()
@@ -295,7 +397,9 @@ def test_a_model_without_a_head_is_not_taken_for_one(own: Path) -> None:
     torch.manual_seed(0)
     XLMRobertaForMaskedLM(config()).save_pretrained(own)
     with pytest.raises(
-        UserError, match=r"must have a head for sequence classification, it is a base model: its weights lack classifier.dense.bias, .* and 1 more; do this"
+        UserError,
+        match=r"must have a head for sequence classification, it is a base model: its weights "
+        r"lack classifier.dense.bias, .* and 1 more; do this",
     ):
         load(own, "sequence", ("yes", "no"), "do this")
     with pytest.raises(UserError, match=r"must have a head for token classification"):
@@ -309,21 +413,29 @@ def test_a_head_for_something_else(own: Path) -> None:
         load(own, "token", LABELS)
     head: Any = load(own, "sequence", LABELS)[0]
     turned: Any = load(own, "sequence", ("blue", "green", "red"))[0]
-    assert torch.equal(turned.classifier.out_proj.weight, head.classifier.out_proj.weight[[2, 1, 0]])
+    assert torch.equal(
+        turned.classifier.out_proj.weight, head.classifier.out_proj.weight[[2, 1, 0]]
+    )
     assert "put into the order" in remarks(turned)[0]
     assert remarks(head) == []
     assert "was assumed" in remarks(load(own, "sequence", ("0", "1", "2"))[0])[0]
-    with pytest.raises(UserError, match="labels the model never learned: a, b, c"):  # other names say nothing of the order
+    with pytest.raises(
+        UserError, match="labels the model never learned: a, b, c"
+    ):  # other names say nothing of the order
         load(own, "sequence", ("a", "b", "c"))
 
 
 def test_weights_of_another_architecture(own: Path) -> None:
     said = json.loads((own / "config.json").read_text())
     (own / "config.json").write_text(json.dumps(said | {"model_type": "bert"}))
-    with pytest.raises(UserError, match=r"must be those of its config.json, they lack \d+ tensors of the encoder"):
+    with pytest.raises(
+        UserError, match=r"must be those of its config.json, they lack \d+ tensors of the encoder"
+    ):
         load(own, "sequence", LABELS)
     (own / "config.json").write_text(json.dumps(said | {"hidden_size": 48}))
-    with pytest.raises(UserError, match="its hidden_size is 48, that of the weights 24: correct it"):
+    with pytest.raises(
+        UserError, match="its hidden_size is 48, that of the weights 24: correct it"
+    ):
         load(own, "sequence", LABELS)
 
 
@@ -338,21 +450,36 @@ def test_infinite_weights(own: Path) -> None:
 
 
 def test_a_head_to_start_from(own: Path) -> None:
-    """It depends on the seed alone, the encoder on the folder alone; a head of that shape is kept; dropout can be set."""
+    """It depends on the seed alone, the encoder on the folder alone; a head of that shape is kept;
+    dropout can be set."""
     torch.manual_seed(0)
     XLMRobertaForMaskedLM(config()).save_pretrained(own)
     torch.manual_seed(5)
-    one, two, other = (start(own, "sequence", LABELS, seed, hidden_dropout_prob=0.3)[0] for seed in (1, 1, 2))
+    one, two, other = (
+        start(own, "sequence", LABELS, seed, hidden_dropout_prob=0.3)[0] for seed in (1, 1, 2)
+    )
     assert all(torch.equal(p, dict(two.named_parameters())[n]) for n, p in one.named_parameters())
-    differ = {n.partition(".")[0] for n, p in one.named_parameters() if not torch.equal(p, dict(other.named_parameters())[n])}
+    differ = {
+        n.partition(".")[0]
+        for n, p in one.named_parameters()
+        if not torch.equal(p, dict(other.named_parameters())[n])
+    }
     assert differ == {"classifier"}
     assert one.config.id2label == dict(enumerate(LABELS))
     assert {m.p for m in one.modules() if isinstance(m, nn.Dropout)} == {0.3, 0.1}
     kept = load_file(own / "model.safetensors")
-    assert torch.equal(one.roberta.encoder.layer[0].output.dense.weight, kept["roberta.encoder.layer.0.output.dense.weight"])
+    assert torch.equal(
+        one.roberta.encoder.layer[0].output.dense.weight,
+        kept["roberta.encoder.layer.0.output.dense.weight"],
+    )
     one.save_pretrained(own)
-    assert torch.equal(start(own, "sequence", LABELS, 9)[0].classifier.dense.weight, one.classifier.dense.weight)
-    assert start(own, "sequence", ("yes", "no"), 9)[0].classifier.out_proj.weight.shape == (2, 24)  # another shape: a new one
+    assert torch.equal(
+        start(own, "sequence", LABELS, 9)[0].classifier.dense.weight, one.classifier.dense.weight
+    )
+    assert start(own, "sequence", ("yes", "no"), 9)[0].classifier.out_proj.weight.shape == (
+        2,
+        24,
+    )  # another shape: a new one
 
 
 def test_tokenizers(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +509,11 @@ def test_the_embedded_model_has_two_heads() -> None:
     assert folder_of("mini", "slots") == ASSETS / "mini" / "slots"
     assert base_of("mini") == ASSETS / "mini" / "encoder"
     for task in ("../../../etc", "my task.json", "xglue:/data/NC"):
-        with pytest.raises(UserError, match=r"it has none; fine-tune it first: `python -m sdq finetune --model mini --task .* --out DIR`"):
+        with pytest.raises(
+            UserError,
+            match=r"it has none; fine-tune it first: `python -m sdq finetune --model mini --task "
+            r".* --out DIR`",
+        ):
             folder_of("mini", task)
 
 
@@ -392,11 +523,16 @@ def test_models_are_listed(cache: Path, model: Path, capsys: pytest.CaptureFixtu
     code, out, _ = command(capsys, "models", "--json")
     assert code == 0
     told = json.loads(out)
-    assert {row["name"]: row["here"] for row in told["curated"]} == {known.name: known.name == "FacebookAI/xlm-roberta-base" for known in CURATED}
+    assert {row["name"]: row["here"] for row in told["curated"]} == {
+        known.name: known.name == "FacebookAI/xlm-roberta-base" for known in CURATED
+    }
     assert told["cached"] == ["some/model"]
     shown = command(capsys, "models")[1]
     for known in CURATED:
-        assert all(str(part) in shown for part in (known.name, known.licence, known.languages, known.sources))
+        assert all(
+            str(part) in shown
+            for part in (known.name, known.licence, known.languages, known.sources)
+        )
     assert "not on this machine: `python -m sdq models fetch microsoft/infoxlm-base`" in shown
     code, out, _ = command(capsys, "models", "fetch", "some/model")
     assert (code, out.strip()) == (0, str(hub.cached("some/model")))

@@ -1,4 +1,5 @@
-"""Which run a request is: whoever computes and whoever asks say the same id, and models that are read in another way than before have another one."""
+"""Which run a request is: whoever computes and whoever asks say the same id, and models that are
+read in another way than before have another one."""
 
 from __future__ import annotations
 
@@ -10,18 +11,18 @@ from typing import Any
 import pytest
 
 from pages.components.sentences import fp32_of, languages_with_text, sentences
-from sdq import history
-from sdq.checkpoint import fingerprint, folder_of
-from sdq.data.tasks import fingerprint as task_fingerprint
-from sdq.files import write_text
-from sdq.findings import tables
-from sdq.identity import identify, unreplaced
-from sdq.inspection import inspectable
+from sdq.data.registry import fingerprint as task_fingerprint
+from sdq.inspection.storage import inspectable
+from sdq.io.files import write_text
+from sdq.jobs import history
+from sdq.models.checkpoint import fingerprint, folder_of
+from sdq.pipeline.run import run
 from sdq.recipe import PRESETS
-from sdq.report import Report
-from sdq.run import run
+from sdq.reporting.export import tables
+from sdq.results import Report
 from sdq.settings import ASSETS, UserError
 from sdq.store import Store, run_id, seal
+from sdq.store.identity import identify, unreplaced
 from tests import made_up
 from tests.unit.test_cli import refused
 
@@ -40,13 +41,21 @@ class Kept:
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_both_say_the_same_id_and_only_the_embedded_model_keeps_the_earlier_one(tmp_path: Path, own: bool) -> None:
+def test_both_say_the_same_id_and_only_the_embedded_model_keeps_the_earlier_one(
+    tmp_path: Path, own: bool
+) -> None:
     model = "mini"
     if own:
         model = str(shutil.copytree(ASSETS / "mini" / "intent", tmp_path / "mine"))
-    earlier = run_id(PRESETS["ptq-w3a8"], fingerprint(folder_of(model, "intent")), task_fingerprint("intent"))
+    earlier = run_id(
+        PRESETS["ptq-w3a8"], fingerprint(folder_of(model, "intent")), task_fingerprint("intent")
+    )
     store: Any = Kept()
-    assert run(PRESETS["ptq-w3a8"], model, "intent", store) == store.asked == identify(PRESETS["ptq-w3a8"], model, "intent")
+    assert (
+        run(PRESETS["ptq-w3a8"], model, "intent", store)
+        == store.asked
+        == identify(PRESETS["ptq-w3a8"], model, "intent")
+    )
     assert (store.asked == earlier) is not own
 
 
@@ -59,14 +68,22 @@ def made(store: Store, preset: str, **said: str) -> Report:
     return report
 
 
-def test_only_runs_of_equal_data_are_paired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_runs_of_equal_data_are_paired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = Store(tmp_path / "data" / "runs", shipped=None)
-    full, ptq, qat = (made(store, name, data=data) for name, data in (("fp32", "one"), ("ptq-w3a8", "two"), ("qat-w3a8", "one")))
+    full, ptq, qat = (
+        made(store, name, data=data)
+        for name, data in (("fp32", "one"), ("ptq-w3a8", "two"), ("qat-w3a8", "one"))
+    )
     assert [store.made_of(report) for report in (full, ptq, qat)] == ["one", "two", "one"]
     assert store.made_of(ptq.model_copy(update={"provenance": {"data": "three"}})) == "three"
     assert not store.alike(full, ptq)
     assert store.alike(full, qat)
-    other = (report.model_copy(update={"provenance": {"data": "one", "weights": weights}}) for report, weights in ((full, "x"), (qat, "y")))
+    other = (
+        report.model_copy(update={"provenance": {"data": "one", "weights": weights}})
+        for report, weights in ((full, "x"), (qat, "y"))
+    )
     assert not store.alike(*other)
     assert "reference" in tables(qat, store)
     assert "reference" not in tables(ptq, store)
@@ -78,35 +95,45 @@ def test_only_runs_of_equal_data_are_paired(tmp_path: Path, monkeypatch: pytest.
     assert "replaced" in refused(capsys, "compare", full.run, ptq.run)
 
 
-def test_what_needs_a_replaced_task_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_needs_a_replaced_task_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A look inside, typed sentences and the pages that show answers beside texts."""
-    from sdq.answer import answer
-    from sdq.subject import Subject
+    from sdq.inspection.subject import Subject
+    from sdq.jobs.prediction import answer
 
     store = Store(tmp_path / "data" / "runs", shipped=None)
     report = made(store, "ptq-w3a8", data=task_fingerprint("intent"))
     inspectable(report, store)
     changed = made(store, "ptq-w4a8", data=task_fingerprint("intent"), weights="another")
-    monkeypatch.setattr("sdq.subject.load_for", None)  # it is refused before anything is loaded
-    monkeypatch.setattr("sdq.answer.load_for", None)
+    monkeypatch.setattr(
+        "sdq.inspection.subject.load_for", None
+    )  # it is refused before anything is loaded
+    monkeypatch.setattr("sdq.jobs.prediction.load_for", None)
     with pytest.raises(UserError, match="the model mini must be as it was"):
         Subject.of_run(changed, store, 4)
-    assert "the model mini must be as it was" in answer("wake me", [changed.run], store)[0]["missing"]
-    monkeypatch.setattr("sdq.identity.task_fingerprint", lambda name: "replaced")
+    assert (
+        "the model mini must be as it was" in answer("wake me", [changed.run], store)[0]["missing"]
+    )
+    monkeypatch.setattr("sdq.store.identity.task_fingerprint", lambda name: "replaced")
     for needs in (inspectable, sentences, unreplaced):
-        with pytest.raises(UserError, match=f"the task intent must be as it was when run {report.run} was made"):
+        with pytest.raises(
+            UserError, match=f"the task intent must be as it was when run {report.run} was made"
+        ):
             needs(report, store)
     with pytest.raises(UserError, match="the task intent must be as it was"):
         Subject.of_run(report, store, 4)
-    assert "the task intent must be as it was" in answer("wake me", [report.run], store)[0]["missing"]
+    assert (
+        "the task intent must be as it was" in answer("wake me", [report.run], store)[0]["missing"]
+    )
     assert languages_with_text(report, store) is None
 
 
 def test_a_task_read_before_it_was_replaced_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sdq.answer
+    import sdq.jobs.prediction
 
     states = iter(("one", "one", "two"))
-    monkeypatch.setattr(sdq.answer, "fingerprint", lambda name: next(states))
-    monkeypatch.setattr(sdq.answer, "load_task", lambda name: object())
-    first, again, other = (sdq.answer.task_of("topics") for _ in range(3))
+    monkeypatch.setattr(sdq.jobs.prediction, "fingerprint", lambda name: next(states))
+    monkeypatch.setattr(sdq.jobs.prediction, "load_task", lambda name: object())
+    first, again, other = (sdq.jobs.prediction.task_of("topics") for _ in range(3))
     assert first is again is not other

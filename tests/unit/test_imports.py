@@ -1,142 +1,157 @@
-"""Imports point one way, the engine never imports streamlit, and what a page reads needs no torch."""
+"""Imports point one way, the engine imports no streamlit, and pages read results without torch."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sdq").rglob("*.py"))
-# The arrow of DESIGN.md: a module imports from its own line or the ones above. A new module is put on its line.
-LINES: tuple[tuple[str, ...], ...] = (
-    ("settings", "strict_json", "limits", "files", "quoting", "lazy", "allocator", "boundary", "families", "tensors", "checkpoint_config", "sealed", "events"),
-    ("catalog", "hub", "checkpoint", "report", "visitors", "guard"),  # a report is plain rows: it knows nobody, and whoever makes rows knows it
-    ("quant", "data", "heads", "checkpoint_model", "models", "retrieval"),
-    ("train", "evaluate", "inspect", "statistics", "power", "verdicts", "metrics", "mixed", "ranking"),
+# The floors of CONTRIBUTING.md: a room imports from the floors above its own, never from its own.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("settings",),
+    ("io", "results"),
+    ("data", "service"),
+    ("labels", "models"),
+    ("evaluate", "quant"),
+    ("analyses", "intake", "train"),
     ("recipe",),
-    ("store", "reading", "decoding", "run", "identity", "subject", "inspection", "remedies", "causes", "answer", "finetune", "mini"),
-    (
-        "turns",
-        "jobs",
-        "cluster",
-        "dispatch",
-        "doctor",
-        "estimate",
-        "figures",
-        "wanted",
-        "history",
-        "document",
-        "diagnosis",
-        "findings",
-        "reproduce",
-        "papertable",
-        "grid",
-        "terminal",
-        "__main__",
-    ),
+    ("store",),
+    ("pipeline",),
+    ("inspection", "mini"),
+    ("figures", "jobs"),
+    ("cli", "reporting", "reproduce"),
+    ("__main__", "api"),
+    ("__init__",),
 )
-RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+AT_THE_TOP = 8  # files directly in sdq/
 WITHOUT_TORCH = (
-    "sdq.recipe",
-    "sdq.store",
-    "sdq.report",
-    "sdq.identity",
-    "sdq.catalog",
-    "sdq.hub",
-    "sdq.families",
-    "sdq.checkpoint",
-    "sdq.checkpoint_config",
-    "sdq.boundary",
-    "sdq.tensors",
-    "sdq.data.tasks",
+    "sdq",
+    "sdq.cli.doctor",
     "sdq.data.assemble",
     "sdq.data.check",
-    "sdq.data.intake",
-    "sdq.metrics",
-    "sdq.papertable",
-    "sdq.jobs",
-    "sdq.turns",
-    "sdq.limits",
-    "sdq.doctor",
-    "sdq.decoding",
-    "sdq.wanted",
-    "sdq.history",
-    "sdq.document",
-    "sdq.estimate",
-    "sdq.inspection",
-    "sdq.visitors",
-    "sdq.guard",
-    "sdq.verdicts",
-    "sdq.findings",
-    "sdq.ranking",
-    "sdq.diagnosis",
+    "sdq.data.registry",
+    "sdq.evaluate.metrics",
+    "sdq.evaluate.ranking",
+    "sdq.evaluate.significance",
+    "sdq.inspection.diagnosis",
+    "sdq.inspection.storage",
+    "sdq.intake.decoding",
+    "sdq.intake.own_tasks",
+    "sdq.io.boundary",
+    "sdq.io.limits",
+    "sdq.jobs.estimate",
+    "sdq.jobs.history",
+    "sdq.jobs.queue",
+    "sdq.jobs.turns",
+    "sdq.jobs.wanted",
+    "sdq.labels",
+    "sdq.models.checkpoint",
+    "sdq.models.checkpoint_config",
+    "sdq.models.curated",
+    "sdq.models.families",
+    "sdq.models.hub",
+    "sdq.models.tensors",
+    "sdq.recipe",
+    "sdq.reporting.export",
+    "sdq.reporting.html",
+    "sdq.reproduce.tables",
+    "sdq.results",
+    "sdq.service.guard",
+    "sdq.service.visitors",
+    "sdq.store",
+    "sdq.store.identity",
 )
+
+
+def name_of(path: Path) -> str:
+    """sdq/quant/layers.py -> sdq.quant.layers; sdq/quant/__init__.py -> sdq.quant."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
 
 
 def imported(path: Path) -> Iterator[str]:
     """Absolute names of all imports of a file, also those inside functions."""
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]) if node.level else str(node.module)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            assert not node.level, f"{path}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def part(name: str) -> str:
-    """sdq.quant.layers -> quant."""
-    return name.split(".")[1]
+def files_of(path: Path) -> set[str]:
+    """The modules of the engine that a file imports."""
+    named = (name if name in MODULES else name.rpartition(".")[0] for name in imported(path))
+    return {name for name in named if name in MODULES and name != "sdq"} - {name_of(path)}
 
 
-def where(path: Path) -> str:
-    return part(".".join(path.relative_to(ROOT).with_suffix("").parts))
+def room(module: str) -> str:
+    """sdq.quant.layers -> quant; sdq -> __init__."""
+    return module.split(".")[1] if "." in module else "__init__"
 
 
-def test_parser_sees_every_way_to_import() -> None:
-    assert "sdq.quant.layers.ForwardPass" in set(imported(ROOT / "sdq" / "quant" / "rewrite.py"))
-    assert "sdq.quant.integer.dequantize" in set(imported(ROOT / "sdq" / "quant" / "observers.py"))  # inside a function
+def test_the_parser_sees_every_way_to_import() -> None:
+    assert "sdq.quant.layers" in files_of(MODULES["sdq.quant.rewrite"])
+    assert "sdq.quant.integer" in files_of(MODULES["sdq.quant.observers"])  # inside a function
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_engine_never_imports_the_web(path: Path) -> None:
-    assert not [name for name in imported(path) if name.split(".")[0] in ("streamlit", "pages", "app", "tests")]
+def test_a_circle_would_be_seen() -> None:
+    graph = {name: files_of(path) for name, path in MODULES.items()}
+    graph["sdq.settings"] = {"sdq.pipeline.run"}
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p != ROOT / "sdq" / "__init__.py"], ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_arrow_runs_back(path: Path) -> None:
-    here = where(path)
-    assert here in RANK, f"sdq.{here} must stand on a line of LINES in this test, it does not; put it on the first line it may stand on"
-    assert [name for name in imported(path) if name.startswith("sdq.") and RANK.get(part(name), 99) > RANK[here]] == []
+def test_no_files_import_in_a_circle() -> None:
+    TopologicalSorter({name: files_of(path) for name, path in MODULES.items()}).prepare()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_name_of_a_module_is_defined_twice(path: Path) -> None:
-    body = ast.parse(path.read_text("utf-8")).body
-    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
-    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)] + [t.id for t in targets if isinstance(t, ast.Name)]
-    assert [name for name, times in Counter(names).items() if times > 1] == []
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "sdq"])
+def test_a_room_imports_from_the_floors_above_it(module: str) -> None:
+    here = room(module)
+    assert here in FLOOR, f"sdq.{here} must stand on a floor of FLOORS in this test, it does not"
+    against = {name for name in files_of(MODULES[module]) if room(name) != here}
+    assert {name for name in against if FLOOR[room(name)] >= FLOOR[here]} == set()
 
 
-def _loaded(modules: tuple[str, ...]) -> set[str]:
+def test_few_files_lie_at_the_top() -> None:
+    assert len(list((ROOT / "sdq").glob("*.py"))) <= AT_THE_TOP
+    assert not list((ROOT / "pages").glob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_engine_never_imports_the_web(module: str) -> None:
+    web = ("streamlit", "pages", "app", "tests")
+    assert not [name for name in imported(MODULES[module]) if name.split(".")[0] in web]
+
+
+def loaded(modules: tuple[str, ...]) -> set[str]:
     code = f"import sys, {', '.join(modules)}; print(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
     return set(done.stdout.split())
 
 
 def test_pages_read_results_without_torch() -> None:
-    loaded = _loaded(WITHOUT_TORCH)
-    assert "sdq.recipe" in loaded
-    assert not loaded & {"torch", "transformers", "streamlit", "scipy"}
+    found = loaded(WITHOUT_TORCH)
+    assert "sdq.recipe" in found
+    assert not found & {"torch", "transformers", "streamlit", "scipy"}
 
 
 def test_figures_need_neither_torch_nor_streamlit() -> None:
-    names = tuple(".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "sdq" / "figures").glob("*.py") if p.stem != "__init__")
+    names = tuple(name for name in MODULES if name.startswith("sdq.figures."))
     assert names
-    assert not _loaded(names) & {"torch", "transformers", "streamlit"}
+    assert not loaded(names) & {"torch", "transformers", "streamlit"}

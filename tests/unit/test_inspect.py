@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from sdq.analyses.activations import activations
+from sdq.analyses.bins import BINS, binned
+from sdq.analyses.depth import EVERY, depth, sites
+from sdq.analyses.weights import weights
 from sdq.data.batches import Encoded
-from sdq.inspect.activations import activations
-from sdq.inspect.bins import BINS, binned
-from sdq.inspect.capture import capture
-from sdq.inspect.depth import EVERY, depth, sites
-from sdq.inspect.weights import weights
-from sdq.models import blocks, modules
+from sdq.models.hooks import capture
+from sdq.models.loading import blocks, modules
 from sdq.quant.observers import Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
@@ -24,7 +24,9 @@ from sdq.settings import UserError
 from tests.unit.layer_errors import layer_errors
 from tests.unit.test_loop import text
 
-PER_TENSOR = (Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec(bits=4)),)
+PER_TENSOR = (
+    Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec(bits=4)),
+)
 LANGUAGES = ["en", "de"]
 
 
@@ -68,7 +70,9 @@ def test_weights_of_any_size_have_a_histogram(case: str, tiny: Any) -> None:
     model = tiny("bert")
     name = next(m.name for m in modules(model) if m.role == "q")
     weight = model.get_submodule(name).weight.data
-    weight.copy_(torch.tensor(ODD[case]).repeat(weight.numel())[: weight.numel()].reshape(weight.shape))
+    weight.copy_(
+        torch.tensor(ODD[case]).repeat(weight.numel())[: weight.numel()].reshape(weight.shape)
+    )
     row = weights(model).set_index("module").loc[name]
     assert row["fp32"].sum() == weight.numel()
     assert row["fp32"][0] > 0
@@ -84,17 +88,24 @@ def test_weights_against_direct_computation(tiny: Any) -> None:
         with torch.no_grad():
             back = quantizer(weight)
         assert row.mse == pytest.approx(float(((back - weight).double() ** 2).mean()))
-        assert row.sqnr_db == pytest.approx(10 * math.log10(float((weight.double() ** 2).mean()) / row.mse))
+        assert row.sqnr_db == pytest.approx(
+            10 * math.log10(float((weight.double() ** 2).mean()) / row.mse)
+        )
         assert row.fp32.sum() == row.quantized.sum() == weight.numel()
         assert (row.low, row.high) == (float(weight.min()), float(weight.max()))
-        assert abs(row.fp32 - np.histogram(weight.numpy(), BINS, (row.low, row.high))[0]).max() <= 2  # a value on an edge may fall to either side
+        assert (
+            abs(row.fp32 - np.histogram(weight.numpy(), BINS, (row.low, row.high))[0]).max() <= 2
+        )  # a value on an edge may fall to either side
         assert row.codes_used == len(back.unique())
         assert row.codes == len(row.grid) == 7
         assert set(back.unique().tolist()) <= set(row.grid.tolist())
         assert row.clipped == 0
         assert row.channels == len(weight)
         at = list(row.channel).index(1)
-        assert (row.channel_low[at], row.channel_high[at]) == (float(weight[1].min()), float(weight[1].max()))
+        assert (row.channel_low[at], row.channel_high[at]) == (
+            float(weight[1].min()),
+            float(weight[1].max()),
+        )
 
 
 def test_clipped_weights_are_counted(tiny: Any) -> None:
@@ -126,7 +137,15 @@ def test_an_unquantized_model_has_weights_too(tiny: Any) -> None:
 @pytest.mark.parametrize("static", [False, True])
 def test_activations_against_direct_computation(tiny: Any, static: bool) -> None:
     spec = (
-        ActivationSpec(bits=4, symmetric=False, granularity=PerTensor(), dynamic=False, observer=Percentile(percent=95)) if static else ActivationSpec(bits=4)
+        ActivationSpec(
+            bits=4,
+            symmetric=False,
+            granularity=PerTensor(),
+            dynamic=False,
+            observer=Percentile(percent=95),
+        )
+        if static
+        else ActivationSpec(bits=4)
     )
     student, data = rewrite(tiny("xlmr"), (Rule(activation=spec),)), text(n=20)
     calibrate_(student, [b.inputs for b in data.in_order(8)])
@@ -157,7 +176,9 @@ def test_activations_against_direct_computation(tiny: Any, static: bool) -> None
             assert row["range_low"] == pytest.approx(low, rel=1e-5)
             assert row["range_high"] == pytest.approx(high, rel=1e-5)
             clipped = ((x < low - scale / 2) | (x > high + scale / 2))[mine]
-            assert row["clipped"] == pytest.approx(float(clipped.double().mean()), abs=2 / x.numel())
+            assert row["clipped"] == pytest.approx(
+                float(clipped.double().mean()), abs=2 / x.numel()
+            )
             assert row["clipped"] > 0.01
         else:
             assert row["clipped"] == 0
@@ -171,7 +192,8 @@ def test_activations_against_direct_computation(tiny: Any, static: bool) -> None
 
 @pytest.mark.parametrize("size", [0.0, 1e-44, 1e-30, 1e37])
 def test_activations_of_any_size_have_a_histogram(size: float, tiny: Any) -> None:
-    """A norm that gives a constant, numbers too small for float32 to divide, and such that overflow in a difference."""
+    """A norm that gives a constant, numbers too small for float32 to divide, and such that overflow
+    in a difference."""
     model, data = tiny("bert"), text(n=6)
     last = [m for name, m in model.named_modules() if name.endswith("output.LayerNorm")][-1]
     last.weight.data.fill_(size)
@@ -188,7 +210,10 @@ def test_activations_that_are_no_numbers_are_refused(value: float, tiny: Any) ->
     model, data = tiny("bert"), text(n=6)
     name = next(m.name for m in modules(model) if m.role == "ffn_in")
     model.get_submodule(name).weight.data.fill_(value)
-    with pytest.raises(UserError, match=r"activations must be finite numbers, the inputs of \S+ hold NaN or infinity") as error:
+    with pytest.raises(
+        UserError,
+        match=r"activations must be finite numbers, the inputs of \S+ hold NaN or infinity",
+    ) as error:
         activations(model, data, ["en"] * 6)
     assert "\n" not in str(error.value)
 
@@ -210,16 +235,26 @@ def test_depth_agrees_with_block_errors_measured_otherwise(tiny: Any) -> None:
         for p in student.parameters():
             p.add_(0.01 * torch.randn_like(p))
     before = [
-        (b.local_relative_l2, b.accumulated_relative_l2, b.accumulated_sqnr_db, b.attention_accumulated_relative_l2, b.teacher_gap_relative_l2)
+        (
+            b.local_relative_l2,
+            b.accumulated_relative_l2,
+            b.accumulated_sqnr_db,
+            b.attention_accumulated_relative_l2,
+            b.teacher_gap_relative_l2,
+        )
         for b in layer_errors(student, teacher, data)
     ]
     table, _ = depth(student, teacher, data, spoken(data))
     every = table[table["language"] == EVERY]
     for block, (_, accumulated, db, attention, gap) in enumerate(before):
         here = every[every["block"] == block].set_index(["role", "measure"])
-        assert here.loc[("block", "accumulated"), "relative_l2"] == pytest.approx(accumulated, rel=1e-4)
+        assert here.loc[("block", "accumulated"), "relative_l2"] == pytest.approx(
+            accumulated, rel=1e-4
+        )
         assert here.loc[("block", "accumulated"), "sqnr_db"] == pytest.approx(db, rel=1e-4)
-        assert here.loc[("attention", "accumulated"), "relative_l2"] == pytest.approx(attention, rel=1e-4)
+        assert here.loc[("attention", "accumulated"), "relative_l2"] == pytest.approx(
+            attention, rel=1e-4
+        )
         assert here.loc[("block", "gap"), "relative_l2"] == pytest.approx(gap, rel=1e-4)
 
 
@@ -236,10 +271,16 @@ def test_local_error_is_that_of_one_module_on_exact_inputs(tiny: Any) -> None:
             with only(student, [name]):
                 student(**batch.inputs)
         difference = (seen[name] - exact)[batch.real].double()
-        row = table[(table["site"] == name) & (table["measure"] == "local") & (table["language"] == EVERY)].iloc[0]
+        row = table[
+            (table["site"] == name) & (table["measure"] == "local") & (table["language"] == EVERY)
+        ].iloc[0]
         assert row["mean_abs"] == pytest.approx(float(difference.abs().mean()), rel=1e-4)
-        assert row["relative_l2"] == pytest.approx(float(difference.norm() / exact[batch.real].double().norm()), rel=1e-4)
-        assert row["frobenius"] == pytest.approx(math.sqrt(float((difference**2).sum()) / 9), rel=1e-4)
+        assert row["relative_l2"] == pytest.approx(
+            float(difference.norm() / exact[batch.real].double().norm()), rel=1e-4
+        )
+        assert row["frobenius"] == pytest.approx(
+            math.sqrt(float((difference**2).sum()) / 9), rel=1e-4
+        )
 
 
 def test_depth_is_blind_to_padding_and_batching(tiny: Any) -> None:
@@ -247,7 +288,9 @@ def test_depth_is_blind_to_padding_and_batching(tiny: Any) -> None:
     one, tokens = depth(student, None, data, spoken(data), batch_size=1)
     many, same = depth(student, None, data, spoken(data), batch_size=12)
     for column in ("relative_l2", "mean_abs", "frobenius"):
-        assert np.allclose(one[column], many[column], rtol=0.05)  # rounding is chaotic; padding would move it far more
+        assert np.allclose(
+            one[column], many[column], rtol=0.05
+        )  # rounding is chaotic; padding would move it far more
     assert len(tokens) == len(same) == sum(map(len, data.ids)) * len(blocks(student))
 
 

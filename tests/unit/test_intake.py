@@ -1,4 +1,5 @@
-"""Files brought to a task: two who bring at once, a replacement that fails or is killed, and what the name of a file tells."""
+"""Files brought to a task: two who bring at once, a replacement that fails or is killed, and what
+the name of a file tells."""
 
 from __future__ import annotations
 
@@ -9,17 +10,21 @@ import pandas as pd
 import pytest
 
 from sdq.data.check import Checked
-from sdq.data.intake import Incoming, guess, keep
 from sdq.data.kept import home, kept
 from sdq.data.languages import LANGUAGES
-from sdq.data.tasks import address
+from sdq.data.registry import address
+from sdq.intake.own_tasks import Incoming, guess, keep
+from sdq.service.visitors import Visitor, askers
 from sdq.settings import UserError
-from sdq.visitors import Visitor, askers
 
 ANNA, BEN = Visitor("a" * 32), Visitor("b" * 32)
 FIELDS = {
-    "name": "mine", "kind": "sentence", "columns": {"text": "text", "label": "label"}, "training_language": "en", "shares": [0.5, 0.25, 0.25],
-}  # fmt: skip
+    "name": "mine",
+    "kind": "sentence",
+    "columns": {"text": "text", "label": "label"},
+    "training_language": "en",
+    "shares": [0.5, 0.25, 0.25],
+}
 READ = Checked(pd.DataFrame(), pd.DataFrame(), 0.0, ())
 
 
@@ -28,7 +33,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
 
 
-def bring(tmp_path: Path, word: str, who: Visitor = ANNA, replace: bool = False, meanwhile: object = None) -> None:
+def bring(
+    tmp_path: Path, word: str, who: Visitor = ANNA, replace: bool = False, meanwhile: object = None
+) -> None:
     """Keep a task whose text holds this word. `meanwhile` is called while it is being read."""
     file = tmp_path / f"{word}.csv"
     file.write_text(f"text,label\n{word} day,good\n")
@@ -64,7 +71,9 @@ def test_who_brought_it_may_replace_it_while_it_is_read_twice(tmp_path: Path) ->
     assert not hidden()
 
 
-def test_a_replacement_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replacement_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bring(tmp_path, "old")
     plain = Path.replace
 
@@ -89,7 +98,9 @@ def test_a_task_comes_back_whose_replacement_was_killed(tmp_path: Path) -> None:
     assert not hidden()
 
 
-def test_what_was_replaced_goes_and_what_was_half_brought_is_swept_after_a_day(tmp_path: Path) -> None:
+def test_what_was_replaced_goes_and_what_was_half_brought_is_swept_after_a_day(
+    tmp_path: Path,
+) -> None:
     bring(tmp_path, "old")
     (home() / ".was-mine").mkdir()  # as a kill after the second rename leaves it
     for name, age in ((".coming-old", 90_000), (".coming-new", 60)):
@@ -103,21 +114,62 @@ def test_what_was_replaced_goes_and_what_was_half_brought_is_swept_after_a_day(t
 
 
 NAMED = {
-    "train-de.csv": ("train", "de"), "de.csv": ("all", "de"), "DE.csv": ("all", "de"), "en.train.conll": ("train", "en"),
-    "xnli.test.zh.tsv": ("test", "zh"), "news_de_2020.csv": ("all", "de"), "train-deu.csv": ("train", "deu"), "dev.ceb.jsonl": ("dev", "ceb"),
-    "zh_TW.csv": ("all", "zh_TW"), "train-zh-TW.csv": ("train", "zh-TW"), "zh_tw_test.csv": ("test", "zh_tw"), "pt-BR.dev.csv": ("dev", "pt-BR"),
-    "es-419.csv": ("all", "es-419"), "en_US-train.csv": ("train", "en_US"), "deu_Latn.csv": ("all", "deu_Latn"), "eng_Latn.devtest.tsv": ("all", "eng_Latn"),
-    "test_zho_Hant.jsonl": ("test", "zho_Hant"), "uz-Cyrl-UZ.csv": ("all", "uz-Cyrl-UZ"), "zh-Hant-TW_train.csv": ("train", "zh-Hant-TW"),
-    "my_task_zh_TW.csv": ("all", "zh_TW"), "my_task_de.csv": ("all", "de"), "train-00000-of-00001.parquet": ("train", ""),
+    "train-de.csv": ("train", "de"),
+    "de.csv": ("all", "de"),
+    "DE.csv": ("all", "de"),
+    "en.train.conll": ("train", "en"),
+    "xnli.test.zh.tsv": ("test", "zh"),
+    "news_de_2020.csv": ("all", "de"),
+    "train-deu.csv": ("train", "deu"),
+    "dev.ceb.jsonl": ("dev", "ceb"),
+    "zh_TW.csv": ("all", "zh_TW"),
+    "train-zh-TW.csv": ("train", "zh-TW"),
+    "zh_tw_test.csv": ("test", "zh_tw"),
+    "pt-BR.dev.csv": ("dev", "pt-BR"),
+    "es-419.csv": ("all", "es-419"),
+    "en_US-train.csv": ("train", "en_US"),
+    "deu_Latn.csv": ("all", "deu_Latn"),
+    "eng_Latn.devtest.tsv": ("all", "eng_Latn"),
+    "test_zho_Hant.jsonl": ("test", "zho_Hant"),
+    "uz-Cyrl-UZ.csv": ("all", "uz-Cyrl-UZ"),
+    "zh-Hant-TW_train.csv": ("train", "zh-Hant-TW"),
+    "my_task_zh_TW.csv": ("all", "zh_TW"),
+    "my_task_de.csv": ("all", "de"),
+    "train-00000-of-00001.parquet": ("train", ""),
     "en-00000-of-00001.parquet": ("all", "en"),
-    "my_task.csv": ("all", ""), "my_train.csv": ("train", ""), "no_train.csv": ("train", ""), "is_test.csv": ("test", ""), "as_is.csv": ("all", ""),
-    "train_as_csv.csv": ("train", ""), "read_it_all.csv": ("all", ""), "how_to.csv": ("all", ""), "to_train.csv": ("train", ""), "in_or_out.csv": ("all", ""),
-    "no_label.csv": ("all", ""), "may_data.csv": ("all", ""), "ml_task.csv": ("all", ""), "ms_marco.tsv": ("all", ""), "ne_data.conll": ("all", ""),
-    "my.csv": ("all", "my"), "test.my.conll": ("test", "my"), "train-no.csv": ("train", "no"), "it-train.csv": ("train", "it"), "is.dev.conll": ("dev", "is"),
-    "train-ml.csv": ("train", "ml"), "tr_test.csv": ("test", "tr"), "news.it.csv": ("all", "it"), "dev_it.csv": ("dev", "it"),
-    "train.en-de.csv": ("train", ""), "en_fr.csv": ("all", ""), "de_no_duplicates.csv": ("all", "de"), "test_split.csv": ("test", ""),
-    "-de.csv": ("all", "de"), "données.csv": ("all", ""), "_.csv": ("all", ""), "xx.csv": ("all", ""),
-}  # fmt: skip
+    "my_task.csv": ("all", ""),
+    "my_train.csv": ("train", ""),
+    "no_train.csv": ("train", ""),
+    "is_test.csv": ("test", ""),
+    "as_is.csv": ("all", ""),
+    "train_as_csv.csv": ("train", ""),
+    "read_it_all.csv": ("all", ""),
+    "how_to.csv": ("all", ""),
+    "to_train.csv": ("train", ""),
+    "in_or_out.csv": ("all", ""),
+    "no_label.csv": ("all", ""),
+    "may_data.csv": ("all", ""),
+    "ml_task.csv": ("all", ""),
+    "ms_marco.tsv": ("all", ""),
+    "ne_data.conll": ("all", ""),
+    "my.csv": ("all", "my"),
+    "test.my.conll": ("test", "my"),
+    "train-no.csv": ("train", "no"),
+    "it-train.csv": ("train", "it"),
+    "is.dev.conll": ("dev", "is"),
+    "train-ml.csv": ("train", "ml"),
+    "tr_test.csv": ("test", "tr"),
+    "news.it.csv": ("all", "it"),
+    "dev_it.csv": ("dev", "it"),
+    "train.en-de.csv": ("train", ""),
+    "en_fr.csv": ("all", ""),
+    "de_no_duplicates.csv": ("all", "de"),
+    "test_split.csv": ("test", ""),
+    "-de.csv": ("all", "de"),
+    "données.csv": ("all", ""),
+    "_.csv": ("all", ""),
+    "xx.csv": ("all", ""),
+}
 
 
 @pytest.mark.parametrize("name", NAMED)

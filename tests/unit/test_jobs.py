@@ -1,4 +1,5 @@
-"""Jobs as files: who wants which run, how it stands, failures in one sentence. The cluster's side is in test_cluster.py."""
+"""Jobs as files: who wants which run, how it stands, failures in one sentence. The cluster's side
+is in test_cluster.py."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from sdq import jobs, worker
+from sdq.jobs import queue as jobs
+from sdq.jobs import worker
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError
 from sdq.store import Store
@@ -59,7 +61,9 @@ def test_a_run_keeps_its_recipe_and_its_lane(store: Store) -> None:
     assert json.loads((store.folder / RUN / "job.json").read_text())["lane"] == "quick"
 
 
-def test_a_finished_run_is_not_asked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_not_asked_for_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: report.run)
     assert submit(store) == report.run
@@ -72,7 +76,9 @@ def test_from_queued_to_running_to_failed_and_asked_for_again(store: Store) -> N
     submit(store)
     store.tell(RUN, {"event": "stage", "name": "load", "text": "Reading"})
     assert jobs.state(RUN, store).status == "running"
-    store.tell(RUN, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"})
+    store.tell(
+        RUN, {"event": "failed", "message": "weights must be finite numbers, layer 3 holds NaN"}
+    )
     assert jobs.state(RUN, store).failure == "weights must be finite numbers, layer 3 holds NaN"
     (jobs.queue(store) / RUN).unlink()
     submit(store)
@@ -158,7 +164,9 @@ def test_a_pid_file_of_an_earlier_process_is_not_believed(tmp_path: Path) -> Non
     child.wait()
 
 
-def test_read_only_data_folder_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_data_folder_is_one_sentence(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
@@ -168,7 +176,9 @@ def test_read_only_data_folder_is_one_sentence(store: Store, monkeypatch: pytest
     assert "Read-only file system" in str(error.value)
 
 
-def test_full_disk_leaves_earlier_runs_intact(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_earlier_runs_intact(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
 
     def full(*_: object, **__: object) -> int:
@@ -183,8 +193,8 @@ def test_full_disk_leaves_earlier_runs_intact(store: Store, monkeypatch: pytest.
 
 @pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2009", "\u202f"])
 def test_a_typed_sentence_has_the_words_that_a_file_would_have(store: Store, space: str) -> None:
-    from sdq.answer import _words
     from sdq.data.cells import words_of
+    from sdq.jobs.prediction import _words
 
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
     key = jobs.ask(f"  10{space}000\teuros ", [run], store)
@@ -199,13 +209,15 @@ def test_a_typed_sentence_has_the_words_that_a_file_would_have(store: Store, spa
 @pytest.mark.parametrize("text", ["\ud83d", "wake \udc00 me"])
 def test_half_a_character_is_refused_in_one_sentence(store: Store, text: str) -> None:
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
-    with pytest.raises(UserError, match="the sentence must be whole characters, it holds half of one \\(U\\+D"):
+    with pytest.raises(
+        UserError, match="the sentence must be whole characters, it holds half of one \\(U\\+D"
+    ):
         jobs.ask(text, [run], store)
     assert jobs.ask("wake \U0001f600 me", [run], store)
 
 
 def test_only_scripts_without_spaces_are_parted_by_characters() -> None:
-    from sdq.answer import _words
+    from sdq.jobs.prediction import _words
 
     task: Any = SimpleNamespace(kind="token")
     assert _words("Überraschungen", task) == ("Überraschungen",)
@@ -234,11 +246,13 @@ def test_old_answers_go(store: Store) -> None:
     assert [path.name for path in asked.glob("*.answer.json")] == ["1" * 16 + ".answer.json"]
 
 
-def test_what_breaks_in_an_answer_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_breaks_in_an_answer_is_one_sentence(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("CUDA\nTraceback")
 
-    monkeypatch.setitem(sys.modules, "sdq.answer", SimpleNamespace(answer=broken))
+    monkeypatch.setitem(sys.modules, "sdq.jobs.prediction", SimpleNamespace(answer=broken))
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
     key = jobs.ask("wake me", [run], store)
     worker.respond(key, str(store.folder))
@@ -247,7 +261,9 @@ def test_what_breaks_in_an_answer_is_one_sentence(store: Store, monkeypatch: pyt
     assert said.startswith("this must not happen")
 
 
-def test_thirty_requests_at_once_start_one_process_for_each_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thirty_requests_at_once_start_one_process_for_each_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*words: Any, **settings: Any) -> subprocess.Popen[bytes]:

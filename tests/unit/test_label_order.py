@@ -25,7 +25,8 @@ def test_numbers_are_the_order_of_the_names_they_are_given(labels: Any, names: l
 
 
 def test_numbers_that_are_names_in_a_file_have_its_order() -> None:
-    """`datasets.class_encode_column` orders numbers by alphabet, and so does a model trained on them."""
+    """`datasets.class_encode_column` orders numbers by alphabet, and so does a model trained on
+    them."""
     classes = [("0", "1", "10", "2")]
     assert called(pairs(("0", "1", "2", "10")), classes) == ["0", "1", "10", "2"]
     assert called(pairs({"0": "a", "2": "b", "10": "c"}), classes) == ["a", "c", "b"]
@@ -44,7 +45,9 @@ def test_numbers_that_are_names_in_a_file_have_its_order() -> None:
         (("0", "1", "2"), ("1", "2", "3"), True),
     ],
 )
-def test_listed_numbers_are_names_where_the_file_has_such_names(labels: tuple[str, ...], names: tuple[str, ...], numbers: bool) -> None:
+def test_listed_numbers_are_names_where_the_file_has_such_names(
+    labels: tuple[str, ...], names: tuple[str, ...], numbers: bool
+) -> None:
     assert are_numbers(labels, names) is numbers
 
 
@@ -56,11 +59,17 @@ def test_files_give_the_order() -> None:
 
     assert occurring({}, {"c10", "c2", "O", "c2x", "c"}, remark) == ["O", "c", "c2", "c2x", "c10"]
     assert occurring({("pos", "neg"): "a"}, {"neg", "pos", "new"}, remark) == ["pos", "neg", "new"]
-    assert occurring({("b", "a"): "a", ("b", "a", "c"): "b"}, {"a", "b", "c"}, remark) == ["b", "a", "c"]
+    assert occurring({("b", "a"): "a", ("b", "a", "c"): "b"}, {"a", "b", "c"}, remark) == [
+        "b",
+        "a",
+        "c",
+    ]
     assert not said
     assert occurring({("b", "a"): "x", ("a", "b"): "y"}, {"a", "b"}, remark) == ["b", "a"]
     assert said.pop() == (
-        "y", "its labels are in another order than those of x, which counts; give the order under `labels`",
-    )  # fmt: skip
+        "y",
+        "its labels are in another order than those of x, which counts; give the order under "
+        "`labels`",
+    )
     assert occurring({("b", "a", "z"): "x"}, {"a", "b"}, remark) == ["b", "a", "z"]
     assert said[0][1].startswith("no row has z,")

@@ -12,11 +12,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
-from sdq.quant.layers import ActivationQuantizer, ForwardPass, QuantEmbedding, QuantLinear, WeightQuantizer, quantized
+from sdq.quant.layers import (
+    ActivationQuantizer,
+    ForwardPass,
+    QuantEmbedding,
+    QuantLinear,
+    WeightQuantizer,
+    quantized,
+)
 from sdq.quant.observers import OBSERVERS
 from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, PerToken, WeightSpec
 
-GRAINS = pytest.mark.parametrize("granularity", [PerTensor(), PerChannel(), PerGroup(size=8)], ids=lambda g: g.kind)
+GRAINS = pytest.mark.parametrize(
+    "granularity", [PerTensor(), PerChannel(), PerGroup(size=8)], ids=lambda g: g.kind
+)
 W4 = WeightSpec(bits=4)
 
 
@@ -57,9 +66,17 @@ def test_the_twin_shares_parameters_and_leaves_the_original() -> None:
 def test_weight_against_numpy(granularity: Any, bits: int, symmetric: bool) -> None:
     """Exact, with codes in int64 by numpy and one loop over whatever shares a range."""
     weight = tokens(1, 6, 32)
-    got = WeightQuantizer(WeightSpec(bits=bits, symmetric=symmetric, granularity=granularity)).eval()(weight).numpy()
+    got = (
+        WeightQuantizer(WeightSpec(bits=bits, symmetric=symmetric, granularity=granularity))
+        .eval()(weight)
+        .numpy()
+    )
     n = weight.numpy()
-    parts = {"tensor": [n.reshape(-1)], "channel": list(n), "group": [r[i : i + 8] for r in n for i in range(0, 32, 8)]}[granularity.kind]
+    parts = {
+        "tensor": [n.reshape(-1)],
+        "channel": list(n),
+        "group": [r[i : i + 8] for r in n for i in range(0, 32, 8)],
+    }[granularity.kind]
     out = []
     for part in parts:
         if symmetric:
@@ -125,7 +142,8 @@ def test_weight_ranges_follow_the_weight_in_eval_mode(change: str, grad: bool) -
         else:
             twin.weight.grad = torch.ones_like(twin.weight)
             torch.optim.AdamW([twin.weight], lr=0.5, fused=True).step()
-            quantizer.forget_()  # a fused optimizer changes weights without telling torch: whoever uses one says so
+            # a fused optimizer changes weights without telling torch: whoever uses one says so
+            quantizer.forget_()
         after = quantizer(twin.weight)
         assert not torch.equal(after, before)
         assert torch.equal(after, fresh(quantizer, twin.weight))
@@ -153,13 +171,16 @@ def test_evaluation_measures_the_weight_even_between_refreshes() -> None:
     with torch.no_grad():
         twin.weight.mul_(3)
     twin.eval()
-    assert torch.equal(twin.weight_quantizer(twin.weight), fresh(twin.weight_quantizer, twin.weight))
+    assert torch.equal(
+        twin.weight_quantizer(twin.weight), fresh(twin.weight_quantizer, twin.weight)
+    )
 
 
 @pytest.mark.parametrize("p", [0.25, 0.5, 0.9])
 @pytest.mark.parametrize("grad", [True, False])
 def test_quant_noise(p: float, grad: bool) -> None:
-    """In training a random share p of the elements is quantized, the rest passes; in evaluation all are."""
+    """In training a random share p of the elements is quantized, the rest passes; in evaluation all
+    are."""
     torch.manual_seed(0)
     weight, x = tokens(3, 100, 128), tokens(4, 4, 25, 128)
     linear_noise = WeightQuantizer(W4)
@@ -180,7 +201,9 @@ def test_quant_noise(p: float, grad: bool) -> None:
             first, second = call(), call()
         same_as_quantized = (first == everything) & (first != plain)
         assert ((first == everything) | (first == plain)).all()
-        assert same_as_quantized.float().mean().item() == pytest.approx(p * (everything != plain).float().mean().item(), abs=0.02)
+        assert same_as_quantized.float().mean().item() == pytest.approx(
+            p * (everything != plain).float().mean().item(), abs=0.02
+        )
         assert not torch.equal(first, second)
         module.noise = 1.0
         with torch.set_grad_enabled(grad):
@@ -189,7 +212,9 @@ def test_quant_noise(p: float, grad: bool) -> None:
 
 def test_noise_passes_the_gradient_where_it_does_not_quantize() -> None:
     torch.manual_seed(0)
-    quantizer = ActivationQuantizer(ActivationSpec(bits=2, granularity=PerTensor(), dynamic=False), ForwardPass()).train()
+    quantizer = ActivationQuantizer(
+        ActivationSpec(bits=2, granularity=PerTensor(), dynamic=False), ForwardPass()
+    ).train()
     quantizer.calibrated.fill_(True)
     quantizer.noise = 0.5
     x = torch.full((1, 1000), 5.0, requires_grad=True)  # far outside the range [-1, 1]
@@ -202,9 +227,15 @@ def test_dynamic_ranges_by_hand() -> None:
     x = tokens(5, 2, 3, 8)
     for symmetric in (True, False):
         for granularity, rows in ((PerToken(), x.reshape(6, 8)), (PerTensor(), x.reshape(1, 48))):
-            quantizer = ActivationQuantizer(ActivationSpec(bits=4, symmetric=symmetric, granularity=granularity), ForwardPass())
-            scale, zero = (t[:, None] for t in scale_and_zero(rows.amin(1), rows.amax(1), 4, symmetric))
-            assert torch.equal(quantizer(x), fake_quantize(rows, scale, zero, 4, symmetric).reshape(x.shape))
+            quantizer = ActivationQuantizer(
+                ActivationSpec(bits=4, symmetric=symmetric, granularity=granularity), ForwardPass()
+            )
+            scale, zero = (
+                t[:, None] for t in scale_and_zero(rows.amin(1), rows.amax(1), 4, symmetric)
+            )
+            assert torch.equal(
+                quantizer(x), fake_quantize(rows, scale, zero, 4, symmetric).reshape(x.shape)
+            )
 
 
 def test_padding_reads_the_mask_however_it_is_passed() -> None:
@@ -212,10 +243,19 @@ def test_padding_reads_the_mask_however_it_is_passed() -> None:
         def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
             return input_ids
 
-    model, shared, ids, mask = Model(), ForwardPass(), torch.zeros(2, 3), torch.tensor([[1, 1, 0], [1, 0, 0]])
+    model, shared, ids, mask = (
+        Model(),
+        ForwardPass(),
+        torch.zeros(2, 3),
+        torch.tensor([[1, 1, 0], [1, 0, 0]]),
+    )
     model.register_forward_pre_hook(shared.begin, with_kwargs=True)
     x = tokens(6, 2, 3, 4)
-    for args, kwargs in (((ids,), {"attention_mask": mask}), ((ids, mask), {}), ((), {"input_ids": ids, "attention_mask": mask})):
+    for args, kwargs in (
+        ((ids,), {"attention_mask": mask}),
+        ((ids, mask), {}),
+        ((), {"input_ids": ids, "attention_mask": mask}),
+    ):
         shared.mask = None
         model(*args, **kwargs)
         assert torch.equal(shared.real(x), x[mask.bool()])
@@ -227,7 +267,9 @@ def test_padding_reads_the_mask_however_it_is_passed() -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_per_tensor_range_ignores_padding(symmetric: bool) -> None:
     shared = ForwardPass()
-    quantizer = ActivationQuantizer(ActivationSpec(granularity=PerTensor(), symmetric=symmetric), shared)
+    quantizer = ActivationQuantizer(
+        ActivationSpec(granularity=PerTensor(), symmetric=symmetric), shared
+    )
     x = tokens(7, 2, 4, 8)
     x[1, 2:] = 1e6
     shared.mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]).bool()
@@ -240,7 +282,9 @@ def test_per_tensor_range_ignores_padding(symmetric: bool) -> None:
 
 
 def test_static_needs_calibration_and_scale_one_counts_as_calibrated() -> None:
-    quantizer = ActivationQuantizer(ActivationSpec(granularity=PerTensor(), dynamic=False), ForwardPass())
+    quantizer = ActivationQuantizer(
+        ActivationSpec(granularity=PerTensor(), dynamic=False), ForwardPass()
+    )
     x = torch.tensor([[-127.0, 3.4, 300.0]])
     with pytest.raises(RuntimeError, match="must be calibrated"):
         quantizer(x)
@@ -257,7 +301,10 @@ def test_static_needs_calibration_and_scale_one_counts_as_calibrated() -> None:
 def test_layer_is_the_linear_of_what_its_quantizers_give() -> None:
     layer, x = linear(), tokens()
     twin = quantized(layer, W4, ActivationSpec(bits=5), ForwardPass()).eval()
-    assert torch.equal(twin(x), F.linear(twin.input_quantizer(x), fresh(twin.weight_quantizer, layer.weight), layer.bias))
+    assert torch.equal(
+        twin(x),
+        F.linear(twin.input_quantizer(x), fresh(twin.weight_quantizer, layer.weight), layer.bias),
+    )
     twin.input_quantizer.enabled = False
     assert torch.equal(twin(x), F.linear(x, fresh(twin.weight_quantizer, layer.weight), layer.bias))
     twin.weight_quantizer.enabled = False
@@ -265,14 +312,21 @@ def test_layer_is_the_linear_of_what_its_quantizers_give() -> None:
 
 
 def test_gradients_reach_weight_bias_and_input() -> None:
-    twin, x = quantized(linear(), W4, ActivationSpec(), ForwardPass()).train(), tokens().requires_grad_()
+    twin, x = (
+        quantized(linear(), W4, ActivationSpec(), ForwardPass()).train(),
+        tokens().requires_grad_(),
+    )
     y = twin(x)
     upstream = tokens(8, *y.shape)
     y.backward(upstream)
     plain = linear()
     assert torch.allclose(twin.bias.grad, upstream.sum((0, 1)))
     assert torch.allclose(x.grad, upstream @ fresh(twin.weight_quantizer, plain.weight), atol=1e-5)
-    assert torch.allclose(twin.weight.grad, upstream.flatten(0, 1).T @ twin.input_quantizer(x).detach().flatten(0, 1), atol=1e-4)
+    assert torch.allclose(
+        twin.weight.grad,
+        upstream.flatten(0, 1).T @ twin.input_quantizer(x).detach().flatten(0, 1),
+        atol=1e-4,
+    )
 
 
 def test_a_copied_layer_measures_its_own_weight() -> None:
@@ -281,13 +335,19 @@ def test_a_copied_layer_measures_its_own_weight() -> None:
         twin(tokens())
         other = copy.deepcopy(twin)
         other.weight.mul_(5)
-        assert torch.equal(other.weight_quantizer(other.weight), fresh(other.weight_quantizer, other.weight))
-        assert torch.equal(twin.weight_quantizer(twin.weight), fresh(twin.weight_quantizer, twin.weight))
+        assert torch.equal(
+            other.weight_quantizer(other.weight), fresh(other.weight_quantizer, other.weight)
+        )
+        assert torch.equal(
+            twin.weight_quantizer(twin.weight), fresh(twin.weight_quantizer, twin.weight)
+        )
 
 
-def test_one_tensor_is_quantized_once_for_q_k_and_v_and_forgotten_when_the_pass_ends_or_raises() -> None:
+def test_one_tensor_is_quantized_once_for_q_k_and_v_and_forgotten_after_the_pass() -> None:
     shared, spec, _calls = ForwardPass(), ActivationSpec(), 0
-    q, k, other = (ActivationQuantizer(s, shared).eval() for s in (spec, spec, ActivationSpec(bits=3)))
+    q, k, other = (
+        ActivationQuantizer(s, shared).eval() for s in (spec, spec, ActivationSpec(bits=3))
+    )
 
     class Model(nn.Module):
         def forward(self, x: Tensor, fail: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdq.data.task import Example
-from sdq.finetune import MINI, usual
+from sdq.pipeline.finetune import MINI, usual
 from sdq.recipe import PRESETS
 from sdq.train.looks import FEWEST, FORWARD, FREE, SHARE, looks, sample
 from sdq.train.settings import Training
@@ -35,7 +35,8 @@ def test_a_fifth_is_not_exceeded(steps: int, size: int, every: int) -> None:
 
 
 def test_the_case_that_was_reported() -> None:
-    """240 steps of 32 sentences and 20 looks at 2,075: 41,500 forward passes to train 7,680 sentences."""
+    """240 steps of 32 sentences and 20 looks at 2,075: 41,500 forward passes to train 7,680
+    sentences."""
     asked = usual("someone/model", "their.json", steps=240)
     training, number = looks(asked, 2075)
     assert spent(asked, 2075) > 7680
@@ -43,14 +44,30 @@ def test_the_case_that_was_reported() -> None:
 
 
 def test_shipped_trainings_are_untouched() -> None:
-    for training in (*MINI.values(), *(recipe.training for recipe in PRESETS.values() if recipe.training)):
-        assert looks(training, 210) == (training, 210), "dev of the embedded tasks has 210 sentences in a language"
+    for training in (
+        *MINI.values(),
+        *(recipe.training for recipe in PRESETS.values() if recipe.training),
+    ):
+        assert looks(training, 210) == (training, 210), (
+            "dev of the embedded tasks has 210 sentences in a language"
+        )
 
 
 def test_a_sample_has_every_label_at_its_share_and_is_drawn_anew_by_another_seed() -> None:
-    examples = [Example(str(i), "en", f"text {i}", (), (("rare" if i % 50 == 0 else "usual" if i % 2 else "other"),)) for i in range(1000)]
+    examples = [
+        Example(
+            str(i),
+            "en",
+            f"text {i}",
+            (),
+            (("rare" if i % 50 == 0 else "usual" if i % 2 else "other"),),
+        )
+        for i in range(1000)
+    ]
     drawn = sample(examples, 200, 3)
-    counts = {label: sum(e.targets == (label,) for e in drawn) for label in ("rare", "usual", "other")}
+    counts = {
+        label: sum(e.targets == (label,) for e in drawn) for label in ("rare", "usual", "other")
+    }
     assert counts == {"rare": 4, "usual": 100, "other": 96}
     assert drawn == sample(examples, 200, 3) == sorted(drawn, key=lambda e: int(e.id))
     assert drawn != sample(examples, 200, 4)
@@ -80,7 +97,13 @@ def often(labels: list[str], number: int, seeds: int = 200) -> np.ndarray:
         (["usual"] * 60 + [f"l{i:02}" for i in range(40)], 75),
         (["a"] * 97 + ["b"] * 3, 50),
     ],
-    ids=["equal strata", "sorted by label", "singletons", "a usual one and singletons", "a rare one"],
+    ids=[
+        "equal strata",
+        "sorted by label",
+        "singletons",
+        "a usual one and singletons",
+        "a rare one",
+    ],
 )
 def test_every_example_is_as_likely_as_any_other(labels: list[str], number: int) -> None:
     share = number / len(labels)
@@ -93,9 +116,12 @@ def test_every_example_is_as_likely_as_any_other(labels: list[str], number: int)
 
 
 def test_a_dev_split_sorted_by_label_as_reported() -> None:
-    """400 labels, 20 sentences each, 288 drawn: labels 288 to 399 never were; 60 % one label, 40 % one sentence each: none of these."""
+    """400 labels, 20 sentences each, 288 drawn: labels 288 to 399 never were; 60 % one label, 40 %
+    one sentence each: none of these."""
     labels = [f"l{i:03}" for i in range(400) for _ in range(20)]
-    assert {e.targets[0] for seed in range(20) for e in sample(labelled(labels), 288, seed)} == set(labels)
+    assert {e.targets[0] for seed in range(20) for e in sample(labelled(labels), 288, seed)} == set(
+        labels
+    )
     rare = [f"l{i:03}" for i in range(400)]
     drawn = [e.targets[0] for e in sample(labelled(["usual"] * 600 + rare), 300, 1)]
     assert drawn.count("usual") == 180

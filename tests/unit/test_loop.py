@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import IGNORE, Encoded
-from sdq.models import blocks
+from sdq.models.loading import blocks
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
@@ -21,15 +21,26 @@ from sdq.train.losses import KLD, TERMS, Attention, Hidden
 from sdq.train.settings import Training
 
 INT8 = (Rule(weight=WeightSpec(bits=4), activation=ActivationSpec()),)
-STATIC = (Rule(weight=WeightSpec(), activation=ActivationSpec(granularity=PerTensor(), dynamic=False, symmetric=False)),)
+STATIC = (
+    Rule(
+        weight=WeightSpec(),
+        activation=ActivationSpec(granularity=PerTensor(), dynamic=False, symmetric=False),
+    ),
+)
 SHORT = Training(steps=6, batch_size=4, learning_rate=1e-3, check_every=2)
 EVERY = tuple(t() for t in TERMS)
 
 
 def text(token: bool = False, n: int = 14, seed: int = 0, pad: int = 1) -> Encoded:
     g = torch.Generator().manual_seed(seed)
-    ids = [torch.randint(5, 61, (int(torch.randint(2, 9, (), generator=g)),), generator=g).tolist() for _ in range(n)]
-    labels = [[int(i) % 3 if j % 3 else IGNORE for j, i in enumerate(row)] if token else [sum(row) % 3] for row in ids]
+    ids = [
+        torch.randint(5, 61, (int(torch.randint(2, 9, (), generator=g)),), generator=g).tolist()
+        for _ in range(n)
+    ]
+    labels = [
+        [int(i) % 3 if j % 3 else IGNORE for j, i in enumerate(row)] if token else [sum(row) % 3]
+        for row in ids
+    ]
     return Encoded(ids, labels, token, pad)
 
 
@@ -63,7 +74,9 @@ def test_a_batch_is_padded_and_padding_is_marked(token: bool) -> None:
     assert batch.inputs["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
     assert batch.real.tolist() == [[True, False, False], [True, True, True]]
     assert batch.labels.tolist() == ([[0, IGNORE, IGNORE], [1, IGNORE, 2]] if token else [0, 1])
-    assert batch.scored.tolist() == ([[True, False, False], [True, False, True]] if token else [True, True])
+    assert batch.scored.tolist() == (
+        [[True, False, False], [True, False, True]] if token else [True, True]
+    )
     assert batch.at == [1, 0]
 
 
@@ -86,7 +99,9 @@ def test_order_of_batches() -> None:
 
 
 @pytest.mark.parametrize("token", [False, True])
-def test_the_teacher_is_an_argument_and_never_changes(token: bool, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_teacher_is_an_argument_and_never_changes(
+    token: bool, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = tiny("xlmr", "token" if token else "sequence")
     student = rewrite(teacher, INT8)
     before, keys = weights(teacher), set(student.state_dict())
@@ -101,7 +116,13 @@ def test_the_teacher_is_an_argument_and_never_changes(token: bool, tiny: Any, mo
         return 0.0
 
     start = weights(student)
-    train_(student, text(token), SHORT.model_copy(update={"distillation": EVERY}), check, teacher=teacher)
+    train_(
+        student,
+        text(token),
+        SHORT.model_copy(update={"distillation": EVERY}),
+        check,
+        teacher=teacher,
+    )
     assert True not in modes
     assert equal(weights(teacher), before)
     assert all(p.grad is None and p.requires_grad for p in teacher.parameters())
@@ -121,7 +142,13 @@ def test_what_must_come_along(pair: Any) -> None:
         with pytest.raises(ValueError, match=words):
             train_(student, text(), SHORT.model_copy(update=settings), flat)
     with pytest.raises(ValueError, match="unlabelled text needs"):
-        train_(student, text(), SHORT.model_copy(update={"distillation": (KLD(),), "unlabelled": True}), flat, teacher=teacher)
+        train_(
+            student,
+            text(),
+            SHORT.model_copy(update={"distillation": (KLD(),), "unlabelled": True}),
+            flat,
+            teacher=teacher,
+        )
     assert equal(weights(student), start)
 
 
@@ -132,11 +159,25 @@ def test_terms_are_zero_for_the_teacher_itself(term: Any, token: bool, tiny: Any
     teacher = tiny("distilbert", "token" if token else "sequence")
     batch = text(token, pad=0).batch([0, 1, 2, 3])
     labelled = torch.ones(4, dtype=torch.bool)
-    agree = losses(Watched(copy.deepcopy(teacher), (term,)), Watched(teacher, (term,)), batch, (term,), labelled)
-    differ = losses(Watched(rewrite(teacher, INT8).eval(), (term,)), Watched(teacher, (term,)), batch, (term,), labelled)
+    agree = losses(
+        Watched(copy.deepcopy(teacher), (term,)),
+        Watched(teacher, (term,)),
+        batch,
+        (term,),
+        labelled,
+    )
+    differ = losses(
+        Watched(rewrite(teacher, INT8).eval(), (term,)),
+        Watched(teacher, (term,)),
+        batch,
+        (term,),
+        labelled,
+    )
     assert agree[term.kind].item() == 0
     assert differ[term.kind].item() > 1e-6
-    assert agree["ce"].item() == pytest.approx(teacher(**batch.inputs, labels=batch.labels).loss.item(), rel=1e-5)
+    assert agree["ce"].item() == pytest.approx(
+        teacher(**batch.inputs, labels=batch.labels).loss.item(), rel=1e-5
+    )
 
 
 def test_taps_hold_every_block(pair: Any) -> None:
@@ -145,17 +186,27 @@ def test_taps_hold_every_block(pair: Any) -> None:
     seen = Watched(teacher, (Attention(), Attention(at="output"), Hidden()))(batch)
     out = teacher(**batch.inputs, output_hidden_states=True)
     assert {k: len(v) for k, v in seen.taps.items()} == {"context": 2, "output": 2, "hidden": 2}
-    assert all(torch.equal(a, b) for a, b in zip(seen.taps["hidden"], out.hidden_states[1:], strict=True))
-    for block, context, output in zip(blocks(teacher), seen.taps["context"], seen.taps["output"], strict=True):
-        assert torch.allclose(teacher.get_submodule(block + ".attention.output.dense")(context), output, atol=1e-6)
+    assert all(
+        torch.equal(a, b) for a, b in zip(seen.taps["hidden"], out.hidden_states[1:], strict=True)
+    )
+    for block, context, output in zip(
+        blocks(teacher), seen.taps["context"], seen.taps["output"], strict=True
+    ):
+        assert torch.allclose(
+            teacher.get_submodule(block + ".attention.output.dense")(context), output, atol=1e-6
+        )
 
 
 def test_the_loss_is_the_weighted_sum(pair: Any) -> None:
     teacher, student = pair
     terms = (KLD(weight=0.5), Attention(weight=7.0), Hidden(weight=3.0))
-    history = train_(student, text(), SHORT.model_copy(update={"distillation": terms}), flat, teacher=teacher)
+    history = train_(
+        student, text(), SHORT.model_copy(update={"distillation": terms}), flat, teacher=teacher
+    )
     row = history.steps[-1]
-    assert row["loss"] == pytest.approx(row["ce"] + sum(t.weight * row[t.kind] for t in terms), rel=1e-5)
+    assert row["loss"] == pytest.approx(
+        row["ce"] + sum(t.weight * row[t.kind] for t in terms), rel=1e-5
+    )
     assert min(row[t.kind] for t in terms) > 0
 
 
@@ -186,11 +237,15 @@ def test_noise_acts_in_training_and_is_gone_afterwards(pair: Any) -> None:
             one,
             text(),
             SHORT.model_copy(update={"noise": noise, "refresh": 2}),
-            lambda m, seen=seen: float(len(seen.update(q.noise for q in quantizers(m).values()) or ())),
+            lambda m, seen=seen: float(
+                len(seen.update(q.noise for q in quantizers(m).values()) or ())
+            ),
         )
         assert seen == {noise}
         assert {q.noise for q in quantizers(one).values()} == {1.0}
-        assert {q.refresh for q in quantizers(one).values() if isinstance(q, WeightQuantizer)} == {1}
+        assert {q.refresh for q in quantizers(one).values() if isinstance(q, WeightQuantizer)} == {
+            1
+        }
         made.append(weights(one))
     assert not equal(*made)
 
@@ -203,10 +258,25 @@ def test_labels_of_unlabelled_text_are_never_used(token: bool, tiny: Any) -> Non
     teacher = tiny("xlmr", "token" if token else "sequence")
     settings = SHORT.model_copy(update={"distillation": (KLD(), Attention()), "unlabelled": True})
     mine, other = text(token), text(token, seed=1)
-    wrong = Encoded(other.ids, [[v if v == IGNORE else v + 1000 for v in row] for row in other.labels], token, other.pad)
-    shuffled = Encoded(mine.ids, [[v if v == IGNORE else (v + 1) % 3 for v in row] for row in mine.labels], token, mine.pad)
+    wrong = Encoded(
+        other.ids,
+        [[v if v == IGNORE else v + 1000 for v in row] for row in other.labels],
+        token,
+        other.pad,
+    )
+    shuffled = Encoded(
+        mine.ids,
+        [[v if v == IGNORE else (v + 1) % 3 for v in row] for row in mine.labels],
+        token,
+        mine.pad,
+    )
     made = []
-    for train, unlabelled in ((mine, other), (mine, wrong), (shuffled, other), (mine, text(token, seed=2))):
+    for train, unlabelled in (
+        (mine, other),
+        (mine, wrong),
+        (shuffled, other),
+        (mine, text(token, seed=2)),
+    ):
         student = rewrite(teacher, INT8)
         train_(student, train, settings, flat, teacher=teacher, unlabelled=unlabelled)
         made.append(weights(student))
@@ -231,7 +301,9 @@ def test_half_of_each_batch_is_unlabelled() -> None:
 
 def test_a_batch_without_labels_gives_no_cross_entropy(pair: Any) -> None:
     teacher, _ = pair
-    out = losses(Watched(teacher, ()), None, text().batch([0, 1]), (), torch.zeros(2, dtype=torch.bool))
+    out = losses(
+        Watched(teacher, ()), None, text().batch([0, 1]), (), torch.zeros(2, dtype=torch.bool)
+    )
     assert out["ce"].item() == 0
     out["ce"].backward()
     assert not any(p.grad is not None and p.grad.any() for p in teacher.parameters())
@@ -240,8 +312,20 @@ def test_a_batch_without_labels_gives_no_cross_entropy(pair: Any) -> None:
 # --- which weights are kept
 
 
-@pytest.mark.parametrize(("scores", "kept"), [((3, 2, 1), 0), ((1, 3, 2), 1), ((1, 2, 3), 2), ((2, 2, 2), 2), ((2, 2, 1), 1), ((-5, -7, -6), 0)])
-def test_best_weights_are_kept_and_the_later_at_a_tie(scores: tuple[int, ...], kept: int, pair: Any) -> None:
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ((3, 2, 1), 0),
+        ((1, 3, 2), 1),
+        ((1, 2, 3), 2),
+        ((2, 2, 2), 2),
+        ((2, 2, 1), 1),
+        ((-5, -7, -6), 0),
+    ],
+)
+def test_best_weights_are_kept_and_the_later_at_a_tie(
+    scores: tuple[int, ...], kept: int, pair: Any
+) -> None:
     _, student = pair
     at_check: list[dict[str, Tensor]] = []
 
@@ -259,19 +343,38 @@ def test_best_weights_are_kept_and_the_later_at_a_tie(scores: tuple[int, ...], k
 
 
 @pytest.mark.parametrize(
-    ("scores", "checks"), [((9, 1, 2, 3, 4, 5, 6, 7), 3), ((1, 1, 1, 1, 1, 1, 1, 1), 3), ((1, 2, 1, 3, 1, 4, 1, 5), 8), ((1, 2, 3, 4, 5, 6, 7, 8), 8)]
+    ("scores", "checks"),
+    [
+        ((9, 1, 2, 3, 4, 5, 6, 7), 3),
+        ((1, 1, 1, 1, 1, 1, 1, 1), 3),
+        ((1, 2, 1, 3, 1, 4, 1, 5), 8),
+        ((1, 2, 3, 4, 5, 6, 7, 8), 8),
+    ],
 )
-def test_early_stopping_looks_at_the_check_alone(scores: tuple[int, ...], checks: int, pair: Any) -> None:
+def test_early_stopping_looks_at_the_check_alone(
+    scores: tuple[int, ...], checks: int, pair: Any
+) -> None:
     _, student = pair
     left = iter(scores)
-    history = train_(student, text(), SHORT.model_copy(update={"steps": 8, "check_every": 1, "patience": 2}), lambda m: next(left))
+    history = train_(
+        student,
+        text(),
+        SHORT.model_copy(update={"steps": 8, "check_every": 1, "patience": 2}),
+        lambda m: next(left),
+    )
     assert len(history.checks) == checks
 
 
 def test_last_step_is_checked_and_reported(pair: Any) -> None:
     _, student = pair
     events: list[dict[str, Any]] = []
-    history = train_(student, text(), SHORT.model_copy(update={"steps": 5, "check_every": 3}), flat, progress=events.append)
+    history = train_(
+        student,
+        text(),
+        SHORT.model_copy(update={"steps": 5, "check_every": 3}),
+        flat,
+        progress=events.append,
+    )
     assert [c["step"] for c in history.checks] == [3, 5]
     assert [e["step"] for e in events if e["event"] == "check"] == [3, 5]
     assert [e["step"] for e in events if e["event"] == "step"] == [5]
@@ -280,7 +383,8 @@ def test_last_step_is_checked_and_reported(pair: Any) -> None:
 
 @pytest.mark.parametrize("refresh", [1, 50])
 def test_each_check_sees_the_present_weights(refresh: int, pair: Any) -> None:
-    """The optimizer changes weights behind the quantizers' cache: what is scored is the model that would be saved."""
+    """The optimizer changes weights behind the quantizers' cache: what is scored is the model that
+    would be saved."""
     _, student = pair
     batch = text().batch([0, 1, 2]).inputs
     outs: list[Tensor] = []
@@ -293,18 +397,24 @@ def test_each_check_sees_the_present_weights(refresh: int, pair: Any) -> None:
         outs.append(out)
         return float(len(outs))
 
-    train_(student, text(), SHORT.model_copy(update={"learning_rate": 3e-3, "refresh": refresh}), check)
+    train_(
+        student, text(), SHORT.model_copy(update={"learning_rate": 3e-3, "refresh": refresh}), check
+    )
     assert not torch.equal(outs[0], outs[-1])
     with torch.no_grad():
         assert torch.equal(student(**batch).logits, outs[-1])
 
 
-def test_training_measures_weight_ranges_as_often_as_it_says(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_measures_weight_ranges_as_often_as_it_says(
+    pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With refresh 3, at steps 1, 4, 7 and 10 of 12."""
     _, student = pair
     counted: list[tuple[int, bool]] = []
     plain = WeightQuantizer.ranges
-    watched = next(q for n, q in quantizers(student).items() if n.endswith("query.weight_quantizer"))
+    watched = next(
+        q for n, q in quantizers(student).items() if n.endswith("query.weight_quantizer")
+    )
 
     def ranges(self: WeightQuantizer, weight: Tensor) -> Any:
         before = self._range
@@ -314,13 +424,19 @@ def test_training_measures_weight_ranges_as_often_as_it_says(pair: Any, monkeypa
         return out
 
     monkeypatch.setattr(WeightQuantizer, "ranges", ranges)
-    train_(student, text(), SHORT.model_copy(update={"steps": 12, "check_every": 12, "refresh": 3}), flat)
+    train_(
+        student,
+        text(),
+        SHORT.model_copy(update={"steps": 12, "check_every": 12, "refresh": 3}),
+        flat,
+    )
     assert [step for step, measured in counted if measured] == [1, 4, 7, 10]
 
 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_dropout_is_on_only_if_asked_for_and_comes_back(dropout: bool, pair: Any) -> None:
-    """Without it a copy of the teacher imitates it exactly; afterwards, and after an error, every share is what it was."""
+    """Without it a copy of the teacher imitates it exactly; afterwards, and after an error, every
+    share is what it was."""
     teacher, _ = pair
     student = copy.deepcopy(teacher)
     for model in (teacher, student):
@@ -343,19 +459,32 @@ def test_dropout_is_on_only_if_asked_for_and_comes_back(dropout: bool, pair: Any
 # --- what is frozen, what is calibrated, what goes wrong
 
 
-@pytest.mark.parametrize(("frozen_embedding", "frozen_blocks"), [(True, 0), (False, 0), (True, 1), (False, 2)])
+@pytest.mark.parametrize(
+    ("frozen_embedding", "frozen_blocks"), [(True, 0), (False, 0), (True, 1), (False, 2)]
+)
 def test_what_is_frozen_stays(frozen_embedding: bool, frozen_blocks: int, pair: Any) -> None:
     _, student = pair
-    mine = next(n for n, _ in student.named_parameters() if "classifier" in n and n.endswith("bias"))
+    mine = next(
+        n for n, _ in student.named_parameters() if "classifier" in n and n.endswith("bias")
+    )
     student.get_parameter(mine).requires_grad_(False)  # frozen by the caller
     by_caller = next(n for n, _ in student.named_parameters() if "word_embeddings" in n)
     student.get_parameter(by_caller).requires_grad_(False)
     before = weights(student)
-    train_(student, text(), SHORT.model_copy(update={"frozen_embedding": frozen_embedding, "frozen_blocks": frozen_blocks}), lambda m: 0.0)
+    train_(
+        student,
+        text(),
+        SHORT.model_copy(
+            update={"frozen_embedding": frozen_embedding, "frozen_blocks": frozen_blocks}
+        ),
+        lambda m: 0.0,
+    )
     changed = {n for n, p in student.named_parameters() if not torch.equal(p, before[n])}
     for name, _ in student.named_parameters():
         still = (
-            name in (mine, by_caller) or (frozen_embedding and ".embeddings." in name) or any(name.startswith(b + ".") for b in blocks(student)[:frozen_blocks])
+            name in (mine, by_caller)
+            or (frozen_embedding and ".embeddings." in name)
+            or any(name.startswith(b + ".") for b in blocks(student)[:frozen_blocks])
         )
         if still:
             assert name not in changed
@@ -365,7 +494,8 @@ def test_what_is_frozen_stays(frozen_embedding: bool, frozen_blocks: int, pair: 
 
 
 def test_static_ranges_are_measured_anew(tiny: Any) -> None:
-    """Before every check and once at the end, so that ranges belong to the weights that are kept."""
+    """Before every check and once at the end, so that ranges belong to the weights that are
+    kept."""
     student = rewrite(tiny("xlmr"), STATIC)
     batches = [text().batch([0, 1, 2, 3]).inputs]
     calibrate_(student, batches)
@@ -381,19 +511,31 @@ def test_static_ranges_are_measured_anew(tiny: Any) -> None:
         ranges.append({k: v for k, v in weights(model).items() if k.endswith("quantizer.scale")})
         return -float(len(ranges))
 
-    train_(student, text(), SHORT.model_copy(update={"learning_rate": 3e-3}), check, before_check=before_check)
+    train_(
+        student,
+        text(),
+        SHORT.model_copy(update={"learning_rate": 3e-3}),
+        check,
+        before_check=before_check,
+    )
     assert order == ["calibrate", "check"] * 3 + ["calibrate"]
     last = {k: v for k, v in weights(student).items() if k in ranges[0]}
     assert equal(last, ranges[0])  # of the first check, whose weights were kept
     assert not equal(ranges[0], ranges[2])
     assert not equal(ranges[0], {k: first[k] for k in last})
-    assert all(bool(q.calibrated) for q in quantizers(student).values() if isinstance(q, ActivationQuantizer))
+    assert all(
+        bool(q.calibrated)
+        for q in quantizers(student).values()
+        if isinstance(q, ActivationQuantizer)
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_training(pair: Any) -> None:
     teacher, student = pair
     with torch.no_grad():
-        next(p for n, p in teacher.named_parameters() if n.endswith("out_proj.bias")).fill_(float("nan"))
+        next(p for n, p in teacher.named_parameters() if n.endswith("out_proj.bias")).fill_(
+            float("nan")
+        )
     start = weights(student)
     settings = SHORT.model_copy(update={"distillation": (KLD(),), "noise": 0.5})
     with pytest.raises(UserError, match="diverged at step 1"):
@@ -411,6 +553,8 @@ def test_training_teaches(tiny: Any) -> None:
     labels = [i % 3 for i in range(24)]
     ids = [(torch.randint(5, 23, (6,), generator=g) + 18 * label).tolist() for label in labels]
     data = Encoded(ids, [[label] for label in labels], False, 1)
-    settings = Training(steps=80, batch_size=8, learning_rate=3e-3, check_every=40, frozen_embedding=False)
+    settings = Training(
+        steps=80, batch_size=8, learning_rate=3e-3, check_every=40, frozen_embedding=False
+    )
     rows = train_(student, data, settings, lambda m: 0.0).steps
     assert rows[-1]["ce"] < 0.5 * rows[0]["ce"]

@@ -1,4 +1,5 @@
-"""Distillation terms: the contract of each in the registry, and their formulas against independent ones."""
+"""Distillation terms: the contract of each in the registry, and their formulas against independent
+ones."""
 
 from __future__ import annotations
 
@@ -15,12 +16,17 @@ from torch.nn import functional as F
 
 from sdq.train.losses import KLD, TERMS, Attention, DistillLoss, Hidden, Seen, tap_of
 
-EVERY = pytest.mark.parametrize("term", [*(t() for t in TERMS), Attention(at="output"), KLD(temperature=1)], ids=str)
+EVERY = pytest.mark.parametrize(
+    "term", [*(t() for t in TERMS), Attention(at="output"), KLD(temperature=1)], ids=str
+)
 TASK = pytest.mark.parametrize("token", [False, True], ids=["sequence", "token"])
 B, T, H, D, C, L = 3, 6, 4, 5, 7, 2
 TAPS = ("context", "output", "hidden")
 REAL = torch.arange(T) < torch.tensor([6, 3, 1])[:, None]
-SCORED = {False: torch.tensor([True, True, False]), True: REAL & torch.tensor([True, False, True, True, False, True])}
+SCORED = {
+    False: torch.tensor([True, True, False]),
+    True: REAL & torch.tensor([True, False, True, True, False, True]),
+}
 
 
 def made(seed: int, token: bool = False, grad: bool = False) -> Seen:
@@ -33,7 +39,9 @@ def made(seed: int, token: bool = False, grad: bool = False) -> Seen:
 
 
 def mapped(seen: Seen, change: Any) -> Seen:
-    return Seen(change(seen.logits), {k: [change(x) for x in v] for k, v in seen.taps.items()}, seen.heads)
+    return Seen(
+        change(seen.logits), {k: [change(x) for x in v] for k, v in seen.taps.items()}, seen.heads
+    )
 
 
 def tensors(seen: Seen) -> list[Tensor]:
@@ -54,9 +62,16 @@ def test_zero_at_agreement_and_positive_elsewhere(term: Any, token: bool) -> Non
     assert agreement.shape == ()
     assert agreement.item() == 0
     noise = torch.Generator().manual_seed(1)
-    for change in (lambda x: 3 * x, lambda x: -x, lambda x: x + 0.01 * torch.randn(x.shape, generator=noise)):  # 3 * x is what cosine would not see
+    for change in (
+        lambda x: 3 * x,
+        lambda x: -x,
+        lambda x: x + 0.01 * torch.randn(x.shape, generator=noise),
+    ):  # 3 * x is what cosine would not see
         assert term.value(mapped(teacher, change), teacher, scored, REAL).item() > 1e-7
-    near, far = (term.value(mapped(teacher, lambda x, s=s: x * s), teacher, scored, REAL).item() for s in (1.1, 1.5))
+    near, far = (
+        term.value(mapped(teacher, lambda x, s=s: x * s), teacher, scored, REAL).item()
+        for s in (1.1, 1.5)
+    )
     assert far > near
 
 
@@ -102,7 +117,12 @@ def test_blind_to_how_much_padding_there_is(term: Any, token: bool) -> None:
     def longer(x: Tensor) -> Tensor:
         return x if x.ndim == 2 else F.pad(x, (0, 0, 0, 5), value=2.0)
 
-    wide = term.value(mapped(student, longer), mapped(teacher, longer), F.pad(scored, (0, 5)) if token else scored, F.pad(REAL, (0, 5)))
+    wide = term.value(
+        mapped(student, longer),
+        mapped(teacher, longer),
+        F.pad(scored, (0, 5)) if token else scored,
+        F.pad(REAL, (0, 5)),
+    )
     assert wide.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
@@ -119,11 +139,17 @@ def test_nothing_scored_is_zero_not_nan(term: Any, token: bool) -> None:
 @TASK
 @pytest.mark.parametrize("t", [1.0, 2.0, 4.0])
 def test_kld_formula(token: bool, t: float) -> None:
-    """T^2 KL(teacher || student), mean over what is scored: torch's kl_div and scipy's, in this direction."""
+    """T^2 KL(teacher || student), mean over what is scored: torch's kl_div and scipy's, in this
+    direction."""
     student, teacher, scored = made(0, token), made(1, token), SCORED[token]
     got = KLD(temperature=t).value(student, teacher, scored, REAL).item()
     s, u = student.logits[scored], teacher.logits[scored]
-    assert got == pytest.approx(t * t * F.kl_div((s / t).log_softmax(-1), (u / t).softmax(-1), reduction="batchmean").item(), rel=1e-5)
+    assert got == pytest.approx(
+        t
+        * t
+        * F.kl_div((s / t).log_softmax(-1), (u / t).softmax(-1), reduction="batchmean").item(),
+        rel=1e-5,
+    )
     p, q = (scipy.special.softmax(x.double().numpy() / t, axis=-1) for x in (u, s))
     assert got == pytest.approx(t * t * scipy.special.rel_entr(p, q).sum(-1).mean(), rel=1e-5)
     assert got != pytest.approx(t * t * scipy.special.rel_entr(q, p).sum(-1).mean(), rel=1e-2)
@@ -149,19 +175,35 @@ def test_attention_is_the_double_sum() -> None:
     total = 0.0
     for layer in range(L):
         for h in range(H):
-            s, t = (x.taps["context"][layer].double().numpy()[..., h * D : (h + 1) * D] for x in (student, teacher))
-            differences = [s[b, i, d] - t[b, i, d] for b in range(B) for i in range(T) for d in range(D) if real[b, i]]
+            s, t = (
+                x.taps["context"][layer].double().numpy()[..., h * D : (h + 1) * D]
+                for x in (student, teacher)
+            )
+            differences = [
+                s[b, i, d] - t[b, i, d]
+                for b in range(B)
+                for i in range(T)
+                for d in range(D)
+                if real[b, i]
+            ]
             total += np.square(differences).mean()
     got = Attention().value(student, teacher, SCORED[False], REAL).item()
     assert got == pytest.approx(total / (L * H), rel=1e-5)
 
 
-@pytest.mark.parametrize(("term", "tap"), [(Hidden(), "hidden"), (Attention(at="output"), "output")])
+@pytest.mark.parametrize(
+    ("term", "tap"), [(Hidden(), "hidden"), (Attention(at="output"), "output")]
+)
 def test_hidden_and_attention_output_are_means_over_blocks(term: Any, tap: str) -> None:
     student, teacher = made(0), made(1)
     real = REAL.numpy()
-    parts = [np.square(s.double().numpy()[real] - t.double().numpy()[real]).mean() for s, t in zip(student.taps[tap], teacher.taps[tap], strict=True)]
-    assert term.value(student, teacher, SCORED[False], REAL).item() == pytest.approx(np.mean(parts), rel=1e-5)
+    parts = [
+        np.square(s.double().numpy()[real] - t.double().numpy()[real]).mean()
+        for s, t in zip(student.taps[tap], teacher.taps[tap], strict=True)
+    ]
+    assert term.value(student, teacher, SCORED[False], REAL).item() == pytest.approx(
+        np.mean(parts), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("term", [Attention(), Attention(at="output"), Hidden()], ids=str)

@@ -1,4 +1,5 @@
-"""Every metric against the library that defines it, and through the same counts as all statistics."""
+"""Every metric against the library that defines it, and through the same counts as all
+statistics."""
 
 from __future__ import annotations
 
@@ -11,14 +12,31 @@ from hypothesis import strategies as st
 from seqeval.metrics import precision_score
 from sklearn.metrics import ndcg_score
 
-from sdq import metrics, statistics
 from sdq.data.task import Example, Task
 from sdq.data.taskfile import USUAL
-from sdq.report import METRICS
+from sdq.evaluate import metrics, statistics
+from sdq.results import METRICS
 
-UPOS = ("ADJ", "ADP", "AUX", "INTJ", "NOUN", "NUM", "PROPN", "PUNCT", "SCONJ", "VERB", "X", "O", "B-LOC", "I-LOC")
+UPOS = (
+    "ADJ",
+    "ADP",
+    "AUX",
+    "INTJ",
+    "NOUN",
+    "NUM",
+    "PROPN",
+    "PUNCT",
+    "SCONJ",
+    "VERB",
+    "X",
+    "O",
+    "B-LOC",
+    "I-LOC",
+)
 # (query, true label, predicted label) of each document, queries in any order
-DOCUMENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=16)
+DOCUMENTS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=16
+)
 
 
 def _score(table: object) -> float:
@@ -37,12 +55,26 @@ def test_the_two_registries_agree() -> None:
 
 
 def test_names_inside_a_sentence() -> None:
-    assert [METRICS[name].inside for name in ("accuracy", "f1", "token_accuracy", "ndcg")] == ["accuracy", "F1", "token accuracy", "nDCG"]
+    assert [METRICS[name].inside for name in ("accuracy", "f1", "token_accuracy", "ndcg")] == [
+        "accuracy",
+        "F1",
+        "token accuracy",
+        "nDCG",
+    ]
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from(UPOS), st.sampled_from(UPOS)), min_size=1, max_size=8), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(UPOS), st.sampled_from(UPOS)), min_size=1, max_size=8),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_precision_is_seqevals_also_where_it_is_odd(pairs: list[list[tuple[str, str]]]) -> None:
-    gold, answers = [tuple(g for g, _ in row) for row in pairs], [[a for _, a in row] for row in pairs]
+    gold, answers = (
+        [tuple(g for g, _ in row) for row in pairs],
+        [[a for _, a in row] for row in pairs],
+    )
     found = metrics.tally(_tagged(gold), answers, [0.0] * len(gold), "precision")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -55,7 +87,10 @@ def test_what_is_odd_about_it() -> None:
     assert _score(metrics.tally(_tagged(gold), [["NOUN", "NOUN", "VERB"]], [0.0], "precision")) == 1
     half = metrics.tally(_tagged(gold), [["NOUN", "VERB", "VERB"]], [0.0], "precision")
     right = metrics.tally(_tagged(gold), [["NOUN", "VERB", "VERB"]], [0.0], "token_accuracy")
-    assert (_score(half), _score(right)) == (0, pytest.approx(2 / 3))  # neighbours of one tag are one span, and neither is right
+    assert (_score(half), _score(right)) == (
+        0,
+        pytest.approx(2 / 3),
+    )  # neighbours of one tag are one span, and neither is right
 
 
 def test_cut_words_are_wrong_tokens() -> None:
@@ -63,9 +98,19 @@ def test_cut_words_are_wrong_tokens() -> None:
 
 
 @given(DOCUMENTS)
-def test_ndcg_is_scikit_learns_mean_over_queries_of_two_documents_or_more(documents: list[tuple[int, int, int]]) -> None:
-    examples = [Example(f"d{i}", "en", "q", (), (str(label),), "d", f"q{query}") for i, (query, label, _) in enumerate(documents)]
-    found = metrics.tally(examples, [[str(guess)] for _, _, guess in documents], [float(i) for i in range(len(documents))], "ndcg")
+def test_ndcg_is_scikit_learns_mean_over_queries_of_two_documents_or_more(
+    documents: list[tuple[int, int, int]],
+) -> None:
+    examples = [
+        Example(f"d{i}", "en", "q", (), (str(label),), "d", f"q{query}")
+        for i, (query, label, _) in enumerate(documents)
+    ]
+    found = metrics.tally(
+        examples,
+        [[str(guess)] for _, _, guess in documents],
+        [float(i) for i in range(len(documents))],
+        "ndcg",
+    )
     expected = []
     for query in {q for q, _, _ in documents}:
         gold, guess = ([float(row[k]) for row in documents if row[0] == query] for k in (1, 2))
@@ -73,31 +118,53 @@ def test_ndcg_is_scikit_learns_mean_over_queries_of_two_documents_or_more(docume
             expected.append(ndcg_score([gold], [guess]))
     assert _score(found) == pytest.approx(np.mean(expected) if expected else 0.0)
     assert set(found["id"]) == {f"q{q}" for q, _, _ in documents}
-    assert found["margin"].tolist() == [min(i for i, row in enumerate(documents) if f"q{row[0]}" == id) for id in found["id"]]
+    assert found["margin"].tolist() == [
+        min(i for i, row in enumerate(documents) if f"q{row[0]}" == id) for id in found["id"]
+    ]
 
 
 def test_queries_of_two_languages_are_not_one() -> None:
-    examples = [Example(f"d{i}", code, "q", (), (label,), "d", "q1") for i, (code, label) in enumerate((("de", "3"), ("en", "0"), ("de", "0"), ("en", "1")))]
+    examples = [
+        Example(f"d{i}", code, "q", (), (label,), "d", "q1")
+        for i, (code, label) in enumerate((("de", "3"), ("en", "0"), ("de", "0"), ("en", "1")))
+    ]
     found = metrics.tally(examples, [["3"], ["0"], ["0"], ["1"]], [0.0] * 4, "ndcg")
-    assert found[["language", "tp", "answer"]].values.tolist() == [["de", 1.0, "3 0"], ["en", 1.0, "0 1"]]
+    assert found[["language", "tp", "answer"]].values.tolist() == [
+        ["de", 1.0, "3 0"],
+        ["en", 1.0, "0 1"],
+    ]
 
 
 def test_statistics_of_a_ranking_resample_queries() -> None:
     rng = np.random.default_rng(0)
     table = metrics.tally(
-        [Example(f"d{i}", "en", "", (), (str(label),), "", f"q{i // 5}") for i, label in enumerate(rng.integers(0, 5, 500))],
-        [[str(label)] for label in rng.integers(0, 5, 500)], [0.0] * 500, "ndcg",
-    )  # fmt: skip
+        [
+            Example(f"d{i}", "en", "", (), (str(label),), "", f"q{i // 5}")
+            for i, label in enumerate(rng.integers(0, 5, 500))
+        ],
+        [[str(label)] for label in rng.integers(0, 5, 500)],
+        [0.0] * 500,
+        "ndcg",
+    )
     assert len(table) == 100
     _, low, high = statistics.mean_interval([table], ["en"])
     half = 1.96 * table["tp"].std(ddof=1) / 10
-    assert (low, high) == (pytest.approx(table["tp"].mean() - half, abs=0.5 * half), pytest.approx(table["tp"].mean() + half, abs=0.5 * half))
+    assert (low, high) == (
+        pytest.approx(table["tp"].mean() - half, abs=0.5 * half),
+        pytest.approx(table["tp"].mean() + half, abs=0.5 * half),
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "metric", "beside", "examples", "answers"),
     [
-        ("token", "precision", ("token_accuracy", "f1"), _tagged([("NOUN", "VERB"), ("X",), ("ADJ", "X")]), [["NOUN", "X"], ["X"], []]),
+        (
+            "token",
+            "precision",
+            ("token_accuracy", "f1"),
+            _tagged([("NOUN", "VERB"), ("X",), ("ADJ", "X")]),
+            [["NOUN", "X"], ["X"], []],
+        ),
         ("sequence", "accuracy", (), [Example("a", "de", "", (), ("a b",))], [["a b"]]),
         (
             "sequence",
@@ -109,9 +176,15 @@ def test_statistics_of_a_ranking_resample_queries() -> None:
     ],
 )
 def test_what_stands_beside_is_counted_from_the_same_answers(
-    kind: str, metric: str, beside: tuple[str, ...], examples: list[Example], answers: list[list[str]]
+    kind: str,
+    metric: str,
+    beside: tuple[str, ...],
+    examples: list[Example],
+    answers: list[list[str]],
 ) -> None:
-    task = Task("made", kind, ("0", "1", "2"), ("de",), "de", metric, "0", {"test": examples}, beside)  # type: ignore[arg-type]
+    task = Task(
+        "made", kind, ("0", "1", "2"), ("de",), "de", metric, "0", {"test": examples}, beside
+    )  # type: ignore[arg-type]
     table = metrics.tally(examples, answers, [0.0] * len(examples), metric)
     found = metrics.beside(table, examples, task)
     assert set(found) == set(beside)

@@ -1,4 +1,5 @@
-"""Migration of outliers from activations into weights: the same function, factors against one sentence at a time, less error."""
+"""Migration of outliers from activations into weights: the same function, factors against one
+sentence at a time, less error."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdq.inspect.capture import capture
-from sdq.models import modules
+from sdq.models.hooks import capture
+from sdq.models.loading import modules
 from sdq.quant.integer import fake_quantize, scale_and_zero
 from sdq.quant.layers import QuantLinear
-from sdq.quant.migrate import ScaledLinear, factors, migrate
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
+from sdq.quant.smoothquant import ScaledLinear, factors, migrate
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 
 STATIC = ActivationSpec(granularity=PerTensor(), dynamic=False)
@@ -63,7 +64,8 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 
 def plant_(model: nn.Module, by: float = 50) -> None:
-    """One channel of every LayerNorm becomes an outlier, and the columns that read it so much smaller."""
+    """One channel of every LayerNorm becomes an outlier, and the columns that read it so much
+    smaller."""
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.LayerNorm):
@@ -77,7 +79,9 @@ def plant_(model: nn.Module, by: float = 50) -> None:
 
 
 @pytest.mark.parametrize("strength", [0, 0.5, 1])
-def test_the_function_is_the_same(family: str, kind: str, strength: float, tiny: Any, padded: Any) -> None:
+def test_the_function_is_the_same(
+    family: str, kind: str, strength: float, tiny: Any, padded: Any
+) -> None:
     model = tiny(family, kind)
     batch = padded(model)
     smooth = migrate(model, [batch], strength)
@@ -95,7 +99,11 @@ def test_the_function_is_the_same(family: str, kind: str, strength: float, tiny:
 def test_the_argument_is_untouched(family: str, tiny: Any, padded: Any) -> None:
     model = tiny(family)
     batch = padded(model)
-    before, exact, inputs = snapshot(model), logits(model, batch), {k: v.clone() for k, v in batch.items()}
+    before, exact, inputs = (
+        snapshot(model),
+        logits(model, batch),
+        {k: v.clone() for k, v in batch.items()},
+    )
     model.train()
     smooth = migrate(model, [batch])
     assert smooth.training
@@ -110,7 +118,11 @@ def test_the_argument_is_untouched(family: str, tiny: Any, padded: Any) -> None:
         for tensor in smooth.state_dict().values():
             tensor.zero_()
     assert torch.equal(logits(model, batch), exact)
-    assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for x in (model, smooth) for m in x.modules())
+    assert not any(
+        len(m._forward_hooks) + len(m._forward_pre_hooks)
+        for x in (model, smooth)
+        for m in x.modules()
+    )
     assert [p.requires_grad for p in smooth.parameters()] == [True] * len(list(model.parameters()))
 
 
@@ -118,21 +130,31 @@ def test_the_argument_is_untouched(family: str, tiny: Any, padded: Any) -> None:
 
 
 @pytest.mark.parametrize("strength", [0, 0.3, 0.5, 1])
-def test_factors_are_those_of_single_sentences(family: str, strength: float, tiny: Any, padded: Any) -> None:
+def test_factors_are_those_of_single_sentences(
+    family: str, strength: float, tiny: Any, padded: Any
+) -> None:
     model = tiny(family)
     batches = [padded(model), padded(model, (3, 7), seed=1)]
     smooth = migrate(model, iter(batches), strength)
     for group in together(model):
         x, w = peaks(model, batches, group[0]), columns(model, group)
-        expected = [float(a) ** strength / float(b) ** (1 - strength) for a, b in zip(x, w, strict=True)]
+        expected = [
+            float(a) ** strength / float(b) ** (1 - strength) for a, b in zip(x, w, strict=True)
+        ]
         for name in group:
             layer = smooth.get_submodule(name)
             assert layer.input_scale.tolist() == pytest.approx(expected, rel=1e-4)
-            assert torch.allclose(layer.weight, model.get_submodule(name).weight * layer.input_scale, rtol=1e-6, atol=0)
+            assert torch.allclose(
+                layer.weight,
+                model.get_submodule(name).weight * layer.input_scale,
+                rtol=1e-6,
+                atol=0,
+            )
 
 
 def test_where_the_range_goes(tiny: Any, padded: Any) -> None:
-    """After the full migration all activations reach equally far, after none all columns, and half-way both of a channel."""
+    """After the full migration all activations reach equally far, after none all columns, and
+    half-way both of a channel."""
     model = tiny("xlmr")
     batch = padded(model)
     for strength in (0, 0.5, 1):
@@ -140,7 +162,9 @@ def test_where_the_range_goes(tiny: Any, padded: Any) -> None:
         for group in together(model):
             x = peaks(smooth, [batch], group[0]) / smooth.get_submodule(group[0]).input_scale
             w = columns(smooth, group)
-            expected = {0: (x, torch.ones_like(w)), 0.5: (w, w), 1: (torch.ones_like(x), w)}[strength]
+            expected = {0: (x, torch.ones_like(w)), 0.5: (w, w), 1: (torch.ones_like(x), w)}[
+                strength
+            ]
             assert torch.allclose(x, expected[0], rtol=1e-4)
             assert torch.allclose(w, expected[1], rtol=1e-4)
 
@@ -155,7 +179,11 @@ def test_padding_does_not_change_the_factors(family: str, tiny: Any, padded: Any
     for other in (padded(model, lengths, width=21), padded(model, lengths, width=21, fill=60)):
         wide = migrate(model, [other])
         for name in names(model):
-            assert torch.allclose(wide.get_submodule(name).input_scale, plain.get_submodule(name).input_scale, rtol=1e-5)
+            assert torch.allclose(
+                wide.get_submodule(name).input_scale,
+                plain.get_submodule(name).input_scale,
+                rtol=1e-5,
+            )
 
 
 def test_zero_channels_have_finite_factors(tiny: Any, padded: Any) -> None:
@@ -176,7 +204,11 @@ def test_zero_channels_have_finite_factors(tiny: Any, padded: Any) -> None:
             assert (scale > 0).all()
             assert scale[0] == 1
         assert (logits(smooth, batch) - exact).abs().max() <= 1e-5 * exact.abs().max()
-    for x, w in ((torch.zeros(4), torch.ones(4)), (torch.ones(4), torch.zeros(4)), (torch.zeros(4), torch.zeros(4))):
+    for x, w in (
+        (torch.zeros(4), torch.ones(4)),
+        (torch.ones(4), torch.zeros(4)),
+        (torch.zeros(4), torch.zeros(4)),
+    ):
         assert factors(x, w, 0.5).tolist() == [1] * 4
 
 
@@ -190,24 +222,32 @@ def test_a_channel_nobody_reads_does_not_set_the_range() -> None:
 
 
 def test_a_planted_outlier_costs_less_after_migration(family: str, tiny: Any, padded: Any) -> None:
-    """Per-tensor INT8 of weights and activations, static and dynamic, against the model's own FP32 answers."""
+    """Per-tensor INT8 of weights and activations, static and dynamic, against the model's own FP32
+    answers."""
     model = tiny(family)
     plant_(model)
     batches = [padded(model, (9, 8, 7, 9), seed=s) for s in range(4)]
     for activation in (STATIC, ActivationSpec(granularity=PerTensor())):
         rules = [Rule(roles=READERS, weight=W8, activation=activation)]
-        before, after = (_error(rewrite(m, rules), model, batches) for m in (model, migrate(model, batches)))
+        before, after = (
+            _error(rewrite(m, rules), model, batches) for m in (model, migrate(model, batches))
+        )
         assert after < 0.5 * before
 
 
 def _error(student: nn.Module, model: nn.Module, batches: list[dict[str, Tensor]]) -> float:
-    """Relative L2 error of the outputs of q, k, v and ffn_in, quantized by themselves on exact inputs: worst of the modules' roles."""
+    """Relative L2 error of the outputs of q, k, v and ffn_in, quantized by themselves on exact
+    inputs: worst of the modules' roles."""
     calibrate_(student, batches)
     total: dict[str, list[float]] = {}
     for m in modules(model):
         if m.role in READERS:
             for batch in batches:
-                with capture(model, {m.name: "output"}) as exact, capture(student, {m.name: "output"}) as seen, only(student, [m.name]):
+                with (
+                    capture(model, {m.name: "output"}) as exact,
+                    capture(student, {m.name: "output"}) as seen,
+                    only(student, [m.name]),
+                ):
                     logits(model, batch)
                     logits(student, batch)
                 real = batch["attention_mask"].bool()
@@ -217,12 +257,16 @@ def _error(student: nn.Module, model: nn.Module, batches: list[dict[str, Tensor]
 
 
 @pytest.mark.parametrize("activation", [None, ActivationSpec(bits=4), STATIC])
-def test_a_migrated_model_is_rewritten_like_any_other(family: str, activation: Any, tiny: Any, padded: Any) -> None:
+def test_a_migrated_model_is_rewritten_like_any_other(
+    family: str, activation: Any, tiny: Any, padded: Any
+) -> None:
     model = tiny(family)
     batch = padded(model)
     smooth = migrate(model, [batch])
     assert quantized_modules(smooth) == {}
-    student = rewrite(smooth, [Rule(weight=WeightSpec(bits=4), activation=activation), Rule(roles=("v",))])
+    student = rewrite(
+        smooth, [Rule(weight=WeightSpec(bits=4), activation=activation), Rule(roles=("v",))]
+    )
     calibrate_(student, [batch])
     with only(student, ()):
         assert torch.equal(logits(student, batch), logits(smooth, batch))
@@ -235,7 +279,9 @@ def test_a_migrated_model_is_rewritten_like_any_other(family: str, activation: A
 
 
 @pytest.mark.parametrize("activation", [None, ActivationSpec(), STATIC])
-def test_a_migrated_layer_divides_first_and_quantizes_then(activation: Any, tiny: Any, padded: Any) -> None:
+def test_a_migrated_layer_divides_first_and_quantizes_then(
+    activation: Any, tiny: Any, padded: Any
+) -> None:
     model = tiny("xlmr")
     batch = padded(model, (6, 6))
     smooth = migrate(model, [batch])
@@ -252,13 +298,17 @@ def test_a_migrated_layer_divides_first_and_quantizes_then(activation: Any, tiny
     if activation is not None:
         peak = divided.abs().amax(-1, keepdim=True) if activation.dynamic else divided.abs().max()
         divided = fake_quantize(divided, *scale_and_zero(-peak, peak, 8, True), 8, True)
-    weight = fake_quantize(weight, *scale_and_zero(-weight.abs().max(), weight.abs().max(), 8, True), 8, True)
+    weight = fake_quantize(
+        weight, *scale_and_zero(-weight.abs().max(), weight.abs().max(), 8, True), 8, True
+    )
     with torch.no_grad():
         exact = F.linear(divided, weight, old.bias)
         assert (layer(seen[name]) - exact).norm() < 1e-4 * exact.norm()
 
 
-def test_a_trained_student_of_a_migrated_model_can_be_kept(tiny: Any, padded: Any, tmp_path: Path) -> None:
+def test_a_trained_student_of_a_migrated_model_can_be_kept(
+    tiny: Any, padded: Any, tmp_path: Path
+) -> None:
     """safetensors refuses tensors that share memory; and the factors are not trained."""
     model = tiny("xlmr")
     student = rewrite(migrate(model, [padded(model)]), [Rule(weight=W8)])
@@ -287,7 +337,10 @@ def test_there_must_be_tokens(tiny: Any, padded: Any) -> None:
         with pytest.raises(ValueError, match="at least one real token"):
             migrate(model, batches)
     some = padded(model)  # one without tokens among others does no harm
-    scales = [migrate(model, b).get_submodule(names(model)[0]).input_scale for b in ([some], [empty, some, empty])]
+    scales = [
+        migrate(model, b).get_submodule(names(model)[0]).input_scale
+        for b in ([some], [empty, some, empty])
+    ]
     assert torch.equal(*scales)
 
 
@@ -304,5 +357,7 @@ def test_once_and_before_rewrite(tiny: Any, padded: Any) -> None:
     batch = padded(model)
     with pytest.raises(ValueError, match="query is a ScaledLinear; migrate once"):
         migrate(migrate(model, [batch]), [batch])
-    with pytest.raises(ValueError, match="query is a QuantLinear; migrate once, and before rewrite"):
+    with pytest.raises(
+        ValueError, match="query is a QuantLinear; migrate once, and before rewrite"
+    ):
         migrate(rewrite(model, [Rule(weight=W8)]), [batch])

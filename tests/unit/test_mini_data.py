@@ -1,4 +1,5 @@
-"""The hand-written text of mini: complete, parallel, without a leak between splits, and taggable."""
+"""The hand-written text of mini: complete, parallel, without a leak between splits, and
+taggable."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def test_no_problems(code: str) -> None:
 def test_fifteen_languages_in_all_splits(table: pd.DataFrame) -> None:
     assert len(frames.LANGUAGES) == 15
     assert sorted(p.stem for p in frames.TEXT.glob("*.txt")) == sorted(frames.LANGUAGES)
-    assert set(zip(table["language"], table["split"], strict=True)) == set(itertools.product(frames.LANGUAGES, frames.SPLITS))
+    assert set(zip(table["language"], table["split"], strict=True)) == set(
+        itertools.product(frames.LANGUAGES, frames.SPLITS)
+    )
 
 
 @LANGUAGE
@@ -42,10 +45,15 @@ def test_no_frame_and_no_sentence_in_two_splits(code: str, table: pd.DataFrame) 
 
 @LANGUAGE
 def test_no_frame_says_the_same_in_two_splits(code: str) -> None:
-    """Their texts, not only their names; small letters, no final mark, no grammatical form of the slot."""
+    """Their texts, not only their names; small letters, no final mark, no grammatical form of the
+    slot."""
     plain: dict[str, str] = {}
-    for frame in (frames.read(code).frames | (frames.more().frames if code == "en" else {})).values():
-        text = re.sub(r"\{([a-z0-9_]+)[^}]*\}", r"{\1}", frame.text).casefold().rstrip(" .!?。؟！？।")
+    for frame in (
+        frames.read(code).frames | (frames.more().frames if code == "en" else {})
+    ).values():
+        text = (
+            re.sub(r"\{([a-z0-9_]+)[^}]*\}", r"{\1}", frame.text).casefold().rstrip(" .!?。؟！？।")
+        )
         assert plain.setdefault(text, frame.split) == frame.split, frame
 
 
@@ -89,13 +97,25 @@ def test_english_only_frames_are_for_training() -> None:
     english, written = frames.read("en").frames, frames.read("en", frames.TEXT / "more").frames
     assert {frame.split for frame in frames.more().frames.values()} == {"train"}
     assert not written.keys() & english.keys()
-    assert len({[f.intent for f in written.values()].count(intent) for intent in {f.intent for f in english.values()}}) == 1
-    texts = [re.sub(r"[^a-z{}]", "", re.sub(r"\{([a-z0-9_]+)[^}]*\}", r"{\1}", f.text.casefold())) for f in (english | written).values()]
+    assert (
+        len(
+            {
+                [f.intent for f in written.values()].count(intent)
+                for intent in {f.intent for f in english.values()}
+            }
+        )
+        == 1
+    )
+    texts = [
+        re.sub(r"[^a-z{}]", "", re.sub(r"\{([a-z0-9_]+)[^}]*\}", r"{\1}", f.text.casefold()))
+        for f in (english | written).values()
+    ]
     assert len(set(texts)) == len(texts)
 
 
 def test_languages_are_parallel(table: pd.DataFrame) -> None:
-    """The same ids in every language, with the same intent, split, values and number of tagged spans."""
+    """The same ids in every language, with the same intent, split, values and number of tagged
+    spans."""
     table = table[table["parallel"]]
     english = table[table["language"] == "en"].set_index("id")
     assert english.index.is_unique
@@ -147,4 +167,7 @@ def test_choices_are_drawn_without_repetition_and_always_alike() -> None:
         assert len({json.dumps(c, sort_keys=True) for c in drawn}) == len(drawn) <= n
         assert drawn == frames.choices(english, frame, n, seed=0)
         for choice in drawn:
-            assert all(position in frames.allowed(english, slot, frame.split) for slot, position in choice.items())
+            assert all(
+                position in frames.allowed(english, slot, frame.split)
+                for slot, position in choice.items()
+            )

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
-from sdq.mixed import FP, Choice, choose, keep_worst, pareto, rules, weight_bytes
-from sdq.models import modules
+from sdq.models.loading import modules
 from sdq.quant.layers import QuantEmbedding, QuantLinear
+from sdq.quant.mixed_precision import FP, Choice, choose, keep_worst, pareto, rules, weight_bytes
 from sdq.quant.observers import Mse
 from sdq.quant.rewrite import rewrite
 from sdq.quant.size import size_bytes
@@ -52,14 +52,22 @@ def tables(draw: Any, costs: Any = EXACT) -> pd.DataFrame:
 
 def combinations(table: pd.DataFrame) -> list[tuple[float, int]]:
     """(cost, bytes) of every choice of widths."""
-    per_module = [list(zip(rows["cost"], rows["bytes"], strict=True)) for _, rows in table.groupby("module")]
-    return [(math.fsum(c for c, _ in picked), sum(b for _, b in picked)) for picked in itertools.product(*per_module)]
+    per_module = [
+        list(zip(rows["cost"], rows["bytes"], strict=True)) for _, rows in table.groupby("module")
+    ]
+    return [
+        (math.fsum(c for c, _ in picked), sum(b for _, b in picked))
+        for picked in itertools.product(*per_module)
+    ]
 
 
 def check_sums(choice: Choice, table: pd.DataFrame) -> None:
     """The choice names every module once, and its cost and bytes are those of the table."""
     assert set(choice.widths) == set(table["module"])
-    found = [table[(table["module"] == m) & (table["bits"] == b)].iloc[0] for m, b in choice.widths.items()]
+    found = [
+        table[(table["module"] == m) & (table["bits"] == b)].iloc[0]
+        for m, b in choice.widths.items()
+    ]
     assert choice.cost == math.fsum(row["cost"] for row in found)
     assert choice.bytes == sum(row["bytes"] for row in found)
 
@@ -71,7 +79,9 @@ def check_sums(choice: Choice, table: pd.DataFrame) -> None:
 def test_least_cost_within_a_budget(table: pd.DataFrame, data: Any) -> None:
     """Exact, and of equal costs the smallest."""
     every = combinations(table)
-    budget = data.draw(st.sampled_from(sorted({b for _, b in every}))) + data.draw(st.sampled_from([0, 0.5, 3]))
+    budget = data.draw(st.sampled_from(sorted({b for _, b in every}))) + data.draw(
+        st.sampled_from([0, 0.5, 3])
+    )
     choice = choose(table, budget_bytes=budget)
     check_sums(choice, table)
     assert (choice.cost, choice.bytes) == min((c, b) for c, b in every if b <= budget)
@@ -81,7 +91,9 @@ def test_least_cost_within_a_budget(table: pd.DataFrame, data: Any) -> None:
 def test_least_bytes_within_a_tolerated_cost(table: pd.DataFrame, data: Any) -> None:
     """Exact, and of equal sizes the one of least cost."""
     every = combinations(table)
-    tolerated = data.draw(st.sampled_from(sorted({c for c, _ in every}))) + data.draw(st.sampled_from([0, 1 / 32]))
+    tolerated = data.draw(st.sampled_from(sorted({c for c, _ in every}))) + data.draw(
+        st.sampled_from([0, 1 / 32])
+    )
     choice = choose(table, tolerated=tolerated)
     check_sums(choice, table)
     assert (choice.bytes, choice.cost) == min((b, c) for c, b in every if c <= tolerated)
@@ -102,8 +114,15 @@ def test_any_costs(table: pd.DataFrame, data: Any) -> None:
 
 
 def test_a_byte_too_much_is_too_much() -> None:
-    """Sizes of a gigabyte that differ by a byte, costs of the eighth digit: more than a solver's tolerance tells apart."""
-    table = measured([(f"m{i}", bits, cost, size) for i in range(3) for bits, cost, size in ((8, 1 + 1e-8 * i, 10**9), (FP, 0.0, 10**9 + 1))])
+    """Sizes of a gigabyte that differ by a byte, costs of the eighth digit: more than a solver's
+    tolerance tells apart."""
+    table = measured(
+        [
+            (f"m{i}", bits, cost, size)
+            for i in range(3)
+            for bits, cost, size in ((8, 1 + 1e-8 * i, 10**9), (FP, 0.0, 10**9 + 1))
+        ]
+    )
     assert choose(table, budget_bytes=3 * 10**9 + 2).widths == {"m0": 8, "m1": FP, "m2": FP}
     assert choose(table, budget_bytes=3 * 10**9 + 1.999).widths == {"m0": 8, "m1": 8, "m2": FP}
 
@@ -128,10 +147,19 @@ def test_a_limit_far_off_is_none() -> None:
 
 def greedy(table: pd.DataFrame, budget: int) -> float:
     """Cost of widening, again and again, what gains most per byte and still fits."""
-    at = {row["module"]: row for row in table.sort_values("bytes", ascending=False).to_dict("records")}  # the smallest
+    at = {
+        row["module"]: row for row in table.sort_values("bytes", ascending=False).to_dict("records")
+    }  # the smallest
     while True:
         room = budget - sum(row["bytes"] for row in at.values())
-        steps = [(row, row["bytes"] - at[row["module"]]["bytes"], at[row["module"]]["cost"] - row["cost"]) for row in table.to_dict("records")]
+        steps = [
+            (
+                row,
+                row["bytes"] - at[row["module"]]["bytes"],
+                at[row["module"]]["cost"] - row["cost"],
+            )
+            for row in table.to_dict("records")
+        ]
         steps = [(gain / more, row) for row, more, gain in steps if 0 < more <= room and gain > 0]
         if not steps:
             return math.fsum(row["cost"] for row in at.values())
@@ -141,7 +169,16 @@ def greedy(table: pd.DataFrame, budget: int) -> float:
 
 def test_where_greedy_is_wrong() -> None:
     """The best ratio uses up room in which the two others would have gained more together."""
-    table = measured([("a", 4, 6.1, 1), ("a", 8, 0.0, 7), ("b", 4, 5.0, 1), ("b", 8, 0.0, 6), ("c", 4, 5.0, 1), ("c", 8, 0.0, 6)])
+    table = measured(
+        [
+            ("a", 4, 6.1, 1),
+            ("a", 8, 0.0, 7),
+            ("b", 4, 5.0, 1),
+            ("b", 8, 0.0, 6),
+            ("c", 4, 5.0, 1),
+            ("c", 8, 0.0, 6),
+        ]
+    )
     assert greedy(table, 13) == 10.0
     choice = choose(table, budget_bytes=13)
     assert choice.widths == {"a": 4, "b": 8, "c": 8}
@@ -154,7 +191,10 @@ def test_a_large_model() -> None:
     rows = []
     for i in range(36):
         weights, weak = int(rng.integers(100_000, 3_000_000)), np.exp(rng.normal(-6, 1.5))
-        rows += [(f"m{i}", b, 0.0 if b == FP else weak * 4.0**-b + 1e-7 * rng.normal(), weights * b // 8) for b in WIDTHS]
+        rows += [
+            (f"m{i}", b, 0.0 if b == FP else weak * 4.0**-b + 1e-7 * rng.normal(), weights * b // 8)
+            for b in WIDTHS
+        ]
     table = measured(rows)
     gained = []
     for bits in (3, 4, 6):
@@ -171,7 +211,11 @@ def solved(table: pd.DataFrame, budget: int) -> float:
     cost, size = table["cost"].to_numpy(), table["bytes"].to_numpy(float)
     member = np.array([table["module"] == name for name in dict.fromkeys(table["module"])])
     limits = [LinearConstraint(member, 1, 1), LinearConstraint(size, -np.inf, budget)]
-    return float(milp(cost, integrality=1, bounds=Bounds(0, 1), constraints=limits, options={"mip_rel_gap": 0}).fun)
+    return float(
+        milp(
+            cost, integrality=1, bounds=Bounds(0, 1), constraints=limits, options={"mip_rel_gap": 0}
+        ).fun
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -184,16 +228,21 @@ def test_an_integer_program_finds_nothing_cheaper(seed: int) -> None:
     table = measured(rows)
     for bits in (2.5, 4, 5):
         budget = int(table[table["bits"] == 2]["bytes"].sum() * bits / 2)
-        assert choose(table, budget_bytes=budget).cost == pytest.approx(solved(table, budget), rel=1e-6)
+        assert choose(table, budget_bytes=budget).cost == pytest.approx(
+            solved(table, budget), rel=1e-6
+        )
 
 
 def test_costs_of_many_sizes_take_no_longer() -> None:
-    """A hundred modules of equal shapes whose costs lie eleven powers of ten apart: a solver of integer programs tells few of these choices apart."""
+    """A hundred modules of equal shapes whose costs lie eleven powers of ten apart: a solver of
+    integer programs tells few of these choices apart."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(100):
         weak = 10.0 ** rng.uniform(-17, -6)
-        rows += [(f"m{i}", b, 0.0 if b == FP else weak * 4.0**-b, (i % 3 + 1) * 32 * b) for b in WIDTHS]
+        rows += [
+            (f"m{i}", b, 0.0 if b == FP else weak * 4.0**-b, (i % 3 + 1) * 32 * b) for b in WIDTHS
+        ]
     table, started = measured(rows), time.process_time()
     found = pareto(table)
     assert time.process_time() - started < 20  # 0.2 s
@@ -205,7 +254,9 @@ def test_costs_of_many_sizes_take_no_longer() -> None:
 
 def test_exactly_one_limit() -> None:
     table = measured([("a", 4, 1.0, 10)])
-    with pytest.raises(ValueError, match=r"exactly one of budget_bytes and tolerated must be given, got neither"):
+    with pytest.raises(
+        ValueError, match=r"exactly one of budget_bytes and tolerated must be given, got neither"
+    ):
         choose(table)
     with pytest.raises(ValueError, match=r"got both"):
         choose(table, budget_bytes=10, tolerated=1)
@@ -216,7 +267,9 @@ def test_a_limit_out_of_reach_names_the_least(table: pd.DataFrame) -> None:
     """What the sentence names can be given, and is reached."""
     every = combinations(table)
     smallest, least = min(b for _, b in every), min(c for c, _ in every)
-    with pytest.raises(UserError, match=rf"budget must be at least {smallest} bytes, .*, got {smallest - 1};"):
+    with pytest.raises(
+        UserError, match=rf"budget must be at least {smallest} bytes, .*, got {smallest - 1};"
+    ):
         choose(table, budget_bytes=smallest - 1)
     assert choose(table, budget_bytes=smallest).bytes == smallest
     with pytest.raises(UserError, match=r"tolerated cost must be at least") as caught:
@@ -262,13 +315,18 @@ def test_pareto_is_monotone_and_undominated(table: pd.DataFrame, points: int) ->
     assert found["bytes"].iloc[0] == min(b for _, b in every)
     assert (found["cost"].iloc[-1], found["bytes"].iloc[-1]) == min(every)
     for row in found.itertuples():
-        assert not any(c <= row.cost and b <= row.bytes and (c, b) != (row.cost, row.bytes) for c, b in every)
+        assert not any(
+            c <= row.cost and b <= row.bytes and (c, b) != (row.cost, row.bytes) for c, b in every
+        )
         check_sums(Choice(json.loads(row.widths), row.cost, row.bytes), table)
 
 
 def test_pareto_sweeps_evenly_in_the_logarithm() -> None:
-    """Of 4^6 choices twenty, and where many sizes are to be had none is farther from the next than a step and what a module takes."""
-    rows = [(f"m{i}", b, 2.0**-b * (1 + 0.1 * i), 1000 * b + i) for i in range(6) for b in (2, 4, 8, FP)]
+    """Of 4^6 choices twenty, and where many sizes are to be had none is farther from the next than
+    a step and what a module takes."""
+    rows = [
+        (f"m{i}", b, 2.0**-b * (1 + 0.1 * i), 1000 * b + i) for i in range(6) for b in (2, 4, 8, FP)
+    ]
     found = pareto(measured(rows), 20)
     assert 15 <= len(found) <= 20
     steps = np.log(found["bytes"].to_numpy(float))
@@ -281,15 +339,23 @@ def test_pareto_sweeps_evenly_in_the_logarithm() -> None:
 # --- recipes
 
 BASE = (
-    Rule(weight=WeightSpec(bits=8, granularity=PerTensor(), symmetric=False), activation=ActivationSpec(bits=6)),
+    Rule(
+        weight=WeightSpec(bits=8, granularity=PerTensor(), symmetric=False),
+        activation=ActivationSpec(bits=6),
+    ),
     Rule(roles=("embedding",), weight=WeightSpec(bits=8)),
-    Rule(roles=("ffn_in", "ffn_out"), weight=WeightSpec(bits=8, granularity=PerGroup(size=8), observer=Mse()), activation=ActivationSpec(bits=7)),
+    Rule(
+        roles=("ffn_in", "ffn_out"),
+        weight=WeightSpec(bits=8, granularity=PerGroup(size=8), observer=Mse()),
+        activation=ActivationSpec(bits=7),
+    ),
     Rule(name="*layer.1.*", roles=("ffn_out",), weight=WeightSpec(bits=5)),
 )
 
 
 def expected(model: nn.Module) -> dict[str, Rule]:
-    """Which base rule holds for which module, found by taking rules away until the quantized twin changes."""
+    """Which base rule holds for which module, found by taking rules away until the quantized twin
+    changes."""
     student = rewrite(model, BASE)
     found = {}
     for m in modules(model):
@@ -298,17 +364,26 @@ def expected(model: nn.Module) -> dict[str, Rule]:
         found[m.name] = next(
             r
             for r in BASE
-            if r.weight == layer.weight_quantizer.spec and (isinstance(layer, QuantEmbedding) or (activation and activation.spec) == r.activation)
+            if r.weight == layer.weight_quantizer.spec
+            and (
+                isinstance(layer, QuantEmbedding)
+                or (activation and activation.spec) == r.activation
+            )
         )
     return found
 
 
 def test_a_choice_is_a_recipe_that_runs(family: str, kind: str, tiny: Any, tmp_path: Path) -> None:
-    """Through a JSON file; every module has the chosen width and all else of the base rule that would have held for it."""
+    """Through a JSON file; every module has the chosen width and all else of the base rule that
+    would have held for it."""
     model = tiny(family, kind)
     known, holds = modules(model), expected(model)
     assert len(set(map(str, holds.values()))) == len(BASE)
-    rows = [(m.name, bits, 0.0 if bits == WIDTHS[i % 6] else 1.0, 10, m.role) for i, m in enumerate(known) for bits in WIDTHS]
+    rows = [
+        (m.name, bits, 0.0 if bits == WIDTHS[i % 6] else 1.0, 10, m.role)
+        for i, m in enumerate(known)
+        for bits in WIDTHS
+    ]
     table = pd.DataFrame(rows, columns=["module", "bits", "cost", "bytes", "role"])
     choice = choose(table, tolerated=0)
     assert choice.widths == {m.name: WIDTHS[i % 6] for i, m in enumerate(known)}
@@ -326,7 +401,9 @@ def test_a_choice_is_a_recipe_that_runs(family: str, kind: str, tiny: Any, tmp_p
         base = holds[m.name]
         assert base.weight is not None
         assert layer.weight_quantizer.spec.bits == choice.widths[m.name]
-        assert layer.weight_quantizer.spec.model_dump(exclude={"bits"}) == base.weight.model_dump(exclude={"bits"})
+        assert layer.weight_quantizer.spec.model_dump(exclude={"bits"}) == base.weight.model_dump(
+            exclude={"bits"}
+        )
         if isinstance(layer, QuantLinear):
             assert (layer.input_quantizer and layer.input_quantizer.spec) == base.activation
 
@@ -343,13 +420,21 @@ def test_what_the_choice_does_not_name_stays_as_in_the_base(tiny: Any) -> None:
 
 def test_a_width_needs_a_base_rule() -> None:
     only_inputs = Rule(activation=ActivationSpec())
-    for base in ((), (Rule(name="b", weight=WeightSpec()),), (Rule(weight=WeightSpec()), only_inputs)):
+    for base in (
+        (),
+        (Rule(name="b", weight=WeightSpec()),),
+        (Rule(weight=WeightSpec()), only_inputs),
+    ):
         with pytest.raises(ValueError, match="how the weight of a is quantized, none does"):
             rules(Choice({"a": 4}, 0, 0), base)
-        assert rules(Choice({"a": FP}, 0, 0), base) == ((*base, Rule(name="a")) if only_inputs in base else base)
+        assert rules(Choice({"a": FP}, 0, 0), base) == (
+            (*base, Rule(name="a")) if only_inputs in base else base
+        )
     with pytest.raises(ValueError, match="must have a column role"):
         rules(Choice({"a": 4}, 0, 0), BASE)
-    assert rules(Choice({"a": 4}, 0, 0), (Rule(name="b", roles=("q",)), BASE[0]))[-1].weight == BASE[0].weight.model_copy(update={"bits": 4})
+    assert rules(Choice({"a": 4}, 0, 0), (Rule(name="b", roles=("q",)), BASE[0]))[
+        -1
+    ].weight == BASE[0].weight.model_copy(update={"bits": 4})
 
 
 def test_the_worst_stay_fp(tiny: Any) -> None:
@@ -359,11 +444,22 @@ def test_the_worst_stay_fp(tiny: Any) -> None:
     order = sorted(range(len(known)), key=lambda i: (-((7 * i) % 5), i))
     for k in (0, 1, 4, len(known)):
         for given_as in (costs, pd.Series(costs)):
-            student = rewrite(model, Recipe.model_validate_json(Recipe(rules=keep_worst(given_as, k, BASE)).model_dump_json()).rules)
-            plain = {name for name in known if type(student.get_submodule(name)) in (nn.Linear, nn.Embedding)}
+            student = rewrite(
+                model,
+                Recipe.model_validate_json(
+                    Recipe(rules=keep_worst(given_as, k, BASE)).model_dump_json()
+                ).rules,
+            )
+            plain = {
+                name
+                for name in known
+                if type(student.get_submodule(name)) in (nn.Linear, nn.Embedding)
+            }
             assert plain == {known[i] for i in order[:k]}
     for k in (-1, len(known) + 1):
-        with pytest.raises(ValueError, match=f"from 0 to the number of modules, {len(known)}, got {k}"):
+        with pytest.raises(
+            ValueError, match=f"from 0 to the number of modules, {len(known)}, got {k}"
+        ):
             keep_worst(costs, k, BASE)
     with pytest.raises(ValueError, match="that of b is nan"):
         keep_worst({"a": 1.0, "b": math.nan}, 1, BASE)
@@ -373,7 +469,9 @@ def test_the_worst_stay_fp(tiny: Any) -> None:
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("granularity", [PerTensor(), PerChannel(), PerGroup(size=8)], ids=lambda g: g.kind)
+@pytest.mark.parametrize(
+    "granularity", [PerTensor(), PerChannel(), PerGroup(size=8)], ids=lambda g: g.kind
+)
 def test_weight_bytes_are_those_of_the_report(granularity: Any, symmetric: bool, tiny: Any) -> None:
     """Summed over the modules they are what a report says of the whole model; and by hand."""
     model = tiny("bert")
@@ -381,16 +479,27 @@ def test_weight_bytes_are_those_of_the_report(granularity: Any, symmetric: bool,
     for bits in (2, 3, 8):
         spec = WeightSpec(bits=bits, symmetric=symmetric, granularity=granularity)
         whole = size_bytes(rewrite(model, (Rule(weight=spec),)))
-        saved = sum(weight_bytes(shape, None) - weight_bytes(shape, spec) for shape in shapes.values())
+        saved = sum(
+            weight_bytes(shape, None) - weight_bytes(shape, spec) for shape in shapes.values()
+        )
         assert whole["quantized_simulated"] == whole["fp32"] - saved
         ranges = {"tensor": 1, "channel": 5, "group": 15}[granularity.kind]
-        assert weight_bytes((5, 24), spec) == math.ceil(120 * bits / 8) + ranges * (4 if symmetric else 5)
+        assert weight_bytes((5, 24), spec) == math.ceil(120 * bits / 8) + ranges * (
+            4 if symmetric else 5
+        )
     assert weight_bytes((5, 24), None) == 480
 
 
 def test_a_choice_needs_neither_torch_nor_scipy_to_be_read() -> None:
-    code = "import sys, sdq.mixed; print(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent.parent, capture_output=True, text=True, check=True, timeout=120)
+    code = "import sys, sdq.quant.mixed_precision; print(' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     loaded = set(done.stdout.split())
-    assert "sdq.mixed" in loaded
+    assert "sdq.quant.mixed_precision" in loaded
     assert not loaded & {"torch", "transformers", "streamlit", "scipy"}

@@ -14,15 +14,30 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
-from sdq.quant.observers import KL, LARGEST, OBSERVERS, MinMax, MovingAverage, Mse, Observer, Percentile
+from sdq.quant.observers import (
+    KL,
+    LARGEST,
+    OBSERVERS,
+    MinMax,
+    MovingAverage,
+    Mse,
+    Observer,
+    Percentile,
+)
 from tests.profiles import examples
 
 EVERY = pytest.mark.parametrize("observer", [o() for o in OBSERVERS], ids=lambda o: o.kind)
 SETTINGS = list(itertools.product((2, 4, 8), (True, False)))
 SMALLEST = 1.401298464324817e-45  # of float32, subnormal
-ROWS = st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=12), min_size=1, max_size=5)
+ROWS = st.lists(
+    st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=12), min_size=1, max_size=5
+)
 # everything that has a range: zeros of both signs, subnormals, the largest numbers
-ANY_ROWS = st.lists(st.lists(st.floats(-9e37, 9e37).map(lambda x: float(np.float32(x))), min_size=1, max_size=12), min_size=1, max_size=5)
+ANY_ROWS = st.lists(
+    st.lists(st.floats(-9e37, 9e37).map(lambda x: float(np.float32(x))), min_size=1, max_size=12),
+    min_size=1,
+    max_size=5,
+)
 
 
 def values(seed: int = 0, rows: int = 3, n: int = 400) -> Tensor:
@@ -41,7 +56,9 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def rounded(observer: Any, x: Tensor, bits: int, symmetric: bool) -> Tensor:
-    scale, zero = scale_and_zero(*observer.range(observer.see({}, x), bits, symmetric), bits, symmetric)
+    scale, zero = scale_and_zero(
+        *observer.range(observer.see({}, x), bits, symmetric), bits, symmetric
+    )
     return fake_quantize(x, scale[:, None], zero[:, None], bits, symmetric)
 
 
@@ -95,7 +112,10 @@ def test_range_before_seeing(observer: Any) -> None:
 def test_order_of_batches(observer: Any) -> None:
     """Irrelevant, or the class says that it matters, and then it does."""
     batches = [values(i) * 10.0 ** (i - 2) for i in range(4)]
-    ranges = [observer.range(seen(observer, *(batches[i] for i in order)), 8, False) for order in itertools.permutations(range(4))]
+    ranges = [
+        observer.range(seen(observer, *(batches[i] for i in order)), 8, False)
+        for order in itertools.permutations(range(4))
+    ]
     differ = [any(not torch.equal(a, b) for a, b in zip(r, ranges[0], strict=True)) for r in ranges]
     assert any(differ) == observer.order_matters
 
@@ -103,7 +123,9 @@ def test_order_of_batches(observer: Any) -> None:
 @EVERY
 @examples(25)
 @given(ROWS | ANY_ROWS, st.floats(-8, 8, width=32))
-@example([[-1e-8, 0.3e-8], [1.0, -1e-9]], 0.0)  # small negative values stay left of zero, however wide the bins become
+@example(
+    [[-1e-8, 0.3e-8], [1.0, -1e-9]], 0.0
+)  # small negative values stay left of zero, however wide the bins become
 @example([[-7.342803953062041e-43], [1000.0]], 0.0)  # also where dividing them underflows
 @example([[-SMALLEST, SMALLEST], [LARGEST, -LARGEST]], 0.0)
 @example([[0.0, -0.0], [-0.0]], 0.0)
@@ -117,13 +139,19 @@ def test_split_batches_are_one_batch(observer: Any, parts: list[list[float]], sh
     state, whole = seen(observer, *batches), observer.see({}, torch.cat(batches, 1))
     assert same(state, whole)
     for bits, symmetric in SETTINGS[:2]:
-        for a, b in zip(observer.range(state, bits, symmetric), observer.range(whole, bits, symmetric), strict=True):
+        for a, b in zip(
+            observer.range(state, bits, symmetric),
+            observer.range(whole, bits, symmetric),
+            strict=True,
+        ):
             assert torch.equal(a, b)
 
 
 @EVERY
 @pytest.mark.parametrize(("bits", "symmetric"), SETTINGS)
-@pytest.mark.parametrize("constant", [0.0, -0.0, 3.0, -0.7, 1e-20, 1e20, 1e-30, -1e-35, LARGEST, -LARGEST])
+@pytest.mark.parametrize(
+    "constant", [0.0, -0.0, 3.0, -0.7, 1e-20, 1e20, 1e-30, -1e-35, LARGEST, -LARGEST]
+)
 def test_constant_input(observer: Any, bits: int, symmetric: bool, constant: float) -> None:
     """One value is representable: it comes back within float rounding, zeros exactly."""
     x = torch.full((2, 9), constant)
@@ -140,11 +168,17 @@ def test_constant_input(observer: Any, bits: int, symmetric: bool, constant: flo
 @example([[-SMALLEST, 3 * SMALLEST]])
 @example([[LARGEST, SMALLEST], [-SMALLEST]])
 @example([[-0.0, 0.0]])
-def test_any_finite_values_have_a_range(observer: Any, bits: int, symmetric: bool, parts: list[list[float]]) -> None:
-    """However small or large: a range inside what was seen, and values come back finite, none further away than the range is wide."""
+def test_any_finite_values_have_a_range(
+    observer: Any, bits: int, symmetric: bool, parts: list[list[float]]
+) -> None:
+    """However small or large: a range inside what was seen, and values come back finite, none
+    further away than the range is wide."""
     batches = [torch.tensor([part]) for part in parts]
     everything = torch.cat(batches, 1)
-    for low, high in (observer.range(seen(observer, *batches), bits, symmetric), observer.of(everything, bits, symmetric)):
+    for low, high in (
+        observer.range(seen(observer, *batches), bits, symmetric),
+        observer.of(everything, bits, symmetric),
+    ):
         least, most = everything.amin().clamp(max=0), everything.amax().clamp(min=0)
         slack = 1e-6 * everything.abs().amax()  # a moving average rounds
         assert least - slack <= low <= high <= most + slack
@@ -152,7 +186,9 @@ def test_any_finite_values_have_a_range(observer: Any, bits: int, symmetric: boo
         assert scale > 0
         back = fake_quantize(everything, scale[:, None], zero[:, None], bits, symmetric).double()
         assert torch.isfinite(back).all()
-        assert ((back - everything.double()).abs() <= 1.001 * (most.double() - least.double())).all()
+        assert (
+            (back - everything.double()).abs() <= 1.001 * (most.double() - least.double())
+        ).all()
 
 
 @EVERY
@@ -162,7 +198,11 @@ def test_what_is_no_number_is_refused(observer: Any, wrong: float) -> None:
     x = values()
     state = observer.see({}, x)
     x[1, 7] = wrong
-    for call in (lambda: observer.see({}, x), lambda: observer.see(state, x), lambda: observer.of(x, 8, True)):
+    for call in (
+        lambda: observer.see({}, x),
+        lambda: observer.see(state, x),
+        lambda: observer.of(x, 8, True),
+    ):
         with pytest.raises(ValueError, match="must be finite numbers"):
             call()
 
@@ -174,7 +214,9 @@ def test_groups_do_not_meet(observer: Any, bits: int, symmetric: bool) -> None:
     rows[1, 0] = 40
     low, high = observer.range(seen(observer, rows, rows / 2), bits, symmetric)
     for i in range(3):
-        alone = observer.range(seen(observer, rows[i : i + 1], rows[i : i + 1] / 2), bits, symmetric)
+        alone = observer.range(
+            seen(observer, rows[i : i + 1], rows[i : i + 1] / 2), bits, symmetric
+        )
         assert (low[i], high[i]) == alone
 
 
@@ -190,7 +232,8 @@ def test_range_scales_with_the_values(observer: Any, bits: int, symmetric: bool)
 
 @EVERY
 def test_settings(observer: Any) -> None:
-    """JSON round trip is the identity, alone and through the union; unknown fields are refused; frozen."""
+    """JSON round trip is the identity, alone and through the union; unknown fields are refused;
+    frozen."""
     text = observer.model_dump_json()
     assert type(observer).model_validate_json(text) == observer
     assert TypeAdapter(Observer).validate_json(text) == observer
@@ -202,20 +245,29 @@ def test_settings(observer: Any) -> None:
 
 
 def test_minmax_is_the_extremes() -> None:
-    low, high = MinMax().range(seen(MinMax(), torch.tensor([[1.0, 5], [-3, 2]]), torch.tensor([[2.0, 3], [-1, 7]])), 8, True)
+    low, high = MinMax().range(
+        seen(MinMax(), torch.tensor([[1.0, 5], [-3, 2]]), torch.tensor([[2.0, 3], [-1, 7]])),
+        8,
+        True,
+    )
     assert (low.tolist(), high.tolist()) == ([1, -3], [5, 7])
 
 
 def test_moving_average_golden() -> None:
     observer = MovingAverage(momentum=0.75)
-    low, high = observer.range(seen(observer, torch.tensor([[-8.0, 16]]), torch.tensor([[-4.0, 0]]), torch.empty(1, 0)), 8, True)
+    low, high = observer.range(
+        seen(observer, torch.tensor([[-8.0, 16]]), torch.tensor([[-4.0, 0]]), torch.empty(1, 0)),
+        8,
+        True,
+    )
     assert (low.item(), high.item()) == (-7, 12)
 
 
 @pytest.mark.parametrize("percent", [80.0, 95.0, 99.0, 99.9])
 @pytest.mark.parametrize("batches", [1, 5])
 def test_percentile_is_the_quantile(percent: float, batches: int) -> None:
-    """Within one bin of numpy's quantile, at each end (of the two values it lies between, where values are sparse)."""
+    """Within one bin of numpy's quantile, at each end (of the two values it lies between, where
+    values are sparse)."""
     x = torch.cat([values(5, 1, 40_000), 3 + 0.3 * values(6, 1, 10_000)], 1)
     observer = Percentile(percent=percent)
     state = seen(observer, *x.chunk(batches, 1))
@@ -244,7 +296,8 @@ def test_mse_finds_the_best_clip_of_a_normal(bits: int, sigma: float) -> None:
 @pytest.mark.parametrize(("bits", "symmetric"), SETTINGS)
 @pytest.mark.parametrize("shape", ["normal", "laplace", "uniform", "outlier", "one-sided"])
 def test_mse_is_never_worse_than_minmax(bits: int, symmetric: bool, shape: str) -> None:
-    """In mean squared error of the values themselves. 2 % are left to the histogram: its bins stand for their middle."""
+    """In mean squared error of the values themselves. 2 % are left to the histogram: its bins stand
+    for their middle."""
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(1, 20_000, generator=generator)
     if shape == "laplace":
@@ -255,7 +308,9 @@ def test_mse_is_never_worse_than_minmax(bits: int, symmetric: bool, shape: str) 
         x[0, 0] = 60
     elif shape == "one-sided":
         x = torch.nn.functional.gelu(x)
-    best, plain = (((rounded(o, x, bits, symmetric) - x) ** 2).mean().item() for o in (Mse(), MinMax()))
+    best, plain = (
+        ((rounded(o, x, bits, symmetric) - x) ** 2).mean().item() for o in (Mse(), MinMax())
+    )
     assert best <= 1.02 * plain
     if bits == 2 and shape in ("normal", "laplace"):
         assert best < 0.7 * plain
@@ -274,13 +329,16 @@ def test_kl_is_zero_for_representable_values(bits: int, symmetric: bool) -> None
     assert 0 <= cost.item() < 1e-9
     got = observer.range(state, bits, symmetric)
     assert (got[0].item(), got[1].item()) == (low, high)
-    worse = observer.cost(state["counts"], observer._centers(state), at[0] / 2, at[1] / 2, bits, symmetric)
+    worse = observer.cost(
+        state["counts"], observer._centers(state), at[0] / 2, at[1] / 2, bits, symmetric
+    )
     assert worse.item() > 0.1
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_kl_clips_a_lone_outlier(bits: int) -> None:
-    """One value of 40 among 100,000 normal ones is given up, on whichever side it stands; the bulk is not."""
+    """One value of 40 among 100,000 normal ones is given up, on whichever side it stands; the bulk
+    is not."""
     for sign in (1, -1):
         x = values(8, 1, 100_000)
         x[0, 0] = sign * 40
@@ -291,12 +349,16 @@ def test_kl_clips_a_lone_outlier(bits: int) -> None:
 @EVERY
 @pytest.mark.parametrize("n", [5, 192, 3000])
 def test_range_at_once_holds_and_is_as_good_as_seeing(observer: Any, n: int) -> None:
-    """`of` may use fewer bins for short rows: still inside what is there, each row by itself, and hardly coarser."""
+    """`of` may use fewer bins for short rows: still inside what is there, each row by itself, and
+    hardly coarser."""
     x = values(3, 700, n) * torch.logspace(-3, 3, 700)[:, None]
     low, high = observer.of(x, 4, True)
     assert (low >= x.amin(1).clamp(max=0)).all()
     assert (high <= x.amax(1).clamp(min=0)).all()
-    alone = [torch.cat(part) for part in zip(*(observer.of(row[None], 4, True) for row in x[::100]), strict=True)]
+    alone = [
+        torch.cat(part)
+        for part in zip(*(observer.of(row[None], 4, True) for row in x[::100]), strict=True)
+    ]
     assert torch.equal(low[::100], alone[0])
     assert torch.equal(high[::100], alone[1])
     if not isinstance(observer, KL):  # what KL asks for is a histogram's shape, not a small error

@@ -19,12 +19,22 @@ STATIC = ActivationSpec(granularity=PerTensor(), dynamic=False, symmetric=False)
 SPECS = [
     *(Rule(weight=WeightSpec(bits=bits), activation=ActivationSpec()) for bits in range(2, 9)),
     Rule(weight=WeightSpec(bits=4, symmetric=False, granularity=PerTensor()), activation=STATIC),
-    Rule(weight=WeightSpec(bits=3, granularity=PerGroup(size=8), observer=Mse()), activation=ActivationSpec()),
+    Rule(
+        weight=WeightSpec(bits=3, granularity=PerGroup(size=8), observer=Mse()),
+        activation=ActivationSpec(),
+    ),
     Rule(weight=WeightSpec(bits=2, symmetric=False, granularity=PerChannel())),
 ]
 
 
-@pytest.mark.parametrize("rule", SPECS, ids=lambda r: f"{r.weight.bits}-{r.weight.granularity.kind}-{'symmetric' if r.weight.symmetric else 'affine'}")
+@pytest.mark.parametrize(
+    "rule",
+    SPECS,
+    ids=lambda r: (
+        f"{r.weight.bits}-{r.weight.granularity.kind}-"
+        f"{'symmetric' if r.weight.symmetric else 'affine'}"
+    ),
+)
 @pytest.mark.parametrize("family", ["xlmr", "distilbert"])
 def test_it_answers_as_the_student(rule: Rule, family: str, tiny: Any) -> None:
     teacher = tiny(family)
@@ -51,7 +61,10 @@ def test_it_answers_as_the_student(rule: Rule, family: str, tiny: Any) -> None:
     weights = {k: v for k, v in packed.items() if k.endswith(".codes")}
     assert weights
     for name, codes in weights.items():
-        assert codes.numel() == -(-student.get_submodule(name.removesuffix(".codes")).weight.numel() // (8 // rule.weight.bits))  # type: ignore[union-attr, operator]
+        assert codes.numel() == -(
+            -student.get_submodule(name.removesuffix(".codes")).weight.numel()
+            // (8 // rule.weight.bits)
+        )  # type: ignore[union-attr, operator]
 
 
 def test_what_does_not_fit_is_refused(tiny: Any) -> None:
@@ -60,7 +73,13 @@ def test_what_does_not_fit_is_refused(tiny: Any) -> None:
         unpack_(student, {"other": torch.zeros(1)})
 
 
-@given(st.integers(2, 8).flatmap(lambda bits: st.tuples(st.just(bits), st.lists(st.integers(0, 2**bits - 1), min_size=1, max_size=50))))
+@given(
+    st.integers(2, 8).flatmap(
+        lambda bits: st.tuples(
+            st.just(bits), st.lists(st.integers(0, 2**bits - 1), min_size=1, max_size=50)
+        )
+    )
+)
 def test_codes_come_back(case: tuple[int, list[int]]) -> None:
     bits, codes = case
     assert _spread(_squeeze(torch.tensor(codes), bits), bits, len(codes)).tolist() == codes

@@ -1,4 +1,5 @@
-"""Files written at once or not at all: what a killed writer leaves goes with the next one, and nothing of anybody else's does."""
+"""Files written at once or not at all: what a killed writer leaves goes with the next one, and
+nothing of anybody else's does."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sdq import files
+from sdq.io import files
 
 
 def killed_while_writing(path: Path) -> str:
@@ -24,7 +25,9 @@ def killed_while_writing(path: Path) -> str:
     return left.name
 
 
-@pytest.mark.parametrize("name", ["recipe.json", "a-b.1-2.csv", "[x]*?.json", ".hidden", "long" * 20])
+@pytest.mark.parametrize(
+    "name", ["recipe.json", "a-b.1-2.csv", "[x]*?.json", ".hidden", "long" * 20]
+)
 def test_a_killed_writer_leaves_nothing_behind_the_next(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("old")
@@ -36,7 +39,8 @@ def test_a_killed_writer_leaves_nothing_behind_the_next(tmp_path: Path, name: st
 
 
 def test_part_files_of_others_stay(tmp_path: Path) -> None:
-    """Of a process that lives, of another machine, of another file, and what somebody else calls so."""
+    """Of a process that lives, of another machine, of another file, and what somebody else calls
+    so."""
     host = socket.gethostname()[:20]
     others = [
         f"recipe.json.{host}-{os.getppid()}-1.part",

@@ -1,10 +1,16 @@
-"""Planted faults are found: in a model whose FP32 answers stay, the first finding of the diagnosis is what was planted.
+"""Planted faults are found: in a model whose FP32 answers stay, the first finding of the diagnosis
+is what was planted.
 
-(a) a hidden unit of a LayerNorm 30 times as large; met where an engineer meets it, under static INT8 with one range per tensor.
-(b) a row of the value or query projection 50 times as large; under INT8 with one range per weight tensor, activations per token.
-(d) one weight many times as large as the next, alone and in the layer that reads an outlier unit: static INT8 with one range per weight and input tensor.
-(c) static ranges calibrated on one language only. In `mini` as it is that costs nothing that can be told from chance (the last test): the ranges
-    its fifteen languages need are the same within a few percent. So the model is one whose LayerNorms are loud in a direction in which that language is quiet.
+(a) a hidden unit of a LayerNorm 30 times as large; met where an engineer meets it, under static
+INT8 with one range per tensor.
+(b) a row of the value or query projection 50 times as large; under INT8 with one range per weight
+tensor, activations per token.
+(d) one weight many times as large as the next, alone and in the layer that reads an outlier unit:
+static INT8 with one range per weight and input tensor.
+(c) static ranges calibrated on one language only. In `mini` as it is that costs nothing that can be
+told from chance (the last test): the ranges
+    its fifteen languages need are the same within a few percent. So the model is one whose
+    LayerNorms are loud in a direction in which that language is quiet.
 The fast sample is one placement of each, on a third of the sentences; `pytest -m slow` has twenty.
 """
 
@@ -20,27 +26,37 @@ import pytest
 import torch
 from torch import nn
 
-from sdq.causes import found
-from sdq.checkpoint import folder_of
+from sdq.analyses.sensitivity import scan
 from sdq.data.batches import encode
+from sdq.data.registry import load_task
 from sdq.data.task import Task
-from sdq.data.tasks import load_task
-from sdq.diagnosis import Diagnosis, Finding, diagnose
-from sdq.inspect.sensitivity import scan
-from sdq.inspection_settings import Inspection
-from sdq.models import load
+from sdq.inspection.diagnosis import Diagnosis, Finding, diagnose
+from sdq.inspection.reasons import CALIBRATION
+from sdq.inspection.root_causes import found
+from sdq.inspection.settings import Inspection
+from sdq.inspection.subject import Subject, student_of
+from sdq.models.checkpoint import folder_of
+from sdq.models.loading import load
 from sdq.pipeline.student import stratified_sample
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
-from sdq.reasons import CALIBRATION
 from sdq.recipe import PRESETS, Calibration, Recipe
-from sdq.report import Report, Scores
-from sdq.subject import Subject, student_of
-from tests.planted import huge_weight_, language_directions_, norm_unit_, query_row_, silent_unit_, value_row_
+from sdq.results import Report, Scores
+from tests.planted import (
+    huge_weight_,
+    language_directions_,
+    norm_unit_,
+    query_row_,
+    silent_unit_,
+    value_row_,
+)
 
 SENTENCES, FEW, PLACEMENTS, NEEDED = 45, 15, 20, 18
 STATIC = Recipe(rules=PRESETS["ptq-int8-static"].rules, calibration=Calibration(sentences=64))
 PER_TENSOR = Recipe(
-    rules=(Rule(weight=WeightSpec(granularity=PerTensor()), activation=ActivationSpec()), Rule(roles=("embedding",), weight=WeightSpec(), activation=None))
+    rules=(
+        Rule(weight=WeightSpec(granularity=PerTensor()), activation=ActivationSpec()),
+        Rule(roles=("embedding",), weight=WeightSpec(), activation=None),
+    )
 )
 WHOLE = Recipe(
     rules=(
@@ -60,20 +76,42 @@ def mini() -> tuple[Task, Any, Any]:
 
 
 def looked_into(model: nn.Module, recipe: Recipe, sentences: int) -> Diagnosis:
-    """The diagnosis of a recipe applied to the model, on so many test sentences of all languages; its scores are made up."""
+    """The diagnosis of a recipe applied to the model, on so many test sentences of all languages;
+    its scores are made up."""
     task, _, tokenizer = mini()
-    subject = Subject(recipe, "mini", task, tokenizer, student_of(recipe, model, task, tokenizer), stratified_sample(task.examples("test"), sentences))
-    subject.tables["sensitivity"] = scan(subject.student, subject.data, subject.languages, ("one", "all"), 32)
+    subject = Subject(
+        recipe,
+        "mini",
+        task,
+        tokenizer,
+        student_of(recipe, model, task, tokenizer),
+        stratified_sample(task.examples("test"), sentences),
+    )
+    subject.tables["sensitivity"] = scan(
+        subject.student, subject.data, subject.languages, ("one", "all"), 32
+    )
     same = Scores(mean=0.9, zero_shot_mean=0.9, by_language=dict.fromkeys(task.languages, 0.9))
     report = Report(
-        run="0" * 12, recipe=recipe.model_dump(mode="json"), method=recipe.method, model="mini", task="intent", metric="accuracy", labelled="en",
-        reference=same, quantized=same, layers=(), seconds={}, size_bytes={}, provenance={},
-    )  # fmt: skip
+        run="0" * 12,
+        recipe=recipe.model_dump(mode="json"),
+        method=recipe.method,
+        model="mini",
+        task="intent",
+        metric="accuracy",
+        labelled="en",
+        reference=same,
+        quantized=same,
+        layers=(),
+        seconds={},
+        size_bytes={},
+        provenance={},
+    )
     return diagnose(report, subject.tables | found(subject, Inspection(sentences=sentences)))
 
 
 def unchanged(model: Any, planted: Any) -> bool:
-    """Whether FP32 answers to one sentence per language are the same up to float rounding: 1e-5 of the largest logit."""
+    """Whether FP32 answers to one sentence per language are the same up to float rounding: 1e-5 of
+    the largest logit."""
     task, _, tokenizer = mini()
     (batch,) = encode(stratified_sample(task.examples("test"), 15), task, tokenizer).in_order(15)
     with torch.inference_mode():
@@ -107,9 +145,12 @@ def weight_row(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     return diagnosis, itself or (first.source, first.cause, first.at) == (name, "outlier_unit", row)
 
 
-def weight_and_unit(rng: random.Random, sentences: int, weight: float, unit: float) -> tuple[Diagnosis, str, bool]:
-    """One weight `weight` times the largest and a unit `unit` times as large, both read by one layer; 1: not planted.
-    Returns the diagnosis, the cause of its first finding, and whether the places named are those planted."""
+def weight_and_unit(
+    rng: random.Random, sentences: int, weight: float, unit: float
+) -> tuple[Diagnosis, str, bool]:
+    """One weight `weight` times the largest and a unit `unit` times as large, both read by one
+    layer; 1: not planted. Returns the diagnosis, the cause of its first finding, and whether the
+    places named are those planted."""
     _, model, _ = mini()
     block, row = rng.randrange(6), rng.randrange(model.config.intermediate_size)
     silent, loud = rng.sample(range(192), 2)
@@ -122,7 +163,10 @@ def weight_and_unit(rng: random.Random, sentences: int, weight: float, unit: flo
     diagnosis = looked_into(planted, WHOLE, sentences)
     first = diagnosis.findings[0]
     if first.cause == "single_weight":
-        right = (first.module, first.at) == (name, row) and f"its weight [{row}, {silent}] reaches" in first.sentences[1].text
+        right = (first.module, first.at) == (
+            name,
+            row,
+        ) and f"its weight [{row}, {silent}] reaches" in first.sentences[1].text
     else:
         right = (first.cause, first.at, first.source) == ("outlier_unit", loud, norm)
     return diagnosis, first.cause, right
@@ -147,14 +191,37 @@ def one_language(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     task, model, tokenizer = mini()
     planted, language, seed = copy.deepcopy(model), rng.choice(task.languages), rng.randrange(1000)
     chosen = {code: rng.sample(task.examples("train", (code,)), 20) for code in task.languages}
-    language_directions_(planted, language, {code: next(encode(some, task, tokenizer).in_order(20)).inputs for code, some in chosen.items()})
+    language_directions_(
+        planted,
+        language,
+        {
+            code: next(encode(some, task, tokenizer).in_order(20)).inputs
+            for code, some in chosen.items()
+        },
+    )
     assert unchanged(model, planted)
-    diagnosis = looked_into(planted, Recipe(rules=STATIC.rules, calibration=Calibration(sentences=64, languages=(language,)), seed=seed), sentences)
+    diagnosis = looked_into(
+        planted,
+        Recipe(
+            rules=STATIC.rules,
+            calibration=Calibration(sentences=64, languages=(language,)),
+            seed=seed,
+        ),
+        sentences,
+    )
     return diagnosis, diagnosis.findings[0].cause == CALIBRATION
 
 
-FAULTS: dict[str, Fault] = {"norm_unit": norm_unit, "weight_row": weight_row, "one_language": one_language}
-FAULTS |= {"one_weight": one_weight, "weight_beside_unit": weight_beside_unit, "unit_beside_weight": unit_beside_weight}
+FAULTS: dict[str, Fault] = {
+    "norm_unit": norm_unit,
+    "weight_row": weight_row,
+    "one_language": one_language,
+}
+FAULTS |= {
+    "one_weight": one_weight,
+    "weight_beside_unit": weight_beside_unit,
+    "unit_beside_weight": unit_beside_weight,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +233,10 @@ def one_thread() -> Iterator[None]:
 
 
 def told(finding: Finding) -> str:
-    return f"{finding.label}: {finding.cause or 'no cause'} {finding.at} {finding.source}, {finding.cost:.2g} nats"
+    return (
+        f"{finding.label}: {finding.cause or 'no cause'} {finding.at} {finding.source}, "
+        f"{finding.cost:.2g} nats"
+    )
 
 
 @pytest.mark.slow
@@ -176,7 +246,11 @@ def test_of_twenty_planted_faults_eighteen_come_first(fault: str) -> None:
     for i in range(PLACEMENTS):
         diagnosis, here = FAULTS[fault](rng, SENTENCES)
         right += here
-        print(f"{fault} {i}: {'found' if here else 'MISSED'}; {'; '.join(told(f) for f in diagnosis.findings)}", flush=True)
+        print(
+            f"{fault} {i}: {'found' if here else 'MISSED'}; "
+            f"{'; '.join(told(f) for f in diagnosis.findings)}",
+            flush=True,
+        )
     print(f"{fault}: {right} of {PLACEMENTS}")
     assert right >= NEEDED
 
@@ -186,17 +260,26 @@ FAST = ("norm_unit", "weight_row", "one_language", "weight_beside_unit")
 
 @pytest.mark.parametrize("fault", FAST)
 def test_a_planted_fault_comes_first(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdq.causes.WORST", 1)  # one module is enough for the first finding
+    monkeypatch.setattr(
+        "sdq.inspection.root_causes.WORST", 1
+    )  # one module is enough for the first finding
     diagnosis, here = FAULTS[fault](random.Random(1), FEW)
     assert here, [told(f) for f in diagnosis.findings]
 
 
 @pytest.mark.slow
 def test_where_languages_are_alike_the_calibration_is_not_blamed() -> None:
-    """`mini` as it is, calibrated on one language after the other: the first finding is a module, whatever the language."""
+    """`mini` as it is, calibrated on one language after the other: the first finding is a module,
+    whatever the language."""
     task, model, _ = mini()
     for language in task.languages[::3]:
-        diagnosis = looked_into(model, Recipe(rules=STATIC.rules, calibration=Calibration(sentences=256, languages=(language,))), SENTENCES)
+        diagnosis = looked_into(
+            model,
+            Recipe(
+                rules=STATIC.rules, calibration=Calibration(sentences=256, languages=(language,))
+            ),
+            SENTENCES,
+        )
         print(f"{language}: {'; '.join(told(f) for f in diagnosis.findings)}", flush=True)
         assert diagnosis.findings[0].module
         assert diagnosis.findings[0].cause != CALIBRATION

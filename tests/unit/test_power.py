@@ -10,28 +10,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
-from sdq.power import of_error, sentences_needed, smallest_change
+from sdq.evaluate.power import of_error, sentences_needed, smallest_change
 from tests.profiles import examples
 
 
 def exact_power(n: int, flipping: float, change: float) -> float:
-    """How often McNemar's exact test has p < 0.05, summed over all numbers of flips and of losses among them."""
+    """How often McNemar's exact test has p < 0.05, summed over all numbers of flips and of losses
+    among them."""
     flips = np.arange(n + 1)
     losses = np.arange(n + 1)[:, None]
     p = np.minimum(1, 2 * binom.cdf(np.minimum(losses, flips - losses), flips, 0.5))
     share = 0.5 + change / (2 * flipping)  # of the flips that are losses
-    return float((binom.pmf(flips, n, flipping) * (binom.pmf(losses, flips, share) * ((p < 0.05) & (losses <= flips))).sum(0)).sum())
+    return float(
+        (
+            binom.pmf(flips, n, flipping)
+            * (binom.pmf(losses, flips, share) * ((p < 0.05) & (losses <= flips))).sum(0)
+        ).sum()
+    )
 
 
 @examples(200)
-@given(st.integers(20, 5000), st.floats(0, 0.6), st.sampled_from([0.5, 0.8, 0.9]), st.sampled_from([0.01, 0.05]))
-def test_smallest_change_and_sentences_needed_are_inverse(n: int, flipping: float, power: float, level: float) -> None:
+@given(
+    st.integers(20, 5000),
+    st.floats(0, 0.6),
+    st.sampled_from([0.5, 0.8, 0.9]),
+    st.sampled_from([0.01, 0.05]),
+)
+def test_smallest_change_and_sentences_needed_are_inverse(
+    n: int, flipping: float, power: float, level: float
+) -> None:
     change = smallest_change(n, flipping, power, level)
     if change >= 1:
         return
     psi = max(flipping, change)
     a, b = norm.ppf(1 - level / 2), norm.ppf(power)
-    assert n * change**2 == pytest.approx((a * math.sqrt(psi) + b * math.sqrt(psi - change**2)) ** 2, rel=1e-6)
+    assert n * change**2 == pytest.approx(
+        (a * math.sqrt(psi) + b * math.sqrt(psi - change**2)) ** 2, rel=1e-6
+    )
     assert sentences_needed(change, flipping, power, level) == pytest.approx(n, abs=1.01)
     assert change <= psi
 

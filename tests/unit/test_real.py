@@ -1,4 +1,5 @@
-"""Real data sets through the door of a user: task file, check, fine-tuning, PTQ and SDQ by the command line, scores per language."""
+"""Real data sets through the door of a user: task file, check, fine-tuning, PTQ and SDQ by the
+command line, scores per language."""
 
 from __future__ import annotations
 
@@ -15,7 +16,10 @@ from sdq.settings import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("SDQ_REAL_DATA"), reason="SDQ_REAL_DATA names no folder with sib200, xnli, pawsx and udpos"),
+    pytest.mark.skipif(
+        not os.environ.get("SDQ_REAL_DATA"),
+        reason="SDQ_REAL_DATA names no folder with sib200, xnli, pawsx and udpos",
+    ),
 ]
 LANGUAGES = ("en", "de", "zh")
 # test sentences in English, labels
@@ -40,19 +44,40 @@ def test_a_real_data_set_goes_from_file_to_scores_per_language(name: str, tmp_pa
     data, out = tmp_path / "data", tmp_path / "model"
     path = str(real.prepare(name, tmp_path / "task", LANGUAGES))
     found = json.loads(command(data, "task", "check", path, "--json"))
-    tested = {row["language"]: row["sentences"] for row in found["sentences"] if row["split"] == "test"}
+    tested = {
+        row["language"]: row["sentences"] for row in found["sentences"] if row["split"] == "test"
+    }
     assert set(tested) == set(LANGUAGES)
     assert not [warning for warning in found["warnings"] if "never in the training" in warning]
     sentences, labels = ABOUT[name]
     assert tested["en"] == sentences or sentences is None
     assert len({row["label"] for row in found["counts"]}) == labels
-    card = json.loads(command(data, "finetune", "--model", "mini", "--task", path, "--out", str(out), "--steps", "60", "--json"))
-    learned = name in ("sib200", "udpos")  # after so few steps; pairs stay near chance with an encoder of this size
+    card = json.loads(
+        command(
+            data,
+            "finetune",
+            "--model",
+            "mini",
+            "--task",
+            path,
+            "--out",
+            str(out),
+            "--steps",
+            "60",
+            "--json",
+        )
+    )
+    learned = name in (
+        "sib200",
+        "udpos",
+    )  # after so few steps; pairs stay near chance with an encoder of this size
     assert card["dev"] > 1 / labels or not learned
     recipe = real.recipes("w2a8", 20)["SDQ W2A8"]
     (tmp_path / "sdq.json").write_text(recipe.model_dump_json())
     for wanted in ("ptq-w2a8", str(tmp_path / "sdq.json")):
-        report = json.loads(command(data, "run", wanted, "--model", str(out), "--task", path, "--json"))
+        report = json.loads(
+            command(data, "run", wanted, "--model", str(out), "--task", path, "--json")
+        )
         assert set(report["quantized"]["by_language"]) == set(LANGUAGES)
         assert report["reference"]["by_language"]["en"] > 1 / labels or not learned
         assert report["provenance"]["test_sentences"] == sum(tested.values())

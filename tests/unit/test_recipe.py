@@ -1,4 +1,5 @@
-"""The languages a recipe calibrates on: a name or a list, one run for one set, and known to the task."""
+"""The languages a recipe calibrates on: a name or a list, one run for one set, and known to the
+task."""
 
 from __future__ import annotations
 
@@ -16,8 +17,21 @@ from sdq.store import run_id
 
 def task() -> Task:
     """Forty train sentences in each of three languages; English has labels."""
-    train = [Example(f"{code}.{i}", code, f"{code} {i}", (), ("yes",)) for code in ("en", "de", "th") for i in range(40)]
-    return Task("made-up", "sequence", ("yes", "no"), ("en", "de", "th"), "en", "accuracy", "0", {"train": train, "dev": [], "test": []})
+    train = [
+        Example(f"{code}.{i}", code, f"{code} {i}", (), ("yes",))
+        for code in ("en", "de", "th")
+        for i in range(40)
+    ]
+    return Task(
+        "made-up",
+        "sequence",
+        ("yes", "no"),
+        ("en", "de", "th"),
+        "en",
+        "accuracy",
+        "0",
+        {"train": train, "dev": [], "test": []},
+    )
 
 
 def on(*languages: str, sentences: int = 30) -> Recipe:
@@ -33,11 +47,19 @@ def test_json_is_the_identity(languages: str | tuple[str, ...]) -> None:
 
 def test_what_was_written_before_keeps_its_id() -> None:
     """The calibration of a recipe stands in its JSON as it always did."""
-    assert json.loads(PRESETS["ptq-int8-static"].canonical())["calibration"] == {"batch_size": 32, "languages": "labelled", "sentences": 256}
+    assert json.loads(PRESETS["ptq-int8-static"].canonical())["calibration"] == {
+        "batch_size": 32,
+        "languages": "labelled",
+        "sentences": 256,
+    }
 
 
 def test_the_same_languages_are_the_same_run() -> None:
-    assert run_id(on("th", "de", "th"), "m", "t") == run_id(on("de", "th"), "m", "t") != run_id(on("de"), "m", "t")
+    assert (
+        run_id(on("th", "de", "th"), "m", "t")
+        == run_id(on("de", "th"), "m", "t")
+        != run_id(on("de"), "m", "t")
+    )
 
 
 @pytest.mark.parametrize("wrong", ["de", [], ["de", ""], ["de", 3], 4, None])
@@ -49,7 +71,10 @@ def test_anything_else_is_refused_in_one_sentence(wrong: object) -> None:
 
 
 def test_the_sentences_are_in_the_languages_chosen() -> None:
-    found = {name: {e.language for e in calibration_examples(recipe, task())} for name, recipe in {"labelled": Recipe(), "two": on("th", "en")}.items()}
+    found = {
+        name: {e.language for e in calibration_examples(recipe, task())}
+        for name, recipe in {"labelled": Recipe(), "two": on("th", "en")}.items()
+    }
     assert found == {"labelled": {"en"}, "two": {"en", "th"}}
     every = Recipe(calibration=Calibration(languages="all"))
     assert calibration_languages(every, task()) == ("en", "de", "th")
@@ -57,5 +82,7 @@ def test_the_sentences_are_in_the_languages_chosen() -> None:
 
 
 def test_a_language_the_task_does_not_have_is_named() -> None:
-    with pytest.raises(UserError, match=r"must be among en, de, th, those of task made-up; got 'xx'"):
+    with pytest.raises(
+        UserError, match=r"must be among en, de, th, those of task made-up; got 'xx'"
+    ):
         calibration_examples(on("de", "xx"), task())

@@ -16,9 +16,19 @@ from sdq.train.losses import KLD, Attention
 from sdq.train.settings import Training
 from tests.unit.test_loop import STATIC, equal, text, weights
 
-NOISY = Training(steps=12, batch_size=4, learning_rate=3e-3, check_every=3, noise=0.5, refresh=2, distillation=(KLD(), Attention()))
+NOISY = Training(
+    steps=12,
+    batch_size=4,
+    learning_rate=3e-3,
+    check_every=3,
+    noise=0.5,
+    refresh=2,
+    distillation=(KLD(), Attention()),
+)
 RULES = {
-    "dynamic": (Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec()),),
+    "dynamic": (
+        Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec()),
+    ),
     "static": STATIC,
 }
 
@@ -27,7 +37,13 @@ class Killed(Exception):
     """What a killed process does to its training."""
 
 
-def trained(teacher: nn.Module, rules: Any, settings: Training, checkpoint: Path | None, die_at: int | None = None) -> tuple[Any, Any, list[dict[str, Any]]]:
+def trained(
+    teacher: nn.Module,
+    rules: Any,
+    settings: Training,
+    checkpoint: Path | None,
+    die_at: int | None = None,
+) -> tuple[Any, Any, list[dict[str, Any]]]:
     student, data, told = rewrite(teacher, rules), text(), []
     batches = [b.inputs for b in data.in_order(8)]
     calibrate_(student, batches)
@@ -41,7 +57,15 @@ def trained(teacher: nn.Module, rules: Any, settings: Training, checkpoint: Path
         return -float(sum(p.detach().double().abs().sum() for p in model.parameters()))
 
     history = train_(
-        student, data, settings, check, teacher=teacher, before_check=lambda m: calibrate_(m, batches), seed=4, progress=progress, checkpoint=checkpoint
+        student,
+        data,
+        settings,
+        check,
+        teacher=teacher,
+        before_check=lambda m: calibrate_(m, batches),
+        seed=4,
+        progress=progress,
+        checkpoint=checkpoint,
     )
     return history, weights(student), told
 
@@ -60,7 +84,9 @@ def test_resumed_is_undisturbed(tiny: Any, tmp_path: Path, rules: Any, die_at: i
     assert equal(resumed, end)
 
 
-def test_a_checkpoint_is_written_at_once_or_not_at_all(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_written_at_once_or_not_at_all(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher, file = tiny("xlmr"), tmp_path / "checkpoint.safetensors"
     with pytest.raises(Killed):
         trained(teacher, RULES["dynamic"], NOISY, file, 3)

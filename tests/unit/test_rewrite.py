@@ -1,4 +1,5 @@
-"""rewrite, only, calibrate_ on every model family: exact where two paths are the same arithmetic."""
+"""rewrite, only, calibrate_ on every model family: exact where two paths are the same
+arithmetic."""
 
 from __future__ import annotations
 
@@ -13,12 +14,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sdq.inspect.capture import capture
-from sdq.models import ROLES, blocks, heads, modules
+from sdq.models.hooks import capture
+from sdq.models.loading import ROLES, blocks, heads, modules
 from sdq.quant.layers import ActivationQuantizer, QuantEmbedding, QuantLinear, WeightQuantizer
 from sdq.quant.observers import OBSERVERS, MinMax, Mse
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite, set_noise_
-from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, PerToken, Rule, WeightSpec
+from sdq.quant.spec import (
+    ActivationSpec,
+    PerChannel,
+    PerGroup,
+    PerTensor,
+    PerToken,
+    Rule,
+    WeightSpec,
+)
 from sdq.settings import UserError
 
 STATIC = ActivationSpec(granularity=PerTensor(), dynamic=False, symmetric=False)
@@ -33,17 +42,23 @@ def logits(model: Any, batch: dict[str, Tensor]) -> Tensor:
 
 
 def test_roles(family: str, kind: str, tiny: Any) -> None:
-    """Six per block, the word embedding, and every Linear outside the blocks is the head; in forward order."""
+    """Six per block, the word embedding, and every Linear outside the blocks is the head; in
+    forward order."""
     model = tiny(family, kind)
     found = modules(model)
     outside = sum(isinstance(m, nn.Linear) and ".layer." not in n for n, m in model.named_modules())
-    assert Counter(m.role for m in found) == {role: 2 for role in ROLES if role != "qkv"} | {"embedding": 1, "head": outside}
+    assert Counter(m.role for m in found) == {role: 2 for role in ROLES if role != "qkv"} | {
+        "embedding": 1,
+        "head": outside,
+    }
     assert outside == (2 if kind == "sequence" else 1)
     assert len(blocks(model)) == 2
     assert heads(model) == (12 if family == "minilm" else 3)
     for block, name in enumerate(blocks(model)):
         inside = [m for m in found if m.name.startswith(name + ".")]
-        assert [(m.role, m.block) for m in inside] == [(role, block) for role in ROLES[1:-1] if role != "qkv"]
+        assert [(m.role, m.block) for m in inside] == [
+            (role, block) for role in ROLES[1:-1] if role != "qkv"
+        ]
     assert [m.block for m in found if m.role in ("embedding", "head")] == [-1] * (1 + outside)
 
 
@@ -86,13 +101,19 @@ def test_the_fp32_model_is_untouched(family: str, kind: str, tiny: Any, padded: 
     assert torch.equal(logits(model, batch), out)
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
-    assert not any(isinstance(m, (QuantLinear, QuantEmbedding)) or m.training or m._forward_pre_hooks for m in model.modules())
+    assert not any(
+        isinstance(m, (QuantLinear, QuantEmbedding)) or m.training or m._forward_pre_hooks
+        for m in model.modules()
+    )
     assert all(p.grad is None for p in model.parameters())
 
 
 def test_a_rule_that_matches_nothing(tiny: Any) -> None:
     model = tiny()
-    for rule, words in ((Rule(name="nowhere.*"), "'nowhere.*'"), (Rule(roles=("head",), name="*.layer.*"), "head")):
+    for rule, words in (
+        (Rule(name="nowhere.*"), "'nowhere.*'"),
+        (Rule(roles=("head",), name="*.layer.*"), "head"),
+    ):
         with pytest.raises(ValueError, match="must match at least one module") as caught:
             rewrite(model, [*INT8, rule])
         assert words in str(caught.value)
@@ -101,7 +122,13 @@ def test_a_rule_that_matches_nothing(tiny: Any) -> None:
 def test_a_later_rule_wins(tiny: Any, padded: Any) -> None:
     model = tiny()
     student = rewrite(
-        model, [*INT8, Rule(roles=("q", "k"), weight=WeightSpec(bits=2)), Rule(name="*.layer.1.*"), Rule(name="*.layer.1.*query", weight=WeightSpec(bits=3))]
+        model,
+        [
+            *INT8,
+            Rule(roles=("q", "k"), weight=WeightSpec(bits=2)),
+            Rule(name="*.layer.1.*"),
+            Rule(name="*.layer.1.*query", weight=WeightSpec(bits=3)),
+        ],
     )
     found = quantized_modules(student)
     for m in modules(model):
@@ -135,14 +162,22 @@ def test_static_needs_calibration(tiny: Any, padded: Any) -> None:
         logits(student, batch)
     calibrate_(student, [batch])
     assert torch.isfinite(logits(student, batch)).all()
-    assert not any(q.observing for q in quantizers(student).values() if isinstance(q, ActivationQuantizer))
+    assert not any(
+        q.observing for q in quantizers(student).values() if isinstance(q, ActivationQuantizer)
+    )
     calibrate_(rewrite(model, INT8), [])  # nothing to do, nothing to complain about
 
 
 @pytest.mark.parametrize("observer", OBSERVERS, ids=lambda o: o().kind)
-def test_calibration_is_reproducible_and_survives_saving(observer: Any, tiny: Any, padded: Any, tmp_path: Path) -> None:
+def test_calibration_is_reproducible_and_survives_saving(
+    observer: Any, tiny: Any, padded: Any, tmp_path: Path
+) -> None:
     model = tiny()
-    rules = [Rule(weight=WeightSpec(bits=4), activation=STATIC.model_copy(update={"observer": observer()}))]
+    rules = [
+        Rule(
+            weight=WeightSpec(bits=4), activation=STATIC.model_copy(update={"observer": observer()})
+        )
+    ]
     batches = [padded(model, seed=s) for s in range(3)]
     student, again = rewrite(model, rules), rewrite(model, rules)
     for _ in range(2):  # a second calibration forgets the first
@@ -204,13 +239,18 @@ ACTIVATIONS = [  # searching observers with few candidates: per token they are s
         dynamic=dynamic,
     )
     for (bits, symmetric), observer, (granularity, dynamic) in itertools.product(
-        ((8, True), (4, False)), OBSERVERS, ((PerToken(), True), (PerTensor(), True), (PerTensor(), False))
+        ((8, True), (4, False)),
+        OBSERVERS,
+        ((PerToken(), True), (PerTensor(), True), (PerTensor(), False)),
     )
 ]
 
 
-def _with_padding(model: nn.Module, spec: ActivationSpec, narrow: dict[str, Tensor], wide: dict[str, Tensor]) -> None:
-    """Runs in float64, where the sum order of a wider batch cannot move a value over a rounding tie."""
+def _with_padding(
+    model: nn.Module, spec: ActivationSpec, narrow: dict[str, Tensor], wide: dict[str, Tensor]
+) -> None:
+    """Runs in float64, where the sum order of a wider batch cannot move a value over a rounding
+    tie."""
     results = []
     for batch in (narrow, wide):
         student = rewrite(model, [Rule(weight=WeightSpec(bits=4), activation=spec)])
@@ -219,30 +259,53 @@ def _with_padding(model: nn.Module, spec: ActivationSpec, narrow: dict[str, Tens
         with capture(student, dict.fromkeys(names, "output")) as seen:
             out = logits(student, batch)
         real = batch["attention_mask"].bool()
-        tensors = {name: x[real] if x.ndim == 3 else x for name, x in seen.items()} | {"logits": out[real] if out.ndim == 3 else out}
+        tensors = {name: x[real] if x.ndim == 3 else x for name, x in seen.items()} | {
+            "logits": out[real] if out.ndim == 3 else out
+        }
         if not spec.dynamic:
             tensors |= {k: v for k, v in student.state_dict().items() if "input_quantizer" in k}
         results.append(tensors)
     assert results[0].keys() == results[1].keys()
     for name, value in results[0].items():
-        torch.testing.assert_close(results[1][name], value, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name} depends on padding: {m}")
+        torch.testing.assert_close(
+            results[1][name],
+            value,
+            rtol=1e-9,
+            atol=1e-9,
+            msg=lambda m, name=name: f"{name} depends on padding: {m}",
+        )
 
 
-@pytest.mark.parametrize("spec", ACTIVATIONS, ids=lambda s: f"{s.bits}-{s.observer.kind}-{s.granularity.kind}-{'dynamic' if s.dynamic else 'static'}")
+@pytest.mark.parametrize(
+    "spec",
+    ACTIVATIONS,
+    ids=lambda s: (
+        f"{s.bits}-{s.observer.kind}-{s.granularity.kind}-{'dynamic' if s.dynamic else 'static'}"
+    ),
+)
 def test_padding_changes_nothing(spec: ActivationSpec, tiny: Any, padded: Any) -> None:
-    """More padding, and other tokens in it: every layer's output at real tokens, range and statistic stay."""
+    """More padding, and other tokens in it: every layer's output at real tokens, range and
+    statistic stay."""
     model = tiny("xlmr", "token").double()
     _with_padding(model, spec, padded(model), padded(model, width=21, fill=17))
 
 
-@pytest.mark.parametrize("spec", [ActivationSpec(granularity=PerTensor()), STATIC], ids=["dynamic", "static"])
-def test_padding_changes_nothing_in_any_family(spec: ActivationSpec, family: str, kind: str, tiny: Any, padded: Any) -> None:
+@pytest.mark.parametrize(
+    "spec", [ActivationSpec(granularity=PerTensor()), STATIC], ids=["dynamic", "static"]
+)
+def test_padding_changes_nothing_in_any_family(
+    spec: ActivationSpec, family: str, kind: str, tiny: Any, padded: Any
+) -> None:
     model = tiny(family, kind).double()
     _with_padding(model, spec, padded(model), padded(model, width=21))
 
 
-@pytest.mark.parametrize("granularity", [PerTensor(), PerChannel(), PerGroup(size=8)], ids=lambda g: g.kind)
-def test_embedding_of_a_model_is_its_quantized_table(granularity: Any, tiny: Any, padded: Any) -> None:
+@pytest.mark.parametrize(
+    "granularity", [PerTensor(), PerChannel(), PerGroup(size=8)], ids=lambda g: g.kind
+)
+def test_embedding_of_a_model_is_its_quantized_table(
+    granularity: Any, tiny: Any, padded: Any
+) -> None:
     model = tiny()
     spec = WeightSpec(bits=3, granularity=granularity, observer=Mse())
     student = rewrite(model, [Rule(roles=("embedding",), weight=spec)])
@@ -267,7 +330,10 @@ def test_only_switches_exactly_the_named(tiny: Any, padded: Any) -> None:
             on = {n for n, q in quantizers(student).items() if q.enabled}
             assert on == {n for n in quantizers(student) if n.rpartition(".")[0] == name}
             outs[name] = logits(student, batch)
-    assert all(not torch.equal(a, b) for a, b in itertools.combinations([*outs.values(), everything, logits(model, batch)], 2))
+    assert all(
+        not torch.equal(a, b)
+        for a, b in itertools.combinations([*outs.values(), everything, logits(model, batch)], 2)
+    )
     with only(student, iter(names)):  # an iterator is read once
         assert torch.equal(logits(student, batch), everything)
     assert torch.equal(logits(student, batch), everything)
@@ -303,7 +369,9 @@ def test_set_noise_reaches_every_quantizer(tiny: Any) -> None:
     student = rewrite(tiny(), INT8)
     set_noise_(student, 0.3, refresh=4)
     assert {q.noise for q in quantizers(student).values()} == {0.3}
-    assert {q.refresh for q in quantizers(student).values() if isinstance(q, WeightQuantizer)} == {4}
+    assert {q.refresh for q in quantizers(student).values() if isinstance(q, WeightQuantizer)} == {
+        4
+    }
 
 
 def test_more_bits_are_closer(tiny: Any, padded: Any) -> None:
@@ -312,8 +380,14 @@ def test_more_bits_are_closer(tiny: Any, padded: Any) -> None:
     errors = []
     for bits in range(2, 9):
         student = rewrite(model, [Rule(weight=WeightSpec(bits=bits, observer=MinMax()))])
-        pairs = [(m.weight_quantizer(m.weight), m.weight) for m in quantized_modules(student).values()]
-        errors.append((sum(((q - w) ** 2).sum() for q, w in pairs) / sum((w**2).sum() for _, w in pairs)).sqrt().item())
+        pairs = [
+            (m.weight_quantizer(m.weight), m.weight) for m in quantized_modules(student).values()
+        ]
+        errors.append(
+            (sum(((q - w) ** 2).sum() for q, w in pairs) / sum((w**2).sum() for _, w in pairs))
+            .sqrt()
+            .item()
+        )
     assert all(0.3 < b / a < 0.6 for a, b in itertools.pairwise(errors))
 
 

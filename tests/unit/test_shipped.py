@@ -1,4 +1,5 @@
-"""What comes with the project: small enough, of the present engine and model, complete, and true."""
+"""What comes with the project: small enough, of the present engine and model, complete, and
+true."""
 
 from __future__ import annotations
 
@@ -6,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sdq.identity import identify
-from sdq.inspection import inspect, inspection_id, missing
-from sdq.inspection_settings import Inspection
+from sdq.inspection.settings import Inspection
+from sdq.inspection.storage import inspect, inspection_id, missing
 from sdq.recipe import Recipe
-from sdq.reproduce import INSPECTED, PACKED, TABLES_OF, jobs, seeded
+from sdq.reproduce.mini import INSPECTED, PACKED, TABLES_OF, jobs, seeded
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
+from sdq.store.identity import identify
 
 
 @pytest.fixture
@@ -25,11 +26,14 @@ def test_assets_are_small() -> None:
 
 
 def test_every_shipped_run_is_one_the_present_engine_would_make(store: Store) -> None:
-    """Its id follows from its recipe and the shipped model and data: nothing is left over from an earlier build."""
+    """Its id follows from its recipe and the shipped model and data: nothing is left over from an
+    earlier build."""
     reports = store.finished()
     assert len(reports) == len([p for p in SHIPPED.iterdir() if p.is_dir()])
     for report in reports:
-        assert report.run == identify(Recipe.model_validate(report.recipe), report.model, report.task), report.recipe["name"]
+        assert report.run == identify(
+            Recipe.model_validate(report.recipe), report.model, report.task
+        ), report.recipe["name"]
 
 
 def test_the_comparison_of_three_seeds_is_complete(store: Store) -> None:
@@ -38,19 +42,26 @@ def test_the_comparison_of_three_seeds_is_complete(store: Store) -> None:
             run = identify(seeded(preset, seed), "mini", name)
             assert store.done(run), (preset, name, seed)
             if seed == 0 and preset != "fp32":
-                assert all((SHIPPED / run / f"{table}.parquet").is_file() for table in TABLES), preset
+                assert all((SHIPPED / run / f"{table}.parquet").is_file() for table in TABLES), (
+                    preset
+                )
 
 
 def test_packed_students_are_not_looked_into(store: Store) -> None:
     """Their weights are codes already: rounding them again would seem to cost nothing."""
-    (report,) = [r for r in store.finished() if r.recipe["name"] == "sdq-att-kld-w2a8" and r.task == "intent" and r.recipe["seed"] == 0]
+    (report,) = [
+        r
+        for r in store.finished()
+        if r.recipe["name"] == "sdq-att-kld-w2a8" and r.task == "intent" and r.recipe["seed"] == 0
+    ]
     with pytest.raises(UserError, match=r"came as codes.*run its recipe here to look into it"):
         inspect(report.run, store, only=("sensitivity",))
 
 
 def test_packed_students_answer_as_their_runs_say(store: Store) -> None:
-    """The stored answers were given in other batches; where the lead is tiny that may matter, elsewhere not."""
-    from sdq.answer import answer, task_of
+    """The stored answers were given in other batches; where the lead is tiny that may matter,
+    elsewhere not."""
+    from sdq.jobs.prediction import answer, task_of
 
     packed = [r for r in store.finished() if (SHIPPED / r.run / "packed.safetensors").is_file()]
     assert {r.recipe["name"] for r in packed} == set(PACKED)
@@ -60,7 +71,9 @@ def test_packed_students_answer_as_their_runs_say(store: Store) -> None:
         assert len(examples) >= 15
         same = 0
         for e in examples:
-            (row,) = answer(" ".join(e.words) if report.task == "slots" else e.text, [report.run], store)
+            (row,) = answer(
+                " ".join(e.words) if report.task == "slots" else e.text, [report.run], store
+            )
             assert "missing" not in row
             same += " ".join(row["answers"]) == told[(e.id, e.language)]
         assert same >= 0.9 * len(examples), report.recipe["name"]
@@ -70,5 +83,7 @@ def test_inspections_are_whole_and_of_shipped_runs(store: Store) -> None:
     if not (folder := ASSETS / "inspections").is_dir():
         pytest.skip("no inspections are shipped yet; `python -m sdq mini ship` makes them")
     runs = [identify(seeded(preset, 0), "mini", "intent") for preset in INSPECTED]
-    assert {path.name for path in folder.iterdir()} == {inspection_id(run, Inspection()) for run in runs}
+    assert {path.name for path in folder.iterdir()} == {
+        inspection_id(run, Inspection()) for run in runs
+    }
     assert not any(missing(run, store) for run in runs)

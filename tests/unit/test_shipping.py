@@ -1,4 +1,5 @@
-"""What ships is written small without changing a number, and inspections come along with the runs they are of."""
+"""What ships is written small without changing a number, and inspections come along with the runs
+they are of."""
 
 from __future__ import annotations
 
@@ -13,13 +14,14 @@ import pandas as pd
 import pytest
 from transformers import AutoTokenizer
 
-from sdq import inspection, reproduce
-from sdq.analysis_registry import Analysis
-from sdq.estimate import analyses
-from sdq.inspection import inspect, inspection_id, missing, read
-from sdq.inspection_settings import Inspection
+from sdq.inspection import storage as inspection
+from sdq.inspection.registry import Analysis
+from sdq.inspection.settings import Inspection
+from sdq.inspection.storage import inspect, inspection_id, missing, read
+from sdq.jobs.estimate import analyses
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.reproduce import mini as reproduce
+from sdq.results import Report
 from sdq.settings import ASSETS
 from sdq.store import Store, seal, write
 from tests import made_up
@@ -29,9 +31,15 @@ from tests import made_up
 def assets(tmp_path: Path) -> Path:
     """Shipped runs as other versions wrote them, and the encoder's tokenizer."""
     assets = tmp_path / "assets"
-    shutil.copytree(ASSETS / "mini" / "encoder", assets / "mini" / "encoder", ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(
+        ASSETS / "mini" / "encoder",
+        assets / "mini" / "encoder",
+        ignore=shutil.ignore_patterns("*.safetensors"),
+    )
     tokenizer = assets / "mini" / "encoder" / "tokenizer.json"
-    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()), indent=2, ensure_ascii=False))
+    tokenizer.write_text(
+        json.dumps(json.loads(tokenizer.read_text()), indent=2, ensure_ascii=False)
+    )
     store = Store(assets / "runs", shipped=None)
     for preset in ("fp32", "ptq-w3a8"):
         made_up.add(store, PRESETS[preset])
@@ -63,11 +71,15 @@ def test_tables_become_smaller_and_stay_the_same(assets: Path) -> None:
 def test_the_tokenizer_stays_the_same(assets: Path) -> None:
     reproduce.compact(assets)
     text = "wecke mich um sieben ปลุกฉันตอนเจ็ดโมง"
-    small, full = (AutoTokenizer.from_pretrained(folder / "mini" / "encoder") for folder in (assets, ASSETS))
+    small, full = (
+        AutoTokenizer.from_pretrained(folder / "mini" / "encoder") for folder in (assets, ASSETS)
+    )
     assert small(text)["input_ids"] == full(text)["input_ids"]
 
 
-def test_a_table_that_would_change_is_left_alone(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_would_change_is_left_alone(
+    assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reproduce, "write", lambda table, path: write(table.head(1), path))
     before = {path: path.read_bytes() for path in assets.rglob("*.parquet")}
     with pytest.raises(AssertionError):
@@ -77,21 +89,37 @@ def test_a_table_that_would_change_is_left_alone(assets: Path, monkeypatch: pyte
 
 def test_what_the_store_writes_is_what_it_was_given(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({
-        "a": [1, 2], "b": [0.1, np.nan], "c": ["x", None], "d": [True, False], "e": [rng.normal(size=3).astype("float32"), None],
-        "f": [np.array([1, 2], "int32"), np.array([], "int32")], "g": [["p", "q"], []], "h": np.array([1, 2], "float32"),
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "a": [1, 2],
+            "b": [0.1, np.nan],
+            "c": ["x", None],
+            "d": [True, False],
+            "e": [rng.normal(size=3).astype("float32"), None],
+            "f": [np.array([1, 2], "int32"), np.array([], "int32")],
+            "g": [["p", "q"], []],
+            "h": np.array([1, 2], "float32"),
+        }
+    )
     write(table, tmp_path / "t.parquet")
     table.to_parquet(tmp_path / "plain.parquet", index=False)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), pd.read_parquet(tmp_path / "plain.parquet"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "t.parquet"),
+        pd.read_parquet(tmp_path / "plain.parquet"),
+        check_exact=True,
+    )
     write(table.head(0), tmp_path / "none.parquet")
     assert len(pd.read_parquet(tmp_path / "none.parquet")) == 0
     assert {p.name for p in tmp_path.iterdir()} == {"t.parquet", "plain.parquet", "none.parquet"}
 
 
-def test_inspections_ship_with_their_times_and_replace_older_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspections_ship_with_their_times_and_replace_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path / "data" / "runs", tmp_path / "assets" / "runs")
-    reports: dict[str, Report] = {name: made_up.add(store, PRESETS[name]) for name in ("ptq-w3a8", "ptq-int8-dynamic")}
+    reports: dict[str, Report] = {
+        name: made_up.add(store, PRESETS[name]) for name in ("ptq-w3a8", "ptq-int8-dynamic")
+    }
     monkeypatch.setattr(reproduce, "INSPECTED", tuple(reports))
     monkeypatch.setattr(reproduce, "identify", lambda recipe, model, task: reports[recipe.name].run)
     done: list[str] = []
@@ -103,12 +131,21 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(tmp_path: Path
     found = {"first": Analysis("First", ("a",), compute)}
     for module in (inspection, reproduce):
         monkeypatch.setattr(module, "ANALYSES", found)
-    monkeypatch.setattr("sdq.subject.Subject.of_run", lambda report, store, sentences: SimpleNamespace(tables={}))
+    monkeypatch.setattr(
+        "sdq.inspection.subject.Subject.of_run",
+        lambda report, store, sentences: SimpleNamespace(tables={}),
+    )
     place = tmp_path / "assets" / "inspections"
     (place / "0123456789ab").mkdir(parents=True)
     reproduce.ship_inspections(store, place)
-    assert {p.name for p in place.iterdir()} == {inspection_id(r.run, Inspection()) for r in reports.values()}
-    assert all({p.name for p in home.iterdir()} == {"a.parquet", "spec.json", "events.jsonl", "sealed.json"} for home in place.iterdir())
+    assert {p.name for p in place.iterdir()} == {
+        inspection_id(r.run, Inspection()) for r in reports.values()
+    }
+    assert all(
+        {p.name for p in home.iterdir()}
+        == {"a.parquet", "spec.json", "events.jsonl", "sealed.json"}
+        for home in place.iterdir()
+    )
     reproduce.ship_inspections(store, place)
     assert done == ["a", "a"], "what was found is not computed again"
     shutil.rmtree(store.inspections().folder)
@@ -118,7 +155,13 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(tmp_path: Path
     assert analyses(["first"], reports["ptq-w3a8"], store, Inspection()) is not None
     reproduce.ship_inspections(store, place)
     assert read(run, store)["a"]["value"].tolist() == [1], "what ships can be shipped again"
-    assert all(json.loads((home / "spec.json").read_text())["inspects"] in {r.run for r in reports.values()} for home in place.iterdir())
+    assert all(
+        json.loads((home / "spec.json").read_text())["inspects"]
+        in {r.run for r in reports.values()}
+        for home in place.iterdir()
+    )
     found["second"] = Analysis("Second", ("b",), lambda subject, how: {"b": subject.tables["a"]})
     inspect(run, store)
-    assert set(read(run, store)) == {"a", "b"}, "an analysis added later is computed for a shipped run"
+    assert set(read(run, store)) == {"a", "b"}, (
+        "an analysis added later is computed for a shipped run"
+    )

@@ -9,9 +9,20 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from sdq.models import ROLES
+from sdq.models.loading import ROLES
 from sdq.quant.observers import OBSERVERS, MinMax
-from sdq.quant.spec import GRANULARITIES, ActivationSpec, Granularity, PerChannel, PerGroup, PerTensor, PerToken, Role, Rule, WeightSpec
+from sdq.quant.spec import (
+    GRANULARITIES,
+    ActivationSpec,
+    Granularity,
+    PerChannel,
+    PerGroup,
+    PerTensor,
+    PerToken,
+    Role,
+    Rule,
+    WeightSpec,
+)
 from sdq.settings import explain
 
 EVERY = pytest.mark.parametrize("granularity", GRANULARITIES, ids=lambda g: g().kind)
@@ -29,7 +40,9 @@ def test_registry_is_the_union() -> None:
 
 @EVERY
 def test_the_shape_in_the_docstring_is_true(granularity: Any) -> None:
-    shown = re.search(r"\[([\d, ]+)\](?:, size (\d+))? -> rows \[(\d+), (\d+)\]", granularity.__doc__)
+    shown = re.search(
+        r"\[([\d, ]+)\](?:, size (\d+))? -> rows \[(\d+), (\d+)\]", granularity.__doc__
+    )
     assert shown, "a granularity shows its shapes: weight [768, 3072] -> rows [768, 3072]"
     shape = [int(n) for n in shown[1].split(",")]
     made = granularity(**({"size": int(shown[2])} if shown[2] else {}))
@@ -106,7 +119,10 @@ def test_unknown_fields_and_roles_are_refused_with_their_path() -> None:
     for data, words in (
         ({"weight": {"bit": 4}}, "weight.bit: unknown field"),
         ({"activation": {"observer": {"kind": "mse", "candidate": 3}}}, "candidate: unknown field"),
-        ({"weight": {"granularity": {"kind": "group", "size": 64, "axis": 0}}}, "axis: unknown field"),
+        (
+            {"weight": {"granularity": {"kind": "group", "size": 64, "axis": 0}}},
+            "axis: unknown field",
+        ),
         ({"roles": ["query"]}, "roles.0: "),
         ({"weight": {"observer": {"kind": "magic"}}}, "weight.observer"),
     ):

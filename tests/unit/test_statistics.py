@@ -1,4 +1,5 @@
-"""Scores, intervals and paired tests against independent implementations; how often intervals cover is in test_coverage.py."""
+"""Scores, intervals and paired tests against independent implementations; how often intervals cover
+is in test_coverage.py."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from sdq import statistics
 from sdq.data.task import Example, Task
-from sdq.evaluate import outcomes, scores
+from sdq.evaluate import statistics
+from sdq.evaluate.predict import outcomes, scores
 from sdq.settings import UserError
 from tests.profiles import examples
 
@@ -27,14 +28,31 @@ TAGS = ("O", "B-city", "I-city", "B-time", "I-time")
 
 def table(right: np.ndarray, language: str = "de") -> pd.DataFrame:
     ones = np.ones(len(right), dtype=int)
-    return pd.DataFrame({"id": [f"s{i}" for i in range(len(right))], "language": language, "tp": right.astype(int), "predicted": ones, "gold": ones})
+    return pd.DataFrame(
+        {
+            "id": [f"s{i}" for i in range(len(right))],
+            "language": language,
+            "tp": right.astype(int),
+            "predicted": ones,
+            "gold": ones,
+        }
+    )
 
 
 def spans(rng: np.random.Generator, n: int, quality: float, language: str = "de") -> pd.DataFrame:
-    """Made-up counts of n sentences with one to four gold phrases, of which the share `quality` is found."""
+    """Made-up counts of n sentences with one to four gold phrases, of which the share `quality` is
+    found."""
     gold = rng.integers(1, 5, n)
     tp = rng.binomial(gold, quality)
-    return pd.DataFrame({"id": [f"s{i}" for i in range(n)], "language": language, "tp": tp, "predicted": tp + rng.binomial(2, 0.2, n), "gold": gold})
+    return pd.DataFrame(
+        {
+            "id": [f"s{i}" for i in range(n)],
+            "language": language,
+            "tp": tp,
+            "predicted": tp + rng.binomial(2, 0.2, n),
+            "gold": gold,
+        }
+    )
 
 
 def f1(tp: np.ndarray, predicted: np.ndarray, gold: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -42,17 +60,36 @@ def f1(tp: np.ndarray, predicted: np.ndarray, gold: np.ndarray, axis: int = -1) 
 
 
 def task(kind: str, labels: tuple[str, ...]) -> Task:
-    return Task("made", kind, labels, ("de", "en"), "en", "f1" if kind == "token" else "accuracy", "0", {"test": []})  # type: ignore[arg-type]
+    return Task(
+        "made",
+        kind,
+        labels,
+        ("de", "en"),
+        "en",
+        "f1" if kind == "token" else "accuracy",
+        "0",
+        {"test": []},
+    )  # type: ignore[arg-type]
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 2**20)), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 2**20)),
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_counts_give_seqeval_f1(sentences: list[tuple[list[int], int]]) -> None:
     gold = [[TAGS[i] for i in ids] for ids, _ in sentences]
-    answers = [list(np.random.default_rng(seed).integers(0, 5, len(ids))) for ids, seed in sentences]
+    answers = [
+        list(np.random.default_rng(seed).integers(0, 5, len(ids))) for ids, seed in sentences
+    ]
     examples = [Example(f"s{i}", "de", "", tuple(tags), tuple(tags)) for i, tags in enumerate(gold)]
     found = outcomes(examples, answers, [0.0] * len(gold), task("token", TAGS))
     expected = f1_score(gold, [[TAGS[i] for i in a] for a in answers], zero_division=0)
-    assert statistics.score(found["tp"].to_numpy(), found["predicted"].to_numpy(), found["gold"].to_numpy()) == pytest.approx(expected)
+    assert statistics.score(
+        found["tp"].to_numpy(), found["predicted"].to_numpy(), found["gold"].to_numpy()
+    ) == pytest.approx(expected)
 
 
 def test_cut_words_count_as_outside() -> None:
@@ -64,7 +101,10 @@ def test_cut_words_count_as_outside() -> None:
 def test_accuracy_and_means() -> None:
     examples = [Example(f"s{i}", code, "", (), ("b",)) for code in ("de", "en") for i in range(4)]
     answers = [[1], [1], [0], [1], [1], [1], [1], [1]]
-    found = scores(outcomes(examples, answers, [1.0] * 8, task("sequence", ("a", "b"))), task("sequence", ("a", "b")))
+    found = scores(
+        outcomes(examples, answers, [1.0] * 8, task("sequence", ("a", "b"))),
+        task("sequence", ("a", "b")),
+    )
     assert found.by_language == {"de": 0.75, "en": 1.0}
     assert (found.mean, found.zero_shot_mean) == (0.875, 0.75)
 
@@ -85,7 +125,8 @@ def test_mcnemar_of_many_flips() -> None:
 
 @pytest.fixture(scope="module")
 def uncollected() -> Iterator[None]:
-    """statsmodels collects garbage at each correction, which among all our imports takes a tenth of a second."""
+    """statsmodels collects garbage at each correction, which among all our imports takes a tenth of
+    a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "collect", lambda: 0)
         yield
@@ -98,26 +139,37 @@ def test_holm_is_that_of_statsmodels(uncollected: None, p: list[float]) -> None:
 
 
 def test_holm_leaves_out_what_is_missing() -> None:
-    assert statistics.holm([0.01, float("nan"), 0.04]) == pytest.approx([0.02, float("nan"), 0.04], nan_ok=True)
+    assert statistics.holm([0.01, float("nan"), 0.04]) == pytest.approx(
+        [0.02, float("nan"), 0.04], nan_ok=True
+    )
 
 
 CASES = st.tuples(st.integers(0, 2**31), st.sampled_from([200, 400, 700]), st.floats(0.3, 0.95))
 
 
 def check_intervals(seed: int, n: int, share: float) -> None:
-    """Ours against scipy's percentile bootstrap: same ends but for the chance of the draws (a twentieth of the width) and for the smoothing (half a sentence)."""
+    """Ours against scipy's percentile bootstrap: same ends but for the chance of the draws (a
+    twentieth of the width) and for the smoothing (half a sentence)."""
     rng = np.random.default_rng(seed)
     right = rng.random(n) < share
     low, high = statistics.intervals(table(right), ["de"])["de"]
-    theirs = bootstrap((right.astype(float),), np.mean, method="percentile", n_resamples=4000, batch=500, rng=seed).confidence_interval
+    theirs = bootstrap(
+        (right.astype(float),), np.mean, method="percentile", n_resamples=4000, batch=500, rng=seed
+    ).confidence_interval
     room = 0.08 * (theirs.high - theirs.low) + 0.5 / n
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=room)
-    assert (low, high) == pytest.approx(proportion_confint(right.sum(), n, method="jeffreys"), abs=room)
+    assert (low, high) == pytest.approx(
+        proportion_confint(right.sum(), n, method="jeffreys"), abs=room
+    )
     found = spans(rng, n, share)
     low, high = statistics.intervals(found, ["de"])["de"]
     counts = tuple(found[c].to_numpy(float) for c in ("tp", "predicted", "gold"))
-    theirs = bootstrap(counts, f1, method="percentile", paired=True, n_resamples=4000, batch=500, rng=seed).confidence_interval
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.1 * (theirs.high - theirs.low) + 0.5 / n)
+    theirs = bootstrap(
+        counts, f1, method="percentile", paired=True, n_resamples=4000, batch=500, rng=seed
+    ).confidence_interval
+    assert (low, high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.1 * (theirs.high - theirs.low) + 0.5 / n
+    )
 
 
 @examples(15)
@@ -137,7 +189,9 @@ def test_the_standard_error_is_that_of_a_paired_difference() -> None:
     rng = np.random.default_rng(1)
     a = rng.random(700) < 0.8
     b = np.where(rng.random(700) < 0.1, rng.random(700) < 0.5, a)
-    found = statistics.resample([[table(a)], [table(b)]], ["de"]).estimate(np.ones(1), lambda x, y: y - x)
+    found = statistics.resample([[table(a)], [table(b)]], ["de"]).estimate(
+        np.ones(1), lambda x, y: y - x
+    )
     delta = b.astype(float) - a
     assert found.value == pytest.approx(delta.mean())
     assert found.error == pytest.approx(delta.std() / np.sqrt(700), rel=0.05)
@@ -151,13 +205,19 @@ def test_randomisation_is_that_of_scipy(seed: int) -> None:
     b["gold"] = a["gold"]
     b["tp"] = np.minimum(b["tp"], b["gold"])
     null = statistics.swapped(a, b, ["de"])[0]
-    observed = f1(*(b[c].to_numpy() for c in ("tp", "predicted", "gold"))) - f1(*(a[c].to_numpy() for c in ("tp", "predicted", "gold")))
+    observed = f1(*(b[c].to_numpy() for c in ("tp", "predicted", "gold"))) - f1(
+        *(a[c].to_numpy() for c in ("tp", "predicted", "gold"))
+    )
     rows = np.arange(300.0)
 
     def difference(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray:
         """Which rows of which table: the row number plus 1000 for those of b."""
         sums = [
-            [np.take(np.concatenate([a[c].to_numpy(), b[c].to_numpy()]), _at(side)).sum(axis) for c in ("tp", "predicted", "gold")] for side in (first, second)
+            [
+                np.take(np.concatenate([a[c].to_numpy(), b[c].to_numpy()]), _at(side)).sum(axis)
+                for c in ("tp", "predicted", "gold")
+            ]
+            for side in (first, second)
         ]
         scores = [2 * tp / (predicted + gold) for tp, predicted, gold in sums]
         return scores[1] - scores[0]
@@ -165,7 +225,14 @@ def test_randomisation_is_that_of_scipy(seed: int) -> None:
     def _at(side: np.ndarray) -> np.ndarray:
         return (side % 1000 + 300 * (side >= 1000)).astype(int)
 
-    theirs = permutation_test((rows, rows + 1000), difference, permutation_type="samples", n_resamples=4000, vectorized=True, rng=seed)
+    theirs = permutation_test(
+        (rows, rows + 1000),
+        difference,
+        permutation_type="samples",
+        n_resamples=4000,
+        vectorized=True,
+        rng=seed,
+    )
     assert theirs.statistic == pytest.approx(observed)
     ours = (np.abs(null) >= abs(observed) - 1e-9).mean()
     assert ours == pytest.approx(theirs.pvalue, abs=0.03)
@@ -176,7 +243,10 @@ def test_a_sentence_in_several_languages_is_drawn_once() -> None:
     one, codes = table(right), ["de", "fr", "es", "it"]
     alike = pd.concat([one.assign(language=code) for code in codes])
     apart = pd.concat([one.assign(language=code, id=code + one["id"]) for code in codes])
-    alone, together, own = (np.ptp(statistics.mean_interval([t], c)[1:]) for t, c in ((one, ["de"]), (alike, codes), (apart, codes)))
+    alone, together, own = (
+        np.ptp(statistics.mean_interval([t], c)[1:])
+        for t, c in ((one, ["de"]), (alike, codes), (apart, codes))
+    )
     assert together == pytest.approx(alone, rel=0.05)
     assert own == pytest.approx(alone / 2, rel=0.1)
 
@@ -184,12 +254,23 @@ def test_a_sentence_in_several_languages_is_drawn_once() -> None:
 def test_fillings_of_a_frame_are_drawn_together() -> None:
     rng = np.random.default_rng(3)
     frames = rng.random(120) < 0.7
-    filled = table(np.repeat(frames, 5)).assign(id=[f"alarm_set.test.{i:02d}.{k:02d}" for i in range(120) for k in range(5)])
+    filled = table(np.repeat(frames, 5)).assign(
+        id=[f"alarm_set.test.{i:02d}.{k:02d}" for i in range(120) for k in range(5)]
+    )
     assert statistics.clusters(filled["id"]).nunique() == 120
-    wide, narrow = (np.ptp(statistics.intervals(t, ["de"])["de"]) for t in (filled, filled.assign(id=[f"s{i}" for i in range(600)])))
+    wide, narrow = (
+        np.ptp(statistics.intervals(t, ["de"])["de"])
+        for t in (filled, filled.assign(id=[f"s{i}" for i in range(600)]))
+    )
     assert wide == pytest.approx(np.sqrt(5) * narrow, rel=0.1)
     untouched = pd.Series(["n01001011", "weblog-a.com_b-0001", "de.dev.12", "s.test.3", 7])
-    assert statistics.clusters(untouched).tolist() == ["n01001011", "weblog-a.com_b-0001", "de.dev.12", "s.test.3", "7"]
+    assert statistics.clusters(untouched).tolist() == [
+        "n01001011",
+        "weblog-a.com_b-0001",
+        "de.dev.12",
+        "s.test.3",
+        "7",
+    ]
 
 
 def test_mean_interval_over_seeds_is_wider_with_unlike_seeds() -> None:
@@ -201,7 +282,8 @@ def test_mean_interval_over_seeds_is_wider_with_unlike_seeds() -> None:
 
 
 def test_unlike_seeds_move_the_mean_by_a_student_t() -> None:
-    """Where the seeds differ far more than the sentences, the interval is the t interval of their mean."""
+    """Where the seeds differ far more than the sentences, the interval is the t interval of their
+    mean."""
     shares = np.array([0.2, 0.5, 0.9])
     runs = [table(np.arange(2000) < share * 2000) for share in shares]
     mean, low, high = statistics.mean_interval(runs, ["de"])
@@ -218,14 +300,24 @@ def test_the_order_of_rows_does_not_matter() -> None:
     b = pd.concat([table(rng.random(100) < 0.6), table(rng.random(100) < 0.6, "fr")])
     mixed = [t.sample(frac=1, random_state=i) for i, t in enumerate((a, b))]
     weights = np.full(2, 0.5)
-    one, two = (statistics.resample([[x], [y]], ["de", "fr"]).estimate(weights, lambda x, y: y - x) for x, y in ((a, b), mixed))
+    one, two = (
+        statistics.resample([[x], [y]], ["de", "fr"]).estimate(weights, lambda x, y: y - x)
+        for x, y in ((a, b), mixed)
+    )
     assert one == two
-    assert (statistics.swapped(a, b, ["de", "fr"], draws=50) == statistics.swapped(*mixed, ["de", "fr"], draws=50)).all()
+    assert (
+        statistics.swapped(a, b, ["de", "fr"], draws=50)
+        == statistics.swapped(*mixed, ["de", "fr"], draws=50)
+    ).all()
 
 
 def test_other_sentences_are_refused() -> None:
     one = table(np.ones(5))
-    for other, said in ((one.iloc[1:], "5, 4"), (one.assign(id=[f"t{i}" for i in range(5)]), "5, 5"), (one.assign(language="fr"), "5, 0")):
+    for other, said in (
+        (one.iloc[1:], "5, 4"),
+        (one.assign(id=[f"t{i}" for i in range(5)]), "5, 5"),
+        (one.assign(language="fr"), "5, 0"),
+    ):
         with pytest.raises(UserError, match=f"same sentences in 'de', got {said} of them"):
             statistics.gathered([one, other], ["de"])
     with pytest.raises(UserError, match="same sentences in 'fr', got 0"):
@@ -241,7 +333,13 @@ def test_flips_are_counted_by_language() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "cell", "text"), [(0.0004, "< 0.001", "p < 0.001"), (0.04, "0.040", "p = 0.040"), (0.0951, "0.10", "p = 0.10"), (0.347, "0.35", "p = 0.35")]
+    ("p", "cell", "text"),
+    [
+        (0.0004, "< 0.001", "p < 0.001"),
+        (0.04, "0.040", "p = 0.040"),
+        (0.0951, "0.10", "p = 0.10"),
+        (0.347, "0.35", "p = 0.35"),
+    ],
 )
 def test_p_values_are_written_by_one_rule(p: float, cell: str, text: str) -> None:
     assert (statistics.p_cell(p), statistics.p_text(p)) == (cell, text)

@@ -1,4 +1,5 @@
-"""A store that survives: lines, reports and tables that cannot be read cost themselves alone, and are named with the way out."""
+"""A store that survives: lines, reports and tables that cannot be read cost themselves alone, and
+are named with the way out."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdq import events, files, history, jobs, sealed
-from sdq.checkpoint import tuned
-from sdq.inspection import damage, inspection_id, missing, paths, read
-from sdq.inspection_settings import Inspection
+from sdq.inspection.settings import Inspection
+from sdq.inspection.storage import damage, inspection_id, missing, paths, read
+from sdq.io import events, files, sealed
+from sdq.jobs import history
+from sdq.jobs import queue as jobs
+from sdq.models.checkpoint import tuned
 from sdq.recipe import PRESETS
-from sdq.report import Report
+from sdq.results import Report
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, Store
 
@@ -40,22 +43,37 @@ def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BAD = {
-    "half": b'{"time": 1.0, "event": "st', "zeros": b"\0" * 40, "no text": b"\xff\xfe\x80", "no object": b"[1, 2]", "a number": b"7", "no event": b'{"time": 1.0}',
-    "event is no text": b'{"event": 3}', "step without its step": b'{"event": "step", "of": 10}', "not finite": b'{"event": "check", "step": 1, "of": 2, "dev": NaN}',
-    "failed without why": b'{"event": "failed"}', "deep": b"[" * 100_000, "a huge number": b'{"event": "step", "step": 1e999, "of": 1}',
-    "settings that are none": b'{"event": "analysed", "name": "a", "seconds": 1, "settings": [], "model": "m", "task": "t"}',
-}  # fmt: skip
+    "half": b'{"time": 1.0, "event": "st',
+    "zeros": b"\0" * 40,
+    "no text": b"\xff\xfe\x80",
+    "no object": b"[1, 2]",
+    "a number": b"7",
+    "no event": b'{"time": 1.0}',
+    "event is no text": b'{"event": 3}',
+    "step without its step": b'{"event": "step", "of": 10}',
+    "not finite": b'{"event": "check", "step": 1, "of": 2, "dev": NaN}',
+    "failed without why": b'{"event": "failed"}',
+    "deep": b"[" * 100_000,
+    "a huge number": b'{"event": "step", "step": 1e999, "of": 1}',
+    "settings that are none": b'{"event": "analysed", "name": "a", "seconds": 1, "settings": [], '
+    b'"model": "m", "task": "t"}',
+}
 
 
 @pytest.mark.parametrize("line", BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize("last", [False, True], ids=["within", "at the end"])
 def test_a_bad_line_costs_itself_and_blocks_nothing(store: Store, line: bytes, last: bool) -> None:
-    folder = store.begin(NEW, {"recipe": PRESETS["ptq-w3a8"].model_dump(mode="json"), "model": "mini", "task": "intent"})
+    folder = store.begin(
+        NEW,
+        {"recipe": PRESETS["ptq-w3a8"].model_dump(mode="json"), "model": "mini", "task": "intent"},
+    )
     store.tell(NEW, {"event": "stage", "name": "load", "text": "Reading"})
     with (folder / "events.jsonl").open("ab") as log:
         log.write(line + (b"" if last else b"\n"))
     store.tell(NEW, {"event": "failed", "message": "the disk was full"})
-    assert [e["event"] for e in store.events(NEW)] == ["stage", "failed"], "what comes after it is not glued to it"
+    assert [e["event"] for e in store.events(NEW)] == ["stage", "failed"], (
+        "what comes after it is not glued to it"
+    )
     assert store.lost(NEW) == 1
     assert jobs.state(NEW, store).status == "failed"
     assert [u.failure for u in history.unfinished(store)] == ["the disk was full"]
@@ -79,17 +97,31 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 SCORES = json.loads((SHIPPED / RUN / "report.json").read_text())["quantized"]
 WRONG: dict[str, dict[str, Any]] = {
-    "recipe": {"recipe": {}}, "another recipe": {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json")}, "recipe with a field more": {"recipe": changed()["recipe"] | {"x": 1}},
-    "sizes": {"size_bytes": {}}, "a negative size": {"size_bytes": {"fp32": -1, "quantized_simulated": 5}}, "no size": {"size_bytes": {"fp32": 9, "quantized_simulated": 0}},
-    "metric": {"metric": "bleu"}, "metric beside": {"beside": {"bleu": [SCORES, SCORES]}}, "above one": {"quantized": SCORES | {"mean": 1.2}}, "below zero": {"quantized": SCORES | {"zero_shot_mean": -0.1}},
-    "no number": {"quantized": SCORES | {"mean": "NaN"}}, "a language": {"quantized": SCORES | {"by_language": SCORES["by_language"] | {"en": 7.0}}},
-    "languages": {"reference": SCORES | {"by_language": {"en": 0.5}}}, "no languages": {"quantized": SCORES | {"by_language": {}}}, "seconds": {"seconds": {"load": -3.0}},
-    "history": {"history": {"steps": [{"loss": 1.0}], "checks": [], "kept": 0}}, "another run": {"run": NEW}, "method": {"method": "SDQ"},
-}  # fmt: skip
+    "recipe": {"recipe": {}},
+    "another recipe": {"recipe": PRESETS["qat-w3a8"].model_dump(mode="json")},
+    "recipe with a field more": {"recipe": changed()["recipe"] | {"x": 1}},
+    "sizes": {"size_bytes": {}},
+    "a negative size": {"size_bytes": {"fp32": -1, "quantized_simulated": 5}},
+    "no size": {"size_bytes": {"fp32": 9, "quantized_simulated": 0}},
+    "metric": {"metric": "bleu"},
+    "metric beside": {"beside": {"bleu": [SCORES, SCORES]}},
+    "above one": {"quantized": SCORES | {"mean": 1.2}},
+    "below zero": {"quantized": SCORES | {"zero_shot_mean": -0.1}},
+    "no number": {"quantized": SCORES | {"mean": "NaN"}},
+    "a language": {"quantized": SCORES | {"by_language": SCORES["by_language"] | {"en": 7.0}}},
+    "languages": {"reference": SCORES | {"by_language": {"en": 0.5}}},
+    "no languages": {"quantized": SCORES | {"by_language": {}}},
+    "seconds": {"seconds": {"load": -3.0}},
+    "history": {"history": {"steps": [{"loss": 1.0}], "checks": [], "kept": 0}},
+    "another run": {"run": NEW},
+    "method": {"method": "SDQ"},
+}
 
 
 @pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG.keys())
-def test_a_report_out_of_its_bounds_is_left_out_and_counted(store: Store, changes: dict[str, Any]) -> None:
+def test_a_report_out_of_its_bounds_is_left_out_and_counted(
+    store: Store, changes: dict[str, Any]
+) -> None:
     """Also where an earlier version wrote the marker, so that no sum tells."""
     (store.folder / RUN / "report.json").write_text(json.dumps(changed(**changes)))
     for marker in ((store.folder / RUN / "done").read_text(), ""):
@@ -97,7 +129,9 @@ def test_a_report_out_of_its_bounds_is_left_out_and_counted(store: Store, change
         assert store.finished() == []
         assert list(store.damaged()) == [RUN]
         assert "report.json" in store.damaged()[RUN]
-        with pytest.raises(UserError, match=r"report\.json of run .* damaged.*run its recipe again"):
+        with pytest.raises(
+            UserError, match=r"report\.json of run .* damaged.*run its recipe again"
+        ):
             store.report(RUN)
     history.delete(store, [RUN])
     assert history.in_trash(store).keys() == {RUN}
@@ -107,12 +141,16 @@ def test_every_shipped_report_is_in_its_bounds() -> None:
     shipped = Store(Path("/nowhere/runs"), SHIPPED)
     assert len(shipped.finished()) == len(shipped.listing())
     assert shipped.damaged(weights=True) == {}
-    assert Report.model_validate_json(shipped.finished()[0].model_dump_json()) == shipped.finished()[0]
+    assert (
+        Report.model_validate_json(shipped.finished()[0].model_dump_json()) == shipped.finished()[0]
+    )
 
 
 @pytest.mark.parametrize("marker", [True, False], ids=["sealed", "of an earlier version"])
 @pytest.mark.parametrize("spoil", [b"", b"garbage" * 9, None, "half", "columns"], ids=str)
-def test_a_table_that_is_none_is_one_sentence(store: Store, spoil: bytes | str | None, marker: bool) -> None:
+def test_a_table_that_is_none_is_one_sentence(
+    store: Store, spoil: bytes | str | None, marker: bool
+) -> None:
     path = store.folder / RUN / "sentences.parquet"
     if not marker:
         (store.folder / RUN / "done").write_text("")
@@ -136,7 +174,9 @@ def test_a_damaged_run_is_computed_anew_and_set_aside(store: Store) -> None:
     assert "depth.parquet" in (jobs.state(RUN, store).failure or "")
     assert "depth.parquet" in (store.set_aside(RUN) or "")
     assert [p.name for p in home.iterdir()] == ["job.json"], "what the job needs stays"
-    assert {"done", "report.json", "depth.parquet"} <= {p.name for p in (store.folder.parent / "damaged" / RUN).iterdir()}
+    assert {"done", "report.json", "depth.parquet"} <= {
+        p.name for p in (store.folder.parent / "damaged" / RUN).iterdir()
+    }
     assert store.set_aside(RUN) is None
     assert store.listing() == ()
 
@@ -166,7 +206,9 @@ def test_damaged_tables_of_an_inspection_are_missing_and_told(store: Store) -> N
     (home / "words.parquet").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert missing(LOOKED, store) == ["attribution"]
     assert "words" not in paths(LOOKED, store)
-    with pytest.raises(UserError, match=r"words\.parquet of the inspection of run .*look into the run again"):
+    with pytest.raises(
+        UserError, match=r"words\.parquet of the inspection of run .*look into the run again"
+    ):
         read(LOOKED, store)
     assert [*damage(LOOKED, store)] == ["words"]
 
@@ -174,7 +216,13 @@ def test_damaged_tables_of_an_inspection_are_missing_and_told(store: Store) -> N
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"runs": 3}', "\0\0\0", "7"])
 def test_other_files_that_cannot_be_read_block_nothing(store: Store, text: str) -> None:
     data, folder = store.folder.parent, store.begin(NEW, {})
-    for path in (folder / "job.json", folder / "request.json", folder / "spec.json", data / "pins.json", data / "moves.json"):
+    for path in (
+        folder / "job.json",
+        folder / "request.json",
+        folder / "spec.json",
+        data / "pins.json",
+        data / "moves.json",
+    ):
         path.write_text(text)
     assert jobs.request(NEW, store) is None
     assert history.pinned(store) == ()
@@ -192,7 +240,9 @@ def test_other_files_that_cannot_be_read_block_nothing(store: Store, text: str) 
     assert history.in_trash(store).keys() == {NEW}
 
 
-def test_moves_that_a_kill_cut_off_are_finished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moves_that_a_kill_cut_off_are_finished(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = store.folder / NEW
     store.begin(NEW, {})
     store.tell(NEW, {"event": "failed", "message": "it was"})
@@ -217,7 +267,13 @@ def test_moves_that_a_kill_cut_off_are_finished(store: Store, monkeypatch: pytes
 def test_moves_lead_nowhere_else(store: Store, tmp_path: Path) -> None:
     (tmp_path / "dear").mkdir()
     (store.folder.parent / "moves.json").write_text(
-        json.dumps([["../dear", "trash/0123456789ab"], ["runs/" + RUN, "../gone"], ["runs/" + RUN, "../0123456789ab"]])
+        json.dumps(
+            [
+                ["../dear", "trash/0123456789ab"],
+                ["runs/" + RUN, "../gone"],
+                ["runs/" + RUN, "../0123456789ab"],
+            ]
+        )
     )
     history.pin(store, [], on=False)
     assert (tmp_path / "dear").is_dir()
@@ -225,7 +281,8 @@ def test_moves_lead_nowhere_else(store: Store, tmp_path: Path) -> None:
 
 
 def test_one_process_computes_and_the_next_waits(tmp_path: Path) -> None:
-    """The lock goes with whoever has it; part files of the dead are taken away, what others write is not."""
+    """The lock goes with whoever has it; part files of the dead are taken away, what others write
+    is not."""
     folder, told = tmp_path / "run", []
     folder.mkdir()
     for name in ("weights.parquet.1-1.part", "request.json.1-1.part"):
@@ -265,9 +322,16 @@ def test_a_seal_tells_what_is_wrong(tmp_path: Path) -> None:
             sealed.read(tmp_path / "seal")
 
 
-def test_a_card_without_base_and_task_is_no_model_to_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_without_base_and_task_is_no_model_to_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SDQ_DATA", str(tmp_path))
-    for name, card in {"a": {}, "b": {"base": "mini"}, "c": {"base": 1, "task": "intent"}, "d": {"base": "mini", "task": "intent"}}.items():
+    for name, card in {
+        "a": {},
+        "b": {"base": "mini"},
+        "c": {"base": 1, "task": "intent"},
+        "d": {"base": "mini", "task": "intent"},
+    }.items():
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "finetuning.json").write_text(json.dumps(card))
     assert [folder.name for folder, _ in tuned()] == ["d"]
@@ -277,7 +341,15 @@ def test_runs_of_one_time_stand_by_task_width_method_and_seed(tmp_path: Path) ->
     """Shipped runs have the times of a checkout, which say nothing."""
     found = Store(tmp_path / "data" / "runs").finished()
     assert len(found) == len(list(SHIPPED.glob("*/done")))
-    plain = [(r.on, r.recipe["rules"][0]["weight"]["bits"] if r.recipe["rules"] else 32, r.method, r.recipe["seed"]) for r in found]
+    plain = [
+        (
+            r.on,
+            r.recipe["rules"][0]["weight"]["bits"] if r.recipe["rules"] else 32,
+            r.method,
+            r.recipe["seed"],
+        )
+        for r in found
+    ]
     assert plain == sorted(plain, key=lambda row: (row[0], -row[1], *row[2:]))
     shutil.copytree(SHIPPED / RUN, tmp_path / "data" / "runs" / RUN)
     assert Store(tmp_path / "data" / "runs").finished()[0].run == RUN, "an own one is newer"

@@ -1,4 +1,5 @@
-"""Which scheme tags are of, and which spans they make: as seqeval counts them, strictly and as the CoNLL script does."""
+"""Which scheme tags are of, and which spans they make: as seqeval counts them, strictly and as the
+CoNLL script does."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from sdq.data import check, tagging
 from sdq.data.assemble import load
 from sdq.data.tagging import NO_ANSWER, Tagging, metrics_for, recognised, settled
 from sdq.data.task import Task
-from sdq.metrics import tally
+from sdq.evaluate.metrics import tally
 from sdq.settings import UserError
 
 CASES = 500
@@ -24,18 +25,24 @@ LETTERS = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES", "BILOU": "BILU"}
 
 
 def sentences(letters: str, seed: int, written: str = "{letter}-{kind}") -> list[list[str]]:
-    """Random tags, ill-formed ones among them: mostly of one kind, so that neighbours are often alike."""
+    """Random tags, ill-formed ones among them: mostly of one kind, so that neighbours are often
+    alike."""
     rng = random.Random(seed)
     found = []
     for _ in range(CASES):
         kinds = rng.sample(KINDS, rng.choice((1, 1, 2)))
-        tags = [written.format(letter=rng.choice(letters), kind=rng.choice(kinds)) for _ in range(rng.randint(0, 9))]
+        tags = [
+            written.format(letter=rng.choice(letters), kind=rng.choice(kinds))
+            for _ in range(rng.randint(0, 9))
+        ]
         found.append([tag if rng.random() < 0.75 else "O" for tag in tags])
     return found
 
 
 @pytest.mark.parametrize("scheme", LETTERS)
-@pytest.mark.parametrize(("delimiter", "suffix"), [("-", False), ("_", False), ("-", True), (".", True)])
+@pytest.mark.parametrize(
+    ("delimiter", "suffix"), [("-", False), ("_", False), ("-", True), (".", True)]
+)
 def test_spans_are_those_of_seqevals_strict_mode(scheme: str, delimiter: str, suffix: bool) -> None:
     mine = Tagging(scheme, delimiter, suffix)  # type: ignore[arg-type]
     written = f"{{kind}}{delimiter}{{letter}}" if suffix else f"{{letter}}{delimiter}{{kind}}"
@@ -48,20 +55,45 @@ def test_io_spans_are_runs_of_a_tag() -> None:
     """seqeval has no IO: a run is what IOB1 makes of the tags with I- before each."""
     rng = random.Random(1)
     for _ in range(CASES):
-        tags = [rng.choice(("O", "O", "PER", "ORGANIZATION", "E-MAIL")) for _ in range(rng.randint(0, 9))]
-        theirs = seqeval.Tokens([tag if tag == "O" else f"I-{tag}" for tag in tags], seqeval.IOB1).entities
+        tags = [
+            rng.choice(("O", "O", "PER", "ORGANIZATION", "E-MAIL"))
+            for _ in range(rng.randint(0, 9))
+        ]
+        theirs = seqeval.Tokens(
+            [tag if tag == "O" else f"I-{tag}" for tag in tags], seqeval.IOB1
+        ).entities
         assert Tagging("IO").spans(tags) == {(e.tag, e.start, e.end - 1) for e in theirs}, tags
 
 
 @pytest.mark.parametrize("suffix", [False, True])
 def test_conlleval_is_seqevals_default_mode_for_any_tags(suffix: bool) -> None:
     rng = random.Random(2)
-    pool = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "I-LOC", "B", "I", "NOUN", "SYM", "3", "PER-B", "PER-I", "LOC-E", ".", "ORGANIZATION", "I-a-b")
+    pool = (
+        "O",
+        "B-PER",
+        "I-PER",
+        "E-PER",
+        "S-PER",
+        "I-LOC",
+        "B",
+        "I",
+        "NOUN",
+        "SYM",
+        "3",
+        "PER-B",
+        "PER-I",
+        "LOC-E",
+        ".",
+        "ORGANIZATION",
+        "I-a-b",
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # seqeval's, about tags that are none
         for _ in range(CASES):
             tags = rng.choices(pool[: rng.choice((5, len(pool)))], k=rng.randint(0, 9))
-            assert Tagging("conlleval", suffix=suffix).spans(tags) == set(get_entities(tags, suffix)), tags
+            assert Tagging("conlleval", suffix=suffix).spans(tags) == set(
+                get_entities(tags, suffix)
+            ), tags
 
 
 @pytest.mark.parametrize("scheme", [*LETTERS, "IO", "conlleval"])
@@ -110,7 +142,8 @@ def test_schemes_are_recognised(tags: list[str], expected: str | None) -> None:
 
 @pytest.mark.parametrize("scheme", [*LETTERS, "IO"])
 def test_well_formed_tags_of_a_scheme_are_recognised_and_none_is_lost(scheme: str) -> None:
-    """Random spans, written down by the scheme: it is recognised, nothing is said against it, and the spans come out."""
+    """Random spans, written down by the scheme: it is recognised, nothing is said against it, and
+    the spans come out."""
     rng = random.Random(5)
     for _ in range(20):
         gold, rows = [], []
@@ -125,7 +158,13 @@ def test_well_formed_tags_of_a_scheme_are_recognised_and_none_is_lost(scheme: st
                 spans.add((kind, len(tags), len(tags) + n - 1))
                 inside = ["B" if joined or scheme != "IOB1" else "I", *"I" * (n - 1)]
                 if scheme in ("IOBES", "BILOU"):
-                    inside[-1] = ("E" if scheme == "IOBES" else "L") if n > 1 else "S" if scheme == "IOBES" else "U"
+                    inside[-1] = (
+                        ("E" if scheme == "IOBES" else "L")
+                        if n > 1
+                        else "S"
+                        if scheme == "IOBES"
+                        else "U"
+                    )
                 tags += [kind] * n if scheme == "IO" else [f"{letter}-{kind}" for letter in inside]
             rows.append(tags)
             gold.append(spans)
@@ -140,7 +179,10 @@ def test_ill_formed_tags_are_said_and_the_nearer_scheme_is_taken() -> None:
     found = recognised([["B-PER", "I-PER", "O"]] * 5 + [["O", "I-LOC", "O"]])
     assert found is not None
     assert found.scheme == "IOB2"
-    assert "ill-formed in IOB2 at 1 place, most often I-LOC at the beginning or after O (1)" in found.said[0]
+    assert (
+        "ill-formed in IOB2 at 1 place, most often I-LOC at the beginning or after O (1)"
+        in found.said[0]
+    )
     assert "conlleval" in found.said[0]
 
 
@@ -161,9 +203,20 @@ def test_bilou_is_strict_and_io_keeps_types_that_begin_with_o() -> None:
 
 def made(folder: Path, rows: list[str], **fields: object) -> Path:
     for split in ("train", "dev", "test"):
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps({"w": [f"w{k}" for k in range(len(r.split()))], "t": r.split()}) + "\n" for r in rows))
+        (folder / f"{split}.jsonl").write_text(
+            "".join(
+                json.dumps({"w": [f"w{k}" for k in range(len(r.split()))], "t": r.split()}) + "\n"
+                for r in rows
+            )
+        )
     columns = {"tokens": "w", "tags": "t"}
-    task = {"name": "made", "kind": "token", "training_language": "en", "columns": columns, "splits": {s: f"{s}.jsonl" for s in ("train", "dev", "test")}}
+    task = {
+        "name": "made",
+        "kind": "token",
+        "training_language": "en",
+        "columns": columns,
+        "splits": {s: f"{s}.jsonl" for s in ("train", "dev", "test")},
+    }
     (folder / "task.json").write_text(json.dumps(task | fields))
     return folder / "task.json"
 
@@ -180,37 +233,54 @@ def test_the_usual_metric_follows_the_tags(tmp_path: Path) -> None:
     assert json.loads(check.as_json(task, found))["scheme"] == "IOB2"
 
 
-@pytest.mark.parametrize(("rows", "remedy"), [(["0 1 2"], '{"0": "O", "1": "B-PER"}'), (["NOUN VERB"], "rename them under `labels`")])
-def test_tags_that_make_no_spans_are_scored_by_the_word_and_it_is_said(tmp_path: Path, rows: list[str], remedy: str) -> None:
+@pytest.mark.parametrize(
+    ("rows", "remedy"),
+    [(["0 1 2"], '{"0": "O", "1": "B-PER"}'), (["NOUN VERB"], "rename them under `labels`")],
+)
+def test_tags_that_make_no_spans_are_scored_by_the_word_and_it_is_said(
+    tmp_path: Path, rows: list[str], remedy: str
+) -> None:
     task = opened(tmp_path, rows)
     assert task.metric == "token_accuracy"
     told = check.words(task, check.check(task))
     assert "warning: The tags" in told
     assert remedy in told
-    for asked in ({"metric": "f1"}, {"metric": "precision"}, {"metric": "token_accuracy", "beside": ["f1"]}):
+    for asked in (
+        {"metric": "f1"},
+        {"metric": "precision"},
+        {"metric": "token_accuracy", "beside": ["f1"]},
+    ):
         with pytest.raises(UserError, match="counts spans") as error:
             opened(tmp_path, rows, **asked)
         assert remedy in str(error.value)
         assert "token_accuracy" in str(error.value)
     assert opened(tmp_path, rows, metric="token_accuracy").tagging == Tagging(None)
-    assert opened(tmp_path, rows, metric="precision", scheme="conlleval").tagging == tagging.CONLLEVAL
+    assert (
+        opened(tmp_path, rows, metric="precision", scheme="conlleval").tagging == tagging.CONLLEVAL
+    )
     with pytest.raises(ValueError, match="spans need tags"):
         Tagging(None).spans(["0"])
 
 
 def test_numbers_with_names_are_spans(tmp_path: Path) -> None:
-    assert opened(tmp_path, ["1 2 0"], labels={"0": "O", "1": "B-PER", "2": "I-PER"}).tagging == Tagging("IOB2")
+    assert opened(
+        tmp_path, ["1 2 0"], labels={"0": "O", "1": "B-PER", "2": "I-PER"}
+    ).tagging == Tagging("IOB2")
 
 
 def test_a_scheme_can_be_asked_for(tmp_path: Path) -> None:
     assert opened(tmp_path, ["B-PER I-PER O"], scheme="IOB1").tagging == Tagging("IOB1")
     assert opened(tmp_path, ["B-PER I-PER O"], scheme="conlleval").tagging == tagging.CONLLEVAL
-    assert opened(tmp_path, ["PER-B PER-I O"], scheme="conlleval").tagging == Tagging("conlleval", suffix=True)
+    assert opened(tmp_path, ["PER-B PER-I O"], scheme="conlleval").tagging == Tagging(
+        "conlleval", suffix=True
+    )
     assert opened(tmp_path, ["NOUN VERB NOUN"], scheme="IO").tagging == Tagging("IO")
     with pytest.raises(UserError, match="`scheme` is IOB2"):
         opened(tmp_path, ["0 1 2"], scheme="IOB2")
     with pytest.raises(UserError, match="take it out"):
-        opened(tmp_path, ["0 1 2"], scheme="IOB2", kind="sentence", columns={"text": "w", "label": "t"})
+        opened(
+            tmp_path, ["0 1 2"], scheme="IOB2", kind="sentence", columns={"text": "w", "label": "t"}
+        )
     with pytest.raises(UserError, match="scheme"):
         opened(tmp_path, ["0 1 2"], scheme="IOBX")
 
@@ -227,7 +297,9 @@ def test_the_scheme_reaches_the_counts(tmp_path: Path) -> None:
     answers = [["B-PER", "I-PER", "O", "U-LOC"]]
     strict = tally(task.splits["test"], answers, [0.0], "f1", task.tagging)
     assert strict[["tp", "predicted", "gold"]].values.tolist() == [[1, 1, 2]]
-    assert tally(task.splits["test"], answers, [0.0], "f1")[["predicted"]].values.tolist() == [[2]]  # leniently
+    assert tally(task.splits["test"], answers, [0.0], "f1")[["predicted"]].values.tolist() == [
+        [2]
+    ]  # leniently
 
 
 @pytest.mark.parametrize("dash", "\u2010\u2011\u2012\u2013\u2212+~")

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from sdq import dispatch, history, jobs, turns, worker
-from sdq.limits import Limits
+from sdq.io.limits import Limits
+from sdq.jobs import dispatch, history, turns, worker
+from sdq.jobs import queue as jobs
+from sdq.jobs.turns import Wish, order, turn
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
 from sdq.store import Store
-from sdq.turns import Wish, order, turn
 
 
 def id_of(number: int) -> str:
@@ -36,9 +37,14 @@ def test_thirty_visitors_and_one_with_two_hundred_wishes_take_turns() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_no_visitor_waits_for_two_turns_of_another(seed: int) -> None:
     draw = random.Random(seed)
-    waiting = {id_of(i): Wish(id_of(i), {f"v{draw.randrange(6)}": draw.uniform(0, 50)}) for i in range(60)}
+    waiting = {
+        id_of(i): Wish(id_of(i), {f"v{draw.randrange(6)}": draw.uniform(0, 50)}) for i in range(60)
+    }
     served: dict[str, float] = {}
-    clock, since = 100.0, {who: {} for who in (f"v{i}" for i in range(6))}  # visitor -> turns of the others since his last
+    clock, since = (
+        100.0,
+        {who: {} for who in (f"v{i}" for i in range(6))},
+    )  # visitor -> turns of the others since his last
     while (found := turn(waiting.values(), served)) is not None:
         wish, who = found
         mine = [w for w in waiting.values() if who in w.asked]
@@ -48,11 +54,17 @@ def test_no_visitor_waits_for_two_turns_of_another(seed: int) -> None:
         del waiting[wish.run]
         still = {w for left in waiting.values() for w in left.asked}
         for other in since:
-            since[other] = {} if other == who or other not in still else {**since[other], who: since[other].get(who, 0) + 1}
+            since[other] = (
+                {}
+                if other == who or other not in still
+                else {**since[other], who: since[other].get(who, 0) + 1}
+            )
             assert max(since[other].values(), default=0) <= 1
 
 
-def test_a_newcomer_goes_before_who_had_a_turn_after_he_came_and_not_before_who_waits_longer() -> None:
+def test_a_newcomer_goes_before_who_had_a_turn_after_he_came_and_not_before_who_waits_longer() -> (
+    None
+):
     waiting = [Wish("old", {"a": 10.0}), Wish("new", {"b": 50.0})]
     assert turn(waiting, {}) == (waiting[0], "a")
     assert turn(waiting, {"a": 60.0}) == (waiting[1], "b")
@@ -61,7 +73,10 @@ def test_a_newcomer_goes_before_who_had_a_turn_after_he_came_and_not_before_who_
 def test_who_has_something_computed_stands_back_behind_who_has_nothing() -> None:
     greedy, newcomer = Wish("g", {"greedy": 1.0}), Wish("n", {"b": 90.0})
     assert turn([greedy, newcomer], {"greedy": 5.0}, ["greedy"], 2) == (newcomer, "b")
-    assert turn([greedy, newcomer], {"greedy": 95.0}) == (newcomer, "b")  # it ended after the other had come
+    assert turn([greedy, newcomer], {"greedy": 95.0}) == (
+        newcomer,
+        "b",
+    )  # it ended after the other had come
     assert turn([greedy, newcomer], {"greedy": 85.0}) == (greedy, "greedy")
 
 
@@ -75,13 +90,20 @@ def test_who_has_enough_computed_stands_back_only_while_others_wait() -> None:
     greedy, other = Wish("g", {"greedy": 1.0}), Wish("o", {"b": 2.0})
     assert turn([greedy, other], {}, ["greedy", "greedy"], 2) == (other, "b")
     assert turn([greedy], {}, ["greedy", "greedy"], 2) == (greedy, "greedy")
-    assert turn([greedy, other], {}, ["greedy", "b"], 1) == (greedy, "greedy")  # both have: first come
+    assert turn([greedy, other], {}, ["greedy", "b"], 1) == (
+        greedy,
+        "greedy",
+    )  # both have: first come
     assert turn([greedy, other], {}, ["greedy", "greedy", "b"], 2) == (other, "b")
     assert turn([], {}) is None
 
 
-@pytest.mark.parametrize(("computing", "elsewhere"), [(["a"], []), (["c", "a"], []), (["c"], ["a"])])
-def test_who_has_something_computed_is_told_that_he_stands_back(computing: list[str], elsewhere: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("computing", "elsewhere"), [(["a"], []), (["c", "a"], []), (["c"], ["a"])]
+)
+def test_who_has_something_computed_is_told_that_he_stands_back(
+    computing: list[str], elsewhere: list[str]
+) -> None:
     waiting, had = [Wish("old", {"a": 50.0}), Wish("new", {"b": 150.0})], {"a": 100.0}
     assert turn(waiting, had, [*computing, *elsewhere]) == (waiting[1], "b")
     assert order(waiting, had, computing, elsewhere) == ["new", "old"]
@@ -95,13 +117,29 @@ class Client:
         self.futures: dict[str, Any] = {}
         self.resources = resources or {}
 
-    def submit(self, function: Any, *args: Any, key: str, resources: dict[str, int], pure: bool) -> Any:
+    def submit(
+        self, function: Any, *args: Any, key: str, resources: dict[str, int], pure: bool
+    ) -> Any:
         self.given.append(key)
-        self.futures[key] = type("Future", (), {"status": "finished", "done": lambda _: False, "result": lambda _: "done", "cancel": lambda _: None})()
+        self.futures[key] = type(
+            "Future",
+            (),
+            {
+                "status": "finished",
+                "done": lambda _: False,
+                "result": lambda _: "done",
+                "cancel": lambda _: None,
+            },
+        )()
         return self.futures[key]
 
     def scheduler_info(self) -> dict[str, Any]:
-        return {"workers": {name: {"resources": {name.split("-")[0]: count}} for name, count in self.resources.items()}}
+        return {
+            "workers": {
+                name: {"resources": {name.split("-")[0]: count}}
+                for name, count in self.resources.items()
+            }
+        }
 
     def end(self, key: str) -> None:
         type(self.futures[key]).done = lambda _: True
@@ -111,7 +149,9 @@ class Client:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: id_of(recipe.seed))
     monkeypatch.setattr(jobs, "ensure", lambda store: None)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)  # two workers in the quick lane, one in the others
+    monkeypatch.setattr(
+        os, "cpu_count", lambda: 4
+    )  # two workers in the quick lane, one in the others
     return Store(tmp_path / "data" / "runs", shipped=None)
 
 
@@ -121,7 +161,9 @@ def limited(monkeypatch: pytest.MonkeyPatch, **most: Any) -> None:
 
 
 def submit(store: Store, number: int, who: str, preset: str = "ptq-w4a8") -> str:
-    return jobs.submit(PRESETS[preset].model_copy(update={"seed": number}), "mini", "intent", store, who)
+    return jobs.submit(
+        PRESETS[preset].model_copy(update={"seed": number}), "mini", "intent", store, who
+    )
 
 
 def test_dask_gets_as_many_as_there_are_workers_and_the_next_by_turn(store: Store) -> None:
@@ -140,12 +182,16 @@ def test_dask_gets_as_many_as_there_are_workers_and_the_next_by_turn(store: Stor
     dispatcher.look()
     assert client.given[3:] == [others[1]]
     client.end(others[1])
-    again = dispatch.Dispatcher(store, Client(), here=True)  # the process of the cluster dies and another takes over
+    again = dispatch.Dispatcher(
+        store, Client(), here=True
+    )  # the process of the cluster dies and another takes over
     assert again.served["quick"].keys() == {"greedy", "student-0", "student-1"}
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_order_that_is_told_is_the_one_in_which_it_comes(store: Store, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_the_order_that_is_told_is_the_one_in_which_it_comes(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     """Jobs of the quick lane end one by one, as they began; a training goes on all the while."""
     draw, clock = random.Random(seed), [time.time() - 5000]
     monkeypatch.setattr(time, "time", lambda: clock[0])
@@ -183,7 +229,10 @@ def test_one_bad_file_costs_nobody_else_his_turn(store: Store, bad: bytes | None
     own = {} if bad is None else {"aaa": (interest / "aaa").stat().st_mtime}
     assert found == {**asked, **own}
     (jobs.queue(store) / run).write_text('{"who": "ada", "time": NaN}')
-    assert turns.wish_of(jobs.queue(store) / run) == {"who": "ada", "time": (jobs.queue(store) / run).stat().st_mtime}
+    assert turns.wish_of(jobs.queue(store) / run) == {
+        "who": "ada",
+        "time": (jobs.queue(store) / run).stat().st_mtime,
+    }
 
 
 def test_workers_of_another_scheduler_are_counted(store: Store) -> None:
@@ -200,7 +249,9 @@ def test_an_empty_file_of_an_earlier_version_is_still_a_wish(store: Store) -> No
     run = submit(store, 1, "ada")
     (jobs.queue(store) / run).write_text("")
     (store.folder / run / "interest" / "ada").write_text("")
-    (jobs.queue(store) / f"{id_of(2)}.123-456.part").write_text("{")  # somebody is writing this moment
+    (jobs.queue(store) / f"{id_of(2)}.123-456.part").write_text(
+        "{"
+    )  # somebody is writing this moment
     client = Client()
     dispatch.Dispatcher(store, client, here=True).look()
     assert client.given == [run]
@@ -219,11 +270,12 @@ def test_a_run_cancelled_before_its_turn_leaves_the_queue(store: Store) -> None:
     assert "cancelled" in (jobs.state(run, store).failure or "")
 
 
-AT = "sdq.dispatch.locked_queue"
+AT = "sdq.jobs.dispatch.locked_queue"
 
 
 def before_the_lock(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
-    """Have something happen, once, after the dispatcher has made up its mind and before it has the queue to itself."""
+    """Have something happen, once, after the dispatcher has made up its mind and before it has the
+    queue to itself."""
     real, left = jobs.locked_queue, [happens]
 
     def late(store: Store) -> Any:
@@ -234,7 +286,9 @@ def before_the_lock(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
     monkeypatch.setattr(AT, late)
 
 
-def test_a_wish_made_while_the_dispatcher_takes_a_cancelled_run_off_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wish_made_while_the_dispatcher_takes_a_cancelled_run_off_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, client = submit(store, 1, "ada"), Client()
     assert jobs.cancel(run, store, "ada")
     before_the_lock(monkeypatch, lambda: submit(store, 1, "bo"))
@@ -247,7 +301,9 @@ def test_a_wish_made_while_the_dispatcher_takes_a_cancelled_run_off_is_kept(stor
 
 
 @pytest.mark.parametrize("ended", ["failed", "cancelled"])
-def test_a_wish_made_after_a_job_ended_and_before_it_was_taken_off_is_kept(store: Store, ended: str) -> None:
+def test_a_wish_made_after_a_job_ended_and_before_it_was_taken_off_is_kept(
+    store: Store, ended: str
+) -> None:
     run, client = submit(store, 1, "ada"), Client()
     dispatcher = dispatch.Dispatcher(store, client, here=True)
     dispatcher.look()
@@ -267,7 +323,9 @@ def test_a_wish_made_after_a_job_ended_and_before_it_was_taken_off_is_kept(store
 
 
 @pytest.mark.parametrize("step", ["_want", "_leave", "cancel", "delete"])
-def test_whatever_changes_the_queue_has_it_for_itself(store: Store, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_whatever_changes_the_queue_has_it_for_itself(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     run = submit(store, 1, "ada")
     assert step == "cancel" or jobs.cancel(run, store, "ada")
     held: list[bool] = []
@@ -298,7 +356,9 @@ def test_whatever_changes_the_queue_has_it_for_itself(store: Store, monkeypatch:
     assert all(held)
 
 
-def test_two_who_take_their_wish_back_at_once_meet_no_missing_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_who_take_their_wish_back_at_once_meet_no_missing_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = submit(store, 1, "ada")
     for who in ("bo", "cy"):
         submit(store, 1, who)
@@ -314,7 +374,9 @@ def test_two_who_take_their_wish_back_at_once_meet_no_missing_file(store: Store,
     assert jobs.cancel(run, store, "cy") is True
 
 
-def test_a_look_brings_no_wish_back_that_was_taken_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_brings_no_wish_back_that_was_taken_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = submit(store, 1, "ada")
     submit(store, 1, "bo")
     ada = store.folder / run / "interest" / "ada"
@@ -348,10 +410,14 @@ def test_a_visitor_may_not_fill_the_queue(store: Store, monkeypatch: pytest.Monk
         submit(store, 9, "bo")
 
 
-def test_typed_sentences_are_bounded_and_take_turns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_typed_sentences_are_bounded_and_take_turns(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limited(monkeypatch, asked_per_visitor=2, sentence_characters=9)
     run = id_of(1)
-    monkeypatch.setattr(Store, "home", lambda self, run: self.folder / run)  # as if it were finished
+    monkeypatch.setattr(
+        Store, "home", lambda self, run: self.folder / run
+    )  # as if it were finished
     keys = [jobs.ask(text, [run], store, "greedy") for text in ("one", "two")]
     with pytest.raises(UserError, match="at most 2 sentences waiting"):
         jobs.ask("three", [run], store, "greedy")
@@ -372,14 +438,28 @@ def test_typed_sentences_are_bounded_and_take_turns(store: Store, monkeypatch: p
 @pytest.mark.parametrize(
     ("code", "most", "said"),
     [
-        ("import time\ntime.sleep(60)", {"job_hours": 0.5 / 3600}, "must be computed within 0.5 seconds"),
-        ("import time\nheld = b'x' * 120_000_000\ntime.sleep(60)", {"job_memory_mb": 100}, "in 100 MB of memory"),
+        (
+            "import time\ntime.sleep(60)",
+            {"job_hours": 0.5 / 3600},
+            "must be computed within 0.5 seconds",
+        ),
+        (
+            "import time\nheld = b'x' * 120_000_000\ntime.sleep(60)",
+            {"job_memory_mb": 100},
+            "in 100 MB of memory",
+        ),
         ("held = bytearray(2_000_000_000)", {"job_memory_mb": 100}, "in 100 MB of memory"),
-        ("import time\ntime.sleep(0.3)\nprint('error: bits must be 2 to 8', file=sys.stderr)", {}, "bits must be 2 to 8"),
+        (
+            "import time\ntime.sleep(0.3)\nprint('error: bits must be 2 to 8', file=sys.stderr)",
+            {},
+            "bits must be 2 to 8",
+        ),
     ],
     ids=["time", "memory", "memory at once", "within its limits"],
 )
-def test_a_job_beyond_its_limits_is_ended_and_says_why(store: Store, monkeypatch: pytest.MonkeyPatch, code: str, most: dict[str, Any], said: str) -> None:
+def test_a_job_beyond_its_limits_is_ended_and_says_why(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: str, most: dict[str, Any], said: str
+) -> None:
     limited(monkeypatch, **most)
     monkeypatch.setattr(worker, "LOOK", 0.02)
     monkeypatch.setattr(worker, "_words", lambda job, request: [])

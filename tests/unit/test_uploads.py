@@ -17,12 +17,17 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 from pages.components import uploads
 from pages.components.uploads import GONE, OnDisk, Uploads, Ushered
 from sdq.data.kept import home
-from sdq.limits import limits
+from sdq.io.limits import limits
 
 
 @pytest.fixture(autouse=True)
 def _limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in {"DATA": str(tmp_path / "data"), "UPLOAD_MB": "2", "UPLOADS": "3", "UPLOADS_MB": "4"}.items():
+    for name, value in {
+        "DATA": str(tmp_path / "data"),
+        "UPLOAD_MB": "2",
+        "UPLOADS": "3",
+        "UPLOADS_MB": "4",
+    }.items():
         monkeypatch.setenv(f"SDQ_{name}", value)
     limits.cache_clear()
     yield
@@ -52,7 +57,9 @@ def test_bytes_lie_on_the_disk_and_not_in_the_record() -> None:
     assert manager._total_bytes == manager._file_count == 0
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b.csv", "..", "x\0.csv", "é" * 119 + ".csv", "", ".hidden"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a/b.csv", "..", "x\0.csv", "é" * 119 + ".csv", "", ".hidden"]
+)
 def test_no_name_leads_out_of_the_place_of_the_session(name: str) -> None:
     manager = Uploads("/")
     manager.add_file("../ada", record("../../a", name=name))
@@ -60,7 +67,14 @@ def test_no_name_leads_out_of_the_place_of_the_session(name: str) -> None:
     assert kept.data.path.resolve().is_relative_to(home().resolve())  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("sizes", "said"), [((2_000_001,), "at most 2 MB"), ((1, 1, 1, 1), "at most 3 files"), ((2_000_000, 1_900_000, 200_000), "together")])
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((2_000_001,), "at most 2 MB"),
+        ((1, 1, 1, 1), "at most 3 files"),
+        ((2_000_000, 1_900_000, 200_000), "together"),
+    ],
+)
 def test_a_visitor_may_bring_so_much(sizes: tuple[int, ...], said: str) -> None:
     manager = Uploads("/")
     for i, size in enumerate(sizes[:-1]):
@@ -70,7 +84,9 @@ def test_a_visitor_may_bring_so_much(sizes: tuple[int, ...], said: str) -> None:
     assert error.value.status_code == 413
     assert len(manager.file_storage.get("ada", {})) == len(sizes) - 1
     manager.add_file("bo", record("b", 2_000_000))  # another may
-    manager.add_file("ada", record("0", sizes[0] - 1))  # in the place of one that is there, or small enough
+    manager.add_file(
+        "ada", record("0", sizes[0] - 1)
+    )  # in the place of one that is there, or small enough
 
 
 def test_a_full_disk_is_said_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +101,9 @@ def test_a_full_disk_is_said_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch
     assert manager.get_files("ada", ["a"]) == []
 
 
-def test_files_go_with_their_visitor_without_another_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_go_with_their_visitor_without_another_coming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     manager, since = Uploads("/"), dict[str, float]()
     for who in ("stays", "goes"):
         manager.add_file(who, record("a"))
@@ -110,7 +128,11 @@ def test_what_a_killed_server_left_is_removed() -> None:
     assert places() == []
 
 
-async def _through(messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]] = [], path: str = "/_stcore/upload_file/s/f") -> tuple[bytes, list[Any]]:  # noqa: B006
+async def _through(
+    messages: list[dict[str, Any]],
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    path: str = "/_stcore/upload_file/s/f",
+) -> tuple[bytes, list[Any]]:
     got, sent = [], []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -126,18 +148,25 @@ async def _through(messages: list[dict[str, Any]], headers: list[tuple[bytes, by
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Ushered(app, lambda session: session == "s")({"type": "http", "method": "PUT", "path": path, "headers": headers}, receive, send)
+    await Ushered(app, lambda session: session == "s")(
+        {"type": "http", "method": "PUT", "path": path, "headers": headers}, receive, send
+    )
     return b"".join(got), sent
 
 
 def test_an_upload_goes_on_as_it_came() -> None:
     pieces = [os.urandom(70_000) for _ in range(25)]
-    messages = [{"type": "http.request", "body": piece, "more_body": i < 24} for i, piece in enumerate(pieces)]
+    messages = [
+        {"type": "http.request", "body": piece, "more_body": i < 24}
+        for i, piece in enumerate(pieces)
+    ]
     assert asyncio.run(_through(messages)) == (b"".join(pieces), [])
 
 
 def test_what_is_too_large_goes_no_further() -> None:
-    endless = [{"type": "http.request", "body": bytes(500_000), "more_body": True} for _ in range(50)]
+    endless = [
+        {"type": "http.request", "body": bytes(500_000), "more_body": True} for _ in range(50)
+    ]
     got, sent = asyncio.run(_through(endless))
     assert (got, sent[0]["status"]) == (b"", 413)
     assert len(endless) > 40
@@ -170,8 +199,11 @@ def test_only_a_few_uploads_are_in_memory_at_a_time() -> None:
     assert most == uploads.READ
 
 
-def hold(count: int, session: str = "s", visitor: str | None = None, most: float = 0.2) -> tuple[int, list[int], set[str]]:
-    """Uploads that begin and go no further: (the most files that were open, the answers, where the files were)."""
+def hold(
+    count: int, session: str = "s", visitor: str | None = None, most: float = 0.2
+) -> tuple[int, list[int], set[str]]:
+    """Uploads that begin and go no further: (the most files that were open, the answers, where the
+    files were)."""
     answers: list[int] = []
     places: set[str] = set()
 
@@ -188,11 +220,20 @@ def hold(count: int, session: str = "s", visitor: str | None = None, most: float
         async def receive() -> dict[str, Any]:
             nonlocal begun
             begun += 1
-            places.update(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd))
+            places.update(
+                os.readlink(f"/proc/self/fd/{fd}")
+                for fd in os.listdir("/proc/self/fd")
+                if _is_open(fd)
+            )
             await asyncio.sleep(30)
             raise AssertionError
 
-        scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/{session}/f", "headers": []}
+        scope = {
+            "type": "http",
+            "method": "PUT",
+            "path": f"/_stcore/upload_file/{session}/f",
+            "headers": [],
+        }
         if visitor is not None:
             scope["sdq.visitor"] = visitor
         tasks = [asyncio.create_task(ushered(scope, receive, send)) for _ in range(count)]
@@ -219,7 +260,9 @@ def test_nothing_arrives_for_a_session_that_there_is_not() -> None:
 
 
 @pytest.mark.parametrize("visitor", [None, "ada"])
-def test_of_one_visitor_a_few_files_arrive_at_a_time_in_the_data_folder(monkeypatch: pytest.MonkeyPatch, visitor: str | None) -> None:
+def test_of_one_visitor_a_few_files_arrive_at_a_time_in_the_data_folder(
+    monkeypatch: pytest.MonkeyPatch, visitor: str | None
+) -> None:
     monkeypatch.setenv("SDQ_UPLOADS", "20")
     monkeypatch.setenv("SDQ_UPLOADS_AT_ONCE", "4")
     limits.cache_clear()
@@ -235,7 +278,9 @@ def test_a_file_that_does_not_arrive_in_time_makes_room(monkeypatch: pytest.Monk
     assert sorted(hold(3, most=4)[1]) == [408, 408, 429]
 
 
-def test_a_disk_that_is_full_while_a_file_arrives_is_said_without_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_while_a_file_arrives_is_said_without_its_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def full(*_: object, **__: object) -> Any:
         raise OSError(28, "No space left on device")
 

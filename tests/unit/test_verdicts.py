@@ -1,4 +1,5 @@
-"""The one function that says what changed between two runs, and the interaction, on data one can do sums with."""
+"""The one function that says what changed between two runs, and the interaction, on data one can do
+sums with."""
 
 from __future__ import annotations
 
@@ -10,22 +11,43 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from sdq.power import of_error, smallest_change
+from sdq.evaluate.power import of_error, smallest_change
+from sdq.evaluate.significance import (
+    MCNEMAR,
+    SEEDS,
+    SWAPS,
+    interaction,
+    named_test,
+    power_text,
+    verdicts,
+)
 from sdq.settings import UserError
-from sdq.verdicts import MCNEMAR, SEEDS, SWAPS, interaction, named_test, power_text, verdicts
 from tests.profiles import examples
 
 LANGUAGES = ["en", "de", "sw"]
 
 
-def answered(shares: dict[str, float], n: int = 200, seed: int = 0, keep: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Sentences s0, s1, ... in each language, the share of them right at random; with `keep`, those of it stay right with this share."""
+def answered(
+    shares: dict[str, float], n: int = 200, seed: int = 0, keep: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Sentences s0, s1, ... in each language, the share of them right at random; with `keep`, those
+    of it stay right with this share."""
     rng, parts = np.random.default_rng(seed), []
     for code, share in shares.items():
         right = rng.random(n) < share
         if keep is not None:
             right &= keep.loc[keep["language"] == code, "tp"].to_numpy(bool)
-        parts.append(pd.DataFrame({"id": [f"s{i:03d}" for i in range(n)], "language": code, "tp": right.astype(int), "predicted": 1, "gold": 1}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "id": [f"s{i:03d}" for i in range(n)],
+                    "language": code,
+                    "tp": right.astype(int),
+                    "predicted": 1,
+                    "gold": 1,
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -40,18 +62,27 @@ def test_rows_are_sums_over_the_sentences() -> None:
         before, after = (t.loc[t["language"] == code, "tp"].to_numpy() for t in (FULL, LESS))
         lost, gained = int((before > after).sum()), int((after > before).sum())
         row = found.loc[code]
-        assert (row["base"], row["other"], row["change"]) == pytest.approx((100 * before.mean(), 100 * after.mean(), 100 * (after.mean() - before.mean())))
+        assert (row["base"], row["other"], row["change"]) == pytest.approx(
+            (100 * before.mean(), 100 * after.mean(), 100 * (after.mean() - before.mean()))
+        )
         assert (row["lost"], row["gained"], row["n"], row["clusters"]) == (lost, gained, 200, 200)
         assert row["p"] == row["mcnemar"] == pytest.approx(binomtest(lost, lost + gained).pvalue)
         assert row["detectable"] == pytest.approx(100 * smallest_change(200, (lost + gained) / 200))
         assert row["low"] <= row["change"] <= row["high"]
     assert found["test"].tolist() == [MCNEMAR] * 3 + [SWAPS] * 2
-    assert found["p_holm"].tolist()[:3] == pytest.approx(multipletests(found["p"][:3], method="holm")[1])
+    assert found["p_holm"].tolist()[:3] == pytest.approx(
+        multipletests(found["p"][:3], method="holm")[1]
+    )
     assert found.loc[["all", "zero-shot"], ["p_holm", "mcnemar"]].isna().all(None)
     assert found.loc["all", "change"] == pytest.approx(found["change"][:3].mean())
     assert found.loc["zero-shot", "change"] == pytest.approx(found["change"][1:3].mean())
     assert found.loc["all", ["lost", "n"]].tolist() == [found["lost"][:3].sum(), 600]
-    assert found.loc["zero-shot", "low"] < found.loc["zero-shot", "change"] < found.loc["zero-shot", "high"] < 0
+    assert (
+        found.loc["zero-shot", "low"]
+        < found.loc["zero-shot", "change"]
+        < found.loc["zero-shot", "high"]
+        < 0
+    )
 
 
 @examples(12)
@@ -73,7 +104,9 @@ def test_nothing_changed() -> None:
     assert (same["change"] == 0).all()
     assert (same["p"] == 1).all()
     assert ((same["low"] <= 0) & (same["high"] >= 0) & (same["high"] < 3)).all()
-    assert same["detectable"].iloc[0] == pytest.approx(100 * smallest_change(200, 0))  # all flips would have to be losses
+    assert same["detectable"].iloc[0] == pytest.approx(
+        100 * smallest_change(200, 0)
+    )  # all flips would have to be losses
 
 
 def test_frames_and_f1_are_tested_by_randomisation() -> None:
@@ -88,22 +121,41 @@ def test_frames_and_f1_are_tested_by_randomisation() -> None:
     phrases = [t.assign(gold=2, predicted=2) for t in (FULL, LESS)]
     assert set(verdicts(*phrases, LANGUAGES)["test"]) == {SWAPS}
     assert verdicts(*phrases, LANGUAGES)["mcnemar"].isna().all()
-    half = verdicts(FULL.assign(tp=FULL["tp"] * 0.5), LESS.assign(tp=LESS["tp"] * 0.5), LANGUAGES)  # a mean of values, as nDCG is
+    half = verdicts(
+        FULL.assign(tp=FULL["tp"] * 0.5), LESS.assign(tp=LESS["tp"] * 0.5), LANGUAGES
+    )  # a mean of values, as nDCG is
     assert set(half["test"]) == {SWAPS}
     assert half["change"].tolist() == pytest.approx((plain["change"] / 2).tolist())
 
 
 def test_what_ties_is_as_likely_as_what_was_seen() -> None:
-    """Six sentences lost and none gained, in frames of their own: swaps reach so much in 2 of 64 cases, as McNemar's exact test has it."""
-    full = pd.DataFrame({"id": [f"f.test.{i // 2:02d}.{i % 2}" for i in range(40)], "language": "en", "tp": 1, "predicted": 1, "gold": 1})
-    found = verdicts(full, full.assign(tp=[0 if i % 2 == 0 and i < 12 else 1 for i in range(40)]), ["en"]).iloc[0]
+    """Six sentences lost and none gained, in frames of their own: swaps reach so much in 2 of 64
+    cases, as McNemar's exact test has it."""
+    full = pd.DataFrame(
+        {
+            "id": [f"f.test.{i // 2:02d}.{i % 2}" for i in range(40)],
+            "language": "en",
+            "tp": 1,
+            "predicted": 1,
+            "gold": 1,
+        }
+    )
+    found = verdicts(
+        full, full.assign(tp=[0 if i % 2 == 0 and i < 12 else 1 for i in range(40)]), ["en"]
+    ).iloc[0]
     assert found["p"] == pytest.approx(2 / 64, abs=0.006)
     assert found["mcnemar"] == 2 / 64
 
 
 def test_seeds_widen_the_interval_and_enter_p() -> None:
-    seeds = [answered({"en": 0.98, "de": kept, "sw": kept}, seed=i, keep=FULL) for i, kept in enumerate((0.99, 0.9, 0.8))]
-    one, three = verdicts(FULL, seeds[1], LANGUAGES, ("en",)), verdicts(FULL, seeds, LANGUAGES, ("en",))
+    seeds = [
+        answered({"en": 0.98, "de": kept, "sw": kept}, seed=i, keep=FULL)
+        for i, kept in enumerate((0.99, 0.9, 0.8))
+    ]
+    one, three = (
+        verdicts(FULL, seeds[1], LANGUAGES, ("en",)),
+        verdicts(FULL, seeds, LANGUAGES, ("en",)),
+    )
     assert set(three["test"]) == {SEEDS}
     assert three["lost"].isna().all()
     width = [np.ptp(t.iloc[-1][["low", "high"]].to_numpy(float)) for t in (one, three)]
@@ -124,50 +176,91 @@ def test_a_single_language_has_no_means() -> None:
 
 
 def test_the_interaction_is_a_difference_of_drops() -> None:
-    found = interaction(FULL, LESS, {"zero-shot": ["de", "sw"], "Bantu": ["sw"]}, ["en"]).set_index("group")
+    found = interaction(FULL, LESS, {"zero-shot": ["de", "sw"], "Bantu": ["sw"]}, ["en"]).set_index(
+        "group"
+    )
     each = verdicts(FULL, LESS, LANGUAGES, ("en",)).set_index("language")
-    assert found.loc["trained on", ["drop", "low", "high"]].tolist() == pytest.approx((-each.loc["en", ["change", "high", "low"]]).tolist(), abs=1e-9)
+    assert found.loc["trained on", ["drop", "low", "high"]].tolist() == pytest.approx(
+        (-each.loc["en", ["change", "high", "low"]]).tolist(), abs=1e-9
+    )
     assert found.loc["zero-shot", "drop"] == pytest.approx(-each.loc["zero-shot", "change"])
-    assert found.loc["zero-shot", "extra"] == pytest.approx(each.loc["en", "change"] - each.loc["zero-shot", "change"])
-    assert found.loc["Bantu", "share"] == pytest.approx(-100 * each.loc["sw", "change"] / each.loc["sw", "base"])
-    assert found.loc["Bantu", "share_extra"] == pytest.approx(found.loc["Bantu", "share"] - found.loc["trained on", "share"])
+    assert found.loc["zero-shot", "extra"] == pytest.approx(
+        each.loc["en", "change"] - each.loc["zero-shot", "change"]
+    )
+    assert found.loc["Bantu", "share"] == pytest.approx(
+        -100 * each.loc["sw", "change"] / each.loc["sw", "base"]
+    )
+    assert found.loc["Bantu", "share_extra"] == pytest.approx(
+        found.loc["Bantu", "share"] - found.loc["trained on", "share"]
+    )
     assert found.loc["Bantu", "extra_low"] > 0
     assert found.loc["Bantu", "p"] < 0.01
-    assert found["p_holm"].tolist()[1:] == pytest.approx(multipletests(found["p"][1:], method="holm")[1])
+    assert found["p_holm"].tolist()[1:] == pytest.approx(
+        multipletests(found["p"][1:], method="holm")[1]
+    )
     assert found.loc["trained on", ["extra", "p", "p_holm"]].isna().all()
     assert interaction(FULL, LESS, {"all": LANGUAGES}, [])["extra"].isna().all()
 
 
 def test_the_interaction_pairs_sentences_across_languages() -> None:
-    """The same sentences break in both languages: what they lose is unsure, by how much they differ is not."""
+    """The same sentences break in both languages: what they lose is unsure, by how much they differ
+    is not."""
     rng = np.random.default_rng(0)
     breaks = rng.random(300) < 0.2
     ids = [f"s{i}" for i in range(300)]
-    full = pd.concat([pd.DataFrame({"id": ids, "language": code, "tp": 1, "predicted": 1, "gold": 1}) for code in ("en", "de")], ignore_index=True)
-    found = interaction(full, full.assign(tp=np.tile(~breaks, 2).astype(int)), {"de": ["de"]}, ["en"]).iloc[1]
+    full = pd.concat(
+        [
+            pd.DataFrame({"id": ids, "language": code, "tp": 1, "predicted": 1, "gold": 1})
+            for code in ("en", "de")
+        ],
+        ignore_index=True,
+    )
+    found = interaction(
+        full, full.assign(tp=np.tile(~breaks, 2).astype(int)), {"de": ["de"]}, ["en"]
+    ).iloc[1]
     apart = full.assign(id=full["language"] + full["id"])
-    loose = interaction(apart, apart.assign(tp=np.tile(~breaks, 2).astype(int)), {"de": ["de"]}, ["en"]).iloc[1]
+    loose = interaction(
+        apart, apart.assign(tp=np.tile(~breaks, 2).astype(int)), {"de": ["de"]}, ["en"]
+    ).iloc[1]
     assert found["extra"] == loose["extra"] == 0
     assert found["extra_high"] < 0.4 * loose["extra_high"]
 
 
 def test_in_words() -> None:
     found = verdicts(FULL, LESS, LANGUAGES)
-    least, most = (f"{100 * smallest_change(200, float(x) / 200):.1f}" for x in sorted(found["lost"][:3])[::2])
-    assert power_text(found).startswith(f"With 200 sentences per language a drop under {least} to {most} (by language) points cannot be seen")
-    assert power_text(verdicts(FULL, FULL, LANGUAGES)).startswith("With 200 sentences per language a drop under 3.9 points cannot be seen")
+    least, most = (
+        f"{100 * smallest_change(200, float(x) / 200):.1f}" for x in sorted(found["lost"][:3])[::2]
+    )
+    assert power_text(found).startswith(
+        f"With 200 sentences per language a drop under {least} to {most} (by language) points "
+        f"cannot be seen"
+    )
+    assert power_text(verdicts(FULL, FULL, LANGUAGES)).startswith(
+        "With 200 sentences per language a drop under 3.9 points cannot be seen"
+    )
     assert named_test(found.iloc[0]) == "exact McNemar test"
     assert named_test(found.iloc[3]) == "randomisation test over 200 clusters of sentences"
-    assert named_test({"test": SWAPS, "clusters": 200, "n": 200}) == "randomisation test over sentences"
+    assert (
+        named_test({"test": SWAPS, "clusters": 200, "n": 200})
+        == "randomisation test over sentences"
+    )
     assert named_test({"test": SEEDS}) == "bootstrap over sentences and seeds"
     assert of_error(1) == pytest.approx(2.8016, abs=1e-4)
 
 
 def test_a_repeated_language_adds_no_evidence() -> None:
-    """The same outcomes under another code are the same sentences: the mean is no surer than the language alone."""
-    before, after = (t[t["language"] == "de"].assign(gold=2, predicted=2) for t in (FULL, answered({"de": 0.97}, seed=3, keep=FULL)))
-    twice = [pd.concat([t, t.assign(language="fr"), t.assign(language="es")]) for t in (before, after)]
+    """The same outcomes under another code are the same sentences: the mean is no surer than the
+    language alone."""
+    before, after = (
+        t[t["language"] == "de"].assign(gold=2, predicted=2)
+        for t in (FULL, answered({"de": 0.97}, seed=3, keep=FULL))
+    )
+    twice = [
+        pd.concat([t, t.assign(language="fr"), t.assign(language="es")]) for t in (before, after)
+    ]
     found = verdicts(*twice, ["de", "fr", "es"]).set_index("language")
     assert found.loc["all", "p"] == pytest.approx(found.loc["de", "p"], abs=0.01)
     assert found.loc["de", "p"] > 0.01
-    assert found.loc["all", ["low", "high"]].tolist() == pytest.approx(found.loc["de", ["low", "high"]].tolist(), abs=0.35)
+    assert found.loc["all", ["low", "high"]].tolist() == pytest.approx(
+        found.loc["de", ["low", "high"]].tolist(), abs=0.35
+    )

@@ -1,4 +1,5 @@
-"""Who may come in, as whom, and what each may change. The guard is asked as a server asks it: by ASGI."""
+"""Who may come in, as whom, and what each may change. The guard is asked as a server asks it: by
+ASGI."""
 
 from __future__ import annotations
 
@@ -20,14 +21,25 @@ from typing import Any
 
 import pytest
 
-from sdq import history, jobs
-from sdq.data.intake import Incoming, keep
 from sdq.data.kept import home
-from sdq.guard import LED, Guard
+from sdq.intake.own_tasks import Incoming, keep
+from sdq.jobs import history
+from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
+from sdq.service.guard import LED, Guard
+from sdq.service.visitors import (
+    OWNER,
+    Room,
+    Visitor,
+    askers,
+    is_loopback,
+    is_open,
+    reachable,
+    shown,
+    told,
+)
 from sdq.settings import ROOT, UserError
 from sdq.store import Store, run_id
-from sdq.visitors import OWNER, Room, Visitor, askers, is_loopback, is_open, reachable, shown, told
 from tests import made_up
 
 ANNA, BEN, TEACHER = Visitor("a" * 32), Visitor("b" * 32), Visitor("c" * 32, "teacher")
@@ -55,9 +67,16 @@ def classroom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
 
 
 def ask(
-    room: Room, path: str = "/", host: str = "127.0.0.1:8501", kind: str = "http", client: tuple[str, int] = OWN, server: str | None = None, **headers: str
+    room: Room,
+    path: str = "/",
+    host: str = "127.0.0.1:8501",
+    kind: str = "http",
+    client: tuple[str, int] = OWN,
+    server: str | None = None,
+    **headers: str,
 ) -> tuple[int | str, dict[str, str], str]:
-    """(status, headers, body) of a request; "in" as the body of one that was let in, and as the status of such a WebSocket."""
+    """(status, headers, body) of a request; "in" as the body of one that was let in, and as the
+    status of such a WebSocket."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -76,9 +95,17 @@ def ask(
     place, _, query = path.partition("?")
     named = {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
     scope = {
-        "type": kind, "method": "GET", "path": place, "query_string": query.encode(), "scheme": "http", "client": client, "server": (server or client[0], 8501),
-        "headers": [(name.encode(), value.encode("latin-1")) for name, value in named.items() if value],
-    }  # fmt: skip
+        "type": kind,
+        "method": "GET",
+        "path": place,
+        "query_string": query.encode(),
+        "scheme": "http",
+        "client": client,
+        "server": (server or client[0], 8501),
+        "headers": [
+            (name.encode(), value.encode("latin-1")) for name, value in named.items() if value
+        ],
+    }
     asyncio.run(Guard(app, room)(scope, receive, send))
     if kind == "websocket":
         return ("in" if sent[0]["type"] == "websocket.accept" else "refused"), {}, ""
@@ -102,7 +129,11 @@ def cookie_of(headers: dict[str, str]) -> str:
         ("LOCALHOST:8501", "http://localhost:8501", True),
         ("[::1]:8501", "http://[::1]:8501", True),
         ("127.0.0.1", "http://127.0.0.1:80", True),
-        ("evil.example:8501", "http://evil.example:8501", False),  # DNS rebinding: a foreign name with its own Origin
+        (
+            "evil.example:8501",
+            "http://evil.example:8501",
+            False,
+        ),  # DNS rebinding: a foreign name with its own Origin
         ("evil.example:8501", "", False),
         ("127.0.0.1.evil.example", "", False),
         ("localhost.evil.example:8501", "http://localhost.evil.example:8501", False),
@@ -117,7 +148,9 @@ def cookie_of(headers: dict[str, str]) -> str:
         ("127.0.0.1:8501", "http://[", False),
     ],
 )
-def test_a_foreign_host_or_origin_stays_out(at_home: Room, kind: str, host: str, origin: str, comes_in: bool) -> None:
+def test_a_foreign_host_or_origin_stays_out(
+    at_home: Room, kind: str, host: str, origin: str, comes_in: bool
+) -> None:
     status, _, body = ask(at_home, host=host, kind=kind, origin=origin)
     assert (body == "in" or status == "in") is comes_in
     assert status in ((200, "in") if comes_in else (403, 421, "refused"))
@@ -145,7 +178,9 @@ def test_at_home_a_browser_is_one_visitor_and_the_owner(at_home: Room, tmp_path:
     assert known.at_home
     _, again, _ = ask(at_home, accept="text/html", cookie=cookie_of(headers))
     assert cookie_of(again) == cookie_of(headers)
-    assert Room.at("127.0.0.1", tmp_path / "data").read({name: value}) == known  # also after the server was started anew
+    assert (
+        Room.at("127.0.0.1", tmp_path / "data").read({name: value}) == known
+    )  # also after the server was started anew
 
 
 @pytest.mark.parametrize(
@@ -164,13 +199,31 @@ def test_who_does_not_sit_at_the_machine_needs_a_link_whatever_was_configured(
 ) -> None:
     assert ask(at_home, kind=kind, client=client, server=server, **headers)[0] in (403, "refused")
     owner = at_home.issue(Visitor("d" * 32, "owner"))
-    assert ask(at_home, kind=kind, client=client, server=server, cookie=f"{at_home.cookie}={owner}", **headers)[0] in (403, "refused")
+    assert ask(
+        at_home,
+        kind=kind,
+        client=client,
+        server=server,
+        cookie=f"{at_home.cookie}={owner}",
+        **headers,
+    )[0] in (403, "refused")
 
 
 # a room
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/_stcore/health", "/_stcore/host-config", "/_stcore/upload_file/a/b", "/media/x.csv", "/static/js/index.js"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/runs",
+        "/_stcore/health",
+        "/_stcore/host-config",
+        "/_stcore/upload_file/a/b",
+        "/media/x.csv",
+        "/static/js/index.js",
+    ],
+)
 def test_without_a_link_nothing_of_a_room_is_seen(classroom: Room, path: str) -> None:
     status, headers, body = ask(classroom, path, accept="text/html")
     assert (status, body == "in", "set-cookie" in headers) == (403, False, False)
@@ -197,7 +250,9 @@ def test_without_a_link_nothing_of_a_room_is_seen(classroom: Room, path: str) ->
         ("/_stcore/what-comes-with-the-next-version", False),
     ],
 )
-def test_what_streamlit_tells_of_the_server_is_for_those_who_lead(at_home: Room, classroom: Room, path: str, for_pages: bool) -> None:
+def test_what_streamlit_tells_of_the_server_is_for_those_who_lead(
+    at_home: Room, classroom: Room, path: str, for_pages: bool
+) -> None:
     def body(visitor: Visitor) -> str:
         return ask(classroom, path, cookie=f"{classroom.cookie}={classroom.issue(visitor)}")[2]
 
@@ -210,7 +265,9 @@ def test_what_streamlit_tells_of_the_server_is_for_those_who_lead(at_home: Room,
 @pytest.mark.parametrize(("token", "role"), [(TOKEN, "student"), (TEACHERS, "teacher")])
 def test_a_link_lets_in_once_and_for_all(classroom: Room, token: str, role: str) -> None:
     place = f"/quantize?run=1&token={token}&x=%22%3E"
-    status, headers, body = ask(classroom, place, client=LAN, host="lab.example.org", sec_fetch_site="none")
+    status, headers, body = ask(
+        classroom, place, client=LAN, host="lab.example.org", sec_fetch_site="none"
+    )
     assert (status, token in body) == (200, False)
     assert 'url=/quantize?run=1&amp;x=%22%3E"' in body
     name, _, value = cookie_of(headers).partition("=")
@@ -218,15 +275,26 @@ def test_a_link_lets_in_once_and_for_all(classroom: Room, token: str, role: str)
     assert known is not None
     assert known.role == role
     for kind in ("http", "websocket"):
-        assert ask(classroom, "/x", kind=kind, client=LAN, host="lab.example.org", cookie=f"other=1; {cookie_of(headers)}")[0] in (200, "in")
+        assert ask(
+            classroom,
+            "/x",
+            kind=kind,
+            client=LAN,
+            host="lab.example.org",
+            cookie=f"other=1; {cookie_of(headers)}",
+        )[0] in (200, "in")
 
 
-@pytest.mark.parametrize("token", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "å", "%00", TOKEN + "%00"])
+@pytest.mark.parametrize(
+    "token", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "å", "%00", TOKEN + "%00"]
+)
 def test_another_token_lets_nobody_in(classroom: Room, token: str) -> None:
     status, headers, body = ask(classroom, f"/?token={token}")
     assert status == 403
     assert "set-cookie" not in headers
-    assert "This link is not valid, or not any more" in body, "and not what is said to who has no link"
+    assert "This link is not valid, or not any more" in body, (
+        "and not what is said to who has no link"
+    )
     assert "not valid" not in ask(classroom, "/")[2]
 
 
@@ -255,10 +323,15 @@ def test_a_cookie_cannot_be_made_or_changed(classroom: Room, at_home: Room) -> N
     ):
         assert classroom.read({classroom.cookie: value}) is None, value
     assert classroom.read({classroom.cookie: good}) == ANNA
-    assert ask(classroom, cookie=f"{classroom.cookie}={at_home.issue(Visitor('d' * 32, 'owner'))}")[0] == 403  # the owner's own of another day
+    assert (
+        ask(classroom, cookie=f"{classroom.cookie}={at_home.issue(Visitor('d' * 32, 'owner'))}")[0]
+        == 403
+    )  # the owner's own of another day
 
 
-def test_new_tokens_make_old_cookies_worthless(classroom: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_tokens_make_old_cookies_worthless(
+    classroom: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cookie = f"{classroom.cookie}={classroom.issue(ANNA)}"
     assert ask(classroom, cookie=cookie)[0] == 200
     monkeypatch.setenv("SDQ_ROOM_TOKEN", "students-of-2027")
@@ -266,10 +339,15 @@ def test_new_tokens_make_old_cookies_worthless(classroom: Room, tmp_path: Path, 
 
 
 def test_a_link_from_a_mail_is_followed_although_the_cookie_is_strict(classroom: Room) -> None:
-    """A browser that comes from another site leaves the cookie out: it is sent to the same page once more, from here."""
-    status, _, body = ask(classroom, "/runs?search=x", sec_fetch_site="cross-site", sec_fetch_mode="navigate")
+    """A browser that comes from another site leaves the cookie out: it is sent to the same page
+    once more, from here."""
+    status, _, body = ask(
+        classroom, "/runs?search=x", sec_fetch_site="cross-site", sec_fetch_mode="navigate"
+    )
     assert (status, onward(body)) == (200, "/runs?search=x&sdq-again=1")
-    assert ask(classroom, "/runs", sec_fetch_site="same-origin", sec_fetch_mode="navigate")[0] == 403
+    assert (
+        ask(classroom, "/runs", sec_fetch_site="same-origin", sec_fetch_mode="navigate")[0] == 403
+    )
     assert ask(classroom, "/runs", sec_fetch_site="cross-site", sec_fetch_mode="cors")[0] == 403
 
 
@@ -284,7 +362,8 @@ HOW = pytest.mark.parametrize("how", [CROSS, {"accept": "text/html"}], ids=["htt
 
 
 def follow(room: Room, path: str, cookie: str, **how: str) -> tuple[str, list[str]]:
-    """(cookie, addresses) of a browser that follows a link of another site: the first request is without its cookie."""
+    """(cookie, addresses) of a browser that follows a link of another site: the first request is
+    without its cookie."""
     seen, sent = [path], ""
     for _ in range(5):
         status, headers, body = ask(room, seen[-1], cookie=sent, **how)
@@ -308,7 +387,9 @@ def follow(room: Room, path: str, cookie: str, **how: str) -> tuple[str, list[st
         (ANNA, "", "student"),
     ],
 )
-def test_who_opens_a_link_again_stays_who_he_is(classroom: Room, had: Visitor, link: str, role: str, how: dict[str, str]) -> None:
+def test_who_opens_a_link_again_stays_who_he_is(
+    classroom: Room, had: Visitor, link: str, role: str, how: dict[str, str]
+) -> None:
     path = f"/runs?search=x%20y&token={link}" if link else "/runs?search=x%20y"
     cookie, seen = follow(classroom, path, f"{classroom.cookie}={classroom.issue(had)}", **how)
     name, _, value = cookie.partition("=")
@@ -317,7 +398,9 @@ def test_who_opens_a_link_again_stays_who_he_is(classroom: Room, had: Visitor, l
 
 
 @HOW
-def test_who_opens_a_link_for_the_first_time_from_a_mail_comes_in(classroom: Room, how: dict[str, str]) -> None:
+def test_who_opens_a_link_for_the_first_time_from_a_mail_comes_in(
+    classroom: Room, how: dict[str, str]
+) -> None:
     name, _, value = follow(classroom, f"/?token={TOKEN}", "", **how)[0].partition("=")
     known = classroom.read({name: value})
     assert known is not None
@@ -358,16 +441,26 @@ def test_a_proxy_or_a_token_opens_it_too(monkeypatch: pytest.MonkeyPatch, name: 
     assert is_open("127.0.0.1")
 
 
-def test_links_carry_the_tokens_and_an_address_others_can_reach(classroom: Room, at_home: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert classroom.links("0.0.0.0", 8501) == {"student": f"http://lab.example.org/?token={TOKEN}", "teacher": f"http://lab.example.org/?token={TEACHERS}"}
+def test_links_carry_the_tokens_and_an_address_others_can_reach(
+    classroom: Room, at_home: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert classroom.links("0.0.0.0", 8501) == {
+        "student": f"http://lab.example.org/?token={TOKEN}",
+        "teacher": f"http://lab.example.org/?token={TEACHERS}",
+    }
     monkeypatch.delenv("SDQ_HOSTS")
-    monkeypatch.setattr("sdq.visitors.addresses", lambda: ["192.0.2.9"])
+    monkeypatch.setattr("sdq.service.visitors.addresses", lambda: ["192.0.2.9"])
     assert classroom.links(None, 8501)["student"] == f"http://192.0.2.9:8501/?token={TOKEN}"
-    assert classroom.links("fd00::1", 8501, "https")["student"] == f"https://[fd00::1]:8501/?token={TOKEN}"
+    assert (
+        classroom.links("fd00::1", 8501, "https")["student"]
+        == f"https://[fd00::1]:8501/?token={TOKEN}"
+    )
 
 
 @pytest.mark.parametrize("token", ["short", "with space in it", "x" * 129, "ümlaut-token-2026"])
-def test_a_token_that_can_be_guessed_or_breaks_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+def test_a_token_that_can_be_guessed_or_breaks_a_link_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
     monkeypatch.setenv("SDQ_ROOM_TOKEN", token)
     with pytest.raises(UserError, match="SDQ_ROOM_TOKEN must be 12 to 128"):
         Room.at("0.0.0.0", tmp_path)
@@ -410,7 +503,9 @@ def test_a_run_makes_the_data_folder_private(tmp_path: Path) -> None:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(jobs, "ensure", lambda store: None)
-    monkeypatch.setattr(jobs, "identify", lambda recipe, model, task: run_id(recipe, "made-up", task))
+    monkeypatch.setattr(
+        jobs, "identify", lambda recipe, model, task: run_id(recipe, "made-up", task)
+    )
     return Store(tmp_path / "data" / "runs", None)
 
 
@@ -425,10 +520,17 @@ def started(store: Store, name: str, *by: Visitor) -> str:
 
 @pytest.mark.parametrize(
     ("by", "may"),
-    [((), (OWNER, TEACHER)), ((ANNA,), (OWNER, TEACHER, ANNA)), ((ANNA, BEN), (OWNER, TEACHER)), ((OWNER, ANNA), (OWNER, TEACHER))],
+    [
+        ((), (OWNER, TEACHER)),
+        ((ANNA,), (OWNER, TEACHER, ANNA)),
+        ((ANNA, BEN), (OWNER, TEACHER)),
+        ((OWNER, ANNA), (OWNER, TEACHER)),
+    ],
     ids=["command line", "one", "two", "owner and one"],
 )
-def test_a_run_is_deleted_and_brought_back_by_who_alone_asked_for_it(store: Store, by: tuple[Visitor, ...], may: tuple[Visitor, ...]) -> None:
+def test_a_run_is_deleted_and_brought_back_by_who_alone_asked_for_it(
+    store: Store, by: tuple[Visitor, ...], may: tuple[Visitor, ...]
+) -> None:
     run = started(store, "ptq-w3a8", *by)
     for who in (ANNA, BEN, TEACHER, OWNER):
         assert history.mine(store, run, who) is (who in may)
@@ -437,7 +539,9 @@ def test_a_run_is_deleted_and_brought_back_by_who_alone_asked_for_it(store: Stor
                 history.delete(store, [run], who)
             history.delete(store, [run])
             assert history.in_trash(store, who) == {}
-            with pytest.raises(UserError, match="must be one that you alone started to be brought back"):
+            with pytest.raises(
+                UserError, match="must be one that you alone started to be brought back"
+            ):
                 history.restore(store, [run], who)
             history.restore(store, [run])
         else:
@@ -460,7 +564,9 @@ def test_only_who_leads_empties_the_trash_and_pins(store: Store) -> None:
     with pytest.raises(UserError, match="only the teacher"):
         history.pin(store, [run], who=ANNA)
     history.delete(store, [run], ANNA)
-    with pytest.raises(UserError, match="only the teacher or the owner of this machine can empty the trash"):
+    with pytest.raises(
+        UserError, match="only the teacher or the owner of this machine can empty the trash"
+    ):
         history.empty_trash(store, ANNA)
     assert list(history.in_trash(store)) == [run]
     assert history.empty_trash(store, TEACHER) > 0
@@ -490,10 +596,20 @@ def test_a_teacher_stops_what_others_still_look_at(store: Store) -> None:
 
 
 def test_a_task_is_replaced_by_who_brought_it_or_leads(store: Store, tmp_path: Path) -> None:
-    rows = "".join(f"{split},{code},text {i} {split} {code},{'ab'[i % 2]}\n" for split in ("train", "dev", "test") for code in ("en", "de") for i in range(4))
+    rows = "".join(
+        f"{split},{code},text {i} {split} {code},{'ab'[i % 2]}\n"
+        for split in ("train", "dev", "test")
+        for code in ("en", "de")
+        for i in range(4)
+    )
     file = tmp_path / "all.csv"
     file.write_text("split,language,text,label\n" + rows)
-    fields = {"name": "topics", "kind": "sentence", "training_language": "en", "columns": {n: n for n in ("split", "language", "text", "label")}}
+    fields = {
+        "name": "topics",
+        "kind": "sentence",
+        "training_language": "en",
+        "columns": {n: n for n in ("split", "language", "text", "label")},
+    }
     incoming = [Incoming("all.csv", file, "all", None)]
     keep(fields, incoming, who=ANNA)
     assert askers(home() / "topics") == {ANNA.name}
@@ -512,11 +628,24 @@ def test_nobody_but_the_owner_learns_which_folders_there_are(tmp_path: Path) -> 
     there = tmp_path / "there"
     there.mkdir()
     said = []
-    for name in (str(there), str(tmp_path / "here"), "~", "~root", "~nobody-at-all", "/etc/passwd", "../..", "assets/mini/intent", "\0", "x" * 5000):
+    for name in (
+        str(there),
+        str(tmp_path / "here"),
+        "~",
+        "~root",
+        "~nobody-at-all",
+        "/etc/passwd",
+        "../..",
+        "assets/mini/intent",
+        "\0",
+        "x" * 5000,
+    ):
         for who in (ANNA, TEACHER):
             with pytest.raises(UserError) as told_to:
                 reachable(name, who, ["mini"], "model")
-            said.append(str(told_to.value).partition(", got")[0] + str(told_to.value).partition(";")[2])
+            said.append(
+                str(told_to.value).partition(", got")[0] + str(told_to.value).partition(";")[2]
+            )
         assert reachable(name, OWNER, ["mini"], "model") == name
     assert len(set(said)) == 1
     assert reachable("mini", ANNA, ["mini"], "model") == "mini"
@@ -525,13 +654,19 @@ def test_nobody_but_the_owner_learns_which_folders_there_are(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("model folder must hold config.json, /home/t/models/x does not; save it", "model folder must hold config.json, .../x does not; save it"),
+        (
+            "model folder must hold config.json, /home/t/models/x does not; save it",
+            "model folder must hold config.json, .../x does not; save it",
+        ),
         ("got '/srv/a/b', which", "got '.../b', which"),
         ("xglue:/data/XGLUE/NC", "xglue:.../NC"),
         ("~/models/x and ~anna/y", ".../x and .../y"),
         ("(/tmp/a/b/)", "(.../b)"),
         ("/srv/class 7b/private/mine", ".../mine"),
-        ("config.json must be in /srv/class of 7b/my (old) files/mine; save it", "config.json must be in .../mine; save it"),
+        (
+            "config.json must be in /srv/class of 7b/my (old) files/mine; save it",
+            "config.json must be in .../mine; save it",
+        ),
         ("got '/srv/class, (7b); a/private/my own', which", "got '.../my own', which"),
         ('got "/srv/anna\'s/mine", which', 'got ".../mine", which'),
         ("file:///etc/passwd and file:/etc/group", ".../passwd and .../group"),
@@ -564,7 +699,9 @@ def test_paths_are_cut_to_their_last_part(text: str, expected: str) -> None:
     assert told(text, OWNER) == text
 
 
-PLACE = re.compile(r"\b(path|folder|place|home|root|file|target|out)\b(?!\.(name|stem|parts|suffix))")
+PLACE = re.compile(
+    r"\b(path|folder|place|home|root|file|target|out)\b(?!\.(name|stem|parts|suffix))"
+)
 
 
 def sentences_with_a_path() -> Iterator[tuple[str, ast.JoinedStr]]:
@@ -575,7 +712,11 @@ def sentences_with_a_path() -> Iterator[tuple[str, ast.JoinedStr]]:
                 continue
             for said in node.args:
                 values = said.values if isinstance(said, ast.JoinedStr) else ()
-                if any(PLACE.search(ast.unparse(v.value)) for v in values if isinstance(v, ast.FormattedValue)):
+                if any(
+                    PLACE.search(ast.unparse(v.value))
+                    for v in values
+                    if isinstance(v, ast.FormattedValue)
+                ):
                     assert isinstance(said, ast.JoinedStr)
                     yield f"{file.relative_to(ROOT)}:{node.lineno}", said
 
@@ -601,10 +742,15 @@ def test_no_sentence_loses_a_word_beside_its_path() -> None:
     for where, said in found:
         for path in ("/srv/class 7b/mine", "/srv/x,y/it's/a:b;(c)/mine"):
             short, expected = shown(filled(said, path)), filled(said, ".../mine")
-            assert short.replace('"', "'") == expected.replace('"', "'"), where  # repr chooses the quotes
+            assert short.replace('"', "'") == expected.replace('"', "'"), (
+                where
+            )  # repr chooses the quotes
 
 
-@pytest.mark.parametrize("text", ["/" + "," * 3000, "/a" + " b" * 3000, "/a,b(" * 1000, "'/a'b" * 1000, "/" + "(a) " * 2000])
+@pytest.mark.parametrize(
+    "text",
+    ["/" + "," * 3000, "/a" + " b" * 3000, "/a,b(" * 1000, "'/a'b" * 1000, "/" + "(a) " * 2000],
+)
 def test_a_long_text_is_read_in_no_time(text: str) -> None:
     started = time.process_time()
     shown(text)
@@ -612,19 +758,25 @@ def test_a_long_text_is_read_in_no_time(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["class, 7b (a)", "anna's; data", "a  b: c"])
-def test_what_is_known_here_is_cut_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_what_is_known_here_is_cut_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     data, home = tmp_path / name / "data", tmp_path / "home" / name
     monkeypatch.setenv("SDQ_DATA", str(data))
     monkeypatch.setenv("HOME", str(home))
-    assert shown(f"{data}/inbox/mine must be x, {home}/y/z is; see {data}2").startswith(".../mine must be x, .../z is; see ")
+    assert shown(f"{data}/inbox/mine must be x, {home}/y/z is; see {data}2").startswith(
+        ".../mine must be x, .../z is; see "
+    )
     assert shown(f"the folder is {data}.") == "the folder is .../data."
     assert shown(str(data / "inbox")) == ".../inbox"
 
 
 @pytest.mark.parametrize("host", ["{name}", "{name}.local", "192.0.2.9", "fd00::9"])
-def test_names_that_a_network_answers_for_are_those_of_an_open_server_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_names_that_a_network_answers_for_are_those_of_an_open_server_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
     """Whoever answers mDNS may point them to 127.0.0.1, and would be the owner there."""
-    monkeypatch.setattr("sdq.visitors.addresses", lambda: ["192.0.2.9", "fd00::9"])
+    monkeypatch.setattr("sdq.service.visitors.addresses", lambda: ["192.0.2.9", "fd00::9"])
     host = host.format(name=socket.gethostname().lower())
     host = f"[{host}]:8501" if "::" in host else f"{host}:8501"
     assert ask(Room.at("127.0.0.1", tmp_path), host=host)[0] == 421
@@ -643,11 +795,23 @@ def test_names_that_a_network_answers_for_are_those_of_an_open_server_alone(tmp_
         ({"email_verified": True}, "student"),
     ],
 )
-def test_the_recipe_for_accounts_trusts_no_address_that_nobody_checked(claims: dict[str, Any], role: str) -> None:
+def test_the_recipe_for_accounts_trusts_no_address_that_nobody_checked(
+    claims: dict[str, Any], role: str
+) -> None:
     """What docs/serving.md says to write into `visitor()`, with made-up claims."""
-    text = (ROOT / "docs" / "serving.md").read_text("utf-8").partition("`pages/components/session.py`, instead of")[2]
+    text = (
+        (ROOT / "docs" / "serving.md")
+        .read_text("utf-8")
+        .partition("`pages/components/session.py`, instead of")[2]
+    )
     lines = [line[4:] for line in text.split("\n\n")[1].splitlines()]
-    names = {"st": SimpleNamespace(user={"sub": "1234", **claims}, secrets={"sdq": {"teachers": ["ada@example.org"]}}), "hashlib": hashlib, "Visitor": Visitor}
+    names = {
+        "st": SimpleNamespace(
+            user={"sub": "1234", **claims}, secrets={"sdq": {"teachers": ["ada@example.org"]}}
+        ),
+        "hashlib": hashlib,
+        "Visitor": Visitor,
+    }
     exec("def visitor():\n" + "\n".join(f"    {line}" for line in lines), names)
     found = names["visitor"]()  # type: ignore[operator]
     assert (found.role, len(found.name)) == (role, 32)

@@ -1,4 +1,5 @@
-"""Causes against plain loops over what was captured; removals against models that were rewritten without the cause; mismatch by hand."""
+"""Causes against plain loops over what was captured; removals against models that were rewritten
+without the cause; mismatch by hand."""
 
 from __future__ import annotations
 
@@ -10,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdq import reasons
-from sdq.inspect import why as room
-from sdq.inspect.capture import capture
-from sdq.inspect.mismatch import COLUMNS, mismatch, recalibrated, static
-from sdq.inspect.removal import removal
-from sdq.inspect.sensitivity import scan
-from sdq.inspect.why import input_taps, layer_norms, producers, why
-from sdq.models import modules
+from sdq.analyses import outliers as room
+from sdq.analyses.calibration_mismatch import COLUMNS, mismatch, recalibrated, static
+from sdq.analyses.outliers import input_taps, layer_norms, producers, why
+from sdq.analyses.removal import removal
+from sdq.analyses.sensitivity import scan
+from sdq.inspection import reasons
+from sdq.models.hooks import capture
+from sdq.models.loading import modules
 from sdq.quant.observers import MinMax, Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
@@ -32,8 +33,15 @@ def spoken(n: int) -> list[str]:
     return [CODES[i % 3] for i in range(n)]
 
 
-def made(tiny: Any, activation: ActivationSpec | None = STATIC, weight: WeightSpec | None = WHOLE, family: str = "xlmr", model: nn.Module | None = None) -> Any:
-    """(student, data): everything quantized, static ranges calibrated on the first half of the data."""
+def made(
+    tiny: Any,
+    activation: ActivationSpec | None = STATIC,
+    weight: WeightSpec | None = WHOLE,
+    family: str = "xlmr",
+    model: nn.Module | None = None,
+) -> Any:
+    """(student, data): everything quantized, static ranges calibrated on the first half of the
+    data."""
     model = tiny(family) if model is None else model
     student = rewrite(model, (Rule(weight=weight, activation=activation),))
     data = text(n=12, pad=model.config.pad_token_id)  # type: ignore[union-attr]
@@ -42,7 +50,9 @@ def made(tiny: Any, activation: ActivationSpec | None = STATIC, weight: WeightSp
 
 
 def row(table: pd.DataFrame, module: str, cause: str) -> Any:
-    (found,) = table[(table["module"] == module) & (table["cause"] == cause)].head(1).to_dict("records")
+    (found,) = (
+        table[(table["module"] == module) & (table["cause"] == cause)].head(1).to_dict("records")
+    )
     return found
 
 
@@ -62,14 +72,25 @@ def tokens(student: nn.Module, data: Any, name: str) -> tuple[Tensor, list[str]]
 # --- what stands out
 
 
-@pytest.mark.parametrize("name", ["roberta.encoder.layer.0.output.dense", "roberta.encoder.layer.1.attention.self.key", "classifier.dense"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "roberta.encoder.layer.0.output.dense",
+        "roberta.encoder.layer.1.attention.self.key",
+        "classifier.dense",
+    ],
+)
 def test_inputs_are_counted_as_a_plain_loop_counts_them(name: str, tiny: Any) -> None:
     student, data = made(tiny)
     table = why(student, data, spoken(12), batch_size=5)
     x, codes = tokens(student, data, name)
     peak = x.abs().amax(0)
     unit = row(table, name, "outlier_unit")
-    assert (unit["at"], unit["value"], unit["usual"]) == (int(peak.argmax()), pytest.approx(float(peak.max())), pytest.approx(float(peak.median())))
+    assert (unit["at"], unit["value"], unit["usual"]) == (
+        int(peak.argmax()),
+        pytest.approx(float(peak.max())),
+        pytest.approx(float(peak.median())),
+    )
     assert unit["language"] == codes[int(x[:, unit["at"]].abs().argmax())]
     token = row(table, name, "massive_token")
     assert token["value"] == pytest.approx(float(x.abs().max()))
@@ -84,7 +105,10 @@ def test_inputs_are_counted_as_a_plain_loop_counts_them(name: str, tiny: Any) ->
     assert row(table, name, "heavy_tails")["value"] == pytest.approx((z**4).mean(), rel=1e-6)
     widths = {code: float(np.ptp(x[[c == code for c in codes]].numpy())) for code in CODES}
     wide = row(table, name, "wide_language")
-    assert (wide["language"], wide["value"]) == (max(widths, key=widths.__getitem__), pytest.approx(max(widths.values())))
+    assert (wide["language"], wide["value"]) == (
+        max(widths, key=widths.__getitem__),
+        pytest.approx(max(widths.values())),
+    )
     assert wide["usual"] == pytest.approx(float(np.median(list(widths.values()))))
 
 
@@ -99,9 +123,14 @@ def test_clipping_and_codes_are_counted_by_hand(tiny: Any) -> None:
     table = why(student, data, spoken(12))
     clipped = row(table, name, "clipped")
     assert max(shares.values()) > 0
-    assert (clipped["language"], clipped["value"]) == (max(shares, key=shares.__getitem__), pytest.approx(max(shares.values())))
+    assert (clipped["language"], clipped["value"]) == (
+        max(shares, key=shares.__getitem__),
+        pytest.approx(max(shares.values())),
+    )
     assert clipped["usual"] == pytest.approx(float(np.median(list(shares.values()))))
-    assert row(table, name, "unused_inputs")["value"] == pytest.approx(1 - len(exact.clamp(0, 63).unique()) / 64)
+    assert row(table, name, "unused_inputs")["value"] == pytest.approx(
+        1 - len(exact.clamp(0, 63).unique()) / 64
+    )
     error = (quantizer._quantize(x) - x).norm() / x.norm()
     assert row(table, name, "inputs")["value"] == pytest.approx(float(error), rel=1e-4)
 
@@ -114,10 +143,18 @@ def test_weights_are_counted_by_hand(tiny: Any) -> None:
     rows, columns = weight.abs().amax(1), weight.abs().amax(0)
     for cause, peaks in (("weight_row", rows), ("weight_range", rows), ("weight_column", columns)):
         found = row(table, name, cause)
-        assert (found["at"], found["value"], found["usual"]) == (int(peaks.argmax()), float(peaks.max()), float(peaks.median()))
+        assert (found["at"], found["value"], found["usual"]) == (
+            int(peaks.argmax()),
+            float(peaks.max()),
+            float(peaks.median()),
+        )
     codes = (weight / (weight.abs().max() / 31)).round()
-    assert row(table, name, "unused_weights")["value"] == pytest.approx(1 - len(codes.unique()) / 63)
-    assert row(table, name, "weights")["value"] == pytest.approx(float((codes * weight.abs().max() / 31 - weight).norm() / weight.norm()), rel=1e-4)
+    assert row(table, name, "unused_weights")["value"] == pytest.approx(
+        1 - len(codes.unique()) / 63
+    )
+    assert row(table, name, "weights")["value"] == pytest.approx(
+        float((codes * weight.abs().max() / 31 - weight).norm() / weight.norm()), rel=1e-4
+    )
     medians = table[table["cause"] == "weights"]
     assert set(medians["usual"]) == {medians["value"].median()}
 
@@ -134,14 +171,22 @@ def test_neither_batches_nor_padding_matter(activation: ActivationSpec, tiny: An
     assert list(one["cause"]) == list(many["cause"])
     damping = one["cause"] == "damping"
     pd.testing.assert_frame_equal(one[~damping], many[~damping], rtol=1e-4, atol=1e-6)
-    assert np.allclose(one[damping]["value"], many[damping]["value"], rtol=0.2)  # rounding is a staircase
+    assert np.allclose(
+        one[damping]["value"], many[damping]["value"], rtol=0.2
+    )  # rounding is a staircase
 
 
 def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
     student, data = made(tiny, activation=None)
     assert set(why(student, data, spoken(12))["cause"]) == {
-        "weight_row", "weight_column", "weight_range", "single_weight", "unused_weights", "weights", "damping",
-    }  # fmt: skip
+        "weight_row",
+        "weight_column",
+        "weight_range",
+        "single_weight",
+        "unused_weights",
+        "weights",
+        "damping",
+    }
     student, data = made(tiny, weight=None)
     causes = set(why(student, data, spoken(12))["cause"])
     assert {"outlier_unit", "clipped", "inputs"} <= causes
@@ -150,7 +195,8 @@ def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
 
 @torch.no_grad()
 def test_producers_make_the_units_that_are_read(architecture: str, tiny: Any) -> None:
-    """With the gain or row of a unit (and its bias) at 0, that unit of the reader's input is 0 everywhere."""
+    """With the gain or row of a unit (and its bias) at 0, that unit of the reader's input is 0
+    everywhere."""
     model = tiny(architecture)
     data = text(n=3, pad=model.config.pad_token_id)
     found = producers(model, next(data.in_order(1)))
@@ -177,7 +223,10 @@ def test_in_bert_every_reader_has_its_producer(tiny: Any) -> None:
     assert found[f"{layer}.1.attention.output.dense"] == f"{layer}.1.attention.self.value"
     assert found[f"{layer}.1.intermediate.dense"] == f"{layer}.1.attention.output.LayerNorm"
     assert found[f"{layer}.1.output.dense"] == f"{layer}.1.intermediate.dense"
-    assert (found["classifier.dense"], found["classifier.out_proj"]) == (f"{layer}.1.output.LayerNorm", "classifier.dense")
+    assert (found["classifier.dense"], found["classifier.out_proj"]) == (
+        f"{layer}.1.output.LayerNorm",
+        "classifier.dense",
+    )
     assert len(found) == len(modules(model)) - 1
 
 
@@ -186,7 +235,11 @@ def test_the_unit_carries_the_gain_that_made_it(tiny: Any) -> None:
     norm = model.get_submodule("roberta.encoder.layer.0.output.LayerNorm")
     norm.weight.data[7] *= 30
     student, data = made(tiny, model=model)
-    unit = row(why(student, data, spoken(12)), "roberta.encoder.layer.1.attention.self.value", "outlier_unit")
+    unit = row(
+        why(student, data, spoken(12)),
+        "roberta.encoder.layer.1.attention.self.value",
+        "outlier_unit",
+    )
     gain = norm.weight.detach().abs()
     assert (unit["at"], unit["source"]) == (7, "roberta.encoder.layer.0.output.LayerNorm")
     assert (unit["source_value"], unit["source_usual"]) == (float(gain[7]), float(gain.median()))
@@ -207,7 +260,10 @@ def test_damping_is_the_error_before_and_after(tiny: Any) -> None:
             exact = seen[name][batch.real]
         errors.append(float((quantized - exact).norm() / exact.norm()))
     found = row(table, name, "damping")
-    assert (found["usual"], found["value"]) == (pytest.approx(errors[0], rel=1e-5), pytest.approx(errors[1], rel=1e-5))
+    assert (found["usual"], found["value"]) == (
+        pytest.approx(errors[0], rel=1e-5),
+        pytest.approx(errors[1], rel=1e-5),
+    )
     assert [m.block for m in layer_norms(student)] == [-1, 0, 0, 1, 1]
 
 
@@ -226,9 +282,13 @@ def test_the_words_know_what_counts_as_far() -> None:
 # --- what removing a cause wins
 
 
-def gains(student: nn.Module, data: Any, *names: str, alike: nn.Module | None = None) -> pd.DataFrame:
+def gains(
+    student: nn.Module, data: Any, *names: str, alike: nn.Module | None = None
+) -> pd.DataFrame:
     table = why(student, data, spoken(12), alike)
-    return table.join(removal(student, data, spoken(12), table, names, data.some(list(range(6))), alike))
+    return table.join(
+        removal(student, data, spoken(12), table, names, data.some(list(range(6))), alike)
+    )
 
 
 def alone(student: nn.Module, data: Any, name: str) -> float:
@@ -243,8 +303,15 @@ def test_kl_is_that_of_the_scan_and_other_modules_have_none(tiny: Any) -> None:
     student, data = made(tiny)
     table = gains(student, data, NAME)
     assert np.allclose(table[table["module"] == NAME]["kl"], alone(student, data, NAME), rtol=1e-9)
-    assert table[table["module"] != NAME][["kl", "gain", "gain_low", "gain_high"]].isna().all(axis=None)
-    symptoms = table[(table["module"] == NAME) & table["cause"].isin(["heavy_tails", "unused_inputs", "unused_weights", "wide_language"])]
+    assert (
+        table[table["module"] != NAME][["kl", "gain", "gain_low", "gain_high"]]
+        .isna()
+        .all(axis=None)
+    )
+    symptoms = table[
+        (table["module"] == NAME)
+        & table["cause"].isin(["heavy_tails", "unused_inputs", "unused_weights", "wide_language"])
+    ]
     assert symptoms["gain"].isna().all()
 
 
@@ -254,14 +321,22 @@ def test_kl_is_that_of_the_scan_and_other_modules_have_none(tiny: Any) -> None:
         ("weights", None, STATIC),
         ("inputs", WHOLE, None),
         ("weight_range", WHOLE.model_copy(update={"granularity": PerChannel()}), STATIC),
-        ("massive_token", WHOLE, STATIC.model_copy(update={"granularity": PerToken(), "dynamic": True})),
+        (
+            "massive_token",
+            WHOLE,
+            STATIC.model_copy(update={"granularity": PerToken(), "dynamic": True}),
+        ),
     ],
 )
-def test_a_removed_cause_is_a_model_rewritten_without_it(cause: str, weight: Any, activation: Any, tiny: Any) -> None:
+def test_a_removed_cause_is_a_model_rewritten_without_it(
+    cause: str, weight: Any, activation: Any, tiny: Any
+) -> None:
     student, data = made(tiny)
     other, _ = made(tiny, activation, weight)
     found = row(gains(student, data, NAME), NAME, cause)
-    assert found["gain"] == pytest.approx(alone(student, data, NAME) - alone(other, data, NAME), abs=1e-9)
+    assert found["gain"] == pytest.approx(
+        alone(student, data, NAME) - alone(other, data, NAME), abs=1e-9
+    )
     assert found["gain_low"] <= found["gain"] <= found["gain_high"]
 
 
@@ -271,9 +346,15 @@ def test_a_range_that_clips_is_widened_and_one_of_all_languages_taken(tiny: Any)
     wide, _ = made(tiny, STATIC.model_copy(update={"observer": MinMax()}))
     alike = recalibrated(student, (b.inputs for b in data.in_order(4)))
     table = gains(student, data, NAME, alike=alike)
-    assert row(table, NAME, "clipped")["gain"] == pytest.approx(alone(student, data, NAME) - alone(wide, data, NAME), abs=1e-9)
-    assert row(table, NAME, "calibration")["gain"] == pytest.approx(alone(student, data, NAME) - alone(alike, data, NAME), abs=1e-9)
-    assert np.isnan(row(gains(wide, data, NAME), NAME, "clipped")["gain"])  # min-max clips nothing it has seen
+    assert row(table, NAME, "clipped")["gain"] == pytest.approx(
+        alone(student, data, NAME) - alone(wide, data, NAME), abs=1e-9
+    )
+    assert row(table, NAME, "calibration")["gain"] == pytest.approx(
+        alone(student, data, NAME) - alone(alike, data, NAME), abs=1e-9
+    )
+    assert np.isnan(
+        row(gains(wide, data, NAME), NAME, "clipped")["gain"]
+    )  # min-max clips nothing it has seen
 
 
 def test_a_planted_unit_and_a_planted_row_win_nearly_all(tiny: Any) -> None:
@@ -293,7 +374,7 @@ def test_a_planted_unit_and_a_planted_row_win_nearly_all(tiny: Any) -> None:
 
 @torch.no_grad()
 def test_a_kept_unit_is_fp32_but_the_weight_that_reads_it_is_not(tiny: Any) -> None:
-    from sdq.inspect.removal import _calibrate_, _variant
+    from sdq.analyses.removal import _calibrate_, _variant
 
     student, data = made(tiny)
     layer = quantized_modules(student)[NAME]
@@ -307,16 +388,25 @@ def test_a_kept_unit_is_fp32_but_the_weight_that_reads_it_is_not(tiny: Any) -> N
     assert float(variant.inputs.scale) == pytest.approx(float((high - low) / 63))
     step = layer.weight.abs().max() / 31
     weight = (layer.weight / step).round() * step
-    expected = variant.inputs._quantize(rest) @ weight.T + torch.outer(x[:, 4], weight[:, 4]) + layer.bias
+    expected = (
+        variant.inputs._quantize(rest) @ weight.T + torch.outer(x[:, 4], weight[:, 4]) + layer.bias
+    )
     assert torch.allclose(variant.forward(x), expected, atol=1e-5)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("cause", "where", "kept"), [("single_weight", (3, 4), (3, 4)), ("weight_column", (4, -1), (slice(None), 4)), ("weight_row", (3, -1), (3,))]
+    ("cause", "where", "kept"),
+    [
+        ("single_weight", (3, 4), (3, 4)),
+        ("weight_column", (4, -1), (slice(None), 4)),
+        ("weight_row", (3, -1), (3,)),
+    ],
 )
-def test_a_kept_part_of_the_weight_is_fp32_and_the_rest_has_its_own_range(cause: str, where: tuple[int, int], kept: Any, tiny: Any) -> None:
-    from sdq.inspect.removal import _variant
+def test_a_kept_part_of_the_weight_is_fp32_and_the_rest_has_its_own_range(
+    cause: str, where: tuple[int, int], kept: Any, tiny: Any
+) -> None:
+    from sdq.analyses.removal import _variant
 
     model = tiny("xlmr")
     model.get_submodule(NAME).weight[3, 4] = 9.0
@@ -328,7 +418,9 @@ def test_a_kept_part_of_the_weight_is_fp32_and_the_rest_has_its_own_range(cause:
     assert step < layer.weight.abs().max() / 60, "the large weight no longer stretches the range"
     expected = (rest / step).round() * step
     expected[kept] = layer.weight[kept]
-    assert torch.allclose(_variant(layer, cause, where, None, NAME, True).weight, expected, atol=1e-6)
+    assert torch.allclose(
+        _variant(layer, cause, where, None, NAME, True).weight, expected, atol=1e-6
+    )
 
 
 def test_the_model_is_as_it_was(tiny: Any) -> None:
@@ -350,7 +442,9 @@ def test_an_embedding_is_tried_too(tiny: Any) -> None:
     weights = row(table, name, "weights")
     assert weights["gain"] == pytest.approx(weights["kl"])
     own, _ = made(tiny, weight=WHOLE.model_copy(update={"granularity": PerChannel()}))
-    assert row(table, name, "weight_range")["gain"] == pytest.approx(weights["kl"] - alone(own, data, name), abs=1e-9)
+    assert row(table, name, "weight_range")["gain"] == pytest.approx(
+        weights["kl"] - alone(own, data, name), abs=1e-9
+    )
 
 
 # --- calibrated on something else
@@ -362,8 +456,13 @@ def test_mismatch_is_counted_by_hand(tiny: Any) -> None:
     table = mismatch(student, alike, data, spoken(12), ("de",), batch_size=5).set_index("language")
     assert list(table.index) == ["all", *CODES]
     assert list(table["calibrated"]) == [False, False, True, False]
-    whole = {name: float(scan(m, data, spoken(12), ("all",), 32)["kl"].iloc[0]) for name, m in (("kl", student), ("kl_alike", alike))}
-    assert {name: table.loc["all", name] for name in whole} == {name: pytest.approx(value, rel=1e-6) for name, value in whole.items()}
+    whole = {
+        name: float(scan(m, data, spoken(12), ("all",), 32)["kl"].iloc[0])
+        for name, m in (("kl", student), ("kl_alike", alike))
+    }
+    assert {name: table.loc["all", name] for name in whole} == {
+        name: pytest.approx(value, rel=1e-6) for name, value in whole.items()
+    }
     assert np.allclose(table["cost"], table["kl"] - table["kl_alike"])
     assert (table["cost_low"] <= table["cost"]).all()
     outside = total = 0.0
@@ -378,7 +477,12 @@ def test_mismatch_is_counted_by_hand(tiny: Any) -> None:
 
 def test_the_same_ranges_cost_nothing_and_dynamic_ones_have_no_rows(tiny: Any) -> None:
     student, data = made(tiny)
-    table = mismatch(student, recalibrated(student, (b.inputs for b in data.some(list(range(6))).in_order(4))), data, spoken(12))
+    table = mismatch(
+        student,
+        recalibrated(student, (b.inputs for b in data.some(list(range(6))).in_order(4))),
+        data,
+        spoken(12),
+    )
     assert not table[["cost", "cost_low", "cost_high"]].any(axis=None)
     assert (table["clipped"] == table["clipped_alike"]).all()
     dynamic, data = made(tiny, ActivationSpec())

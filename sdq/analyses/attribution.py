@@ -1,0 +1,427 @@
+"""What the model looks at: how much each word of a sentence speaks for the answer, in FP32 and
+quantized.
+
+Integrated gradients (Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks) over the
+output of the word embedding, by captum's LayerIntegratedGradients: of a word, the slope of the
+answer's logit along the straight path from a baseline to the sentence, times how far the path moves
+the word. Baseline: the same sentence with the mask token in the place of every token that is not
+special; special tokens and padding are the same at both ends, so that their attribution is exactly
+0. The sum over the words is the logit's gain over the baseline (completeness), up to the
+convergence delta.
+
+A rounded network is a staircase, and its slope is 0 almost everywhere. Its gradients here are
+straight-through (see `sdq.quant.integer.fake_quantize`): rounding counts as the identity inside its
+range and as a constant where it clips. What is attributed is the slope of the smooth network
+through the rounded weights and activations, so that the sum need not meet the logit's gain: the
+delta of a model with rounded activations does not vanish with more steps, as that of FP32 does, and
+tells how much of its answer is in the steps of the stairs.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from captum.attr import LayerIntegratedGradients
+from scipy.stats import t as student_t
+from torch import Tensor, nn
+
+from sdq.analyses.depth import EVERY
+from sdq.analyses.sensitivity import Forward, instead
+from sdq.data.batches import IGNORE, Batch, Encoded
+from sdq.data.languages import unspaced
+from sdq.data.task import Example
+from sdq.evaluate.predict import NONE, predict
+from sdq.evaluate.statistics import clusters
+from sdq.models.loading import modules
+from sdq.quant.rewrite import only
+
+SENTENCES = (
+    75  # looked at at most: with two models, and one of them twice, about 40 s on one thread (mini)
+)
+# of the path, at the nodes of Gauss and Legendre; FP32 is then complete to about 0.1 % (mini)
+STEPS = 20
+_TOGETHER = 8  # sentences per call
+_TOKENS = 1024  # per forward pass, or one step of all sentences of a call
+_TINY = 1e-7  # relative change of the embeddings that stands for "nothing changed"
+_FEW = 3  # words below which there is no order to compare
+_PIECES = ("▁", "Ġ")  # with these marks a word begins; "##" goes on with one
+_WORDS = [
+    "id",
+    "language",
+    "position",
+    "word",
+    "fp32",
+    "quantized",
+    "nudged",
+    "target",
+    "answer",
+    "delta_fp32",
+    "delta_quantized",
+]
+
+
+def words(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    data: Encoded,
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    tokenizer: Any,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Attribution of FP32's answer to each word of `examples`, which are tokenized in `data`: one
+    row per word, in the sentence's order.
+
+    id, language, position (of the word, from 0), word, target (the answer of FP32 whose logit is
+    attributed, in both models), answer (of the quantized model), fp32 and quantized (attribution,
+    logits, positive: speaks for the target), nudged (quantized again, after a relative change of
+    1e-7 of the embeddings: what differs from `quantized` is noise), delta_fp32 and delta_quantized
+    (of the sentence: sum of the attributions minus the logit's gain over the baseline, logits).
+
+    FP32 is `teacher`, or, if None, the student with its quantizers off, which is the same bit for
+    bit if the student was not trained. For tasks with a tag per word the sum over the words of the
+    logits of FP32's tags is attributed; target and answer are the word's tags. Dynamic ranges per
+    tensor are shared by the sentences and steps of one forward pass, as always in such a model.
+    Raises ValueError for another number of examples than of tokenized ones, none, a model in
+    training mode, or a tokenizer without mask token.
+    """
+    _check(student, data, examples, tokenizer)
+    with only(student, ()):
+        full = student if teacher is None else teacher
+        wanted = predict(full, data)[0]
+        fp32, delta = attributions(full, data, wanted, tokenizer, steps)
+    given = predict(student, data)[0]
+    quantized, delta_quantized = attributions(student, data, wanted, tokenizer, steps)
+    with instead(student, {_embedding(student): _nudge(seed)}):
+        nudged = attributions(student, data, wanted, tokenizer, steps)[0]
+    rows = []
+    for i, example in enumerate(examples):
+        grouped = spans(data, i, tokenizer, example)
+        for position, (word, at) in zip(_numbers(data, i, len(grouped)), grouped, strict=True):
+            k = position if data.token else 0
+            sums = [float(values[i][at].sum()) for values in (fp32, quantized, nudged)]
+            rows.append(
+                (
+                    example.id,
+                    example.language,
+                    position,
+                    word,
+                    *sums,
+                    labels[wanted[i][k]],
+                    labels[given[i][k]],
+                    delta[i],
+                    delta_quantized[i],
+                )
+            )
+    return pd.DataFrame(rows, columns=_WORDS)
+
+
+def attributions(
+    model: nn.Module,
+    data: Encoded,
+    answers: Sequence[Sequence[int]],
+    tokenizer: Any,
+    steps: int = STEPS,
+) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+    """Attribution of the summed logits of `answers` (label ids: one per sentence, or one per word)
+    to the tokens of each sentence, and its delta.
+
+    [T] of each sentence, in logits, exactly 0 at special tokens; and the convergence delta, its sum
+    minus the gain over the baseline. The result for one sentence does not depend on the others, up
+    to rounding.
+    """
+    explain = LayerIntegratedGradients(_gain(model), model.get_submodule(_embedding(model)))
+    found: list[np.ndarray[Any, Any]] = [np.zeros(0)] * len(data)
+    deltas = [0.0] * len(data)
+    for batch in data.in_order(_TOGETHER):
+        ids = batch.inputs["input_ids"]
+        baseline = torch.where(_ordinary(ids, tokenizer) & batch.real, tokenizer.mask_token_id, ids)
+        rest = (
+            _asked(batch, answers, data.token),
+            batch.inputs["attention_mask"],
+            batch.inputs.get("token_type_ids"),
+        )
+        at_once = max(len(ids), _TOKENS // ids.shape[1])
+        each, delta = explain.attribute(
+            ids,
+            baseline,
+            None,
+            rest,
+            steps,
+            internal_batch_size=at_once,
+            return_convergence_delta=True,
+        )
+        for row, i in enumerate(batch.at):
+            found[i] = (
+                each[row, : len(data.ids[i])].sum(-1).double().detach().numpy()
+            )  # [T, D] -> [T]
+            deltas[i] = float(delta[row])
+    return found, deltas
+
+
+def drift(words: pd.DataFrame) -> pd.DataFrame:
+    """How alike FP32 and the quantized model look at sentences, over a table of `words`: one row
+    for all languages ("all") and one for each.
+
+    language, sentences, words; rank_correlation (Spearman's rho of fp32 and quantized over the
+    words of a sentence, -1..1, mean over sentences of at least three words) with its 95 % interval
+    rank_low, rank_high; floor (the same of quantized and nudged: a rank_correlation not below it is
+    noise); sign_agreement (share of a sentence's words with the same sign, 0..1, mean over
+    sentences) with sign_low, sign_high; completeness_fp32 and completeness_quantized (sum of
+    |delta| over the sum of |gain over the baseline|, 0: complete). Intervals are Student's of a
+    mean, NaN for one draw; a sentence and its translations, and all fillings of a frame, are one
+    draw (see `sdq.evaluate.statistics.clusters`).
+    """
+    sentences = pd.DataFrame(
+        [_one(part) for _, part in words.groupby(["language", "id"], sort=False)]
+    )
+    rows = []
+    for code in (EVERY, *sentences["language"].unique()):
+        mine = sentences if code == EVERY else sentences[sentences["language"] == code]
+        row: dict[str, Any] = {
+            "language": code,
+            "sentences": len(mine),
+            "words": int(mine["words"].sum()),
+        }
+        row |= dict(
+            zip(
+                ("rank_correlation", "rank_low", "rank_high"),
+                _mean(mine["rank"], clusters(mine["id"]), -1.0),
+                strict=True,
+            )
+        )
+        row["floor"] = float(mine["floor"].mean())
+        row |= dict(
+            zip(
+                ("sign_agreement", "sign_low", "sign_high"),
+                _mean(mine["sign"], clusters(mine["id"]), 0.0),
+                strict=True,
+            )
+        )
+        for model in ("fp32", "quantized"):
+            gain = float(mine[f"gain_{model}"].sum())
+            row[f"completeness_{model}"] = (
+                float(mine[f"delta_{model}"].sum()) / gain if gain else math.nan
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def spans(data: Encoded, at: int, tokenizer: Any, example: Example) -> list[tuple[str, list[int]]]:
+    """The words of one sentence, each with the positions of its tokens. Special tokens belong to
+    none.
+
+    For tasks with a tag per word these are the words of `example` that have a token, else what
+    `merged` makes of the pieces.
+    """
+    ids = torch.tensor(data.ids[at])
+    ordinary = torch.nonzero(_ordinary(ids, tokenizer))[:, 0].tolist()
+    if not data.token:
+        pieces = tokenizer.convert_ids_to_tokens(data.ids[at])
+        groups = [[ordinary[k] for k in group] for group in merged([pieces[i] for i in ordinary])]
+        return [(_text([pieces[i] for i in group], tokenizer), group) for group in groups]
+    groups = []
+    for i in ordinary:
+        if data.labels[at][i] != IGNORE:
+            groups.append([i])
+        elif groups:
+            groups[-1].append(i)
+    return [
+        (example.words[number], group)
+        for number, group in zip(_numbers(data, at, len(groups)), groups, strict=True)
+    ]
+
+
+def _numbers(data: Encoded, at: int, groups: int) -> Sequence[int]:
+    """Which word of a sentence each of its groups of tokens is; words without a token (cut off, of
+    letters without width) have none."""
+    return range(groups) if data.words is None else data.words[at]
+
+
+def merged(pieces: Sequence[str]) -> list[list[int]]:
+    """Pieces of words -> which of them make up each word: ["▁to", "morrow", "."] -> [[0, 1], [2]],
+    ["to", "##morrow", "."] -> [[0, 1], [2]].
+
+    Punctuation at the ends of a word is a word of its own, as in most tokenizers. In scripts that
+    put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) a piece is a word;
+    only a piece that begins with a combining mark goes to the one it is written on.
+    """
+    marked = any(piece.startswith(_PIECES) for piece in pieces)
+    groups: list[list[int]] = []
+    letters = [
+        piece.lstrip("".join(_PIECES)) if marked else piece.removeprefix("##") for piece in pieces
+    ]
+    before = ""  # the letters of the last word so far
+    for i, piece in enumerate(pieces):
+        begins = piece.startswith(_PIECES) if marked else not piece.startswith("##")
+        if not groups or begins or (before and letters[i] and _apart(before[-1], letters[i][0])):
+            groups.append([])
+            before = ""
+        groups[-1].append(i)
+        before += letters[i]
+    return [part for group in groups for part in _bare(group, letters)]
+
+
+# --- one sentence, one batch
+
+
+def _check(student: nn.Module, data: Encoded, examples: Sequence[Example], tokenizer: Any) -> None:
+    if len(examples) != len(data) or not len(data):
+        raise ValueError(
+            f"there must be as many examples as tokenized sentences, and one at least, got "
+            f"{len(examples)} and {len(data)}"
+        )
+    if student.training:
+        raise ValueError(
+            "the model must be in eval mode, it is in training mode; call eval() first"
+        )
+    if tokenizer.mask_token_id is None:
+        raise ValueError(
+            "the tokenizer must have a mask token, which the baseline is made of, it has none; "
+            "use a model that was pretrained with one"
+        )
+
+
+def _embedding(model: nn.Module) -> str:
+    return next(
+        m.name for m in modules(model) if isinstance(model.get_submodule(m.name), nn.Embedding)
+    )
+
+
+def _gain(model: nn.Module) -> Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]:
+    """(ids [B, T], label ids [B, 1] or [B, T], mask [B, T], types [B, T]) -> sum of the logits of
+    these labels [B]; IGNORE asks for nothing."""
+
+    def run(ids: Tensor, asked: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
+        given = {} if types is None else {"token_type_ids": types}
+        logits = model(input_ids=ids, attention_mask=mask, **given).logits
+        logits = logits[:, None] if logits.dim() == 2 else logits  # [B, 1, C] or [B, T, C]
+        picked = logits.gather(2, asked.clamp(min=0)[..., None])[..., 0]  # [B, 1] or [B, T]
+        return torch.where(asked != IGNORE, picked, 0.0).sum(1)
+
+    return run
+
+
+def _asked(batch: Batch, answers: Sequence[Sequence[int]], token: bool) -> Tensor:
+    """Label ids, [B, 1], or [B, T] with IGNORE where no word begins."""
+    given = torch.tensor(
+        [answer for i in batch.at for answer in answers[i] if answer != NONE], dtype=torch.long
+    )
+    if not token:
+        return given[:, None]
+    asked = torch.full_like(batch.labels, IGNORE)
+    asked[batch.scored] = given
+    return asked
+
+
+def _ordinary(ids: Tensor, tokenizer: Any) -> Tensor:
+    """Which tokens are not special; an unknown piece is an ordinary one."""
+    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
+    return ~torch.isin(ids, torch.tensor(special))
+
+
+def _nudge(seed: int) -> Callable[[Forward], Forward]:
+    """An embedding whose output is changed by about _TINY of itself, in another way at each
+    call."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def make(forward: Forward) -> Forward:
+        def run(ids: Tensor) -> Tensor:
+            x: Tensor = forward(ids)
+            return x * (1 + _TINY * torch.randn(x.shape, generator=generator))
+
+        return run
+
+    return make
+
+
+def _apart(last: str, first: str) -> bool:
+    """Whether a word ends between two letters that no space parts."""
+    return (unspaced(last) or unspaced(first)) and not unicodedata.category(first).startswith("M")
+
+
+def _bare(group: list[int], letters: Sequence[str]) -> list[list[int]]:
+    """The pieces of a word -> punctuation before it piece by piece, the word, punctuation after
+    it."""
+    inside = [
+        k
+        for k, i in enumerate(group)
+        if not all(unicodedata.category(letter).startswith("P") for letter in letters[i])
+    ]
+    if not inside:
+        return [group]
+    first = 0 if any(not letters[i] for i in group[: inside[0]]) else inside[0]
+    return (
+        [[i] for i in group[:first]]
+        + [group[first : inside[-1] + 1]]
+        + [[i] for i in group[inside[-1] + 1 :]]
+    )
+
+
+def _text(pieces: Sequence[str], tokenizer: Any) -> str:
+    """The word that pieces make up, without the marks of pieces; a lone mark stands for itself."""
+    if any("Ġ" in piece for piece in pieces):  # bytes written as letters
+        return str(tokenizer.convert_tokens_to_string(list(pieces))).strip() or "Ġ"
+    return (
+        "".join(piece.removeprefix("##") if piece != "##" else piece for piece in pieces).replace(
+            "▁", ""
+        )
+        or "▁"
+    )
+
+
+# --- over sentences
+
+
+def _one(part: pd.DataFrame) -> dict[str, Any]:
+    """What `drift` takes means of, for the words of one sentence."""
+    signs = np.sign(part["fp32"]) == np.sign(part["quantized"])
+    row = {
+        "language": part["language"].iloc[0],
+        "id": part["id"].iloc[0],
+        "words": len(part),
+        "sign": float(signs.mean()),
+    }
+    row |= {
+        "rank": _spearman(part["fp32"], part["quantized"]),
+        "floor": _spearman(part["quantized"], part["nudged"]),
+    }
+    for model in ("fp32", "quantized"):
+        delta = float(part[f"delta_{model}"].iloc[0])
+        row |= {
+            f"delta_{model}": abs(delta),
+            f"gain_{model}": abs(float(part[model].sum()) - delta),
+        }
+    return row
+
+
+def _spearman(x: pd.Series[float], y: pd.Series[float]) -> float:
+    """Rank correlation; NaN below three words, or where all are alike."""
+    return (
+        float(x.rank().corr(y.rank()))
+        if len(x) >= _FEW and x.nunique() > 1 and y.nunique() > 1
+        else math.nan
+    )
+
+
+def _mean(
+    values: pd.Series[float], draws: Iterable[str], lowest: float
+) -> tuple[float, float, float]:
+    """(mean, low, high) of values by Student's t, in lowest..1; values of the same draw are
+    averaged first. NaN are left out."""
+    each = values.groupby(list(draws), sort=False).mean().dropna()
+    n = len(each)
+    if not n:
+        return math.nan, math.nan, math.nan
+    mean = float(each.mean())
+    if n == 1:
+        return mean, math.nan, math.nan
+    half = float(student_t.ppf(0.975, n - 1)) * float(each.std()) / math.sqrt(n)
+    return mean, max(lowest, mean - half), min(1.0, mean + half)

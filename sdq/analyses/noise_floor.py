@@ -1,0 +1,300 @@
+"""The noise floor: how much what is measured on a quantized model moves by itself, when the same is
+measured again.
+
+Rounding is a staircase: what a tiny change carries over a step moves by a whole step, and deeper
+layers make more of it. An error, or the effect of a module, that is no larger than such a movement
+says nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from sdq.analyses.changes import METRICS, Answers, Changes
+from sdq.analyses.depth import EVERY, Sums, sites, watch
+from sdq.analyses.sensitivity import Forward, Passes, check, instead
+from sdq.data.batches import Batch, Encoded
+from sdq.models.hooks import Side, in_pieces
+from sdq.models.loading import Module, modules
+from sdq.quant.rewrite import only, quantized_modules
+
+AMOUNT = 1e-7  # of the size of a token's embedding: about the last bit of its largest numbers
+CAUSES = ("perturbation", "batch")
+_COLUMNS = [
+    "kind",
+    "name",
+    "role",
+    "block",
+    "order",
+    "measure",
+    "value",
+    "high",
+    "cause",
+    "repeats",
+]
+
+
+@torch.inference_mode()
+def floor(
+    student: nn.Module,
+    data: Encoded,
+    languages: list[str],
+    repeats: int = 4,
+    seed: int = 0,
+    batch_size: int = 32,
+    amount: float = AMOUNT,
+    sentences: int = 30,
+) -> pd.DataFrame:
+    """How far repetitions on `data`, whose sentences are in `languages` (one code each), are from
+    the plain measurement, quantizers as they are.
+
+    A repetition differs from it by its cause. "perturbation": every output of the word embedding is
+    moved by a normal number times `amount` times the root mean square of the token's embedding (a
+    relative L2 of `amount`). "batch": every batch is shuffled and run as two of half the size, so
+    that each sentence has other company and other padding; a batch of one sentence cannot be.
+
+    One row per thing measured, measure and cause: kind, name, role, block, order, measure, value
+    (median over the repetitions), high (the repetition that moved most: largest value, of sqnr_db
+    the lowest), cause, repeats. Kinds: "site": the place `name` of `sdq.analyses.depth.sites`;
+    relative_l2, sqnr_db, mean_abs, frobenius as in `depth`, where the difference is that between
+    two passes in which everything quantizes and the signal is FP32's: to be held against the
+    accumulated error. "module": the module `name` alone quantizes, on about `sentences` of the
+    sentences, evenly picked (all of them would take as long as 2 * repeats scans); kl (of the plain
+    answers from the repeated ones, nats) and flips (share of positions, 0..1), to be held against
+    the same of FP32 from quantized answers, the measure "one" of `scan`; loss (nats) and accuracy
+    (0..1): by how much the mean moved, unsigned. "model": name "all", everything quantizes; the
+    same four, on all sentences, and kl_shift and flips_shift: by how much the scan's own numbers of
+    measure "all" moved, unsigned. "fp32": nothing quantizes; the places as "site", and the four of
+    the answers as "model".
+
+    Of one batch it keeps the outputs of all sites three times. Raises ValueError for no repetition,
+    and as `scan` does.
+    """
+    check(student, data, languages)
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    repeated = _Repeated(student, repeats, seed, amount)
+    places = sites(student)
+    errors, answers = _whole(repeated, places, data, languages, batch_size)
+    known = {m.name: _known(m, i) for i, (m, _) in enumerate(places)}
+    rows = [
+        row
+        for (kind, name, cause), found in errors.items()
+        for row in _rows({"kind": kind} | known[name], cause, found)
+    ]
+    whole = {"name": EVERY, "role": EVERY, "block": -1, "order": -1}
+    for kind in ("fp32", "model"):
+        for cause in CAUSES:
+            rows += _rows(
+                {"kind": kind} | whole,
+                cause,
+                [_moved(answers, (kind, cause, i)) for i in range(repeats)],
+            )
+    for cause in CAUSES:
+        rows += _rows(
+            {"kind": "model"} | whole, cause, [_shifted(answers, cause, i) for i in range(repeats)]
+        )
+    some = list(range(0, len(data), max(1, len(data) // sentences)))
+    alone = _alone(repeated, data.some(some), [languages[i] for i in some], batch_size)
+    for order, m in enumerate(modules(student)):
+        for cause in CAUSES if (m.name, CAUSES[0], 0) in alone.sums else ():
+            rows += _rows(
+                {"kind": "module"} | _known(m, order),
+                cause,
+                [_moved(alone, (m.name, cause, i)) for i in range(repeats)],
+            )
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+# --- what is repeated
+
+
+@dataclass(frozen=True)
+class _Repetition:
+    """Some sentences of a batch, once more: `rows` are their places in it, `changed` what the word
+    embedding's forward becomes."""
+
+    cause: str
+    number: int
+    batch: Batch
+    rows: list[int]
+    changed: Mapping[str, Callable[[Forward], Forward]]
+
+    def of(self, plain: Tensor) -> Tensor:
+        """The same sentences of the plain pass: [B, T, D] or [B, D] -> that of this repetition's
+        batch."""
+        mine = plain[self.rows]
+        return mine[:, : self.batch.real.shape[1]] if mine.dim() == 3 else mine
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """A model and how what it does is repeated."""
+
+    student: nn.Module
+    repeats: int
+    seed: int
+    amount: float
+
+    def times(self, data: Encoded, batch: Batch) -> Iterator[_Repetition]:
+        """All repetitions of one batch of the data, of both causes."""
+        n = len(batch.at)
+        for number in range(self.repeats):
+            # torch's generator heeds only 32 bits of a seed
+            draw = torch.Generator().manual_seed(
+                int(np.random.SeedSequence([self.seed, number, batch.at[0]]).generate_state(1)[0])
+            )
+            yield _Repetition(
+                "perturbation", number, batch, list(range(n)), self._perturbed(batch, draw)
+            )
+            order = torch.randperm(n, generator=draw).tolist()
+            for rows in (order[: n - n // 2], order[n - n // 2 :]):
+                if rows:
+                    yield _Repetition(
+                        "batch", number, data.batch([batch.at[i] for i in rows]), rows, {}
+                    )
+
+    def _perturbed(
+        self, batch: Batch, draw: torch.Generator
+    ) -> dict[str, Callable[[Forward], Forward]]:
+        found = ((m.name, self.student.get_submodule(m.name)) for m in modules(self.student))
+        name, width = next(
+            (name, module.embedding_dim)
+            for name, module in found
+            if isinstance(module, nn.Embedding)
+        )
+        noise = self.amount * torch.randn(
+            *batch.real.shape, width, generator=draw
+        )  # [B, T, D], the same in every pass of the repetition
+
+        def make(forward: Forward) -> Forward:
+            def run(*args: Any, **kwargs: Any) -> Tensor:
+                x: Tensor = forward(*args, **kwargs)
+                return x + noise * x.square().mean(-1, keepdim=True).sqrt()
+
+            return run
+
+        return {name: make}
+
+
+def _whole(
+    repeated: _Repeated,
+    places: list[tuple[Module, Side]],
+    data: Encoded,
+    languages: list[str],
+    batch_size: int,
+) -> tuple[dict[tuple[str, str, str], list[Sums]], Changes]:
+    """(differences by kind, place and cause, one per repetition; changes of the answers by kind,
+    cause and repetition) of whole passes.
+
+    The kind "scan" are changes from FP32 to the quantized answers; its cause "" is the plain
+    measurement.
+    """
+    student = repeated.student
+    errors: dict[tuple[str, str, str], list[Sums]] = {}
+    everything, answers = tuple(quantized_modules(student)), Changes(languages)
+    for m, _ in places:
+        errors |= {
+            (kind, m.name, cause): [Sums(1) for _ in range(repeated.repeats)]
+            for kind in ("site", "fp32")
+            for cause in CAUSES
+        }
+
+    def look(
+        batch: Batch,
+        quantizing: tuple[str, ...],
+        changed: Mapping[str, Callable[[Forward], Forward]],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        with watch(student, places) as seen, only(student, quantizing), instead(student, changed):
+            logits = student(**batch.inputs).logits
+            return seen(), logits
+
+    for batch in in_pieces(student, data, batch_size, copies=3):
+        (exact, sharp), (plain, rounded) = look(batch, (), {}), look(batch, everything, {})
+        first = Answers(sharp, batch, data.token)
+        answers.count(batch.at, first.counts)
+        answers.add(("scan", "", 0), batch.at, first.change(rounded))
+        for again in repeated.times(data, batch):
+            real, one = again.batch.real, torch.zeros(len(again.rows), dtype=torch.long)
+            logits = {}
+            for kind, quantizing, before, said in (
+                ("fp32", (), exact, sharp),
+                ("site", everything, plain, rounded),
+            ):
+                outputs, logits[kind] = look(again.batch, quantizing, again.changed)
+                for m, _ in places:
+                    signal, difference = (
+                        again.of(exact[m.name]),
+                        outputs[m.name] - again.of(before[m.name]),
+                    )
+                    errors[kind, m.name, again.cause][again.number].add(
+                        signal, difference, real, one
+                    )
+                change = Answers(again.of(said), again.batch, data.token).change(logits[kind])
+                answers.add(
+                    ("fp32" if kind == "fp32" else "model", again.cause, again.number),
+                    again.batch.at,
+                    change,
+                )
+            change = Answers(logits["fp32"], again.batch, data.token).change(logits["site"])
+            answers.add(("scan", again.cause, again.number), again.batch.at, change)
+    return errors, answers
+
+
+def _alone(repeated: _Repeated, data: Encoded, languages: list[str], batch_size: int) -> Changes:
+    """Changes of the answers with one module quantizing, by module, cause and repetition."""
+    passes, changes = Passes(repeated.student, data), Changes(languages)
+    for batch in data.in_order(batch_size):
+        plain = dict(passes.of(batch))
+        changes.count(batch.at, Answers(plain[EVERY], batch, data.token).counts)
+        for again in repeated.times(data, batch):
+            with instead(repeated.student, again.changed):
+                for name, logits in passes.of(again.batch):
+                    change = Answers(again.of(plain[name]), again.batch, data.token).change(logits)
+                    changes.add((name, again.cause, again.number), again.batch.at, change)
+    return changes
+
+
+# --- what came out
+
+
+def _known(m: Module, order: int) -> dict[str, Any]:
+    return {"name": m.name, "role": m.role, "block": m.block, "order": order}
+
+
+def _moved(changes: Changes, key: tuple[str, str, int]) -> dict[str, float]:
+    return {metric: abs(value) for metric, value in changes.means(key).items()}
+
+
+def _shifted(answers: Changes, cause: str, number: int) -> dict[str, float]:
+    plain, again = answers.means(("scan", "", 0)), answers.means(("scan", cause, number))
+    return {f"{metric}_shift": abs(again[metric] - plain[metric]) for metric in METRICS[:2]}
+
+
+def _rows(known: dict[str, Any], cause: str, found: list[Any]) -> list[dict[str, Any]]:
+    """One row per measure of the repetitions `found`, each a dict of measures, or sums that give
+    one."""
+    each = [f.row() if isinstance(f, Sums) else f for f in found]
+    rows = []
+    for measure in each[0]:
+        values = [e[measure] for e in each]
+        far = min(values) if measure == "sqnr_db" else max(values)
+        rows.append(
+            known
+            | {
+                "measure": measure,
+                "value": statistics.median(values),
+                "high": far,
+                "cause": cause,
+                "repeats": len(values),
+            }
+        )
+    return rows

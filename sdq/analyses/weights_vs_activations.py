@@ -1,0 +1,49 @@
+"""Weights or activations: which half of the rounding breaks the answers? Each half alone, and both,
+against FP32."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from torch import nn
+
+from sdq.analyses.changes import Answers, Changes, columns
+from sdq.analyses.sensitivity import check
+from sdq.data.batches import Encoded
+from sdq.quant.layers import ActivationQuantizer, Quantizer, WeightQuantizer
+from sdq.quant.rewrite import only, quantized_modules
+
+PARTS: dict[str, type[Quantizer]] = {
+    "weights": WeightQuantizer,
+    "activations": ActivationQuantizer,
+    "both": Quantizer,
+}
+
+
+@torch.inference_mode()
+def parts(
+    student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
+) -> pd.DataFrame:
+    """How much the answers on `data`, whose sentences are in `languages` (one code each), change
+    from FP32 (quantizers off, same weights).
+
+    One row per part ("weights": only weights are rounded, in all modules; "activations": only
+    inputs; "both": the model as it is) and language ("all": over all of them): part, language,
+    sentences, positions, and kl, flips, loss, accuracy with their intervals as in
+    `sdq.analyses.sensitivity.scan`, whose rows of measure "all" are those of "both". A part that
+    nothing rounds changes nothing. Raises ValueError for other than one language per sentence, no
+    sentence, or a model in training mode.
+    """
+    check(student, data, languages)
+    names, changes = list(quantized_modules(student)), Changes(languages)
+    for batch in data.in_order(batch_size):
+        with only(student, ()):
+            exact = Answers(student(**batch.inputs).logits, batch, data.token)
+        changes.count(batch.at, exact.counts)
+        for part, kind in PARTS.items():
+            with only(student, names, kind):
+                changes.add(part, batch.at, exact.change(student(**batch.inputs).logits))
+    return pd.DataFrame(
+        [{"part": part} | row for part in changes.sums for row in changes.rows(part)],
+        columns=columns("part"),
+    )

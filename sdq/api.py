@@ -1,0 +1,163 @@
+"""The Python face: what `import sdq` gives, with a store and a task by name or by value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from sdq.data.registry import load_task
+from sdq.recipe import PRESETS, Recipe, load_recipe
+from sdq.results import Report
+from sdq.settings import UserError
+from sdq.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor, nn
+
+__all__ = ["compare", "inspect", "load_task", "presets", "quantize", "report", "run"]
+
+presets: Mapping[str, Recipe] = MappingProxyType(PRESETS)
+"""The recipes that have a name, such as "ptq-w4a8" and "sdq-att-kld-w4a8"."""
+
+
+def recipe_of(recipe: Recipe | str) -> Recipe:
+    """A recipe itself, the preset of that name, or what a recipe file says. UserError for none."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def run(
+    recipe: Recipe | str,
+    model: str = "mini",
+    task: str = "intent",
+    *,
+    store: Store | None = None,
+    progress: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Report:
+    """Quantize a model by a recipe, score it in every language, and store the result.
+
+    recipe: a recipe, the name of a preset, or the path of a recipe file.
+    model: "mini", the folder of a checkpoint, or a name of the Hugging Face Hub.
+    task: an embedded task, a task file, `xglue:DIR/NC` or `hub:ENTRY`.
+    store: where runs are kept; by default the data folder. What is stored is not computed again.
+    progress: is told what happens, an event at a time.
+    UserError, one sentence, for whatever cannot be read or computed.
+    """
+    from sdq.pipeline.run import run as compute
+
+    return compute(recipe_of(recipe), model, task, store or Store.default(), progress)
+
+
+def quantize(
+    model: nn.Module,
+    recipe: Recipe | str,
+    *,
+    calibration: Sequence[Mapping[str, Tensor]] = (),
+) -> nn.Module:
+    """A quantized copy (simulated) of a transformers encoder, in eval mode; the model stays as is.
+
+    model: an encoder of transformers in FP32, with or without a head.
+    recipe: as of `run`; a recipe that trains needs a task, see `run`.
+    calibration: inputs of the model (input_ids [B, T], attention_mask [B, T], ...), a batch each;
+        needed where ranges of activations are static or outliers are migrated.
+    UserError for a model whose modules have no roles, and for a recipe that cannot be followed.
+    """
+    from sdq.quant.rewrite import calibrate_, rewrite
+    from sdq.quant.smoothquant import migrate
+
+    wanted = recipe_of(recipe)
+    if wanted.training is not None:
+        raise UserError(
+            f"quantize must have a recipe without training, {wanted.name} trains; "
+            "use sdq.run, which knows the task it is trained on"
+        )
+    batches = [dict(batch) for batch in calibration]
+    if wanted.calibrates and not batches:
+        raise UserError(
+            f"calibration must hold at least one batch of inputs for {wanted.name}, it is empty; "
+            "give tokenized sentences, or choose a recipe with dynamic ranges"
+        )
+    before = model.training
+    model.eval()
+    try:
+        base = model if wanted.migration is None else migrate(model, batches, wanted.migration)
+        student = rewrite(base, wanted.rules)
+        calibrate_(student, batches)
+    finally:
+        model.train(before)
+    return student.eval()
+
+
+def inspect(
+    run: Report | str,
+    *,
+    only: Sequence[str] = (),
+    store: Store | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Which modules of a quantized run break, why, and what helps: tables by name.
+
+    run: a finished run, or its id.
+    only: names of analyses; all if empty. What was computed before is read.
+    UserError for a run that cannot be looked into.
+    """
+    from sdq.inspection.storage import inspect as look
+
+    return look(_id(run), store or Store.default(), only=only)
+
+
+def compare(
+    base: Report | str,
+    other: Report | str,
+    *,
+    store: Store | None = None,
+) -> pd.DataFrame:
+    """How one run differs from another on the same sentences, see `sdq.evaluate.significance`.
+
+    A row per language, one for their mean ("all") and one for the languages without labels
+    ("zero-shot"): score of both (%), change (points) with its 95 % interval, p, and p after Holm.
+    UserError for runs on other sentences.
+    """
+    from sdq.evaluate.significance import verdicts
+
+    kept = store or Store.default()
+    first, second = (kept.report(_id(run)) for run in (base, other))
+    if not kept.alike(first, second):
+        raise UserError(
+            f"compare needs runs of one state of model and task, one of them was replaced between "
+            f"{first.run} and {second.run}; run both recipes again"
+        )
+    before, after = (kept.sentences(report.run) for report in (first, second))
+    return verdicts(before, after, list(first.quantized.by_language), (first.labelled,))
+
+
+def report(
+    runs: Sequence[Report | str],
+    path: str | Path,
+    *,
+    store: Store | None = None,
+) -> Path:
+    """Write an HTML report of one or more runs of a model and task, with all figures; offline.
+
+    UserError for runs that do not belong together, and a path that cannot be written.
+    """
+    from sdq.io import files
+    from sdq.reporting.html import page
+    from sdq.reporting.sections import parts
+
+    kept, out = store or Store.default(), Path(path)
+    reports = [kept.report(_id(run)) for run in runs]
+    html = page("", reports, parts(reports, kept))
+    try:
+        files.write_text(out, html)
+    except OSError as error:
+        raise UserError(
+            f"the report must be written to a file, {out} cannot be ({error.strerror}); "
+            "choose another path"
+        ) from error
+    return out
+
+
+def _id(run: Report | str) -> str:
+    return run.run if isinstance(run, Report) else run

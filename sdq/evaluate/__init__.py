@@ -1,0 +1,1 @@
+"""Predictions, scores, and what of their differences is more than chance."""

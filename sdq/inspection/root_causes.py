@@ -1,0 +1,94 @@
+"""The tables "why" and "mismatch" of an inspection: what stands out, what removing it wins in the
+worst modules, and what the calibration costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sdq.evaluate.ranking import one_at_a_time, ranked
+
+if TYPE_CHECKING:
+    from sdq.inspection.settings import Inspection
+    from sdq.inspection.subject import Subject
+
+WORST = 5  # modules whose causes are removed
+# times the sentences to see what calibration costs: a few of them hold most of it, and it takes
+# three passes only
+MORE = 4
+
+
+def found(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
+    """why: the columns of `sdq.analyses.outliers.why` and `sdq.analyses.removal.removal`, and
+    token: the subword that a row of the embedding or a massive activation belongs to, else empty.
+    Causes are removed from the WORST modules of the scan.
+
+    mismatch: see `sdq.analyses.calibration_mismatch.mismatch`, on MORE times the sentences; without
+    static ranges it has no rows.
+    """
+    from sdq.analyses.calibration_mismatch import COLUMNS, mismatch, recalibrated, static
+    from sdq.analyses.outliers import why
+    from sdq.analyses.removal import removal
+    from sdq.data.batches import Encoded, encode
+    from sdq.pipeline.student import calibration_examples, calibration_languages, stratified_sample
+
+    student, data, spoken, recipe = subject.student, subject.data, subject.languages, subject.recipe
+    own: Encoded | None = None
+    alike, lost = None, pd.DataFrame(columns=COLUMNS)
+    if static(student):
+        everywhere = recipe.model_copy(
+            update={"calibration": recipe.calibration.model_copy(update={"languages": "all"})}
+        )
+        own, every = (
+            encode(calibration_examples(r, subject.task), subject.task, subject.tokenizer)
+            for r in (recipe, everywhere)
+        )
+        alike = recalibrated(
+            student, (b.inputs for b in every.in_order(recipe.calibration.batch_size))
+        )
+        more = stratified_sample(subject.task.examples("test"), MORE * how.sentences)
+        asked = encode(more, subject.task, subject.tokenizer)
+        lost = mismatch(
+            student,
+            alike,
+            asked,
+            [e.language for e in more],
+            calibration_languages(recipe, subject.task),
+            how.batch_size,
+        )
+    table = why(student, data, spoken, alike, how.batch_size)
+    table = table.join(
+        removal(student, data, spoken, table, worst(subject, how), own, alike, how.batch_size)
+    )
+    table["token"] = [_token(subject, row) for row in table.to_dict("records")]
+    return {"why": table, "mismatch": lost}
+
+
+def worst(subject: Subject, how: Inspection) -> list[str]:
+    """The WORST modules by what each alone does to the answers; of those above the noise floor,
+    where that was measured before."""
+    tables = subject.tables
+    if {"sensitivity", "estimate", "floor"} <= tables.keys():
+        rows = ranked(tables["sensitivity"], tables["estimate"], tables["floor"])
+        return list(rows[rows["above"]]["module"][:WORST])
+    if "sensitivity" in tables:
+        rows = one_at_a_time(tables["sensitivity"])
+    else:
+        from sdq.analyses.sensitivity import Measure, scan
+
+        measures: tuple[Measure, ...] = ("one",)
+        rows = one_at_a_time(
+            scan(subject.student, subject.data, subject.languages, measures, how.batch_size)
+        )
+    return list(rows.sort_values("kl", ascending=False)["module"][:WORST])
+
+
+def _token(subject: Subject, row: dict[str, object]) -> str:
+    if row["cause"] == "massive_token" and row["sentence"] != -1:
+        number = subject.data.ids[int(str(row["sentence"]))][int(str(row["position"]))]
+    elif row["cause"] in ("weight_row", "weight_range") and row["role"] == "embedding":
+        number = int(str(row["at"]))
+    else:
+        return ""
+    return str(subject.tokenizer.convert_ids_to_tokens(number))

@@ -1,0 +1,1 @@
+"""What the engine writes and reads: files, logs, seals, limits, and where errors end."""

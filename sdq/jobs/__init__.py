@@ -1,0 +1,1 @@
+"""Runs and inspections as jobs of a process of their own."""

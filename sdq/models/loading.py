@@ -1,0 +1,434 @@
+"""A model and what is in it: the role of each layer, the order of the blocks, and loading it from a
+folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sdq.data.pieces import lead_with_space_
+from sdq.models.checkpoint import config_of, too_large
+from sdq.models.checkpoint_config import fits, no_own_code
+from sdq.models.families import FAMILIES, ROLES, Family, family_of
+from sdq.models.heads import join, joined_, loading_remarks, names_of, remark_
+from sdq.models.skeleton import (
+    asks,
+    asks_for_text_alone,
+    configuration,
+    in_one_sentence,
+    keeps_tokens,
+    of_kind,
+    same_shapes,
+    skeleton,
+)
+from sdq.models.tensors import (
+    adapted,
+    foreign,
+    lacking,
+    placed,
+    read_json,
+    shown,
+    stored_as,
+    tensors_of,
+    unwrap,
+    without_a_place,
+    wrapped,
+)
+from sdq.settings import ASSETS, UserError, one_line
+
+__all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One quantizable module: its dotted name, role, and block number (-1 outside the blocks)."""
+
+    name: str
+    role: str
+    block: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a block in a forward pass: the block's number and name, and how often it ran
+    before in this pass.
+
+    Where blocks share their weights over the depth (ALBERT) one block runs at many steps: what is
+    measured along the depth (errors, taps of distillation terms) is counted per step, what is said
+    of weights per module.
+    """
+
+    block: int
+    name: str
+    call: int
+
+    def tap(self, module: str) -> str:
+        """The module's call at this step, as `sdq.models.hooks` names it: "name", or "name@3" for
+        its fourth call in a pass."""
+        return f"{module}@{self.call}" if self.call else module
+
+
+def modules(model: nn.Module) -> list[Module]:
+    """Every Linear with a role (see sdq.models.families) and the word embedding, in forward order.
+
+    Raises UserError if the model is no encoder whose blocks can be told.
+    """
+    family = _family(model)
+    inside = re.compile(rf"((?:.*\.)?{family.block})\.(.+)")
+    numbers = {name: i for i, name in enumerate(blocks(model))}
+    found = []
+    for name, module in model.named_modules():
+        if not isinstance(module, (nn.Linear, nn.Embedding)):
+            continue
+        if re.fullmatch(rf"(?:.*\.)?(?:{family.embedding})", name):
+            found.append(Module(name, "embedding", -1))
+        elif isinstance(module, nn.Linear):
+            if not (match := inside.fullmatch(name)):
+                found.append(Module(name, "head", -1))
+            elif role := next(
+                (r for r, names in family.inside.items() if re.fullmatch(names, match[2])), None
+            ):
+                found.append(Module(name, role, numbers[match[1]]))
+    if not any(m.role == "attention_output" for m in found):
+        raise _refused(model)
+    # modules may be registered in another order than they are called (XLM-R: the head first)
+    return sorted(found, key=lambda m: (m.role == "head", m.block))
+
+
+def blocks(model: nn.Module) -> list[str]:
+    """Names of the Transformer blocks, first to last; one whose weights are shared over the depth
+    is one block."""
+    family = _family(model)
+    return [
+        name for name, _ in model.named_modules() if re.fullmatch(rf"(?:.*\.)?{family.block}", name)
+    ]
+
+
+def steps(model: nn.Module) -> list[Step]:
+    """The runs of the blocks in a forward pass, first to last: as many as the model has layers."""
+    names, called, found = blocks(model), dict[int, int](), []
+    for block in _family(model).order(model.config, len(names)):
+        found.append(Step(block, names[block], called.get(block, 0)))
+        called[block] = called.get(block, 0) + 1
+    return found
+
+
+def taps(model: nn.Module, role: str) -> list[str]:
+    """What `capture` must tap for the module of a role at every step; role "block": the blocks
+    themselves."""
+    of = {m.block: m.name for m in modules(model) if m.role == role}
+    return [step.tap(step.name if role == "block" else of[step.block]) for step in steps(model)]
+
+
+def heads(model: nn.Module) -> int:
+    """Attention heads per block; 1 where the model's configuration does not tell."""
+    config: Any = model.config
+    return int(
+        getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None) or 1
+    )
+
+
+def remarks(model: nn.Module) -> list[str]:
+    """Sentences to be shown with a model's results: that its roles were guessed, and how; that its
+    layers share weights; what was permuted or assumed when it was loaded."""
+    family, layers, apart = _family(model), len(steps(model)), len(blocks(model))
+    found = (
+        [f"the roles of this architecture's layers were guessed from its structure: {family.words}"]
+        if family.guessed
+        else []
+    )
+    if apart < layers:
+        found.append(
+            f"{layers} layers share the weights of {apart}: errors are counted per layer of the "
+            f"depth, weights and activations once per shared module"
+        )
+    return [*found, *loading_remarks(model)]
+
+
+def _family(model: nn.Module) -> Family:
+    family = family_of(model)
+    if family is None:
+        raise _refused(model)
+    return family
+
+
+def _refused(model: nn.Module) -> UserError:
+    return UserError(
+        f"the model must be an encoder with attention and feed-forward layers in like blocks, got "
+        f"{type(model).__name__}, in which none were found; "
+        f"known families are {', '.join(FAMILIES)}, a new one is one entry in "
+        f"sdq/models/families.py"
+    )
+
+
+def load(
+    folder: Path,
+    kind: str,
+    labels: tuple[str, ...],
+    remedy: str = "fine-tune it on this task first",
+) -> tuple[nn.Module, Any]:
+    """(model in float32 and eval mode, fast tokenizer). `kind` is "token", or anything else for one
+    answer per sentence or pair.
+
+    Output i of the model is label i; outputs that the task has no label for come after them (see
+    `sdq.models.heads`). Raises UserError for an architecture transformers cannot load so, weights
+    that are not what the model needs, not finite or no floats, and a head that is missing, of
+    another kind, or never learned a label (`remedy`: what to do about it). Code that came with a
+    model never runs.
+    """
+    config, where = config_of(folder), folder / "config.json"
+    names = names_of(config, where)
+    joint = join(names, labels, where, remedy)
+    odd = of_kind(config, folder, kind, remedy)
+    model, missing = _read(folder, kind, id2label=dict(enumerate(names)))
+    if missing:
+        none = _headless(model, missing)
+        raise UserError(
+            f"the model in {folder} must have a {'' if none else 'whole '}head for {asks(kind)}, "
+            f"{'it is a base model: ' if none else ''}its weights lack {shown(missing)}; {remedy}"
+        )
+    joined_(model, joint, labels, where)
+    if odd:
+        remark_(model, odd)
+    return model, fitting(
+        tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder
+    )
+
+
+def encoder(folder: Path) -> nn.Module:
+    """The encoder of a folder without any head, in float32 and eval mode. UserError as `load`."""
+    model, _ = _read(folder, "retrieval")
+    if getattr(model, "pooler", None) is not None:
+        setattr(model, "pooler", None)  # a head of its own, for another task  # noqa: B010
+    return model
+
+
+def start(
+    folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes: Any
+) -> tuple[nn.Module, Any]:
+    """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder
+    under a head of these labels.
+
+    The head starts from `seed`, unless the folder has one of that shape: that is joined to the
+    labels, if it can be. `changes` replace entries of the configuration.
+    """
+    named = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+    changes["problem_type"] = None  # of the head that was there before
+    model, missing = _read(folder, kind, new_head=True, **named, **changes)
+    if missing:
+        if not _headless(model, missing):
+            remark_(model, f"the weights lack {shown(missing)} of the head: it starts anew")
+        torch.manual_seed(seed)
+        fresh = type(model)(model.config).state_dict()
+        model.load_state_dict({name: fresh[name] for name in missing}, strict=False)
+    else:
+        with suppress(UserError):  # a head to start from need not have learned these labels
+            joint = join(names_of(config_of(folder), folder / "config.json"), labels, folder, "")
+            if len(joint.order) == len(labels):
+                joined_(model, replace(joint, remark=""), labels, folder / "config.json")
+    return model, fitting(
+        tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder
+    )
+
+
+def longest(model: nn.Module) -> int | None:
+    """How many tokens a model has positions for; None where positions are not a table."""
+    tables = [
+        m
+        for name, m in model.named_modules()
+        if isinstance(m, nn.Embedding) and name.endswith("position_embeddings")
+    ]
+    # RoBERTa and its kin count positions from the padding's number on
+    return min(
+        (m.num_embeddings - (0 if m.padding_idx is None else m.padding_idx + 1) for m in tables),
+        default=None,
+    )
+
+
+def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) -> Any:
+    """The fast tokenizer of a folder, which cuts at `longest` tokens if it would not earlier; to be
+    given words `apart`, one that takes each as it is in a text (see sdq.data.pieces). UserError if
+    there is none that can be read, or be made to."""
+    from transformers import AutoTokenizer
+
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "config.json"):
+        if (folder / name).exists():
+            no_own_code(read_json(folder / name), folder / name, ("AutoTokenizer",))
+    with in_one_sentence(
+        f"the tokenizer in {folder} must be one that transformers loads without code of its own"
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    for has, what in (
+        (tokenizer.is_fast, "fast form (tokenizer.json)"),
+        (tokenizer.pad_token_id is not None, "padding token"),
+    ):
+        if not has:
+            raise UserError(
+                f"the tokenizer in {folder} must be a fast one with a padding token, it has no "
+                f"{what}; save it again with save_pretrained"
+            )
+    if apart and lead_with_space_(tokenizer.backend_tokenizer, f"the tokenizer in {folder}"):
+        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = (
+            True  # as saved with the model that is fine-tuned with it
+        )
+    tokenizer.model_max_length = _room(tokenizer, longest, folder)
+    return tokenizer
+
+
+def _read(
+    folder: Path, kind: str, new_head: bool = False, **changes: Any
+) -> tuple[nn.Module, list[str]]:
+    """(model, names of its head's weights that the folder does not have). `changes` replace entries
+    of the configuration; with a `new_head` one of another shape is put aside."""
+    import transformers
+
+    tensors = tensors_of(folder)
+    fits(config_of(folder), tensors, folder)
+    auto: Any = {
+        "token": transformers.AutoModelForTokenClassification,
+        "retrieval": transformers.AutoModel,
+    }.get(kind, transformers.AutoModelForSequenceClassification)
+    wanted = f"the model in {folder} must be an encoder that transformers loads for {asks(kind)}"
+    config = configuration(folder, auto, asks(kind), **changes)
+    with in_one_sentence(wanted):
+        plan = skeleton(auto, config)
+    asks_for_text_alone(plan, folder)
+    top = {m.name for m in modules(plan) if m.role == "head"}
+    same_shapes(tensors, plan, auto, folder, top if new_head else ())
+    if not _family(plan).guessed:  # else transformers may know the tensors by other names
+        places = plan.state_dict()
+        at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
+        lost = places.keys() - at.values()
+        _encoder_is_whole(
+            lost, top, [name for name in tensors if not at[name]], tensors, folder, plan
+        )
+    with in_one_sentence(wanted):
+        model, told = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=new_head,
+        )
+    missing = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
+    dropped = _dropped(told["unexpected_keys"], tensors, model)
+    _encoder_is_whole(missing, top, dropped, tensors, folder, plan)
+    if error := without_a_place(
+        dropped, folder, len(steps(model)), kind == "retrieval" or new_head
+    ):
+        raise error
+    for name, parameter in model.named_parameters():
+        if not all(torch.isfinite(end) for end in parameter.aminmax()):  # of NaN both ends are NaN
+            raise UserError(
+                f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the "
+                f"checkpoint is damaged or its training diverged"
+            )
+    if ASSETS not in folder.parents and (
+        said := stored_as(tensors)
+    ):  # the embedded model's shipped runs say nothing of it
+        remark_(model, said)
+    keeps_tokens(model.eval(), [m.name for m in modules(model) if m.role != "embedding"], folder)
+    return model, sorted(missing)
+
+
+def _encoder_is_whole(
+    missing: Collection[str],
+    top: Collection[str],
+    dropped: Collection[str],
+    tensors: Collection[str],
+    folder: Path,
+    plan: nn.Module,
+) -> None:
+    """UserError if any of the `missing` names is not of the head, whose modules are `top`."""
+    if lost := sorted(name for name in missing if name.rpartition(".")[0] not in top):
+        own = str(plan.base_model_prefix)
+        if not foreign(tensors, own) and (prefix := wrapped(tensors, lost)):
+            raise unwrap(prefix, folder)
+        raise adapted(dropped, folder) or lacking(lost, tensors, folder, own)
+
+
+def _dropped(told: Collection[str], tensors: Collection[str], model: Any) -> set[str]:
+    """Tensors of the files that the model has no place for, those too that transformers drops
+    without a word."""
+    silent = model._keys_to_ignore_on_load_unexpected or ()
+    kept = model.state_dict()
+    unsaid = {name for name in tensors if any(re.search(pattern, name) for pattern in silent)}
+    return {*told, *(n for n in unsaid if not placed(n, kept, model.base_model_prefix))}
+
+
+def _headless(model: nn.Module, missing: Collection[str]) -> bool:
+    """Whether the layer that gives the logits is missing as a whole, and not only a part of it."""
+    config: Any = model.config
+    return any(
+        all(f"{name}.{part}" in missing for part, _ in module.named_parameters())
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == config.num_labels
+    )
+
+
+def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
+    """The tokenizer, once it is known that the model has a row for everything that it yields; it
+    numbers the texts of a pair only if the model tells them apart. UserError if the two are not of
+    one another."""
+    table: Any = model.get_input_embeddings()  # type: ignore[operator]
+    rows = int(table.num_embeddings)
+    with in_one_sentence(
+        f"the tokenizer in {folder} must be one that transformers loads without code of its own"
+    ):
+        ids = {token: int(i) for token, i in tokenizer.get_vocab().items()}
+        ids |= {
+            f"what is put around {text!r}": max(tokenizer(text)["input_ids"], default=0)
+            for text in ("a", "1", "𐎀ꙮ")
+        }
+        around = int(tokenizer.num_special_tokens_to_add(pair=True))
+    if beyond := sorted((i, token) for token, i in ids.items() if i >= rows):
+        raise too_large(folder, rows, len(beyond), beyond[0][1], beyond[0][0])
+    room = _room(tokenizer, longest(model), folder)
+    if room < around + 2:
+        raise UserError(
+            f"the model in {folder} must take inputs of at least {around + 2} tokens, it takes "
+            f"{room}; correct max_position_embeddings or model_max_length"
+        )
+    types = next(
+        (
+            m
+            for name, m in model.named_modules()
+            if isinstance(m, nn.Embedding) and name.endswith("token_type_embeddings")
+        ),
+        None,
+    )
+    if (types is None and "token_type_ids" not in signature(model.forward).parameters) or (
+        types is not None and types.num_embeddings < 2
+    ):
+        tokenizer.model_input_names = [
+            name for name in tokenizer.model_input_names if name != "token_type_ids"
+        ]
+    return tokenizer
+
+
+def _room(tokenizer: Any, longest: int | None, folder: Path) -> int:
+    """Tokens of an input at most, by what the tokenizer says and the model has positions for."""
+    said = tokenizer.model_max_length
+    if not isinstance(said, int | float) or isinstance(said, bool) or not said >= 1:
+        raise UserError(
+            f"model_max_length must be a number above 0 in {folder / 'tokenizer_config.json'}, "
+            f"got {one_line(repr(said), 60)}; correct it"
+        )
+    return int(min(said, 10**30 if longest is None else longest))

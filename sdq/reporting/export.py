@@ -1,0 +1,293 @@
+"""What was measured inside a run, as something to take away: JSON with every number, or a folder
+with CSV, JSON and a web page per analysis.
+
+Imports neither streamlit nor torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sdq.inspection.diagnosis import Diagnosis, diagnose
+from sdq.inspection.registry import ANALYSES
+from sdq.inspection.settings import Inspection, Tables
+from sdq.inspection.storage import read
+from sdq.io import files
+from sdq.io.quoting import csv
+from sdq.io.sealed import Damaged
+from sdq.labels import language_name
+from sdq.reporting.html import SIMULATED, figure_html, offline, table_html
+from sdq.reporting.inspected import PICTURES, pictures
+from sdq.results import Report
+from sdq.settings import UserError
+from sdq.store import TABLES, Store
+
+# the tables that a run has of itself, in words
+OWN = {
+    "weights": "Weights: histograms, ranges of channels and rounding error per module",
+    "activations": "Activations: histograms, ranges and rounding error per module and language",
+    "profiles": "Activations: ranges per position and per hidden unit",
+    "depth": "Error of each module alone and through depth, per language",
+    "tokens": "Error per token",
+    "sample": "The sentences that the run was looked at on",
+    "sentences": "The answers to all test sentences",
+    "reference": "The answers of FP32 to the same sentences",
+}
+ROWS, REST = 200, "the file has all"  # rows of a table in a web page
+
+
+def tables(report: Report, store: Store, how: Inspection | None = None) -> Tables:
+    """Every table of a run and its inspection that is there, by name: those of its analyses, those
+    of OWN."""
+    found = read(report.run, store, how)
+    for name in TABLES:
+        try:
+            found[name] = store.table(report.run, name)
+        except Damaged:
+            raise
+        except (
+            UserError
+        ):  # FP32 has no errors; repetitions that came with the project have only scores
+            continue
+    found["sentences"] = store.sentences(report.run)
+    if report.recipe["rules"]:
+        plain = next(
+            (r for r in store.finished() if not r.recipe["rules"] and store.alike(r, report)), None
+        )
+        found |= {} if plain is None else {"reference": store.sentences(plain.run)}
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: arrays as lists; NaN, infinity and missing as None."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return (
+        None
+        if value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, float) and not math.isfinite(value))
+        else value
+    )
+
+
+def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as JSON has it: one object per row."""
+    columns = [[plain(value) for value in table[name]] for name in table]
+    return [dict(zip(table.columns, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def everything(report: Report, store: Store, how: Inspection | None = None) -> dict[str, Any]:
+    """Every number the pages show of a run.
+
+    run (its id), report, settings of the inspection, tables (name -> rows), pictures (name of an
+    analysis or a table -> reading and table of each picture) and diagnosis (see
+    sdq.inspection.diagnosis, with its paragraph; None if the run was not looked into).
+    """
+    found = tables(report, store, how)
+    said = diagnosed(report, found)
+    return {
+        "run": report.run,
+        "report": report.model_dump(mode="json"),
+        "settings": (how or Inspection()).model_dump(mode="json"),
+        "tables": {name: rows(table) for name, table in found.items()},
+        "pictures": {
+            name: [
+                {"reading": text, "table": rows(table)}
+                for _, table, text in pictures(name, found, report)
+            ]
+            for name in PICTURES
+        },
+        "diagnosis": None
+        if said is None
+        else plain(said.model_dump(mode="json")) | {"paragraph": said.paragraph},
+    }
+
+
+def words(
+    report: Report, store: Store, how: Inspection | None = None, index: Path | None = None
+) -> str:
+    """What was found, in words: the diagnosis, and a line per table; `index` is where it was
+    written to."""
+    found = tables(report, store, how)
+    said = diagnosed(report, found)
+    lines = [_who(report), "", *([said.paragraph, ""] if said else [])]
+    lines += [
+        f"{name:12} {len(table):6} rows of {', '.join(map(str, table.columns))}"
+        for name, table in found.items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"All of it: {index}"
+            if index
+            else "All of it: --json, or --out FOLDER for files and web pages",
+        ]
+    )
+
+
+def write(
+    folder: Path,
+    report: Report,
+    store: Store,
+    how: Inspection | None = None,
+    progress: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Path:
+    """Write a CSV per table, a JSON and a web page per analysis, and index.html, which links them;
+    returns its path.
+
+    A web page needs no network and no other file. UserError if the folder cannot be written.
+    """
+    writable(folder)
+    found = tables(report, store, how)
+    chapters = [
+        (name, a.title, {t: found[t] for t in a.tables if t in found})
+        for name, a in ANALYSES.items()
+    ]
+    chapters += [(name, title, {name: found[name]}) for name, title in OWN.items() if name in found]
+    chapters = [chapter for chapter in chapters if chapter[2]]
+    try:
+        for number, (name, title, mine) in enumerate(chapters, 1):
+            progress(
+                {
+                    "event": "stage",
+                    "name": name,
+                    "text": f"Writing: {title}",
+                    "number": number,
+                    "of": len(chapters),
+                }
+            )
+            for table, content in mine.items():
+                files.write_text(folder / f"{table}.csv", csv(content.map(_cell)))
+            files.write_text(
+                folder / f"{name}.json",
+                json.dumps(
+                    {t: rows(c) for t, c in mine.items()}, allow_nan=False, ensure_ascii=False
+                ),
+            )
+            files.write_text(folder / f"{name}.html", _page(name, title, mine, found, report))
+        files.write_text(
+            folder / "index.html", _index(chapters, found, report, how or Inspection())
+        )
+    except OSError as error:
+        raise _refused(folder, error) from error
+    return folder / "index.html"
+
+
+def writable(folder: Path) -> None:
+    """Make the folder, if it is not there. UserError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _refused(folder, error) from error
+
+
+def _refused(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the folder for what was found must be writable, {folder} is not ({error.strerror}); "
+        f"free space or choose another one"
+    )
+
+
+def _cell(value: Any) -> Any:
+    """A cell as CSV has it: arrays as JSON text."""
+    return json.dumps(plain(value)) if isinstance(value, np.ndarray | list | tuple) else value
+
+
+def _tables(mine: Mapping[str, pd.DataFrame]) -> str:
+    """The tables, those with languages in one foldable part each; columns with arrays are named
+    only."""
+    out = []
+    for name, table in mine.items():
+        long = [
+            c
+            for c in table
+            if table[c].map(lambda value: isinstance(value, np.ndarray | list | tuple)).any()
+        ]
+        short = table.drop(columns=long)
+        files = f'<a href="{name}.csv">{name}.csv</a>'
+        note = (
+            f" Its columns {', '.join(long)} hold many numbers per row; they are in the file."
+            if long
+            else ""
+        )
+        out.append(
+            f"<h2>Table {escape(name)}</h2><p>{len(table)} rows, also in {files}.{escape(note)}</p>"
+        )
+        if "language" not in short or short["language"].nunique() < 2:
+            out.append(table_html(short, name, ROWS, REST))
+            continue
+        for i, (code, part) in enumerate(short.groupby("language", sort=False)):
+            label = "All languages" if code == "all" else language_name(str(code))
+            opened = " open" if i == 0 else ""
+            out.append(
+                f"<details{opened}><summary>{escape(label)}, {len(part)} "
+                f"rows</summary>{table_html(part, f'{name}, {label}', ROWS, REST)}</details>"
+            )
+    return "\n".join(out)
+
+
+def diagnosed(report: Report, found: Tables) -> Diagnosis | None:
+    """What is wrong and what helps, in words; None if the run was not looked into."""
+    return diagnose(report, found) if "sensitivity" in found else None
+
+
+def _page(
+    name: str, title: str, mine: Mapping[str, pd.DataFrame], found: Tables, report: Report
+) -> str:
+    drawn = pictures(name, found, report)
+    shown = "".join(
+        f"<h2>Picture</h2><p>{escape(text)}</p>{figure_html(figure, f'{name}-{i}', text)}"
+        for i, (figure, _, text) in enumerate(drawn, 1)
+    )
+    body = (
+        f'<p class="quiet">{escape(_who(report))} <a href="index.html">All that was '
+        f"found</a></p>{_tables(mine)}{shown}"
+    )
+    return offline(title, body, bool(drawn))
+
+
+def _who(report: Report) -> str:
+    return (
+        f"Run {report.run}: {report.recipe['name']} ({report.method}) on {report.model}, task "
+        f"{report.on}, seed {report.recipe['seed']}."
+    )
+
+
+def _index(
+    chapters: Sequence[tuple[str, str, Tables]], found: Tables, report: Report, how: Inspection
+) -> str:
+    """The page that links the others."""
+    said = diagnosed(report, found)
+    links = []
+    for name, title, mine in chapters:
+        files = ", ".join(
+            f'<a href="{file}">{file}</a>'
+            for file in (f"{name}.json", *(f"{table}.csv" for table in mine))
+        )
+        links.append(f'<li><a href="{name}.html">{escape(title)}</a> ({files})</li>')
+    return offline(
+        f"What was found in run {report.run}",
+        f"<p>{escape(_who(report))} Looked into on {how.sentences} test sentences, spread evenly "
+        f"over the languages.</p>"
+        f"{'' if said is None else '<p>' + escape(said.paragraph) + '</p>'}<ul>{''.join(links)}</u"
+        f"l><p>{SIMULATED}</p>",
+        drawn=False,
+    )

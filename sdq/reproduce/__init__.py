@@ -1,0 +1,1 @@
+"""The results that ship, and the tables of the paper."""

@@ -1,0 +1,208 @@
+"""The table of the grid as one reads it: methods down, tasks across, then one table per task with
+its languages; Markdown, HTML, LaTeX. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from sdq.io import files
+from sdq.io.quoting import csv, quoted, quoted_sentence, tex
+from sdq.results import METRICS
+from sdq.settings import UserError
+
+MEAN = "mean"
+# test scores of Unicoder on XGLUE, FP32, as its authors' scorer gave them when run again;
+# unweighted means over languages, %
+PUBLISHED = {
+    "XNLI": 74.79,
+    "NC": 83.44,
+    "NER": 80.06,
+    "PAWSX": 89.98,
+    "POS": 79.36,
+    "QAM": 68.81,
+    "QADSM": 68.13,
+    "WPR": 73.94,
+}
+Table = tuple[str, pd.DataFrame]  # title, and text cells with the methods as index
+
+
+def tables(rows: pd.DataFrame) -> list[Table]:
+    """The tables of the rows of sdq.reproduce.grid.scored: means by task, then for each task and
+    metric the languages. Scores in %, intervals 95 %."""
+    found: list[Table] = []
+    counting = rows[rows["counts"]]
+    means = counting[counting["language"] == MEAN]
+    if means.empty:
+        return found
+    columns = {
+        f"{task} ({METRICS[metric].name})": _column(mine, interval=True)
+        for (task, metric), mine in means.groupby(["task", "metric"], sort=False)
+    }
+    whole = pd.DataFrame(columns)
+    whole["mean of tasks"] = (
+        means.groupby("method", sort=False)["score"]
+        .mean()[means.groupby("method")["task"].nunique() == len(columns)]
+        .map(_percent)
+    )
+    whole = whole.reindex(list(dict.fromkeys(means["method"]))).fillna("")
+    if all(name.removeprefix("XGLUE ") in PUBLISHED for name in means["task"].unique()):
+        known = [PUBLISHED[name.removeprefix("XGLUE ")] for name in means["task"].unique()]
+        whole.loc["Unicoder, FP32 (published)"] = [
+            *(f"{score:.1f}" for score in known),
+            f"{sum(known) / len(known):.1f}",
+        ]
+    found.append(("Means over languages", whole))
+    for (task, metric, counts), mine in rows.groupby(["task", "metric", "counts"], sort=False):
+        wide = pd.DataFrame(
+            {
+                code: _column(one, interval=False)
+                for code, one in mine.groupby("language", sort=False)
+            }
+        )
+        found.append(
+            (
+                f"{task}: {METRICS[metric].name}{'' if counts else ', beside the official score'}",
+                wide.reindex(list(dict.fromkeys(mine["method"]))).fillna(""),
+            )
+        )
+    return found
+
+
+def _column(rows: pd.DataFrame, interval: bool) -> pd.Series[str]:
+    said = [
+        _percent(r.score)
+        + (f" [{_percent(r.low)}, {_percent(r.high)}]" if interval and pd.notna(r.low) else "")
+        for r in rows.itertuples()
+    ]
+    return pd.Series(said, index=list(rows["method"]), dtype=str)
+
+
+def _percent(score: float) -> str:
+    return f"{100 * score:.1f}"
+
+
+def notes(rows: pd.DataFrame, failures: Sequence[str] = ()) -> list[str]:
+    """What one must know to read the tables."""
+    seeds = int(rows["seeds"].max()) if len(rows) else 0
+    found = [
+        f"Scores in %, higher is better; means over languages are unweighted. Trained students: "
+        f"means over {seeds} seed{'' if seeds == 1 else 's'} (data order, initial noise); "
+        "one FP32 teacher per task. Intervals: 95 %, bootstrap over test sentences (of rankings: "
+        "queries) and seeds.",
+        "Teachers and students saw labels of the training language only; the other languages are "
+        "zero-shot. Quantization is simulated (fake quantization).",
+    ]
+    if (rows["metric"] == "precision").any():
+        found.append(
+            "Precision is XGLUE's official score of POS (seqeval, on tags without B- and I-); "
+            "token accuracy stands beside it."
+        )
+    if (rows["metric"] == "ndcg").any():
+        found.append(
+            "nDCG ranks the documents of each query by the predicted label, ties averaged; "
+            "queries with one document are left out, as in XGLUE's scorer."
+        )
+    return found + [f"Missing: {failure}" for failure in failures]
+
+
+def markdown(found: Sequence[Table], remarks: Sequence[str]) -> str:
+    """All tables as Markdown."""
+    parts = []
+    for title, table in found:
+        head = f"| method | {' | '.join(map(quoted, table.columns))} |"
+        rows = [
+            f"| {quoted(method)} | {' | '.join(cells)} |"
+            for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
+        ]
+        parts += [
+            f"## {quoted(title)}",
+            "",
+            head,
+            "|" + "---|" * (len(table.columns) + 1),
+            *rows,
+            "",
+        ]
+    return "\n".join([*parts, *(f"{quoted_sentence(remark)}\n" for remark in remarks)])
+
+
+def html(found: Sequence[Table], remarks: Sequence[str], title: str) -> str:
+    """One page that needs no network."""
+    style = (
+        ":root{color-scheme:light dark}body{font:16px/1.5 "
+        "system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 "
+        "1rem}div{overflow-x:auto}"
+        "table{border-collapse:collapse;margin:0 0 "
+        "2rem}caption{text-align:left;font-weight:600;padding:.4rem 0}th,td{padding:.25rem "
+        ".7rem;text-align:right;"
+        "border-bottom:1px solid color-mix(in srgb,currentColor "
+        "25%,transparent);white-space:nowrap}th:first-child{text-align:left}"
+    )
+    parts = []
+    for name, table in found:
+        head = "".join(
+            f'<th scope="col">{escape(str(column))}</th>' for column in ("method", *table.columns)
+        )
+        body = "".join(
+            f'<tr><th scope="row">{escape(method)}</th>'
+            f"{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+            for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
+        )
+        parts.append(
+            f"<div><table><caption>{escape(name)}</caption><thead><tr>{head}</tr></thead><tbody>"
+            f"{body}</tbody></table></div>"
+        )
+    said = "".join(f"<p>{escape(remark)}</p>" for remark in remarks)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{escape(title)}</title>'
+        f"<style>{style}</style></head><body><h1>{escape(title)}</h1>{''.join(parts)}{said}</body>"
+        f"</html>\n"
+    )
+
+
+def latex(found: Sequence[Table], remarks: Sequence[str]) -> str:
+    """Tables for a paper; they need the package booktabs."""
+    parts = ["% needs \\usepackage{booktabs}"]
+    for title, table in found:
+        rows = [
+            " & ".join(map(tex, (method, *cells))) + r" \\"
+            for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
+        ]
+        head = " & ".join(map(tex, ("method", *table.columns))) + r" \\"
+        columns = "l" + "r" * len(table.columns)
+        parts += [
+            r"\begin{table}",
+            r"\centering",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        parts += [rf"\caption{{{tex(title)}}}", r"\end{table}", ""]
+    return "\n".join([*parts, *(f"% {' '.join(remark.splitlines())}" for remark in remarks)]) + "\n"
+
+
+def write(folder: Path, rows: pd.DataFrame, title: str, failures: Sequence[str] = ()) -> str:
+    """Write results.csv, results.html, results.tex and results.md into a folder; returns the
+    Markdown. UserError if it cannot be written."""
+    found, remarks = tables(rows), notes(rows, failures)
+    text = f"# {quoted(title)}\n\n{markdown(found, remarks)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_text(folder / "results.csv", csv(rows))
+        files.write_text(folder / "results.html", html(found, remarks, title))
+        files.write_text(folder / "results.tex", latex(found, remarks))
+        files.write_text(folder / "results.md", text)
+    except OSError as error:
+        raise UserError(
+            f"the tables must be written to {folder}, it refused ({error.strerror}); choose "
+            f"another --out"
+        ) from error
+    return text
