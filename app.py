@@ -41,16 +41,15 @@ STAIRS = np.array(
 ICON = Image.fromarray(STAIRS.repeat(16, 0).repeat(16, 1))
 STYLE = (
     "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} "
-    ".reading{font-size:1.15rem;line-height:1.5;max-width:62rem}"
-    " .key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8}"
-    " [data-testid=stCaptionContainer],[data-testid=stCaptionContainer] p{color:inherit;opacity:.9}"
-    " .st-key-docs{overflow-x:auto}"
-    " @media(max-width:600px){.stMainBlockContainer "
-    ":is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect),"
-    ".stMainBlockContainer "
-    ".stElementContainer:has(>:is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect))"
-    "{width:100%!important;flex-basis:100%!important}}"
-    " [data-selected=true] [data-testid=stMarkdownContainer] "
+    ".reading{font-size:1.15rem;line-height:1.5;max-width:62rem} "
+    ".key{line-height:1.4;margin-bottom:.2rem} .note,.key small{font-size:.875rem;opacity:.8} "
+    "[data-testid=stCaptionContainer],[data-testid=stCaptionContainer] "
+    "p{color:inherit;opacity:.9} .st-key-docs{overflow-x:auto} "
+    "@media(max-width:600px){.stMainBlockContainer "
+    ":is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect),.stMainBlockContainer "
+    ".stElementContainer:has(>:is(.stTextInput,.stNumberInput,.stSelectbox,.stMultiSelect)){width:"
+    "100%!important;flex-basis:100%!important}} "
+    "[data-selected=true] [data-testid=stMarkdownContainer] "
     "p{color:light-dark(#1a1f2b,#f2f4f8)}</style>"
 )
 

@@ -98,7 +98,7 @@ def vulnerabilities(lock: Path) -> tuple[int, str]:
         return 1, said
     return (
         0,
-        f"known vulnerabilities: they could not be asked for "
+        "known vulnerabilities: they could not be asked for "
         f"({said.splitlines()[-1][:200] if said else 'no answer'})",
     )
 

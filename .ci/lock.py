@@ -70,7 +70,7 @@ def main() -> None:
     entries = compiled("requirements.txt")
     if not any(entry.startswith(tuple(CPU)) for entry in entries):
         sys.exit(
-            f"the build for CPUs must be that of the release that requirements.txt pins, "
+            "the build for CPUs must be that of the release that requirements.txt pins, "
             f"{', '.join(CPU)} is not: give its wheel's hash in {__file__}"
         )
     write("requirements-pypi.lock", entries)

@@ -264,13 +264,13 @@ def compare(
     reports = [store.report(run) for run in runs]
     if len({(r.task, r.model) for r in reports}) > 1 or len(reports) < 2:
         raise UserError(
-            f"compare needs at least two runs of one model and task, got "
+            "compare needs at least two runs of one model and task, got "
             f"{', '.join(f'{r.run} ({r.model}, {r.task})' for r in reports)}"
         )
     base, found = reports[0], {}
     if apart := next((r for r in reports if not store.alike(base, r)), None):
         raise UserError(
-            f"compare needs runs of one state of model and task, one of them was replaced between "
+            "compare needs runs of one state of model and task, one of them was replaced between "
             f"{base.run} and {apart.run}; run both recipes again"
         )
     for other in reports[1:]:
@@ -402,7 +402,7 @@ def remedy(
     except OSError as error:
         raise UserError(
             f"the recipe must be written to a file, {out} cannot be ({error.strerror}); choose "
-            f"another with --out"
+            "another with --out"
         ) from error
     typer.echo(
         f"{words(report, costs, choice)}\n{out}: python -m sdq run {out} --model {report.model} "
@@ -609,7 +609,7 @@ def _invoke() -> int:
             which = one_line(word, 60) or f"the word after {one_line(Path(before).name, 60)}"
             raise UserError(
                 f"every word of a command must have a value, {which} is empty; write it, or leave "
-                f"it out, and run the command again"
+                "it out, and run the command again"
             )
     try:
         with command.make_context("python -m sdq", sys.argv[1:]) as context:

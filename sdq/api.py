@@ -70,8 +70,8 @@ def quantize(
     wanted = recipe_of(recipe)
     if wanted.training is not None:
         raise UserError(
-            f"quantize must have a recipe without training, {wanted.name} trains; "
-            "use sdq.run, which knows the task it is trained on"
+            f"quantize must have a recipe without training, {wanted.name} trains; use sdq.run, "
+            "which knows the task it is trained on"
         )
     batches = [dict(batch) for batch in calibration]
     if wanted.calibrates and not batches:
@@ -125,7 +125,7 @@ def compare(
     first, second = (kept.report(_id(run)) for run in (base, other))
     if not kept.alike(first, second):
         raise UserError(
-            f"compare needs runs of one state of model and task, one of them was replaced between "
+            "compare needs runs of one state of model and task, one of them was replaced between "
             f"{first.run} and {second.run}; run both recipes again"
         )
     before, after = (kept.sentences(report.run) for report in (first, second))
@@ -153,8 +153,8 @@ def report(
         files.write_text(out, html)
     except OSError as error:
         raise UserError(
-            f"the report must be written to a file, {out} cannot be ({error.strerror}); "
-            "choose another path"
+            f"the report must be written to a file, {out} cannot be ({error.strerror}); choose "
+            "another path"
         ) from error
     return out
 

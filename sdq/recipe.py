@@ -69,8 +69,7 @@ class Recipe(Document):
         ge=0,
         le=1,
         description="SmoothQuant: before anything is rounded, outlier channels move from "
-        "activations into the weights that read them; 0 evens out the weights, 1 the "
-        "activations",
+        "activations into the weights that read them; 0 evens out the weights, 1 the activations",
     )
     training: Training | None = Field(None, description="Absent: post-training quantization")
     seed: int = Field(

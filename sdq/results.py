@@ -175,7 +175,7 @@ class Report(Settings):
         sizes = {name: self.size_bytes.get(name, -1) for name in ("fp32", "quantized_simulated")}
         if sizes["fp32"] <= 0 or sizes["quantized_simulated"] < (1 if self.recipe["rules"] else 0):
             raise ValueError(
-                f"size_bytes must have fp32 and quantized_simulated, both positive, got "
+                "size_bytes must have fp32 and quantized_simulated, both positive, got "
                 f"{self.size_bytes}"
             )
         if self.history is not None:

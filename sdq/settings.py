@@ -127,14 +127,14 @@ def path_of(given: str | Path, what: str = "a path") -> Path:
     except RuntimeError as error:  # ~nobody
         raise UserError(
             f"{what} must begin with ~ only for a user of this machine, got {shown}; write the "
-            f"folder out"
+            "folder out"
         ) from error
     try:
         encoded = str(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(
             f"{what} must be readable text, got {shown}, whose bytes are none; rename the file or "
-            f"folder"
+            "folder"
         ) from error
     if b"\0" in encoded:
         raise UserError(f"{what} must have no NUL in it, got {shown}; correct it")
@@ -154,7 +154,7 @@ def text_of(path: Path, what: str, most: int = 10_000_000) -> str:
     except UnicodeDecodeError as error:
         raise UserError(
             f"{what} must be UTF-8 text, {one_line(str(path), 300)} cannot be read as text; save "
-            f"it as UTF-8"
+            "it as UTF-8"
         ) from error
 
 
@@ -162,7 +162,7 @@ def unwritable(folder: Path, error: OSError) -> UserError:
     """What to say when nothing can be written to the data folder."""
     return UserError(
         f"the data folder must be writable, {folder} is not ({error.strerror}); free space or set "
-        f"SDQ_DATA to another folder"
+        "SDQ_DATA to another folder"
     )
 
 
@@ -170,7 +170,7 @@ def unfitting(folder: Path, error: OSError) -> UserError:
     """What to say when results could not be written."""
     return UserError(
         f"the results must fit into {folder}, writing failed ({error.strerror}); earlier runs are "
-        f"intact"
+        "intact"
     )
 
 
@@ -183,7 +183,7 @@ def small(path: Path, what: str, most: int = 1_000_000) -> bytes:
         if not path.is_file():
             raise UserError(
                 f"{what} must be a regular file, {str(path)[:200]!r} is a folder, a pipe or a "
-                f"device; name the file"
+                "device; name the file"
             )
         with path.open("rb") as file:
             data = file.read(most + 1)
@@ -195,7 +195,7 @@ def small(path: Path, what: str, most: int = 1_000_000) -> bytes:
     if len(data) > most:
         raise UserError(
             f"{what} must have at most {most // 1000} kB, {path} has more; it describes, and does "
-            f"not hold data"
+            "not hold data"
         )
     return data
 

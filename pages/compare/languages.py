@@ -83,15 +83,14 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
     if rows["low"].notna().all():
         say(
             f"{count}. Lines beside the marks: 95 % interval, paired: FP32 and the quantized "
-            f"model are tested on the same drawn sentences, and sentences made from one "
-            f"frame are drawn together. "
-            f"{power_text(first_run(rows).rename(columns={'sentences': 'n'}))}",
+            "model are tested on the same drawn sentences, and sentences made from one frame are "
+            f"drawn together. {power_text(first_run(rows).rename(columns={'sentences': 'n'}))}",
             "note",
         )
     else:
         say(
             f"{count}. The intervals need the stored FP32 run of this model and task, which "
-            f"compares sentence by sentence. Run FP32 once.",
+            "compares sentence by sentence. Run FP32 once.",
             "note",
         )
         to_quantize("Run FP32", reports[0], "fp32")
@@ -127,7 +126,7 @@ def rank_section(
         values = dict(zip(pieces["code"], pieces["subwords per word"], strict=True))
         note = (
             f"Counted on {pieces['sentences'].min()} test sentences per language, the same in "
-            f"each. Vietnamese writes spaces between syllables. "
+            "each. Vietnamese writes spaces between syllables. "
         )
         note += unspaced_note(pieces)
         what, title = "subwords per word", "Subwords per word"
@@ -160,7 +159,7 @@ def rank_section(
     )
     say(
         f"{note} ρ compares two orders of the languages: +1 is the same order, −1 the opposite "
-        f"one, 0 no relation.",
+        "one, 0 no relation.",
         "note",
     )
 

@@ -22,8 +22,8 @@ from sdq.store import Store
 
 PRICES: dict[str, methods.Price] = {"Size (simulated)": "size", "Time to make the run": "time"}
 NO_SPEED = (
-    "Speed is not a price here yet: a simulated model runs no faster than FP32. Latency "
-    "comes with integer kernels, which compute in integers."
+    "Speed is not a price here yet: a simulated model runs no faster than FP32. Latency comes "
+    "with integer kernels, which compute in integers."
 )
 WORDS = (
     "zero-shot",
@@ -165,9 +165,8 @@ st.dataframe(
 )
 say(
     f"Differences are against the first run, {found['run'].iloc[0]}, on the same sentences; p is "
-    f"the chance of a difference this large if both runs were equally good. "
-    "The order of the runs above decides which one is first. Sizes of quantized runs are "
-    "simulated.",
+    "the chance of a difference this large if both runs were equally good. The order of the runs "
+    "above decides which one is first. Sizes of quantized runs are simulated.",
     "note",
 )
 price = PRICES[
@@ -184,7 +183,7 @@ price = PRICES[
 link = {"runs": ",".join(chosen)}
 terms = tuple(word for word in (*dict.fromkeys(r.method for r in reports), *WORDS) if word in TERMS)
 kept = (
-    f"Not beaten by another run in score and price together: "
+    "Not beaten by another run in score and price together: "
     f"{', '.join(methods.front(found, price))}."
 )
 say(kept)

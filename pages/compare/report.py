@@ -74,7 +74,7 @@ with st.container(horizontal=True, key="take"):
 if why := document.no_pictures():
     st.caption(
         f"The zip will hold no SVG pictures: {why}. Its README says how to have them. The camera "
-        f"at each picture of the web page saves that picture as SVG."
+        "at each picture of the web page saves that picture as SVG."
     )
 
 st.subheader("What the web page will show", anchor=False)

@@ -82,10 +82,9 @@ def groups_section(single: pd.DataFrame, reports: list[Report], full: Report) ->
     )
     say(
         "Mark and line: the mean drop of a group and its 95 % interval; ticks: its languages. "
-        "What is compared is paired: every sentence is drawn in all its languages "
-        "at once. The interval is about other sentences in these languages, not about other "
-        "languages of a script or family. Unseen: no text of the task in this "
-        "language since pre-training.",
+        "What is compared is paired: every sentence is drawn in all its languages at once. The "
+        "interval is about other sentences in these languages, not about other languages of a "
+        "script or family. Unseen: no text of the task in this language since pre-training.",
         "note",
     )
 
@@ -122,10 +121,9 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
     )
     say(
         "The intervals are those that so many sentences of the same kind would give if the drops "
-        "were those found here. A filled mark is told from "
-        "noise, as its interval leaves zero out; an open one could be noise (language by "
-        "language, not adjusted for their number). In the table, detectable is the smallest "
-        "drop these sentences show 4 times out of 5.",
+        "were those found here. A filled mark is told from noise, as its interval leaves zero "
+        "out; an open one could be noise (language by language, not adjusted for their number). "
+        "In the table, detectable is the smallest drop these sentences show 4 times out of 5.",
         "note",
     )
 

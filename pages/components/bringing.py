@@ -65,13 +65,13 @@ def inbox_named() -> str:
 def nothing_chosen() -> str:
     """What can be done before a file is chosen, by whoever is here."""
     said = (
-        f"Nothing is chosen yet. Files of this machine can also be put into "
+        "Nothing is chosen yet. Files of this machine can also be put into "
         f"{quoted(inbox_named())}."
     )
     if visitor().leads:
         return (
-            f"{said} If you already have a task file, use the command line: `python -m sdq "
-            f"task check task.json`."
+            f"{said} If you already have a task file, use the command line: `python -m sdq task "
+            "check task.json`."
         )
     return f"{said} Ask your teacher to put them there."
 
@@ -114,7 +114,7 @@ def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
     if len(found) > limits().uploads:
         raise UserError(
             f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or "
-            f"write a task file by hand"
+            "write a task file by hand"
         )
     if not found:
         return [], [], []
@@ -181,8 +181,8 @@ def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     looks = f" ({about['looks']})" if about["looks"] else ""
     st.caption(
         f"{quoted(name)} was recognised as {about['format']}, {len(table.columns)} columns. "
-        f"Proposed: {proposed or 'nothing'}{looks}; nothing is stored until you press Check "
-        f"and keep."
+        f"Proposed: {proposed or 'nothing'}{looks}; nothing is stored until you press Check and "
+        "keep."
     )
     for remark in about["remarks"]:
         st.warning(quoted_sentence(f"{name}: {remark}."), icon=":material/warning:")

@@ -17,8 +17,8 @@ DOORS = (
         "lab/quantize",
         "Learn: quantize it yourself",
         "tune",
-        "Choose how coarsely to round and whether to train, run it, and see what it costs in each "
-        "language.",
+        "Choose how coarsely to round and whether to train, run it, and see what it costs in "
+        "each language.",
     ),
     (
         "inspect/depth",

@@ -144,7 +144,7 @@ def sentences_section(
     most = f"{ROWS} of {len(found):,}" if len(found) > ROWS else f"{len(found):,}"
     say(
         f"{most} sentences, those of which FP32 was least sure first. Select a row to see the "
-        f"sentence below.",
+        "sentence below.",
         "note",
     )
     named = found[found["id"] == get("example")]
@@ -184,7 +184,7 @@ def _alone_section(report: Report, seen: pd.Series[Any], found: pd.DataFrame | N
         others = len(found[["id", "language"]].drop_duplicates())
         say(
             f"Which module alone changes this answer was measured on {others} other sentences, "
-            f"not on this one.",
+            "not on this one.",
             "note",
         )
     else:

@@ -48,7 +48,7 @@ def parse(model: type[M], data: bytes, most: int = 100_000) -> M:
     if len(data) > most:
         raise UserError(
             f"the file must have at most {most // 1000} kB, it has {len(data) / 1000:.0f} kB; "
-            f"choose a recipe saved here"
+            "choose a recipe saved here"
         )
     return fitting(settings_of(model, data, "recipe", "the one chosen"))
 
@@ -60,12 +60,12 @@ def fitting(value: M) -> M:
         if isinstance(part, list) and len(part) > MOST:
             raise UserError(
                 f"a form can show lists of at most {MOST} entries, got {len(part)}; run this "
-                f"recipe with `python -m sdq run`"
+                "recipe with `python -m sdq run`"
             )
         if isinstance(part, int | float) and not abs(part) <= LARGEST:
             raise UserError(
                 f"numbers must be finite and at most 2^53 in size, got {part:g}; choose a smaller "
-                f"one"
+                "one"
             )
     return value
 
@@ -136,8 +136,8 @@ def _shape(info: FieldInfo) -> tuple[str, tuple[Any, ...]]:
     if info.annotation in (bool, int, float, str):
         return info.annotation.__name__, ()
     raise TypeError(
-        f"a form can show numbers, text, choices, settings classes and tuples of them, got a "
-        f"field of type {info.annotation}; add a control for it"
+        "a form can show numbers, text, choices, settings classes and tuples of them, got a field "
+        f"of type {info.annotation}; add a control for it"
     )
 
 

@@ -22,8 +22,8 @@ from sdq.settings import UserError
 
 FOLDER = "a folder"
 ASK = (
-    "Ask your teacher for a model that is fine-tuned on this task: it appears under Model. "
-    "Models of the inbox that have a head for it work, too."
+    "Ask your teacher for a model that is fine-tuned on this task: it appears under Model. Models "
+    "of the inbox that have a head for it work, too."
 )
 
 
@@ -75,8 +75,8 @@ def pick(place: DeltaGenerator) -> str:
     """The name of the chosen model; of a folder its path, empty if none is given."""
     names = offered()
     about = (
-        "mini comes with SDQ Lab. The others are larger, and most have no head for a task "
-        "yet: they are fine-tuned first."
+        "mini comes with SDQ Lab. The others are larger, and most have no head for a task yet: "
+        "they are fine-tuned first."
     )
     model: str = place.selectbox(
         "Model",

@@ -22,6 +22,6 @@ def preload() -> None:
         st.html(
             "<script>(() => { const near = document.querySelector('link[rel=modulepreload]'); "
             f"if (near) import(near.href.replace(/[^/]+$/, '{name}')).catch(() => 0); "
-            f"}})()</script>",
+            "})()</script>",
             unsafe_allow_javascript=True,
         )

@@ -154,13 +154,12 @@ def how_made(reports: list[Report]) -> None:
         n = first.provenance.get("test_sentences", "all")
         st.markdown(
             f"Each model answered the same {n} test sentences of the task *{quoted(first.on)}*. "
-            f"The bars are 95 % intervals from 4000 bootstrap draws over "
-            "clusters of sentences: a sentence in all its languages, and the sentences made from "
-            "one frame, are drawn together. "
-            f"Labels were used for training in one language only ({quoted(first.labelled)}). "
-            f"Scores are measured with fake quantization: "
-            "numbers are rounded as integers would be and computed in floating point. Sizes are "
-            "simulated from the codes and scales."
+            "The bars are 95 % intervals from 4000 bootstrap draws over clusters of sentences: a "
+            "sentence in all its languages, and the sentences made from one frame, are drawn "
+            "together. Labels were used for training in one language only "
+            f"({quoted(first.labelled)}). Scores are measured with fake quantization: numbers are "
+            "rounded as integers would be and computed in floating point. Sizes are simulated "
+            "from the codes and scales."
         )
         if cut := first.provenance.get("test_sentences_cut"):
             st.markdown(

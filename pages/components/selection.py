@@ -195,7 +195,7 @@ def without_fp32(why: str, report: Report) -> None:
     """There is no FP32 run beside this one: say why it is needed, link to it, and end the page."""
     empty(
         f"{why}, and no FP32 run of this model on the task {report.on} is stored yet. Run FP32 "
-        f"once.",
+        "once.",
         report,
         "fp32",
     )

@@ -95,7 +95,7 @@ class Uploads(memory_uploaded_file_manager.MemoryUploadedFileManager):
             raise HTTPException(
                 413,
                 f"all uploaded files together must have at most {most.uploads_mb} MB; remove "
-                f"some, or take samples",
+                "some, or take samples",
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -274,7 +274,7 @@ class Ushered:
                 answer = (
                     408,
                     f"a file must arrive within {limits().upload_seconds} seconds; take a sample "
-                    f"of it",
+                    "of it",
                 )
             except OSError as error:
                 answer = 507, _full(error)
@@ -319,7 +319,7 @@ def _too_many() -> tuple[int, str]:
     return (
         429,
         f"at most {limits().uploads_at_once} files of a visitor may be uploaded at a time; wait, "
-        f"and try again",
+        "and try again",
     )
 
 

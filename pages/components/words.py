@@ -138,8 +138,8 @@ def _rounded(recipe: Recipe) -> str:
     for rule in others:
         if first.weight is None and rule.weight is not None:
             text += (
-                f"The weights of the {_which(rule) or 'whole model'} are rounded "
-                f"{_weights(rule)} (fake quantization). "
+                f"The weights of the {_which(rule) or 'whole model'} are rounded {_weights(rule)} "
+                "(fake quantization). "
             )
         if rule.activation not in (None, first.activation):
             text += (
@@ -161,14 +161,14 @@ def describe(recipe: Recipe, task: str, model: str) -> str:
     whose, task = "English" if task in TASKS else "labelled", called(task)
     if not recipe.rules:
         return (
-            f"The model {model} is scored as it is (FP32) on the task {task}, in every "
-            f"language. Nothing is quantized."
+            f"The model {model} is scored as it is (FP32) on the task {task}, in every language. "
+            "Nothing is quantized."
         )
     text = f"A copy of the model {model} is made. "
     if recipe.migration is not None:
         text += (
-            f"Outliers move from its activations into the weights that read them "
-            f"(SmoothQuant, strength {recipe.migration:g}). "
+            "Outliers move from its activations into the weights that read them (SmoothQuant, "
+            f"strength {recipe.migration:g}). "
         )
     text += _rounded(recipe)
     training = recipe.training
@@ -251,7 +251,7 @@ def expected(of: Expected) -> str:
     )
     if of.seconds is None:
         return (
-            f"How long it takes is unknown yet: no run like it is stored for this model and "
+            "How long it takes is unknown yet: no run like it is stored for this model and "
             f"task.{memory}"
         )
     runs = f"{of.runs} earlier run{'' if of.runs == 1 else 's'}"

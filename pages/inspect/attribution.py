@@ -23,20 +23,18 @@ from sdq.store import Store
 EVERY = attribution.EVERY
 HOW = (
     "Integrated gradients: how much each word raises (+) or lowers (−) the logit of FP32's answer "
-    "on the way from a sentence of mask tokens to this one. "
-    "Both models are asked about the same answer, so that their numbers can be compared."
+    "on the way from a sentence of mask tokens to this one. Both models are asked about the same "
+    "answer, so that their numbers can be compared."
 )
 STAIRS = (
     "Rounding makes stairs, and stairs have no slope: the gradients of the quantized model take "
-    "each rounding for a straight line (straight-through). "
-    "So its words need not add up to its gain, however fine the path; the completeness error says "
-    "by how much they do not."
+    "each rounding for a straight line (straight-through). So its words need not add up to its "
+    "gain, however fine the path; the completeness error says by how much they do not."
 )
 FLOWS = (
     "Conductance: all modules are taken from FP32 to quantized together, and what the damage "
-    "grows by on the way is given to the module whose "
-    "rounding makes it grow. The exact scan quantizes one module alone. Where the two disagree, "
-    "errors add to one another or cancel."
+    "grows by on the way is given to the module whose rounding makes it grow. The exact scan "
+    "quantizes one module alone. Where the two disagree, errors add to one another or cancel."
 )
 
 
@@ -88,7 +86,7 @@ def words_section(found: pd.DataFrame, report: Report, language: str, label: str
     )
     say(
         f"{tagged}Pieces of a word are added up; where a script has no spaces a piece stands for "
-        f"itself. Special tokens count nothing.",
+        "itself. Special tokens count nothing.",
         "note",
     )
     st.page_link(

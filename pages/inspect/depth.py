@@ -31,9 +31,8 @@ WORDS = (
 )
 APART = (
     "The teacher gap must not be compared with the rounding error above: training has moved the "
-    "student's weights, so its outputs may differ "
-    "from the teacher's without any rounding, and part of the difference may be something it "
-    "learned."
+    "student's weights, so its outputs may differ from the teacher's without any rounding, and "
+    "part of the difference may be something it learned."
 )
 HELP = {
     "view": "What is compared: runs at the block outputs, roles of layers, languages, the tokens "
@@ -182,7 +181,7 @@ if (
 ):
     say(
         f"No noise floor was measured yet for {', '.join(missing)}: the page Sensitivity, or "
-        f"python -m sdq inspect RUN, measures how much this moves by itself.",
+        "python -m sdq inspect RUN, measures how much this moves by itself.",
         "note",
     )
 title = f"{view}: {'error' if view == TOKENS else error + ' error'} on {reports[0].on}"

@@ -86,9 +86,8 @@ def picture(
         kind = f"A sentence counts as right when {wanted}. "
     say(
         f"Margin: {lead}, in logits (the model's raw scores); here with a minus sign when the "
-        f"answer is wrong. {kind}"
-        f"Drawn: {len(thinned(pairs)):,} of {len(pairs):,} sentences, all flips among them. On "
-        f"the dotted line nothing moved.",
+        f"answer is wrong. {kind}Drawn: {len(thinned(pairs)):,} of {len(pairs):,} sentences, all "
+        "flips among them. On the dotted line nothing moved.",
         "note",
     )
 
@@ -141,7 +140,7 @@ def flips_section(pairs: pd.DataFrame, report: Report, language: str) -> None:
     )
     say(
         f"{most[0].upper()}{most[1:]}, largest move of the margin first. Select a row, or click a "
-        f"point above, to see the sentence below.",
+        "point above, to see the sentence below.",
         "note",
     )
 
@@ -187,8 +186,8 @@ chosen = runs(store)
 quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
     empty(
-        "Only FP32 is chosen, and answers change by quantization: add a quantized run in the list "
-        "above.",
+        "Only FP32 is chosen, and answers change by quantization: add a quantized run in the "
+        "list above.",
         chosen[0],
     )
 reference = fp32_of(store, quantized[0])

@@ -149,8 +149,8 @@ chosen = runs(store)
 several = [r for r in chosen if r.recipe["rules"]]
 if not several:
     empty(
-        "Only FP32 is chosen, and answers change by quantization: add a quantized run in the list "
-        "above.",
+        "Only FP32 is chosen, and answers change by quantization: add a quantized run in the "
+        "list above.",
         chosen[0],
     )
 reference = fp32_of(store, several[0])

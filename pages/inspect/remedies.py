@@ -25,8 +25,8 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 HELP = (
-    "Along the front: at each size the widths of least predicted cost. The picture and the "
-    "recipe below follow when the slider is let go."
+    "Along the front: at each size the widths of least predicted cost. The picture and the recipe "
+    "below follow when the slider is let go."
 )
 TERMS = (
     "FP32",
@@ -102,8 +102,8 @@ try:
     )
     say(
         "Every recipe was chosen on unlabelled training sentences and then answered the test "
-        "sentences; p is the chance of a change this large "
-        "if it were as good as this run. Sizes of quantized models are simulated.",
+        "sentences; p is the chance of a change this large if it were as good as this run. Sizes "
+        "of quantized models are simulated.",
         "note",
     )
 

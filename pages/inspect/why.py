@@ -17,8 +17,8 @@ from sdq.store import Store
 
 TRIED = (
     "Each cause was removed from this module and nothing else, and the same sentences were "
-    "answered again while it alone rounds: what a cause wins is "
-    "measured, not guessed. Empty: a symptom, or no cause here."
+    "answered again while it alone rounds: what a cause wins is measured, not guessed. Empty: a "
+    "symptom, or no cause here."
 )
 FORMATS = {
     "wins, nats": "%.4f",

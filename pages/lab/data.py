@@ -135,8 +135,7 @@ def stand(name: str) -> None:
     if labelled and visitor().leads:
         st.caption(
             f"A model needs a head for it: `python -m sdq finetune --model mini --task {name} "
-            f"--out DIR`. "
-            "A model of the inbox that has one for these labels works as it is."
+            "--out DIR`. A model of the inbox that has one for these labels works as it is."
         )
     elif labelled:
         st.caption(f"A model needs a head for it. {ASK}")

@@ -102,7 +102,7 @@ def stand(run: str) -> None:
     else:
         st.warning(
             f"No run with the id {quoted(run)} is stored here. Choose settings above and press "
-            f"Quantize.",
+            "Quantize.",
             icon=":material/search_off:",
         )
     if lost := store.lost(run):

@@ -46,8 +46,7 @@ def key(reports: list[Report]) -> None:
             f'<div class="key"><span aria-hidden="true" '
             f'style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]}</span> '
             f"<b>{report.method} {100 * report.quantized.zero_shot_mean:.1f} "
-            f"{metric.unit}</b>"
-            f"<br>{MEANT[report.method]}<br><small>{size[report.run]:.1f} "
+            f"{metric.unit}</b><br>{MEANT[report.method]}<br><small>{size[report.run]:.1f} "
             f"MB{simulated}</small></div>"
         )
 

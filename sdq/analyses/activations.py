@@ -53,9 +53,8 @@ class _Site:
         low, high = (float(end) for end in x.aminmax())  # of NaN both are NaN
         if not math.isfinite(low) or not math.isfinite(high):
             raise UserError(
-                f"activations must be finite numbers, the inputs of {self.module.name} hold NaN "
-                f"or infinity on these sentences; "
-                "the checkpoint is damaged or its training diverged"
+                f"activations must be finite numbers, the inputs of {self.module.name} hold NaN or "
+                "infinity on these sentences; the checkpoint is damaged or its training diverged"
             )
         self.low, self.high = min(self.low, low), max(self.high, high)
 
@@ -206,10 +205,9 @@ def _real(x: Tensor, batch: Batch) -> Tensor:
         return x
     if x.shape[:2] != batch.real.shape:
         raise UserError(
-            "every layer must have one row per token, one has "
-            f"{x.shape[0]} x {x.shape[1]} rows for {len(batch.at)} sentences of "
-            f"{batch.real.shape[1]} "
-            "tokens; take a model of another architecture, or shorter sentences (`longest`)"
+            f"every layer must have one row per token, one has {x.shape[0]} x {x.shape[1]} rows "
+            f"for {len(batch.at)} sentences of {batch.real.shape[1]} tokens; take a model of "
+            "another architecture, or shorter sentences (`longest`)"
         )
     return x[batch.real]
 

@@ -275,7 +275,7 @@ def merged(pieces: Sequence[str]) -> list[list[int]]:
 def _check(student: nn.Module, data: Encoded, examples: Sequence[Example], tokenizer: Any) -> None:
     if len(examples) != len(data) or not len(data):
         raise ValueError(
-            f"there must be as many examples as tokenized sentences, and one at least, got "
+            "there must be as many examples as tokenized sentences, and one at least, got "
             f"{len(examples)} and {len(data)}"
         )
     if student.training:

@@ -147,7 +147,7 @@ def check(student: nn.Module, data: Encoded, languages: list[str]) -> None:
     if len(languages) != len(data):
         raise ValueError(
             f"each of the {len(data)} sentences must have one language, got {len(languages)} "
-            f"languages"
+            "languages"
         )
     if not len(data):
         raise ValueError("there must be at least one sentence, got none")

@@ -155,8 +155,8 @@ def _machine(store: Store) -> Iterator[Finding]:
     )
     disk, memory = shutil.disk_usage(there), psutil.virtual_memory()
     said = (
-        f"at least {FREE / 1e9:.0f} GB must be free on the disk of {there}, "
-        f"{disk.free / 1e9:.1f} GB are; empty the trash, or set SDQ_DATA to another disk"
+        f"at least {FREE / 1e9:.0f} GB must be free on the disk of {there}, {disk.free / 1e9:.1f} "
+        "GB are; empty the trash, or set SDQ_DATA to another disk"
     )
     yield Finding(
         "Machine",
@@ -224,7 +224,7 @@ def _hub(network: bool) -> Iterator[Finding]:
                 "Models",
                 "Hub",
                 f"{HUB[0]} cannot be reached ({error.strerror or error}): models come from "
-                f"folders and the local cache",
+                "folders and the local cache",
             )
 
 
@@ -254,8 +254,8 @@ def _folder(store: Store) -> Iterator[Finding]:
 
 def _refuses(data: Path) -> str:
     return (
-        f"the data folder must be writable, {data} is not; change its permissions, or set "
-        f"SDQ_DATA to another folder"
+        f"the data folder must be writable, {data} is not; change its permissions, or set SDQ_DATA "
+        "to another folder"
     )
 
 
@@ -276,7 +276,7 @@ def _runs(store: Store) -> Iterator[Finding]:
         "Data",
         "finished runs",
         f"{len(own)} own, {len(shipped)} shipped; {len(bad)} of them are damaged, and {len(odd)} "
-        f"inspections",
+        "inspections",
     )
     for run, sentence in bad.items():
         yield Finding("Data", f"run {run}", "damaged", sentence)
@@ -326,7 +326,7 @@ def _access() -> Iterator[Finding]:
     except (OSError, ValueError, AttributeError) as error:
         wrong = (
             f"Streamlit's configuration must be readable TOML, it is not ({error}); correct "
-            f".streamlit/config.toml"
+            ".streamlit/config.toml"
         )
         yield Finding("Access", "streamlit run", "unknown", wrong)
     else:
@@ -347,8 +347,8 @@ def _access() -> Iterator[Finding]:
             else None
         )
         said = (
-            "openssl or the package cryptography must be here to make the cluster's key, "
-            "neither is; install one of them"
+            "openssl or the package cryptography must be here to make the cluster's key, neither "
+            "is; install one of them"
         )
         yield Finding(
             "Access",

@@ -109,8 +109,8 @@ def row_of(report: Report) -> str:
     zero_shot = scores.zero_shot_mean == scores.zero_shot_mean  # a task of one language has none
     score = scores.zero_shot_mean if zero_shot else scores.mean
     return (
-        f"{report.run}  {recipe['name']:26} seed {recipe['seed']}  {report.model}  "
-        f"{report.on:7} {100 * score:5.1f} % {'zero-shot' if zero_shot else 'mean'}"
+        f"{report.run}  {recipe['name']:26} seed {recipe['seed']}  {report.model}  {report.on:7} "
+        f"{100 * score:5.1f} % {'zero-shot' if zero_shot else 'mean'}"
     )
 
 
@@ -127,7 +127,7 @@ def report_words(report: Report) -> str:
         f"model {report.model}, task {report.on}"
         + (f", {sentences:,} test sentences" if sentences else ""),
         f"{metric.inside} in {metric.unit} ({'higher' if metric.higher_is_better else 'lower'} is "
-        f"better)",
+        "better)",
         "",
     ]
     names = {code: f"{code}  {language(code).name}" for code in after.by_language}
@@ -161,7 +161,7 @@ def report_words(report: Report) -> str:
     if cut := told.get("test_sentences_cut"):
         lines.append(
             f"note: {cut:,} of {sentences:,} test inputs are longer than the task allows and were "
-            f"cut"
+            "cut"
         )
     lines += [f"note: {said}" for said in str(told.get("remarks", "")).split("; ") if said]
     return "\n".join(lines)

@@ -122,7 +122,7 @@ class Builder:
                 raise place.wrong(
                     given,
                     f"ids must be unique within a language and split, {id[:40]!r} was in {other} "
-                    f"already; correct it, or leave `columns.id` out",
+                    "already; correct it, or leave `columns.id` out",
                 )
             if (
                 self.file.kind != "retrieval"
@@ -134,8 +134,8 @@ class Builder:
                 )
                 raise place.wrong(
                     missing,
-                    "a label must not be empty where it is used, this one is; fill it in, or take "
-                    "the row out",
+                    "a label must not be empty where it is used, this one is; fill it in, or "
+                    "take the row out",
                 )
             self._ids[split, language][id] = place.name
             self.splits[split].append(example)
@@ -200,13 +200,13 @@ class Builder:
             if not any(e.language == task.labelled for e in self.splits[split]):
                 raise UserError(
                     f"the {split} split must have examples in the training language "
-                    f"{task.labelled}, task {self.file.name} has none; correct "
-                    f"training_language or splits.{split}"
+                    f"{task.labelled}, task {self.file.name} has none; correct training_language "
+                    f"or splits.{split}"
                 )
         if not self.splits["test"]:
             raise UserError(
                 f"the test split must have examples, task {self.file.name} has none; correct "
-                f"splits.test"
+                "splits.test"
             )
         return task
 
@@ -243,7 +243,7 @@ class Builder:
             is not None
         ):
             raise UserError(
-                f"labels of a ranking must be whole numbers from 0 (how relevant), "
+                "labels of a ranking must be whole numbers from 0 (how relevant), "
                 f"{self.file.name} has {bad[:40]!r}; map them under `labels`"
             )
         return tuple(labels)
@@ -288,7 +288,7 @@ class Builder:
             raise place.wrong(
                 self.file.columns.language,
                 f"a language must be a code such as en or zh-hans, got {code[:40]!r}; correct it, "
-                f"or map the right column",
+                "or map the right column",
             )
         asked = self.file.languages
         if isinstance(asked, dict):
@@ -305,7 +305,7 @@ class Builder:
                 raise place.wrong(
                     column,
                     f"a split must be train, dev or test, got {value[:40]!r}; correct it, or use "
-                    f"`shares`",
+                    "`shares`",
                 )
             return _SPLIT[value]
         assert self.file.shares is not None
@@ -339,7 +339,7 @@ class Builder:
                 raise place.wrong(
                     columns.tags,
                     f"every word must have one tag, there are {len(words)} words and {len(tags)} "
-                    f"tags; mend the row",
+                    "tags; mend the row",
                 )
             return Example(
                 id,
@@ -384,14 +384,14 @@ class Builder:
                 raise place.wrong(
                     column,
                     f"a label must be one of {listed(given, 12)}, got {label[:40]!r}; correct it, "
-                    f"or add it under `labels`",
+                    "or add it under `labels`",
                 )
             if label not in self._seen:
                 if not given and cells.looks_numeric(label):
                     raise place.wrong(
                         column,
                         f"a label must be a name or a whole number, got {label[:40]!r}; correct "
-                        f"it, or say what it means under `labels`",
+                        "it, or say what it means under `labels`",
                     )
                 if len(label) > cells.LABEL or re.search(r"[\r\n]", label):
                     raise place.wrong(
@@ -411,8 +411,8 @@ class Builder:
 def _no_tag(mark: str) -> str:
     return (
         f"every word must have a tag, {mark} stands for none (transformers ignores such words in "
-        "the loss and in scores); take these words and their tags out, or, if it is a tag, list it "
-        "with the others under `labels`"
+        "the loss and in scores); take these words and their tags out, or, if it is a tag, list "
+        "it with the others under `labels`"
     )
 
 
@@ -460,7 +460,7 @@ class _Place:
             raise self.wrong(
                 None,
                 f"the file must have a column {column[:40]!r}, it has {listed(there, 20)}; "
-                f"correct the task file's columns",
+                "correct the task file's columns",
             )
         return value if column not in self.classes else self._name(column, value)
 

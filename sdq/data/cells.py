@@ -68,7 +68,7 @@ def sound(text: str) -> str:
     if len(text) > WIDEST:
         raise Refused(
             f"a cell must have at most {WIDEST:,} characters, this one has {len(text):,}; check "
-            f"the quotes before it, or map another column"
+            "the quotes before it, or map another column"
         )
     if "\0" in text:
         raise Refused("text must not hold the character U+0000, this cell does; take it out")
@@ -76,7 +76,7 @@ def sound(text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise Refused(
-            f"text must be whole characters, this cell holds half a surrogate pair "
+            "text must be whole characters, this cell holds half a surrogate pair "
             f"(U+{ord(text[error.start]):04X}); mend it"
         ) from error
     return text
@@ -130,7 +130,7 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
             else value
         )
         raise Refused(
-            f"words and tags must be lists of text, or text with spaces between, this cell holds "
+            "words and tags must be lists of text, or text with spaces between, this cell holds "
             f"{_shown(odd)}; map another column, or mend the cell"
         )
     return tuple(text_of(item) for item in value)
@@ -220,7 +220,7 @@ def _literal(text: str) -> list[str]:
     wanted = 'write lists as JSON (["Anna", "Smith"]), or words with a space between them'
     if "..." in re.sub(_STRING, "", inside, flags=re.S):
         raise Refused(
-            f"a list must be whole, this one was shortened with ... when it was written (numpy "
+            "a list must be whole, this one was shortened with ... when it was written (numpy "
             f"prints long arrays so); {wanted}"
         )
     pairs = {"[": "]", "(": ")"}
@@ -231,7 +231,7 @@ def _literal(text: str) -> list[str]:
         match = _ITEM.match(body, at)
         if match is None:
             raise Refused(
-                f"a cell that looks like a list must hold quoted text or whole numbers, "
+                "a cell that looks like a list must hold quoted text or whole numbers, "
                 f"{text[:40]!r} does not; {wanted}"
             )
         items.append(_item(match, wanted))

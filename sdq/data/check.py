@@ -195,7 +195,7 @@ def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iter
         yield Warned(
             "empty" * (row.split == "test"),
             f"{row.empty:,} of {row.sentences:,} texts are empty in {row.split}, {row.language}: "
-            f"they are answered all the same.",
+            "they are answered all the same.",
         )
     several = len(set(sentences.loc[sentences["split"] == "train", "language"])) > 1
     for split in ("test", *(("train",) if several else ())):
@@ -210,15 +210,14 @@ def _warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iter
         yield Warned(
             "few",
             f"Fewer than {FEW} test sentences in {', '.join(map(str, few))}: no difference there "
-            f"can be told from chance.",
+            "can be told from chance.",
         )
     if list(tested.index) == [task.labelled]:
         yield Warned(
             "one language",
             f"The only test language is {task.labelled}, the language of training: what "
-            f"quantization costs there can be measured, "
-            "but nothing can be said about transfer to others; add test sentences in other "
-            "languages.",
+            "quantization costs there can be measured, but nothing can be said about transfer to "
+            "others; add test sentences in other languages.",
         )
 
 
@@ -232,8 +231,7 @@ def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
             yield Warned(
                 "unseen" * (split == "test"),
                 f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences "
-                f"of "
-                f"{task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}.",
+                f"of {task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}.",
             )
     if len(trained) and trained.max() >= IMBALANCE * trained.min():
         much, little = trained.idxmax(), trained.idxmin()
@@ -280,7 +278,7 @@ def _repeated(task: Task) -> Iterator[Warned]:
             yield Warned(
                 "repeated" * (two == "test"),
                 f"{len(both):,} text{verb} in {one} and in {two}{but}: scores come out too good; "
-                f"take them out of one of the two.",
+                "take them out of one of the two.",
             )
 
 
@@ -307,7 +305,7 @@ def _alike(task: Task) -> Iterator[Warned]:
                 yield Warned(
                     "languages alike",
                     f"The languages {other} and {code} are one language: they are scored apart; "
-                    f"give both one code under `languages`.",
+                    "give both one code under `languages`.",
                 )
 
 
@@ -327,9 +325,8 @@ def _absent(task: Task) -> Iterator[Warned]:
         yield Warned(
             "absent",
             f"XGLUE tests {named} in {len(missing) + len(task.languages)} languages, files in "
-            f"{', '.join(missing)} are not there: "
-            "means over languages cannot be compared with published ones; extract the whole "
-            "archive.",
+            f"{', '.join(missing)} are not there: means over languages cannot be compared with "
+            "published ones; extract the whole archive.",
         )
 
 

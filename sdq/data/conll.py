@@ -55,8 +55,8 @@ def _comment(content: str) -> tuple[str, str] | None:
 
 def _no_sentences(path: Path) -> UserError:
     return UserError(
-        f"a data file must hold sentences, {path.name} has none; words go one a line, with a "
-        f"blank line after each sentence"
+        f"a data file must hold sentences, {path.name} has none; words go one a line, with a blank "
+        "line after each sentence"
     )
 
 
@@ -292,9 +292,9 @@ def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
                 break
             if not _NAMED.match(content):
                 raise UserError(
-                    f"a line that begins with # must be a comment or a word with its tags, line "
-                    f"{number} of {path.name} may be either ({content[:40]!r}); "
-                    "take the comment out, or put tabs between words and tags"
+                    "a line that begins with # must be a comment or a word with its tags, line "
+                    f"{number} of {path.name} may be either ({content[:40]!r}); take the comment "
+                    "out, or put tabs between words and tags"
                 )
         block = block[1:]
     return block
@@ -336,8 +336,8 @@ def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     width, layout = len(head.called), _layout(path)
     if width > 2 and head.called[-1] == "tags" and not asked.names:
         asked.remark(
-            f"of {width} columns the last was taken as tags, as no other holds tags of spans; "
-            f"name it in the task file (columns.tags: {width!r})"
+            f"of {width} columns the last was taken as tags, as no other holds tags of spans; name "
+            f"it in the task file (columns.tags: {width!r})"
         )
     if layout.header:
         asked.remark(f"its line {layout.header} names the columns, and is no word")

@@ -44,8 +44,8 @@ def read(
     for count, row in enumerate(READERS[found.name](path, Asked(names, quoting, remark), found), 1):
         if count > bounds.rows:
             raise UserError(
-                f"a data file must have at most {bounds.rows:,} rows, {path.name} has more; take "
-                f"a sample, or raise SDQ_ROWS"
+                f"a data file must have at most {bounds.rows:,} rows, {path.name} has more; take a "
+                "sample, or raise SDQ_ROWS"
             )
         if len(row.cells) > bounds.columns:
             raise too_wide(path, row.at)
@@ -53,8 +53,8 @@ def read(
         if size > bounds.decoded_mb * 10**6:
             raise UserError(
                 f"a data file must hold at most {bounds.decoded_mb} MB once it is read, "
-                f"{path.name} holds more; "
-                "take a sample, split it by language, or raise SDQ_DECODED_MB"
+                f"{path.name} holds more; take a sample, split it by language, or raise "
+                "SDQ_DECODED_MB"
             )
         yield row
 
@@ -86,8 +86,8 @@ def _named(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
     if twice is not None or not given:
         said = f"the name {twice[:40]!r} is there twice" if twice is not None else "none has one"
         raise UserError(
-            f"every column must have a name of its own, in line {line} of {path.name} {said}; "
-            f"mend the header, or list the columns under `names`"
+            f"every column must have a name of its own, in line {line} of {path.name} {said}; mend "
+            "the header, or list the columns under `names`"
         )
     return names
 
@@ -126,9 +126,8 @@ def _fitted(
         if (at := next((i for i, name in enumerate(names) if i and not name and fields[i]), 0)) > 0:
             raise UserError(
                 f"every column must have a name of its own, column {at + 1} of {path.name} has "
-                f"none "
-                f"and holds {fields[at][:40]!r} in line {line}; name it in the header, or take it "
-                f"out"
+                f"none and holds {fields[at][:40]!r} in line {line}; name it in the header, or "
+                "take it out"
             )
         seen += 1
         cells = zip(names, fields, strict=True)
@@ -142,7 +141,7 @@ def _fitted(
     if not seen:
         raise UserError(
             f"a data file must hold rows, {path.name} has only a header; add rows, or list its "
-            f"columns under `names` if the header is a row"
+            "columns under `names` if the header is a row"
         )
 
 
@@ -200,7 +199,7 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                     where = f"in line {start} of {path.name} a space is between them"
                     raise UserError(
                         f"a quoted field must begin right after the delimiter, {where}; take the "
-                        f"space out"
+                        "space out"
                     )
                 raw.clear()
                 if cells:
@@ -209,7 +208,7 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         except csv.Error as error:
             raise UserError(
                 f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); "
-                f"mend its quotes, or save it again as CSV"
+                "mend its quotes, or save it again as CSV"
             ) from error
 
     return _fitted(
@@ -272,7 +271,7 @@ def _unquoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                     )
                 if not quoted and number > 1:
                     asked.remark(
-                        f"fields begin with a quote, which was taken as a part of the text; if it "
+                        "fields begin with a quote, which was taken as a part of the text; if it "
                         f"is none, {remedy.partition(': ')[2]}"
                     )
                 quoted += 1
@@ -290,7 +289,7 @@ def _object(value: Any, said: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(
             f"every row must be a JSON object, {said} is a {type(value).__name__}; write one "
-            f"object a line"
+            "object a line"
         )
     return value
 
@@ -305,12 +304,12 @@ def read_jsonl(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         except NotStrict as error:
             raise UserError(
                 f"every line must be JSON, line {i} of {path.name} {error}; write it again with "
-                f"another program, or mend the line"
+                "another program, or mend the line"
             ) from error
         except ValueError as error:
             raise UserError(
                 f"every line must be a JSON object, line {i} of {path.name} is no JSON; write one "
-                f"object a line"
+                "object a line"
             ) from error
         yield Row(f"line {i}", _object(cells, f"line {i} of {path.name}"))
 
@@ -331,12 +330,12 @@ def read_json(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         except NotStrict as error:
             raise UserError(
                 f"every row must be JSON, the one at {where} {error}; write it again with another "
-                f"program, or mend it"
+                "program, or mend it"
             ) from error
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"a JSON file must be an array of objects, what stands in {where} is no JSON; "
-                f"mend it, or write one object a line"
+                f"a JSON file must be an array of objects, what stands in {where} is no JSON; mend "
+                "it, or write one object a line"
             ) from error
         count += 1
         yield Row(f"row {count}", _object(value, f"what stands in {where}"))
@@ -350,13 +349,13 @@ def read_json(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 )
         elif text[at : at + 1] != "]":
             raise UserError(
-                f"a JSON file must be one whole array, {path.name} is not after row {count}; "
-                f"write it again"
+                f"a JSON file must be one whole array, {path.name} is not after row {count}; write "
+                "it again"
             )
     if not is_blank(text[at + 1 :]):
         raise UserError(
             f"a JSON file must be one array, {path.name} goes on after it; take the rest out, or "
-            f"write one object a line"
+            "write one object a line"
         )
     if not count:
         raise UserError(f"a data file must hold rows, {path.name} has none; export it again")

@@ -97,8 +97,8 @@ ENTRIES: dict[str, Entry] = {
         "sentence",
         _each(
             "en:eng_Latn ar:arb_Arab bg:bul_Cyrl de:deu_Latn el:ell_Grek es:spa_Latn fr:fra_Latn "
-            "hi:hin_Deva ru:rus_Cyrl sw:swh_Latn th:tha_Thai tr:tur_Latn ur:urd_Arab "
-            "vi:vie_Latn zh:zho_Hans"
+            "hi:hin_Deva ru:rus_Cyrl sw:swh_Latn th:tha_Thai tr:tur_Latn ur:urd_Arab vi:vie_Latn "
+            "zh:zho_Hans"
         ),
         Columns(text="text", label="category", id="index_id"),
         "CC BY-SA 4.0",
@@ -136,7 +136,7 @@ def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text
     if name not in ENTRIES:
         raise UserError(
             f"a Hub entry must be one of {', '.join(ENTRIES)}, got {name[:40]!r}; other datasets "
-            f"come in as files with a task file"
+            "come in as files with a task file"
         )
     folder = home() / f"hub-{name}"
     if (folder / "task.json").is_file():
@@ -215,16 +215,16 @@ def _table(entry: Entry, configuration: str, split: str, root: str, cache: Path)
             failure = error
     said = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
     raise UserError(
-        f"the Hub must give {entry.repository}, {configuration}, {split}, it did not ({said}); "
-        f"try again, or give the data as files with a task file"
+        f"the Hub must give {entry.repository}, {configuration}, {split}, it did not ({said}); try "
+        "again, or give the data as files with a task file"
     ) from failure
 
 
 def _refuse_offline(entry: Entry) -> None:
     """UserError at once if the Hub may not be asked, and soon if it cannot be reached."""
     instead = (
-        "fetch it on a machine with network and copy its folder of tasks/ in the data "
-        "folder, or give local files with a task file"
+        "fetch it on a machine with network and copy its folder of tasks/ in the data folder, or "
+        "give local files with a task file"
     )
     if any(
         os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")

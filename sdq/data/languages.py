@@ -101,12 +101,11 @@ _LISTED: dict[str, dict[str, str]] = {
         "Gujr": "gu Gujarati",
         "Guru": "pa Punjabi",
         "Latn": "af Afrikaans, br Breton, ca Catalan, cs Czech, cy Welsh, da Danish, de German, "
-        "en English, es Spanish, fo Faroese, fr French, ga Irish, "
-        "gd Scottish Gaelic, gl Galician, hr Croatian, hsb Upper Sorbian, ht Haitian Creole, is "
-        "Icelandic, it Italian, la Latin, lb Luxembourgish, "
-        "lt Lithuanian, lv Latvian, nb Norwegian Bokmål, nl Dutch, nn Norwegian Nynorsk, no "
-        "Norwegian, oc Occitan, pcm Naija, pl Polish, pt Portuguese, "
-        "ro Romanian, sk Slovak, sl Slovenian, sq Albanian, sr Serbian, sv Swedish",
+        "en English, es Spanish, fo Faroese, fr French, ga Irish, gd Scottish Gaelic, gl "
+        "Galician, hr Croatian, hsb Upper Sorbian, ht Haitian Creole, is Icelandic, it Italian, "
+        "la Latin, lb Luxembourgish, lt Lithuanian, lv Latvian, nb Norwegian Bokmål, nl Dutch, "
+        "nn Norwegian Nynorsk, no Norwegian, oc Occitan, pcm Naija, pl Polish, pt Portuguese, ro "
+        "Romanian, sk Slovak, sl Slovenian, sq Albanian, sr Serbian, sv Swedish",
         "Orya": "or Odia",
         "Sinh": "si Sinhala",
     },
@@ -506,8 +505,8 @@ def language(code: str) -> Language:
 # codes that are English words, and those that are usual abbreviations (machine learning, named
 # entities): in a file name they mean a language only where nothing else can be meant
 _WORDS = (
-    "als am as be cat dan est fin he her id ice in ind is lo mac mar may me mo mon my no nor "
-    "or pan per pol rum se sh sin so tam tat tel"
+    "als am as be cat dan est fin he her id ice in ind is lo mac mar may me mo mon my no nor or "
+    "pan per pol rum se sh sin so tam tat tel"
 )
 _SHORTENED = "br cs ga ha hr it la ml ms mt ne pa sa sk te tr"
 

@@ -68,19 +68,18 @@ def size_of(path: Path) -> int:
         said = getattr(error, "strerror", None) or "no such name can be"
         raise UserError(
             f"data file {path.name[:80]} must be readable, it is not ({said}); check the path and "
-            f"its permissions"
+            "its permissions"
         ) from error
     if not stat.S_ISREG(state.st_mode):
         raise UserError(
             f"a data file must be a regular file, {path.name} is a folder, a pipe or a device; "
-            f"copy the data into a file"
+            "copy the data into a file"
         )
     most = limits().data_file_mb
     if state.st_size > most * 10**6:
         raise UserError(
-            f"a data file must have at most {most} MB, {path.name} has "
-            f"{state.st_size / 10**6:.0f} MB; "
-            "take a sample of it, split it by language, or raise SDQ_DATA_FILE_MB"
+            f"a data file must have at most {most} MB, {path.name} has {state.st_size / 10**6:.0f} "
+            "MB; take a sample of it, split it by language, or raise SDQ_DATA_FILE_MB"
         )
     if state.st_size == 0:
         raise UserError(f"a data file must hold rows, {path.name} is empty; save it again")
@@ -94,8 +93,8 @@ def opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise UserError(
-            f"data file {path.name} must be readable, it is not ({error.strerror}); check the "
-            f"path and its permissions"
+            f"data file {path.name} must be readable, it is not ({error.strerror}); check the path "
+            "and its permissions"
         ) from error
 
 
@@ -138,7 +137,7 @@ def _is_text(head: bytes) -> bool:
 def _binary(path: Path, line: int) -> UserError:
     return UserError(
         f"a data file must be text or Parquet, {path.name} is binary (line {line} has a zero "
-        f"byte); name it by what it is, or export it again"
+        "byte); name it by what it is, or export it again"
     )
 
 
@@ -157,7 +156,7 @@ def lines(path: Path, longest: int = _LONGEST) -> Iterator[tuple[int, str]]:
             if number > most:
                 raise UserError(
                     f"a data file must have at most {most:,} lines, {path.name} has more; take a "
-                    f"sample of it"
+                    "sample of it"
                 )
             yield number, text
 
@@ -174,7 +173,7 @@ def _decoded(split: Iterator[bytes], path: Path, longest: int) -> Iterator[tuple
         if len(raw) > longest:
             raise UserError(
                 f"a line must have at most {longest // 10**6} MB, line {number} of {path.name} is "
-                f"longer; check its line ends and its quotes"
+                "longer; check its line ends and its quotes"
             )
         if b"\0" in raw:
             raise _binary(path, number)
@@ -239,12 +238,12 @@ def settings_of(model: type[M], data: bytes, what: str, called: str) -> M:
         where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
         raise UserError(
             f"a {what} file must be JSON text, {called} is not{where}; write it again, or see the "
-            f"examples in docs/"
+            "examples in docs/"
         ) from error
     if not isinstance(value, dict):
         raise UserError(
             f"a {what} file must be a JSON object, {called} is not; write it again, or see the "
-            f"examples in docs/"
+            "examples in docs/"
         )
     try:
         return model.model_validate(value)

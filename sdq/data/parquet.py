@@ -37,7 +37,7 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
             if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
                 raise UserError(
                     f"every column must have a name of its own, {path.name} has {twice[:40]!r} "
-                    f"twice; write it with other names"
+                    "twice; write it with other names"
                 )
         with pyarrow.parquet.ParquetFile(path, read_dictionary=_texts(path)) as file:
             count = size = 0
@@ -157,8 +157,8 @@ def _bounded(path: Path, file: Any) -> None:
     if about.num_columns > bounds.columns:
         raise UserError(
             f"a data file must have at most {bounds.columns} columns, {path.name} has "
-            f"{about.num_columns:,}; "
-            "leave out those that hold neither text nor labels, or raise SDQ_COLUMNS"
+            f"{about.num_columns:,}; leave out those that hold neither text nor labels, or raise "
+            "SDQ_COLUMNS"
         )
     size = objects = 0
     for i in range(about.num_row_groups):
@@ -203,7 +203,7 @@ def _size(path: Path, column: Any) -> int:
         if len(lengths) and (compute.max(lengths).as_py() or 0) > 4 * WIDEST:
             raise UserError(
                 f"a cell must have at most {WIDEST:,} characters, {path.name} has a longer one; "
-                f"take it out, or leave the column out"
+                "take it out, or leave the column out"
             )
         return int(compute.sum(lengths.take(column.indices)).as_py() or 0)
     if pyarrow.types.is_struct(kind):
@@ -221,6 +221,5 @@ def _size(path: Path, column: Any) -> int:
 def _too_much(path: Path) -> UserError:
     return UserError(
         f"a data file must hold at most {limits().decoded_mb} MB once it is read, {path.name} "
-        f"holds more; "
-        "take a sample, split it by language, or raise SDQ_DECODED_MB"
+        "holds more; take a sample, split it by language, or raise SDQ_DECODED_MB"
     )

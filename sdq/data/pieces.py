@@ -27,8 +27,8 @@ def lead_with_space_(tokenizer: Any, called: str) -> bool:
         tokenizer.pre_tokenizer, tokenizer.normalizer = pre_tokenizer, normalizer
     raise UserError(
         f"a tokenizer must take words given apart as it takes them in a text, {called} loses the "
-        f"space before them and has no place to add it; "
-        "save it with add_prefix_space, or use another model"
+        "space before them and has no place to add it; save it with add_prefix_space, or use "
+        "another model"
     )
 
 

@@ -139,7 +139,7 @@ def recognise(path: Path) -> Format:
     elif hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
         said = (
             f"its ending promises {CALLED[hint]}, its content is {CALLED[found.name]}, and was "
-            f"read as that"
+            "read as that"
         )
     elif found.name == "csv" and found.delimiter != ",":
         said = f"fields are told apart by {found.delimiter!r}, as its first line has no comma"
@@ -163,8 +163,8 @@ def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
     if any(map(_RULE.fullmatch, full[:2])):
         what = "a table as Markdown or a terminal shows it"
         raise UserError(
-            f"a data file must be text or Parquet, {path.name} is {what}; save the table itself "
-            f"as CSV"
+            f"a data file must be text or Parquet, {path.name} is {what}; save the table itself as "
+            "CSV"
         )
     if found := _json(path, text, full[0], hint):
         return found
@@ -204,7 +204,7 @@ def _json(path: Path, text: str, first: str, hint: str | None) -> Format | None:
             hint == "json" and not _is_object(first) and len(text) < HEAD and "\n" in text.strip()
         ):
             raise UserError(
-                f"a JSON file must be an array of objects, or hold one object a line (JSONL), "
+                "a JSON file must be an array of objects, or hold one object a line (JSONL), "
                 f"{path.name} is one object; write its rows as an array"
             )
         return Format("jsonl")
@@ -354,6 +354,6 @@ def _by_looks(
         return Format(hint)  # one column: what it lacks is said when columns are looked for
     raise UserError(
         f"a data file must be one of {', '.join(CALLED.values())}, what {path.name} is cannot be "
-        f"told from its first lines; "
-        "convert it, or end its name in .csv, .tsv, .jsonl, .parquet, .conllu or .conll"
+        "told from its first lines; convert it, or end its name in .csv, .tsv, .jsonl, .parquet, "
+        ".conllu or .conll"
     )

@@ -79,8 +79,8 @@ def address(name: str) -> str:
     if name.strip() and (folder := path_of(name, "a task")).is_dir():
         if not (folder / "task.json").is_file():
             raise UserError(
-                f"the folder of a task must hold task.json, {one_line(str(folder), 300)} does "
-                f"not; name the task file itself, or write one (docs/task-files.md)"
+                f"the folder of a task must hold task.json, {one_line(str(folder), 300)} does not; "
+                "name the task file itself, or write one (docs/task-files.md)"
             )
         return str((folder / "task.json").resolve())
     others = f" ({', '.join(kept())})" if kept() else ""
@@ -112,8 +112,8 @@ def fingerprint(name: str) -> str:
     path = ASSETS / "mini" / "data" / "sentences.parquet"
     if not path.is_file():
         raise UserError(
-            f"the embedded data must be in {path}, it is not there; clone the project again or "
-            f"run `python -m sdq mini build`"
+            f"the embedded data must be in {path}, it is not there; clone the project again or run "
+            "`python -m sdq mini build`"
         )
     as_shipped(path.parent)
     return hashlib.sha256(path.read_bytes() + name.encode()).hexdigest()[:16]

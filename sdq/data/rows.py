@@ -47,5 +47,5 @@ def too_wide(path: Path, at: str) -> UserError:
     most = limits().columns
     return UserError(
         f"a data file must have at most {most} columns, {path.name} has more ({at}); leave out "
-        f"those that hold neither text nor labels, or raise SDQ_COLUMNS"
+        "those that hold neither text nor labels, or raise SDQ_COLUMNS"
     )

@@ -238,10 +238,9 @@ def _by_letters(form: Tagging, pairs: Counter[tuple[str, str]], names: set[str])
         where = f"{tag} at the beginning or after O" if before == "O" else f"{before} before {tag}"
         said.append(
             f"tags are ill-formed in {best} at {odd[best].total():,} "
-            f"place{'' if odd[best].total() == 1 else 's'}, most often {where} ({n:,}), and "
-            f"what makes "
-            "no whole span is not counted; correct the data, or set `scheme` to conlleval, which "
-            "counts ill-formed spans too"
+            f"place{'' if odd[best].total() == 1 else 's'}, most often {where} ({n:,}), and what "
+            "makes no whole span is not counted; correct the data, or set `scheme` to conlleval, "
+            "which counts ill-formed spans too"
         )
     return replace(form, scheme=best, said=tuple(said))
 
@@ -301,16 +300,14 @@ def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tu
     if ends and tagging.scheme in ("IOB1", "IOB2"):
         return (
             f"the model must tag in the scheme of the task, its tags are {theirs} "
-            f"({listed(ends, _SHOWN)}) "
-            f"and the task's {tagging.scheme}, which counts no span with them; "
-            f"{CONLLEVAL_COUNTS}, or take a model that was trained on {tagging.scheme}"
+            f"({listed(ends, _SHOWN)}) and the task's {tagging.scheme}, which counts no span with "
+            f"them; {CONLLEVAL_COUNTS}, or take a model that was trained on {tagging.scheme}"
         ), ""
     if letters & {"L", "U", "W"} and tagging.scheme == "conlleval":
         return "", (
             f"the model's tags are {theirs} ({listed(ends, _SHOWN)}), of which conlleval knows no "
-            f"L-, U- and "
-            "W-: neighbours of one kind count as one span; call them E- and S- in the model's "
-            "id2label"
+            "L-, U- and W-: neighbours of one kind count as one span; call them E- and S- in the "
+            "model's id2label"
         )
     begins = [tag for tag in extra if (role := roles[tag]) and role[0] == "B"]
     if (
@@ -319,8 +316,8 @@ def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tu
         and not any(r and r[0] == "B" for r in map(roles.get, labels))
     ):
         return "", (
-            f"the model can also answer {listed(begins, _SHOWN)}, the task's tags are IOB1 "
-            f"without any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}"
+            f"the model can also answer {listed(begins, _SHOWN)}, the task's tags are IOB1 without "
+            f"any B-: if the model's are IOB2, {CONLLEVAL_COUNTS}"
         )
     return "", ""
 
@@ -405,8 +402,8 @@ def settled(
         odd := next((label for label in labels if not label or re.search(r"\s", label)), None)
     ) is not None:
         raise UserError(
-            f"a tag must have a name without spaces, task {task} has {odd[:40]!r}; rename it "
-            f"under `labels`"
+            f"a tag must have a name without spaces, task {task} has {odd[:40]!r}; rename it under "
+            "`labels`"
         )
     if scheme == "IO":
         return metric or "f1", Tagging("IO")
@@ -420,8 +417,7 @@ def settled(
     if wanted is not None:
         raise UserError(
             f"the metric {wanted} counts spans, whose tags must be of IOB1, IOB2, IOBES, BILOU or "
-            f"IO, task {task} has {shown}; {_remedy(labels)}, "
-            "or set `metric: token_accuracy`"
+            f"IO, task {task} has {shown}; {_remedy(labels)}, or set `metric: token_accuracy`"
         )
     if metric:
         return metric, Tagging(None)
@@ -451,8 +447,8 @@ def _asked(scheme: Scheme, found: Tagging | None, labels: Sequence[str], task: s
                 said = found.said if found is not None and found.scheme == scheme else ()
                 return Tagging(scheme, delimiter, suffix, said)
     raise UserError(
-        f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task "
-        f"{task} has {listed(labels, _SHOWN)}; take `scheme` out, or set conlleval"
+        f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} "
+        f"has {listed(labels, _SHOWN)}; take `scheme` out, or set conlleval"
     )
 
 

@@ -89,9 +89,8 @@ class TaskFile(Document):
     about: str = Field("", max_length=400, description="What it is, its source and its licence")
     kind: Kind = Field(
         description="sentence or pair: one label each; token: one tag per word; ranking: how well "
-        "a document answers a query; "
-        "retrieval: sentences without labels, for an encoder without a head: is the one with the "
-        "same id found in the training language?"
+        "a document answers a query; retrieval: sentences without labels, for an encoder without "
+        "a head: is the one with the same id found in the training language?"
     )
     splits: dict[Literal["train", "dev", "test", "all"], str] = Field(
         description="Split -> files, relative to this one; {language} stands for the language's "
@@ -131,8 +130,7 @@ class TaskFile(Document):
     scheme: Scheme | None = Field(
         None,
         description="How tags make spans: IOB1, IOB2, IOBES or BILOU (an ill-formed span counts "
-        "as none), IO, or conlleval (as the CoNLL script counts); none: recognised from the "
-        "tags",
+        "as none), IO, or conlleval (as the CoNLL script counts); none: recognised from the tags",
     )
     longest: int = Field(128, ge=8, le=8192, description="Subwords; a longer input is cut")
 
@@ -140,7 +138,7 @@ class TaskFile(Document):
     def _fits(self) -> TaskFile:
         if set(self.splits) not in ({"all"}, set(SPLITS)):
             raise ValueError(
-                f"splits must be train, dev and test, or all alone, got "
+                "splits must be train, dev and test, or all alone, got "
                 f"{', '.join(self.splits) or 'none'}; with all, say `shares` or `columns.split`"
             )
         if ("all" in self.splits) != (
@@ -164,14 +162,14 @@ class TaskFile(Document):
         if self.scheme is not None and self.kind != "token":
             raise ValueError(
                 f"scheme says how tags of words make spans, a {self.kind} task has none; take it "
-                f"out"
+                "out"
             )
         for metric in (self.scored_by, *self.beside):
             if metric not in METRICS or self.kind not in METRICS[metric].kinds:
                 fitting = ", ".join(name for name, m in METRICS.items() if self.kind in m.kinds)
                 raise ValueError(
                     f"metric must be one of {fitting} in a {self.kind} task, got {metric[:40]!r}; "
-                    f"leave it out to take the usual one"
+                    "leave it out to take the usual one"
                 )
         return self
 
@@ -193,7 +191,7 @@ class Source(NamedTuple):
 def _refuse_climbing(pattern: str) -> None:
     if len(pattern) > 400 or pattern.count("*") + pattern.count("{language}") > 8:
         raise ValueError(
-            f"a pattern of files must have at most 400 characters and 8 wildcards, got "
+            "a pattern of files must have at most 400 characters and 8 wildcards, got "
             f"{pattern[:40]!r}; write it like train/{{language}}.csv"
         )
     path = PurePosixPath(pattern)
@@ -207,7 +205,7 @@ def _refuse_climbing(pattern: str) -> None:
         or ":" in pattern
     ):
         raise ValueError(
-            f"files must be given relative to the task file's folder and stay in it, got "
+            "files must be given relative to the task file's folder and stay in it, got "
             f"{pattern[:80]!r}; put the data beside the task file"
         )
 
@@ -239,8 +237,8 @@ def _matching(root: Path, split: str, pattern: str) -> list[Path]:
         NotImplementedError,
     ) as error:  # names that are too long, ** inside a name, "."
         raise UserError(
-            f"splits.{split} must be a pattern of files, {pattern[:80]!r} is none ({error}); "
-            f"write it like train/{{language}}.csv"
+            f"splits.{split} must be a pattern of files, {pattern[:80]!r} is none ({error}); write "
+            "it like train/{language}.csv"
         ) from error
 
 
@@ -265,7 +263,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
             if not path.resolve().is_relative_to(root):
                 raise UserError(
                     f"data files must lie in the task file's folder, {path.name} is a link that "
-                    f"leads out of it; copy the file there"
+                    "leads out of it; copy the file there"
                 )
             code = (
                 match["language"]

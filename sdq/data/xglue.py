@@ -127,13 +127,13 @@ def _which(path: Path) -> tuple[Path, str, int | None]:
     if match is None or match[1] not in TASKS:
         raise UserError(
             f"an XGLUE task must be one of {', '.join(TASKS)}, got {path.name[:40]!r}; write "
-            f"xglue:DIR/NC"
+            "xglue:DIR/NC"
         )
     folder = path.parent / match[1]
     if not folder.is_dir():
         raise UserError(
             f"the XGLUE archive must be extracted with its folder {match[1]}, {folder} is not "
-            f"there; extract xglue_full_dataset.tar.gz and name its folder"
+            "there; extract xglue_full_dataset.tar.gz and name its folder"
         )
     return folder, match[1], int(match[2]) if match[2] else None
 
@@ -159,13 +159,13 @@ def sources(folder: Path, task: str) -> list[Source]:
             raise UserError(
                 f"the folder {folder} must hold "
                 f"{official.other.format(language='en', split=split)}, it does not; extract "
-                f"xglue_full_dataset.tar.gz again"
+                "xglue_full_dataset.tar.gz again"
             )
     for source in found:
         if not source.path.is_file():
             raise UserError(
                 f"the folder {folder} must hold {source.path.relative_to(folder)}, it does not; "
-                f"extract xglue_full_dataset.tar.gz again"
+                "extract xglue_full_dataset.tar.gz again"
             )
     return found
 
@@ -233,8 +233,8 @@ def _rows(source: Source, official: Official) -> Iterator[Row]:
         if len(fields) < needed:
             raise UserError(
                 f"every line must have {needed} fields, the last of them the label, line {number} "
-                f"of {source.path.name} has {len(fields)}; "
-                "test files have labels in xglue_full_dataset.tar.gz"
+                f"of {source.path.name} has {len(fields)}; test files have labels in "
+                "xglue_full_dataset.tar.gz"
             )
         yield Row(
             f"line {number}",
@@ -263,8 +263,8 @@ def _sentences(path: Path) -> Iterator[Row]:
         word, space, tag = line.strip().rpartition(" ")
         if not space:
             raise UserError(
-                f"every line must have a word, a space and a tag, line {number} of {path.name} "
-                f"has not; extract the archive again"
+                f"every line must have a word, a space and a tag, line {number} of {path.name} has "
+                "not; extract the archive again"
             )
         start = start if words else number
         words.append((word, tag))

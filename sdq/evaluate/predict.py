@@ -176,10 +176,8 @@ def _refused(model: nn.Module, data: Encoded, lost: list[int], batch: Batch) -> 
     rest = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
     return UserError(
         f"answers must be finite numbers, the model's logits are NaN or infinite on {len(lost):,} "
-        f"of {len(data):,} sentences "
-        f"({named}{rest}){_since(model, batch)}; "
-        "its numbers grow too large there: train it again with a lower learning rate, or use "
-        "another checkpoint"
+        f"of {len(data):,} sentences ({named}{rest}){_since(model, batch)}; its numbers grow too "
+        "large there: train it again with a lower learning rate, or use another checkpoint"
     )
 
 

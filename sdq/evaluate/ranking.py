@@ -50,7 +50,7 @@ def ranked(sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFram
     if without := [name for name in one["module"] if name not in mine.index]:
         raise ValueError(
             f"every module of the scan must have a noise floor, {without[0]} has none; measure "
-            f"both on the same model"
+            "both on the same model"
         )
     table = one.merge(estimate[["module", "estimate"]], on="module", how="left")
     table["floor"] = table["module"].map(mine)

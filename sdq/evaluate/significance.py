@@ -251,5 +251,5 @@ def power_text(table: pd.DataFrame) -> str:
     )
     return (
         f"With {n} sentences per language a drop under {points} points cannot be seen where so "
-        f"many answers flip: a test finds it less than 4 times out of 5."
+        "many answers flip: a test finds it less than 4 times out of 5."
     )

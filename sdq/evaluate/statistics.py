@@ -95,7 +95,7 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
         sizes = ", ".join(str(len(i)) for i in ids[code])
         raise UserError(
             f"all tables must hold the same sentences in {code!r}, got {sizes} of them with other "
-            f"ids or none; run both recipes again on one task"
+            "ids or none; run both recipes again on one task"
         )
     cluster, names = pd.factorize(clusters(kept[0]["id"]), sort=True)
     at = (

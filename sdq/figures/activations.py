@@ -83,8 +83,8 @@ def reading(activations: pd.DataFrame, layer: str, home: str) -> str:
     rows = table(activations, layer, home)
     label, widest = label_of(_of(activations, layer).iloc[0]), rows.loc[rows["span"].idxmax()]
     text = (
-        f"Into {label} flow values from {rows['lowest'].min():.3g} to "
-        f"{rows['highest'].max():.3g}; {widest['language']} has the widest range"
+        f"Into {label} flow values from {rows['lowest'].min():.3g} to {rows['highest'].max():.3g}; "
+        f"{widest['language']} has the widest range"
     )
     base = rows[rows["code"] == home]
     if len(base) and widest["code"] != home and base.iloc[0]["span"] > 0:
@@ -98,14 +98,14 @@ def reading(activations: pd.DataFrame, layer: str, home: str) -> str:
     worst, best = known.loc[known["SQNR, dB"].idxmin()], known.loc[known["SQNR, dB"].idxmax()]
     if len(known) == 1 or worst["SQNR, dB"] == best["SQNR, dB"]:
         return (
-            f"{text}. Rounded, {'they are' if len(known) == 1 else 'all languages are'} at an "
-            f"SQNR of {worst['SQNR, dB']:.1f} dB."
+            f"{text}. Rounded, {'they are' if len(known) == 1 else 'all languages are'} at an SQNR "
+            f"of {worst['SQNR, dB']:.1f} dB."
         )
     spread = best["SQNR, dB"] - worst["SQNR, dB"]
     return (
         f"{text}. Rounding hurts {worst['language']} most: SQNR {worst['SQNR, dB']:.1f} dB, an "
-        f"error {error_share(worst['SQNR, dB'])} as large as the values, "
-        f"{spread:.1f} dB below {best['language']}, which it hurts least."
+        f"error {error_share(worst['SQNR, dB'])} as large as the values, {spread:.1f} dB below "
+        f"{best['language']}, which it hurts least."
     )
 
 
@@ -126,8 +126,8 @@ def _ranges_sentence(row: Any) -> str:
     if not row["dynamic"]:
         return f"One range was fixed beforehand: {low:.3g} to {high:.3g}."
     own = (
-        f"Every {'token' if row['granularity'] == 'token' else 'batch'} gets its own range, in "
-        f"the median {low:.3g} to {high:.3g}"
+        f"Every {'token' if row['granularity'] == 'token' else 'batch'} gets its own range, in the "
+        f"median {low:.3g} to {high:.3g}"
     )
     return f"{own}." if bottom is None else f"{own}, at the widest {bottom:.3g} to {top:.3g}."
 
@@ -285,8 +285,8 @@ def sqnr_picture(
     figure.update_layout(template=template(theme), **layout)
     low, high = rows.iloc[0], rows.iloc[-1]
     text = (
-        f"SQNR of the rounded inputs, by language: {low['SQNR, dB']:.1f} dB in "
-        f"{low['language']} to {high['SQNR, dB']:.1f} dB in {high['language']}"
+        f"SQNR of the rounded inputs, by language: {low['SQNR, dB']:.1f} dB in {low['language']} "
+        f"to {high['SQNR, dB']:.1f} dB in {high['language']}"
     )
     text += f", median {rows['SQNR, dB'].median():.1f} dB."
     exact = len(rows) - len(drawn)

@@ -83,7 +83,7 @@ def reading(found: pd.DataFrame) -> str:
         most = f"{first['part']} moves it most ({first['kl']:.3g} nats)"
         return (
             f"No module alone changes the answer to this sentence in {where}; {most}. It takes "
-            f"several together."
+            "several together."
         )
     named = ", ".join(
         f"{row['part']} ({row['kl']:.3g} nats)" for _, row in flips.head(5).iterrows()

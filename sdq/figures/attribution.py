@@ -102,7 +102,7 @@ def _span(word: str, value: float, largest: float, digits: int, theme: Theme) ->
     )
     number = f"{value:+.{digits}f}".replace("-", "−")
     style = (
-        f"display:inline-block;text-align:center;margin:.15rem .05rem;padding:.1rem "
+        "display:inline-block;text-align:center;margin:.15rem .05rem;padding:.1rem "
         f".3rem;background:{paper};color:{font};border-bottom:{line}"
     )
     return (
@@ -122,8 +122,8 @@ def reading(rows: pd.DataFrame, label: str) -> str:
     tagged = rows["target"].nunique() > 1
     what = "the tags it gives to all words" if tagged else str(rows["target"].iloc[0])
     text = (
-        f"FP32 answers {what} and rests that most on {first}; for the same answer {label} "
-        f"rests most on {second}."
+        f"FP32 answers {what} and rests that most on {first}; for the same answer {label} rests "
+        f"most on {second}."
     )
     if most["fp32"].name == most["quantized"].name:
         text = (
@@ -149,8 +149,8 @@ def reading(rows: pd.DataFrame, label: str) -> str:
         for model, name in zip(MODELS, ("FP32", label), strict=True)
     )
     return (
-        f"{text} Convergence delta, what the words leave unexplained of the logit's gain over "
-        f"the baseline: {parts}."
+        f"{text} Convergence delta, what the words leave unexplained of the logit's gain over the "
+        f"baseline: {parts}."
     )
 
 
@@ -213,8 +213,8 @@ def drift_picture(
     )
     hover = [
         f"{row['language']}, {row['sentences']} sentences<br>rank correlation "
-        f"{row['rank correlation']:.2f}, noise floor {row['noise floor']:.2f}<br>"
-        f"same sign: {100 * row['same sign, share of words']:.0f} % of the words"
+        f"{row['rank correlation']:.2f}, noise floor {row['noise floor']:.2f}<br>same sign: "
+        f"{100 * row['same sign, share of words']:.0f} % of the words"
         for _, row in rows.iterrows()
     ]
     data = [[code] for code in rows["code"]]
@@ -271,23 +271,23 @@ def drift_reading(rows: pd.DataFrame, label: str) -> str:
     whole, each = rows.iloc[-1], rows.iloc[:-1].dropna(subset=["rank correlation"])
     if whole["rank correlation"] != whole["rank correlation"]:
         return (
-            f"No sentence has words enough to compare the order in which FP32 and {label} look "
-            f"at them."
+            f"No sentence has words enough to compare the order in which FP32 and {label} look at "
+            "them."
         )
     text = (
         f"In the mean over {whole['sentences']} sentences, FP32 and {label} order the words by "
-        f"what they count with rank correlation "
+        "what they count with rank correlation "
     )
     text += f"{whole['rank correlation']:.2f}{_interval(whole, 'low', 'high')} (1: the same order)."
     if whole["rank correlation"] < whole["noise floor"]:
         text += (
-            f" Measured twice, {label} agrees with itself to {whole['noise floor']:.2f}: what "
-            f"is below that is not noise."
+            f" Measured twice, {label} agrees with itself to {whole['noise floor']:.2f}: what is "
+            "below that is not noise."
         )
     else:
         text += (
             f" {label} agrees with itself no better ({whole['noise floor']:.2f}) when it is "
-            f"measured twice: this is noise."
+            "measured twice: this is noise."
         )
     if len(each) > 1:
         first, last = each.iloc[0], each.iloc[-1]
@@ -317,8 +317,9 @@ def to_page(rows: pd.DataFrame, label: str, theme: Theme, title: str, text: str)
         f'content="width=device-width"><title>{escape(title)}</title>'
     )
     style = (
-        f"background:{ink.paper};color:{ink.text};font-family:sans-serif;max-width:60rem;margi"
-        f"n:2rem auto;padding:0 1rem"
+        f"background:{ink.paper};color:{ink.text};font-family:sans-serif;max-width:60rem;margin:2r"
+        f"em "
+        "auto;padding:0 1rem"
     )
     body = (
         f'<body style="{style}"><h1>{escape(title)}</h1><p>{escape(text)}</p>'

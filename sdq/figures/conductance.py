@@ -33,7 +33,7 @@ def rows(
     if found.empty:
         raise UserError(
             f"the damage must have been shared out in {language_name(language)}, it was not; "
-            f"choose another language or all of them"
+            "choose another language or all of them"
         )
     part = [
         f"block {block}" if role == "block" else module_label(site, role, block)
@@ -137,9 +137,8 @@ def reading(found: pd.DataFrame) -> str:
     where = "all languages" if first["language"] == "all" else language_name(first["language"])
     if not total > 0:
         return (
-            f"In {where} quantization does not "
-            f"{'raise the loss' if loss else 'move the answers'} ({total:+.3g} nats), so there is "
-            f"no damage to share out."
+            f"In {where} quantization does not {'raise the loss' if loss else 'move the answers'} "
+            f"({total:+.3g} nats), so there is no damage to share out."
         )
     top = found.nlargest(_NAMED, "value")
     named = [
@@ -157,7 +156,7 @@ def reading(found: pd.DataFrame) -> str:
         best = repairs.nsmallest(1, "value").iloc[0]
         text += (
             f" {best['part'][0].upper()}{best['part'][1:]} takes {-100 * best['share']:.0f} % "
-            f"away: it undoes what others did."
+            "away: it undoes what others did."
         )
     text += f" The parts sum up to {100 * (1 + first['delta'] / total):.0f} % of it"
     text += (
@@ -168,8 +167,8 @@ def reading(found: pd.DataFrame) -> str:
     )
     if first["rho"] == first["rho"]:
         text += (
-            f" With the exact scan, in which each quantizes alone, the order of the "
-            f"{len(found)} sites has rank correlation {first['rho']:+.2f}."
+            f" With the exact scan, in which each quantizes alone, the order of the {len(found)} "
+            f"sites has rank correlation {first['rho']:+.2f}."
         )
     return text
 

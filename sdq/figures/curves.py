@@ -48,7 +48,7 @@ def axis(measure: str) -> str:
     metric = MEASURES[measure]
     return (
         f"{metric.name}, {metric.unit} ({'higher' if metric.higher_is_better else 'lower'} is "
-        f"better)"
+        "better)"
     )
 
 

@@ -404,7 +404,7 @@ def reading(
         means = local.groupby("type")["value"].mean()
         kind = means.idxmin() if sign < 0 else means.idxmax()
         text += (
-            f" There, the role with the "
+            " There, the role with the "
             f"{'lowest local SQNR' if sign < 0 else 'largest local error'} is {kind} "
             f"({said(means[kind], measure)} on average)."
         )
@@ -454,8 +454,8 @@ def language_reading(table: pd.DataFrame, name: str, measure: str) -> str:
         for line, value in zip(last["line"], last["value"], strict=True)
     )
     return (
-        f"Accumulated {_PHRASES[measure]} of {name} at the output of block "
-        f"{table['block'].max()}: {values}."
+        f"Accumulated {_PHRASES[measure]} of {name} at the output of block {table['block'].max()}: "
+        f"{values}."
     )
 
 
@@ -482,6 +482,6 @@ def gap_reading(table: pd.DataFrame, measure: str) -> str:
         for name, mine in table.dropna(subset="value").groupby("run", sort=False)
     ]
     return (
-        f"The {_PHRASES[measure].replace('error', 'difference')} between student and FP32 "
-        f"teacher goes {'; '.join(parts)}."
+        f"The {_PHRASES[measure].replace('error', 'difference')} between student and FP32 teacher "
+        f"goes {'; '.join(parts)}."
     )

@@ -109,8 +109,8 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
         yaxis={"title": {"text": "Size of an input, |x|"}, "range": [0, top], "fixedrange": True},
     )
     text = (
-        f"{label_of(find(profiles, layer))}: {len(far)} of {len(rows)} hidden units reach "
-        f"beyond {FAR:g} times the median rms ({limit:.3g})"
+        f"{label_of(find(profiles, layer))}: {len(far)} of {len(rows)} hidden units reach beyond "
+        f"{FAR:g} times the median rms ({limit:.3g})"
     )
     first = far.sort_values("largest |x|", ascending=False).head(_LISTED)
     listed = ", ".join(
@@ -183,7 +183,6 @@ def units_reading(units: pd.DataFrame) -> str:
     )
     return (
         f"Hidden unit {first['hidden unit']} stands out most: at the input of {first['input of']} "
-        f"{where}, "
-        f"up to {first['times the median rms']:.0f} times the median rms. "
-        f"{len(units)} pairs of unit and kind of input have an outlier somewhere."
+        f"{where}, up to {first['times the median rms']:.0f} times the median rms. {len(units)} "
+        "pairs of unit and kind of input have an outlier somewhere."
     )

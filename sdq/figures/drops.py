@@ -64,8 +64,8 @@ def reading(rows: pd.DataFrame, metric: str) -> str:
     if known:
         sure = int(((zero["p_holm"] < SURE) & (zero["drop"] > 0)).sum())
         text += (
-            f" In {sure} of the {len(zero)} zero-shot languages the drop is more than chance "
-            f"would give (p < {SURE} after Holm's correction for {len(mine)} languages)."
+            f" In {sure} of the {len(zero)} zero-shot languages the drop is more than chance would "
+            f"give (p < {SURE} after Holm's correction for {len(mine)} languages)."
         )
     return text
 
@@ -97,8 +97,8 @@ def heat_reading(rows: pd.DataFrame, cells: Cells, metric: str) -> str:
             f"{worst['score']:.1f} %. Zero-shot means in %: {', '.join(parts)}."
         )
     text = (
-        f"Largest drop: {worst['language']} with {worst['label']}, {worst['drop']:.1f} points "
-        f"of {measure(metric)}."
+        f"Largest drop: {worst['language']} with {worst['label']}, {worst['drop']:.1f} points of "
+        f"{measure(metric)}."
     )
     return f"{text} Zero-shot means in points: {', '.join(parts)}."
 

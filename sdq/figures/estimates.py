@@ -122,19 +122,19 @@ def reading(table: pd.DataFrame) -> str:
     found = rho(table)
     if math.isnan(found.rho):
         return (
-            f"The {found.n} modules are too few, or too much alike, to say whether estimate "
-            f"and exact scan rank them alike."
+            f"The {found.n} modules are too few, or too much alike, to say whether estimate and "
+            "exact scan rank them alike."
         )
     rank = f"{found.rho:.3f}".replace("-", "−")
     text = (
-        f"Over {found.n} modules, the estimate from gradients and the exact scan have "
-        f"Spearman's rank correlation ρ = {rank}."
+        f"Over {found.n} modules, the estimate from gradients and the exact scan have Spearman's "
+        f"rank correlation ρ = {rank}."
     )
     both = table[(table["kl"] > 0) & (table["estimate"] > 0)]
     if len(both):
         text += (
-            f" The exact KL divergence is {(both['kl'] / both['estimate']).median():.2g} "
-            f"times the estimate in the median."
+            f" The exact KL divergence is {(both['kl'] / both['estimate']).median():.2g} times the "
+            "estimate in the median."
         )
     first, guessed = table.iloc[0]["layer"], table.loc[table["estimate"].idxmax(), "layer"]
     return (

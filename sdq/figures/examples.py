@@ -114,12 +114,12 @@ def reading(pairs: pd.DataFrame, verdict: Mapping[str, Any], setting: str, where
     text += f"net {net:+,} of {n:,} sentences in {where} ({100 * net / n:+.1f} points)."
     if p < 0.05:
         text += (
-            f" If losing and gaining were equally likely, so uneven a split would be rare "
+            " If losing and gaining were equally likely, so uneven a split would be rare "
             f"({named_test(verdict)}, {p_text(p)})."
         )
     else:
         text += (
-            f" If losing and gaining were equally likely, a split like this would be nothing "
+            " If losing and gaining were equally likely, a split like this would be nothing "
             f"unusual ({named_test(verdict)}, {p_text(p)})."
         )
     other = int(

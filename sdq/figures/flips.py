@@ -365,8 +365,8 @@ def _above(floor: float | None, share: float, label: str) -> str:
     if floor is None:
         return ""
     text = (
-        f" Run again with a tiny change, {label} gives {100 * floor:.1f} % other answers than "
-        f"it gave before (noise floor)"
+        f" Run again with a tiny change, {label} gives {100 * floor:.1f} % other answers than it "
+        "gave before (noise floor)"
     )
     less = "that is less than what quantization changes."
     return f"{text}: {less if share > floor else 'what changes here is no more than that.'}"

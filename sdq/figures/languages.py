@@ -152,7 +152,7 @@ def reading(reports: Sequence[Report]) -> str:
     worst = zero.iloc[0]
     lost += (
         f", against {home.iloc[0][f'lost by {damaged}']:.1f} in {home.iloc[0]['language']}, which "
-        f"it was trained on."
+        "it was trained on."
         if len(home)
         else "."
     )

@@ -58,8 +58,8 @@ def reading(table: pd.DataFrame, measure: str) -> str:
     if not parts:
         return ""
     text = (
-        f" The noise floor, how far the same moves when it is measured again, comes nearest to "
-        f"it {' and '.join(parts)}."
+        " The noise floor, how far the same moves when it is measured again, comes nearest to it "
+        f"{' and '.join(parts)}."
     )
     return text + (
         f" {within} of the {len(table)} errors shown are no larger than that." if within else ""

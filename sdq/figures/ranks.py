@@ -111,8 +111,8 @@ def unspaced_note(table: pd.DataFrame) -> str:
         f"{row['language']} ({row['subwords per character']:.2f})" for _, row in left.iterrows()
     )
     return (
-        f"{parts}: subwords per character, because they are written without spaces between "
-        f"words; they are left out of this picture and of ρ."
+        f"{parts}: subwords per character, because they are written without spaces between words; "
+        "they are left out of this picture and of ρ."
     )
 
 
@@ -148,25 +148,25 @@ def rank_reading(table: pd.DataFrame, what: str) -> str:
     rank = rank_correlation(zero["x"], zero["drop"])
     if rank is None:
         return (
-            f"The {len(zero)} zero-shot languages shown are too few, or too much alike in "
-            f"{what}, to say whether their drop goes along with it."
+            f"The {len(zero)} zero-shot languages shown are too few, or too much alike in {what}, "
+            "to say whether their drop goes along with it."
         )
     rho = f"{rank.rho:+.2f}".replace("-", "−")
     text = (
-        f"Over the {rank.n} zero-shot languages, {what} and the drop with "
-        f"{table['label'].iloc[0]} have Spearman's rank correlation "
+        f"Over the {rank.n} zero-shot languages, {what} and the drop with {table['label'].iloc[0]} "
+        "have Spearman's rank correlation "
     )
     text += f"ρ = {rho} ({p_text(rank.p)}, n = {rank.n})."
     if rank.p >= 0.05:
         often = f"anything between −{rank.chance:.2f} and +{rank.chance:.2f}"
         return (
-            f"{text} That is not distinguishable from zero: with {rank.n} languages, chance "
-            f"alone often gives {often}."
+            f"{text} That is not distinguishable from zero: with {rank.n} languages, chance alone "
+            f"often gives {often}."
         )
     way = "smaller" if rank.rho < 0 else "larger"
     return (
-        f"{text} More {what} goes with a {way} drop here, more clearly than chance alone "
-        f"usually gives; that does not make it the cause."
+        f"{text} More {what} goes with a {way} drop here, more clearly than chance alone usually "
+        "gives; that does not make it the cause."
     )
 
 

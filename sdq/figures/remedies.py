@@ -170,8 +170,8 @@ def reading(rows: pd.DataFrame) -> str:
     predicted order held."""
     run, full = (rows[rows["kind"] == kind].iloc[0] for kind in (RUN, FULL))
     text = (
-        f"This run loses {full['change']:.1f} points against FP32 on the zero-shot languages, "
-        f"at {run['MB']:.2f} MB (simulated) instead of {full['MB']:.1f}."
+        f"This run loses {full['change']:.1f} points against FP32 on the zero-shot languages, at "
+        f"{run['MB']:.2f} MB (simulated) instead of {full['MB']:.1f}."
     )
     tried = rows[~rows["kind"].isin((RUN, FULL))].dropna(subset="change")
     if tried.empty:
@@ -180,7 +180,7 @@ def reading(rows: pd.DataFrame) -> str:
     if sure.empty:
         return (
             f"{text} None of the {len(tried)} remedies that were run surely helps: none has an "
-            f"interval above 0."
+            "interval above 0."
         )
     small, best = sure.iloc[0], sure.loc[sure["change"].idxmax()]
     text += (

@@ -84,14 +84,14 @@ def reading(table: pd.DataFrame) -> str:
     )
     least, most = table.loc[table["needed"].idxmin()], table.loc[table["needed"].idxmax()]
     text += (
-        f"To find the drop of {least['language']} ({least['drop']:.1f} points) 4 times out of "
-        f"5 takes {_count(least['needed'])} sentences"
+        f"To find the drop of {least['language']} ({least['drop']:.1f} points) 4 times out of 5 "
+        f"takes {_count(least['needed'])} sentences"
     )
     if len(table) > 1:
         text += f", that of {most['language']} ({most['drop']:.1f} points) {_count(most['needed'])}"
     return (
-        f"{text}. With 100 per language, {int(at(table, 100)['told'].sum())} of {len(table)} "
-        f"would be told from noise."
+        f"{text}. With 100 per language, {int(at(table, 100)['told'].sum())} of {len(table)} would "
+        "be told from noise."
     )
 
 
@@ -144,8 +144,8 @@ def figure(
         },
     )
     said = (
-        f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(found['told'].sum())} "
-        f"of {len(table)} told from noise"
+        f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(found['told'].sum())} of "
+        f"{len(table)} told from noise"
     )
     nought = {
         "type": "line",

@@ -151,8 +151,8 @@ def modules_picture(
     )
     if language != EVERY:
         text += (
-            f" There are {table['sentences'].max()} sentences in {language_name(language)}: "
-            f"only a large effect shows."
+            f" There are {table['sentences'].max()} sentences in {language_name(language)}: only a "
+            "large effect shows."
         )
     return figure, titled(table, metric), text
 
@@ -415,28 +415,28 @@ def alone_reading(table: pd.DataFrame, metric: str, itself: float, language: str
     known, worst, n = METRICS[metric], _worst(table, METRICS[metric]), len(table)
     if worst.empty:
         return (
-            f"Quantized alone{where(language)}, no module has a {known.phrase} beyond its "
-            f"noise floor."
+            f"Quantized alone{where(language)}, no module has a {known.phrase} beyond its noise "
+            "floor."
         )
     first = worst.iloc[0]
     text = (
-        f"Quantized alone{where(language)}, {first['layer']} does most harm: a {known.phrase} "
-        f"of {_spoken(first, known, True)}"
+        f"Quantized alone{where(language)}, {first['layer']} does most harm: a {known.phrase} of "
+        f"{_spoken(first, known, True)}"
     )
     text += f", then {_listed(worst.iloc[1:3], known)}." if len(worst) > 1 else "."
     quiet, highest = int((~table["above"]).sum()), known.said(table["floor"].max() / known.times)
     stay = "stays" if quiet == 1 else "stay"
     text += (
-        f" {quiet} of {n} modules {stay} within the noise floor (at most {highest}) and so "
-        f"without a rank."
+        f" {quiet} of {n} modules {stay} within the noise floor (at most {highest}) and so without "
+        "a rank."
         if quiet
         else f" All {n} modules are above their noise floor, which is at most {highest}."
     )
     small = int((table["value"].abs() <= itself).sum())
     if metric == "KL" and itself > 0:
         text += (
-            f" The whole quantized model moves by up to {known.said(itself / known.times)} "
-            f"when the same is repeated; alone, {small} of {n} modules do no more than that."
+            f" The whole quantized model moves by up to {known.said(itself / known.times)} when "
+            f"the same is repeated; alone, {small} of {n} modules do no more than that."
         )
     return text
 
@@ -454,13 +454,13 @@ def added_reading(
     )
     if worst.empty:
         return (
-            f"{text} Leaving one module in FP32 takes no more of it away than repeating the "
-            f"same does, {floor}."
+            f"{text} Leaving one module in FP32 takes no more of it away than repeating the same "
+            f"does, {floor}."
         )
     first = worst.iloc[0]
     text += (
-        f" Leaving {first['layer']} in FP32 takes most of it away, "
-        f"{_spoken(first, known, True)}: {known.said(first['rest'] / known.times)} remain."
+        f" Leaving {first['layer']} in FP32 takes most of it away, {_spoken(first, known, True)}: "
+        f"{known.said(first['rest'] / known.times)} remain."
     )
     text += (
         f" Then {'come' if len(worst) > 2 else 'comes'} {_listed(worst.iloc[1:3], known)}."

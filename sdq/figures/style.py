@@ -123,8 +123,9 @@ def to_html(figure: go.Figure, title: str, text: str = "") -> str:
         full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True}
     )
     style = (
-        f"background:{ink.paper_bgcolor};color:{ink.font.color};font-family:{ink.font.family};"
-        f"max-width:60rem;margin:2rem auto;padding:0 1rem"
+        f"background:{ink.paper_bgcolor};color:{ink.font.color};font-family:{ink.font.family};max-"
+        f"width:60rem;margin:2rem "
+        "auto;padding:0 1rem"
     )
     head = (
         f'<meta charset="utf-8"><meta name="viewport" '

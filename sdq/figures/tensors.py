@@ -156,8 +156,8 @@ def reading(table: pd.DataFrame, metric: str, itself: float, language: str = EVE
         )
     if len(quiet) == 2:
         return (
-            f"{text} Neither half does more than the model does by itself when it is only "
-            f"repeated ({floor})."
+            f"{text} Neither half does more than the model does by itself when it is only repeated "
+            f"({floor})."
         )
     if quiet:
         return (

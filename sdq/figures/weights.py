@@ -63,8 +63,8 @@ def find(rows: pd.DataFrame, layer: str) -> Any:
     found = rows[rows["module"] == layer]
     if found.empty:
         raise UserError(
-            f"layer must be one of the {len(rows)} modules of this run, got {layer[:80]!r}; "
-            f"choose one from the list"
+            f"layer must be one of the {len(rows)} modules of this run, got {layer[:80]!r}; choose "
+            "one from the list"
         )
     return found.iloc[0]
 
@@ -141,15 +141,15 @@ def reading(weights: pd.DataFrame, run: str) -> str:
         widest = rows.loc[rows["largest / typical weight"].idxmax()]
         return (
             f"Nothing is rounded in this FP32 run. Hardest to round of its {len(rows)} modules "
-            f"would be {widest['layer']}: "
-            f"its largest weight is {widest['largest / typical weight']:.1f} times the typical "
-            f"one (rms), and one range has to hold both."
+            f"would be {widest['layer']}: its largest weight is "
+            f"{widest['largest / typical weight']:.1f} times the typical one (rms), and one range "
+            "has to hold both."
         )
     by = rounded["SQNR, dB"]
     worst, best = rounded.loc[by.idxmin()], rounded.loc[by.idxmax()]
     text = (
-        f"{run} hurts the weights of {worst['layer']} most: SQNR {_db(by.min())}, so the "
-        f"rounding error is {error_share(by.min())} as large as"
+        f"{run} hurts the weights of {worst['layer']} most: SQNR {_db(by.min())}, so the rounding "
+        f"error is {error_share(by.min())} as large as"
     )
     text += " the weights themselves."
     if len(rounded) > 1:
@@ -287,8 +287,8 @@ def _grid_sentence(row: Any, grid: np.ndarray[Any, Any] | None) -> str:
     )
     steps = f"{row['scale_low']:.2g} to {row['scale_high']:.2g}"
     return (
-        f"Every {owner} has its own grid ({int(row['ranges']):,} scales, steps from {steps}), "
-        f"so no common grid can be drawn under the picture."
+        f"Every {owner} has its own grid ({int(row['ranges']):,} scales, steps from {steps}), so "
+        "no common grid can be drawn under the picture."
     )
 
 
@@ -371,8 +371,8 @@ def histogram_picture(
             }
         )
     text = (
-        f"{label_of(row)}: {int(row['rows'] * row['columns']):,} weights from {row['low']:.3g} "
-        f"to {row['high']:.3g}. "
+        f"{label_of(row)}: {int(row['rows'] * row['columns']):,} weights from {row['low']:.3g} to "
+        f"{row['high']:.3g}. "
     )
     return (
         figure,

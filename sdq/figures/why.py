@@ -81,8 +81,8 @@ def reading(why: pd.DataFrame, layer: str) -> str:
     if tried.empty:
         worst = int(modules(why)["kl"].notna().sum())
         return (
-            f"{name[:1].upper()}{name[1:]} is not among the {worst} modules that break the "
-            f"answers most, so none of its causes was removed."
+            f"{name[:1].upper()}{name[1:]} is not among the {worst} modules that break the answers "
+            "most, so none of its causes was removed."
         )
     kl = float(tried.iloc[0]["kl"])
     text = f"{name[:1].upper()}{name[1:]} alone moves the answers by a KL of {nats(kl)} nats"
@@ -213,8 +213,8 @@ def units_picture(why: pd.DataFrame, theme: Theme = "light") -> Picture | None:
 def _units_reading(rows: pd.DataFrame, layers: int) -> str:
     first, beyond = rows.loc[rows["times"].fillna(0).idxmax()], rows[rows["beyond"]]
     text = (
-        f"In {beyond['layer'].nunique()} of {layers} inputs a hidden unit reaches beyond "
-        f"{FAR:g} times the median unit; farthest is unit {first['hidden unit']} "
+        f"In {beyond['layer'].nunique()} of {layers} inputs a hidden unit reaches beyond {FAR:g} "
+        f"times the median unit; farthest is unit {first['hidden unit']} "
     )
     text += f"at the input of {first['layer']}, {first['times']:.1f} times"
     return f"{text}, made by {first['made by']}." if first["made by"] else f"{text}."
@@ -327,8 +327,8 @@ def mismatch_reading(mismatch: pd.DataFrame) -> str:
             f"({bounds}), which calibrating on all languages would win."
         )
     return (
-        f"{text}On {whole['sentences']} sentences that costs nothing that can be told from "
-        f"chance: {nats(whole['cost'])} nats ({bounds})."
+        f"{text}On {whole['sentences']} sentences that costs nothing that can be told from chance: "
+        f"{nats(whole['cost'])} nats ({bounds})."
     )
 
 
@@ -393,11 +393,11 @@ def damping_picture(why: pd.DataFrame, theme: Theme = "light") -> Picture | None
         return figure, rows, f"At none of the {len(rows)} LayerNorms is there any error."
     least, most = rows.loc[ratio.idxmin()], rows.loc[ratio.idxmax()]
     text = (
-        f"{int((ratio < 1).sum())} of {len(rows)} LayerNorms make the relative error smaller, "
-        f"most of all {least['LayerNorm']} (times {least['after / before']:.2f}); "
+        f"{int((ratio < 1).sum())} of {len(rows)} LayerNorms make the relative error smaller, most "
+        f"of all {least['LayerNorm']} (times {least['after / before']:.2f}); "
     )
     text += (
-        f"{most['LayerNorm']} multiplies it by {most['after / before']:.2f}. After the last "
-        f"it is {rows['after'].iloc[-1]:.2g}."
+        f"{most['LayerNorm']} multiplies it by {most['after / before']:.2f}. After the last it is "
+        f"{rows['after'].iloc[-1]:.2g}."
     )
     return figure, rows, text

@@ -153,7 +153,7 @@ def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
         text += "Other test sentences could have turned that around."
     else:
         text += (
-            f"That is more than the choice of test sentences explains: it hurts the languages "
+            "That is more than the choice of test sentences explains: it hurts the languages "
             f"without labels {'more' if zero['extra'] > 0 else 'less'}."
         )
     text += (
@@ -168,8 +168,7 @@ def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
     what = {"seen": "ways of having been seen", "script": "scripts", "family": "families"}[by]
     text += (
         f" Of the {len(groups)} {what}, {most.name} ({_named(most['languages'])}) loses most, "
-        f"{most['drop']:.1f} points, {_signed(most['extra'])} against "
-        f"{_named(home['languages'])}; "
+        f"{most['drop']:.1f} points, {_signed(most['extra'])} against {_named(home['languages'])}; "
     )
     return (
         text + f"{sure} of the {len(groups)} differ from it by more than chance (after Holm's "

@@ -215,8 +215,8 @@ def _because(rows: pd.DataFrame, cause: Row | None) -> list[Sentence]:
     best = tried.loc[tried["gain"].idxmax()]
     part = share(max(0.0, best["gain"] / best["kl"])) if best["kl"] > 0 else "0 %"
     text = (
-        f"None of the {len(tried)} causes that were removed explains it: {removed(best)}, the "
-        f"best of them, it keeps all but {part} of its KL."
+        f"None of the {len(tried)} causes that were removed explains it: {removed(best)}, the best "
+        f"of them, it keeps all but {part} of its KL."
     )
     return [Sentence(text=text, table="why", columns=("gain", "kl"))]
 
@@ -266,8 +266,8 @@ def _mismatch(report: Report, tables: Tables) -> Finding | None:
     text += f"{_interval(whole['cost_low'], whole['cost_high'])} of {nats(whole['kl'])}."
     worst = each.loc[each["cost"].idxmax()]
     clipped = (
-        f"The ranges clip {share(whole['clipped'])} of all inputs, "
-        f"{share(worst['clipped'])} in {language_name(worst['language'])}, which loses most "
+        f"The ranges clip {share(whole['clipped'])} of all inputs, {share(worst['clipped'])} in "
+        f"{language_name(worst['language'])}, which loses most "
     )
     clipped += (
         f"({nats(worst['cost'])} nats); calibrated on all languages alike they clip "
@@ -350,7 +350,7 @@ def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
         if not tested:
             return ()
         text = (
-            f"No language loses more than chance would give: after Holm's correction for "
+            "No language loses more than chance would give: after Holm's correction for "
             f"{len(rows)} languages the smallest p is {rows['p_holm'].min():.2f}."
         )
         return (Sentence(text=text, table=table, columns=columns),)
@@ -369,8 +369,8 @@ def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
     if tested:
         lose = "loses" if len(surely) == 1 else "lose"
         text += (
-            f" Of {len(rows)} languages, {len(surely)} {lose} more than chance would give (p "
-            f"< {SURE} after Holm's correction)."
+            f" Of {len(rows)} languages, {len(surely)} {lose} more than chance would give (p < "
+            f"{SURE} after Holm's correction)."
         )
     return (Sentence(text=text, table=table, columns=columns),)
 
@@ -407,7 +407,7 @@ def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
         f"{best['bytes'] / 1e6:.2f} MB simulated{than}, "
     )
     text += (
-        f"{best['change']:+.1f} points (95 % interval {best['low']:.1f} to "
-        f"{best['high']:.1f}, {p_text(best['p'])})."
+        f"{best['change']:+.1f} points (95 % interval {best['low']:.1f} to {best['high']:.1f}, "
+        f"{p_text(best['p'])})."
     )
     return (Sentence(text=text, table="remedies", columns=columns),)

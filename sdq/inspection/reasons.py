@@ -147,9 +147,8 @@ def described(row: Row) -> str:
     if row["cause"] in GENERAL and row["value"] < UNUSUAL * row["usual"]:
         what = "its weight" if row["cause"] == "weights" else "its input"
         return (
-            f"rounding {what} errs by no more than elsewhere (relative L2 "
-            f"{show(row['value'])}, in the median module {show(row['usual'])}), but the answers "
-            f"depend on it"
+            f"rounding {what} errs by no more than elsewhere (relative L2 {show(row['value'])}, in "
+            f"the median module {show(row['usual'])}), but the answers depend on it"
         )
     text = CAUSES[row["cause"]][0].format(
         at=row["at"],

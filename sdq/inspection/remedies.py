@@ -119,7 +119,7 @@ def one_limit(size: float | None, tolerated: float | None) -> None:
     """UserError unless exactly one of them is given."""
     if (size is None) == (tolerated is None):
         raise UserError(
-            f"exactly one limit must be given, a size or a tolerated cost, got "
+            "exactly one limit must be given, a size or a tolerated cost, got "
             f"{'neither' if size is None else 'both'}"
         )
 

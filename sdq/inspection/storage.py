@@ -217,7 +217,7 @@ def inspectable(report: Report, store: Store) -> None:
     if not report.recipe["rules"]:
         raise UserError(
             f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose "
-            f"another run"
+            "another run"
         )
     unreplaced(report, store)
     weights = store.weights(report)

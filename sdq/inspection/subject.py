@@ -63,7 +63,7 @@ class Subject:
         if not recipe.rules:
             raise UserError(
                 f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose "
-                f"another run"
+                "another run"
             )
         unreplaced(report, store, model=True)
         weights = store.weights(report)

@@ -168,7 +168,7 @@ def _read(answer: Any) -> Answer:
 def _beyond(about: str, what: str) -> UserError:
     return UserError(
         f"{about[:80]} must be readable within {what}, it takes more; take a sample of it, or "
-        f"split it into smaller files"
+        "split it into smaller files"
     )
 
 

@@ -73,7 +73,7 @@ def accepted(name: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name:
         raise UserError(
             f"a file name must be of letters, digits, spaces and . , - + ( ), got {name[:60]!r}; "
-            f"rename the file"
+            "rename the file"
         )
     return name
 
@@ -205,7 +205,7 @@ def missing(fields: Mapping[str, Any], files: Sequence[Incoming]) -> list[str]:
     ):
         found.append(
             f"files of {' and '.join(absent)} (or the split `all` for every file, which is then "
-            f"divided)"
+            "divided)"
         )
     return found
 
@@ -247,14 +247,14 @@ def keep(
     name = str(fields.get("name"))
     if not KEPT.fullmatch(name):
         raise UserError(
-            f"a task must have a name of at most 41 small letters, digits, - and _, beginning "
-            f"with a letter or digit, got {name[:60]!r}; choose another name"
+            "a task must have a name of at most 41 small letters, digits, - and _, beginning with "
+            f"a letter or digit, got {name[:60]!r}; choose another name"
         )
     if name in TASKS or name == "mini":
         owner = "model" if name == "mini" else "task"
         raise UserError(
             f"a task must have a name of its own, {name!r} is that of an embedded {owner}; choose "
-            f"another name"
+            "another name"
         )
     folder = home() / name
     try:
@@ -284,12 +284,12 @@ def _may_take(folder: Path, replace: bool, who: Visitor) -> None:
     if folder.exists() and not replace:
         raise UserError(
             f"a task must have a name of its own, {folder.name!r} is taken; choose another name, "
-            f"or replace it"
+            "or replace it"
         )
     if folder.exists() and not who.may_change(folder):
         raise UserError(
             f"a task can be replaced by whoever brought it or by the teacher, {folder.name!r} is "
-            f"another's; choose another name"
+            "another's; choose another name"
         )
 
 
@@ -332,15 +332,15 @@ def _spread(files: Sequence[Incoming], folder: Path) -> tuple[dict[str, str], di
     """
     if not 1 <= len(files) <= limits().uploads:
         raise UserError(
-            f"a task must have 1 to {limits().uploads} files, got {len(files)}; add files, or "
-            f"join some"
+            f"a task must have 1 to {limits().uploads} files, got {len(files)}; add files, or join "
+            "some"
         )
     for file in files:
         accepted(file.name)
     formats = {_format(file) for file in files}
     if len(formats) > 1:
         raise UserError(
-            f"all files of a task must have one format, got "
+            "all files of a task must have one format, got "
             f"{', '.join(CALLED[name] for name in sorted(formats))}; convert the others"
         )
     ending = f".{formats.pop()}"
@@ -356,8 +356,8 @@ def _spread(files: Sequence[Incoming], folder: Path) -> tuple[dict[str, str], di
         if file.path.stat().st_size > limits().upload_mb * 10**6:
             raise UserError(
                 f"a file must have at most {limits().upload_mb} MB, {file.name} has "
-                f"{file.path.stat().st_size / 10**6:.0f} MB; take a sample, or write a task "
-                f"file by hand"
+                f"{file.path.stat().st_size / 10**6:.0f} MB; take a sample, or write a task file "
+                "by hand"
             )
         if file.language and (other := taken.get((file.split, file.language))):
             raise UserError(

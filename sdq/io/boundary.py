@@ -112,8 +112,8 @@ def _of_files(error: OSError, home: Path | None) -> UserError:
     if error.errno in _FULL or named is None:
         return unfitting(data_folder() if home is None else home, error)
     return UserError(
-        f"the file {named} must be one that can be used, it is not ({error.strerror}); correct "
-        f"its path or its permissions"
+        f"the file {named} must be one that can be used, it is not ({error.strerror}); correct its "
+        "path or its permissions"
     )
 
 

@@ -93,6 +93,6 @@ def limits() -> Limits:
         return Limits()
     except ValidationError as error:
         raise UserError(
-            f"a limit must be a number in its bounds, "
+            "a limit must be a number in its bounds, "
             f"SDQ_{explain(error).partition(':')[0].upper()} is not: {explain(error)}"
         ) from error

@@ -81,7 +81,7 @@ def security(folder: Path) -> Any:
     )
     if done.returncode:
         raise UserError(
-            f"the cluster must have a key of its own, openssl made none "
+            "the cluster must have a key of its own, openssl made none "
             f"({(done.stderr.strip().splitlines() or ['no word'])[-1][:160]}); mend openssl"
         )
     roles = {

@@ -141,7 +141,7 @@ def parameters(folder: Path, without: str | None = None) -> int:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"weights must be a safetensors file, the header of {path} cannot be read; copy "
-                f"the file again"
+                "the file again"
             ) from error
     return total
 

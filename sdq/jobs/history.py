@@ -97,8 +97,8 @@ def _text(row: Any) -> str:
     day = "" if pd.isna(row.made) else f"{row.made:%Y-%m-%d}"
     pin = "pinned" if row.pinned else ""
     return (
-        f"{row.method} {row.width} {row.recipe} {row.task} {row.model} seed {row.seed} "
-        f"{row.run} {row.origin} {row.state} {day} {pin}"
+        f"{row.method} {row.width} {row.recipe} {row.task} {row.model} seed {row.seed} {row.run} "
+        f"{row.origin} {row.state} {day} {pin}"
     ).casefold()
 
 
@@ -134,8 +134,8 @@ def reading(table: pd.DataFrame) -> str:
         newest = mine.sort_values("made", ascending=False, kind="stable").iloc[0]
         bits = "" if newest["method"] == "FP32" else f" {newest['width']}"
         text += (
-            f" The newest is {newest['method']}{bits} on {newest['task']}, "
-            f"{newest['score']:.1f} % zero-shot."
+            f" The newest is {newest['method']}{bits} on {newest['task']}, {newest['score']:.1f} % "
+            "zero-shot."
         )
     return text
 
@@ -167,7 +167,7 @@ def _changing(store: Store) -> Iterator[Path]:
             if part.is_symlink():
                 raise UserError(
                     f"{part} must be a folder of its own to be changed here, it is a link to "
-                    f"another place; change it there"
+                    "another place; change it there"
                 )
         lock = os.open(folder / "history.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -314,7 +314,7 @@ def _lead(who: Visitor, what: str) -> None:
     if not who.leads:
         raise UserError(
             f"only the teacher or the owner of this machine can {what}, you came by the students' "
-            f"link; ask them to do it"
+            "link; ask them to do it"
         )
 
 
@@ -323,7 +323,7 @@ def _theirs(who: Visitor, folder: Path, run: str, what: str) -> None:
     if not who.may_change(folder):
         raise UserError(
             f"run {run} must be one that you alone started to be {what} by you, others asked for "
-            f"it too or it is theirs; ask the teacher to do it"
+            "it too or it is theirs; ask the teacher to do it"
         )
 
 
@@ -339,17 +339,17 @@ def _deletable(store: Store, run: str, who: Visitor) -> Path:
     if path.is_symlink():
         raise UserError(
             f"run {run} must be a folder of its own to be deleted, it is a link to another place; "
-            f"remove it there"
+            "remove it there"
         )
     if not path.is_dir():
         if shipped:
             raise UserError(
                 f"only runs of your own can be deleted, {run} came with the project; use the "
-                f"search to leave it out"
+                "search to leave it out"
             )
         raise UserError(
             f"run {run} must be in {store.folder} to be deleted, it is not there any more; load "
-            f"the page again"
+            "the page again"
         )
     _theirs(who, path, run, "deleted")
     if not (path / "done").is_file():
@@ -357,13 +357,13 @@ def _deletable(store: Store, run: str, who: Visitor) -> Path:
         if files.busy(path):
             raise UserError(
                 f"run {run} must have ended to be deleted, a process computes it at this moment; "
-                f"cancel it, or stop it in its terminal, first"
+                "cancel it, or stop it in its terminal, first"
             )
         if standing.status == "elsewhere":
             raise UserError(
                 f"run {run} must have ended to be deleted, it was heard of {standing.heard:.0f} s "
-                f"ago and may be under way in a terminal; "
-                f"stop it there, or wait until it has been silent for {QUIET // 60} minutes"
+                "ago and may be under way in a terminal; stop it there, or wait until it has been "
+                f"silent for {QUIET // 60} minutes"
             )
         if (
             standing.active
@@ -372,7 +372,7 @@ def _deletable(store: Store, run: str, who: Visitor) -> Path:
         ):
             raise UserError(
                 f"run {run} must have ended to be deleted, it is under way; cancel it on the page "
-                f"Quantize, and wait a moment"
+                "Quantize, and wait a moment"
             )
     return path
 
@@ -418,14 +418,14 @@ def restore(store: Store, runs: Sequence[str], who: Visitor = OWNER) -> None:
             ]
             if not kept:
                 raise UserError(
-                    f"run {run} must be in the trash to be brought back, it is not there any "
-                    f"more; run its recipe again"
+                    f"run {run} must be in the trash to be brought back, it is not there any more; "
+                    "run its recipe again"
                 )
             _theirs(who, max(kept)[1], run, "brought back")
             if os.path.lexists(store.folder / run):
                 raise UserError(
                     f"run {run} must be gone to be brought back, it was made again since; delete "
-                    f"that one first"
+                    "that one first"
                 )
             pairs.append((max(kept)[1], store.folder / run))
         store.folder.mkdir(exist_ok=True)

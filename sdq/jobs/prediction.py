@@ -44,8 +44,8 @@ def _teacher(model: str, task: str, made_of: Made) -> tuple[nn.Module, Any]:
     """The model and tokenizer that runs were made of. UserError if the model is another one now."""
     if made_of[1] not in (None, weights_of(model, task)):
         raise UserError(
-            f"the model {model} must be as it was when the run was made, it was changed since; "
-            f"run its recipe again"
+            f"the model {model} must be as it was when the run was made, it was changed since; run "
+            "its recipe again"
         )
     return load_for(task_of(task), folder_of(model, task))
 

@@ -240,7 +240,7 @@ def _room(store: Store, who: str) -> None:
     if waiting >= most.queued:
         raise UserError(
             f"at most {most.queued} runs and inspections must be waiting, there are {waiting}; "
-            f"wait until some are finished"
+            "wait until some are finished"
         )
 
 
@@ -299,8 +299,8 @@ def failure(folder: Path) -> str:
     ]
     if not lines:
         return (
-            "the computing process ended without a word (the machine may have stopped it for "
-            "lack of memory); start it again"
+            "the computing process ended without a word (the machine may have stopped it for lack "
+            "of memory); start it again"
         )
     return lines[-1].removeprefix("error: ")
 

@@ -157,8 +157,8 @@ def over(pid: int, most: Limits) -> str:
             else f"{3600 * most.job_hours:g} seconds"
         )
         return (
-            f"a run or inspection must be computed within {allowed}, this one was not; take "
-            f"fewer steps or sentences, or raise SDQ_JOB_HOURS"
+            f"a run or inspection must be computed within {allowed}, this one was not; take fewer "
+            "steps or sentences, or raise SDQ_JOB_HOURS"
         )
     return _memory(most) if held > most.job_memory_mb * 10**6 else ""
 
@@ -166,8 +166,7 @@ def over(pid: int, most: Limits) -> str:
 def _memory(most: Limits) -> str:
     return (
         f"a run or inspection must be computed in {most.job_memory_mb:,} MB of memory, this one "
-        f"needs more; "
-        "take a smaller model or batch size, or raise SDQ_JOB_MEMORY_MB"
+        "needs more; take a smaller model or batch size, or raise SDQ_JOB_MEMORY_MB"
     )
 
 

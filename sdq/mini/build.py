@@ -100,7 +100,7 @@ def pretrained(
         pairs += corpus.english(folder) + corpus.own()
     print(
         f"{general:,} parallel pairs from {folder}, {len(pairs) - general:,} late ones: everyday "
-        f"English and our own frames"
+        "English and our own frames"
     )
     if not (work / "tokenizer" / "tokenizer.json").exists():
         tokenizer.train(pairs[:general], work / "tokenizer", plan.vocabulary)

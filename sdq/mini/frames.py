@@ -195,8 +195,8 @@ def _words(chars: list[tuple[str, str]], frame: str) -> tuple[list[str], list[st
             if len(names) > 1:
                 whole = "".join(c for c, _ in part)
                 raise ValueError(
-                    f"{frame}: the word {whole!r} is only partly a slot; give the value a form "
-                    f"for it"
+                    f"{frame}: the word {whole!r} is only partly a slot; give the value a form for "
+                    "it"
                 )
             tokens.append("".join(c for c, _ in part))
             starts = any(tag.startswith("B-") for _, tag in part)
@@ -249,9 +249,8 @@ def problems(code: str, folder: Path = TEXT) -> Iterator[str]:
             yield f"{code}: slot {slot} is not in en.txt"
         elif (len(values), language.kept[slot]) != (len(english.values[base]), english.kept[base]):
             yield (
-                f"{code}: {slot} must have {english.kept[base]} | then "
-                f"{len(english.values[base])} values in all, got {language.kept[slot]} then "
-                f"{len(values)}"
+                f"{code}: {slot} must have {english.kept[base]} | then {len(english.values[base])} "
+                f"values in all, got {language.kept[slot]} then {len(values)}"
             )
         yield from (
             f"{code}: {slot} repeats {v!r}" for v in {v for v in values if values.count(v) > 1}

@@ -49,7 +49,7 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
     if not (folder / "model.safetensors").is_file():
         raise UserError(
             f"the embedded model for task {task} must be in {folder}, it is not there; clone the "
-            f"project again or run `python -m sdq mini build`"
+            "project again or run `python -m sdq mini build`"
         )
     as_shipped(folder)
     return folder
@@ -117,7 +117,7 @@ def base_of(name: str, fetch: bool = False) -> Path:
             )
     if not folder.is_dir():
         raise UserError(
-            f"model must be 'mini', a Hub name (owner/model) or a folder with config.json and "
+            "model must be 'mini', a Hub name (owner/model) or a folder with config.json and "
             f"safetensors, got {one_line(name, 200)!r}, which does not exist"
         )
     _check(folder)
@@ -141,12 +141,12 @@ def _check(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(
             f"model folder must hold config.json, {folder} does not; save the model with "
-            f"save_pretrained"
+            "save_pretrained"
         )
     if not list(folder.glob("*.safetensors")):
         raise UserError(
             f"model folder must hold safetensors weights, {folder} has none; pickled weights "
-            f"(.bin, .pt) are never loaded: save with save_pretrained"
+            "(.bin, .pt) are never loaded: save with save_pretrained"
         )
     config, tensors = config_of(folder), tensors_of(folder)
     fits(config, tensors, folder)
@@ -161,18 +161,18 @@ def _check(folder: Path) -> None:
             ):
                 raise UserError(
                     f"the weights in {folder} must be those that {CARD} tells of, {name!r} was "
-                    f"changed or is damaged; fine-tune again into another folder"
+                    "changed or is damaged; fine-tune again into another folder"
                 )
     held = [file for file in TOKENIZERS if (folder / file).is_file()]
     if not held:
         raise UserError(
             f"model folder must hold its tokenizer (tokenizer.json), {folder} does not; save the "
-            f"tokenizer into it with save_pretrained"
+            "tokenizer into it with save_pretrained"
         )
     if held[0].endswith(".model") and importlib.util.find_spec("sentencepiece") is None:
         raise UserError(
             f"the tokenizer in {folder} must be readable, {held[0]} needs SentencePiece; run `pip "
-            f"install sentencepiece`, or put tokenizer.json beside it"
+            "install sentencepiece`, or put tokenizer.json beside it"
         )
     _tokenizer_fits(folder)
 
@@ -189,7 +189,7 @@ def _only_files(folder: Path) -> None:
             if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
                 raise UserError(
                     f"a model folder must hold regular files, {one_line(str(path), 300)} is a "
-                    f"pipe, a device or a socket; take it out"
+                    "pipe, a device or a socket; take it out"
                 )
             if path.suffix in _TEXTS and state.st_size > most:
                 raise UserError(
@@ -211,10 +211,9 @@ def _adapter(folder: Path) -> UserError:
     )
     return UserError(
         f"a model must be whole, {folder} holds an adapter ({kind}, adapter_config.json) of the "
-        f"model {base}; merge it: "
-        f"PeftModel.from_pretrained(BASE, "
-        f"{str(folder)!r}).merge_and_unload().save_pretrained(OUT), and save the tokenizer "
-        f"into OUT too"
+        f"model {base}; merge it: PeftModel.from_pretrained(BASE, "
+        f"{str(folder)!r}).merge_and_unload().save_pretrained(OUT), and save the tokenizer into "
+        "OUT too"
     )
 
 
@@ -256,9 +255,8 @@ def too_large(folder: Path, rows: int, more: int, token: str, at: int) -> UserEr
     """What to say about a tokenizer that has more tokens than the model has embeddings."""
     return UserError(
         f"the tokenizer must have at most as many tokens as the model has embeddings ({rows}), in "
-        f"{folder} it has {more} more "
-        f"({one_line(token, 60)!r} is {at}); resize the model's embedding "
-        f"(resize_token_embeddings) and save both together"
+        f"{folder} it has {more} more ({one_line(token, 60)!r} is {at}); resize the model's "
+        "embedding (resize_token_embeddings) and save both together"
     )
 
 

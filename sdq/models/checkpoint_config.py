@@ -69,7 +69,7 @@ def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
     ]:
         raise UserError(
             f"every place in the model must have one tensor, {shown(twice)} in {folder} is there "
-            f"under its new name too; take one of the two out"
+            "under its new name too; take one of the two out"
         )
     odd = {n: t for n, t in tensors.items() if t.dtype not in FLOATS and not BUFFERS.search(n)}
     if packed := [name for name, t in odd.items() if t.shape]:  # one number alone is a counter
@@ -103,8 +103,7 @@ def _values(config: Mapping[str, Any], where: Path) -> None:
         if config.get(key) not in (None, False):
             raise UserError(
                 f"the model must be an encoder, {key} in {where} makes it a decoder, in which "
-                f"every "
-                "word sees only those before it; take an encoder, or correct it"
+                "every word sees only those before it; take an encoder, or correct it"
             )
     for key in ("dtype", "torch_dtype"):
         value = config.get(key)
@@ -133,9 +132,8 @@ def no_own_code(said: Mapping[str, Any], where: Path, kinds: tuple[str, ...]) ->
             raise UserError(
                 "a model must need no code but that of transformers, which alone is run here, "
                 f"auto_map in {where} puts code of its own ({_value(theirs)}) in the place of "
-                f"{name}; "
-                "save it as a model of transformers, or take auto_map out if that has its very "
-                "class now"
+                f"{name}; save it as a model of transformers, or take auto_map out if that has its "
+                "very class now"
             )
 
 

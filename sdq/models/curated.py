@@ -45,9 +45,8 @@ CURATED: tuple[Known, ...] = (
         languages="94",
         revision="refs/pr/1",
         sources=f"{_COUNTED} (that of XLM-R base); size from the file list of refs/pr/1 at "
-        f"huggingface.co/microsoft/infoxlm-base, where the Hub's own "
-        "converter put safetensors (main has a pickle only); languages from Chi et al. 2021 "
-        "(arXiv 2007.07834), section 4.1",
+        "huggingface.co/microsoft/infoxlm-base, where the Hub's own converter put safetensors "
+        "(main has a pickle only); languages from Chi et al. 2021 (arXiv 2007.07834), section 4.1",
     ),
     Known(
         name="microsoft/Multilingual-MiniLM-L12-H384",
@@ -58,9 +57,8 @@ CURATED: tuple[Known, ...] = (
         languages="16 on its card, tokenizer of XLM-R",
         revision="d71b3dab802f265324697876f4be37dd61ec3160",
         sources=f"{_COUNTED}; size from the file list of the revision, to which the Hub's own "
-        f"converter added safetensors (main has a pickle only), "
-        "licence and languages from the model card at "
-        "huggingface.co/microsoft/Multilingual-MiniLM-L12-H384",
+        "converter added safetensors (main has a pickle only), licence and languages from the "
+        "model card at huggingface.co/microsoft/Multilingual-MiniLM-L12-H384",
     ),
     Known(
         name="google-bert/bert-base-multilingual-cased",

@@ -87,7 +87,7 @@ def names_of(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
                 )
                 raise UserError(
                     f"label2id must be id2label the other way round in {where}, it has {got}; "
-                    f"correct one of them"
+                    "correct one of them"
                 )
     return names
 
@@ -122,14 +122,14 @@ def _names(said: Any, key: str, where: Path) -> tuple[str, ...]:
             raise UserError(f"a name in {key} must be text in {where}, {got}; correct it")
         if int(at) in found:
             raise UserError(
-                f"every number must be in {key} once in {where}, {int(at)} is in it twice; "
-                f"correct it"
+                f"every number must be in {key} once in {where}, {int(at)} is in it twice; correct "
+                "it"
             )
         found[int(at)] = str(value)
     if (gap := next((i for i in range(len(found)) if i not in found), None)) is not None:
         raise UserError(
             f"{key} must name every output from 0 to {max(found)} in {where}, {gap} has no name; "
-            f"correct it"
+            "correct it"
         )
     return tuple(found[i] for i in range(len(found)))
 
@@ -185,13 +185,12 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
             pairs = _listed([f'"{label}": "{name}"' for label, name in alike.items()])
             theirs, ours = (scheme_of(found) for found in (names, labels))
             way = (
-                f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` "
-                f"of the task file ({{{pairs}}}) and list the others with them"
+                f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` of "
+                f"the task file ({{{pairs}}}) and list the others with them"
             )
         raise UserError(
-            f"the model must have learned every label of the task, it has labels the model never "
-            f"learned: {_list(never)}; {where} has {_list(names)}: "
-            f"{way}, or {remedy}"
+            "the model must have learned every label of the task, it has labels the model never "
+            f"learned: {_list(never)}; {where} has {_list(names)}: {way}, or {remedy}"
         )
     return _by_name(names, labels, have, want)
 
@@ -206,13 +205,13 @@ def _by_name(
     said = []
     if order != sorted(order) or (rest and order + rest != list(range(len(names)))):
         said.append(
-            f"the outputs of the head were put into the order of the task's labels by their names "
+            "the outputs of the head were put into the order of the task's labels by their names "
             f"(the model has {_list(names)})"
         )
     if extra:
         said.append(
             f"the model can also answer {_list(extra)}, which the task has no label for: such an "
-            f"answer is never right"
+            "answer is never right"
         )
     return Joint((*order, *rest), extra, "; ".join(said))
 
@@ -232,8 +231,8 @@ def _by_order(
         return None
     if unnamed and unnamed != list(range(len(names))):
         raise UserError(
-            f"id2label must name the outputs, or LABEL_0, LABEL_1, ... in their order, {where} "
-            f"has {_list(names)}; correct it"
+            f"id2label must name the outputs, or LABEL_0, LABEL_1, ... in their order, {where} has "
+            f"{_list(names)}; correct it"
         )
     if not unnamed and not _counts(names, labels) and not _counts(labels, names):
         return None
@@ -316,7 +315,7 @@ def widened(task: Task, model: nn.Module) -> Task:
         and (odd := next((name for name in extra if not _number(name)), None)) is not None
     ):
         raise UserError(
-            f"every label of a model that ranks must be a number, it can also answer "
+            "every label of a model that ranks must be a number, it can also answer "
             f"{one_line(odd, 60)!r}; take a model that was trained on this task"
         )
     return replace(task, extra=extra) if extra else task
@@ -381,9 +380,9 @@ def _permute_(model: nn.Module, order: Sequence[int], where: Path) -> None:
         _logits(model), before[..., at], rtol=1e-4, atol=1e-6, equal_nan=True
     ):
         raise UserError(
-            f"the head of this model must be one whose outputs can be put into another order, "
-            f"that of {type(model).__name__} in {where.parent} cannot; "
-            "list the task's `labels` in the model's order"
+            "the head of this model must be one whose outputs can be put into another order, that "
+            f"of {type(model).__name__} in {where.parent} cannot; list the task's `labels` in the "
+            "model's order"
         )
 
 

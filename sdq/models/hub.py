@@ -86,8 +86,8 @@ def fetch(name: str) -> Path:
     if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
         raise UserError(
             f"the model {name} must have safetensors weights, at the Hub it has none; pickled "
-            f"weights (.bin, .pt) are never loaded: "
-            f"name a revision that has them ({repository}@refs/pr/1, say), or {elsewhere()}"
+            "weights (.bin, .pt) are never loaded: name a revision that has them "
+            f"({repository}@refs/pr/1, say), or {elsewhere()}"
         )
     return Path(
         _asked(

@@ -148,7 +148,7 @@ def remarks(model: nn.Module) -> list[str]:
     if apart < layers:
         found.append(
             f"{layers} layers share the weights of {apart}: errors are counted per layer of the "
-            f"depth, weights and activations once per shared module"
+            "depth, weights and activations once per shared module"
         )
     return [*found, *loading_remarks(model)]
 
@@ -162,10 +162,9 @@ def _family(model: nn.Module) -> Family:
 
 def _refused(model: nn.Module) -> UserError:
     return UserError(
-        f"the model must be an encoder with attention and feed-forward layers in like blocks, got "
-        f"{type(model).__name__}, in which none were found; "
-        f"known families are {', '.join(FAMILIES)}, a new one is one entry in "
-        f"sdq/models/families.py"
+        "the model must be an encoder with attention and feed-forward layers in like blocks, got "
+        f"{type(model).__name__}, in which none were found; known families are "
+        f"{', '.join(FAMILIES)}, a new one is one entry in sdq/models/families.py"
     )
 
 
@@ -338,7 +337,7 @@ def _read(
         if not all(torch.isfinite(end) for end in parameter.aminmax()):  # of NaN both ends are NaN
             raise UserError(
                 f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the "
-                f"checkpoint is damaged or its training diverged"
+                "checkpoint is damaged or its training diverged"
             )
     if ASSETS not in folder.parents and (
         said := stored_as(tensors)
@@ -428,7 +427,7 @@ def _room(tokenizer: Any, longest: int | None, folder: Path) -> int:
     said = tokenizer.model_max_length
     if not isinstance(said, int | float) or isinstance(said, bool) or not said >= 1:
         raise UserError(
-            f"model_max_length must be a number above 0 in {folder / 'tokenizer_config.json'}, "
-            f"got {one_line(repr(said), 60)}; correct it"
+            f"model_max_length must be a number above 0 in {folder / 'tokenizer_config.json'}, got "
+            f"{one_line(repr(said), 60)}; correct it"
         )
     return int(min(said, 10**30 if longest is None else longest))

@@ -95,7 +95,7 @@ def of_kind(config: Mapping[str, Any], folder: Path, kind: str, remedy: str) -> 
         raise UserError(
             f"the model must be of a class of transformers, architectures in {where} names "
             f"{shown_name}, which is none; code of a model's own is not run here: save it as a "
-            f"model of transformers"
+            "model of transformers"
         )
     if not named[0].endswith(ends[0]):
         return ""
@@ -172,10 +172,9 @@ def keeps_tokens(model: nn.Module, names: Collection[str], folder: Path) -> None
         if shape[:-1] not in ((2,), (2, 3)):
             raise UserError(
                 f"every layer of a model must have one row per token, {name} of "
-                f"{type(model).__name__} in "
-                f"{folder} gets {_size(shape)} numbers for 2 sentences of 3 tokens, so that "
-                f"padding "
-                "cannot be told there; take a model of another architecture"
+                f"{type(model).__name__} in {folder} has {_size(shape)} numbers for 2 sentences of "
+                "3 tokens, so that padding cannot be told there; take a model of another "
+                "architecture"
             )
 
 
@@ -286,8 +285,8 @@ def reason(error: BaseException) -> str:
         said,
     ):
         return (
-            "it has no token for what its vocabulary lacks; give the model in tokenizer.json "
-            "an unk_token (of Unigram: unk_id) that is in its vocabulary"
+            "it has no token for what its vocabulary lacks; give the model in tokenizer.json an "
+            "unk_token (of Unigram: unk_id) that is in its vocabulary"
         )
     if "instantiate the backend tokenizer" in said:
         return "there is no tokenizer.json, and the other files are not enough to make one of"

@@ -83,8 +83,8 @@ _ADAPTERS = re.compile(
     r"(?:\.|_|$)"
 )
 _MERGE = (
-    "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or "
-    "take the model without them"
+    "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or take "
+    "the model without them"
 )
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
@@ -108,7 +108,7 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
             if name in found:
                 raise UserError(
                     f"every tensor must be in one file, {shown([name])} is in two of {folder}; "
-                    f"save the model again with save_pretrained"
+                    "save the model again with save_pretrained"
                 )
             found[name] = tensor
     return found
@@ -122,9 +122,9 @@ def weight_files(folder: Path) -> list[Path]:
         return [whole]
     if not index.is_file():
         raise UserError(
-            f"weights must be in model.safetensors, or in parts beside "
+            "weights must be in model.safetensors, or in parts beside "
             f"model.safetensors.index.json, {folder} has neither; save the model again with "
-            f"save_pretrained"
+            "save_pretrained"
         )
     return [folder / name for name in sorted(set(_parts(index).values()))]
 
@@ -138,7 +138,7 @@ def _parts(index: Path) -> dict[str, str]:
     ):
         raise UserError(
             f"{index} must have a weight_map from tensors to files, it does not; save the model "
-            f"again with save_pretrained"
+            "again with save_pretrained"
         )
     if stray := sorted(part for part in said.values() if Path(part).name != part or "\0" in part):
         raise UserError(
@@ -148,7 +148,7 @@ def _parts(index: Path) -> dict[str, str]:
     if missing := sorted(part for part in said.values() if not (index.parent / part).is_file()):
         raise UserError(
             f"all parts of the weights must be in {index.parent}, {missing[0]} is not; copy the "
-            f"folder again"
+            "folder again"
         )
     return said
 
@@ -185,8 +185,8 @@ def _entry(path: Path, name: str, entry: Any, size: int) -> Tensor:
 
 def _broken(path: Path, why: str) -> UserError:
     return UserError(
-        f"weights must be a whole safetensors file, {path} is none and it was refused: {why}; "
-        f"copy the file again"
+        f"weights must be a whole safetensors file, {path} is none and it was refused: {why}; copy "
+        "the file again"
     )
 
 
@@ -198,7 +198,7 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.exists() and not path.is_file():
             raise UserError(
                 f"{path} must be a regular file, it is none; save the model again with "
-                f"save_pretrained"
+                "save_pretrained"
             )
         if path.stat().st_size > most:
             raise UserError(
@@ -211,12 +211,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} must be JSON text, it cannot be read; save the model again with "
-            f"save_pretrained"
+            "save_pretrained"
         ) from error
     if not isinstance(found, dict):
         raise UserError(
             f"{path} must hold one JSON object, it does not; save the model again with "
-            f"save_pretrained"
+            "save_pretrained"
         )
     return found
 
@@ -238,8 +238,8 @@ def stored_as(tensors: Mapping[str, Tensor]) -> str:
         return ""
     rounded = ", to which they are rounded" if "F64" in kinds else ""
     return (
-        f"the weights are stored in {' and '.join(sorted(map(called, kinds)))}: computations "
-        f"are done in float32{rounded}"
+        f"the weights are stored in {' and '.join(sorted(map(called, kinds)))}: computations are "
+        f"done in float32{rounded}"
     )
 
 
@@ -298,9 +298,9 @@ def unwrap(prefix: str, folder: Path) -> UserError:
     """What to do about it."""
     return UserError(
         f"the tensors in {folder} must have the names of a plain model, they have the prefix "
-        f"{one_line(prefix, 60)!r} of a wrapper; "
-        f"take {one_line(prefix, 60)!r} out of every name in its safetensors, or save the inner "
-        f"model (model.module, model._orig_mod) with save_pretrained"
+        f"{one_line(prefix, 60)!r} of a wrapper; take {one_line(prefix, 60)!r} out of every name "
+        "in its safetensors, or save the inner model (model.module, model._orig_mod) with "
+        "save_pretrained"
     )
 
 
@@ -318,14 +318,13 @@ def lacking(lost: Sequence[str], tensors: Collection[str], folder: Path, prefix:
     if other := foreign(tensors, prefix):
         why = (
             f"the names of the weights begin with {other!r}, the prefix of another architecture "
-            f"(that of its model_type is {prefix!r}): "
-            "correct model_type in config.json, or take the config.json that was saved with these "
-            "weights"
+            f"(that of its model_type is {prefix!r}): correct model_type in config.json, or take "
+            "the config.json that was saved with these weights"
         )
     elif all((match := _LAYER.search(name)) and int(match[1]) >= layers > 0 for name in lost):
         why = (
-            f"the weights have {layers} layers: correct num_hidden_layers in config.json, or "
-            f"take the config.json that was saved with these weights"
+            f"the weights have {layers} layers: correct num_hidden_layers in config.json, or take "
+            "the config.json that was saved with these weights"
         )
     else:
         why = "copy the folder again, or take the config.json that was saved with these weights"
@@ -360,13 +359,13 @@ def without_a_place(
         why = _MERGE
     elif any("distance_embedding" in name or "relative" in name for name in lost):
         why = (
-            "relative positions (position_embedding_type) are no longer computed by "
-            "transformers for this architecture: take a model with absolute positions"
+            "relative positions (position_embedding_type) are no longer computed by transformers "
+            "for this architecture: take a model with absolute positions"
         )
     elif _last_layer(lost) >= layers:
         why = (
-            f"num_hidden_layers in config.json says {layers}: correct it, or take the "
-            f"config.json that was saved with these weights"
+            f"num_hidden_layers in config.json says {layers}: correct it, or take the config.json "
+            "that was saved with these weights"
         )
     else:
         why = (

@@ -81,7 +81,7 @@ def run(
     if task.kind == "retrieval" and recipe.training is not None:
         raise UserError(
             f"a training must have labels, the retrieval task {task.name} has none; choose a "
-            f"recipe without training (PTQ)"
+            "recipe without training (PTQ)"
         )
     ready(request.model, task.name, head=task.kind != "retrieval")
 

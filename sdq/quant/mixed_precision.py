@@ -160,7 +160,7 @@ def keep_worst(
     if wrong := [name for name, cost in known.items() if not math.isfinite(cost)]:
         raise ValueError(
             f"costs must be finite numbers, that of {wrong[0]} is {known[wrong[0]]}; measure it "
-            f"again"
+            "again"
         )
     worst = sorted(known, key=lambda name: -known[name])[:k]
     return (*base, *(Rule(name=name) for name in worst))
@@ -174,7 +174,7 @@ def holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
             continue
         if rule.roles and role is None:
             raise ValueError(
-                f"the table of costs must have a column role, as base rules are for roles, it has "
+                "the table of costs must have a column role, as base rules are for roles, it has "
                 f"none for {name}; add it from sdq.models.loading.modules"
             )
         if not rule.roles or role in rule.roles:
@@ -252,7 +252,7 @@ def _check(table: pd.DataFrame) -> None:
     if missing := [c for c in ("module", "bits", "cost", "bytes") if c not in table]:
         raise ValueError(
             f"the table of costs must have the columns module, bits, cost and bytes, {missing[0]} "
-            f"is missing"
+            "is missing"
         )
     if table.empty:
         raise ValueError("the table of costs must have at least one row, it has none")

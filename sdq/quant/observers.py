@@ -55,9 +55,9 @@ def _least_and_most(values: Tensor) -> tuple[Tensor, Tensor]:
     low, high = values.amin(1), values.amax(1)
     if not ((low >= -LARGEST) & (high <= LARGEST)).all():  # the extremes carry NaN on
         raise ValueError(
-            f"values whose range is measured must be finite numbers up to {LARGEST:.0e}, they "
-            f"hold NaN, infinity or larger ones; "
-            "the checkpoint is damaged, or its training diverged: lower the learning rate"
+            f"values whose range is measured must be finite numbers up to {LARGEST:.0e}, they hold "
+            "NaN, infinity or larger ones; the checkpoint is damaged, or its training diverged: "
+            "lower the learning rate"
         )
     return low, high
 

@@ -69,8 +69,8 @@ def unpack_(student: nn.Module, packed: dict[str, Tensor]) -> None:
     missing = student.load_state_dict(left, strict=False, assign=True)
     if missing.unexpected_keys:
         raise ValueError(
-            f"a packed student must fit the model, got {missing.unexpected_keys[0]}, which it "
-            f"does not have; it was made from another model"
+            f"a packed student must fit the model, got {missing.unexpected_keys[0]}, which it does "
+            "not have; it was made from another model"
         )
 
 

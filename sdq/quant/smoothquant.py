@@ -108,7 +108,7 @@ def readers(model: nn.Module) -> list[tuple[str, ...]]:
         ):
             raise ValueError(
                 f"the model must have plain Linear layers, {m.name} is a {type(layer).__name__}; "
-                f"migrate once, and before rewrite"
+                "migrate once, and before rewrite"
             )
     last = max(m.block for m in found)
     return [
@@ -157,7 +157,7 @@ def _peaks(
         if not torch.isfinite(peaks[name]).all():
             raise ValueError(
                 f"activations must be finite, the input of {name} holds NaN or infinity; the "
-                f"checkpoint is damaged or its training diverged"
+                "checkpoint is damaged or its training diverged"
             )
     return peaks
 

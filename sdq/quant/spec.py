@@ -45,7 +45,7 @@ class PerGroup(Settings):
         if x.shape[-1] % self.size:
             raise ValueError(
                 f"group size must divide the row length {x.shape[-1]}, got {self.size}; choose "
-                f"another size"
+                "another size"
             )
         return x.reshape(-1, self.size)
 

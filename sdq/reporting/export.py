@@ -201,8 +201,8 @@ def writable(folder: Path) -> None:
 
 def _refused(folder: Path, error: OSError) -> UserError:
     return UserError(
-        f"the folder for what was found must be writable, {folder} is not ({error.strerror}); "
-        f"free space or choose another one"
+        f"the folder for what was found must be writable, {folder} is not ({error.strerror}); free "
+        "space or choose another one"
     )
 
 
@@ -286,8 +286,8 @@ def _index(
     return offline(
         f"What was found in run {report.run}",
         f"<p>{escape(_who(report))} Looked into on {how.sentences} test sentences, spread evenly "
-        f"over the languages.</p>"
-        f"{'' if said is None else '<p>' + escape(said.paragraph) + '</p>'}<ul>{''.join(links)}</u"
-        f"l><p>{SIMULATED}</p>",
+        "over the "
+        f"languages.</p>{'' if said is None else '<p>' + escape(said.paragraph) + '</p>'}<ul>"
+        f"{''.join(links)}</ul><p>{SIMULATED}</p>",
         drawn=False,
     )

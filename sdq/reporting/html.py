@@ -151,9 +151,8 @@ addEventListener("afterprint", () => pictures({width: null, autosize: true}));
 """
 SIMULATED = (
     "Quantization is simulated (fake quantization): numbers are rounded to the values integers "
-    "could hold and computed in floating point. "
-    "The scores are real, the sizes are simulated: what codes and scales would take. Nothing here "
-    "is faster."
+    "could hold and computed in floating point. The scores are real, the sizes are simulated: "
+    "what codes and scales would take. Nothing here is faster."
 )
 
 
@@ -388,8 +387,8 @@ def _readme(title: str, reports: Sequence[Report], files: Sequence[str], why: st
     if any(preset_of(r.recipe) is None for r in reports):
         lines += [
             "",
-            "Enter a command that names recipes/... where this file lies, with the project on the "
-            "PYTHONPATH, or copy the folder recipes there.",
+            "Enter a command that names recipes/... where this file lies, with the project on "
+            "the PYTHONPATH, or copy the folder recipes there.",
         ]
     if why:
         lines += [
@@ -397,8 +396,8 @@ def _readme(title: str, reports: Sequence[Report], files: Sequence[str], why: st
             f"The pictures as SVG are left out: {why}.",
             "To have them: pip install kaleido, install Chrome or Chromium (or run "
             "plotly_get_chrome), and make the zip again.",
-            "Or open report.html and press the camera at a picture's upper right corner: it saves "
-            "that picture as SVG.",
+            "Or open report.html and press the camera at a picture's upper right corner: it "
+            "saves that picture as SVG.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -150,7 +150,7 @@ def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
         figure,
         table,
         f"{text} This is not rounding error: training has moved the student's weights, and part "
-        f"of the difference may be something it learned.",
+        "of the difference may be something it learned.",
     )
 
 
@@ -182,7 +182,7 @@ def _inspected(analysis: str) -> Draw:
         if not drawn:
             raise UserError(
                 f"what was found in run {report.run} must have something to draw for this figure, "
-                f"it has not"
+                "it has not"
             )
         figure, table, text = drawn[0]
         return figure, table, of + text
@@ -201,7 +201,7 @@ def _looked_into(
     report = next((r for r in quantized if analysis not in missing(r.run, store)), None)
     if report is None:
         raise UserError(
-            f"a run must have been looked into for this figure, none is; run `python -m sdq "
+            "a run must have been looked into for this figure, none is; run `python -m sdq "
             f"inspect {quantized[0].run}`"
         )
     return (
@@ -268,7 +268,7 @@ def checked(reports: Sequence[Report]) -> None:
         got = ", ".join(f"{r.run} ({r.model}, {r.task})" for r in reports) or "none"
         raise UserError(
             f"a report must be of one to {MOST} runs of one model and task, got {got}; choose "
-            f"others"
+            "others"
         )
 
 

@@ -188,8 +188,8 @@ def compare(
     say(f"Written to {folder}: results.csv, results.html, results.tex, results.md")
     if failures:
         raise UserError(
-            f"every run must finish, {len(failures)} did not, the first: {failures[0]}; the "
-            f"tables in {folder} have the others, and the command goes on where it was"
+            f"every run must finish, {len(failures)} did not, the first: {failures[0]}; the tables "
+            f"in {folder} have the others, and the command goes on where it was"
         )
     return text
 
@@ -202,13 +202,13 @@ def _xglue(folder: Path, tasks: str, limit: int | None) -> tuple[str, ...]:
     if wrong := [name for name in named if name not in xglue.TASKS]:
         raise UserError(
             f"an XGLUE task must be one of {', '.join(xglue.TASKS)}, got {wrong[0][:40]!r}; "
-            f"correct --tasks"
+            "correct --tasks"
         )
     chosen = named or [name for name in xglue.TASKS if (folder / name).is_dir()]
     if not chosen:
         raise UserError(
             f"the XGLUE folder must hold {', '.join(xglue.TASKS)}, {folder} has none of them; "
-            f"extract xglue_full_dataset.tar.gz and name its folder"
+            "extract xglue_full_dataset.tar.gz and name its folder"
         )
     return tuple(
         address(f"xglue:{folder / name}{'' if limit is None else f'@{limit}'}") for name in chosen
@@ -355,19 +355,18 @@ def cost(grid: Grid, store: Store) -> list[str]:
     if disk > free:
         raise UserError(
             f"the students must fit on the disk, {disk / 1e9:.1f} GB are needed and "
-            f"{free / 1e9:.1f} GB free in {store.folder}; "
-            "choose fewer tasks or seeds, or set SDQ_DATA to another folder"
+            f"{free / 1e9:.1f} GB free in {store.folder}; choose fewer tasks or seeds, or set "
+            "SDQ_DATA to another folder"
         )
     need = max(memory(cell.recipe, size) for cell in wanted)
     return [
         f"{total} runs on {len(grid.tasks)} task{'s' if len(grid.tasks) > 1 else ''}, "
         f"{len(wanted)} to do, {len(teachers)} teachers to fine-tune first.",
         f"Very roughly {_duration(seconds)}, judged by {tokens:.2g} subwords to be passed through "
-        f"the model and the speed of matrix products here "
-        f"({speed / 1e9:.0f} GFLOP/s); it may be wrong by a factor of three. What is interrupted "
-        f"goes on where it was.",
+        f"the model and the speed of matrix products here ({speed / 1e9:.0f} GFLOP/s); it may be "
+        "wrong by a factor of three. What is interrupted goes on where it was.",
         f"About {need / 1e9:.1f} GB of memory and {disk / 1e9:.1f} GB of disk ({free / 1e9:.0f} "
-        f"GB are free).",
+        "GB are free).",
     ]
 
 

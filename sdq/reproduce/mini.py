@@ -286,14 +286,12 @@ def results(store: Store, seeds: list[int]) -> str:
         "",
         f"Made by `python -m sdq reproduce mini --seeds {len(seeds)}`. Seeds "
         f"{', '.join(map(str, seeds))} vary the training of the student (data order, initial "
-        f"noise); "
-        "the FP32 teacher is the shipped one. Intervals: 95 %, bootstrap over the 140 frames that "
-        "the 700 test sentences per language are made from, a frame with all its "
-        "sentences in all languages at once; over the seeds of trained students by Student's t. p "
-        "is two-sided and from the same draws (FP32 against PTQ: "
-        "approximate randomisation over the frames). "
-        "Quantization is simulated (fake quantization); activations are 8 bits, dynamic, per "
-        "token.",
+        "noise); the FP32 teacher is the shipped one. Intervals: 95 %, bootstrap over the 140 "
+        "frames that the 700 test sentences per language are made from, a frame with all its "
+        "sentences in all languages at once; over the seeds of trained students by Student's t. "
+        "p is two-sided and from the same draws (FP32 against PTQ: approximate randomisation "
+        "over the frames). Quantization is simulated (fake quantization); activations are 8 "
+        "bits, dynamic, per token.",
     ]
     for task, width in TABLES_OF:
         missing = [job for job in jobs(task, width, seeds) if not _there(store, job)]
@@ -314,8 +312,8 @@ def _there(store: Store, job: tuple[str, str, int]) -> bool:
 def _unfinished(missing: list[tuple[str, str, int]]) -> list[str]:
     return [
         f"Not complete: {len(missing)} runs are missing "
-        f"({', '.join(f'{preset} seed {seed}' for preset, _, seed in missing)}). The command "
-        f"above goes on where it was."
+        f"({', '.join(f'{preset} seed {seed}' for preset, _, seed in missing)}). The command above "
+        "goes on where it was."
     ]
 
 
@@ -336,8 +334,8 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
     damage = verdicts(fp32, ptq, zero).iloc[-1]
     lost = damage["change"]
     head = (
-        f"| method | {report.labelled} | mean of 15 | mean of {len(zero)} zero-shot [95 %] | "
-        f"won back of PTQ's loss | against PTQ, points [95 %], p | against QAT, points [95 %], p |"
+        f"| method | {report.labelled} | mean of 15 | mean of {len(zero)} zero-shot [95 %] | won "
+        "back of PTQ's loss | against PTQ, points [95 %], p | against QAT, points [95 %], p |"
     )
     lines = [head, "|" + "---|" * 7]
     for name in names:

@@ -89,9 +89,9 @@ def notes(rows: pd.DataFrame, failures: Sequence[str] = ()) -> list[str]:
     """What one must know to read the tables."""
     seeds = int(rows["seeds"].max()) if len(rows) else 0
     found = [
-        f"Scores in %, higher is better; means over languages are unweighted. Trained students: "
-        f"means over {seeds} seed{'' if seeds == 1 else 's'} (data order, initial noise); "
-        "one FP32 teacher per task. Intervals: 95 %, bootstrap over test sentences (of rankings: "
+        "Scores in %, higher is better; means over languages are unweighted. Trained students: "
+        f"means over {seeds} seed{'' if seeds == 1 else 's'} (data order, initial noise); one "
+        "FP32 teacher per task. Intervals: 95 %, bootstrap over test sentences (of rankings: "
         "queries) and seeds.",
         "Teachers and students saw labels of the training language only; the other languages are "
         "zero-shot. Quantization is simulated (fake quantization).",
@@ -134,11 +134,9 @@ def html(found: Sequence[Table], remarks: Sequence[str], title: str) -> str:
     style = (
         ":root{color-scheme:light dark}body{font:16px/1.5 "
         "system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 "
-        "1rem}div{overflow-x:auto}"
-        "table{border-collapse:collapse;margin:0 0 "
+        "1rem}div{overflow-x:auto}table{border-collapse:collapse;margin:0 0 "
         "2rem}caption{text-align:left;font-weight:600;padding:.4rem 0}th,td{padding:.25rem "
-        ".7rem;text-align:right;"
-        "border-bottom:1px solid color-mix(in srgb,currentColor "
+        ".7rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor "
         "25%,transparent);white-space:nowrap}th:first-child{text-align:left}"
     )
     parts = []
@@ -152,8 +150,7 @@ def html(found: Sequence[Table], remarks: Sequence[str], title: str) -> str:
             for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
         )
         parts.append(
-            f"<div><table><caption>{escape(name)}</caption><thead><tr>{head}</tr></thead><tbody>"
-            f"{body}</tbody></table></div>"
+            f"<div><table><caption>{escape(name)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
     said = "".join(f"<p>{escape(remark)}</p>" for remark in remarks)
     return (
@@ -203,6 +200,6 @@ def write(folder: Path, rows: pd.DataFrame, title: str, failures: Sequence[str] 
     except OSError as error:
         raise UserError(
             f"the tables must be written to {folder}, it refused ({error.strerror}); choose "
-            f"another --out"
+            "another --out"
         ) from error
     return text

@@ -55,17 +55,17 @@ _ALWAYS = (
     (b"referrer-policy", b"same-origin"),
 )
 STRANGER = (
-    "This server is not known by the name in the address. Open it by the address that was "
-    "given to you; whoever runs it can add names with SDQ_HOSTS."
+    "This server is not known by the name in the address. Open it by the address that was given "
+    "to you; whoever runs it can add names with SDQ_HOSTS."
 )
 FOREIGN = "This request comes from a page of another site. Open SDQ Lab by its own address."
 LED = (
-    "This is for the owner of the machine and the teacher of the room; you came by the "
-    "students' link."
+    "This is for the owner of the machine and the teacher of the room; you came by the students' "
+    "link."
 )
 LINK = (
-    "SDQ Lab is open to a room here, and needs the link for it. Ask whoever runs it for the "
-    "link, and open that once in this browser."
+    "SDQ Lab is open to a room here, and needs the link for it. Ask whoever runs it for the link, "
+    "and open that once in this browser."
 )
 OLD = "This link is not valid, or not any more. Ask whoever runs SDQ Lab here for the new one."
 
@@ -276,6 +276,5 @@ def _page(title: str, text: str, onward: str = "") -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width">{head}'
-        f"<title>{title}</title><style>{style}</style></head><body><main><h1>{title}</h1><p>{text}"
-        f"</p></main></body></html>"
+        f"<title>{title}</title><style>{style}</style></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
     )

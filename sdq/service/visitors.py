@@ -290,14 +290,14 @@ def _secrets(data: Path) -> dict[str, str]:
         if path.stat().st_mode & 0o077:
             raise UserError(
                 f"{path} must be readable by you alone, others may read it; delete it, and new "
-                f"links are made at the next start"
+                "links are made at the next start"
             )
         kept: Any = json.loads(path.read_text("utf-8"))
         return {name: str(kept[name]) for name in fresh}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} must hold the secrets of the room, it cannot be read; delete it, and new "
-            f"links are made at the next start"
+            "links are made at the next start"
         ) from error
 
 
@@ -315,7 +315,7 @@ def reachable(name: str, visitor: Visitor, offered: Iterable[str], what: str) ->
         return name
     raise UserError(
         f"the {what} must be one of those that are listed, got {shown(name)[:80]!r}; ask the "
-        f"teacher to put it into the inbox of the data folder"
+        "teacher to put it into the inbox of the data folder"
     )
 
 

@@ -33,12 +33,12 @@ def unreplaced(report: Report, store: Store, model: bool = False) -> str:
     if known not in (None, now):
         raise UserError(
             f"the task {report.on} must be as it was when run {report.run} was made, it was "
-            f"replaced since; run its recipe again"
+            "replaced since; run its recipe again"
         )
     known = store.made_of(report, "weights") if model else None
     if known is not None and known != weights_of(report.model, report.task):
         raise UserError(
             f"the model {report.model} must be as it was when run {report.run} was made, it was "
-            f"changed since; run its recipe again"
+            "changed since; run its recipe again"
         )
     return now

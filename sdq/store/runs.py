@@ -232,7 +232,7 @@ class Store:
         if not _ID.fullmatch(run):
             raise UserError(
                 f"a run id must be 12 hexadecimal digits, got {run[:40]!r}; `python -m sdq runs` "
-                f"lists them"
+                "lists them"
             )
         return self.folder / run
 
@@ -267,7 +267,7 @@ class Store:
         if not homes:
             raise UserError(
                 f"run {run} must be finished to be read, no finished run has this id; `python -m "
-                f"sdq runs` lists them"
+                "sdq runs` lists them"
             )
         for home in homes:
             if name not in _listed(home) and not (home / name).is_file():
@@ -391,7 +391,7 @@ class Store:
         if path is None:
             raise UserError(
                 f"run {run} must have the table {name!r} to be shown here, it has none; choose a "
-                f"quantized run, or run its recipe again if an older version made it"
+                "quantized run, or run its recipe again if an older version made it"
             )
         return sealed.table(path, f"run {run}", AGAIN, COLUMNS[name])
 

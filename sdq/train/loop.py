@@ -169,8 +169,8 @@ def train_(
             loss = parts["ce"] + sum(term.weight * parts[term.kind] for term in terms)
             if not torch.isfinite(loss):
                 raise UserError(
-                    f"training diverged at step {step}: the loss is not a finite number; lower "
-                    f"the learning rate (now {settings.learning_rate})"
+                    f"training diverged at step {step}: the loss is not a finite number; lower the "
+                    f"learning rate (now {settings.learning_rate})"
                 )
             optimizer.zero_grad()
             loss.backward()

@@ -66,18 +66,20 @@ FINE: dict[str, Callable[[State], State]] = {
 
 @pytest.mark.parametrize("case", FINE)
 def test_what_is_harmless_is_silent(doors: Doors, model: Path, task: Path, case: str) -> None:
+    of_the_data = doors.run(model, task).remarks
     found = doors.run(edit_weights(model, FINE[case]), task)
-    assert (found.mean, found.remarks) == (1, "")
+    assert (found.mean, found.remarks) == (1, of_the_data)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_floats_are_read_and_remarked_on(
     doors: Doors, model: Path, task: Path, dtype: str
 ) -> None:
+    of_the_data = doors.run(model, task).remarks
     found = doors.run(edit_weights(model, cast(getattr(torch, dtype))), task)
     assert found.mean == 1
     assert found.remarks.startswith(
-        f"the weights are stored in {dtype}: computations are done in float32"
+        f"{of_the_data}; the weights are stored in {dtype}: computations are done in float32"
     )
 
 

@@ -163,7 +163,7 @@ def numbers_of(name: str, store: Store, ids: dict[str, str]) -> list[str]:
         "zero-shot": [f"the 14 zero-shot languages {sum(drops.values()) / 14:.1f} on average"],
         "report": [
             f"costs {100 * (fp32.quantized.zero_shot_mean - ptq.quantized.zero_shot_mean):.1f} "
-            f"points"
+            "points"
         ],
     }
     return expected[name]

@@ -245,7 +245,6 @@ def test_unknown_architecture(
     shutil.copytree(tiny, folder)
     config = json.loads((folder / "config.json").read_text()) | {
         "model_type": "tomorrow",
-        "architectures": ["TomorrowForSequenceClassification"],
     }
     (folder / "config.json").write_text(json.dumps(config))
     assert "must be an encoder" in refused(capsys, "run", "ptq-w4a8", "--model", str(folder))

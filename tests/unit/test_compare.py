@@ -62,7 +62,7 @@ def test_a_row_per_language_with_holm_and_what_cannot_be_seen(
         part = out[
             out.index(
                 f"{other.run} {other.recipe['name']} seed 0 against {runs[0].run} fp32 seed 0, "
-                f"accuracy in %"
+                "accuracy in %"
             ) :
         ]
         lines = {line.split()[0]: line for line in part.splitlines()[3:20]}

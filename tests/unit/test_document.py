@@ -264,8 +264,8 @@ def test_too_many_or_unlike_runs_are_refused(store: Store, reports: list[Report]
 
 def test_it_needs_neither_streamlit_nor_torch() -> None:
     code = (
-        "import sys, sdq.reporting.html; sys.exit(bool({'streamlit', 'torch', 'transformers'} "
-        "& set(sys.modules)))"
+        "import sys, sdq.reporting.html; sys.exit(bool({'streamlit', 'torch', 'transformers'} & "
+        "set(sys.modules)))"
     )
     assert (
         subprocess.run(

@@ -296,8 +296,8 @@ def _part(value: Any, path: tuple[str | int, ...]) -> Any:
         ({"training": {}}, "training must come with at least one quantization rule; "),
         (
             {"seed": -1},
-            "seed: must be a whole number of at least 0 and below 2147483648, got -1; correct it, "
-            "or leave it out",
+            "seed: must be a whole number of at least 0 and below 2147483648, got -1; correct "
+            "it, or leave it out",
         ),
     ],
 )

@@ -190,8 +190,8 @@ def test_the_exported_page_needs_no_network_and_escapes(store: Store) -> None:
 
 def test_figures_need_neither_streamlit_nor_torch() -> None:
     code = (
-        "import sys, sdq.figures.languages, sdq.jobs.queue; sys.exit(bool({'streamlit', "
-        "'torch', 'transformers'} & set(sys.modules)))"
+        "import sys, sdq.figures.languages, sdq.jobs.queue; sys.exit(bool({'streamlit', 'torch', "
+        "'transformers'} & set(sys.modules)))"
     )
     assert (
         subprocess.run(

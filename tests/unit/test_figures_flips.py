@@ -202,8 +202,8 @@ def test_the_modules_of_one_sentence() -> None:
     assert [module for (module,) in bars.customdata] == list(found["module"])
     assert ["✗" in label for label in bars.text] == [True, False, False]
     assert text.startswith(
-        f"One module alone changes the answer to this sentence in Swahili: "
-        f"{found['part'].iloc[0]} ("
+        f"One module alone changes the answer to this sentence in Swahili: {found['part'].iloc[0]} "
+        "("
     )
     assert "2 modules, each alone, change" in alone.reading(found.assign(flips=[1.0, 1.0, 0.0]))
     assert "It takes several together." in alone.reading(found.assign(flips=0.0))

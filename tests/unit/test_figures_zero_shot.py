@@ -213,7 +213,7 @@ def test_how_many_sentences_it_takes() -> None:
     assert 150 in sample_size.steps(table)
     text = sample_size.reading(table)
     assert text.startswith(
-        f"With 150 test sentences per language, the interval leaves zero out in "
+        "With 150 test sentences per language, the interval leaves zero out in "
         f"{now['told'].sum()} of 5 languages."
     )
     assert (

@@ -44,7 +44,7 @@ from sdq.store import Store, run_id
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
 from tests.profiles import examples
-from tests.unit.test_cli import tiny  # noqa: F401
+from tests.unit.test_cli import tiny, whole  # noqa: F401
 from tests.unit.test_loop import text
 
 STATIC = ActivationSpec(bits=8, symmetric=False, granularity=PerTensor(), dynamic=False)

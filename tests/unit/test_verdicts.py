@@ -233,7 +233,7 @@ def test_in_words() -> None:
     )
     assert power_text(found).startswith(
         f"With 200 sentences per language a drop under {least} to {most} (by language) points "
-        f"cannot be seen"
+        "cannot be seen"
     )
     assert power_text(verdicts(FULL, FULL, LANGUAGES)).startswith(
         "With 200 sentences per language a drop under 3.9 points cannot be seen"
