@@ -1,58 +1,63 @@
-# make app: start the app. make serve: open it to a room. make test: the default tests. All set up .venv first.
+# `make help` lists the targets. All set up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: setup app serve test fuzz check lock locked bench bench-ui screens
+.PHONY: help setup app serve test fuzz check lock locked bench bench-ui screens
 
-.venv/app: requirements.txt
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | column -t -s '|'
+
+.venv/app: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps -e .
 	touch $@
 
-.venv/dev: requirements.txt requirements-dev.txt
+.venv/dev: requirements.txt requirements-dev.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	$(PIP) --no-deps -e .
 	touch .venv/app $@
 
-setup: .venv/dev
+setup: .venv/dev ## .venv with everything for working on the project, and the command `sdq`
 
-app: .venv/app
+app: .venv/app ## start the app, for this machine only
 	$(BIN)/python -m streamlit run app.py --server.address $(or $(SDQ_ADDRESS),127.0.0.1)
 
-serve: .venv/app
+serve: .venv/app ## open the app to a room, by links: docs/serving.md
 	$(BIN)/python -m streamlit run app.py --server.address $(or $(SDQ_ADDRESS),0.0.0.0)
 
-test: .venv/dev
+test: .venv/dev ## the default tests; those in a browser need a Chromium
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -rs -n 2
 
-# random search, other inputs every time: property tests, and files of every kind (FUZZ_EXAMPLES=500 make fuzz)
-fuzz: .venv/dev
+fuzz: .venv/dev ## random search, other inputs every time (FUZZ_EXAMPLES=500 make fuzz)
 	$(BIN)/python -m pytest -n 2 -m "(hypothesis or fuzz) and not slow" --hypothesis-profile=fuzz
 
-check: .venv/dev
+check: .venv/dev ## ruff, mypy, and an audit of licences and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python .ci/audit.py
 
-# requirements*.lock anew, from requirements.txt and requirements-dev.txt
-lock:
+lock: ## requirements*.lock anew, from requirements.txt and requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(PIP) uv
 	$(BIN)/python .ci/lock.py
 
-# .venv from the locks, every file checked against its hash; where pip finds no torch for CPUs, that of the package index, with CUDA on Linux
-locked:
+# where pip finds no torch for CPUs, that of the package index, with CUDA on Linux
+locked: ## .venv from the locks, every file checked against its hash
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock || \
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-pypi.lock -r requirements-dev.lock
+	$(PIP) --require-hashes -r requirements.lock -r requirements-dev.lock || \
+	$(PIP) --require-hashes -r requirements-pypi.lock -r requirements-dev.lock
+	$(PIP) --no-deps -e .
 	touch .venv/app .venv/dev
 
-bench: .venv/dev
+bench: .venv/dev ## costs as ratios, interleaved, medians
 	$(BIN)/python -m benchmarks.costs
 
-bench-ui: .venv/dev
+bench-ui: .venv/dev ## page times, memory, thirty students
 	$(BIN)/python -m benchmarks.ui
 
-screens: .venv/dev
+screens: .venv/dev ## the pictures of the README
 	$(BIN)/python -m tests.e2e.screens docs/screens --readme
