@@ -377,7 +377,7 @@ def _plain(value: float) -> str:
 
 
 def markdown() -> str:
-    """The table of limits in README.md; a test holds it to this."""
+    """The table of docs/limits.md; a test holds it to this."""
     rows = table(
         Limits.model_construct(),
         lambda variable, _, default, what: f"| `{variable}` | {default} | {what} |",

@@ -1,5 +1,5 @@
 """The whole comparison by one command: every method, every width, both tasks, several seeds ->
-docs/results.md."""
+docs/results.md and the README."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sdq.evaluate.statistics import mean_interval, p_text
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import Progress, inspect, inspection_id, paths
-from sdq.io import events, sealed
+from sdq.io import events, files, sealed
 from sdq.io.sealed import SEAL, as_shipped, seal_embedded
 from sdq.recipe import PRESETS, Recipe, preset_of
 from sdq.results import Report
@@ -228,8 +228,8 @@ def reproduce_mini(store: Store, seeds: Iterable[int], workers: int, shipping: b
 
 
 def publish(store: Store, seeds: list[int], shipping: bool) -> str:
-    """Write docs/results.md and the tables of the README from what is stored; with `shipping`, copy
-    its runs and inspections into assets/."""
+    """Write the tables of docs/results.md and the one of the README from what is stored; with
+    `shipping`, copy its runs and inspections into assets/."""
     if shipping:
         wanted = dict.fromkeys(
             job
@@ -241,14 +241,21 @@ def publish(store: Store, seeds: list[int], shipping: bool) -> str:
         ship_inspections(store, ASSETS / "inspections")
         compact(ASSETS)
     text = results(store, seeds)
-    (ROOT / "docs").mkdir(exist_ok=True)
-    (ROOT / "docs" / "results.md").write_text(text)
-    readme = (ROOT / "README.md").read_text()
-    before, rest = readme.split("<!-- results -->")
-    after = rest.split("<!-- /results -->")[1]
-    inside = text.split("\n", 2)[2].replace("\n## ", "\n### ")
-    (ROOT / "README.md").write_text(f"{before}<!-- results -->\n{inside}\n<!-- /results -->{after}")
+    _put(ROOT / "docs" / "results.md", text)
+    _put(ROOT / "README.md", overview(store, seeds))
     return text
+
+
+def _put(path: Path, made: str) -> None:
+    """Put what was made between the marks in a Markdown file, and leave the rest as it is."""
+    before, start, rest = path.read_text("utf-8").partition("<!-- results -->\n")
+    _, end, after = rest.partition("<!-- /results -->")
+    if not (start and end):
+        raise UserError(
+            f"{path} must hold the two marks of the results, it does not; take them from the "
+            "version of the project that came with it"
+        )
+    files.write_text(path, f"{before}{start}{made}\n{end}{after}")
 
 
 def _in_process(job: tuple[str, str, int], threads: int) -> None:
@@ -279,19 +286,39 @@ def _in_process(job: tuple[str, str, int], threads: int) -> None:
         )
 
 
+def overview(store: Store, seeds: list[int]) -> str:
+    """The table of the README: zero-shot scores of intent at every width."""
+    widths = [width for task, width in TABLES_OF if task == "intent"]
+    wanted = dict.fromkeys(job for width in widths for job in jobs("intent", width, seeds))
+    missing = [job for job in wanted if not _there(store, job)]
+    about = (
+        "Accuracy in %, mean of the zero-shot languages with its 95 % interval; task intent; QAT "
+        f"and SDQ over {len(seeds)} seeds. Made by `python -m sdq reproduce mini "
+        f"--seeds {len(seeds)}`."
+    )
+    lines = ["| bits | FP32 | PTQ | QAT | SDQ |", "|---" * 5 + "|"]
+    for width in widths if not missing else ():
+        cells = []
+        for preset in ("fp32", *plan(WIDTHS[width])[:3]):
+            (report, *_), tables = _load(store, preset, "intent", seeds)
+            languages = report.quantized.by_language
+            cells.append(_score(tables, [c for c in languages if c != report.labelled]))
+        lines.append(f"| {width} | " + " | ".join(cells) + " |")
+    return "\n".join([about, "", *(_unfinished(missing) if missing else lines)]) + "\n"
+
+
 def results(store: Store, seeds: list[int]) -> str:
-    """The tables as Markdown: means with 95 % intervals, share won back, paired tests."""
+    """The tables of docs/results.md: means with 95 % intervals, share recovered, paired tests."""
     lines = [
-        "# Results on `mini`",
-        "",
         f"Made by `python -m sdq reproduce mini --seeds {len(seeds)}`. Seeds "
         f"{', '.join(map(str, seeds))} vary the training of the student (data order, initial "
         "noise); the FP32 teacher is the shipped one. Intervals: 95 %, bootstrap over the 140 "
         "frames that the 700 test sentences per language are made from, a frame with all its "
         "sentences in all languages at once; over the seeds of trained students by Student's t. "
         "p is two-sided and from the same draws (FP32 against PTQ: approximate randomisation "
-        "over the frames). Quantization is simulated (fake quantization); activations are 8 "
-        "bits, dynamic, per token.",
+        "over the frames). Recovered: the share of the points that PTQ loses in the zero-shot "
+        "languages; below 0, training lost more. Quantization is simulated (fake quantization); "
+        "activations are 8 bits, dynamic, per token.",
     ]
     for task, width in TABLES_OF:
         missing = [job for job in jobs(task, width, seeds) if not _there(store, job)]
@@ -334,25 +361,24 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
     damage = verdicts(fp32, ptq, zero).iloc[-1]
     lost = damage["change"]
     head = (
-        f"| method | {report.labelled} | mean of 15 | mean of {len(zero)} zero-shot [95 %] | won "
-        "back of PTQ's loss | against PTQ, points [95 %], p | against QAT, points [95 %], p |"
+        f"| method | {report.labelled} | mean of 15 | mean of {len(zero)} zero-shot [95 %] | "
+        "recovered, % | against PTQ, points [95 %], p | against QAT, points [95 %], p |"
     )
     lines = [head, "|" + "---|" * 7]
     for name in names:
         reports, tables = loaded[name]
-        mean, low, high = mean_interval(tables, zero)
         overall = mean_interval(tables, every)[0]
         english = sum(r.quantized.by_language[report.labelled] for r in reports) / len(reports)
         cells = [
             f"{100 * english:.1f}",
             f"{100 * overall:.1f}",
-            f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+            _score(tables, zero),
         ]
         gain = verdicts(ptq, tables, zero).iloc[-1]
         cells.append(
             ""
             if name in names[:2]
-            else f"{100 * gain['change'] / -lost:.0f} %"
+            else f"{100 * gain['change'] / -lost:.0f}"
             if lost < -0.5
             else "loss under 0.5 points"
         )
@@ -369,6 +395,11 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
         f"{damage['clusters']} clusters.",
     ]
     return lines
+
+
+def _score(tables: list[pd.DataFrame], languages: list[str]) -> str:
+    mean, low, high = mean_interval(tables, languages)
+    return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _bounds(low: float, high: float) -> str:

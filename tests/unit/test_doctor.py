@@ -252,8 +252,8 @@ def test_something_must_be_there_to_make_the_clusters_key(monkeypatch: pytest.Mo
     assert doctor.wrong([*doctor._access()]) == []
 
 
-def test_the_readme_shows_the_limits_as_they_are() -> None:
-    assert doctor.markdown() in (ROOT / "README.md").read_text("utf-8")
+def test_the_docs_show_the_limits_as_they_are() -> None:
+    assert doctor.markdown() in (ROOT / "docs" / "limits.md").read_text("utf-8")
 
 
 def enforced(tree: ast.AST) -> set[str]:
