@@ -1,4 +1,4 @@
-"""The Python face: what README shows runs, and `import sdq` is light."""
+"""The Python face: `import sdq` is light, and quantizes any encoder of transformers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import torch
 from torch import nn
 
 import sdq
-from sdq.data import registry
-from sdq.data.task import Task
 from sdq.pipeline.student import build_student
 from sdq.quant.rewrite import quantized_modules
 
@@ -23,39 +21,6 @@ BATCH = {
     "input_ids": torch.tensor([[2, 7, 9, 3], [2, 11, 3, 0]]),
     "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
 }
-
-
-def snippet() -> str:
-    """The Python that README shows."""
-    text = (ROOT / "README.md").read_text("utf-8")
-    inside = text.partition("<!-- snippet -->")[2].partition("<!-- /snippet -->")[0]
-    return inside.partition("```python\n")[2].partition("```")[0]
-
-
-def few(name: str, only: str | None = None) -> Task:
-    """An embedded task with every 25th sentence of each language and split."""
-    whole = registry._embedded(name, only)
-    for split, examples in whole.splits.items():
-        whole.splits[split] = [
-            e for code in whole.languages for e in [x for x in examples if x.language == code][::25]
-        ]
-    return whole
-
-
-def test_what_readme_shows_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = snippet()
-    assert 10 <= len(code.strip().splitlines()) <= 25
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("SDQ_SHIPPED", "no")
-    monkeypatch.setitem(registry.TASKS, "intent", few)
-    names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
-    shown = capsys.readouterr().out
-    assert {code for code in ("en", "de", "sw") if f"'{code}'" in shown or f" {code}" in shown}
-    assert [path.suffix for path in tmp_path.glob("*.html")] == [".html"]
 
 
 def test_import_is_light() -> None:
