@@ -53,6 +53,18 @@ STYLE = (
     "p{color:light-dark(#1a1f2b,#f2f4f8)}</style>"
 )
 
+# what pages import of the engine, and takes time
+WARM = (
+    "sdq.figures.depth",
+    "sdq.figures.languages",
+    "sdq.jobs.estimate",
+    "sdq.jobs.history",
+    "sdq.jobs.queue",
+    "sdq.reporting.html",
+    "sdq.reporting.sections",
+    "sdq.reproduce.mini",
+)
+
 
 def page(file: str, title: str, icon: str) -> StreamlitPage:
     """A page in pages/<section>/; its file's name is its address."""
@@ -113,17 +125,8 @@ def frame() -> None:
 async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
     """Read in what pages import before the first visitor is let in, so that the first page does not
     wait for it."""
-    for name in (
-        "figures.languages",
-        "figures.depth",
-        "figures.parts",
-        "document",
-        "history",
-        "jobs",
-        "estimate",
-        "reproduce",
-    ):
-        importlib.import_module(f"sdq.{name}")
+    for name in WARM:
+        importlib.import_module(name)
     for path in sorted((Path(__file__).parent / "pages" / "components").glob("*.py")):
         importlib.import_module(f"pages.components.{path.stem}")
     pa.set_memory_pool(
