@@ -106,7 +106,7 @@ def test_an_answer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 SMALLER = (
-    "import resource\nfrom sdq import reading\nreading.bound = lambda most: "
+    "import resource\nfrom sdq.intake import reading\nreading.bound = lambda most: "
     "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\nreading.main()"
 )
 
