@@ -149,8 +149,8 @@ def test_thirty_identical_requests_are_one_computation(shared: Store, world: Wor
 @pytest.mark.slow
 def test_the_web_server_dies(store: Store, world: World, undisturbed: Any) -> None:
     code = (
-        "import sys, time\nfrom sdq.jobs import queue as jobs\nfrom sdq.recipe import Recipe\nfrom sdq.store "
-        "import Store\n"
+        "import sys, time\nfrom sdq.jobs import queue as jobs\n"
+        "from sdq.recipe import Recipe\nfrom sdq.store import Store\n"
         "print(jobs.submit(Recipe.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3], "
         "Store.default()), flush=True)\ntime.sleep(60)"
     )
