@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sdq.analyses.bins import BINS, binned
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces, listen
-from sdq.models.loading import Module, modules, steps
+from sdq.models.structure import Module, modules, steps
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer
 from sdq.quant.rewrite import only

@@ -38,7 +38,7 @@ from sdq.data.languages import unspaced
 from sdq.data.task import Example
 from sdq.evaluate.predict import NONE, predict
 from sdq.evaluate.statistics import clusters
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.rewrite import only
 
 SENTENCES = (

@@ -34,7 +34,7 @@ from sdq.analyses.changes import METRICS, Answers, Changes
 from sdq.analyses.depth import EVERY
 from sdq.analyses.sensitivity import Forward, check, instead
 from sdq.data.batches import Batch, Encoded
-from sdq.models.loading import Module, blocks, modules
+from sdq.models.structure import Module, blocks, modules
 from sdq.quant.rewrite import only, quantized_modules
 
 MEASURES = ("kl", "loss")  # of METRICS

@@ -13,7 +13,7 @@ from torch import nn
 from sdq.analyses.depth import EVERY
 from sdq.analyses.sensitivity import Measure, scan
 from sdq.data.batches import Encoded
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
 from sdq.quant.mixed_precision import FP, weight_bytes, with_ranges
 from sdq.quant.rewrite import quantized_modules

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen, tensor_of
-from sdq.models.loading import Module, modules, steps
+from sdq.models.structure import Module, modules, steps
 from sdq.quant.rewrite import only, quantized_modules, quantizers
 
 EVERY = "all"

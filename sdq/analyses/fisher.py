@@ -15,7 +15,7 @@ from sdq.analyses.sensitivity import Forward, instead
 from sdq.data.batches import Batch, Encoded
 from sdq.evaluate.ranking import Agreement, one_at_a_time, rho
 from sdq.models.hooks import in_pieces
-from sdq.models.loading import modules, steps
+from sdq.models.structure import modules, steps
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 from sdq.quant.rewrite import only, quantized_modules
 

@@ -23,7 +23,7 @@ from sdq.analyses.depth import EVERY, Sums, sites, watch
 from sdq.analyses.sensitivity import Forward, Passes, check, instead
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces
-from sdq.models.loading import Module, modules
+from sdq.models.structure import Module, modules
 from sdq.quant.rewrite import only, quantized_modules
 
 AMOUNT = 1e-7  # of the size of a token's embedding: about the last bit of its largest numbers

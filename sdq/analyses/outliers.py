@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen
-from sdq.models.loading import Module, blocks, modules, steps
+from sdq.models.structure import Module, blocks, modules, steps
 from sdq.quant.integer import code_range, dequantize, quantize
 from sdq.quant.layers import ActivationQuantizer, QuantEmbedding, QuantLinear
 from sdq.quant.rewrite import only, quantized_modules

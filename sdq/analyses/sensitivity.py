@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sdq.analyses.changes import Answers, Changes, columns
 from sdq.analyses.depth import EVERY
 from sdq.data.batches import Batch, Encoded
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules
 
 Measure = Literal["one", "but_one", "all"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.bins import BINS, binned
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.integer import code_range, quantize
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 

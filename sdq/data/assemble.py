@@ -18,7 +18,7 @@ from sdq.data.conll import CONLLU, unnamed
 from sdq.data.formats import read
 from sdq.data.parquet import as_names, class_labels, named
 from sdq.data.rows import Row
-from sdq.data.tagging import settled
+from sdq.data.schemes import settled
 from sdq.data.task import SPLITS, Example, Task
 from sdq.data.taskfile import CODE, Named, Source, TaskFile
 from sdq.settings import UserError, listed
@@ -504,7 +504,6 @@ class _Place:
 
 def load(path: Path, name: str) -> Task:
     """The task that the file at `path` describes; `name` is what it is remembered by."""
-    from sdq.data.assemble import assemble
 
     file = taskfile.read(path)
     task = assemble(file, taskfile.locate(file, path.parent), name, taskfile.fingerprint(path))

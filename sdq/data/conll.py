@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from sdq.data.cells import WHITE
-from sdq.data.lines import ended, is_blank, lines
-from sdq.data.recognise import Format, fields_of, is_span, is_speech, layout_of, names_columns
+from sdq.data.conll_lines import (
+    Layout,
+    blocks,
+    file_layout,
+    named_comment,
+    no_sentences,
+    without_comments,
+)
+from sdq.data.recognise import Format, fields_of, is_span, is_speech
 from sdq.data.rows import Asked, Row, too_wide
 from sdq.io.limits import limits
 from sdq.settings import UserError, listed
@@ -31,45 +38,17 @@ CONLLU = (
 )  # universaldependencies.org/format.html
 GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) names its columns
 
-Block = list[tuple[int, str]]
-
-
-def _blocks(path: Path) -> Iterator[Block]:
-    """The lines between blank ones, with their numbers."""
-    block: Block = []
-    for i, line in lines(path):
-        if not is_blank(line):
-            block.append((i, ended(line)))
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def _comment(content: str) -> tuple[str, str] | None:
-    """(name, value) of a comment `# name = value`; None for a line that is none."""
-    name, equals, value = content[1:].partition("=")
-    return (name.strip(WHITE), value.strip(WHITE)) if content.startswith("#") and equals else None
-
-
-def _no_sentences(path: Path) -> UserError:
-    return UserError(
-        f"a data file must hold sentences, {path.name} has none; words go one a line, with a blank "
-        "line after each sentence"
-    )
-
 
 def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`.
     Multiword ranges and empty nodes are left out."""
     count = 0
-    for block in _blocks(path):
+    for block in blocks(path):
         comments: dict[str, Any] = {}
         words: list[list[str]] = []
         for line, content in block:
             if content.startswith("#"):
-                name, value = _comment(content) or (content[1:].strip(WHITE), "")
+                name, value = named_comment(content) or (content[1:].strip(WHITE), "")
                 comments[name] = value
                 continue
             fields = fields_of(content, found.delimiter != " ", len(CONLLU))
@@ -89,7 +68,7 @@ def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 len(CONLLU),
             )
     if not count:
-        raise _no_sentences(path)
+        raise no_sentences(path)
 
 
 def _free(comments: dict[str, Any]) -> dict[str, Any]:
@@ -116,12 +95,12 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
     """
     given: tuple[str, ...] = ()
     rows: list[list[str]] = []
-    layout = _layout(path, most)
-    for block in _blocks(path):
-        for _, content in _without_comments(path, block, layout):
+    layout = file_layout(path, most)
+    for block in blocks(path):
+        for _, content in without_comments(path, block, layout):
             rows.append(layout.fields(content))
         for _, content in block:
-            comment = _comment(content)
+            comment = named_comment(content)
             if comment and comment[0] == GLOBAL:
                 given = tuple(fields_of(comment[1]))
             elif content.startswith("-DOCSTART-") and not given:
@@ -129,7 +108,7 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
         if len(rows) >= most:
             break
     if not rows:
-        raise _no_sentences(path)
+        raise no_sentences(path)
     width = len(rows[0])
     if width > limits().columns:
         raise too_wide(path, "its first word")
@@ -238,77 +217,15 @@ def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """What a word's line has: how many fields, tabs between them or spaces, and at its end one of
-    the tags `known` from lines without #."""
-
-    width: int
-    tabs: bool
-    known: frozenset[str]
-    header: int = 0  # number of the line that names the columns; 0: none does
-
-    def fields(self, line: str) -> list[str]:
-        """The fields of a line."""
-        return fields_of(line, self.tabs, self.width)
-
-
-def _layout(path: Path, most: int = 400) -> _Layout:
-    found: Block = []
-    for block in _blocks(path):
-        found += [word for word in block if not word[1].startswith(("#", "-DOCSTART-"))]
-        if len(found) >= most:
-            break
-    tabs, width = layout_of([content for _, content in found])
-    fields = [fields_of(content, tabs, width) for _, content in found]
-    header = 0
-    known = frozenset(row[-1] for row in fields[1:])
-    if known and names_columns(fields[0], words=True) and fields[0][-1] not in known:
-        header = found[0][0]
-    else:
-        known |= {row[-1] for row in fields[:1]}
-    return _Layout(width, tabs, known, header)
-
-
-_NOTED = re.compile(r"#+(?:[ \t]|$)|#+[\w.:-]+[ \t]*=|#(?:begin|end) document\b")
-_NAMED = re.compile(r"#+ +[\w.:-]+ += ")
-
-
-def _without_comments(path: Path, block: Block, layout: _Layout) -> Block:
-    """The words of a block: without -DOCSTART-, and without the comments before them.
-
-    A comment is `# text` or `#name=value` with another number of fields than words have, or `# name
-    = value`. UserError for what may be either: `# newdoc` where words have two fields with a space
-    between.
-    """
-    block = [
-        word for word in block if word[0] != layout.header and not word[1].startswith("-DOCSTART-")
-    ]
-    while block and _NOTED.match(block[0][1]):
-        number, content = block[0]
-        fields = layout.fields(content)
-        if len(fields) == layout.width and ("\t" in content.rstrip("\t ")) == layout.tabs:
-            if not re.match("#+ ", content) or _is_tag(fields[-1], layout):
-                break
-            if not _NAMED.match(content):
-                raise UserError(
-                    "a line that begins with # must be a comment or a word with its tags, line "
-                    f"{number} of {path.name} may be either ({content[:40]!r}); take the comment "
-                    "out, or put tabs between words and tags"
-                )
-        block = block[1:]
-    return block
-
-
 _CODE = re.compile(r"[a-z]{2,12}(?:-[a-z]+)*:")
 
 
-def _code_before_words(path: Path, layout: _Layout, at: int) -> str:
+def _code_before_words(path: Path, layout: Layout, at: int) -> str:
     """The language and a colon that every word of a file begins with, as in WikiANN (`en:Anna`);
     "" if not every word does."""
     code, count = "", 0
-    for block in _blocks(path):
-        for _, content in _without_comments(path, block, layout):
+    for block in blocks(path):
+        for _, content in without_comments(path, block, layout):
             fields = layout.fields(content)
             found = _CODE.match(fields[at]) if len(fields) > at else None
             if found is None or found[0] != (code or found[0]):
@@ -317,23 +234,14 @@ def _code_before_words(path: Path, layout: _Layout, at: int) -> str:
     return code if count > 1 else ""
 
 
-def _is_tag(field: str, layout: _Layout) -> bool:
-    return (
-        field in layout.known
-        or is_span([field])
-        or is_speech([field])
-        or not any(c.isalnum() for c in field)
-    )
-
-
 def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head`
     says; each also by its number from 1.
 
-    Lines with -DOCSTART- are left out, and comments before a sentence (see `_without_comments`).
+    Lines with -DOCSTART- are left out, and comments before a sentence (see `without_comments`).
     """
     head = conll_head(path, asked.names)
-    width, layout = len(head.called), _layout(path)
+    width, layout = len(head.called), file_layout(path)
     if width > 2 and head.called[-1] == "tags" and not asked.names:
         asked.remark(
             f"of {width} columns the last was taken as tags, as no other holds tags of spans; name "
@@ -345,9 +253,9 @@ def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
     code = _code_before_words(path, layout, at)
     if code:
         asked.remark(f"every word begins with {code}, as in WikiANN, which was taken off")
-    for block in _blocks(path):
+    for block in blocks(path):
         words = []
-        for line, content in _without_comments(path, block, layout):
+        for line, content in without_comments(path, block, layout):
             fields = layout.fields(content)
             if len(fields) != width or width < 2:
                 wanted = (

@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 
 from sdq.data.assemble import Builder
-from sdq.data.formats import Row
 from sdq.data.lines import ended, lines_of_any_size
+from sdq.data.rows import Row
 from sdq.data.task import Task
 from sdq.data.taskfile import Columns, Kind, Source, TaskFile
 from sdq.io.sealed import sum_of

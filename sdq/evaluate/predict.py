@@ -17,8 +17,8 @@ from sdq.evaluate.metrics import beside, tally
 from sdq.evaluate.statistics import by_language, means
 from sdq.models.heads import answered
 from sdq.models.hooks import listen, tensor_of
-from sdq.models.loading import modules, steps
 from sdq.models.retrieval import Retriever
+from sdq.models.structure import modules, steps
 from sdq.results import Scores
 from sdq.settings import UserError
 

@@ -20,14 +20,15 @@ import pandas as pd
 
 from sdq.data.assemble import load
 from sdq.data.check import Checked, check
+from sdq.data.column_names import COLUMN_NAMES
 from sdq.data.conll import conll_head, proposed, words_at
 from sdq.data.formats import read
 from sdq.data.kept import KEPT, WAS, home, mend
 from sdq.data.languages import in_name
 from sdq.data.parquet import as_names, class_labels, named
-from sdq.data.recognise import CALLED, COLUMN_NAMES, ENDINGS, recognise
+from sdq.data.recognise import CALLED, ENDINGS, recognise
 from sdq.data.registry import TASKS
-from sdq.data.tagging import metrics_for
+from sdq.data.schemes import metrics_for
 from sdq.data.task import SPLITS
 from sdq.data.taskfile import NEEDED, USUAL, parse
 from sdq.io.files import alone, private, write_text

@@ -16,7 +16,8 @@ from sdq.io.limits import limits
 from sdq.io.sealed import as_shipped
 from sdq.models import hub
 from sdq.models.checkpoint_config import fits
-from sdq.models.tensors import has_head, read_json, tensors_of
+from sdq.models.tensor_names import has_head
+from sdq.models.tensors import read_json, tensors_of
 from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
 
 CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.pipeline.finetune)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from sdq.data.batches import Batch, Encoded
-from sdq.models.loading import modules, steps
+from sdq.models.structure import modules, steps
 
 Side = Literal["input", "output"]
 See = Callable[[str, nn.Module, tuple[Any, ...], dict[str, Any], Any], None]

@@ -1,12 +1,11 @@
-"""A model and what is in it: the role of each layer, the order of the blocks, and loading it from a
-folder."""
+"""Loading a model and its tokenizer from a folder."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from torch import nn
 from sdq.data.pieces import lead_with_space_
 from sdq.models.checkpoint import config_of, too_large
 from sdq.models.checkpoint_config import fits, no_own_code
-from sdq.models.families import FAMILIES, ROLES, Family, family_of
-from sdq.models.heads import join, joined_, loading_remarks, names_of, remark_
+from sdq.models.heads import joined_, remark_
+from sdq.models.label_matching import join, names_of
 from sdq.models.skeleton import (
     asks,
     asks_for_text_alone,
@@ -29,143 +28,18 @@ from sdq.models.skeleton import (
     same_shapes,
     skeleton,
 )
-from sdq.models.tensors import (
+from sdq.models.structure import encoder_family, modules, steps
+from sdq.models.tensor_names import (
     adapted,
     foreign,
     lacking,
     placed,
-    read_json,
-    shown,
-    stored_as,
-    tensors_of,
     unwrap,
     without_a_place,
     wrapped,
 )
+from sdq.models.tensors import read_json, shown, stored_as, tensors_of
 from sdq.settings import ASSETS, UserError, one_line
-
-__all__ = ["FAMILIES", "ROLES", "Family", "family_of"]
-
-
-@dataclass(frozen=True)
-class Module:
-    """One quantizable module: its dotted name, role, and block number (-1 outside the blocks)."""
-
-    name: str
-    role: str
-    block: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One run of a block in a forward pass: the block's number and name, and how often it ran
-    before in this pass.
-
-    Where blocks share their weights over the depth (ALBERT) one block runs at many steps: what is
-    measured along the depth (errors, taps of distillation terms) is counted per step, what is said
-    of weights per module.
-    """
-
-    block: int
-    name: str
-    call: int
-
-    def tap(self, module: str) -> str:
-        """The module's call at this step, as `sdq.models.hooks` names it: "name", or "name@3" for
-        its fourth call in a pass."""
-        return f"{module}@{self.call}" if self.call else module
-
-
-def modules(model: nn.Module) -> list[Module]:
-    """Every Linear with a role (see sdq.models.families) and the word embedding, in forward order.
-
-    Raises UserError if the model is no encoder whose blocks can be told.
-    """
-    family = _family(model)
-    inside = re.compile(rf"((?:.*\.)?{family.block})\.(.+)")
-    numbers = {name: i for i, name in enumerate(blocks(model))}
-    found = []
-    for name, module in model.named_modules():
-        if not isinstance(module, (nn.Linear, nn.Embedding)):
-            continue
-        if re.fullmatch(rf"(?:.*\.)?(?:{family.embedding})", name):
-            found.append(Module(name, "embedding", -1))
-        elif isinstance(module, nn.Linear):
-            if not (match := inside.fullmatch(name)):
-                found.append(Module(name, "head", -1))
-            elif role := next(
-                (r for r, names in family.inside.items() if re.fullmatch(names, match[2])), None
-            ):
-                found.append(Module(name, role, numbers[match[1]]))
-    if not any(m.role == "attention_output" for m in found):
-        raise _refused(model)
-    # modules may be registered in another order than they are called (XLM-R: the head first)
-    return sorted(found, key=lambda m: (m.role == "head", m.block))
-
-
-def blocks(model: nn.Module) -> list[str]:
-    """Names of the Transformer blocks, first to last; one whose weights are shared over the depth
-    is one block."""
-    family = _family(model)
-    return [
-        name for name, _ in model.named_modules() if re.fullmatch(rf"(?:.*\.)?{family.block}", name)
-    ]
-
-
-def steps(model: nn.Module) -> list[Step]:
-    """The runs of the blocks in a forward pass, first to last: as many as the model has layers."""
-    names, called, found = blocks(model), dict[int, int](), []
-    for block in _family(model).order(model.config, len(names)):
-        found.append(Step(block, names[block], called.get(block, 0)))
-        called[block] = called.get(block, 0) + 1
-    return found
-
-
-def taps(model: nn.Module, role: str) -> list[str]:
-    """What `capture` must tap for the module of a role at every step; role "block": the blocks
-    themselves."""
-    of = {m.block: m.name for m in modules(model) if m.role == role}
-    return [step.tap(step.name if role == "block" else of[step.block]) for step in steps(model)]
-
-
-def heads(model: nn.Module) -> int:
-    """Attention heads per block; 1 where the model's configuration does not tell."""
-    config: Any = model.config
-    return int(
-        getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None) or 1
-    )
-
-
-def remarks(model: nn.Module) -> list[str]:
-    """Sentences to be shown with a model's results: that its roles were guessed, and how; that its
-    layers share weights; what was permuted or assumed when it was loaded."""
-    family, layers, apart = _family(model), len(steps(model)), len(blocks(model))
-    found = (
-        [f"the roles of this architecture's layers were guessed from its structure: {family.words}"]
-        if family.guessed
-        else []
-    )
-    if apart < layers:
-        found.append(
-            f"{layers} layers share the weights of {apart}: errors are counted per layer of the "
-            "depth, weights and activations once per shared module"
-        )
-    return [*found, *loading_remarks(model)]
-
-
-def _family(model: nn.Module) -> Family:
-    family = family_of(model)
-    if family is None:
-        raise _refused(model)
-    return family
-
-
-def _refused(model: nn.Module) -> UserError:
-    return UserError(
-        "the model must be an encoder with attention and feed-forward layers in like blocks, got "
-        f"{type(model).__name__}, in which none were found; known families are "
-        f"{', '.join(FAMILIES)}, a new one is one entry in sdq/models/families.py"
-    )
 
 
 def load(
@@ -307,7 +181,7 @@ def _read(
     asks_for_text_alone(plan, folder)
     top = {m.name for m in modules(plan) if m.role == "head"}
     same_shapes(tensors, plan, auto, folder, top if new_head else ())
-    if not _family(plan).guessed:  # else transformers may know the tensors by other names
+    if not encoder_family(plan).guessed:  # else transformers may know the tensors by other names
         places = plan.state_dict()
         at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
         lost = places.keys() - at.values()

@@ -18,7 +18,8 @@ from torch import nn
 
 from sdq.models.checkpoint import config_of
 from sdq.models.checkpoint_config import ACTIVATIONS, wrong
-from sdq.models.tensors import Shape, Tensor, misshapen, placed
+from sdq.models.tensor_names import misshapen, placed
+from sdq.models.tensors import Shape, Tensor
 from sdq.settings import UserError, one_line
 
 # what a config.json may say of how a model is called, not of what it is: outputs by name, all

@@ -1,18 +1,16 @@
 """What the weights of a model folder are before a byte of them is taken into memory: the headers of
-its safetensors, and their names and shapes against those of the model. Needs no torch.
-"""
+its safetensors. Needs no torch."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdq.io.limits import limits
 from sdq.io.strict_json import NotStrict, strict
-from sdq.models.families import FAMILIES
 from sdq.settings import UserError, listed, one_line
 
 _LONGEST = 100_000_000  # bytes of a header, as safetensors itself allows
@@ -38,55 +36,6 @@ _CALLED = {
 BUFFERS = re.compile(
     r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked|n_averaged)$"
 )
-_END = r"\.(?:weight|bias)"
-_NORM = r"(?:LayerNorm|layer_norm|norm)\.(?:weight|bias|gamma|beta)"
-_PREDICTION = rf"(?:bias|(?:transform\.)?(?:dense{_END}|{_NORM})|decoder{_END})"
-# outside the encoder: what pretraining and other tasks read its last layer with, name by name
-_OTHER_HEADS = re.compile(
-    "|".join(
-        (
-            r"(?:\w+\.)?pooler\.(?:dense\.)?(?:weight|bias)",
-            rf"(?:cls\.)?predictions\.{_PREDICTION}",
-            rf"cls\.seq_relationship{_END}",
-            rf"sop_classifier\.classifier{_END}",
-            rf"lm_head(?:\.{_PREDICTION}|{_END})",
-            rf"lm_predictions\.lm_head\.{_PREDICTION}",
-            rf"mask_predictions\.(?:dense{_END}|{_NORM}|classifier{_END})",
-            rf"generator_predictions\.(?:dense{_END}|{_NORM})",
-            rf"discriminator_predictions\.(?:dense|dense_prediction){_END}",
-            rf"(?:generator_lm_head|lm_loss|qa_outputs|pred_layer\.proj|decoder){_END}",
-            rf"(?:vocab_transform|vocab_layer_norm|vocab_projector){_END}",
-            rf"head\.(?:dense|norm){_END}",
-            r"(?:deberta\.)?embeddings\.position_embeddings\.weight",  # where it has none
-        )
-    )
-)
-_ANSWERS = (
-    "classifier",
-    "score",
-    "logits_proj",
-    "sequence_summary",
-    "classification_head",
-)  # modules that give the logits of a task
-_HEADS = re.compile(
-    rf"^(?:{'|'.join(_ANSWERS)}|pre_classifier|head|decoder)\."
-)  # of tasks: in the way of no new head
-_WRAPPERS = (
-    "module",
-    "_orig_mod",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
-    "_forward_module",
-)
-_ADAPTERS = re.compile(
-    r"adapter|lora_|(?:^|\.)(?:ia3|prefix_tuning|prompt_encoder|prompt_embeddings|modules_to_save)"
-    r"(?:\.|_|$)"
-)
-_MERGE = (
-    "these are adapters: merge them into the weights (of LoRA: merge_and_unload of PEFT), or take "
-    "the model without them"
-)
-_LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
 Shape = tuple[int, ...]
@@ -240,165 +189,6 @@ def stored_as(tensors: Mapping[str, Tensor]) -> str:
     return (
         f"the weights are stored in {' and '.join(sorted(map(called, kinds)))}: computations are "
         f"done in float32{rounded}"
-    )
-
-
-# --- names of tensors against the model
-
-
-def has_head(names: Iterable[str]) -> bool:
-    """Whether tensors of these names are, or hold, a head for a task: not one of pretraining."""
-    return any(
-        next((part for part in name.split(".") if part not in _WRAPPERS), "") in _ANSWERS
-        for name in names
-    )
-
-
-def foreign(names: Iterable[str], prefix: str) -> str | None:
-    """The prefix of another architecture that the names of a file begin with; None if some have the
-    `prefix` of the model, or none has one of an architecture."""
-    first = {name.partition(".")[0] for name in names}
-    return None if prefix in first else next(iter(sorted(first & FAMILIES.keys())), None)
-
-
-def wrapped(names: Collection[str], wanted: Collection[str]) -> str | None:
-    """The prefix that a wrapper left on the names of a file, if they are the `wanted` names but for
-    it: `module.`, `_orig_mod.`, `model.`"""
-    for name in names:
-        parts = name.split(".")
-        if inside := [part for part in parts if part in _WRAPPERS]:
-            last = len(parts) - parts[::-1].index(inside[-1])
-            return ".".join(
-                [
-                    *(
-                        parts[:last]
-                        if all(part in _WRAPPERS for part in parts[:last])
-                        else inside[:1]
-                    ),
-                    "",
-                ]
-            )
-    ends = {
-        name[: -len(want)]
-        for want in sorted(wanted)[:1]
-        for name in names
-        if name.endswith(f".{want}")
-    }
-    return next(
-        (
-            prefix
-            for prefix in sorted(ends, key=len)
-            if all(f"{prefix}{want}" in names for want in wanted)
-        ),
-        None,
-    )
-
-
-def unwrap(prefix: str, folder: Path) -> UserError:
-    """What to do about it."""
-    return UserError(
-        f"the tensors in {folder} must have the names of a plain model, they have the prefix "
-        f"{one_line(prefix, 60)!r} of a wrapper; take {one_line(prefix, 60)!r} out of every name "
-        "in its safetensors, or save the inner model (model.module, model._orig_mod) with "
-        "save_pretrained"
-    )
-
-
-def adapted(names: Iterable[str], folder: Path) -> UserError | None:
-    """What to say if tensors are those of an adapter, which is no model and may have taken the
-    names of its weights; None if none is."""
-    lost = sorted(name for name in names if _ADAPTERS.search(name))
-    return _homeless(lost, folder, _MERGE) if lost else None
-
-
-def lacking(lost: Sequence[str], tensors: Collection[str], folder: Path, prefix: str) -> UserError:
-    """What to say if the files do not have these tensors of the encoder, whose names begin with
-    `prefix`."""
-    layers = 1 + _last_layer(tensors)
-    if other := foreign(tensors, prefix):
-        why = (
-            f"the names of the weights begin with {other!r}, the prefix of another architecture "
-            f"(that of its model_type is {prefix!r}): correct model_type in config.json, or take "
-            "the config.json that was saved with these weights"
-        )
-    elif all((match := _LAYER.search(name)) and int(match[1]) >= layers > 0 for name in lost):
-        why = (
-            f"the weights have {layers} layers: correct num_hidden_layers in config.json, or take "
-            "the config.json that was saved with these weights"
-        )
-    else:
-        why = "copy the folder again, or take the config.json that was saved with these weights"
-    return UserError(
-        f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors "
-        f"of the encoder ({shown(lost)}); {why}"
-    )
-
-
-def _last_layer(names: Iterable[str]) -> int:
-    """The highest number of a layer in names of tensors; -1 if none has one."""
-    return max((int(match[1]) for name in names if (match := _LAYER.search(name))), default=-1)
-
-
-def without_a_place(
-    names: Iterable[str], folder: Path, layers: int, new_head: bool
-) -> UserError | None:
-    """What to say if a file has tensors that the model does not: None if all of them are known to
-    be harmless.
-
-    Position numbers, poolers and the heads of pretraining are, under the names that transformers
-    gives them; heads of tasks are if the model gets a `new_head`, or none.
-    """
-    lost = sorted(
-        n
-        for n in names
-        if not (BUFFERS.search(n) or _OTHER_HEADS.fullmatch(n) or (new_head and _HEADS.search(n)))
-    )
-    if not lost:
-        return None
-    if any(_ADAPTERS.search(name) for name in lost):
-        why = _MERGE
-    elif any("distance_embedding" in name or "relative" in name for name in lost):
-        why = (
-            "relative positions (position_embedding_type) are no longer computed by transformers "
-            "for this architecture: take a model with absolute positions"
-        )
-    elif _last_layer(lost) >= layers:
-        why = (
-            f"num_hidden_layers in config.json says {layers}: correct it, or take the config.json "
-            "that was saved with these weights"
-        )
-    else:
-        why = (
-            "without them it would be another model: take one whose architecture transformers "
-            "has, with the config.json it was saved with"
-        )
-    return _homeless(lost, folder, why)
-
-
-def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
-    """The one of the `wanted` names that transformers gives a tensor of a file; None if none.
-
-    `prefix`: of the encoder in a model with a head, which one of the two may lack.
-    """
-    for old, new in (("gamma", "weight"), ("beta", "bias")):
-        if name.endswith(f"LayerNorm.{old}"):
-            name = name.removesuffix(old) + new
-    ways = (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
-    return next((way for way in ways if way in wanted), None)
-
-
-def misshapen(
-    tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], prefix: str
-) -> dict[str, tuple[Shape, Shape]]:
-    """Name in the model -> (shape in the file, shape that the model wants), where they differ."""
-    pairs = ((placed(name, wanted, prefix), t.shape) for name, t in tensors.items())
-    return {at: (shape, wanted[at]) for at, shape in pairs if at and shape != wanted[at]}
-
-
-def _homeless(lost: list[str], folder: Path, why: str) -> UserError:
-    return UserError(
-        f"every tensor of the weights must have a place in the model, {shown(lost)} in {folder} "
-        f"{'has' if len(lost) == 1 else 'have'} none; {why}"
     )
 
 

@@ -302,7 +302,7 @@ class _Computation:
         import transformers
 
         from sdq.data.check import bearing
-        from sdq.models.loading import remarks
+        from sdq.models.structure import remarks
 
         said = [*bearing(self.task), *_of_answers(self.task, reference), *remarks(self.teacher)]
         made = {
@@ -320,7 +320,8 @@ class _Computation:
 
 def _of_answers(task: Task, reference: pd.DataFrame) -> list[str]:
     """What is to be said where the answers are written in another scheme than the task's tags."""
-    from sdq.data.tagging import SPAN_METRICS, mismatched
+    from sdq.data.schemes import mismatched
+    from sdq.data.tagging import SPAN_METRICS
 
     if task.tagging is None or not {task.metric, *task.beside} & {*SPAN_METRICS}:
         return []

@@ -175,7 +175,7 @@ def holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
         if rule.roles and role is None:
             raise ValueError(
                 "the table of costs must have a column role, as base rules are for roles, it has "
-                f"none for {name}; add it from sdq.models.loading.modules"
+                f"none for {name}; add it from sdq.models.structure.modules"
             )
         if not rule.roles or role in rule.roles:
             found = rule

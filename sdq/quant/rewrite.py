@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.layers import (
     ActivationQuantizer,
     ForwardPass,

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.layers import ForwardPass
 
 _READERS = (("q", "k", "v", "qkv"), ("ffn_in",))  # roles in one block that read the same LayerNorm

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.io.sealed import aside
 from sdq.models.hooks import Side, capture
-from sdq.models.loading import blocks, heads, modules, taps
+from sdq.models.structure import blocks, heads, modules, taps
 from sdq.quant.rewrite import set_noise_
 from sdq.settings import UserError
 from sdq.train.losses import Seen, tap_of

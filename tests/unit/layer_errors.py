@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sdq.analyses.depth import alone_in
 from sdq.data.batches import Encoded
 from sdq.models.hooks import Side, in_pieces, listen, tensor_of
-from sdq.models.loading import taps
+from sdq.models.structure import taps
 from sdq.quant.rewrite import only
 
 

@@ -27,7 +27,8 @@ from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
 from sdq.inspection.subject import Subject
 from sdq.models.checkpoint import folder_of
-from sdq.models.loading import load, modules
+from sdq.models.loading import load
+from sdq.models.structure import modules
 from sdq.pipeline.student import stratified_sample
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import only, quantizers, rewrite

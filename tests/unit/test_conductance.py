@@ -17,7 +17,7 @@ from sdq.analyses.changes import METRICS, Answers
 from sdq.analyses.conductance import MEASURES, _flow, _switched, conductance
 from sdq.analyses.sensitivity import instead, scan
 from sdq.data.batches import IGNORE, Encoded
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
 

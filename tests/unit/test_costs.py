@@ -14,7 +14,7 @@ from sdq.analyses.changes import METRICS
 from sdq.analyses.costs import WIDTHS, costs, rounded, total
 from sdq.analyses.sensitivity import scan
 from sdq.data.batches import Encoded
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.mixed_precision import FP
 from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
 from sdq.quant.size import size_bytes

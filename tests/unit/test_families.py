@@ -28,7 +28,8 @@ from sdq.figures.depth import behind
 from sdq.labels import module_label
 from sdq.models.families import FAMILIES, family_of, guess
 from sdq.models.hooks import capture
-from sdq.models.loading import blocks, heads, load, longest, modules, remarks, steps, taps
+from sdq.models.loading import load, longest
+from sdq.models.structure import blocks, heads, modules, remarks, steps, taps
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.smoothquant import migrate

@@ -15,8 +15,8 @@ from torch import nn
 from sdq.analyses.activations import _real
 from sdq.data.batches import IGNORE, Encoded
 from sdq.evaluate.predict import _hidden, predict, watched
-from sdq.models.loading import blocks, modules
 from sdq.models.retrieval import Retriever, index_
+from sdq.models.structure import blocks, modules
 from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.settings import UserError

@@ -21,7 +21,7 @@ from sdq.analyses.noise_floor import CAUSES, floor
 from sdq.analyses.sensitivity import instead, scan
 from sdq.analyses.weights_vs_activations import PARTS, parts
 from sdq.data.batches import IGNORE, Encoded
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec

@@ -24,17 +24,10 @@ from transformers import PreTrainedTokenizerFast
 from sdq.data.batches import Encoded, encode
 from sdq.data.task import Example, Task
 from sdq.evaluate.predict import outcomes, predict
-from sdq.models.heads import (
-    Joint,
-    answered,
-    join,
-    joined_,
-    loading_remarks,
-    names_of,
-    plain,
-    widened,
-)
-from sdq.models.loading import load, remarks, start
+from sdq.models.heads import answered, joined_, loading_remarks, widened
+from sdq.models.label_matching import Joint, join, names_of, plain
+from sdq.models.loading import load, start
+from sdq.models.structure import remarks
 from sdq.settings import UserError
 from tests.unit.conftest import ARCHITECTURES, VOCABULARY
 

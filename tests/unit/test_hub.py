@@ -35,7 +35,8 @@ from transformers import (
 from sdq.models import hub
 from sdq.models.checkpoint import base_of, fingerprint, folder_of
 from sdq.models.curated import CURATED
-from sdq.models.loading import load, remarks, start, tokenizer_of
+from sdq.models.loading import load, start, tokenizer_of
+from sdq.models.structure import remarks
 from sdq.settings import ASSETS, ROOT, UserError
 from tests.unit.test_cli import run as command
 

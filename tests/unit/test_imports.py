@@ -58,6 +58,8 @@ WITHOUT_TORCH = (
     "sdq.models.curated",
     "sdq.models.families",
     "sdq.models.hub",
+    "sdq.models.label_matching",
+    "sdq.models.tensor_names",
     "sdq.models.tensors",
     "sdq.recipe",
     "sdq.reporting.export",

@@ -16,7 +16,7 @@ from sdq.analyses.depth import EVERY, depth, sites
 from sdq.analyses.weights import weights
 from sdq.data.batches import Encoded
 from sdq.models.hooks import capture
-from sdq.models.loading import blocks, modules
+from sdq.models.structure import blocks, modules
 from sdq.quant.observers import Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sdq.data.batches import IGNORE, Encoded
-from sdq.models.loading import blocks
+from sdq.models.structure import blocks
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec

@@ -22,7 +22,7 @@ from sdq.data.batches import Encoded
 from sdq.inspection.subject import student_of
 from sdq.models import hooks as capture
 from sdq.models.hooks import in_pieces, listen
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant import observers
 from sdq.quant.observers import OBSERVERS
 from sdq.quant.packed import pack, unpack_

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.models.hooks import capture
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.integer import fake_quantize, scale_and_zero
 from sdq.quant.layers import QuantLinear
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite

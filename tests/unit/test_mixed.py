@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.layers import QuantEmbedding, QuantLinear
 from sdq.quant.mixed_precision import FP, Choice, choose, keep_worst, pareto, rules, weight_bytes
 from sdq.quant.observers import Mse

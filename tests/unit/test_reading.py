@@ -21,11 +21,12 @@ import pyarrow.parquet
 import pytest
 
 from sdq.data import cells
-from sdq.data.check import _repeated, check, folded
+from sdq.data.check import check
 from sdq.data.formats import READERS, accept, read
 from sdq.data.languages import language, same, subtags
 from sdq.data.recognise import recognise
 from sdq.data.task import Example, Task
+from sdq.data.warnings import _repeated, folded
 from sdq.intake.own_tasks import metrics, preview
 from sdq.io.limits import limits
 from sdq.settings import UserError

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sdq.models.families import ROLES
 from sdq.models.hooks import capture
-from sdq.models.loading import ROLES, blocks, heads, modules
+from sdq.models.structure import blocks, heads, modules
 from sdq.quant.layers import ActivationQuantizer, QuantEmbedding, QuantLinear, WeightQuantizer
 from sdq.quant.observers import OBSERVERS, MinMax, Mse
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite, set_noise_

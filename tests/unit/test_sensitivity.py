@@ -23,7 +23,7 @@ from sdq.analyses.fisher import Agreement, agreement, estimate
 from sdq.analyses.sensitivity import alone, changes, scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.hooks import capture
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec

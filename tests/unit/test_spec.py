@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from sdq.models.loading import ROLES
+from sdq.models.families import ROLES
 from sdq.quant.observers import OBSERVERS, MinMax
 from sdq.quant.spec import (
     GRANULARITIES,

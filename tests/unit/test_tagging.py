@@ -14,7 +14,8 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from sdq.data import check, tagging
 from sdq.data.assemble import load
-from sdq.data.tagging import NO_ANSWER, Tagging, metrics_for, recognised, settled
+from sdq.data.schemes import metrics_for, recognised, settled
+from sdq.data.tagging import NO_ANSWER, Tagging
 from sdq.data.task import Task
 from sdq.evaluate.metrics import tally
 from sdq.settings import UserError

@@ -31,8 +31,10 @@ from sdq.data.batches import encode
 from sdq.data.task import Example, Task
 from sdq.io.limits import limits
 from sdq.models.checkpoint import base_of, ready
-from sdq.models.loading import encoder, load, remarks, start
-from sdq.models.tensors import has_head, tensors_of
+from sdq.models.loading import encoder, load, start
+from sdq.models.structure import remarks
+from sdq.models.tensor_names import has_head
+from sdq.models.tensors import tensors_of
 from sdq.settings import UserError, path_of, text_of
 
 LABELS = ("a", "b", "c")

@@ -18,7 +18,7 @@ from sdq.analyses.removal import removal
 from sdq.analyses.sensitivity import scan
 from sdq.inspection import reasons
 from sdq.models.hooks import capture
-from sdq.models.loading import modules
+from sdq.models.structure import modules
 from sdq.quant.observers import MinMax, Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
