@@ -1,26 +1,27 @@
-"""Rows of files -> the examples of a task. Every refusal names the file, the row and the column.
-Needs no torch."""
+"""Data files -> the task of a task file. Every refusal of a row names the file, the row and the
+column. Needs no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from sdq.data import cells, label_order, taskfile
-from sdq.data.conll import CONLLU, unnamed
+from sdq.data.examples import ExampleReader
 from sdq.data.formats import read
-from sdq.data.parquet import as_names, class_labels, named
+from sdq.data.parquet import as_names, class_labels
+from sdq.data.place import Place, no_label, no_tag
 from sdq.data.rows import Row
 from sdq.data.schemes import settled
 from sdq.data.task import SPLITS, Example, Task
-from sdq.data.taskfile import CODE, Named, Source, TaskFile
+from sdq.data.taskfile import CODE, Source, TaskFile
 from sdq.settings import UserError, listed
 
 MOST_LABELS = 500
@@ -33,7 +34,6 @@ _SPLIT = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"
     split: split for split in SPLITS
 }
 _CODE = re.compile(CODE)
-T = TypeVar("T")
 
 
 def assemble(file: TaskFile, sources: Iterable[Source], name: str, fingerprint: str) -> Task:
@@ -59,21 +59,19 @@ class Builder:
     splits: dict[str, list[Example]] = field(
         default_factory=lambda: {split: [] for split in SPLITS}
     )
-    _counts: Counter[tuple[str, str]] = field(
-        default_factory=Counter
-    )  # rows so far by (split of the file, language)
+    # rows so far by (split of the file, language)
+    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     # queries so far by (split of the file, language), of a ranking whose rows do not name them
     _queries: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _ids: dict[tuple[str, str], dict[str, str]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )  # (split, language) -> id -> where
-    _seen: dict[str, str] = field(default_factory=dict)  # label -> where it was first
+    # (split, language) -> id -> where
+    _ids: dict[tuple[str, str], dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     # names that files give the numbers of their labels, in order -> the file that was first
     _classes: dict[tuple[str, ...], str] = field(default_factory=dict)
-    _remarks: dict[str, list[str]] = field(
-        default_factory=lambda: defaultdict(list)
-    )  # what was remarked -> in which files
-    _trimmed: list[str] = field(default_factory=list)  # where labels had white space around them
+    # what was remarked -> in which files
+    _remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self._reader = ExampleReader(self.file)
 
     def remark(self, said: str, name: str) -> None:
         """Something that whoever reads a result should know about the file of that name."""
@@ -83,10 +81,10 @@ class Builder:
     def remarks(self) -> tuple[str, ...]:
         """What was remarked, a sentence each, with the files it is about."""
         found = [f"{_some(dict.fromkeys(names))}: {said}." for said, names in self._remarks.items()]
-        if self._trimmed:
+        if trimmed := self._reader.trimmed:
             found.append(
-                f"White space around {len(self._trimmed):,} label(s) was taken away, first in "
-                f"{self._trimmed[0]}."
+                f"White space around {len(trimmed):,} label(s) was taken away, first in "
+                f"{trimmed[0]}."
             )
         return tuple(found)
 
@@ -98,22 +96,20 @@ class Builder:
     ) -> None:
         """The rows of one file. `classes`: of columns whose numbers stand for names, these
         names."""
-        before: dict[
-            str, str
-        ] = {}  # language -> query of the row before; each file begins a new one
+        # language -> query of the row before; each file begins a new one
+        before: dict[str, str] = {}
         classes = self._meant(source, classes)
         for row in rows:
-            place = _Place(source.path, row, self.file.names, classes)
+            place = Place(source.path, row, self.file.names, classes)
             language = self._language(source, place)
             if language is None:
                 continue
             self._counts[source.split, language] += 1
             given = self.file.columns.id
             id = place.plain(given) if given else f"{self._counts[source.split, language]:06d}"
-            example = self._example(place, language, id)
-            if (
-                self.file.kind == "ranking" and not self.file.columns.group
-            ):  # as the official scorer of XGLUE: neighbours with the same query
+            example = self._reader.read(place, language, id)
+            if self.file.kind == "ranking" and not self.file.columns.group:
+                # as the official scorer of XGLUE: neighbours with the same query
                 self._queries[source.split, language] += example.text != before.get(language)
                 before[language] = example.text
                 example = replace(example, group=f"q{self._queries[source.split, language]:06d}")
@@ -124,21 +120,26 @@ class Builder:
                     f"ids must be unique within a language and split, {id[:40]!r} was in {other} "
                     "already; correct it, or leave `columns.id` out",
                 )
-            if (
-                self.file.kind != "retrieval"
-                and not example.targets
-                and (split != "train" or language == self.file.training_language)
-            ):
-                missing = (
-                    self.file.columns.tags if self.file.kind == "token" else self.file.columns.label
-                )
+            if not example.targets and self._needs_label(split, language):
                 raise place.wrong(
-                    missing,
+                    self._answers,
                     "a label must not be empty where it is used, this one is; fill it in, or "
                     "take the row out",
                 )
             self._ids[split, language][id] = place.name
             self.splits[split].append(example)
+
+    def _needs_label(self, split: str, language: str) -> bool:
+        """Whether examples of a split and language are scored or learned from."""
+        return self.file.kind != "retrieval" and (
+            split != "train" or language == self.file.training_language
+        )
+
+    @property
+    def _answers(self) -> str | None:
+        """The column that holds what is to be answered."""
+        columns = self.file.columns
+        return columns.tags if self.file.kind == "token" else columns.label
 
     def _meant(
         self, source: Source, classes: Mapping[str, tuple[str, ...]]
@@ -156,7 +157,7 @@ class Builder:
             column: names
             for column, names in classes.items()
             if column in used
-            and not (column in answers and label_order.are_numbers(self._given, names))
+            and not (column in answers and label_order.are_numbers(self._reader.given, names))
         }
         for column, names in meant.items():
             self.remark(as_names(column, names), source.path.name)
@@ -196,19 +197,23 @@ class Builder:
                 *(f"{said[0].upper()}{said[1:]}." for said in (tagging.said if tagging else ())),
             ),
         )
+        self._refuse_empty()
+        return task
+
+    def _refuse_empty(self) -> None:
+        """UserError for a split without what it is needed for."""
+        home = self.file.training_language
         for split in ("train", "dev"):
-            if not any(e.language == task.labelled for e in self.splits[split]):
+            if not any(e.language == home for e in self.splits[split]):
                 raise UserError(
-                    f"the {split} split must have examples in the training language "
-                    f"{task.labelled}, task {self.file.name} has none; correct training_language "
-                    f"or splits.{split}"
+                    f"the {split} split must have examples in the training language {home}, task "
+                    f"{self.file.name} has none; correct training_language or splits.{split}"
                 )
         if not self.splits["test"]:
             raise UserError(
                 f"the test split must have examples, task {self.file.name} has none; correct "
                 "splits.test"
             )
-        return task
 
     def _languages(self) -> tuple[str, ...]:
         found = {e.language for examples in self.splits.values() for e in examples}
@@ -223,25 +228,18 @@ class Builder:
         return tuple(wanted or sorted(found))
 
     def _labels(self) -> tuple[str, ...]:
-        labels = label_order.called(self._given, self._classes)
+        labels = label_order.called(self._reader.given, self._classes)
         if not labels:
             self._refuse_marks()
-        labels = labels or label_order.occurring(self._classes, self._seen, self.remark)
+        labels = labels or label_order.occurring(self._classes, self._reader.seen, self.remark)
         if not 2 <= len(labels) <= MOST_LABELS:
             what = "tags" if self.file.kind == "token" else "label"
             raise UserError(
                 f"a task must have 2 to {MOST_LABELS} different labels, {self.file.name} has "
                 f"{len(labels)}; check which column is named under columns.{what}"
             )
-        if (
-            self.file.kind == "ranking"
-            and (
-                bad := next(
-                    (label for label in labels if not re.fullmatch(r"[0-9]{1,2}", label)), None
-                )
-            )
-            is not None
-        ):
+        bad = next((label for label in labels if not re.fullmatch(r"[0-9]{1,2}", label)), None)
+        if self.file.kind == "ranking" and bad is not None:
             raise UserError(
                 "labels of a ranking must be whole numbers from 0 (how relevant), "
                 f"{self.file.name} has {bad[:40]!r}; map them under `labels`"
@@ -251,12 +249,10 @@ class Builder:
     def _refuse_marks(self) -> None:
         """UserError for a "label" that says that there is none: as a class it would be learned and
         scored."""
-        mark = cells.mark_among(self._seen, words=self.file.kind == "token")
+        mark = cells.mark_among(self._reader.seen, words=self.file.kind == "token")
         if mark is not None:
-            tags = self.file.kind == "token"
-            column = self.file.columns.tags if tags else self.file.columns.label
-            said = _no_tag(mark) if tags else _no_label(mark)
-            raise UserError(f"{self._seen[mark]}, column {column}: {said}")
+            said = no_tag(mark) if self.file.kind == "token" else no_label(mark)
+            raise UserError(f"{self._reader.seen[mark]}, column {self._answers}: {said}")
 
     def _found(self) -> tuple[str, ...]:
         """Of a retrieval: ids of the test sentences in the training language. The test sentences
@@ -277,7 +273,7 @@ class Builder:
         self.splits["test"] = [replace(e, targets=(e.id,)) for e in self.splits["test"]]
         return ids
 
-    def _language(self, source: Source, place: _Place) -> str | None:
+    def _language(self, source: Source, place: Place) -> str | None:
         """The row's language as it is called, None if the task leaves it out."""
         code = (
             source.language
@@ -295,7 +291,7 @@ class Builder:
             return asked.get(code)
         return code if not asked or code in asked else None
 
-    def _split(self, source: Source, place: _Place, example: Example) -> str:
+    def _split(self, source: Source, place: Place, example: Example) -> str:
         if source.split != "all":
             return source.split
         column = self.file.columns.split
@@ -316,195 +312,14 @@ class Builder:
         )
         return "train" if part < train else "dev" if part < train + dev else "test"
 
-    def _example(self, place: _Place, language: str, id: str) -> Example:
-        columns = self.file.columns
-        group = place.plain(columns.group) if columns.group else ""
-        if self.file.kind == "token":
-            tags = self._trim(place, columns.tags, place.several(columns.tags or "", tags=True))
-            words = place.several(columns.tokens or "", fitting=len(tags))
-            if not words:
-                raise place.wrong(
-                    columns.tokens,
-                    "a sentence must have words, this one has none; fill it in, or take the row "
-                    "out",
-                )
-            if (
-                odd := next((tag for tag in tags if not tag or re.search(r"[ \t\r\n]", tag)), None)
-            ) is not None:
-                raise place.wrong(
-                    columns.tags,
-                    f"a tag must have no space in it, got {odd[:40]!r}; correct the row",
-                )
-            if tags and len(tags) != len(words):
-                raise place.wrong(
-                    columns.tags,
-                    f"every word must have one tag, there are {len(words)} words and {len(tags)} "
-                    "tags; mend the row",
-                )
-            return Example(
-                id,
-                language,
-                place.joined(columns.text) if columns.text else " ".join(words),
-                words,
-                self._named(place, columns.tags, tags),
-                None,
-                group,
-            )
-        if self.file.kind == "retrieval":
-            return Example(id, language, place.joined(columns.text or ""), (), (), None, group)
-        (label,) = self._trim(place, columns.label, (place.plain(columns.label or ""),))
-        second = place.joined(columns.second) if columns.second else None
-        return Example(
-            id,
-            language,
-            place.joined(columns.text or ""),
-            (),
-            self._named(place, columns.label, (label,) if label else ()),
-            second,
-            group,
-        )
-
-    def _trim(self, place: _Place, column: str | None, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Labels without the white space around them, as headers are read; how often there was some
-        is remembered."""
-        return tuple(
-            cells.trimmed(label, lambda: self._trimmed.append(f"{place.name}, column {column}"))
-            for label in labels
-        )
-
-    def _named(self, place: _Place, column: str | None, raw: tuple[str, ...]) -> tuple[str, ...]:
-        """Labels as the task calls them. UserError for one that is not listed, or is no name and no
-        whole number."""
-        given = self._given
-        for label in raw:
-            if given and label not in given:
-                if label in cells.MARKS:
-                    tags = self.file.kind == "token"
-                    raise place.wrong(column, _no_tag(label) if tags else _no_label(label))
-                raise place.wrong(
-                    column,
-                    f"a label must be one of {listed(given, 12)}, got {label[:40]!r}; correct it, "
-                    "or add it under `labels`",
-                )
-            if label not in self._seen:
-                if not given and cells.looks_numeric(label):
-                    raise place.wrong(
-                        column,
-                        f"a label must be a name or a whole number, got {label[:40]!r}; correct "
-                        "it, or say what it means under `labels`",
-                    )
-                if len(label) > cells.LABEL or re.search(r"[\r\n]", label):
-                    raise place.wrong(
-                        column,
-                        f"a label must be one line of at most {cells.LABEL} characters, got "
-                        f"{label[:40]!r}, {len(label):,} long; map another column",
-                    )
-                self._seen[label] = place.name
-        return tuple(given.get(label, label) for label in raw)
-
-    @cached_property
-    def _given(self) -> dict[str, str]:
-        """The listed labels, and what each is called."""
-        return label_order.pairs(self.file.labels)
-
-
-def _no_tag(mark: str) -> str:
-    return (
-        f"every word must have a tag, {mark} stands for none (transformers ignores such words in "
-        "the loss and in scores); take these words and their tags out, or, if it is a tag, list "
-        "it with the others under `labels`"
-    )
-
-
-def _no_label(mark: str) -> str:
-    return (
-        f"every sentence must have a label, {mark} stands for none, as in the public test sets of "
-        "GLUE; use a split that has labels, or, if it is a label, list it with the others under "
-        "`labels`"
-    )
-
 
 def _some(names: Iterable[str]) -> str:
     shown = list(names)
     return listed(shown, 3) + (" files" if len(shown) > 3 else "")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A row and where it is. `named`: what the task file calls the columns; `classes`: names that
-    numbers of a column stand for."""
-
-    path: Path
-    row: Row
-    named: tuple[str, ...] = ()
-    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return f"{self.path.name}, {self.row.at}"
-
-    def wrong(self, column: str | None, said: str) -> UserError:
-        """The error of this place."""
-        where = f", column {column}" if column else ""
-        return UserError(f"{self.name}{where}: {said}")
-
-    def _cell(self, column: str) -> Any:
-        there, fields = self.row.cells, self.row.fields
-        if column in there:
-            value = there[column]
-        elif fields and re.fullmatch(r"[1-9][0-9]{0,5}", column) and int(column) <= fields:
-            value = list(there.values())[int(column) - 1]
-        elif fields and CONLLU[0] not in there:
-            raise self.wrong(None, unnamed(self.path, self.named, column))
-        else:
-            raise self.wrong(
-                None,
-                f"the file must have a column {column[:40]!r}, it has {listed(there, 20)}; "
-                "correct the task file's columns",
-            )
-        return value if column not in self.classes else self._name(column, value)
-
-    def _name(self, column: str, value: Any, inside: bool = False) -> Any:
-        """Numbers as the names they stand for; -1, which stands for none, as nothing. `inside`: it
-        is one of a list, where nothing may be missing."""
-        if isinstance(value, list):
-            return [self._name(column, item, True) for item in value]
-        if inside and type(value) is int and str(value) in cells.MARKS:
-            raise self.wrong(column, _no_tag(str(value)))
-        try:
-            return named(value, self.classes[column])
-        except ValueError as error:
-            raise self.wrong(column, str(error)) from error
-
-    def plain(self, column: str) -> str:
-        """A cell as text; nothing, and not a number, are empty. UserError for a list, or what is no
-        text."""
-        return self._sound(column, cells.text_of)
-
-    def joined(self, columns: Named) -> str:
-        """The text of one column, or of several."""
-        return (
-            self.plain(columns)
-            if isinstance(columns, str)
-            else " ".join(part for c in columns if (part := self.plain(c)))
-        )
-
-    def several(self, column: str, tags: bool = False, fitting: int = 0) -> tuple[str, ...]:
-        """A cell of words: a list in any usual writing, or text with spaces between. UserError for
-        anything else. `fitting`: how many there should be (see cells.words_of)."""
-        return self._sound(column, lambda value: cells.words_of(value, tags, fitting))
-
-    def _sound(self, column: str, read: Callable[[Any], T]) -> T:
-        value = self._cell(column)
-        try:
-            return read(value)
-        except cells.Refused as error:
-            raise self.wrong(column, str(error)) from error
-
-
 def load(path: Path, name: str) -> Task:
     """The task that the file at `path` describes; `name` is what it is remembered by."""
-
     file = taskfile.read(path)
     task = assemble(file, taskfile.locate(file, path.parent), name, taskfile.fingerprint(path))
     return task if name.startswith("hub:") else replace(task, title=file.name)

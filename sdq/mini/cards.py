@@ -31,23 +31,31 @@ def write(out: Path, plan: Plan) -> None:
     (out / "DATA_CARD.md").write_text(_data(table))
 
 
-def _model(built: dict[str, Any], plan: Plan) -> str:
+def _amounts(built: dict[str, Any]) -> list[str]:
+    """Rows of the table of text per language, the most first."""
     pairs, subwords = built["pairs_by_language"], built["subwords_by_language"]
     total = sum(subwords.values())
-    rows = [
+    return [
         f"| {code} | {pairs.get(code, 0):,} | {subwords[code]:,} | "
         f"{100 * subwords[code] / total:.1f} % |"
         for code in sorted(subwords, key=lambda c: -subwords[c])
     ]
-    scores = []
-    for task, found in built["scores"].items():
-        by = found["by_language"]
-        scores.append(
-            f"| {task} | {100 * by['en']:.1f} | {100 * found['zero_shot_mean']:.1f} | "
-            + " | ".join(f"{100 * by[c]:.1f}" for c in frames.LANGUAGES if c != "en")
-            + " |"
-        )
-    others = [c for c in frames.LANGUAGES if c != "en"]
+
+
+def _scores(built: dict[str, Any], others: list[str]) -> list[str]:
+    """Rows of the table of scores: English, the zero-shot mean, each of the other languages."""
+    rows = []
+    for task, scored in built["scores"].items():
+        by = scored["by_language"]
+        cells = (by["en"], scored["zero_shot_mean"], *(by[code] for code in others))
+        rows.append(f"| {task} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |")
+    return rows
+
+
+def _model(built: dict[str, Any], plan: Plan) -> str:
+    rows = _amounts(built)
+    others = [code for code in frames.LANGUAGES if code != "en"]
+    scores = _scores(built, others)
     sources = "\n".join(
         f"- {text}: {built['pairs_by_source'].get(name, 0):,} pairs"
         for name, text in SOURCES.items()

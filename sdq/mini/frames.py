@@ -241,67 +241,75 @@ def choices(english: Language, frame: Frame, count: int, seed: int = 0) -> list[
 def problems(code: str, folder: Path = TEXT) -> Iterator[str]:
     """What is wrong with a language file, one sentence each: missing frames, slots, values,
     untaggable words."""
-    english = read("en", folder)
-    language = read(code, folder)
-    for slot, values in language.values.items():
-        base = slot.split(".")[0]
-        if base not in english.values:
-            yield f"{code}: slot {slot} is not in en.txt"
-        elif (len(values), language.kept[slot]) != (len(english.values[base]), english.kept[base]):
-            yield (
-                f"{code}: {slot} must have {english.kept[base]} | then {len(english.values[base])} "
-                f"values in all, got {language.kept[slot]} then {len(values)}"
-            )
-        yield from (
-            f"{code}: {slot} repeats {v!r}" for v in {v for v in values if values.count(v) > 1}
-        )
-        yield from (
-            f"{code}: {slot} has a broken value {v!r}"
-            for v in values
-            if not v or v.count("[") != v.count("]")
-        )
-    for key, frame in english.frames.items():
-        if key not in language.frames:
-            yield f"{code}: frame {key} is missing"
-            continue
-        mine = language.frames[key]
-        if sorted(mine.slots) != sorted(frame.slots):
-            yield (
-                f"{code}: {key} must use the slots {sorted(frame.slots)}, got {sorted(mine.slots)}"
-            )
-            continue
-        for hole in _HOLE.findall(mine.text):
-            if hole not in language.values:
-                yield f"{code}: {key} uses {{{hole}}}, which has no line of values"
-                break
-        else:
-            for choice in choices(english, frame, 10):
-                try:
-                    sentence = fill(language, mine, choice)
-                except (ValueError, IndexError) as error:
-                    yield f"{code}: {error}"
-                    break
-                wanted = sorted(s.rstrip("2") for s in frame.slots)
-                got = sorted(tag[2:] for tag in sentence.tags if tag.startswith("B-"))
-                if wanted != got:
-                    yield (
-                        f"{code}: {key} must tag {wanted}, got {got} in {' '.join(sentence.tokens)}"
-                    )
-                    break
+    english, language = read("en", folder), read(code, folder)
+    for slot in language.values:
+        yield from _slot_problems(language, english, slot)
+    for frame in english.frames.values():
+        yield from _frame_problems(language, english, frame)
     yield from (
         f"{code}: frame {key} is not in en.txt"
         for key in language.frames
         if key not in english.frames
     )
+    yield from _repeated(language)
+
+
+def _slot_problems(language: Language, english: Language, slot: str) -> Iterator[str]:
+    """What is wrong with the values of a slot."""
+    code, values, base = language.code, language.values[slot], slot.split(".")[0]
+    if base not in english.values:
+        yield f"{code}: slot {slot} is not in en.txt"
+    elif (len(values), language.kept[slot]) != (len(english.values[base]), english.kept[base]):
+        yield (
+            f"{code}: {slot} must have {english.kept[base]} | then {len(english.values[base])} "
+            f"values in all, got {language.kept[slot]} then {len(values)}"
+        )
+    yield from (f"{code}: {slot} repeats {v!r}" for v in {v for v in values if values.count(v) > 1})
+    yield from (
+        f"{code}: {slot} has a broken value {v!r}"
+        for v in values
+        if not v or v.count("[") != v.count("]")
+    )
+
+
+def _frame_problems(language: Language, english: Language, frame: Frame) -> Iterator[str]:
+    """What is wrong with the translation of an English frame; of what its values spoil, the
+    first."""
+    code, translated = language.code, language.frames.get(frame.id)
+    if translated is None:
+        yield f"{code}: frame {frame.id} is missing"
+        return
+    if sorted(translated.slots) != sorted(frame.slots):
+        yield (
+            f"{code}: {frame.id} must use the slots {sorted(frame.slots)}, got "
+            f"{sorted(translated.slots)}"
+        )
+        return
+    for hole in _HOLE.findall(translated.text):
+        if hole not in language.values:
+            yield f"{code}: {frame.id} uses {{{hole}}}, which has no line of values"
+            return
+    wanted = sorted(slot.rstrip("2") for slot in frame.slots)
+    for choice in choices(english, frame, 10):
+        try:
+            sentence = fill(language, translated, choice)
+        except (ValueError, IndexError) as error:
+            yield f"{code}: {error}"
+            return
+        got = sorted(tag[2:] for tag in sentence.tags if tag.startswith("B-"))
+        if wanted != got:
+            yield f"{code}: {frame.id} must tag {wanted}, got {got} in {' '.join(sentence.tokens)}"
+            return
+
+
+def _repeated(language: Language) -> Iterator[str]:
+    """Frames that say the same as an earlier one."""
     texts: dict[str, str] = {}
     for key, frame in language.frames.items():
-        plain = (
-            _HOLE.sub(lambda m: "{" + m[1].split(".")[0] + "}", frame.text)
-            .casefold()
-            .rstrip(".!?。؟！？")
-        )
+        holes = _HOLE.sub(lambda m: "{" + m[1].split(".")[0] + "}", frame.text)
+        plain = holes.casefold().rstrip(".!?。؟！？")
         if plain in texts:
-            yield f"{code}: {key} says the same as {texts[plain]}: {frame.text}"
+            yield f"{language.code}: {key} says the same as {texts[plain]}: {frame.text}"
         texts.setdefault(plain, key)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdq.data.languages import LANGUAGES, UNKNOWN, language
+from sdq.data.language_table import LANGUAGES
+from sdq.data.languages import UNKNOWN, language
 from sdq.evaluate.drops import drop_table
 from sdq.evaluate.significance import interaction
 from sdq.figures import sample_size, zero_shot

@@ -11,7 +11,7 @@ import pytest
 
 from sdq.data.check import Checked
 from sdq.data.kept import home, kept
-from sdq.data.languages import LANGUAGES
+from sdq.data.language_table import LANGUAGES
 from sdq.data.registry import address
 from sdq.intake.own_tasks import Incoming, guess, keep
 from sdq.service.visitors import Visitor, askers
