@@ -80,13 +80,15 @@ class Builder:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What was remarked, a sentence each, with the files it is about."""
-        found = [f"{_some(dict.fromkeys(names))}: {said}." for said, names in self._remarks.items()]
+        sentences = [
+            f"{_some(dict.fromkeys(names))}: {said}." for said, names in self._remarks.items()
+        ]
         if trimmed := self._reader.trimmed:
-            found.append(
+            sentences.append(
                 f"White space around {len(trimmed):,} label(s) was taken away, first in "
                 f"{trimmed[0]}."
             )
-        return tuple(found)
+        return tuple(sentences)
 
     def add(
         self,
@@ -216,16 +218,16 @@ class Builder:
             )
 
     def _languages(self) -> tuple[str, ...]:
-        found = {e.language for examples in self.splits.values() for e in examples}
+        occurring = {e.language for examples in self.splits.values() for e in examples}
         asked = self.file.languages
         wanted = list(dict.fromkeys(asked.values() if isinstance(asked, dict) else asked))
-        missing = [code for code in wanted if code not in found]
+        missing = [code for code in wanted if code not in occurring]
         if missing:
             raise UserError(
                 f"every language listed under `languages` must occur, task {self.file.name} has "
                 f"none of {listed(missing, 5)}; take it out or correct its code"
             )
-        return tuple(wanted or sorted(found))
+        return tuple(wanted or sorted(occurring))
 
     def _labels(self) -> tuple[str, ...]:
         labels = label_order.called(self._reader.given, self._classes)
@@ -264,8 +266,8 @@ class Builder:
                 f"a retrieval must have 2 to {MOST_FOUND} test sentences in the training language "
                 f"{home}, {self.file.name} has {len(ids)}"
             )
-        known = set(ids)
-        if stray := next((e for e in self.splits["test"] if e.id not in known), None):
+        targets = set(ids)
+        if stray := next((e for e in self.splits["test"] if e.id not in targets), None):
             raise UserError(
                 f"every test sentence must have one with the same id in {home}, {stray.id[:40]!r} "
                 f"in {stray.language} has none; take it out"

@@ -97,7 +97,7 @@ def _counted(task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     return counts, sentences
 
 
-def words(task: Task, found: Checked) -> str:
+def words(task: Task, checked: Checked) -> str:
     """What was found, for a terminal: sentences by language and split, labels by split and
     language, warnings."""
     kind = task.file_kind or {"sequence": "sentence"}.get(task.kind, task.kind)
@@ -108,29 +108,29 @@ def words(task: Task, found: Checked) -> str:
     ]
     if task.tagging is not None:
         lines[1:] = [f"tags: {task.tagging.scheme or 'of no scheme'}: {task.tagging.counted}", ""]
-    lines += [_wide(found.sentences, "language", "split", "sentences", task.languages, SPLITS)]
+    lines += [_wide(checked.sentences, "language", "split", "sentences", task.languages, SPLITS)]
     for split in SPLITS:
-        mine = found.counts[found.counts["split"] == split]
+        part = checked.counts[checked.counts["split"] == split]
         lines += [
             "",
             f"{split}: {'words' if task.kind == 'token' else 'sentences'} with each label",
-            _wide(mine, "label", "language", "count", task.labels, task.languages),
+            _wide(part, "label", "language", "count", task.labels, task.languages),
         ]
     return "\n".join(
         [
             *lines,
             "",
-            *(f"warning: {warning}" for warning in found.warnings),
-            *([] if found.warnings else ["no warnings"]),
+            *(f"warning: {warning}" for warning in checked.warnings),
+            *([] if checked.warnings else ["no warnings"]),
         ]
     )
 
 
-def as_json(task: Task, found: Checked) -> str:
+def as_json(task: Task, checked: Checked) -> str:
     """What was found, as one JSON object."""
     tables = {
-        "sentences": found.sentences.to_dict("records"),
-        "counts": found.counts.to_dict("records"),
+        "sentences": checked.sentences.to_dict("records"),
+        "counts": checked.counts.to_dict("records"),
     }
     tags = (
         {}
@@ -144,8 +144,8 @@ def as_json(task: Task, found: Checked) -> str:
             "fingerprint": task.fingerprint,
             **tags,
             **tables,
-            "cut": found.cut,
-            "warnings": found.warnings,
+            "cut": checked.cut,
+            "warnings": checked.warnings,
         },
         ensure_ascii=False,
     )

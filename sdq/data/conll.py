@@ -39,7 +39,7 @@ CONLLU = (
 GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) names its columns
 
 
-def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+def read_conllu(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`.
     Multiword ranges and empty nodes are left out."""
     count = 0
@@ -51,7 +51,7 @@ def read_conllu(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 name, value = named_comment(content) or (content[1:].strip(WHITE), "")
                 comments[name] = value
                 continue
-            fields = fields_of(content, found.delimiter != " ", len(CONLLU))
+            fields = fields_of(content, form.delimiter != " ", len(CONLLU))
             if len(fields) != len(CONLLU):
                 raise UserError(
                     f"every word of CoNLL-U must have 10 fields between tabs, line {line} of "
@@ -205,8 +205,8 @@ def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     """What to say when a CoNLL file has no column that is called `wanted`: all columns with
     examples, and the one that looks right."""
     head = conll_head(path, names)
-    found = proposed(head)
-    number, looks = found or (len(head.called), "a guess")
+    likely = proposed(head)
+    number, looks = likely or (len(head.called), "a guess")
     called = [name for name in head.called if not name.isdecimal()]
     also = f", called {listed(called, room=80)}" if called and called != ["tokens"] else ""
     return (
@@ -227,14 +227,14 @@ def _code_before_words(path: Path, layout: Layout, at: int) -> str:
     for block in blocks(path):
         for _, content in without_comments(path, block, layout):
             fields = layout.fields(content)
-            found = _CODE.match(fields[at]) if len(fields) > at else None
-            if found is None or found[0] != (code or found[0]):
+            prefix = _CODE.match(fields[at]) if len(fields) > at else None
+            if prefix is None or prefix[0] != (code or prefix[0]):
                 return ""
-            code, count = found[0], count + 1
+            code, count = prefix[0], count + 1
     return code if count > 1 else ""
 
 
-def read_conll(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+def read_conll(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head`
     says; each also by its number from 1.
 

@@ -61,17 +61,17 @@ class Layout:
 
 def file_layout(path: Path, most: int = 400) -> Layout:
     """The layout of a file, by its first `most` words."""
-    found: Block = []
+    words: Block = []
     for block in blocks(path):
-        found += [word for word in block if not word[1].startswith(("#", "-DOCSTART-"))]
-        if len(found) >= most:
+        words += [word for word in block if not word[1].startswith(("#", "-DOCSTART-"))]
+        if len(words) >= most:
             break
-    tabs, width = layout_of([content for _, content in found])
-    fields = [fields_of(content, tabs, width) for _, content in found]
+    tabs, width = layout_of([content for _, content in words])
+    fields = [fields_of(content, tabs, width) for _, content in words]
     header = 0
     known = frozenset(row[-1] for row in fields[1:])
     if known and names_columns(fields[0], words=True) and fields[0][-1] not in known:
-        header = found[0][0]
+        header = words[0][0]
     else:
         known |= {row[-1] for row in fields[:1]}
     return Layout(width, tabs, known, header)

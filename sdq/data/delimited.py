@@ -103,16 +103,16 @@ def _ends_empty(fields: list[str], otherwise: str) -> str:
     return otherwise
 
 
-def read_csv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+def read_csv(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Fields between commas (or what the first line has instead), quoted as in RFC 4180; a row is
     where it begins."""
     if asked.quoting == "none":
-        return read_tsv(path, asked, found)
-    return _quoted(path, asked, found)
+        return read_tsv(path, asked, form)
+    return _quoted(path, asked, form)
 
 
-def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
-    delimiter = _between(found)
+def _quoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+    delimiter = _between(form)
     raw: list[str] = []  # the lines of the row that is being read
     spaced = _quoted_after_space(path, delimiter)
     if spaced:
@@ -121,7 +121,7 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
 
     def text() -> Iterator[str]:
         for number, line in lines(path):
-            if number <= found.skipped:
+            if number <= form.skipped:
                 continue
             if line.count(delimiter) > WIDEST:
                 raise too_wide(path, f"line {number}")
@@ -132,7 +132,7 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
 
     def fields() -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(WIDEST)
-        start = 1 + found.skipped
+        start = 1 + form.skipped
         try:
             for cells in rows:
                 late = [cell for cell in cells[1:] if _QUOTED.fullmatch(cell)]
@@ -145,7 +145,7 @@ def _quoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
                 raw.clear()
                 if cells:
                     yield start, cells
-                start = rows.line_num + found.skipped + 1
+                start = rows.line_num + form.skipped + 1
         except csv.Error as error:
             raise UserError(
                 f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); "
@@ -169,21 +169,21 @@ def _quoted_after_space(path: Path, delimiter: str) -> bool:
     return any(match["space"] for match in field.finditer(text.replace("\r", "\n")))
 
 
-def read_tsv(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+def read_tsv(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Fields between tabs, one row a line. Quotes mean nothing unless asked, as in the files of
     XNLI, PAWS-X and XGLUE."""
     if asked.quoting == "double":
-        return _quoted(path, asked, found)
-    return _unquoted(path, asked, found)
+        return _quoted(path, asked, form)
+    return _unquoted(path, asked, form)
 
 
-def _between(found: Format) -> str:
+def _between(form: Format) -> str:
     """What stands between the fields of a table."""
-    return found.delimiter if found.name == "csv" else "\t"
+    return form.delimiter if form.name == "csv" else "\t"
 
 
-def _unquoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
-    delimiter = _between(found)
+def _unquoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+    delimiter = _between(form)
     remedy = (
         'quotes mean nothing here: save the file as CSV with commas, or set "quoting": '
         '"double" in the task file'
@@ -194,14 +194,14 @@ def _unquoted(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         nonlocal quoted
         for number, raw in lines(path):
             line = ended(raw)
-            if not line or number <= found.skipped:
+            if not line or number <= form.skipped:
                 continue
             if line.count(delimiter) >= limits().columns:
                 raise too_wide(path, f"line {number}")
             cells = line.split(delimiter)
             if asked.quoting is None and (quotes := sum(cell[:1] == '"' for cell in cells)):
                 if (
-                    number == 1 + found.skipped
+                    number == 1 + form.skipped
                     and not asked.names
                     and quotes == len(cells)
                     and all(len(c) > 1 and c[-1] == '"' for c in cells)

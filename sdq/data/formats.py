@@ -34,11 +34,11 @@ def read(
     Raises UserError naming the file, the line and the remedy for what cannot be read rightly, or
     exceeds a limit of sdq.io.limits.
     """
-    found = recognise(path)
-    if found.remark:
-        remark(found.remark)
+    form = recognise(path)
+    if form.remark:
+        remark(form.remark)
     bounds, size = limits(), 0
-    for count, row in enumerate(READERS[found.name](path, Asked(names, quoting, remark), found), 1):
+    for count, row in enumerate(READERS[form.name](path, Asked(names, quoting, remark), form), 1):
         if count > bounds.rows:
             raise UserError(
                 f"a data file must have at most {bounds.rows:,} rows, {path.name} has more; take a "
@@ -82,7 +82,7 @@ def _object(value: Any, said: str) -> dict[str, Any]:
     return value
 
 
-def read_jsonl(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+def read_jsonl(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """One JSON object a line."""
     for i, line in lines(path):
         if is_blank(line):
@@ -102,7 +102,7 @@ def read_jsonl(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
         yield Row(f"line {i}", _object(cells, f"line {i} of {path.name}"))
 
 
-def read_json(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+def read_json(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """An array of JSON objects, one decoded at a time."""
     text = "".join(line for _, line in lines(path, longest=limits().data_file_mb * 10**6))
     at, line, count = _after(text, text.index("[") + 1), 1, 0
@@ -156,7 +156,7 @@ def _after(text: str, at: int) -> int:
     return at
 
 
-def _parquet(path: Path, asked: Asked, found: Format) -> Iterator[Row]:
+def _parquet(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     return (Row(f"row {number}", cells) for number, cells in enumerate(read_parquet(path), 1))
 
 

@@ -58,8 +58,8 @@ def subtags(code: str) -> Subtags:
     base = ISO_639_3.get(base, OTHER_CODES.get(base, base))
     for _ in range(3):  # extended language subtags: zh-yue is yue, ar-arb is ar
         if parts and len(parts[0]) == 3 and parts[0].isalpha():
-            found = parts.pop(0).lower()
-            base = ISO_639_3.get(found, OTHER_CODES.get(found, found))
+            extended = parts.pop(0).lower()
+            base = ISO_639_3.get(extended, OTHER_CODES.get(extended, extended))
     script = (
         parts.pop(0).title()
         if parts and len(parts[0]) == 4 and parts[0].isalpha()
@@ -109,14 +109,14 @@ def language(code: str) -> Language:
     Taiwan)", "Portuguese (Brazil)".
     """
     said = subtags(code)
-    found = LANGUAGES.get(said.base)
-    if found is None:
+    usual = LANGUAGES.get(said.base)
+    if usual is None:
         return Language(code, said.script or UNKNOWN, UNKNOWN)
     script = said.resolved
-    notes = [SCRIPTS.get(script, script)] if script != found.script else []
+    notes = [SCRIPTS.get(script, script)] if script != usual.script else []
     notes += [REGIONS.get(said.region, said.region)] if said.region else []
     return Language(
-        f"{found.name} ({'; '.join(notes)})" if notes else found.name, script, found.family
+        f"{usual.name} ({'; '.join(notes)})" if notes else usual.name, script, usual.family
     )
 
 
@@ -146,8 +146,8 @@ def in_name(stem: str, known: Collection[str]) -> str:
         elif length and _plausible(i, words, gaps, known):
             short.append(words[i].lower())
         i += max(length, 1)
-    found = set(long or short)
-    return found.pop() if len(found) == 1 else ""
+    codes = set(long or short)
+    return codes.pop() if len(codes) == 1 else ""
 
 
 def _length(words: Sequence[str], gaps: Sequence[str]) -> int:

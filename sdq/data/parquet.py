@@ -79,12 +79,12 @@ def class_labels(path: Path) -> Mapping[str, tuple[str, ...]]:
         features = json.loads(said)["info"]["features"] if said else {}
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # what reads the rows says what is wrong with the file
-    found = (
+    named = (
         {column: _names(feature) for column, feature in features.items()}
         if isinstance(features, dict)
         else {}
     )
-    return {column: names for column, names in found.items() if names}
+    return {column: names for column, names in named.items() if names}
 
 
 def named(value: Any, names: Sequence[str]) -> Any:

@@ -84,23 +84,23 @@ def recognise(path: Path) -> Format:
     told."""
     head = head_of(path)
     hint = promised(path.name)
-    found = Format("parquet") if head[:4] in (b"PAR1", b"PARE") else _of_text(path, head, hint)
-    if found.skipped:
+    form = Format("parquet") if head[:4] in (b"PAR1", b"PARE") else _of_text(path, head, hint)
+    if form.skipped:
         said = "its first line says what stands between fields (as Excel reads it), and is no row"
-    elif found == Format("conllu", " "):
+    elif form == Format("conllu", " "):
         said = (
             "it is CoNLL-U with spaces between its fields, where tabs belong, and was read as that"
         )
-    elif hint is not None and hint != found.name and {hint, found.name} != {"json", "jsonl"}:
+    elif hint is not None and hint != form.name and {hint, form.name} != {"json", "jsonl"}:
         said = (
-            f"its ending promises {CALLED[hint]}, its content is {CALLED[found.name]}, and was "
+            f"its ending promises {CALLED[hint]}, its content is {CALLED[form.name]}, and was "
             "read as that"
         )
-    elif found.name == "csv" and found.delimiter != ",":
-        said = f"fields are told apart by {found.delimiter!r}, as its first line has no comma"
+    elif form.name == "csv" and form.delimiter != ",":
+        said = f"fields are told apart by {form.delimiter!r}, as its first line has no comma"
     else:
         said = ""
-    return Format(found.name, found.delimiter, said, found.skipped)
+    return Format(form.name, form.delimiter, said, form.skipped)
 
 
 def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
@@ -121,14 +121,14 @@ def _of_text(path: Path, head: bytes, hint: str | None) -> Format:
             f"a data file must be text or Parquet, {path.name} is {what}; save the table itself as "
             "CSV"
         )
-    if found := _json(path, text, full[0], hint):
-        return found
+    if form := _json(path, text, full[0], hint):
+        return form
     data = [line for line in full if not line.startswith(("#", "-DOCSTART-"))] or full
     blank = any(not line.strip(" \t") for line in lines[:-1])
     if blank and len(data) > 1 and names_columns(fields_of(data[0]), words=True):
         data = data[1:]
-    if hint != "conll" and (found := _conllu(data)):
-        return found
+    if hint != "conll" and (form := _conllu(data)):
+        return form
     if hint == "parquet":
         hint = None
     if hint in ("conll", "conllu"):

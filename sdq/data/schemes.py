@@ -75,7 +75,7 @@ def _by_letters(form: Tagging, pairs: Counter[tuple[str, str]], names: set[str])
 
 def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
     """The neighbours that a scheme does not allow."""
-    found: Counter[tuple[str, str]] = Counter()
+    bad_pairs: Counter[tuple[str, str]] = Counter()
     for (before, tag), n in pairs.items():
         was, now = (
             parsed(one, tagging.delimiter, tagging.suffix) or ("O", "") for one in (before, tag)
@@ -88,8 +88,8 @@ def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tu
         else:  # whatever is begun goes on to its end, and nothing goes on that was not begun
             bad = (was[0] in "BI" or now[0] in "IE") and not (goes_on and now[0] in "IE")
         if bad:
-            found[before, tag] += n
-    return found
+            bad_pairs[before, tag] += n
+    return bad_pairs
 
 
 def _runs(names: set[str], often: Counter[str]) -> Tagging | None:
@@ -154,19 +154,19 @@ def written_as(tags: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Tag -> what it is called in the scheme of `names`: S-PER is U-PER, or B-PER. Empty if one of
     them is not among the names by another letter."""
     there = {*names}
-    found = {
+    renamed = {
         tag: next(
             (one + tag[1:] for one in _INSTEAD.get(tag[:1], "") if one + tag[1:] in there), ""
         )
         for tag in tags
     }
-    return found if all(found.values()) else {}
+    return renamed if all(renamed.values()) else {}
 
 
 def scheme_of(labels: Sequence[str]) -> str:
     """The scheme of tags, by their letters alone, in words."""
-    found = recognised((), labels)
-    return found.scheme if found is not None and found.scheme is not None else "of another scheme"
+    form = recognised((), labels)
+    return form.scheme if form is not None and form.scheme is not None else "of another scheme"
 
 
 def mismatched(tagging: Tagging, answers: Iterable[Sequence[str]]) -> str:
@@ -229,11 +229,11 @@ def settled(
         )
     if scheme == "IO":
         return metric or "f1", Tagging("IO")
-    found = recognised(sentences, labels)
+    tagging = recognised(sentences, labels)
     if scheme is not None:
-        return metric or "f1", _asked(scheme, found, labels, task)
-    if found is not None:
-        return metric or "f1", found
+        return metric or "f1", _asked(scheme, tagging, labels, task)
+    if tagging is not None:
+        return metric or "f1", tagging
     shown = listed(labels, _SHOWN)
     wanted = next((name for name in (metric, *beside) if name in SPAN_METRICS), None)
     if wanted is not None:
@@ -252,9 +252,9 @@ def settled(
     )
 
 
-def _asked(scheme: Scheme, found: Tagging | None, labels: Sequence[str], task: str) -> Tagging:
+def _asked(scheme: Scheme, tagging: Tagging | None, labels: Sequence[str], task: str) -> Tagging:
     """How tags make spans by the scheme that a task file asks for."""
-    form = found or Tagging(None)
+    form = tagging or Tagging(None)
     if scheme == "conlleval":
         return Tagging("conlleval", suffix=form.suffix)
     for suffix in (form.suffix, not form.suffix):
@@ -264,7 +264,7 @@ def _asked(scheme: Scheme, found: Tagging | None, labels: Sequence[str], task: s
                 or (parsed(tag, delimiter, suffix) and tag[-1 if suffix else 0] in _LETTERS[scheme])
                 for tag in labels
             ):
-                said = found.said if found is not None and found.scheme == scheme else ()
+                said = tagging.said if tagging is not None and tagging.scheme == scheme else ()
                 return Tagging(scheme, delimiter, suffix, said)
     raise UserError(
         f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} "

@@ -117,16 +117,16 @@ def _strict(tags: list[tuple[str, str]], scheme: str) -> set[Span]:
     """Spans as seqeval's strict mode finds them; BILOU is IOBES in other letters."""
     starts, inside, ends = _RULES["IOBES" if scheme == "BILOU" else scheme]
     tags = [*tags, ("O", "")]
-    found, at, before = set(), 0, ("O", "")
+    spans, at, before = set(), 0, ("O", "")
     while at < len(tags):
         end = at + 1
         if starts(before, tags[at]):
             while inside(tags[end - 1], tags[end]):  # never true of the O at the end
                 end += 1
             if ends(tags[end - 1], tags[end]):
-                found.add((tags[at][1], at, end - 1))
+                spans.add((tags[at][1], at, end - 1))
         at, before = end, tags[end - 1]
-    return found
+    return spans
 
 
 _Tag = tuple[str, str]
@@ -163,7 +163,7 @@ _RULES = {
 def _lenient(tags: Sequence[str], suffix: bool) -> set[Span]:
     """Spans as seqeval.metrics.sequence_labeling.get_entities finds them, of any tags: the first
     letter is taken for B, I, E, S or O."""
-    found, begin, was, kind = set(), 0, "O", ""
+    spans, begin, was, kind = set(), 0, "O", ""
     for at, tag in enumerate([*tags, "O"]):
         if suffix:
             now, of = tag[-1], tag[:-1].rsplit("-", 1)[0] or "_"
@@ -171,8 +171,8 @@ def _lenient(tags: Sequence[str], suffix: bool) -> set[Span]:
             now, of = tag[0], tag[1:].split("-", 1)[-1] or "_"
         other = kind != of
         if was in "ES" or (was in "BI" and now in "BSO") or (was not in "O." and other):
-            found.add((kind, begin, at - 1))
+            spans.add((kind, begin, at - 1))
         if now in "BS" or (was in "ESO" and now in "EI") or (now not in "O." and other):
             begin = at
         was, kind = now, of
-    return found
+    return spans

@@ -70,14 +70,14 @@ class Task:
 
     def examples(self, split: str, languages: tuple[str, ...] | None = None) -> list[Example]:
         """Examples of a split in file order. Raises UserError if there are none."""
-        found = [e for e in self.splits[split] if languages is None or e.language in languages]
-        if not found:
+        examples = [e for e in self.splits[split] if languages is None or e.language in languages]
+        if not examples:
             where = "" if languages is None else f" in {', '.join(languages)}"
             raise UserError(
                 f"the {split} split of task {self.name} must not be empty, it has no "
                 f"examples{where}; check the task's files"
             )
-        return found
+        return examples
 
     @property
     def outputs(self) -> tuple[str, ...]:

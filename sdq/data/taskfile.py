@@ -246,9 +246,9 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
     """The files of a task, by split and language. UserError if a split has none, a language has
     two, or one lies outside the folder."""
     root = folder.resolve()
-    found: list[Source] = []
+    sources: list[Source] = []
     for split, given in file.splits.items():
-        before, pattern = len(found), PurePosixPath(given).as_posix()  # "./x.csv" is "x.csv"
+        before, pattern = len(sources), PurePosixPath(given).as_posix()  # "./x.csv" is "x.csv"
         languages: dict[str, Path] = {}
         shape = re.compile(
             re.escape(pattern)
@@ -281,18 +281,18 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
             if code is not None:
                 languages[code] = path
             accept(path)
-            found.append(Source(split, code, path))
-        if len(found) == before:
+            sources.append(Source(split, code, path))
+        if len(sources) == before:
             raise UserError(
                 f"splits.{split} must match at least one file, {pattern!r} matches none in "
                 f"{folder}; check the pattern"
             )
-        if len(found) - before > MOST:
+        if len(sources) - before > MOST:
             raise UserError(
                 f"splits.{split} must match at most {MOST} files, {pattern!r} matches "
-                f"{len(found) - before}; make the pattern narrower"
+                f"{len(sources) - before}; make the pattern narrower"
             )
-    return found
+    return sources
 
 
 def fingerprint(path: Path) -> str:

@@ -69,8 +69,8 @@ def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> I
 
 def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
     """Labels that a model cannot learn, and those it need not."""
-    mine = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
-    trained = mine.set_index("label")["count"]
+    labelled = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
+    trained = labelled.set_index("label")["count"]
     for split in ("dev", "test"):
         unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
         if unseen:

@@ -142,32 +142,32 @@ def sources(folder: Path, task: str) -> list[Source]:
     """The files of a task that are there. UserError without English ones; XNLI's dev and test may
     be one file for all languages."""
     official = TASKS[task]
-    found = [Source("train", "en", folder / official.train)]
+    sources = [Source("train", "en", folder / official.train)]
     for split in ("dev", "test"):
-        mine = [
+        tested = [
             Source(split, code, folder / official.other.format(language=code, split=split))
             for code in official.languages.split()
         ]
-        mine = [source for source in mine if source.path.is_file()]
-        if not mine and task == "XNLI":
-            mine = [
+        tested = [source for source in tested if source.path.is_file()]
+        if not tested and task == "XNLI":
+            tested = [
                 Source(split, code, folder / f"xnli.{split}.tsv")
                 for code in official.languages.split()
             ]
-        found += mine
-        if not any(source.language == "en" for source in mine):
+        sources += tested
+        if not any(source.language == "en" for source in tested):
             raise UserError(
                 f"the folder {folder} must hold "
                 f"{official.other.format(language='en', split=split)}, it does not; extract "
                 "xglue_full_dataset.tar.gz again"
             )
-    for source in found:
+    for source in sources:
         if not source.path.is_file():
             raise UserError(
                 f"the folder {folder} must hold {source.path.relative_to(folder)}, it does not; "
                 "extract xglue_full_dataset.tar.gz again"
             )
-    return found
+    return sources
 
 
 def fingerprint(path: Path) -> str:

@@ -44,13 +44,13 @@ def finish(out: Path, seed: int = 0) -> None:
     started = time.perf_counter()
     (out / SEAL).unlink(missing_ok=True)
     data.write(out / "data")
-    found = {}
+    scored = {}
     for name in TASKS:
         task = load_task(name)
         model, words, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
         test = task.examples("test")
         result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
-        found[name] = {
+        scored[name] = {
             "mean": result.mean,
             "zero_shot_mean": result.zero_shot_mean,
             "by_language": result.by_language,
@@ -63,7 +63,7 @@ def finish(out: Path, seed: int = 0) -> None:
         save(model, words, out / name)
     card = json.loads((out / "build.json").read_text())
     card |= {
-        "scores": found,
+        "scores": scored,
         "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1),
     }
     (out / "build.json").write_text(json.dumps(card, indent=1))

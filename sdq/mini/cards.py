@@ -122,8 +122,8 @@ def _data(table: pd.DataFrame) -> str:
     slots = Counter(tag[2:] for tags in english["tags"] for tag in tags if tag.startswith("B-"))
     examples = []
     for code in frames.LANGUAGES:
-        mine = table[(table["language"] == code) & (table["split"] == "test")].iloc[7]
-        examples.append(f"| {code} | {mine['text']} | {mine['intent']} |")
+        example = table[(table["language"] == code) & (table["split"] == "test")].iloc[7]
+        examples.append(f"| {code} | {example['text']} | {example['intent']} |")
     return f"""# Data card: the tasks of mini
 
 Sentences a voice assistant or a help desk hears, made from hand-written frames with slots, \

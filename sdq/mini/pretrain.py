@@ -121,10 +121,10 @@ class Batches:
         self.parts: list[
             list[str]
         ] = []  # English sentences by when they join: general, then each late source
-        known: set[str] = set()
+        earlier: set[str] = set()
         for sources in (set(SOURCES), *({s} for s in LATE)):
-            self.parts.append(sorted({p.english for p in pairs if p.source in sources} - known))
-            known |= set(self.parts[-1])
+            self.parts.append(sorted({p.english for p in pairs if p.source in sources} - earlier))
+            earlier |= set(self.parts[-1])
         self.english = [text for part in self.parts for text in part]
         place = {text: i for i, text in enumerate(self.english)}
         self.target = np.array([place[p.english] for p in pairs])
@@ -207,17 +207,17 @@ def loss_of(
     terms = {"mlm": F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])}
     # each row must be as near to the step's English sentences and to 1024 random others as its own
     # English sentence is
-    known = len(data.english) if step >= plan.general_steps else len(data.parts[0])
+    readable = len(data.english) if step >= plan.general_steps else len(data.parts[0])
     bank = torch.cat(
-        [targets[torch.from_numpy(english)], targets[torch.from_numpy(rng.choice(known, 1024))]]
+        [targets[torch.from_numpy(english)], targets[torch.from_numpy(rng.choice(readable, 1024))]]
     )  # [B + 1024, S]
     wanted = torch.from_numpy(np.concatenate([english, english[other]]))
     nearness = (targets[wanted] @ bank.T / plan.temperature).softmax(-1)  # [R, B + 1024]
     mean = (states * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
     contrast = torch.zeros(())
     for vector in (encoder.of_first(states[:, 0]), encoder.of_mean(mean)):
-        found = (F.normalize(vector.float(), dim=-1) @ bank.T / plan.temperature).log_softmax(-1)
-        contrast = contrast + F.kl_div(found, nearness, reduction="batchmean") / 2
+        log_p = (F.normalize(vector.float(), dim=-1) @ bank.T / plan.temperature).log_softmax(-1)
+        contrast = contrast + F.kl_div(log_p, nearness, reduction="batchmean") / 2
     terms["contrast"] = contrast
     two = [(data.xx[i], data.en[t]) for i, t in zip(at[other], english[other], strict=True)][
         : (len(other) + 1) // 2

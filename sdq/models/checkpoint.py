@@ -93,13 +93,13 @@ def tuned() -> list[tuple[Path, dict[str, Any]]]:
     """(folder, card) of the models fine-tuned in the data folder, the newest first."""
     home = data_folder() / "models"
     cards = sorted(home.glob(f"*/{CARD}"), key=lambda path: -path.stat().st_mtime)
-    found = []
+    folders = []
     for path in cards:
         with contextlib.suppress(UserError):  # a damaged one is no model to choose; the others are
             card = read_json(path)
             if all(isinstance(card.get(name), str) and card[name] for name in ("base", "task")):
-                found.append((path.parent, card))
-    return found
+                folders.append((path.parent, card))
+    return folders
 
 
 def base_of(name: str, fetch: bool = False) -> Path:
@@ -237,19 +237,19 @@ def _last_token(path: Path, changed: int, size: int) -> tuple[str, int]:
     said = read_json(path)
     model = said.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    found = [("", -1)]
+    tokens = [("", -1)]
     if isinstance(vocabulary, dict):
-        found += [(token, i) for token, i in vocabulary.items() if type(i) is int]
+        tokens += [(token, i) for token, i in vocabulary.items() if type(i) is int]
     elif isinstance(vocabulary, list):
-        found += [
+        tokens += [
             (str(entry[0]) if isinstance(entry, list) and entry else "", i)
             for i, entry in enumerate(vocabulary)
         ][-1:]
     added = said.get("added_tokens")
     for entry in added if isinstance(added, list) else ():
         if isinstance(entry, dict) and type(entry.get("id")) is int:
-            found.append((str(entry.get("content")), entry["id"]))
-    return max(found, key=lambda pair: pair[1])
+            tokens.append((str(entry.get("content")), entry["id"]))
+    return max(tokens, key=lambda pair: pair[1])
 
 
 def too_large(folder: Path, rows: int, more: int, token: str, at: int) -> UserError:

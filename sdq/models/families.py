@@ -142,8 +142,8 @@ FAMILIES: dict[str, Family] = {
 def family_of(model: nn.Module) -> Family | None:
     """The family of a model: declared, or else guessed. None if it is no encoder whose blocks can
     be told."""
-    known = FAMILIES.get(str(getattr(getattr(model, "config", None), "model_type", "")))
-    return known or guess(model)
+    family = FAMILIES.get(str(getattr(getattr(model, "config", None), "model_type", "")))
+    return family or guess(model)
 
 
 # --- guessing
@@ -182,14 +182,14 @@ def guess(model: nn.Module) -> Family | None:
     if not best[0]:
         return None
     _, name, roles = best
-    found = [
+    tables = [
         n
         for n, m in model.named_modules()
         if isinstance(m, nn.Linear) and "embed" in n and not n.startswith(f"{name}.")
     ]
     inside = {role: "|".join(map(re.escape, names)) for role, names in roles.items()}
     return Family(
-        rf"{re.escape(name)}\.\d+", inside, "|".join(map(re.escape, [table, *found])), guessed=True
+        rf"{re.escape(name)}\.\d+", inside, "|".join(map(re.escape, [table, *tables])), guessed=True
     )
 
 
@@ -215,21 +215,21 @@ def _roles(shapes: _Shapes) -> dict[str, list[str]] | None:
             left.pop(name)
         return names
 
-    found = {role: take(names) for role, names in _queries(left, width).items()}
-    if not found:
+    layers = {role: take(names) for role, names in _queries(left, width).items()}
+    if not layers:
         return None
-    reads = shapes[found["qkv"][0]][1] // 3 if "qkv" in found else shapes[found["q"][0]][1]
+    reads = shapes[layers["qkv"][0]][1] // 3 if "qkv" in layers else shapes[layers["q"][0]][1]
     outputs = [name for name, shape in left.items() if shape == (reads, width)]
-    found["attention_output"] = take(([n for n in outputs if _OUTPUT.search(n)] or outputs)[:1])
+    layers["attention_output"] = take(([n for n in outputs if _OUTPUT.search(n)] or outputs)[:1])
     wide = {b for a, b in left.values() if a == width} - {width}
     inner = max(
         (a for a, b in left.values() if b == width and (a in wide or 2 * a in wide)), default=0
     )
-    found["ffn_in"] = take(
+    layers["ffn_in"] = take(
         [n for n, (a, b) in left.items() if a == width and b in (inner, 2 * inner)]
     )
-    found["ffn_out"] = take([n for n, shape in left.items() if shape == (inner, width)][:1])
-    return found if all(found.values()) else None
+    layers["ffn_out"] = take([n for n, shape in left.items() if shape == (inner, width)][:1])
+    return layers if all(layers.values()) else None
 
 
 def _queries(shapes: _Shapes, width: int) -> dict[str, list[str]]:

@@ -87,12 +87,12 @@ def _in_scheme(task: Task, extra: Sequence[str]) -> Task:
 def _without_space(names: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
     """Names without white space, as answers are kept with a space between; none is a label or
     another's, as it would be counted as that one."""
-    found: list[str] = []
+    spaceless: list[str] = []
     for name in ("_".join(name.split()) for name in names):
-        while name in labels or name in found:
+        while name in labels or name in spaceless:
             name += "_"
-        found.append(name)
-    return tuple(found)
+        spaceless.append(name)
+    return tuple(spaceless)
 
 
 def _permute_(model: nn.Module, order: Sequence[int], where: Path) -> None:

@@ -87,15 +87,15 @@ def names_of(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
 
 def _turned(back: Mapping[str, int], where: Path) -> dict[str, str]:
     """label2id the other way round. UserError if two names have one number."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, i in back.items():
-        if str(i) in found:
-            two = f"{one_line(found[str(i)], 60)!r} and {one_line(name, 60)!r}"
+        if str(i) in names:
+            two = f"{one_line(names[str(i)], 60)!r} and {one_line(name, 60)!r}"
             raise UserError(
                 f"every number must be in label2id once in {where}, {two} are both {i}; correct it"
             )
-        found[str(i)] = name
-    return found
+        names[str(i)] = name
+    return names
 
 
 def _names(said: Any, key: str, where: Path) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def _names(said: Any, key: str, where: Path) -> tuple[str, ...]:
     wanted = f'id2label must map numbers to names, as {{"0": "no", "1": "yes"}}, in {where}'
     if not isinstance(said, dict) or not said:
         raise UserError(f"{wanted}, got {one_line(repr(said), 80)}; correct it")
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for at, value in said.items():
         if not re.fullmatch(r"\d{1,6}", str(at).strip()):
             turned = (
@@ -113,18 +113,18 @@ def _names(said: Any, key: str, where: Path) -> tuple[str, ...]:
         if isinstance(value, dict | list) or value is None or not str(value).strip():
             got = f"that of {at} is {one_line(repr(value), 60)}"
             raise UserError(f"a name in {key} must be text in {where}, {got}; correct it")
-        if int(at) in found:
+        if int(at) in names:
             raise UserError(
                 f"every number must be in {key} once in {where}, {int(at)} is in it twice; correct "
                 "it"
             )
-        found[int(at)] = str(value)
-    if (gap := next((i for i in range(len(found)) if i not in found), None)) is not None:
+        names[int(at)] = str(value)
+    if (gap := next((i for i in range(len(names)) if i not in names), None)) is not None:
         raise UserError(
-            f"{key} must name every output from 0 to {max(found)} in {where}, {gap} has no name; "
+            f"{key} must name every output from 0 to {max(names)} in {where}, {gap} has no name; "
             "correct it"
         )
-    return tuple(found[i] for i in range(len(found)))
+    return tuple(names[i] for i in range(len(names)))
 
 
 def _numbers(back: Any, where: Path) -> dict[str, int]:
@@ -176,7 +176,7 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
         )
         if alike := written_as(never, names):
             pairs = _listed([f'"{label}": "{name}"' for label, name in alike.items()])
-            theirs, ours = (scheme_of(found) for found in (names, labels))
+            theirs, ours = (scheme_of(tags) for tags in (names, labels))
             way = (
                 f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` of "
                 f"the task file ({{{pairs}}}) and list the others with them"

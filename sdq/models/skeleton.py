@@ -192,14 +192,14 @@ def same_shapes(
     """
     config: Any = model.config
     prefix = str(model.base_model_prefix)
-    found = misshapen(tensors, _shapes(model), prefix)
-    found = {n: pair for n, pair in found.items() if n.rpartition(".")[0] not in free}
-    if not found:
+    differing = misshapen(tensors, _shapes(model), prefix)
+    differing = {n: pair for n, pair in differing.items() if n.rpartition(".")[0] not in free}
+    if not differing:
         return
-    at, (have, want) = next(iter(found.items()))
+    at, (have, want) = next(iter(differing.items()))
     name = next(n for n in tensors if placed(n, (at,), prefix))
-    more = f" (and {len(found) - 1} more do not fit)" if len(found) > 1 else ""
-    why = _disagrees(tensors, found, auto, config, prefix)
+    more = f" (and {len(differing) - 1} more do not fit)" if len(differing) > 1 else ""
+    why = _disagrees(tensors, differing, auto, config, prefix)
     raise UserError(
         f"every tensor must have the shape that config.json asks for, {one_line(name, 120)} in "
         f"{folder} has {_size(have)}, and should have {_size(want)}{more}; {why}"
@@ -212,7 +212,7 @@ def _size(shape: Shape) -> str:
 
 def _disagrees(
     tensors: Mapping[str, Tensor],
-    found: Mapping[str, tuple[Shape, Shape]],
+    differing: Mapping[str, tuple[Shape, Shape]],
     auto: Any,
     config: Any,
     prefix: str,
@@ -220,7 +220,7 @@ def _disagrees(
     """What to correct: the number in config.json with which, put right, most tensors would fit."""
     pairs = dict.fromkeys(
         pair
-        for shapes in found.values()
+        for shapes in differing.values()
         for pair in zip(*shapes, strict=False)
         if len(set(pair)) > 1
     )

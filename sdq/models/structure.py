@@ -51,23 +51,23 @@ def modules(model: nn.Module) -> list[Module]:
     family = encoder_family(model)
     inside = re.compile(rf"((?:.*\.)?{family.block})\.(.+)")
     numbers = {name: i for i, name in enumerate(blocks(model))}
-    found = []
+    layers = []
     for name, module in model.named_modules():
         if not isinstance(module, (nn.Linear, nn.Embedding)):
             continue
         if re.fullmatch(rf"(?:.*\.)?(?:{family.embedding})", name):
-            found.append(Module(name, "embedding", -1))
+            layers.append(Module(name, "embedding", -1))
         elif isinstance(module, nn.Linear):
             if not (match := inside.fullmatch(name)):
-                found.append(Module(name, "head", -1))
+                layers.append(Module(name, "head", -1))
             elif role := next(
                 (r for r, names in family.inside.items() if re.fullmatch(names, match[2])), None
             ):
-                found.append(Module(name, role, numbers[match[1]]))
-    if not any(m.role == "attention_output" for m in found):
+                layers.append(Module(name, role, numbers[match[1]]))
+    if not any(m.role == "attention_output" for m in layers):
         raise _refused(model)
     # modules may be registered in another order than they are called (XLM-R: the head first)
-    return sorted(found, key=lambda m: (m.role == "head", m.block))
+    return sorted(layers, key=lambda m: (m.role == "head", m.block))
 
 
 def blocks(model: nn.Module) -> list[str]:
@@ -81,11 +81,11 @@ def blocks(model: nn.Module) -> list[str]:
 
 def steps(model: nn.Module) -> list[Step]:
     """The runs of the blocks in a forward pass, first to last: as many as the model has layers."""
-    names, called, found = blocks(model), dict[int, int](), []
+    names, called, runs = blocks(model), dict[int, int](), []
     for block in encoder_family(model).order(model.config, len(names)):
-        found.append(Step(block, names[block], called.get(block, 0)))
+        runs.append(Step(block, names[block], called.get(block, 0)))
         called[block] = called.get(block, 0) + 1
-    return found
+    return runs
 
 
 def taps(model: nn.Module, role: str) -> list[str]:
@@ -107,17 +107,17 @@ def remarks(model: nn.Module) -> list[str]:
     """Sentences to be shown with a model's results: that its roles were guessed, and how; that its
     layers share weights; what was permuted or assumed when it was loaded."""
     family, layers, apart = encoder_family(model), len(steps(model)), len(blocks(model))
-    found = (
+    sentences = (
         [f"the roles of this architecture's layers were guessed from its structure: {family.words}"]
         if family.guessed
         else []
     )
     if apart < layers:
-        found.append(
+        sentences.append(
             f"{layers} layers share the weights of {apart}: errors are counted per layer of the "
             "depth, weights and activations once per shared module"
         )
-    return [*found, *loading_remarks(model)]
+    return [*sentences, *loading_remarks(model)]
 
 
 def encoder_family(model: nn.Module) -> Family:

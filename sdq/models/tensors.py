@@ -51,16 +51,16 @@ class Tensor(NamedTuple):
 def tensors_of(folder: Path) -> dict[str, Tensor]:
     """Name -> tensor of all files that hold the folder's weights. UserError if a header is none, or
     a tensor is in two files."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path in weight_files(folder):
         for name, tensor in _header(path).items():
-            if name in found:
+            if name in tensors:
                 raise UserError(
                     f"every tensor must be in one file, {shown([name])} is in two of {folder}; "
                     "save the model again with save_pretrained"
                 )
-            found[name] = tensor
-    return found
+            tensors[name] = tensor
+    return tensors
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -154,7 +154,7 @@ def read_json(path: Path) -> dict[str, Any]:
                 f"{path} must have at most {most // 1_000_000} MB, it has "
                 f"{path.stat().st_size // 1_000_000}; save the model again with save_pretrained"
             )
-        found = strict(path.read_text("utf-8"))
+        content = strict(path.read_text("utf-8"))
     except NotStrict as error:
         raise UserError(f"{path} must be JSON text, it {error}; correct it") from error
     except (OSError, ValueError) as error:
@@ -162,12 +162,12 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} must be JSON text, it cannot be read; save the model again with "
             "save_pretrained"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError(
             f"{path} must hold one JSON object, it does not; save the model again with "
             "save_pretrained"
         )
-    return found
+    return content
 
 
 def called(dtype: str) -> str:
