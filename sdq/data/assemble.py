@@ -37,8 +37,14 @@ _CODE = re.compile(CODE)
 
 
 def assemble(file: TaskFile, sources: Iterable[Source], name: str, fingerprint: str) -> Task:
-    """The task of a task file, from its data files. UserError for the first row that does not
-    fit."""
+    """The task of a task file, from its data files.
+
+    sources: the data files, each with its split and language
+    name: what the task is remembered by
+    fingerprint: of the content of all files
+
+    UserError for the first row that does not fit.
+    """
     builder = Builder(file)
     for source in sources:
         rows = read(
@@ -96,8 +102,13 @@ class Builder:
         rows: Iterable[Row],
         classes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
-        """The rows of one file. `classes`: of columns whose numbers stand for names, these
-        names."""
+        """The rows of one file.
+
+        source: the file, with its split and language
+        classes: column -> the names that its numbers stand for
+
+        UserError for the first row that does not fit.
+        """
         # language -> query of the row before; each file begins a new one
         before: dict[str, str] = {}
         classes = self._meant(source, classes)

@@ -94,11 +94,13 @@ def _kind(value: Any) -> str:
 
 def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...]:
     """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text
-    with spaces between. Refused for anything else.
+    with spaces between.
 
-    One number in brackets, `[7]`, is a word, and a list of one where the cell holds `tags`. Text
-    that begins like a list and is none, `("So" he said)`, is text if it has as many words as are
-    `fitting` (0: nobody knows).
+    tags: whether the cell holds tags: `[7]` is a list of one then, and else a word
+    fitting: text that begins like a list and is none, `("So" he said)`, is text if it has that many
+        words; 0: nobody knows
+
+    Refused for anything else.
     """
     if value is None:
         return ()

@@ -23,9 +23,13 @@ MEASURED = 2000  # inputs that are tokenized, spread evenly over all
 
 @dataclass(frozen=True)
 class Checked:
-    """`counts`: split, language, label, count (sentences; of tags, words). `sentences`: split,
-    language, sentences, empty (texts). `cut`: share 0..1 of inputs longer than the task allows.
-    `warnings`: one sentence each."""
+    """What was counted in a task's data.
+
+    counts: a table of split, language, label, count (sentences; of tags, words)
+    sentences: a table of split, language, sentences, empty (texts)
+    cut: share, 0..1, of inputs longer than the task allows
+    warnings: one sentence each
+    """
 
     counts: pd.DataFrame
     sentences: pd.DataFrame

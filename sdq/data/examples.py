@@ -28,7 +28,11 @@ class ExampleReader:
         return label_order.pairs(self.file.labels)
 
     def read(self, place: Place, language: str, id: str) -> Example:
-        """The example of a row. UserError for cells that are not what the task file says."""
+        """The example of a row. UserError for cells that are not what the task file says.
+
+        language: as the task calls it
+        id: of the example, unique within its language and split
+        """
         columns = self.file.columns
         group = place.plain(columns.group) if columns.group else ""
         if self.file.kind == "token":

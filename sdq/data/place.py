@@ -81,8 +81,13 @@ class Place:
         )
 
     def several(self, column: str, tags: bool = False, fitting: int = 0) -> tuple[str, ...]:
-        """A cell of words: a list in any usual writing, or text with spaces between. UserError for
-        anything else. `fitting`: how many there should be (see cells.words_of)."""
+        """A cell of words: a list in any usual writing, or text with spaces between.
+
+        tags: whether it holds tags
+        fitting: how many there should be; 0: nobody knows (see cells.words_of)
+
+        UserError for anything else.
+        """
         return self._sound(column, lambda value: cells.words_of(value, tags, fitting))
 
     def _sound(self, column: str, read: Callable[[Any], T]) -> T:

@@ -116,8 +116,15 @@ CONLLEVAL_COUNTS = 'set "scheme": "conlleval" in task.json, which counts both'
 
 
 def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tuple[str, str]:
-    """What to say of the tags that a model can answer beside the labels of a task: (why its spans
-    cannot be counted, what to remark on), "" where there is nothing to say."""
+    """What to say of the tags that a model can answer beside the labels of a task.
+
+    tagging: how the task's tags make spans
+    labels: the task's tags
+    extra: the model's further tags
+
+    Returns (why its spans cannot be counted, what to remark on), each "" where there is nothing to
+    say.
+    """
     roles = {tag: parsed(tag, tagging.delimiter, tagging.suffix) for tag in (*labels, *extra)}
     ends = [tag for tag in extra if (role := roles[tag]) and role[0] in "ES"]
     letters = {tag[-1 if tagging.suffix else 0] for tag in ends}
@@ -209,11 +216,16 @@ def settled(
     labels: Sequence[str],
     task: str,
 ) -> tuple[str, Tagging]:
-    """(the metric that counts, how tags make spans) of a task. `metric` and `scheme` are what was
-    asked for, "" and None if nothing was.
+    """(the metric that counts, how tags make spans) of a task.
 
-    UserError with one sentence if spans are asked for and the tags make none, or the tags are not
-    of the scheme that was asked for.
+    metric, scheme: what was asked for, "" and None if nothing was
+    beside: metrics that are reported beside it
+    sentences: the gold tags of all splits
+    labels: the task's tags
+    task: its name, for errors
+
+    UserError if spans are asked for and the tags make none, or the tags are not of the scheme
+    that was asked for.
     """
     if NO_ANSWER in labels:
         raise UserError(

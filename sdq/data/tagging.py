@@ -101,8 +101,11 @@ CONLLEVAL = Tagging("conlleval")
 
 @lru_cache(maxsize=4096)
 def parsed(tag: str, delimiter: str, suffix: bool) -> tuple[str, str] | None:
-    """(role of the letter: B, I, E, S or O; kind) of a tag; None for one that has no such
-    letter."""
+    """A tag as (role of its letter: B, I, E, S or O; kind); None if it has no such letter.
+
+    delimiter: what stands between letter and kind
+    suffix: whether the letter stands after the kind
+    """
     if tag in ("O", NO_ANSWER):
         return "O", ""
     letter, rest = (tag[-1:], tag[:-1]) if suffix else (tag[:1], tag[1:])

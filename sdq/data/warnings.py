@@ -30,8 +30,11 @@ class Warned(NamedTuple):
 
 
 def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iterator[Warned]:
-    """What of a task's data may spoil a result. `counts` and `sentences`: as in
-    sdq.data.check.Checked."""
+    """What of a task's data may spoil a result.
+
+    counts: split, language, label, count (sentences; of tags, words)
+    sentences: split, language, sentences, empty (texts)
+    """
     yield from _repeated(task)
     yield from _alike(task)
     yield from _absent(task)

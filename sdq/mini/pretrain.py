@@ -242,7 +242,12 @@ def train(
     until: int | None = None,
     device: str = "cpu",
 ) -> Encoder:
-    """Run (or take up again) the plan; checkpoints and a log of losses are kept in `folder`."""
+    """Run (or take up again) the plan.
+
+    targets: [N, S], unit sentence vectors of data.english
+    folder: where checkpoints and a log of losses are kept
+    until: the step to stop at; None: at the end of the plan
+    """
     torch.manual_seed(plan.seed)
     encoder = Encoder(plan, targets.shape[1])
     decay = [p for n, p in encoder.named_parameters() if p.ndim > 1]

@@ -17,15 +17,8 @@ from sdq.mini.corpus import SOURCE_WEIGHT, Pair
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
-def train(
-    pairs: list[Pair],
-    folder: Path,
-    vocabulary: int,
-    alpha: float = 0.5,
-    budget: int = 160_000,
-    seed: int = 0,
-) -> None:
-    """Train on sentences drawn with p(language) ~ share^alpha and save to `folder`."""
+def _sample(pairs: list[Pair], alpha: float, budget: int, seed: int) -> list[str]:
+    """Sentences of all languages, about `budget`, those of a language ~ share^alpha."""
     by_language: dict[str, dict[str, str]] = defaultdict(dict)
     for pair in pairs:
         by_language[pair.language].setdefault(pair.text, pair.source)
@@ -37,6 +30,24 @@ def train(
         texts, sources = zip(*sorted(by_language[code].items()), strict=True)
         wanted = int(budget * weight / sum(weights.values()))
         sample += rng.choices(texts, [SOURCE_WEIGHT.get(s, 1.0) for s in sources], k=wanted)
+    return sample
+
+
+def train(
+    pairs: list[Pair],
+    folder: Path,
+    vocabulary: int,
+    alpha: float = 0.5,
+    budget: int = 160_000,
+    seed: int = 0,
+) -> None:
+    """Train a unigram tokenizer on sentences drawn with p(language) ~ share^alpha, and save it.
+
+    pairs: the sentences, with their translations
+    vocabulary: how many pieces it gets
+    budget: how many sentences are drawn
+    """
+    sample = _sample(pairs, alpha, budget, seed)
     tokenizer = Tokenizer(Unigram())
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(_spaces(), " ")]

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 def joined_(model: nn.Module, joint: Joint, labels: Sequence[str], where: Path) -> None:
     """Put the outputs of a model's head into the order of a task's labels, the others after them,
-    and name them so in its configuration."""
+    and name them so in its configuration.
+
+    joint: which output becomes which
+    labels: of the task
+    where: the model's config.json, for errors
+
+    UserError for a head whose outputs cannot be put into another order.
+    """
     if joint.moved:
         _permute_(model, joint.order, where)
     config: Any = model.config

@@ -144,6 +144,11 @@ def plain(name: str) -> str:
 def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) -> Joint:
     """How a head whose outputs have these names answers with these labels.
 
+    names: of the outputs, in the order of the checkpoint
+    labels: of the task, in its order
+    where: the config.json that has the names, for errors
+    remedy: what to do about a head that does not fit, for errors
+
     UserError for a label that the head never learned, names that are equal but for case, and a head
     without names of another size. Names that are all others than the labels say nothing of their
     order.

@@ -48,14 +48,16 @@ def load(
     labels: tuple[str, ...],
     remedy: str = "fine-tune it on this task first",
 ) -> tuple[nn.Module, Any]:
-    """(model in float32 and eval mode, fast tokenizer). `kind` is "token", or anything else for one
-    answer per sentence or pair.
+    """(model in float32 and eval mode, fast tokenizer) of a folder.
 
-    Output i of the model is label i; outputs that the task has no label for come after them (see
-    `sdq.models.heads`). Raises UserError for an architecture transformers cannot load so, weights
-    that are not what the model needs, not finite or no floats, and a head that is missing, of
-    another kind, or never learned a label (`remedy`: what to do about it). Code that came with a
-    model never runs.
+    kind: "token", or anything else for one answer per sentence or pair
+    labels: output i of the model is label i; outputs that the task has no label for come after them
+        (see `sdq.models.heads`)
+    remedy: what to do about a head that does not fit, for errors
+
+    UserError for an architecture transformers cannot load so, weights that are not what the model
+    needs, not finite or no floats, and a head that is missing, of another kind, or never learned a
+    label. Code that came with a model never runs.
     """
     config, where = config_of(folder), folder / "config.json"
     names = names_of(config, where)
@@ -90,8 +92,10 @@ def start(
     """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder
     under a head of these labels.
 
-    The head starts from `seed`, unless the folder has one of that shape: that is joined to the
-    labels, if it can be. `changes` replace entries of the configuration.
+    kind, labels: as of `load`
+    seed: the head starts from it, unless the folder has one of that shape: that is joined to the
+        labels, if it can be
+    changes: entries of the configuration that are replaced
     """
     named = {
         "id2label": dict(enumerate(labels)),
@@ -130,9 +134,11 @@ def longest(model: nn.Module) -> int | None:
 
 
 def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) -> Any:
-    """The fast tokenizer of a folder, which cuts at `longest` tokens if it would not earlier; to be
-    given words `apart`, one that takes each as it is in a text (see sdq.data.pieces). UserError if
-    there is none that can be read, or be made to."""
+    """The fast tokenizer of a folder. UserError if there is none that can be read, or be made to.
+
+    longest: how many tokens it cuts at, if it would not earlier
+    apart: it is given words, and takes each as it is in a text (see sdq.data.pieces)
+    """
     from transformers import AutoTokenizer
 
     for name in ("tokenizer_config.json", "special_tokens_map.json", "config.json"):

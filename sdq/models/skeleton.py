@@ -186,9 +186,12 @@ def _shapes(model: nn.Module) -> dict[str, Shape]:
 def same_shapes(
     tensors: Mapping[str, Tensor], model: nn.Module, auto: Any, folder: Path, free: Collection[str]
 ) -> None:
-    """UserError if a tensor of the files has another shape than in the `model`, a skeleton.
+    """UserError if a tensor of the files has another shape than in the model.
 
-    `free`: modules that may have another shape, as they will get other weights.
+    tensors: of the files
+    model: a skeleton (see `skeleton`)
+    auto: the class of transformers that loads it
+    free: modules that may have another shape, as they will get other weights
     """
     config: Any = model.config
     prefix = str(model.base_model_prefix)

@@ -127,8 +127,12 @@ def adapted(names: Iterable[str], folder: Path) -> UserError | None:
 
 
 def lacking(lost: Sequence[str], tensors: Collection[str], folder: Path, prefix: str) -> UserError:
-    """What to say if the files do not have these tensors of the encoder, whose names begin with
-    `prefix`."""
+    """What to say if the files do not have tensors of the encoder.
+
+    lost: the names of those that are missing
+    tensors: the names of those that are there
+    prefix: that names of the encoder begin with
+    """
     layers = 1 + _last_layer(tensors)
     if other := foreign(tensors, prefix):
         why = (
@@ -160,8 +164,12 @@ def without_a_place(
     """What to say if a file has tensors that the model does not: None if all of them are known to
     be harmless.
 
-    Position numbers, poolers and the heads of pretraining are, under the names that transformers
-    gives them; heads of tasks are if the model gets a `new_head`, or none.
+    names: of the tensors that the model has no place for
+    layers: how many the model has
+    new_head: whether it gets another head, or none; then heads of tasks are harmless
+
+    Position numbers, poolers and the heads of pretraining always are, under the names that
+    transformers gives them.
     """
     lost = sorted(
         n
@@ -191,9 +199,10 @@ def without_a_place(
 
 
 def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
-    """The one of the `wanted` names that transformers gives a tensor of a file; None if none.
+    """The name that transformers gives a tensor of a file in a model; None if it has none.
 
-    `prefix`: of the encoder in a model with a head, which one of the two may lack.
+    wanted: the names in the model
+    prefix: of the encoder in a model with a head, which one of the two may lack
     """
     for old, new in (("gamma", "weight"), ("beta", "bias")):
         if name.endswith(f"LayerNorm.{old}"):
@@ -205,7 +214,11 @@ def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
 def misshapen(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], prefix: str
 ) -> dict[str, tuple[Shape, Shape]]:
-    """Name in the model -> (shape in the file, shape that the model wants), where they differ."""
+    """Name in the model -> (shape in the file, shape that the model wants), where they differ.
+
+    wanted: name in the model -> shape
+    prefix: as of `placed`
+    """
     pairs = ((placed(name, wanted, prefix), t.shape) for name, t in tensors.items())
     return {at: (shape, wanted[at]) for at, shape in pairs if at and shape != wanted[at]}
 
