@@ -15,9 +15,8 @@ from sdq.data.lines import WIDEST, spaced
 from sdq.data.tagging import UPOS
 from sdq.io.strict_json import strict
 
-WHITE = (
-    "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"
-)  # what may stand around a label or a name of a column
+# what may stand around a label or a name of a column
+WHITE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff"
 LABEL = 200  # characters of one label
 MARKS = ("-100", "-1")  # "ignore this word" of transformers; "no label" of padding and of test sets
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\")"""
@@ -35,9 +34,8 @@ _LISTLIKE = re.compile(
 _TAG = re.compile(r"O|[BIESLU]-[^\s,;|]+|\d+")
 _ONE = re.compile(r"[\[(]-?\d+[\])]")  # a list of one tag; as a word, what it is
 _STRING_ALONE = re.compile(rf"\({_STRING}\)", re.S)  # Python writes a tuple of one as ("a",)
-_SET_APART = re.compile(
-    r"""\[\s+[bu]?['"].*\]""", re.S
-)  # a list with white space after its bracket, or text in brackets
+# a list with white space after its bracket, or text in brackets
+_SET_APART = re.compile(r"""\[\s+[bu]?['"].*\]""", re.S)
 # as tags, a list that lacks its quotes; `[ NN ]` may be the tags of a word in brackets, `(A0* *)`
 # are tags
 _UNQUOTED = re.compile(r"\[(?:[^\s\[\]]|[^\[\]]*[^\s\[\],],\s)[^\[\]]*\]|\([^\s()*][^()*]*\)")

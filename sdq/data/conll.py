@@ -24,18 +24,8 @@ from sdq.data.rows import Asked, Row, too_wide
 from sdq.io.limits import limits
 from sdq.settings import UserError, listed
 
-CONLLU = (
-    "id",
-    "form",
-    "lemma",
-    "upos",
-    "xpos",
-    "feats",
-    "head",
-    "deprel",
-    "deps",
-    "misc",
-)  # universaldependencies.org/format.html
+# universaldependencies.org/format.html
+CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) names its columns
 
 
@@ -124,9 +114,8 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
         last = "tags" if width == 2 or spans == [width - 1] else str(width)
         called = ("tokens", *(str(i) for i in range(2, width)), last)[:width]
         if words_at(values):
-            called = tuple(
-                str(i) for i in range(1, width + 1)
-            )  # whoever brings it says which is which
+            # whoever brings it says which is which
+            called = tuple(str(i) for i in range(1, width + 1))
     return Head(called, values)
 
 

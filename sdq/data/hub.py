@@ -235,9 +235,10 @@ def _refuse_offline(entry: Entry) -> None:
             f"{instead}"
         )
     there: list[bool] = []
+    # looking up a host name heeds no timeout
     thread = threading.Thread(
         target=lambda: there.append(_reachable(entry.repository)), daemon=True
-    )  # looking up a host name heeds no timeout
+    )
     thread.start()
     thread.join(SECONDS)
     if not any(there):

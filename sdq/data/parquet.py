@@ -51,12 +51,8 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
                     yield cells
     except MemoryError as error:
         raise _too_much(path) from error
-    except (
-        pyarrow.ArrowException,
-        OSError,
-        ValueError,
-        OverflowError,
-    ) as error:  # ValueError: dates that Python cannot hold
+    # ValueError: dates that Python cannot hold
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(
             f"{path.name} must be a Parquet file, it is not, or it is damaged; export it again"
         ) from error

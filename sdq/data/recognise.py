@@ -50,9 +50,8 @@ _DECLARED = re.compile(r"\"?sep=([,;|\t:^~])\"?[ ,;\t]*", re.IGNORECASE)  # a li
 _DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 
 
-_RULE = re.compile(
-    r"[|+]?[ ]*:?(?:-{2,}|={2,}):?[ ]*(?:[|+][ ]*:?(?:-+|=+):?[ ]*)+[|+]?[ ]*"
-)  # under the header of a table
+# under the header of a table
+_RULE = re.compile(r"[|+]?[ ]*:?(?:-{2,}|={2,}):?[ ]*(?:[|+][ ]*:?(?:-+|=+):?[ ]*)+[|+]?[ ]*")
 
 
 @dataclass(frozen=True)
@@ -236,9 +235,8 @@ def _is_conll(lines: list[str], data: list[str]) -> bool:
 def _are_words(rows: list[list[str]]) -> bool:
     """Whether fields are as short as words are, without spaces, and no delimiter is in every line:
     in a table of texts it is otherwise."""
-    rows = [
-        ["" if "=" in field else field for field in row] for row in rows
-    ]  # Case=Nom|Number=Sing is as long as it likes
+    # Case=Nom|Number=Sing is as long as it likes
+    rows = [["" if "=" in field else field for field in row] for row in rows]
     if any(all(delimiter in "".join(row) for row in rows) for delimiter in _DELIMITERS["csv"]):
         return False
     return not any(" " in field for row in rows for field in row) and all(

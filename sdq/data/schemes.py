@@ -22,9 +22,8 @@ _SHOWN = 5
 def recognised(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -> Tagging | None:
     """The scheme of gold tags, sentence by sentence; None if they are of none. `labels`: further
     tags that a model may give."""
-    pairs: Counter[tuple[str, str]] = (
-        Counter()
-    )  # of neighbours, with O at both ends: they tell what is ill-formed
+    # of neighbours, with O at both ends: they tell what is ill-formed
+    pairs: Counter[tuple[str, str]] = Counter()
     often: Counter[str] = Counter()
     for tags in sentences:
         often.update(tags)
@@ -53,9 +52,8 @@ def _by_letters(form: Tagging, pairs: Counter[tuple[str, str]], names: set[str])
     else:
         return None  # ends without beginnings, or beginnings without ends
     odd = {scheme: _ill_formed(replace(form, scheme=scheme), pairs) for scheme in candidates}
-    best = min(
-        candidates, key=lambda scheme: odd[scheme].total()
-    )  # the first at a tie, IOB2: the usual one
+    # the first at a tie, IOB2: the usual one
+    best = min(candidates, key=lambda scheme: odd[scheme].total())
     said = []
     if roles == {"I"}:
         said.append(

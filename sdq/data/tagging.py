@@ -27,16 +27,8 @@ COUNTED = {
     "IO": "a span is a run of words with the same tag other than O",
     "conlleval": "as the CoNLL script and seqeval's default mode count, ill-formed spans too",
 }
-ROLES = {
-    "B": "B",
-    "I": "I",
-    "M": "I",
-    "E": "E",
-    "L": "E",
-    "S": "S",
-    "U": "S",
-    "W": "S",
-}  # also BMES, BMEWO
+# also BMES, BMEWO
+ROLES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 UPOS = frozenset(
     [
         "ADJ",

@@ -22,9 +22,8 @@ class Example:
     language: str
     text: str
     words: tuple[str, ...]
-    targets: tuple[
-        str, ...
-    ]  # one label, or one tag per word; empty where a sentence for training has none
+    # one label, or one tag per word; empty where a sentence for training has none
+    targets: tuple[str, ...]
     second: str | None = None
     group: str = ""  # which query a ranked pair belongs to
 
@@ -56,9 +55,8 @@ class Task:
     beside: tuple[str, ...] = ()  # metrics reported beside the one that counts
     longest: int = 128  # subwords; a longer input is cut
     tagging: Tagging | None = None  # how tags make spans, where words have tags
-    extra: tuple[
-        str, ...
-    ] = ()  # what the model that does it can answer beside the labels: never gold
+    # what the model that does it can answer beside the labels: never gold
+    extra: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
     title: str = ""  # the name that its task file gives it
     file_kind: str = ""  # the kind that its task file gives it

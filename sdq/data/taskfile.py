@@ -230,12 +230,8 @@ def _matching(root: Path, split: str, pattern: str) -> list[Path]:
     not take."""
     try:
         return sorted(root.glob(pattern.replace("{language}", "*")))
-    except (
-        OSError,
-        ValueError,
-        IndexError,
-        NotImplementedError,
-    ) as error:  # names that are too long, ** inside a name, "."
+    # names that are too long, ** inside a name, "."
+    except (OSError, ValueError, IndexError, NotImplementedError) as error:
         raise UserError(
             f"splits.{split} must be a pattern of files, {pattern[:80]!r} is none ({error}); write "
             "it like train/{language}.csv"

@@ -105,9 +105,8 @@ def folded(text: str) -> str:
 
 def _repeated(task: Task) -> Iterator[Warned]:
     """What is in more than one split: it makes scores too good."""
-    homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(
-        lambda: defaultdict(set)
-    )  # what is folded -> split -> what was written
+    # what is folded -> split -> what was written
+    homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(lambda: defaultdict(set))
     for split in SPLITS:
         for e in task.splits[split]:
             if not is_empty(e):

@@ -219,9 +219,8 @@ def load(path: Path) -> Task:
 
 def _rows(source: Source, official: Official) -> Iterator[Row]:
     """Rows of a file of fields between tabs: text, second, label."""
-    joint = source.path.name.startswith(
-        "xnli."
-    )  # language, gold_label, four parses, sentence1, sentence2, ...
+    # language, gold_label, four parses, sentence1, sentence2, ...
+    joint = source.path.name.startswith("xnli.")
     text, second, label = (6, (7,), 1) if joint else (official.text, official.second, -1)
     needed = max(text, *second) + (1 if joint else 2)
     for number, line in lines_of_any_size(source.path):

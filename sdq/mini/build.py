@@ -27,9 +27,8 @@ def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
     """Every stage; what `work` already holds is not computed again. Prints tokens per second, ETA
     and the scores."""
     started = time.perf_counter()
-    (out / SEAL).unlink(
-        missing_ok=True
-    )  # what is in the making is not as it shipped; `finish` seals it again
+    # what is in the making is not as it shipped; `finish` seals it again
+    (out / SEAL).unlink(missing_ok=True)
     encoder = pretrained(folder, work, replace(pretrain.Plan(), seed=seed))
     save(encoder.model, tokenizer.load(work / "tokenizer"), out / "encoder")
     card = json.loads((work / "corpus.json").read_text()) | {

@@ -97,9 +97,8 @@ class Encoder(nn.Module):
             eos_token_id=2,
         )
         self.model = XLMRobertaModel(config, add_pooling_layer=False)
-        self.model.set_attn_implementation(
-            "eager"
-        )  # on a CPU 1.6 times the tokens per second of sdpa, measured
+        # on a CPU 1.6 times the tokens per second of sdpa, measured
+        self.model.set_attn_implementation("eager")
         self.transform = nn.Linear(plan.hidden, plan.hidden)
         self.norm = nn.LayerNorm(plan.hidden)
         self.bias = nn.Parameter(torch.zeros(plan.vocabulary))
@@ -118,9 +117,8 @@ class Batches:
 
     def __init__(self, pairs: list[Pair], tokenizer: PreTrainedTokenizerFast, plan: Plan) -> None:
         self.plan, self.mask_id = plan, tokenizer.mask_token_id
-        self.parts: list[
-            list[str]
-        ] = []  # English sentences by when they join: general, then each late source
+        # English sentences by when they join: general, then each late source
+        self.parts: list[list[str]] = []
         earlier: set[str] = set()
         for sources in (set(SOURCES), *({s} for s in LATE)):
             self.parts.append(sorted({p.english for p in pairs if p.source in sources} - earlier))
@@ -197,9 +195,8 @@ def loss_of(
     plan = data.plan
     at, rng = data.draw(step)
     english = data.target[at]
-    other = np.flatnonzero(
-        data.other[at]
-    )  # everyday English is a pair of a sentence with itself: it is read once
+    # everyday English is a pair of a sentence with itself: it is read once
+    other = np.flatnonzero(data.other[at])
     rows = [data.xx[i] for i in at] + [data.en[t] for t in english[other]]
     noisy, ids, chosen = data.masked(rows, plan.mask, rng)
     keep = ids != 1
@@ -208,9 +205,10 @@ def loss_of(
     # each row must be as near to the step's English sentences and to 1024 random others as its own
     # English sentence is
     readable = len(data.english) if step >= plan.general_steps else len(data.parts[0])
+    # [B + 1024, S]
     bank = torch.cat(
         [targets[torch.from_numpy(english)], targets[torch.from_numpy(rng.choice(readable, 1024))]]
-    )  # [B + 1024, S]
+    )
     wanted = torch.from_numpy(np.concatenate([english, english[other]]))
     nearness = (targets[wanted] @ bank.T / plan.temperature).softmax(-1)  # [R, B + 1024]
     mean = (states * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)

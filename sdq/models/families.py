@@ -205,9 +205,8 @@ def _roles(shapes: _Shapes) -> dict[str, list[str]] | None:
     """Role -> names of the Linear layers of one block; None if a role has none."""
     if not shapes:
         return None
-    width = Counter(a for a, _ in shapes.values()).most_common(1)[0][
-        0
-    ]  # of the hidden states: only ffn_out reads another
+    # of the hidden states: only ffn_out reads another
+    width = Counter(a for a, _ in shapes.values()).most_common(1)[0][0]
     left = dict(shapes)
 
     def take(names: list[str]) -> list[str]:

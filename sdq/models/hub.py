@@ -129,9 +129,8 @@ def _asked(name: str, work: Callable[[], Any], seconds: float | None = None) -> 
     def run() -> None:
         try:
             answer.append(work())
-        except (
-            Exception
-        ) as error:  # the client's own kinds, which change with the library it is built on
+        # the client's own kinds, which change with the library it is built on
+        except Exception as error:
             failure[0] = error
 
     thread = threading.Thread(target=run, daemon=True)

@@ -20,12 +20,10 @@ from typing import Any
 from sdq.data.schemes import scheme_of, written_as
 from sdq.settings import UserError, listed, one_line
 
-_DEFAULT = re.compile(
-    r"LABEL_(\d+)", re.IGNORECASE
-)  # what transformers calls outputs that nobody named
-_PLAIN = re.compile(
-    r"\w(?:[\w .:/+-]*[\w.+-])?"
-)  # a label that needs no quotation marks in a sentence
+# what transformers calls outputs that nobody named
+_DEFAULT = re.compile(r"LABEL_(\d+)", re.IGNORECASE)
+# a label that needs no quotation marks in a sentence
+_PLAIN = re.compile(r"\w(?:[\w .:/+-]*[\w.+-])?")
 _SHOWN = 8
 
 
@@ -153,9 +151,8 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
     without names of another size. Names that are all others than the labels say nothing of their
     order.
     """
-    if set(labels) <= set(names) and len(set(names)) == len(
-        names
-    ):  # two that differ by case only are two
+    # two that differ by case only are two
+    if set(labels) <= set(names) and len(set(names)) == len(names):
         return _by_name(names, labels, list(names), list(labels))
     have, want = [plain(name) for name in names], [plain(label) for label in labels]
     for what, given, compared in (

@@ -219,9 +219,8 @@ def _read(
                 f"weights must be finite numbers, {name} in {folder} holds NaN or infinity; the "
                 "checkpoint is damaged or its training diverged"
             )
-    if ASSETS not in folder.parents and (
-        said := stored_as(tensors)
-    ):  # the embedded model's shipped runs say nothing of it
+    # the embedded model's shipped runs say nothing of it
+    if ASSETS not in folder.parents and (said := stored_as(tensors)):
         remark_(model, said)
     keeps_tokens(model.eval(), [m.name for m in modules(model) if m.role != "embedding"], folder)
     return model, sorted(missing)

@@ -38,9 +38,8 @@ class Retriever(nn.Module):
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T] -> unit vectors [B, D]"""
-        hidden = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask
-        ).last_hidden_state  # [B, T, D]
+        # [B, T, D]
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask[..., None].to(hidden.dtype)
         return F.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
 

@@ -294,8 +294,7 @@ def reason(error: BaseException) -> str:
         )
     if "instantiate the backend tokenizer" in said:
         return "there is no tokenizer.json, and the other files are not enough to make one of"
-    if isinstance(
-        error, AttributeError | TypeError | KeyError | IndexError
-    ):  # says nothing of files
+    # says nothing of files
+    if isinstance(error, AttributeError | TypeError | KeyError | IndexError):
         return "a value in its files is missing, or of another kind than save_pretrained writes"
     return one_line(said, 200) or type(error).__name__

@@ -33,16 +33,10 @@ _OTHER_HEADS = re.compile(
         )
     )
 )
-_ANSWERS = (
-    "classifier",
-    "score",
-    "logits_proj",
-    "sequence_summary",
-    "classification_head",
-)  # modules that give the logits of a task
-_HEADS = re.compile(
-    rf"^(?:{'|'.join(_ANSWERS)}|pre_classifier|head|decoder)\."
-)  # of tasks: in the way of no new head
+# modules that give the logits of a task
+_ANSWERS = ("classifier", "score", "logits_proj", "sequence_summary", "classification_head")
+# of tasks: in the way of no new head
+_HEADS = re.compile(rf"^(?:{'|'.join(_ANSWERS)}|pre_classifier|head|decoder)\.")
 _WRAPPERS = (
     "module",
     "_orig_mod",

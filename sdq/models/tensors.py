@@ -27,11 +27,8 @@ _BYTES = {
     "BOOL": 1,
 }
 FLOATS = ("F64", "F32", "F16", "BF16")
-_CALLED = {
-    "I": "int",
-    "U": "uint",
-    "F": "float",
-}  # what safetensors calls I8 is int8 to everybody else
+# what safetensors calls I8 is int8 to everybody else
+_CALLED = {"I": "int", "U": "uint", "F": "float"}
 # counted anew by every model, or only while it is trained
 BUFFERS = re.compile(
     r"(?:^|\.)(?:position_ids|token_type_ids|inv_freq|num_batches_tracked|n_averaged)$"
