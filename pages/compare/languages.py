@@ -13,15 +13,8 @@ from pages.components.runs import how_made
 from pages.components.selection import choose, empty, put, query, runs, to_quantize
 from pages.components.sentences import drops, fp32_of, one_of, word_pieces
 from sdq.evaluate.significance import power_text
-from sdq.figures.drops import (
-    drop_figure,
-    first_run,
-    heat,
-    heat_reading,
-    reading,
-    sentence_count,
-    wide_table,
-)
+from sdq.figures.drops import drop_figure, first_run, reading, sentence_count
+from sdq.figures.heat import heat, heat_reading, wide_table
 from sdq.figures.ranks import against, points, rank_reading, text_shares, unspaced_note
 from sdq.labels import language_name, run_names
 from sdq.results import Report

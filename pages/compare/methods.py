@@ -12,7 +12,7 @@ from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.runs import finished
 from pages.components.selection import choose, get, put, query, run_label, runs, to_quantize
-from sdq.figures import depth, methods
+from sdq.figures import depth, depth_rows, methods, prices, weight_histograms
 from sdq.figures.curves import curves, run_marks
 from sdq.figures.style import Theme
 from sdq.labels import module_label, run_names
@@ -20,7 +20,7 @@ from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
-PRICES: dict[str, methods.Price] = {"Size (simulated)": "size", "Time to make the run": "time"}
+PRICES: dict[str, prices.Price] = {"Size (simulated)": "size", "Time to make the run": "time"}
 NO_SPEED = (
     "Speed is not a price here yet: a simulated model runs no faster than FP32. Latency comes "
     "with integer kernels, which compute in integers."
@@ -57,9 +57,13 @@ def through_depth(folder: str, chosen: tuple[str, ...], theme: Theme) -> Drawing
         {run: store.table(run, "depth") for run in chosen},
     )
     names = run_names(reports)
-    table = depth.rows(errors, names, "relative_l2")
+    table = depth_rows.rows(errors, names, "relative_l2")
     figure = curves(table, "relative_l2", run_marks(reports), theme, panel="run")
-    return figure, depth.titled(table, "relative_l2"), depth.reading(errors, names, "relative_l2")
+    return (
+        figure,
+        depth_rows.titled(table, "relative_l2"),
+        depth.reading(errors, names, "relative_l2"),
+    )
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -71,11 +75,11 @@ def of_layer(folder: str, chosen: tuple[str, ...], layer: str, label: str, theme
         run_names([store.report(run) for run in chosen]),
         {run: store.table(run, "weights") for run in chosen},
     )
-    table = methods.histogram_table(weights, names, layer)
+    table = weight_histograms.histogram_table(weights, names, layer)
     return (
-        methods.histograms(table, theme),
+        weight_histograms.histograms(table, theme),
         table,
-        methods.histogram_reading(weights, names, layer, label),
+        weight_histograms.histogram_reading(weights, names, layer, label),
     )
 
 
@@ -129,7 +133,7 @@ def panels(
             for m, role, block in zip(first["module"], first["role"], first["block"], strict=True)
         }
         if get("layer") not in layers and with_errors:
-            put("layer", depth.worst_module(table_of(folder, with_errors[0], "depth")))
+            put("layer", depth_rows.worst_module(table_of(folder, with_errors[0], "depth")))
         layer = choose("layer", "Layer", list(layers), show=layers.__getitem__)
         figure, table, text = of_layer(folder, with_weights, layer, layers[layer], theme())
         say(text)
@@ -184,12 +188,12 @@ link = {"runs": ",".join(chosen)}
 terms = tuple(word for word in (*dict.fromkeys(r.method for r in reports), *WORDS) if word in TERMS)
 kept = (
     "Not beaten by another run in score and price together: "
-    f"{', '.join(methods.front(found, price))}."
+    f"{', '.join(prices.front(found, price))}."
 )
 say(kept)
 here = link | {"price": next(label for label, value in PRICES.items() if value == price)}
 show(
-    methods.pareto(found, reports, price, theme()),
+    prices.pareto(found, reports, price, theme()),
     found,
     key=f"methods-{price}",
     title="Score against price",

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from sdq.figures import depth
+from sdq.figures import depth, depth_rows
 from sdq.figures.style import Theme
 from sdq.inspection import storage as inspection
 from sdq.inspection.storage import paths
@@ -85,9 +85,9 @@ def tokens_drawn(
     tokens, samples = (
         {run: store.table(run, name) for run in runs} for name in ("tokens", "sample")
     )
-    table = depth.token_rows(tokens, samples, names, language, example)
+    table = depth_rows.token_rows(tokens, samples, names, language, example)
     return (
         depth.token_map(table, theme),
-        depth.titled(table, "relative_l2"),
+        depth_rows.titled(table, "relative_l2"),
         depth.token_reading(table),
     )

@@ -16,8 +16,10 @@ from pages.components.selection import get, put, query
 from pages.components.sentences import answers as answers_to
 from pages.components.sentences import compared, large, side_by_side
 from sdq.figures import alone
+from sdq.figures.disagreement import matrix, positions
 from sdq.figures.examples import listing
-from sdq.figures.flips import changed, matrix, odds, positions
+from sdq.figures.flips import changed
+from sdq.figures.odds import odds
 from sdq.inspection.storage import paths, table
 from sdq.io.quoting import quoted
 from sdq.results import Report
@@ -36,13 +38,13 @@ def pairs(folder: str, fp32: str, run: str, task: str, language: str) -> pd.Data
 
 @st.cache_resource(max_entries=8, show_spinner="Comparing the answers")
 def answers(folder: str, fp32: str, run: str, task: str) -> pd.DataFrame:
-    """Every answer of all languages (see sdq.figures.flips.positions)."""
+    """Every answer of all languages (see sdq.figures.disagreement.positions)."""
     return positions(compared(folder, fp32, run, task))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def cells(folder: str, fp32: str, run: str, task: str, language: str) -> pd.DataFrame:
-    """The disagreement matrix (see sdq.figures.flips.matrix)."""
+    """The disagreement matrix (see sdq.figures.disagreement.matrix)."""
     given = answers(folder, fp32, run, task)
     return matrix(given if language == EVERY else given[given["language"] == language])
 
@@ -51,7 +53,7 @@ def cells(folder: str, fp32: str, run: str, task: str, language: str) -> pd.Data
 def likely(
     folder: str, fp32: str, names: tuple[tuple[str, str], ...], task: str, language: str
 ) -> pd.DataFrame:
-    """How often answers change by FP32's margin (see sdq.figures.flips.odds); `names`: (run id, its
+    """How often answers change by FP32's margin (see sdq.figures.odds.odds); `names`: (run id, its
     name) of the quantized runs."""
     return odds({name: pairs(folder, fp32, run, task, language) for run, name in names})
 

@@ -12,7 +12,8 @@ import streamlit as st
 
 from pages.components import session
 from pages.components.history import about, act, again
-from sdq.figures.languages import language_scores, table
+from sdq.figures.languages import table
+from sdq.figures.scores import language_scores
 from sdq.figures.style import Theme
 from sdq.io.quoting import quoted, quoted_sentence
 from sdq.jobs import history

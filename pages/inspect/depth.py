@@ -11,7 +11,7 @@ from pages.components.errors import drawn, table_of, tokens_drawn, with_floor, w
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.selection import choose, empty, get, put, query, runs
-from sdq.figures import depth
+from sdq.figures import depth, depth_rows
 from sdq.figures.curves import MEASURES
 from sdq.labels import language_name, run_names
 from sdq.results import Report
@@ -59,8 +59,8 @@ def language_of(codes: list[str], reports: list[Report], view: str) -> str:
         return choose(
             "language",
             "Language",
-            [depth.EVERY, *codes],
-            show=lambda code: "All languages" if code == depth.EVERY else language_name(code),
+            [depth_rows.EVERY, *codes],
+            show=lambda code: "All languages" if code == depth_rows.EVERY else language_name(code),
         )
     now = get("language")
     st.session_state["language-of-tokens"] = now if now in codes else reports[0].labelled
@@ -75,9 +75,9 @@ def language_of(codes: list[str], reports: list[Report], view: str) -> str:
 
 def closer(table: pd.DataFrame, chosen: tuple[str, ...]) -> None:
     """The selected layer, and the way to its weights."""
-    layers = depth.measured(table)
+    layers = depth_rows.measured(table)
     if get("layer") not in layers:
-        put("layer", depth.worst_module(table))
+        put("layer", depth_rows.worst_module(table))
     with st.container(horizontal=True, vertical_alignment="bottom", key="closer"):
         layer = choose("layer", "Layer", list(layers), show=layers.__getitem__, help=HELP["layer"])
         there = {"runs": ",".join(chosen), "layer": layer}
@@ -118,8 +118,8 @@ one, error, example, language, codes = (
     chosen[0],
     how.errors[0],
     "",
-    depth.EVERY,
-    [code for code in table["language"].unique() if code != depth.EVERY],
+    depth_rows.EVERY,
+    [code for code in table["language"].unique() if code != depth_rows.EVERY],
 )
 with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     measure = (
@@ -205,7 +205,7 @@ if trained := tuple(r.run for r in reports if r.recipe["training"]):
         site,
         measure,
         "gap",
-        depth.EVERY if view == TOKENS else language,
+        depth_rows.EVERY if view == TOKENS else language,
         trained[0],
         theme(),
     )

@@ -22,7 +22,8 @@ from pages.components.sentences import (
 )
 from pages.components.session import readable
 from pages.components.typed import typed
-from sdq.figures.examples import flipped, listing, margins, reading, spot, summary, thinned
+from sdq.figures.examples import flipped, listing, reading, spot, summary, thinned
+from sdq.figures.margins import margins
 from sdq.labels import language_name, run_names, width
 from sdq.results import METRICS, Report
 from sdq.settings import UserError

@@ -14,7 +14,7 @@ from pages.components.glossary import say
 from pages.components.selection import choose, empty, put, query, runs, without_fp32
 from pages.components.sentences import fp32_of, one_of
 from pages.components.session import readable
-from sdq.figures import flips
+from sdq.figures import disagreement, flips, odds
 from sdq.figures.curves import run_marks
 from sdq.figures.style import Theme
 from sdq.labels import language_name, run_names
@@ -37,7 +37,7 @@ def cell_clicked(points: list[dict[str, Any]]) -> None:
     """A cell carries both answers; one that folds several labels, or where nothing changed, selects
     none."""
     before, now = points[0]["customdata"]
-    if before == now or flips.OTHERS in (before, now):
+    if before == now or disagreement.OTHERS in (before, now):
         forget()
     else:
         st.query_params.update({"was": before, "now": now})
@@ -95,7 +95,7 @@ def matrix_section(
         if was and now and was != now and {was, now} <= {*cells["FP32"], *cells["now"]}
         else None
     )
-    figure, rows, text = drawn(flips.matrix_picture, cells, label, theme(), cell)
+    figure, rows, text = drawn(disagreement.matrix_picture, cells, label, theme(), cell)
     say(text)
     asked, terms = (
         query("runs", "language")
@@ -122,7 +122,7 @@ def matrix_section(
 
 
 def _odds_drawn(rows: pd.DataFrame, quantized: tuple[Report, ...], colours: Theme) -> Any:
-    return flips.odds_picture(rows, run_marks(quantized), colours)
+    return odds.odds_picture(rows, run_marks(quantized), colours)
 
 
 def margin_section(quantized: list[Report], full: Report, language: str) -> None:

@@ -16,6 +16,7 @@ from pages.components.inspecting import tables
 from pages.components.session import me, readable
 from sdq.figures import remedies as figures
 from sdq.figures.style import Theme
+from sdq.figures.widths import widths_picture
 from sdq.inspection.remedies import at, mixed
 from sdq.jobs import queue as jobs
 from sdq.quant.mixed_precision import Choice
@@ -57,7 +58,7 @@ def widths_at(
 ) -> tuple[Choice, Any]:
     """The choice at a place of the front, and its picture."""
     choice = at(pareto.iloc[here], costs)
-    return choice, figures.widths_picture(choice, costs, colours)
+    return choice, widths_picture(choice, costs, colours)
 
 
 def take(recipe: Recipe, report: Report, key: str) -> None:

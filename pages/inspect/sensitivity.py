@@ -12,7 +12,8 @@ from pages.components.inspecting import tables
 from pages.components.selection import choose, query
 from sdq.evaluate.ranking import EVERY, ranked
 from sdq.figures.estimates import estimate_picture
-from sdq.figures.sensitivity import METRICS, VIEWS, Picture, modules_picture
+from sdq.figures.module_scan import modules_picture
+from sdq.figures.sensitivity import METRICS, VIEWS, Picture
 from sdq.figures.tensors import parts_picture
 from sdq.figures.weights import find, label_of
 from sdq.labels import language_name, width

@@ -13,12 +13,12 @@ from pages.components.inspected import address, follow_layer, one_layer, one_run
 from pages.components.session import readable
 from sdq.figures.channels import channels_picture
 from sdq.figures.style import Theme
+from sdq.figures.weight_histograms import histogram_picture
 from sdq.figures.weights import (
     MEASURES,
     Picture,
     find,
     headline,
-    histogram_picture,
     label_of,
     modules_picture,
     reading,

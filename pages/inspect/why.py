@@ -10,6 +10,7 @@ from pages.components.glossary import say
 from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
 from pages.components.inspecting import tables
 from pages.components.session import readable
+from sdq.figures import mismatch, outliers
 from sdq.figures import why as figures
 from sdq.figures.weights import Picture, find, label_of
 from sdq.settings import UserError
@@ -85,7 +86,7 @@ try:
     st.subheader("Which hidden units stand out in which layers", anchor=False)
     nothing = "This run rounds no inputs, so 0 hidden units stretch a range."
     draw(
-        drawn(figures.units_picture, why, theme()),
+        drawn(outliers.units_picture, why, theme()),
         "units",
         "Outlier units by layer",
         nothing,
@@ -95,9 +96,9 @@ try:
     )
 
     st.subheader("What the ranges clip, by language", anchor=False)
-    nothing = figures.mismatch_reading(found["mismatch"])
+    nothing = mismatch.mismatch_reading(found["mismatch"])
     draw(
-        drawn(figures.clipped_picture, found["mismatch"], theme()),
+        drawn(mismatch.clipped_picture, found["mismatch"], theme()),
         "clipped",
         "Inputs outside the calibrated ranges, by language",
         nothing,

@@ -147,6 +147,42 @@ def _axes(x: str, y: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def _shares(rows: pd.DataFrame, codes: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """Language -> how often each bin of values occurs, %."""
+    counts = {
+        code: np.asarray(c, dtype=float)
+        for code, c in zip(rows["language"], rows["counts"], strict=True)
+        if code in codes
+    }
+    return {code: 100 * counts[code] / max(1.0, counts[code].sum()) for code in codes}
+
+
+def _add_languages(
+    figure: go.Figure,
+    centres: np.ndarray[Any, Any],
+    shares: dict[str, np.ndarray[Any, Any]],
+    home: str,
+    log: bool,
+    theme: Theme,
+) -> None:
+    """A line per language; on a logarithmic axis what does not occur is a gap."""
+    ink, styles = INK[theme], cycle(_LINES)
+    for code, share in shares.items():
+        light, dark, dash = (ink.text, ink.text, "solid") if code == home else next(styles)
+        figure.add_scatter(
+            x=centres,
+            y=[s if s > 0 or not log else None for s in share],
+            mode="lines",
+            line={
+                "color": light if theme == "light" else dark,
+                "dash": dash,
+                "width": 2.5 if code == home else 2,
+            },
+            name=language_name(code),
+            hovertemplate=f"{language_name(code)}<br>%{{x:.3g}}: %{{y:.3g}} %<extra></extra>",
+        )
+
+
 def histogram_picture(
     activations: pd.DataFrame,
     layer: str,
@@ -157,69 +193,35 @@ def histogram_picture(
 ) -> Picture:
     """How often each value flows into the layer, one line per language of `codes`, as a share of
     its values; the observer's ranges as vertical lines."""
-    rows, ink = _of(activations, layer), INK[theme]
+    rows = _of(activations, layer)
     codes = [code for code in codes if code in set(rows["language"])] or [rows.iloc[0]["language"]]
-    first = rows.iloc[0]
-    counts = {
-        code: np.asarray(c, dtype=float)
-        for code, c in zip(rows["language"], rows["counts"], strict=True)
-        if code in codes
-    }
-    shares = {code: 100 * counts[code] / max(1.0, counts[code].sum()) for code in codes}
+    first, shares = rows.iloc[0], _shares(rows, codes)
     bins = len(first["counts"])
     width = (first["high"] - first["low"]) / bins or 1.0
     centres = first["low"] + (np.arange(bins) + 0.5) * width
-    behind = pd.DataFrame(
-        {
-            "from": centres - width / 2,
-            "to": centres + width / 2,
-            **{language_name(code): share for code, share in shares.items()},
-        }
-    )
+    named = {language_name(code): share for code, share in shares.items()}
+    behind = pd.DataFrame({"from": centres - width / 2, "to": centres + width / 2, **named})
     figure = go.Figure()
-    styles = cycle(_LINES)
-    for code, share in shares.items():
-        light, dark, dash = (ink.text, ink.text, "solid") if code == home else next(styles)
-        line = {
-            "color": light if theme == "light" else dark,
-            "dash": dash,
-            "width": 2.5 if code == home else 2,
-        }
-        hover = f"{language_name(code)}<br>%{{x:.3g}}: %{{y:.3g}} %<extra></extra>"
-        figure.add_scatter(
-            x=centres,
-            y=[s if s > 0 or not log else None for s in share],
-            mode="lines",
-            line=line,
-            name=language_name(code),
-            hovertemplate=hover,
-        )
+    _add_languages(figure, centres, shares, home, log, theme)
     seen = np.concatenate(list(shares.values()))
     top = float(seen.max())
     floor = float(seen[seen > 0].min()) / 2 if log else 0.0
     ceiling = top * 2 if log else top * 1.08
     for (name, ends), dash in zip(_bounds(first).items(), ("longdashdot", "dot"), strict=False):
-        line = {"color": ink.quiet, "dash": dash, "width": 2}
         figure.add_scatter(
             x=[ends[0], ends[0], None, ends[1], ends[1]],
             y=[floor, ceiling, None, floor, ceiling],
             mode="lines",
-            line=line,
+            line={"color": INK[theme].quiet, "dash": dash, "width": 2},
             name=name,
             hovertemplate="%{x:.3g}<extra></extra>",
         )
     layout = _axes("Value of an input", "Share of the values, %", height=400)
     layout["margin"]["b"] = 128
-    layout["yaxis"] |= (
-        {
-            "type": "log",
-            "range": [math.log10(floor), math.log10(ceiling)],
-            "dtick": 1,
-            "tickformat": "~g",
-        }
-        if log
-        else {"range": [floor, ceiling]}
-    )
+    reach = [math.log10(floor), math.log10(ceiling)] if log else [floor, ceiling]
+    layout["yaxis"] |= {"range": reach}
+    if log:
+        layout["yaxis"] |= {"type": "log", "dtick": 1, "tickformat": "~g"}
     figure.update_layout(template=template(theme), **layout)
     low, high = (f"{first[end]:.3g}" for end in ("low", "high"))
     span = (
@@ -227,6 +229,32 @@ def histogram_picture(
     )
     text = f"{label_of(first)}: {span} over all languages. "
     return figure, behind, text + _ranges_sentence(first)
+
+
+def _add_dots(figure: go.Figure, drawn: pd.DataFrame, home: str, theme: Theme) -> None:
+    """A dot and its number per language; the one with labels has a mark of its own."""
+    for own, name, symbol in (
+        (True, "had labels in training", "diamond"),
+        (False, "had none (zero-shot)", "circle"),
+    ):
+        part = drawn[(drawn["code"] == home) == own]
+        if part.empty:
+            continue
+        colour = INK[theme].text if own else MARKS["FP32"].colour(theme)
+        figure.add_scatter(
+            x=part["SQNR, dB"],
+            y=part["language"],
+            mode="markers+text",
+            marker={"symbol": symbol, "size": 11, "color": colour},
+            name=name,
+            hovertext=[
+                f"{r['language']}<br>SQNR {r['SQNR, dB']:.1f} dB, {r['clipped, %']:.2g} % clipped"
+                for _, r in part.iterrows()
+            ],
+            hoverinfo="text",
+            text=[f"  {v:.1f}" for v in part["SQNR, dB"]],
+            textposition="middle right",
+        )
 
 
 def sqnr_picture(
@@ -239,40 +267,12 @@ def sqnr_picture(
         .dropna(subset=["SQNR, dB"])
         .sort_values("SQNR, dB", ignore_index=True)
     )
-    drawn = rows[rows["SQNR, dB"] < EXACT]
     if rows.empty:
         return None
-    ink, values = INK[theme], drawn["SQNR, dB"]
+    drawn = rows[rows["SQNR, dB"] < EXACT]
+    values = drawn["SQNR, dB"]
     figure = go.Figure()
-    for mine, name, symbol in (
-        (True, "had labels in training", "diamond"),
-        (False, "had none (zero-shot)", "circle"),
-    ):
-        part = drawn[(drawn["code"] == home) == mine]
-        if part.empty:
-            continue
-        marker = {
-            "symbol": symbol,
-            "size": 11,
-            "color": ink.text if mine else MARKS["FP32"].colour(theme),
-        }
-        hover = [
-            f"{r['language']}<br>SQNR {r['SQNR, dB']:.1f} dB, {r['clipped, %']:.2g} % clipped"
-            for _, r in part.iterrows()
-        ]
-        figure.add_scatter(
-            x=part["SQNR, dB"],
-            y=part["language"],
-            mode="markers+text",
-            marker=marker,
-            name=name,
-            hovertext=hover,
-            hoverinfo="text",
-            text=[f"  {v:.1f}" for v in part["SQNR, dB"]],
-            textposition="middle right",
-        )
-    span = float(values.max() - values.min()) if len(values) else 0.0
-    pad = max(span, 0.5)
+    _add_dots(figure, drawn, home, theme)
     layout = _axes("SQNR, dB (higher is better)", "", height=25 * max(3, len(drawn)) + 116)
     layout["margin"]["l"] = 92
     layout["yaxis"] |= {
@@ -281,6 +281,7 @@ def sqnr_picture(
         "autorange": "reversed",
     }
     if len(values):
+        pad = max(float(values.max() - values.min()), 0.5)
         layout["xaxis"] |= {"range": [values.min() - 0.08 * pad, values.max() + 0.25 * pad]}
     figure.update_layout(template=template(theme), **layout)
     low, high = rows.iloc[0], rows.iloc[-1]

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.axes import row_axis, segments, value_axis
 from sdq.figures.ranks import UNSPACED
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
 from sdq.figures.weights import Picture
@@ -193,48 +194,19 @@ def drift_picture(
 
     Each mark carries [language code] as customdata; the language `chosen` is written bold.
     """
-    rows, ink = drift_table(drift), INK[theme]
+    rows = drift_table(drift)
     at = [i + (0.5 if code == EVERY else 0) for i, code in enumerate(rows["code"])]
-    mark = MARKS["PTQ"]
-    colour = mark.colour(theme)
     figure = go.Figure()
-    bounds = [
-        (low, high, y)
-        for low, high, y in zip(rows["low"], rows["high"], at, strict=True)
-        if low == low
-    ]
-    figure.add_scatter(
-        x=[v for low, high, _ in bounds for v in (low, high, None)],
-        y=[v for *_, y in bounds for v in (y, y, None)],
-        mode="lines",
-        line={"color": faint(colour, 0.7), "width": 3},
-        hoverinfo="skip",
-        name="95 % interval",
-    )
-    hover = [
-        f"{row['language']}, {row['sentences']} sentences<br>rank correlation "
-        f"{row['rank correlation']:.2f}, noise floor {row['noise floor']:.2f}<br>same sign: "
-        f"{100 * row['same sign, share of words']:.0f} % of the words"
-        for _, row in rows.iterrows()
-    ]
-    data = [[code] for code in rows["code"]]
-    figure.add_scatter(
-        x=rows["rank correlation"],
-        y=at,
-        mode="markers",
-        marker={"color": colour, "symbol": mark.symbol, "size": 11},
-        customdata=data,
-        hovertext=hover,
-        hoverinfo="text",
-        name=f"FP32 and {label}",
-        unselected={"marker": {"opacity": 1}},
-    )
-    bar = {"symbol": "line-ns", "size": 14, "line": {"color": ink.text, "width": 2}}
+    _add_correlations(figure, rows, at, label, theme)
     figure.add_scatter(
         x=rows["noise floor"],
         y=at,
         mode="markers",
-        marker=bar,
+        marker={
+            "symbol": "line-ns",
+            "size": 14,
+            "line": {"color": INK[theme].text, "width": 2},
+        },
         hoverinfo="skip",
         name=f"noise floor: {label} twice",
         unselected={"marker": {"opacity": 1}},
@@ -244,25 +216,54 @@ def drift_picture(
         f"<b>{name}</b>" if code in (chosen, EVERY) else name
         for name, code in zip(rows["language"], rows["code"], strict=True)
     ]
+    title = "Rank correlation of the words (1: the same order)"
     figure.update_layout(
         template=template(theme),
         height=_ROW * len(rows) + 150,
         margin={"l": 100, "r": 14, "t": 8, "b": 116},
         legend=LEGEND,
-        xaxis={
-            "title": {"text": "Rank correlation of the words (1: the same order)", "standoff": 6},
-            "range": [least - 0.04, 1.04],
-            "fixedrange": True,
-        },
-        yaxis={
-            "range": [at[-1] + 0.7, -0.7],
-            "tickvals": at,
-            "ticktext": names,
-            "showgrid": False,
-            "fixedrange": True,
-        },
+        xaxis=value_axis(title, range=[least - 0.04, 1.04]),
+        yaxis=row_axis(at, names, at[-1] + 0.7, -0.7),
     )
     return figure, rows, drift_reading(rows, label)
+
+
+def _add_correlations(
+    figure: go.Figure, rows: pd.DataFrame, at: list[float], label: str, theme: Theme
+) -> None:
+    """A mark per row at its height, and behind it the interval, where there is one."""
+    mark = MARKS["PTQ"]
+    bounds = [
+        (low, high, y)
+        for low, high, y in zip(rows["low"], rows["high"], at, strict=True)
+        if low == low
+    ]
+    heights = [y for *_, y in bounds]
+    figure.add_scatter(
+        x=segments([low for low, _, _ in bounds], [high for _, high, _ in bounds]),
+        y=segments(heights, heights),
+        mode="lines",
+        line={"color": faint(mark.colour(theme), 0.7), "width": 3},
+        hoverinfo="skip",
+        name="95 % interval",
+    )
+    hover = [
+        f"{row['language']}, {row['sentences']} sentences<br>rank correlation "
+        f"{row['rank correlation']:.2f}, noise floor {row['noise floor']:.2f}<br>same sign: "
+        f"{100 * row['same sign, share of words']:.0f} % of the words"
+        for _, row in rows.iterrows()
+    ]
+    figure.add_scatter(
+        x=rows["rank correlation"],
+        y=at,
+        mode="markers",
+        marker={"color": mark.colour(theme), "symbol": mark.symbol, "size": 11},
+        customdata=[[code] for code in rows["code"]],
+        hovertext=hover,
+        hoverinfo="text",
+        name=f"FP32 and {label}",
+        unselected={"marker": {"opacity": 1}},
+    )
 
 
 def drift_reading(rows: pd.DataFrame, label: str) -> str:

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.axes import value_axis
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
 from sdq.figures.weights import Picture, find, label_of, quantized
 
 OUTLIER = 4.0  # times the median reach of a channel
 _LISTED = 6
+_HOVER = "number %{customdata[0]}: %{y:.4g}<extra></extra>"
 
 
 def channel_table(weights: pd.DataFrame, layer: str) -> pd.DataFrame:
@@ -73,63 +75,16 @@ def channels_picture(
 ) -> Picture:
     """The smallest and largest weight of every output channel as a band, by number or by falling
     reach; outlier channels are marked."""
-    row, ink = find(weights, layer), INK[theme]
-    rows = channel_table(weights, layer)
+    row, rows = find(weights, layer), channel_table(weights, layer)
     text = _channels_sentence(row, rows)
     by_reach = by_reach or len(rows) < row["channels"]  # numbers with gaps make no band
     if by_reach:
         rows = rows.sort_values("reach", ascending=False, ignore_index=True)
     x = list(range(1, len(rows) + 1)) if by_reach else list(rows["channel"])
-    blue, limit = MARKS["FP32"].colour(theme), OUTLIER * rows["reach"].median()
-    figure, numbers = go.Figure(), rows[["channel"]].to_numpy()
-    line = {"color": blue, "width": 1}
-    hover = "number %{customdata[0]}: %{y:.4g}<extra></extra>"
-    figure.add_scatter(
-        x=x,
-        y=rows["low"],
-        mode="lines",
-        line=line,
-        customdata=numbers,
-        hovertemplate=hover,
-        showlegend=False,
-    )
-    figure.add_scatter(
-        x=x,
-        y=rows["high"],
-        mode="lines",
-        line=line,
-        fill="tonexty",
-        fillcolor=faint(blue, 0.3),
-        customdata=numbers,
-        hovertemplate=hover,
-        name="smallest to largest weight",
-    )
-    far = rows.index[rows["outlier"]]
-    if len(far):
-        ends = [x[0], x[-1], None, x[0], x[-1]]
-        figure.add_scatter(
-            x=ends,
-            y=[limit, limit, None, -limit, -limit],
-            mode="lines",
-            line={"color": ink.quiet, "dash": "dot"},
-            hoverinfo="skip",
-            name=f"{OUTLIER:g} × the median reach",
-        )
-        tips = [
-            r["high"] if r["high"] >= -r["low"] else r["low"] for _, r in rows.loc[far].iterrows()
-        ]
-        named = set(rows.loc[far].nlargest(_LISTED, "reach")["channel"])
-        figure.add_scatter(
-            x=[x[i] for i in far],
-            y=tips,
-            mode="markers+text",
-            marker={"symbol": "diamond", "size": 9, "color": ink.text},
-            customdata=numbers[far],
-            hovertemplate=hover,
-            text=[str(c) if c in named and not by_reach else "" for c in rows.loc[far, "channel"]],
-            textposition=["top center" if tip > 0 else "bottom center" for tip in tips],
-            name="outlier",
-        )
+    figure = go.Figure()
+    _add_band(figure, rows, x, theme)
+    if rows["outlier"].any():
+        _add_outliers(figure, rows, x, not by_reach, theme)
     reach = 1.18 * float(rows["reach"].max() or 1)
     number = (
         "Number of the output channel"
@@ -143,14 +98,7 @@ def channels_picture(
         margin={"l": 62, "r": 14, "t": 8, "b": 108},
         hovermode="closest",
         legend=LEGEND,
-        xaxis={
-            "title": {
-                "text": f"Rank by reach, of {len(rows)}" if by_reach else number,
-                "standoff": 6,
-            },
-            "nticks": 7,
-            "fixedrange": True,
-        },
+        xaxis=value_axis(f"Rank by reach, of {len(rows)}" if by_reach else number, nticks=7),
         yaxis={
             "title": {"text": "Value of a weight"},
             "range": [-reach, reach],
@@ -159,3 +107,52 @@ def channels_picture(
         },
     )
     return figure, rows, text
+
+
+def _add_band(figure: go.Figure, rows: pd.DataFrame, x: list[int], theme: Theme) -> None:
+    """From the smallest to the largest weight of each channel; the fill reaches back to the line
+    drawn before."""
+    blue = MARKS["FP32"].colour(theme)
+    drawn = {
+        "x": x,
+        "mode": "lines",
+        "line": {"color": blue, "width": 1},
+        "customdata": rows[["channel"]].to_numpy(),
+        "hovertemplate": _HOVER,
+    }
+    figure.add_scatter(y=rows["low"], showlegend=False, **drawn)
+    figure.add_scatter(
+        y=rows["high"],
+        fill="tonexty",
+        fillcolor=faint(blue, 0.3),
+        name="smallest to largest weight",
+        **drawn,
+    )
+
+
+def _add_outliers(
+    figure: go.Figure, rows: pd.DataFrame, x: list[int], numbered: bool, theme: Theme
+) -> None:
+    """The limit of OUTLIER times the median reach, and a mark at the tip of what goes beyond."""
+    far, limit = rows[rows["outlier"]], OUTLIER * rows["reach"].median()
+    figure.add_scatter(
+        x=[x[0], x[-1], None, x[0], x[-1]],
+        y=[limit, limit, None, -limit, -limit],
+        mode="lines",
+        line={"color": INK[theme].quiet, "dash": "dot"},
+        hoverinfo="skip",
+        name=f"{OUTLIER:g} × the median reach",
+    )
+    tips = [r["high"] if r["high"] >= -r["low"] else r["low"] for _, r in far.iterrows()]
+    named = set(far.nlargest(_LISTED, "reach")["channel"])
+    figure.add_scatter(
+        x=[x[i] for i in far.index],
+        y=tips,
+        mode="markers+text",
+        marker={"symbol": "diamond", "size": 9, "color": INK[theme].text},
+        customdata=far[["channel"]].to_numpy(),
+        hovertemplate=_HOVER,
+        text=[str(c) if c in named and numbered else "" for c in far["channel"]],
+        textposition=["top center" if tip > 0 else "bottom center" for tip in tips],
+        name="outlier",
+    )

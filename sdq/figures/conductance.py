@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.axes import bold, row_axis, value_axis
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.figures.weights import Picture
 from sdq.labels import language_name, module_label
@@ -58,39 +59,8 @@ def picture(
     """
     found, ink = rows(table, measure, language, level), INK[theme]
     y = list(range(len(found)))
-    colour = MARKS["PTQ"].colour(theme)
-    pattern = {
-        "shape": ["" if value >= 0 else "/" for value in found["value"]],
-        "bgcolor": ink.paper,
-        "fgcolor": colour,
-        "solidity": 0.35,
-        "size": 6,
-    }
-    error = {
-        "array": found["high"] - found["value"],
-        "arrayminus": found["value"] - found["low"],
-        "color": ink.text,
-        "thickness": 1.5,
-        "width": 4,
-    }
-    hover = [
-        f"{row['part']}<br>{row['value']:.3g} nats{_share(row)}<br>{_scan(row)}"
-        for _, row in found.iterrows()
-    ]
     figure = go.Figure()
-    figure.add_bar(
-        x=found["value"],
-        y=y,
-        orientation="h",
-        marker={"color": colour, "pattern": pattern, "line": {"color": colour, "width": 1}},
-        error_x=error,
-        customdata=[[site] for site in found["site"]],
-        hovertext=hover,
-        hoverinfo="text",
-        name="conductance, 95 % interval",
-        selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 1}},
-    )
+    _add_bars(figure, found, theme)
     if found["scan"].notna().any():
         mark = {"symbol": "diamond-open", "size": 10, "color": ink.text, "line": {"width": 2}}
         figure.add_scatter(
@@ -102,31 +72,50 @@ def picture(
             name="alone, by the exact scan",
             unselected={"marker": {"opacity": 1}},
         )
-    names = [
-        f"<b>{part}</b>" if site == chosen else part
-        for part, site in zip(found["part"], found["site"], strict=True)
-    ]
     figure.update_layout(
         template=template(theme),
         height=_ROW * len(found) + 130,
         margin={"l": 150, "r": 14, "t": 8, "b": 96},
         legend=LEGEND,
         bargap=0.35,
-        xaxis={
-            "title": {"text": _AXES[measure], "standoff": 6},
-            "fixedrange": True,
-            "zeroline": True,
-            "zerolinecolor": ink.quiet,
-        },
-        yaxis={
-            "range": [len(found) - 0.4, -0.6],
-            "tickvals": y,
-            "ticktext": names,
-            "showgrid": False,
-            "fixedrange": True,
-        },
+        xaxis=value_axis(_AXES[measure], zeroline=True, zerolinecolor=ink.quiet),
+        yaxis=row_axis(y, bold(found["part"], found["site"], chosen), len(found) - 0.4),
     )
     return figure, found.drop(columns=["level", "order"]), reading(found)
+
+
+def _add_bars(figure: go.Figure, found: pd.DataFrame, theme: Theme) -> None:
+    """What flows through each site, with its interval."""
+    ink, colour = INK[theme], MARKS["PTQ"].colour(theme)
+    pattern = {
+        "shape": ["" if value >= 0 else "/" for value in found["value"]],
+        "bgcolor": ink.paper,
+        "fgcolor": colour,
+        "solidity": 0.35,
+        "size": 6,
+    }
+    figure.add_bar(
+        x=found["value"],
+        y=list(range(len(found))),
+        orientation="h",
+        marker={"color": colour, "pattern": pattern, "line": {"color": colour, "width": 1}},
+        error_x={
+            "array": found["high"] - found["value"],
+            "arrayminus": found["value"] - found["low"],
+            "color": ink.text,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        customdata=[[site] for site in found["site"]],
+        hovertext=[
+            f"{row['part']}<br>{row['value']:.3g} nats{_share(row)}<br>{_scan(row)}"
+            for _, row in found.iterrows()
+        ],
+        hoverinfo="text",
+        name="conductance, 95 % interval",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+    )
 
 
 def reading(found: pd.DataFrame) -> str:

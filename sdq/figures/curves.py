@@ -10,11 +10,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sdq.figures.axes import axis_title
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.labels import language_name, run_names
 from sdq.results import METRICS, Metric, Report
@@ -72,6 +74,32 @@ def grid(panels: int, columns: int) -> list[list[dict[str, str] | None]]:
     cells: list[dict[str, str] | None] = [{} for _ in range(panels)]
     cells += [None] * (-panels % columns)
     return [cells[i : i + columns] for i in range(0, len(cells), columns)]
+
+
+def small_multiples(titles: Sequence[str]) -> tuple[go.Figure, int]:
+    """(figure with a panel per title, two in a row, all with the same axes; its height within the
+    margins). One panel without a title is higher."""
+    columns = min(2, len(titles))
+    count = math.ceil(len(titles) / columns)
+    untitled = list(titles) == [""]
+    inner = 300 if untitled else 150 * count + 54 * (count - 1)
+    figure = make_subplots(
+        count,
+        columns,
+        specs=grid(len(titles), columns),
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=None if untitled else [escape(title) for title in titles],
+        horizontal_spacing=0.05,
+        vertical_spacing=54 / inner if count > 1 else 0,
+    )
+    return figure, inner
+
+
+def cell(panel: int, panels: int) -> dict[str, int]:
+    """Row and column of a panel of `small_multiples`, both from 1."""
+    columns = min(2, panels)
+    return {"row": panel // columns + 1, "col": panel % columns + 1}
 
 
 def _joined(
@@ -135,55 +163,19 @@ def curves(
 
     Where the table has a column `floor`, the highest of each run and block is a thin line.
     """
-    ink, panels = INK[theme], list(dict.fromkeys(table[panel])) if panel else [""]
-    columns = min(2, len(panels))
-    count = math.ceil(len(panels) / columns)
-    inner = 300 if count == 1 and not panel else 150 * count + 54 * (count - 1)
-    figure = make_subplots(
-        count,
-        columns,
-        specs=grid(len(panels), columns),
-        shared_xaxes="all",
-        shared_yaxes="all",
-        subplot_titles=[escape(p) for p in panels] if panel else None,
-        horizontal_spacing=0.05,
-        vertical_spacing=54 / inner if count > 1 else 0,
-    )
+    titles = list(dict.fromkeys(table[panel])) if panel else [""]
+    figure, inner = small_multiples(titles)
     known: set[str] = set()
-    for i, title in enumerate(panels):
+    for i, title in enumerate(titles):
         inside = table[table[panel] == title] if panel else table
         for label in dict.fromkeys(inside[line]):
-            mark, faint = marks[label], label == OTHERS
-            x, y, weights, text = _joined(inside[inside[line] == label], measure, label)
-            colour = ink.quiet if faint else mark.colour(theme)
-            figure.add_scatter(
-                x=x,
-                y=y,
-                customdata=weights,
-                hovertext=text,
-                hoverinfo="text",
-                name=label,
-                legendgroup=label,
-                showlegend=label not in known and line != panel,
-                mode="lines" if faint else "lines+markers",
-                opacity=0.45 if faint else 1,
-                line={
-                    "color": colour,
-                    "width": 1 if faint else 2.5,
-                    "dash": "solid" if faint else mark.dash,
-                },
-                marker={"color": colour, "symbol": mark.symbol, "size": 9},
-                row=i // columns + 1,
-                col=i % columns + 1,
-            )
+            look = {"showlegend": label not in known and line != panel, **cell(i, len(titles))}
+            part = inside[inside[line] == label]
+            _add_curve(figure, part, measure, label, marks[label], theme, look)
             known.add(label)
         for label, at, moved in _floors(inside, table["run"].nunique(), measure):
-            run = (
-                str(inside["run"].iloc[0])
-                if label == "noise floor"
-                else label.removeprefix("floor, ")
-            )
-            colour = marks[run].colour(theme) if run in marks else ink.quiet
+            own = label == "noise floor"
+            run = str(inside["run"].iloc[0]) if own else label.removeprefix("floor, ")
             figure.add_scatter(
                 x=at,
                 y=moved,
@@ -197,37 +189,17 @@ def curves(
                     f"{label} · block {b}<br>{said(v, measure)}"
                     for b, v in zip(at, moved, strict=True)
                 ],
-                line={"color": colour, "width": 1.5, "dash": "dot"},
-                row=i // columns + 1,
-                col=i % columns + 1,
+                line={
+                    "color": marks[run].colour(theme) if run in marks else INK[theme].quiet,
+                    "width": 1.5,
+                    "dash": "dot",
+                },
+                **cell(i, len(titles)),
             )
             known.add(label)
-    blocks = sorted(table["block"].unique())
-    below = 0 if line == panel else legend_height(list(known))
-    figure.update_annotations(font={"size": 13, "color": ink.text}, yshift=2)
-    figure.update_xaxes(
-        tickvals=blocks[:: math.ceil(len(blocks) / 12)],
-        range=[-0.35, max(blocks, default=0) + 0.35],
-        showticklabels=True,
-        fixedrange=True,
-    )
-    figure.update_xaxes(title={"text": "Block (0 is the first)", "standoff": 4}, row=count)
-    seen = pd.concat([table["value"], table["floor"]]) if "floor" in table else table["value"]
-    figure.update_yaxes(range=_reach(seen, measure), fixedrange=True, nticks=5 if panel else 7)
-    top = 52 if panel else 30
-    figure.add_annotation(
-        text=axis(measure),
-        x=0,
-        xref="paper",
-        xanchor="left",
-        xshift=-46,
-        y=1,
-        yref="paper",
-        yanchor="bottom",
-        yshift=top - 24,
-        showarrow=False,
-        font={"size": 12, "color": ink.quiet},
-    )
+    _axes_of(figure, table, measure, titles, theme)
+    top, below = 52 if panel else 30, 0 if line == panel else legend_height(list(known))
+    figure.add_annotation(**axis_title(axis(measure), -46, top - 24, 12, theme))
     figure.update_layout(
         template=template(theme),
         height=inner + top + 56 + below,
@@ -237,3 +209,55 @@ def curves(
         legend=LEGEND,
     )
     return figure
+
+
+def _add_curve(
+    figure: go.Figure,
+    part: pd.DataFrame,
+    measure: str,
+    label: str,
+    mark: Mark,
+    theme: Theme,
+    look: Mapping[str, Any],
+) -> None:
+    """One curve, thin where it is one of OTHERS. `look`: its panel, and whether the legend names
+    it."""
+    others = label == OTHERS
+    x, y, weights, text = _joined(part, measure, label)
+    colour = INK[theme].quiet if others else mark.colour(theme)
+    figure.add_scatter(
+        x=x,
+        y=y,
+        customdata=weights,
+        hovertext=text,
+        hoverinfo="text",
+        name=label,
+        legendgroup=label,
+        mode="lines" if others else "lines+markers",
+        opacity=0.45 if others else 1,
+        line={
+            "color": colour,
+            "width": 1 if others else 2.5,
+            "dash": "solid" if others else mark.dash,
+        },
+        marker={"color": colour, "symbol": mark.symbol, "size": 9},
+        **look,
+    )
+
+
+def _axes_of(
+    figure: go.Figure, table: pd.DataFrame, measure: str, titles: Sequence[str], theme: Theme
+) -> None:
+    """Ticks, ranges and titles of all panels."""
+    blocks, last = sorted(table["block"].unique()), cell(len(titles) - 1, len(titles))["row"]
+    figure.update_annotations(font={"size": 13, "color": INK[theme].text}, yshift=2)
+    figure.update_xaxes(
+        tickvals=blocks[:: math.ceil(len(blocks) / 12)],
+        range=[-0.35, max(blocks, default=0) + 0.35],
+        showticklabels=True,
+        fixedrange=True,
+    )
+    figure.update_xaxes(title={"text": "Block (0 is the first)", "standoff": 4}, row=last)
+    seen = pd.concat([table["value"], table["floor"]]) if "floor" in table else table["value"]
+    nticks = 7 if list(titles) == [""] else 5
+    figure.update_yaxes(range=_reach(seen, measure), fixedrange=True, nticks=nticks)

@@ -1,8 +1,8 @@
 """Error through depth: where in the network it arises, and whether it adds up.
 
-`rows`, `language_rows` and `token_rows` pick the numbers of stored depth tables, `draw` and
-`token_map` draw them, the readings say them in words. Rounding error and teacher gap are picked
-apart and never share an axis.
+sdq.figures.depth_rows picks the numbers of stored depth tables, `draw` and `token_map` draw them,
+the readings say them in words. Rounding error and teacher gap are picked apart and never share an
+axis.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from plotly.subplots import make_subplots
 
 from sdq.figures import noise
 from sdq.figures.curves import MEASURES, OTHERS, axis, curves, run_marks, said
+from sdq.figures.depth_rows import EVERY, language_rows, rows, titled
 from sdq.figures.style import INK, MARKS, Mark, Theme, template
-from sdq.labels import ROLE_LABELS, language_name, module_label, run_names
+from sdq.labels import ROLE_LABELS, language_name, run_names
 from sdq.results import Report
 
-EVERY = "all"  # the language code that stands for all of them
 INSIDE = ("q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out")
 _PHRASES = {
     "relative_l2": "relative L2 error",
@@ -29,11 +29,6 @@ _PHRASES = {
     "mean_abs": "mean absolute error",
     "frobenius": "Frobenius norm of the error",
 }
-_EXACT = 200.0  # dB that stand for "no error at all"
-_LEADS_TO = {
-    "block": "ffn_out",
-    "attention": "attention_output",
-}  # which weights stand behind an output that has none of its own
 _STRONG = Mark("#000000", "#ffffff", "solid", "pentagon")
 _APART = [
     role for role in INSIDE if role != "qkv"
@@ -42,7 +37,6 @@ TYPE_MARKS = {
     ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=True)
 } | {ROLE_LABELS["attention"]: _STRONG}
 TYPE_MARKS[ROLE_LABELS["qkv"]] = TYPE_MARKS[ROLE_LABELS["q"]]
-COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]
 
 
 @dataclass(frozen=True)
@@ -77,97 +71,6 @@ VIEWS = {
 }
 
 
-def behind(table: pd.DataFrame) -> dict[str, str]:
-    """Site -> the module whose weights to look at: itself, the block's feed-forward out or
-    attention output. A shared module has a site for each of its runs ("name@3"), but weights only
-    once."""
-    known = table.drop_duplicates("site")
-    at = {
-        (role, block): site
-        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
-    }
-    found = {
-        site: at.get((_LEADS_TO.get(role, ""), block), site)
-        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
-    }
-    return {site: module.partition("@")[0] for site, module in found.items()}
-
-
-def rows(
-    errors: Mapping[str, pd.DataFrame],
-    names: Mapping[str, str],
-    measure: str,
-    *,
-    error: str = "accumulated",
-    roles: Sequence[str] = ("block",),
-    language: str | None = EVERY,
-) -> pd.DataFrame:
-    """The numbers of a picture: one row per run, site and language, in forward order; None is every
-    single language.
-
-    `errors`: run id -> its depth table, `names`: run id -> its name. `value` is the measure (its
-    unit is in MEASURES), missing where SQNR has no error to measure. `weights` is the module that
-    stands behind the site. Empty (with COLUMNS) if no run has such rows.
-    """
-    if measure not in MEASURES:
-        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
-    parts = []
-    for run, table in errors.items():
-        spoken = table["language"] != EVERY if language is None else table["language"] == language
-        mine = table[(table["measure"] == error) & table["role"].isin(roles) & spoken].sort_values(
-            ["language", "order"]
-        )
-        if not len(mine):
-            continue
-        label = [
-            module_label(site, role, block)
-            for site, role, block in zip(mine["site"], mine["role"], mine["block"], strict=True)
-        ]
-        value = (
-            mine[measure].where(mine["sqnr_db"] < _EXACT) if measure == "sqnr_db" else mine[measure]
-        )
-        part = mine[["block", "language", "site"]].assign(
-            run=names[run], id=run, layer=label, error=error, value=value
-        )
-        parts.append(
-            part.assign(type=mine["role"].map(ROLE_LABELS), weights=mine["site"].map(behind(table)))
-        )
-    return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
-
-
-def language_rows(
-    table: pd.DataFrame, run: str, name: str, labelled: str, measure: str
-) -> pd.DataFrame:
-    """Accumulated error of one run at its block outputs, per language and on average, with a column
-    `line`: what the row is drawn as.
-
-    Worst and best are read at the last block, among the languages other than `labelled`.
-    """
-    known = rows({run: table}, {run: name}, measure, language=None)
-    last = known[(known["block"] == known["block"].max()) & (known["language"] != labelled)].dropna(
-        subset="value"
-    )
-    order = last.sort_values("value", ascending=MEASURES[measure].higher_is_better)[
-        "language"
-    ].tolist()
-    lines = {labelled: language_name(labelled)}
-    if len(order) > 1:
-        lines |= {
-            order[0]: f"{language_name(order[0])} (worst)",
-            order[-1]: f"{language_name(order[-1])} (best)",
-        }
-    mean = known.drop_duplicates("block")
-    mean = mean.assign(value=mean["block"].map(known.groupby("block")["value"].mean()))
-    count = known["language"].nunique()
-    known["line"] = known["language"].map(lambda code: lines.get(code, OTHERS))
-    found = pd.concat(
-        [known, mean.assign(language="mean", line=f"mean of {count}")], ignore_index=True
-    )
-    return found.sort_values(
-        "line", key=lambda line: line.eq(OTHERS), kind="stable", ascending=False, ignore_index=True
-    )
-
-
 def language_marks(table: pd.DataFrame) -> dict[str, Mark]:
     """How the lines of `language_rows` are drawn."""
     marks = {}
@@ -175,57 +78,6 @@ def language_marks(table: pd.DataFrame) -> dict[str, Mark]:
         kind = "PTQ" if line.endswith("(worst)") else "SDQ" if line.endswith("(best)") else "FP32"
         marks[line] = _STRONG if line.startswith("mean of") else MARKS[kind]
     return marks
-
-
-def token_rows(
-    tokens: Mapping[str, pd.DataFrame],
-    samples: Mapping[str, pd.DataFrame],
-    names: Mapping[str, str],
-    language: str,
-    example: str,
-) -> pd.DataFrame:
-    """One row per run, block and token of the sentence `example` in `language`: run, block,
-    position, token, value (relative L2). Empty if no run looked at it."""
-    parts = []
-    for run, table in tokens.items():
-        sample = samples[run]
-        found = sample[(sample["language"] == language) & (sample["id"] == example)]
-        if len(found):
-            pieces = list(found.iloc[0]["tokens"])
-            mine = table[table["sentence"] == found.iloc[0]["sentence"]].sort_values(
-                ["block", "position"]
-            )
-            token = [pieces[position] for position in mine["position"]]
-            parts.append(
-                mine[["block", "position"]].assign(
-                    run=names[run], token=token, value=mine["relative_l2"]
-                )
-            )
-    wanted = ["run", "block", "position", "token", "value"]
-    return pd.concat(parts, ignore_index=True)[wanted] if parts else pd.DataFrame(columns=wanted)
-
-
-def worst_module(table: pd.DataFrame) -> str:
-    """The module with the largest local relative L2 error over all languages; the first one if none
-    was measured."""
-    local = table[(table["measure"] == "local") & (table["language"] == EVERY)]
-    return str(
-        local.loc[local["relative_l2"].idxmax(), "site"] if len(local) else table["site"].iloc[0]
-    )
-
-
-def measured(table: pd.DataFrame) -> dict[str, str]:
-    """Module -> its label, in forward order: what can be looked at more closely."""
-    known = table[~table["role"].isin(list(_LEADS_TO))].drop_duplicates("site").sort_values("order")
-    return {
-        site: module_label(site, role, block)
-        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
-    }
-
-
-def titled(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """The table as people see it: the value's column says what it is."""
-    return table.rename(columns={"value": axis(measure), "id": "run id", "floor": "noise floor"})
 
 
 def token_map(table: pd.DataFrame, theme: Theme = "light") -> go.Figure:
@@ -242,29 +94,7 @@ def token_map(table: pd.DataFrame, theme: Theme = "light") -> go.Figure:
         vertical_spacing=40 / inner if len(runs) > 1 else 0,
     )
     for i, run in enumerate(runs):
-        mine = table[table["run"] == run]
-        z = mine.pivot(index="block", columns="position", values="value")
-        token = mine.drop_duplicates("position").set_index("position")["token"]
-        text = [
-            [
-                f"{escape(run)} · block {b} · "
-                f"{escape(token[p])}<br>{said(z.loc[b, p], 'relative_l2')}"
-                for p in z
-            ]
-            for b in z.index
-        ]
-        figure.add_heatmap(
-            z=z.to_numpy(),
-            x=list(z),
-            y=list(z.index),
-            hovertext=text,
-            hoverinfo="text",
-            coloraxis="coloraxis",
-            xgap=1,
-            ygap=1,
-            row=i + 1,
-            col=1,
-        )
+        _add_map(figure, table[table["run"] == run], run, i + 1)
     token = table.drop_duplicates("position").sort_values("position")
     short = [escape(t if len(t) <= 12 else t[:11] + "…") for t in token["token"]]
     figure.update_annotations(font={"size": 13, "color": INK[theme].text}, x=0, xanchor="left")
@@ -288,18 +118,40 @@ def token_map(table: pd.DataFrame, theme: Theme = "light") -> go.Figure:
         "yref": "container",
         "yanchor": "bottom",
         "len": 1,
+        "title": {"text": axis("relative_l2"), "side": "top"},
     }
     figure.update_layout(
         template=template(theme),
         height=inner + 200,
         margin={"l": 52, "r": 12, "t": 28, "b": 172},
-        coloraxis={
-            "colorscale": "Cividis",
-            "cmin": 0,
-            "colorbar": {**bar, "title": {"text": axis("relative_l2"), "side": "top"}},
-        },
+        coloraxis={"colorscale": "Cividis", "cmin": 0, "colorbar": bar},
     )
     return figure
+
+
+def _add_map(figure: go.Figure, mine: pd.DataFrame, run: str, row: int) -> None:
+    """The map of one run."""
+    z = mine.pivot(index="block", columns="position", values="value")
+    token = mine.drop_duplicates("position").set_index("position")["token"]
+    text = [
+        [
+            f"{escape(run)} · block {b} · {escape(token[p])}<br>{said(z.loc[b, p], 'relative_l2')}"
+            for p in z
+        ]
+        for b in z.index
+    ]
+    figure.add_heatmap(
+        z=z.to_numpy(),
+        x=list(z),
+        y=list(z.index),
+        hovertext=text,
+        hoverinfo="text",
+        coloraxis="coloraxis",
+        xgap=1,
+        ygap=1,
+        row=row,
+        col=1,
+    )
 
 
 def draw(

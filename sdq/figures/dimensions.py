@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.axes import value_axis
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.figures.weights import Picture, find, label_of
 from sdq.labels import ROLE_LABELS, module_label
@@ -55,12 +56,11 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
     far, limit = rows[rows["outlier"]], FAR * float(rows["rms"].median())
     hover = "unit %{x}: %{y:.3g}<extra></extra>"
     figure = go.Figure()
-    blue = MARKS["FP32"].colour(theme)
     figure.add_scatter(
         x=rows["hidden unit"],
         y=rows["largest |x|"],
         mode="markers",
-        marker={"size": 4, "color": blue},
+        marker={"size": 4, "color": MARKS["FP32"].colour(theme)},
         name="largest |x| of a unit",
         hovertemplate=hover,
     )
@@ -100,24 +100,25 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
         margin={"l": 64, "r": 14, "t": 8, "b": 126},
         hovermode="closest",
         legend=LEGEND,
-        xaxis={
-            "title": {"text": "Number of the hidden unit", "standoff": 6},
-            "nticks": 7,
-            "range": [-edge, len(rows) - 1 + edge],
-            "fixedrange": True,
-        },
+        xaxis=value_axis(
+            "Number of the hidden unit", nticks=7, range=[-edge, len(rows) - 1 + edge]
+        ),
         yaxis={"title": {"text": "Size of an input, |x|"}, "range": [0, top], "fixedrange": True},
     )
+    return figure, rows, f"{label_of(find(profiles, layer))}: {_outliers_said(far, rows, limit)}"
+
+
+def _outliers_said(far: pd.DataFrame, rows: pd.DataFrame, limit: float) -> str:
+    """How many units reach beyond the limit, the largest by number."""
     text = (
-        f"{label_of(find(profiles, layer))}: {len(far)} of {len(rows)} hidden units reach beyond "
-        f"{FAR:g} times the median rms ({limit:.3g})"
+        f"{len(far)} of {len(rows)} hidden units reach beyond {FAR:g} times the median rms "
+        f"({limit:.3g})"
     )
-    first = far.sort_values("largest |x|", ascending=False).head(_LISTED)
     listed = ", ".join(
         f"{int(r['hidden unit'])} ({r['times the median rms']:.0f} times)"
-        for _, r in first.iterrows()
+        for _, r in far.sort_values("largest |x|", ascending=False).head(_LISTED).iterrows()
     )
-    return figure, rows, text + (f"; the largest: {listed}." if listed else ".")
+    return f"{text}; the largest: {listed}." if listed else f"{text}."
 
 
 def outlier_units(profiles: pd.DataFrame) -> pd.DataFrame:

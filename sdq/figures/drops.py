@@ -1,24 +1,22 @@
-"""What each language pays for quantization: drops against FP32 with paired intervals, what they go
-along with, and all of them at once.
+"""What each language pays for quantization: drops against FP32 with paired intervals.
 
-`drop_table` holds the numbers, `reading` says them in words, `drop_figure` and `heat` draw them;
-`against`, which draws them over a property of the languages, is in sdq.figures.ranks.
+sdq.evaluate.drops holds the numbers, `reading` says them in words, `drop_figure` draws them;
+sdq.figures.heat shows all of them at once, sdq.figures.ranks over a property of the languages.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.evaluate.drops import SURE
+from sdq.figures.axes import heading, row_axis, segments, shade, value_axis, zero_line
 from sdq.figures.curves import SHAPES
-from sdq.figures.style import INK, LEGEND, MARKS, Theme, mixed, template
-from sdq.labels import language_name, measure
-
-Cells = Literal["score", "drop"]
+from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.labels import measure
 
 
 def first_run(rows: pd.DataFrame, run: str | None = None) -> pd.DataFrame:
@@ -82,27 +80,6 @@ def sentence_count(rows: pd.DataFrame) -> str:
     )
 
 
-def heat_reading(rows: pd.DataFrame, cells: Cells, metric: str) -> str:
-    """The worst cell of the heat map and the zero-shot mean of each run."""
-    zero = rows[~rows["labels in training"]]
-    if zero.empty:
-        zero = rows
-    worst = rows.loc[rows["drop"].idxmax() if cells == "drop" else rows["score"].idxmin()]
-    means = zero.groupby("label", sort=False)[cells].mean()
-    parts = [f"{label} {value:.1f}" for label, value in means.items()]
-    if cells == "score":
-        parts.insert(0, f"FP32 {first_run(zero)['FP32'].mean():.1f}")
-        return (
-            f"Lowest {measure(metric)}: {worst['language']} with {worst['label']}, "
-            f"{worst['score']:.1f} %. Zero-shot means in %: {', '.join(parts)}."
-        )
-    text = (
-        f"Largest drop: {worst['language']} with {worst['label']}, {worst['drop']:.1f} points of "
-        f"{measure(metric)}."
-    )
-    return f"{text} Zero-shot means in points: {', '.join(parts)}."
-
-
 def symbols(rows: pd.DataFrame) -> dict[str, str]:
     """Run id -> marker symbol: the method's; a second run of the same method gets it open."""
     seen: dict[str, int] = {}
@@ -126,18 +103,20 @@ def _legend_lines(labels: pd.Series) -> int:
     return math.ceil(len(names) / max(1, 370 // (44 + 7 * max(map(len, names)))))
 
 
-def _heading(text: str, y: float, theme: Theme) -> dict[str, Any]:
-    font = {"size": 13, "color": INK[theme].quiet}
-    return {
-        "text": f"<b>{text}</b>",
-        "x": 0,
-        "xref": "paper",
-        "xshift": -98,
-        "xanchor": "left",
-        "y": y,
-        "showarrow": False,
-        "font": font,
-    }
+def _heights(mine: pd.DataFrame) -> dict[str, float]:
+    """Language code -> height of its row: the trained-on one apart, below all others."""
+    zero = int((~mine["labels in training"]).sum())
+    return {code: i + (1.4 if i >= zero else 0.0) for i, code in enumerate(mine["code"])}
+
+
+def _headings(mine: pd.DataFrame, at: dict[str, float], theme: Theme) -> list[dict[str, Any]]:
+    """What stands above the zero-shot languages and above the trained-on one."""
+    codes, zero = list(mine["code"]), int((~mine["labels in training"]).sum())
+    first = f"Zero-shot, largest {mine['label'].iloc[0]} drop first"
+    headings = [heading(first, -0.95, -98, theme)] if zero else []
+    if zero < len(codes):
+        headings.append(heading("Trained on", at[codes[zero]] - 0.9, -98, theme))
+    return headings
 
 
 def add_run(
@@ -147,15 +126,9 @@ def add_run(
     mark = MARKS[mine["method"].iloc[0]]
     colour = mark.colour(theme)
     if mine["low"].notna().any():
-        x_bars = [
-            v
-            for low, high in zip(mine["low"], mine["high"], strict=True)
-            for v in (low, high, None)
-        ]
-        y_bars = [v for height in y for v in (height, height, None)]
         figure.add_scatter(
-            x=x_bars,
-            y=y_bars,
+            x=segments(mine["low"], mine["high"]),
+            y=segments(y, y),
             mode="lines",
             line={"color": colour, "width": 2, "dash": mark.dash},
             hoverinfo="skip",
@@ -198,189 +171,26 @@ def drop_figure(
 
     Each mark carries [language code] as customdata.
     """
-    ink, mine = INK[theme], first_run(rows)
-    seen = pd.concat([rows["drop"], rows["low"].dropna(), rows["high"].dropna()])
-    codes, zero = list(mine["code"]), int((~mine["labels in training"]).sum())
-    at = {code: i + (1.4 if i >= zero else 0.0) for i, code in enumerate(codes)}
+    mine = first_run(rows)
+    at, shapes = _heights(mine), symbols(rows)
     runs = list(rows["run"].drop_duplicates())
-    shapes = symbols(rows)
     figure = go.Figure()
     for lane, run in enumerate(runs):
         part = first_run(rows, run)
-        add_run(
-            figure,
-            part,
-            [at[code] + (lane - (len(runs) - 1) / 2) * 0.72 / len(runs) for code in part["code"]],
-            shapes[run],
-            theme,
-        )
-    headings = (
-        [_heading(f"Zero-shot, largest {mine['label'].iloc[0]} drop first", -0.95, theme)]
-        if zero
-        else []
-    )
-    if zero < len(codes):
-        headings.append(_heading("Trained on", at[codes[zero]] - 0.9, theme))
-    band = {
-        "type": "rect",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "fillcolor": ink.grid,
-        "line": {"width": 0},
-        "layer": "below",
-    }
-    bands = [{**band, "y0": at[chosen] - 0.5, "y1": at[chosen] + 0.5}] if chosen in at else []
-    nought = {
-        "type": "line",
-        "x0": 0,
-        "x1": 0,
-        "yref": "paper",
-        "y0": 0,
-        "y1": 1,
-        "line": {"color": ink.text, "width": 1.5},
-        "layer": "below",
-    }
-    bottom, lines = at[codes[-1]] + 0.6, _legend_lines(rows["label"])
+        lift = (lane - (len(runs) - 1) / 2) * 0.72 / len(runs)
+        add_run(figure, part, [at[code] + lift for code in part["code"]], shapes[run], theme)
+    bands = [shade(at[chosen], theme)] if chosen in at else []
+    seen = pd.concat([rows["drop"], rows["low"].dropna(), rows["high"].dropna()])
+    bottom, lines = max(at.values()) + 0.6, _legend_lines(rows["label"])
     figure.update_layout(
         template=template(theme),
         height=int((24 + 4 * max(0, len(runs) - 3)) * (bottom + 1.5)) + 64 + 20 * lines,
         margin={"l": 100, "r": 14, "t": 8, "b": 56 + 20 * lines},
-        annotations=headings,
-        shapes=[*bands, nought],
+        annotations=_headings(mine, at, theme),
+        shapes=[*bands, zero_line(theme)],
         showlegend=True,
         legend=LEGEND,
-        xaxis={
-            "title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6},
-            "range": axis_range(seen),
-            "fixedrange": True,
-        },
-        yaxis={
-            "range": [bottom, -1.5],
-            "tickvals": list(at.values()),
-            "ticktext": list(mine["language"]),
-            "showgrid": False,
-            "fixedrange": True,
-        },
-    )
-    return figure
-
-
-def wide_table(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
-    """Languages x runs: language, then one column per run's label; for scores FP32 comes first."""
-    mine = first_run(rows)
-    wide = (
-        rows.pivot(index="code", columns="label", values=cells)
-        .loc[list(mine["code"]), list(rows["label"].drop_duplicates())]
-        .reset_index(drop=True)
-    )
-    if cells == "score":
-        wide.insert(0, "FP32", mine["FP32"])
-    wide.insert(0, "language", mine["language"])
-    wide.columns.name = None
-    return wide
-
-
-def _ink(ends: list[str], share: float) -> str:
-    """Colour of the text on a cell whose own colour lies at `share` (0 to 1) of a scale through
-    evenly spaced colours."""
-    place = share * (len(ends) - 1)
-    left = min(int(place), len(ends) - 2)
-    return mixed(ends[left], ends[left + 1], place - left)[1]
-
-
-def heat(
-    rows: pd.DataFrame, cells: Cells, metric: str, theme: Theme = "light", chosen: str | None = None
-) -> go.Figure:
-    """Languages x runs with the number in each cell: the score in % (FP32 in the first column) or
-    the drop in points.
-
-    The deeper the orange, the worse: low scores, large drops. Cells below zero (gains) are blue in
-    the drop view.
-    """
-    ink, mine = INK[theme], first_run(rows)
-    codes, zero = list(mine["code"]), int((~mine["labels in training"]).sum())
-    wide = wide_table(rows, cells).drop(columns="language")
-    loss, gain = MARKS["PTQ"].colour(theme), MARKS["FP32"].colour(theme)
-    edge = float(wide.abs().to_numpy().max()) or 1.0
-    ends = [loss, ink.paper] if cells == "score" else [gain, ink.paper, loss]
-    scale = [[i / (len(ends) - 1), colour] for i, colour in enumerate(ends)]
-    bounds = (
-        {"zmin": float(wide.to_numpy().min()), "zmax": 100.0}
-        if cells == "score"
-        else {"zmin": -edge, "zmax": edge}
-    )
-    unit = f"% {measure(metric)}" if cells == "score" else f"points of {measure(metric)}"
-    names = [
-        f"{name} (trained)" if trained else f"<b>{name}</b>" if code == chosen else name
-        for code, name, trained in zip(
-            codes, mine["language"], mine["labels in training"], strict=True
-        )
-    ]
-    figure = go.Figure(
-        go.Heatmap(
-            z=wide.to_numpy(),
-            x=list(range(len(wide.columns))),
-            y=list(range(len(codes))),
-            colorscale=scale,
-            showscale=False,
-            xgap=2,
-            ygap=2,
-            customdata=[
-                [f"{language_name(code)} · {label}" for label in wide.columns] for code in codes
-            ],
-            hovertemplate="%{customdata}<br>%{z:.1f} " + unit + "<extra></extra>",
-            **bounds,
-        )
-    )
-    for column, label in enumerate(
-        wide.columns
-    ):  # plotly's own choice of colour for the numbers is hard to read on orange
-        inks = [
-            _ink(ends, (z - bounds["zmin"]) / ((bounds["zmax"] - bounds["zmin"]) or 1))
-            for z in wide[label]
-        ]
-        figure.add_scatter(
-            x=[column] * len(codes),
-            y=list(range(len(codes))),
-            text=[f"{z:.1f}" for z in wide[label]],
-            mode="text",
-            textfont={"color": inks},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    heads = [str(label).replace(" ", "<br>") for label in wide.columns]
-    long = max(len(part) for head in heads for part in head.split("<br>")) > 8
-    top = 140 if long else 16 + 16 * max(len(head.split("<br>")) for head in heads)
-    rule = {
-        "type": "line",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": zero - 0.5,
-        "y1": zero - 0.5,
-        "line": {"color": ink.text, "width": 1.5},
-    }
-    figure.update_layout(
-        template=template(theme),
-        height=26 * len(codes) + top + 10,
-        margin={"l": 118, "r": 14, "t": top, "b": 10},
-        shapes=[rule] if 0 < zero < len(codes) else [],
-        xaxis={
-            "side": "top",
-            "range": [-0.5, len(heads) - 0.5],
-            "tickvals": list(range(len(heads))),
-            "ticktext": heads,
-            "tickangle": -60 if long else 0,
-            "showgrid": False,
-            "fixedrange": True,
-        },
-        yaxis={
-            "range": [len(codes) - 0.5, -0.5],
-            "tickvals": list(range(len(codes))),
-            "ticktext": names,
-            "showgrid": False,
-            "fixedrange": True,
-        },
+        xaxis=value_axis(f"Drop against FP32, points of {measure(metric)}", range=axis_range(seen)),
+        yaxis=row_axis(list(at.values()), list(mine["language"]), bottom, -1.5),
     )
     return figure

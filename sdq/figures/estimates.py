@@ -4,14 +4,17 @@ without a scan."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.evaluate.ranking import ranked, rho
+from sdq.figures.axes import value_axis
 from sdq.figures.curves import legend_height
 from sdq.figures.sensitivity import Picture
-from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.labels import module_label
 
 
@@ -40,7 +43,7 @@ def estimate_picture(
     Modules not above their floor are open, the module `chosen` (without: the worst) is ringed and
     named; what is not positive has no place here.
     """
-    table, ink, colour = rows(sensitivity, estimate, floor), INK[theme], MARKS[method].colour(theme)
+    table = rows(sensitivity, estimate, floor)
     shown = table[(table["kl"] > 0) & (table["estimate"] > 0)]
     values = [*shown["kl"], *shown["estimate"]] or [1e-6, 1.0]
     reach = [math.log10(min(values)) - 0.3, math.log10(max(values)) + 0.3]
@@ -50,58 +53,21 @@ def estimate_picture(
         x=ends,
         y=ends,
         mode="lines",
-        line={"color": ink.quiet, "width": 1, "dash": "dot"},
+        line={"color": INK[theme].quiet, "width": 1, "dash": "dot"},
         name="estimate = exact",
         hoverinfo="skip",
     )
     ringed = shown[shown["module"] == chosen] if chosen else shown.head(1)
     for _, row in ringed.iterrows():
-        right = math.log10(row["estimate"]) > sum(reach) / 2
-        figure.add_scatter(
-            x=[row["estimate"]],
-            y=[row["kl"]],
-            mode="markers+text",
-            text=[f"{row['layer']}  " if right else f"  {row['layer']}"],
-            textposition="middle left" if right else "middle right",
-            textfont={"size": 13, "color": ink.text},
-            hoverinfo="skip",
-            showlegend=False,
-            marker={"symbol": "circle-open", "size": 20, "color": ink.text, "line": {"width": 2}},
-        )
+        _add_ring(figure, row, math.log10(row["estimate"]) > sum(reach) / 2, theme)
     for above, name, symbol in (
         (True, "above its noise floor", MARKS[method].symbol),
         (False, "not above it: not ranked", "circle-open"),
     ):
         part = shown[shown["above"] == above]
-        if part.empty:
-            continue
-        hover = [
-            f"{r['layer']}<br>exact {r['kl']:.3g} nats, estimate {r['estimate']:.3g} nats"
-            for _, r in part.iterrows()
-        ]
-        figure.add_scatter(
-            x=part["estimate"],
-            y=part["kl"],
-            mode="markers",
-            name=name,
-            hovertext=hover,
-            hoverinfo="text",
-            customdata=[[m] for m in part["module"]],
-            unselected={"marker": {"opacity": 1}},
-            marker={
-                "color": colour,
-                "symbol": symbol,
-                "size": 9,
-                "line": {"color": ink.paper if above else colour, "width": 1 if above else 2},
-            },
-        )
-    axis = {
-        "type": "log",
-        "range": reach,
-        "fixedrange": True,
-        "dtick": 1,
-        "exponentformat": "power",
-    }
+        if not part.empty:
+            _add_dots(figure, part, name, replace(MARKS[method], symbol=symbol), theme)
+    axis = {"type": "log", "range": reach, "dtick": 1, "exponentformat": "power"}
     below = legend_height([trace.name for trace in figure.data if trace.showlegend is not False])
     figure.update_layout(
         template=template(theme),
@@ -110,10 +76,57 @@ def estimate_picture(
         showlegend=True,
         legend=LEGEND,
         hovermode="closest",
-        xaxis={"title": {"text": "Estimated KL divergence, nats", "standoff": 6}, **axis},
-        yaxis={"title": {"text": "Exact, nats", "standoff": 6}, **axis},
+        xaxis=value_axis("Estimated KL divergence, nats", **axis),
+        yaxis=value_axis("Exact, nats", **axis),
     )
     return figure, table, reading(table)
+
+
+def _add_ring(figure: go.Figure, row: pd.Series[Any], right: bool, theme: Theme) -> None:
+    """A ring around a module and its name, on the left of it where it lies on the right."""
+    figure.add_scatter(
+        x=[row["estimate"]],
+        y=[row["kl"]],
+        mode="markers+text",
+        text=[f"{row['layer']}  " if right else f"  {row['layer']}"],
+        textposition="middle left" if right else "middle right",
+        textfont={"size": 13, "color": INK[theme].text},
+        hoverinfo="skip",
+        showlegend=False,
+        marker={
+            "symbol": "circle-open",
+            "size": 20,
+            "color": INK[theme].text,
+            "line": {"width": 2},
+        },
+    )
+
+
+def _add_dots(figure: go.Figure, part: pd.DataFrame, name: str, mark: Mark, theme: Theme) -> None:
+    """Modules that are all above their floor, or all (with an open mark) not."""
+    colour, opened = mark.colour(theme), mark.symbol == "circle-open"
+    figure.add_scatter(
+        x=part["estimate"],
+        y=part["kl"],
+        mode="markers",
+        name=name,
+        hovertext=[
+            f"{r['layer']}<br>exact {r['kl']:.3g} nats, estimate {r['estimate']:.3g} nats"
+            for _, r in part.iterrows()
+        ],
+        hoverinfo="text",
+        customdata=[[m] for m in part["module"]],
+        unselected={"marker": {"opacity": 1}},
+        marker={
+            "color": colour,
+            "symbol": mark.symbol,
+            "size": 9,
+            "line": {
+                "color": colour if opened else INK[theme].paper,
+                "width": 2 if opened else 1,
+            },
+        },
+    )
 
 
 def reading(table: pd.DataFrame) -> str:

@@ -2,26 +2,23 @@
 margin before and after.
 
 `pair` puts the answers of two runs side by side, `summary` and `flipped` are the tables, `reading`
-says them in words, `margins` draws them. The margin of a sentence is the lead of the first answer
-over the second, in logits (for tasks with a tag per word the smallest lead of all words). Here it
-is signed: positive if the sentence is answered right, negative if not.
+says them in words, sdq.figures.margins draws them. The margin of a sentence is the lead of the
+first answer over the second, in logits (for tasks with a tag per word the smallest lead of all
+words). Here it is signed: positive if the sentence is answered right, negative if not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from sdq.data.tagging import NO_ANSWER
 from sdq.evaluate.significance import named_test
 from sdq.evaluate.statistics import p_text, right
-from sdq.figures.style import INK, MARKS, Theme, template
 from sdq.labels import language_name
 from sdq.settings import UserError
 
@@ -230,118 +227,3 @@ def listing(flips: pd.DataFrame, label: str) -> pd.DataFrame:
             f"margin {label}": flips["margin"].to_numpy(),
         }
     )
-
-
-def _add_group(figure: go.Figure, part: pd.DataFrame, group: str, label: str, theme: Theme) -> None:
-    quiet = INK[theme].quiet
-    looks = {
-        "kept right": {"color": quiet, "symbol": "circle", "size": 5, "opacity": 0.45},
-        "still wrong": {"color": quiet, "symbol": "circle-open", "size": 6, "opacity": 0.7},
-        "lost": {
-            "color": MARKS["PTQ"].colour(theme),
-            "symbol": "triangle-down",
-            "size": 9,
-            "opacity": 0.85,
-        },
-        "gained": {
-            "color": MARKS["SDQ"].colour(theme),
-            "symbol": "triangle-up",
-            "size": 9,
-            "opacity": 0.85,
-        },
-    }[group]
-    hover = [
-        f"{language_name(r.language)} · "
-        f"{group}<br>{escape(r.text[:60])}{'…' if len(r.text) > 60 else ''}<br>margin "
-        f"{r.before:+.1f} → {r.margin:+.1f}"
-        for r in part.rename(columns={"FP32 margin": "before"}).itertuples()
-    ]
-    figure.add_scatter(
-        x=part["FP32 margin"],
-        y=part["margin"],
-        mode="markers",
-        marker=looks,
-        name=group,
-        customdata=part[["id", "language"]].to_numpy().tolist(),
-        hovertext=hover,
-        hoverinfo="text",
-        showlegend=False,
-        unselected={"marker": {"opacity": looks["opacity"]}},
-    )
-
-
-def margins(
-    pairs: pd.DataFrame, label: str, theme: Theme = "light", chosen: tuple[str, str] | None = None
-) -> go.Figure:
-    """Margin of FP32 across, of the quantized run (called `label`) up; the quadrants are named and
-    counted over all sentences.
-
-    Each point carries [id, language] as customdata; the sentence `chosen` (id, language) is ringed.
-    """
-    ink, drawn, found = INK[theme], thinned(pairs), counts(pairs)
-    edge = 1.05 * max(float(drawn[["FP32 margin", "margin"]].abs().to_numpy().max()), 1e-6)
-    figure = go.Figure()
-    for group in ("kept right", "still wrong", "gained", "lost"):
-        part = drawn[drawn["group"] == group]
-        if len(part):
-            _add_group(figure, part, group, label, theme)
-    ringed = (
-        pairs[(pairs["id"] == chosen[0]) & (pairs["language"] == chosen[1])]
-        if chosen
-        else pairs.iloc[:0]
-    )
-    if len(ringed):
-        ring = {"symbol": "circle-open", "size": 18, "color": ink.text, "line": {"width": 2.5}}
-        figure.add_scatter(
-            x=ringed["FP32 margin"],
-            y=ringed["margin"],
-            mode="markers",
-            marker=ring,
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    places = {
-        "gained": (-1, 1, "▲ Gained"),
-        "kept right": (1, 1, "Kept right"),
-        "still wrong": (-1, -1, "Still wrong"),
-        "lost": (1, -1, "▼ Lost"),
-    }
-    names = [
-        {
-            "text": f"<b>{text}</b> {found[group]:,}",
-            "x": across * edge / 2,
-            "y": up * 1.13 * edge,
-            "showarrow": False,
-            "font": {"size": 14, "color": ink.text},
-        }
-        for group, (across, up, text) in places.items()
-    ]
-    line = {"type": "line", "layer": "below", "line": {"color": ink.quiet, "width": 1.5}}
-    same = {
-        "type": "line",
-        "layer": "below",
-        "line": {"color": ink.quiet, "width": 1, "dash": "dot"},
-        "x0": -edge,
-        "x1": edge,
-        "y0": -edge,
-        "y1": edge,
-    }
-    up = {**line, "x0": 0, "x1": 0, "y0": -1.25 * edge, "y1": 1.25 * edge}
-    figure.update_layout(
-        template=template(theme),
-        height=480,
-        margin={"l": 58, "r": 12, "t": 8, "b": 52},
-        annotations=names,
-        shapes=[up, {**line, "x0": -edge, "x1": edge, "y0": 0, "y1": 0}, same],
-        xaxis={
-            "title": {"text": "Margin of FP32, logits", "standoff": 6},
-            "range": [-edge, edge],
-            "fixedrange": True,
-        },
-        yaxis={
-            "title": {"text": f"Margin of {label}, logits", "standoff": 6},
-            "range": [-1.25 * edge, 1.25 * edge],
-            "fixedrange": True,
-        },
-    )
-    return figure

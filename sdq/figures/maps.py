@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.axes import row_axis
 from sdq.figures.style import INK, Theme, template
 from sdq.labels import ROLE_LABELS
 
@@ -30,24 +32,12 @@ def module_map(
 
     What is outside the blocks fills a line. Each cell carries its module's name as customdata.
     """
-    ink, inside = INK[theme], rows["block"] >= 0
-    roles = list(dict.fromkeys(rows.loc[inside, "role"])) or ["head"]
-    names = [
-        f"block {row['block']}" if row["block"] >= 0 else row["layer"].replace(" · ", " ·<br>")
-        for _, row in rows.iterrows()
-    ]
-    lines = list(dict.fromkeys(names))
-    y = [lines.index(name) for name in names]
-    left = [
-        roles.index(role) - 0.5 if within else -0.5
-        for role, within in zip(rows["role"], inside, strict=True)
-    ]
-    wide = [1.0 if within else float(len(roles)) for within in inside]
+    ink, grid = INK[theme], _grid(rows)
     figure = go.Figure()
     figure.add_bar(
-        y=y,
-        base=left,
-        x=wide,
+        y=grid.y,
+        base=grid.left,
+        x=grid.wide,
         width=1.0,
         orientation="h",
         customdata=[[module] for module in rows["module"]],
@@ -64,45 +54,80 @@ def module_map(
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
     )
-    at = [i for i, module in enumerate(rows["module"]) if module == layer]
     boxes = [
         {
             "type": "rect",
-            "x0": left[i],
-            "x1": left[i] + wide[i],
-            "y0": y[i] - 0.5,
-            "y1": y[i] + 0.5,
+            "x0": left,
+            "x1": left + wide,
+            "y0": y - 0.5,
+            "y1": y + 0.5,
             "line": {"color": ink.text, "width": 3},
         }
-        for i in at
+        for module, y, left, wide in zip(rows["module"], grid.y, grid.left, grid.wide, strict=True)
+        if module == layer
     ]
+    figure.update_layout(overwrite=True, template=template(theme), shapes=boxes)
+    _lay_out(figure, grid, heading)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What the lines (downwards) and roles (across) are, and where the cell of each row lies."""
+
+    lines: list[str]
+    roles: list[str]
+    y: list[int]
+    left: list[float]
+    wide: list[float]
+
+
+def _grid(rows: pd.DataFrame) -> _Grid:
+    inside = rows["block"] >= 0
+    roles = list(dict.fromkeys(rows.loc[inside, "role"])) or ["head"]
+    names = [
+        f"block {row['block']}" if row["block"] >= 0 else row["layer"].replace(" · ", " ·<br>")
+        for _, row in rows.iterrows()
+    ]
+    lines = list(dict.fromkeys(names))
+    return _Grid(
+        lines,
+        roles,
+        [lines.index(name) for name in names],
+        [
+            roles.index(role) - 0.5 if within else -0.5
+            for role, within in zip(rows["role"], inside, strict=True)
+        ],
+        [1.0 if within else float(len(roles)) for within in inside],
+    )
+
+
+def _lay_out(figure: go.Figure, grid: _Grid, heading: str) -> None:
+    """The roles across on top, under the heading; the blocks down."""
     figure.update_layout(
         overwrite=True,
-        template=template(theme),
-        shapes=boxes,
-        height=34 * len(lines) + 120,
+        height=34 * len(grid.lines) + 120,
         margin={"l": 66, "r": 8, "t": 112, "b": 8},
         hovermode="closest",
         xaxis={
             "title": {"text": heading, "standoff": 8},
             "side": "top",
-            "range": [-0.55, len(roles) - 0.45],
-            "tickvals": list(range(len(roles))),
+            "range": [-0.55, len(grid.roles) - 0.45],
+            "tickvals": list(range(len(grid.roles))),
             "ticktext": [
-                ROLE_LABELS.get(r, r).replace("-", "-<br>").replace(" ", "<br>") for r in roles
+                ROLE_LABELS.get(role, role).replace("-", "-<br>").replace(" ", "<br>")
+                for role in grid.roles
             ],
             "tickangle": 0,
             "tickfont": {"size": 11},
             "showgrid": False,
             "fixedrange": True,
         },
-        yaxis={
-            "range": [len(lines) - 0.45, -0.55],
-            "tickvals": list(range(len(lines))),
-            "ticktext": lines,
-            "showgrid": False,
-            "fixedrange": True,
-            "tickfont": {"size": 12},
-        },
+        yaxis=row_axis(
+            list(range(len(grid.lines))),
+            grid.lines,
+            len(grid.lines) - 0.45,
+            -0.55,
+            tickfont={"size": 12},
+        ),
     )
-    return figure

@@ -1,33 +1,22 @@
 """Methods side by side: what each run gives, and at what price.
 
 `table` holds the numbers (the first run is what the others are compared with), `printed` writes
-them as people read them, `reading` says them in words; `pareto` and `histograms` draw them.
+them as people read them, `reading` says them in words; sdq.figures.prices draws them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from sdq.evaluate.significance import verdicts
 from sdq.evaluate.statistics import mean_interval, p_cell, p_text
-from sdq.figures.curves import grid, legend_height, run_marks
-from sdq.figures.style import INK, LEGEND, Theme, template
 from sdq.labels import language_name, run_names, width
 from sdq.results import METRICS, Report
-
-Price = Literal["size", "time"]
-PRICES: dict[Price, tuple[str, str]] = {
-    "size": ("MB", "Size, MB (simulated if quantized; less is better)"),
-    "time": ("seconds", "Time to make the run, s (less is better)"),
-}
 
 
 def size(report: Report) -> float:
@@ -138,19 +127,6 @@ def printed(found: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def front(found: pd.DataFrame, price: Price) -> list[str]:
-    """Names of the runs that no other run beats: none scores as high for as little, and better in
-    one of the two. Cheapest first."""
-    cost = PRICES[price][0]
-    kept = []
-    for _, row in found.sort_values([cost, "zero-shot mean"], ascending=[True, False]).iterrows():
-        as_good = (found["zero-shot mean"] >= row["zero-shot mean"]) & (found[cost] <= row[cost])
-        better = (found["zero-shot mean"] > row["zero-shot mean"]) | (found[cost] < row[cost])
-        if not (as_good & better).any():
-            kept.append(str(row["run"]))
-    return kept
-
-
 def reading(found: pd.DataFrame) -> str:
     """The best and the worst quantized run against the first run, and the price of the best."""
     first = found.iloc[0]
@@ -213,235 +189,3 @@ def suggested(chosen: Sequence[Report], every: Sequence[Report], most: int = 4) 
             taken.add(report.method)
             found.append(report)
     return found or alike[:1]
-
-
-def _apart(values: Sequence[float]) -> list[float]:
-    """Equal prices side by side: values within 1 % of the span are moved apart by 2 % of it."""
-    span = max(values) - min(values) or max(values) or 1.0
-    placed = list(values)
-    for value in values:
-        group = [i for i, v in enumerate(values) if abs(v - value) <= 0.01 * span]
-        for place, i in enumerate(group):
-            placed[i] = value + (place - (len(group) - 1) / 2) * 0.02 * span
-    return placed
-
-
-def pareto(
-    found: pd.DataFrame, reports: Sequence[Report], price: Price, theme: Theme = "light"
-) -> go.Figure:
-    """Zero-shot mean with its 95 % interval against a price; a stair joins the runs that no other
-    run beats."""
-    ink, marks, (cost, title) = INK[theme], run_marks(reports), PRICES[price]
-    place = dict(zip(found["run"], _apart(found[cost].tolist()), strict=True))
-    best, score = front(found, price), dict(zip(found["run"], found["zero-shot mean"], strict=True))
-    figure = go.Figure()
-    if len(best) > 1:
-        stair = {"color": ink.quiet, "width": 1.5, "dash": "dot", "shape": "hv"}
-        figure.add_scatter(
-            x=[place[n] for n in best],
-            y=[score[n] for n in best],
-            mode="lines",
-            line=stair,
-            name="not beaten",
-            hoverinfo="skip",
-        )
-    for row in found.to_dict("records"):
-        mark = marks[row["run"]]
-        colour, known = mark.colour(theme), not math.isnan(row["low"])
-        bars = {
-            "type": "data",
-            "symmetric": False,
-            "array": [row["high"] - row["zero-shot mean"]],
-            "arrayminus": [row["zero-shot mean"] - row["low"]],
-            "thickness": 1.5,
-            "width": 4,
-        }
-        text = (
-            f"{escape(row['run'])} · {escape(row['recipe'])}<br>{row['zero-shot mean']:.1f} "
-            f"%{bracket(row['low'], row['high'])}<br>{row[cost]:.1f} "
-            f"{cost}{' simulated' if row['simulated'] and cost == 'MB' else ''}"
-        )
-        figure.add_scatter(
-            x=[place[row["run"]]],
-            y=[row["zero-shot mean"]],
-            mode="markers",
-            name=row["run"],
-            error_y=bars if known else None,
-            hovertext=[text],
-            hoverinfo="text",
-            customdata=[row["run id"]],
-            marker={
-                "color": colour,
-                "symbol": mark.symbol,
-                "size": 14,
-                "line": {"color": colour, "width": 1.5},
-            },
-        )
-    below = legend_height([*found["run"], "not beaten"])
-    metric = METRICS[reports[0].metric]
-    heading = {
-        "x": 0,
-        "xref": "paper",
-        "xanchor": "left",
-        "xshift": -46,
-        "y": 1,
-        "yref": "paper",
-        "yanchor": "bottom",
-        "yshift": 6,
-        "showarrow": False,
-    }
-    figure.update_layout(
-        template=template(theme),
-        height=330 + 58 + below,
-        margin={"l": 52, "r": 14, "t": 30, "b": 58 + below},
-        showlegend=True,
-        legend=LEGEND,
-        annotations=[
-            {
-                **heading,
-                "text": f"{metric.name}, zero-shot mean, {metric.unit}",
-                "font": {"size": 13, "color": ink.quiet},
-            }
-        ],
-        xaxis={"title": {"text": title, "standoff": 4}, "rangemode": "tozero", "fixedrange": True},
-        yaxis={"fixedrange": True, "nticks": 7},
-    )
-    return figure
-
-
-def histogram_table(
-    weights: Mapping[str, pd.DataFrame], names: Mapping[str, str], module: str
-) -> pd.DataFrame:
-    """One row per run and bin: run, weight (middle of the bin), before, after (share of the
-    module's weights in %, `after` missing where nothing is rounded).
-
-    `weights`: run id -> its table of weights. A run without the module is left out.
-    """
-    parts = []
-    for run, stored in weights.items():
-        mine = stored[stored["module"] == module]
-        if not len(mine):
-            continue
-        row = mine.iloc[0]
-        before, after = np.asarray(row["fp32"], dtype=float), row.get("quantized")
-        edges = np.linspace(row["low"], row["high"], len(before) + 1)
-        rounded = (
-            np.asarray(after, dtype=float)
-            if isinstance(after, np.ndarray | list)
-            else np.full(len(before), math.nan)
-        )
-        shares = {
-            "before": 100 * before / before.sum(),
-            "after": 100 * rounded / np.nansum(rounded) if not np.isnan(rounded).all() else rounded,
-        }
-        parts.append(
-            pd.DataFrame({"run": names[run], "weight": (edges[1:] + edges[:-1]) / 2, **shares})
-        )
-    return (
-        pd.concat(parts, ignore_index=True)
-        if parts
-        else pd.DataFrame(columns=["run", "weight", "before", "after"])
-    )
-
-
-def histogram_reading(
-    weights: Mapping[str, pd.DataFrame], names: Mapping[str, str], module: str, label: str
-) -> str:
-    """Bits and SQNR of the rounded weights, run by run."""
-    parts = []
-    for run, stored in weights.items():
-        for row in stored[stored["module"] == module].to_dict("records"):
-            exact = row["bits"] == 32 or "sqnr_db" not in row or math.isnan(row["sqnr_db"])
-            parts.append(
-                f"{names[run]} not rounded"
-                if exact
-                else f"{names[run]} {row['bits']:.0f} bits, SQNR {row['sqnr_db']:.1f} dB"
-            )
-    return (
-        f"Weights of {label}: {'; '.join(parts)}."
-        if parts
-        else f"None of these runs has weights of {label}."
-    )
-
-
-def histograms(found: pd.DataFrame, theme: Theme = "light") -> go.Figure:
-    """Weights before and after rounding, a panel per run, all with the same axes; the shares are on
-    a log axis, because rounded weights pile up on few values."""
-    ink, runs = INK[theme], list(dict.fromkeys(found["run"]))
-    columns = min(2, len(runs))
-    count = math.ceil(len(runs) / columns)
-    inner = 150 * count + 54 * (count - 1)
-    figure = make_subplots(
-        count,
-        columns,
-        specs=grid(len(runs), columns),
-        shared_xaxes="all",
-        shared_yaxes="all",
-        subplot_titles=[escape(run) for run in runs],
-        horizontal_spacing=0.05,
-        vertical_spacing=54 / inner if count > 1 else 0,
-    )
-    drawn = {
-        "before": ("before rounding", ink.quiet, 0.45),
-        "after": ("after rounding", ink.text, 1.0),
-    }
-    for i, run in enumerate(runs):
-        mine = found[found["run"] == run]
-        bin_width = float(mine["weight"].diff().median())
-        for column, (name, colour, opacity) in drawn.items():
-            share = mine[column].where(mine[column] > 0)
-            if share.isna().all():
-                continue
-            text = [
-                f"{escape(run)}, {name}<br>weight {x:.4g}: {y:.3g} %"
-                for x, y in zip(mine["weight"], share, strict=True)
-            ]
-            figure.add_bar(
-                x=mine["weight"].tolist(),
-                y=[None if math.isnan(y) else y for y in share],
-                width=bin_width,
-                name=name,
-                legendgroup=name,
-                opacity=opacity,
-                showlegend=not any(t.name == name for t in figure.data),
-                marker={"color": colour, "line": {"width": 0}},
-                hovertext=text,
-                hoverinfo="text",
-                row=i // columns + 1,
-                col=i % columns + 1,
-            )
-    shares = found[["before", "after"]].to_numpy(dtype=float)
-    least = float(np.nanmin(np.where(shares > 0, shares, np.nan)))
-    figure.update_annotations(font={"size": 13, "color": ink.text}, yshift=2)
-    figure.update_xaxes(showticklabels=True, fixedrange=True, nticks=5)
-    figure.update_xaxes(title={"text": "Weight", "standoff": 4}, row=count)
-    figure.update_yaxes(
-        type="log",
-        range=[math.log10(least) - 0.2, 2.1],
-        dtick=1,
-        exponentformat="none",
-        fixedrange=True,
-    )
-    figure.add_annotation(
-        text="Share of the weights, % (log scale)",
-        x=0,
-        xref="paper",
-        xanchor="left",
-        xshift=-46,
-        y=1,
-        yref="paper",
-        yanchor="bottom",
-        yshift=28,
-        showarrow=False,
-        font={"size": 13, "color": ink.quiet},
-    )
-    figure.update_layout(
-        template=template(theme),
-        barmode="overlay",
-        bargap=0,
-        height=inner + 52 + 78,
-        margin={"l": 52, "r": 12, "t": 52, "b": 78},
-        showlegend=True,
-        legend=LEGEND,
-    )
-    return figure

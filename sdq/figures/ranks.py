@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +18,9 @@ import plotly.graph_objects as go
 
 from sdq.data.lines import spaced
 from sdq.evaluate.statistics import p_text
+from sdq.figures.axes import value_axis
 from sdq.figures.drops import axis_range, first_run, symbols
-from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
+from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.labels import language_name, measure
 from sdq.settings import ASSETS
 
@@ -192,6 +194,36 @@ def label_places(x: list[float], y: list[float]) -> list[str]:
     return found
 
 
+def _add_group(
+    figure: go.Figure, part: pd.DataFrame, title: str, places: list[str], mark: Mark, theme: Theme
+) -> None:
+    """The languages that are all zero-shot, or all trained on (with an open mark)."""
+    ink, trained = INK[theme], bool(part["labels in training"].iloc[0])
+    colour = mark.colour(theme)
+    figure.add_scatter(
+        x=part["x"],
+        y=part["drop"],
+        mode="markers+text",
+        name="trained on (not in ρ)" if trained else "zero-shot",
+        text=part["code"],
+        textposition=[places[i] for i in part.index],
+        textfont={"size": 13, "color": ink.text},
+        customdata=[[code] for code in part["code"]],
+        hovertext=[
+            f"{r.language}<br>{title}: {r.x:.1f}<br>drop {r.drop:.1f} points"
+            for r in part[["language", "x", "drop"]].itertuples()
+        ],
+        hoverinfo="text",
+        marker={
+            "color": colour,
+            "symbol": "circle-open" if trained else mark.symbol,
+            "size": 10,
+            "line": {"color": colour, "width": 2} if trained else {"color": ink.paper, "width": 1},
+        },
+        unselected={"marker": {"opacity": 1}, "textfont": {"color": ink.text}},
+    )
+
+
 def against(
     table: pd.DataFrame, metric: str, title: str, theme: Theme = "light", chosen: str | None = None
 ) -> go.Figure:
@@ -201,8 +233,9 @@ def against(
     `table` is that of `points`, `title` the property with its unit. Each mark carries [language
     code] as customdata.
     """
-    ink, mark = INK[theme], MARKS[table["method"].iloc[0]]
+    ink = INK[theme]
     symbol = next(iter(symbols(table).values()))
+    mark = replace(MARKS[table["method"].iloc[0]], symbol=symbol)
     x_range, y_range = axis_range(table["x"]), axis_range(table["drop"])
     px = [_PHONE[0] * (v - x_range[0]) / (x_range[1] - x_range[0]) for v in table["x"]]
     py = [_PHONE[1] * (v - y_range[0]) / (y_range[1] - y_range[0]) for v in table["drop"]]
@@ -219,38 +252,10 @@ def against(
             hoverinfo="skip",
             showlegend=False,
         )
-    for trained, name in ((False, "zero-shot"), (True, "trained on (not in ρ)")):
+    for trained in (False, True):
         part = table[table["labels in training"] == trained]
-        if part.empty:
-            continue
-        rim = (
-            {"color": mark.colour(theme), "width": 2}
-            if trained
-            else {"color": ink.paper, "width": 1}
-        )
-        hover = [
-            f"{r.language}<br>{title}: {r.x:.1f}<br>drop {r.drop:.1f} points"
-            for r in part[["language", "x", "drop"]].itertuples()
-        ]
-        figure.add_scatter(
-            x=part["x"],
-            y=part["drop"],
-            mode="markers+text",
-            name=name,
-            text=part["code"],
-            textposition=[places[i] for i in part.index],
-            textfont={"size": 13, "color": ink.text},
-            customdata=[[code] for code in part["code"]],
-            hovertext=hover,
-            hoverinfo="text",
-            marker={
-                "color": mark.colour(theme),
-                "symbol": "circle-open" if trained else symbol,
-                "size": 10,
-                "line": rim,
-            },
-            unselected={"marker": {"opacity": 1}, "textfont": {"color": ink.text}},
-        )
+        if not part.empty:
+            _add_group(figure, part, title, places, mark, theme)
     figure.add_hline(y=0, line={"color": ink.text, "width": 1.5}, layer="below")
     figure.update_layout(
         template=template(theme),
@@ -258,11 +263,7 @@ def against(
         margin={"l": 62, "r": 14, "t": 10, "b": 90},
         showlegend=True,
         legend=LEGEND,
-        xaxis={"title": {"text": title, "standoff": 6}, "range": x_range, "fixedrange": True},
-        yaxis={
-            "title": {"text": f"Drop, points of {measure(metric)}", "standoff": 6},
-            "range": y_range,
-            "fixedrange": True,
-        },
+        xaxis=value_axis(title, range=x_range),
+        yaxis=value_axis(f"Drop, points of {measure(metric)}", range=y_range),
     )
     return figure

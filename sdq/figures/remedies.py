@@ -1,7 +1,7 @@
 """What helps a quantized run: size against what is lost, predicted by the costs of the widths and
 measured by running the recipes.
 
-`table` holds the numbers, `picture` draws them, `reading` says them in words; `widths_picture`
+`table` holds the numbers, `picture` draws them, `reading` says them in words; sdq.figures.widths
 shows which module got how many bits.
 """
 
@@ -18,14 +18,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sdq.evaluate.statistics import p_cell, p_text
+from sdq.figures.axes import axis_title
 from sdq.figures.curves import legend_height
-from sdq.figures.maps import WORSE, module_map
 from sdq.figures.methods import bracket
-from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, mixed, template
+from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.figures.weights import Picture
 from sdq.inspection.remedies import present
 from sdq.labels import module_label
-from sdq.quant.mixed_precision import FP, Choice
 from sdq.results import METRICS, Report
 
 RUN, FULL = "this run", "FP32"
@@ -49,7 +48,6 @@ _MARKS = dict(
         strict=True,
     )
 )
-_BITS = (FP, 8, 7, 6, 5, 4, 3, 2)
 COLUMNS = [
     "remedy",
     "kind",
@@ -65,12 +63,8 @@ COLUMNS = [
 ]
 
 
-def table(report: Report, remedies: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """One row for the run, for FP32, and per remedy, smallest first: remedy (words), kind, MB
-    (simulated, but of FP32), predicted (summed cost, nats), zero-shot (%), change against the run
-    with its 95 % interval low, high (points), p, sentences, run id (if that recipe's run is
-    stored). Missing where it was not run.
-    """
+def _ends(report: Report, costs: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of the run itself and of FP32."""
     codes = [code for code in report.quantized.by_language if code != report.labelled] or list(
         report.quantized.by_language
     )
@@ -78,52 +72,50 @@ def table(report: Report, remedies: pd.DataFrame, costs: pd.DataFrame) -> pd.Dat
         100 * sum(scores.by_language[code] for code in codes) / len(codes)
         for scores in (report.quantized, report.reference)
     )
-    none = {"low": math.nan, "high": math.nan, "p": math.nan, "sentences": 0, "run id": ""}
-    size, layers = (
-        report.size_bytes,
-        {
-            m: module_label(m, role, block)
-            for m, role, block in costs[["module", "role", "block"]].itertuples(index=False)
-        },
-    )
-    rows: list[dict[str, Any]] = [
-        {
-            "remedy": RUN,
-            "kind": RUN,
-            "MB": size["quantized_simulated"] / 1e6,
-            "predicted": present(costs).cost,
-            "zero-shot": now,
-            "change": 0.0,
-            **none,
-            "run id": report.run,
-        },
-        {
-            "remedy": FULL,
-            "kind": FULL,
-            "MB": size["fp32"] / 1e6,
-            "predicted": 0.0,
-            "zero-shot": full,
-            "change": full - now,
-            **none,
-        },
-    ]
+    none = {"low": math.nan, "high": math.nan, "p": math.nan, "sentences": 0}
+    run = {
+        "remedy": RUN,
+        "kind": RUN,
+        "MB": report.size_bytes["quantized_simulated"] / 1e6,
+        "predicted": present(costs).cost,
+        "zero-shot": now,
+        "change": 0.0,
+        "run id": report.run,
+    }
+    fp32 = {
+        "remedy": FULL,
+        "kind": FULL,
+        "MB": report.size_bytes["fp32"] / 1e6,
+        "predicted": 0.0,
+        "zero-shot": full,
+        "change": full - now,
+        "run id": "",
+    }
+    return [run | none, fp32 | none]
+
+
+def table(report: Report, remedies: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """One row for the run, for FP32, and per remedy, smallest first: remedy (words), kind, MB
+    (simulated, but of FP32), predicted (summed cost, nats), zero-shot (%), change against the run
+    with its 95 % interval low, high (points), p, sentences, run id (if that recipe's run is
+    stored). Missing where it was not run.
+    """
+    layers = {
+        module: module_label(module, role, block)
+        for module, role, block in costs[["module", "role", "block"]].itertuples(index=False)
+    }
+    rows = _ends(report, costs)
     for row in remedies.to_dict("records"):
-        kind, modules = (
-            KINDS[row["remedy"].partition("-")[0]],
-            [layers[name] for name in _left(row["recipe"]) if name in layers],
-        )
-        numbers = {
-            "MB": row["bytes"] / 1e6,
-            "zero-shot": row["zero_shot"],
-            "sentences": row["n"],
-            "run id": row["run"],
-        }
-        what = f"{row['what']}: {', '.join(modules)}" if kind == KINDS["keep"] else row["what"]
+        kind = KINDS[row["remedy"].partition("-")[0]]
+        left = ", ".join(layers[name] for name in _left(row["recipe"]) if name in layers)
         rows.append(
             {
-                "remedy": what,
+                "remedy": f"{row['what']}: {left}" if kind == KINDS["keep"] else row["what"],
                 "kind": kind,
-                **numbers,
+                "MB": row["bytes"] / 1e6,
+                "zero-shot": row["zero_shot"],
+                "sentences": row["n"],
+                "run id": row["run"],
                 **{key: row[key] for key in ("predicted", "change", "low", "high", "p")},
             }
         )
@@ -237,39 +229,19 @@ def picture(
         _points(figure, rows[rows["kind"] == kind], kind, marks[kind], theme)
     if at is not None:
         figure.add_vline(x=pareto.iloc[at]["bytes"] / 1e6, line={"color": ink.text, "width": 1})
-    labels = ["predicted: best widths", *dict.fromkeys(rows["kind"])]
-    below = legend_height(labels)
     axes = {"type": "log", "fixedrange": True, "showticklabels": True, **_ticks(rows, pareto)}
+    title = "Size, MB (simulated but for FP32; log scale; less is better)"
     figure.update_xaxes(**axes)
-    figure.update_xaxes(
-        title={
-            "text": "Size, MB (simulated but for FP32; log scale; less is better)",
-            "standoff": 4,
-        },
-        row=2,
-    )
+    figure.update_xaxes(title={"text": title, "standoff": 4}, row=2)
     figure.update_yaxes(fixedrange=True, nticks=6, zeroline=True, zerolinecolor=ink.quiet, row=1)
     figure.update_yaxes(type="log", fixedrange=True, exponentformat="none", dtick=1, row=2)
-    heading = {
-        "x": 0,
-        "xref": "paper",
-        "xanchor": "left",
-        "xshift": -52,
-        "yref": "paper",
-        "yanchor": "bottom",
-        "yshift": 6,
-        "showarrow": False,
-    }
     for axis, text in (
         ("yaxis", "Measured change of the zero-shot mean, points"),
         ("yaxis2", "Predicted cost, nats (log scale; lower is better)"),
     ):
-        figure.add_annotation(
-            text=text,
-            y=figure.layout[axis].domain[1],
-            font={"size": 13, "color": ink.quiet},
-            **heading,
-        )
+        top = figure.layout[axis].domain[1]
+        figure.add_annotation(**axis_title(text, -52, 6, 13, theme) | {"y": top})
+    below = legend_height(["predicted: best widths", *dict.fromkeys(rows["kind"])])
     figure.update_layout(
         template=template(theme),
         height=470 + below,
@@ -342,44 +314,6 @@ def _ticks(rows: pd.DataFrame, pareto: pd.DataFrame) -> Mapping[str, Any]:
         "ticktext": [f"{tick:g}" for tick in shown],
         "range": [low - 0.06, high + 0.06],
     }
-
-
-def widths_picture(choice: Choice, costs: pd.DataFrame, theme: Theme = "light") -> Picture:
-    """A map of the modules with the bits each of them has in a choice; a c after them: one range
-    per output channel instead of one per layer."""
-    rows = costs.drop_duplicates("module")[["module", "role", "block"]].reset_index(drop=True)
-    rows["layer"] = [module_label(*row) for row in rows.itertuples(index=False)]
-    rows["bits"] = rows["module"].map(choice.widths)
-    changed = {
-        m
-        for m, ranges in choice.ranges.items()
-        if "tensor" in set(costs.loc[costs["module"] == m, "ranges"]) and ranges == "channel"
-    }
-    texts = [
-        ("FP" if bits == FP else f"{bits}") + ("c" if module in changed else "")
-        for module, bits in zip(rows["module"], rows["bits"], strict=True)
-    ]
-    paints = [mixed(*WORSE[theme], _BITS.index(bits) / (len(_BITS) - 1)) for bits in rows["bits"]]
-    spoken = ["FP32" if bits == FP else f"{bits} bits" for bits in rows["bits"]]
-    hover = [
-        f"{name}<br>{bits}{', one range per output channel' if m in changed else ''}"
-        for name, bits, m in zip(rows["layer"], spoken, rows["module"], strict=True)
-    ]
-    heading = (
-        "Bits per weight"
-        + (" (c: a range per output channel)" if changed else "")
-        + "<br>stronger colour: fewer bits"
-    )
-    counts = rows["bits"].value_counts().sort_index()
-    listed = ", ".join(
-        f"{n} {'in FP32' if bits == FP else f'of {bits} bits'}" for bits, n in counts.items()
-    )
-    text = f"Of {len(rows)} modules: {listed}. Predicted cost {choice.cost:.2g} nats."
-    return (
-        module_map(rows, texts, paints, hover, heading, theme),
-        rows.assign(ranges=rows["module"].map(choice.ranges)),
-        text,
-    )
 
 
 def _left(recipe: str) -> list[str]:

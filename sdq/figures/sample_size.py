@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from sdq.figures.axes import axis_title, row_axis, segments, value_axis, zero_line
 from sdq.figures.drops import axis_range, first_run
 from sdq.figures.style import INK, MARKS, Theme, template
 from sdq.labels import measure
@@ -100,18 +101,42 @@ def figure(
 ) -> go.Figure:
     """One row per language: its drop with the interval at n sentences (as tested, if not given);
     filled where the interval leaves zero out, else open."""
-    ink, mark, tested = INK[theme], MARKS[table["method"].iloc[0]], int(table["sentences"].max())
+    tested = int(table["sentences"].max())
     n = n or tested
-    found, widest = at(table, n), at(table, min(100, n))
-    y, colour = [float(i) for i in range(len(table))], mark.colour(theme)
+    bounds, widest = at(table, n), at(table, min(100, n))
     drawn = go.Figure()
+    _add_drops(drawn, table, bounds, n, theme)
+    said = (
+        f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(bounds['told'].sum())} of "
+        f"{len(table)} told from noise"
+    )
+    font = {"size": 13, "color": INK[theme].text}
+    drawn.update_layout(
+        template=template(theme),
+        height=24 * len(table) + 100,
+        margin={"l": 100, "r": 14, "t": 40, "b": 44},
+        annotations=[axis_title(said, -98, 8, 13, theme) | {"font": font, "align": "left"}],
+        shapes=[zero_line(theme)],
+        xaxis=value_axis(
+            f"Drop against FP32, points of {measure(metric)}",
+            range=axis_range(pd.concat([widest["low"], widest["high"]])),
+        ),
+        yaxis=row_axis(
+            [float(i) for i in range(len(table))], list(table["language"]), len(table) - 0.4
+        ),
+    )
+    return drawn
+
+
+def _add_drops(
+    drawn: go.Figure, table: pd.DataFrame, bounds: pd.DataFrame, n: int, theme: Theme
+) -> None:
+    """The drops with their `bounds` at n sentences, open where they could be noise."""
+    mark, y = MARKS[table["method"].iloc[0]], [float(i) for i in range(len(table))]
+    colour = mark.colour(theme)
     drawn.add_scatter(
-        x=[
-            v
-            for low, high in zip(found["low"], found["high"], strict=True)
-            for v in (low, high, None)
-        ],
-        y=[v for height in y for v in (height, height, None)],
+        x=segments(bounds["low"], bounds["high"]),
+        y=segments(y, y),
         mode="lines",
         line={"color": colour, "width": 2, "dash": mark.dash},
         hoverinfo="skip",
@@ -123,9 +148,9 @@ def figure(
         for name, drop, low, high, told in zip(
             table["language"],
             table["drop"],
-            found["low"],
-            found["high"],
-            found["told"],
+            bounds["low"],
+            bounds["high"],
+            bounds["told"],
             strict=True,
         )
     ]
@@ -138,57 +163,8 @@ def figure(
         showlegend=False,
         marker={
             "color": colour,
-            "symbol": [mark.symbol if told else f"{mark.symbol}-open" for told in found["told"]],
+            "symbol": [mark.symbol if told else f"{mark.symbol}-open" for told in bounds["told"]],
             "size": 11,
             "line": {"color": colour, "width": 2},
         },
     )
-    said = (
-        f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(found['told'].sum())} of "
-        f"{len(table)} told from noise"
-    )
-    nought = {
-        "type": "line",
-        "x0": 0,
-        "x1": 0,
-        "yref": "paper",
-        "y0": 0,
-        "y1": 1,
-        "line": {"color": ink.text, "width": 1.5},
-        "layer": "below",
-    }
-    drawn.update_layout(
-        template=template(theme),
-        height=24 * len(table) + 100,
-        margin={"l": 100, "r": 14, "t": 40, "b": 44},
-        annotations=[
-            {
-                "text": said,
-                "x": 0,
-                "xref": "paper",
-                "xanchor": "left",
-                "xshift": -98,
-                "y": 1,
-                "yref": "paper",
-                "yanchor": "bottom",
-                "yshift": 8,
-                "showarrow": False,
-                "font": {"size": 13, "color": ink.text},
-                "align": "left",
-            }
-        ],
-        shapes=[nought],
-        xaxis={
-            "title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6},
-            "range": axis_range(pd.concat([widest["low"], widest["high"]])),
-            "fixedrange": True,
-        },
-        yaxis={
-            "range": [len(table) - 0.4, -0.6],
-            "tickvals": y,
-            "ticktext": list(table["language"]),
-            "showgrid": False,
-            "fixedrange": True,
-        },
-    )
-    return drawn

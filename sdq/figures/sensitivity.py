@@ -1,7 +1,7 @@
 """Which layers break the answers: every module alone and as the only exception, with its interval
 and its noise floor.
 
-`rows` holds the numbers, `modules_picture` draws them, the readings say them in words.
+`rows` holds the numbers, sdq.figures.module_scan draws them, the readings say them in words.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.evaluate.ranking import EVERY
-from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, faint, template
-from sdq.labels import ROLE_LABELS, language_name, module_label, nats
+from sdq.labels import language_name, module_label, nats
 
 Picture = tuple[go.Figure, pd.DataFrame, str]
 
@@ -119,65 +118,11 @@ def whole(sensitivity: pd.DataFrame, metric: str, language: str = EVERY) -> floa
     return METRICS[metric].times * float(mine[METRICS[metric].column].iloc[0])
 
 
-# --- every module
-
-
-def modules_picture(
-    sensitivity: pd.DataFrame,
-    floor: pd.DataFrame,
-    metric: str,
-    view: str = "One at a time",
-    language: str = EVERY,
-    chosen: str | None = None,
-    method: str = "PTQ",
-    theme: Theme = "light",
-) -> Picture:
-    """Every module in forward order with its interval and its floor; `chosen` is shaded. customdata
-    is the module."""
-    table = rows(sensitivity, floor, metric, view, language)
-    itself = METRICS[metric].times * model_floor(floor, metric)
-    figure = _modules_figure(
-        table,
-        METRICS[metric],
-        itself if view == "One at a time" else None,
-        chosen,
-        MARKS[method],
-        theme,
-    )
-    text = (
-        alone_reading(table, metric, itself, language)
-        if view == "One at a time"
-        else added_reading(table, metric, whole(sensitivity, metric, language), language)
-    )
-    if language != EVERY:
-        text += (
-            f" There are {table['sentences'].max()} sentences in {language_name(language)}: only a "
-            "large effect shows."
-        )
-    return figure, titled(table, metric), text
-
-
 def titled(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The table as people see it: the value's column says what it is."""
     return table.rename(
         columns={"value": METRICS[metric].axis, "rest": "all others", "floor": "noise floor"}
     )
-
-
-def _lines(table: pd.DataFrame) -> tuple[list[float], dict[float, str]]:
-    """(height of each module, what stands at which height): blocks apart, under a heading."""
-    heights, headings, at, before = [], {}, 0.0, None
-    for role, block in zip(table["role"], table["block"], strict=True):
-        group = role if block < 0 else int(block)
-        if group != before:
-            at += 0.0 if before is None else 0.5
-            headings[at] = (
-                f"Block {group}" if isinstance(group, int) else ROLE_LABELS[group].capitalize()
-            )
-            at, before = at + 1, group
-        heights.append(at)
-        at += 1
-    return heights, headings
 
 
 def reach_of(table: pd.DataFrame, logarithmic: bool, more: float | None = None) -> list[float]:
@@ -200,187 +145,6 @@ def reach_of(table: pd.DataFrame, logarithmic: bool, more: float | None = None) 
     low, high = min(0.0, float(seen.min())), max(0.0, float(seen.max()))
     margin = 0.06 * (high - low) or 1.0
     return [low - margin, high + margin]
-
-
-def _modules_figure(
-    table: pd.DataFrame,
-    metric: Metric,
-    itself: float | None,
-    chosen: str | None,
-    mark: Mark,
-    theme: Theme,
-) -> go.Figure:
-    ink, logarithmic = INK[theme], metric.column == "kl" and itself is not None
-    heights, headings = _lines(table)
-    reach = reach_of(table, logarithmic, itself)
-    edge = 10 ** reach[0] if logarithmic else 0.0
-    figure = go.Figure()
-    noisy = [(h, f) for h, f in zip(heights, table["floor"], strict=True) if f > edge]
-    if noisy:
-        x, y = (
-            [v for _, f in noisy for v in (edge if logarithmic else -f, f, None)],
-            [v for h, _ in noisy for v in (h, h, None)],
-        )
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines",
-            line={"color": faint(ink.quiet, 0.4), "width": 14},
-            name="noise floor",
-            hoverinfo="skip",
-        )
-    if itself is not None and itself > edge:
-        figure.add_scatter(
-            x=[itself] * 2,
-            y=[-0.6, max(heights) + 0.6],
-            mode="lines",
-            line={"color": ink.quiet, "width": 1.5, "dash": "dot"},
-            name="the whole model by itself",
-            hovertext=f"the whole quantized model, repeated: {itself:.2g} {metric.unit}",
-            hoverinfo="text",
-        )
-    _add_dots(figure, table, heights, metric, mark, edge if logarithmic else None, theme)
-    shapes = [
-        {
-            "type": "line",
-            "x0": 0,
-            "x1": 0,
-            "yref": "paper",
-            "y0": 0,
-            "y1": 1,
-            "line": {"color": ink.text, "width": 1.5},
-            "layer": "below",
-        }
-    ]
-    band = {
-        "type": "rect",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "fillcolor": ink.grid,
-        "line": {"width": 0},
-        "layer": "below",
-    }
-    bands = [
-        {**band, "y0": h - 0.5, "y1": h + 0.5}
-        for h, name in zip(heights, table["module"], strict=True)
-        if name == chosen
-    ]
-    font = {"size": 13, "color": ink.quiet}
-    above = [
-        {
-            "text": f"<b>{text}</b>",
-            "x": 0,
-            "xref": "paper",
-            "xshift": -112,
-            "xanchor": "left",
-            "y": h,
-            "yanchor": "middle",
-            "showarrow": False,
-            "font": font,
-        }
-        for h, text in headings.items()
-    ]
-    ticks = [
-        r["module"].rpartition(".")[2]
-        if r["role"] == "head"
-        else ROLE_LABELS.get(r["role"], r["role"])
-        for _, r in table.iterrows()
-    ]
-    bottom, below = max(heights, default=0) + 0.7, 20 * len(figure.data)
-    figure.update_layout(
-        template=template(theme),
-        height=int(19 * (bottom + 0.7)) + 64 + below,
-        margin={"l": 116, "r": 14, "t": 8, "b": 56 + below},
-        bargap=0,
-        annotations=above,
-        shapes=[*bands, *([] if logarithmic else shapes)],
-        showlegend=True,
-        legend=LEGEND,
-        hovermode="closest",
-        xaxis={
-            "title": {"text": metric.axis, "standoff": 6},
-            "range": reach,
-            "fixedrange": True,
-            "type": "log" if logarithmic else "linear",
-        }
-        | ({"dtick": 1, "exponentformat": "power"} if logarithmic else {}),
-        yaxis={
-            "range": [bottom, -0.7],
-            "tickvals": heights,
-            "ticktext": ticks,
-            "showgrid": False,
-            "fixedrange": True,
-        },
-    )
-    return figure
-
-
-def _add_dots(
-    figure: go.Figure,
-    table: pd.DataFrame,
-    heights: list[float],
-    metric: Metric,
-    mark: Mark,
-    edge: float | None,
-    theme: Theme,
-) -> None:
-    """A dot and its interval per module, open where it does not stand out of its floor; what is
-    left of `edge` is drawn there."""
-    colour, ink = mark.colour(theme), INK[theme]
-
-    def placed(value: float) -> float:
-        return value if edge is None else max(value, edge)
-
-    x = [
-        v
-        for low, high in zip(table["low"], table["high"], strict=True)
-        for v in (placed(low), placed(high), None)
-    ]
-    y = [v for h in heights for v in (h, h, None)]
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"color": colour, "width": 2},
-        name="95 % interval",
-        hoverinfo="skip",
-    )
-    for above, name, symbol in (
-        (True, "above its noise floor", mark.symbol),
-        (False, "not above it: not ranked", "circle-open"),
-    ):
-        part = [
-            (h, row)
-            for h, (_, row) in zip(heights, table.iterrows(), strict=True)
-            if bool(row["above"]) == above
-        ]
-        if not part:
-            continue
-        hover = [
-            f"{r['layer']}<br>{r['value']:.3g} {metric.unit} (95 % interval {r['low']:.3g} to "
-            f"{r['high']:.3g})<br>noise floor {r['floor']:.2g}"
-            for _, r in part
-        ]
-        figure.add_scatter(
-            x=[placed(r["value"]) for _, r in part],
-            y=[h for h, _ in part],
-            mode="markers",
-            name=name,
-            hovertext=hover,
-            hoverinfo="text",
-            customdata=[[r["module"]] for _, r in part],
-            unselected={"marker": {"opacity": 1}},
-            marker={
-                "color": colour,
-                "symbol": symbol,
-                "size": 9,
-                "line": {
-                    "color": colour if not above else ink.paper,
-                    "width": 2 if not above else 1,
-                },
-            },
-        )
 
 
 def where(language: str) -> str:

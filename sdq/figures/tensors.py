@@ -9,11 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.evaluate.ranking import EVERY
+from sdq.figures.axes import row_axis, segments, value_axis
 from sdq.figures.sensitivity import METRICS, Picture, model_floor, reach_of, where
-from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
+from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, faint, template
 from sdq.labels import language_name
 
 PARTS = {"weights": "weights only", "activations": "activations only", "both": "both"}
+_HEIGHT = {part: float(i) for i, part in enumerate(PARTS.values())}
 
 
 def rows(parts: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -36,75 +38,24 @@ def parts_picture(
 ) -> Picture:
     """What rounding the weights alone, the activations alone, and both does: `language` large with
     its interval, every single one small."""
-    table, known, ink, colour = (
-        rows(parts, metric),
-        METRICS[metric],
-        INK[theme],
-        MARKS[method].colour(theme),
-    )
+    table, known = rows(parts, metric), METRICS[metric]
     itself = known.times * model_floor(floor, metric)
-    height = {name: float(i) for i, name in enumerate(PARTS.values())}
-    mine, each = table[table["language"] == language], table[table["language"] != EVERY]
+    each = table[table["language"] != EVERY]
+    mine = table[table["language"] == language]
     figure = go.Figure()
-    figure.add_scatter(
-        x=each["value"],
-        y=[height[p] + 0.28 for p in each["part"]],
-        mode="markers",
-        name="each language",
-        hoverinfo="text",
-        hovertext=[
-            f"{language_name(r['language'])} · {r['part']}<br>{r['value']:.3g} {known.unit}, n = "
-            f"{r['sentences']}"
-            for _, r in each.iterrows()
-        ],
-        marker={
-            "color": faint(ink.quiet, 0.6),
-            "symbol": "line-ns-open",
-            "size": 9,
-            "line": {"width": 1.5},
-        },
-    )
-    x, y = (
-        [v for _, r in mine.iterrows() for v in (r["low"], r["high"], None)],
-        [v for p in mine["part"] for v in (height[p], height[p], None)],
-    )
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"color": colour, "width": 2},
-        name="95 % interval",
-        hoverinfo="skip",
-    )
-    hover = [
-        f"{r['part']}{where(language)}<br>{r['value']:.3g} {known.unit} (95 % interval "
-        f"{r['low']:.3g} to {r['high']:.3g})"
-        for _, r in mine.iterrows()
-    ]
-    figure.add_scatter(
-        x=mine["value"],
-        y=[height[p] for p in mine["part"]],
-        mode="markers",
-        name="all languages" if language == EVERY else language_name(language),
-        hovertext=hover,
-        hoverinfo="text",
-        marker={
-            "color": colour,
-            "symbol": MARKS[method].symbol,
-            "size": 11,
-            "line": {"color": ink.paper, "width": 1},
-        },
-    )
+    _add_each(figure, each, known.unit, theme)
+    _add_chosen(figure, mine, known.unit, language, MARKS[method], theme)
     figure.add_vrect(
         x0=-itself,
         x1=itself,
-        fillcolor=faint(ink.quiet, 0.25),
+        fillcolor=faint(INK[theme].quiet, 0.25),
         line_width=0,
         layer="below",
         name="noise floor",
         showlegend=True,
     )
     below = 20 * (len(figure.data) + 1)  # a line each on a phone
+    reach = reach_of(pd.concat([mine, each[["value"]]]), False, itself)
     figure.update_layout(
         template=template(theme),
         height=244 + below,
@@ -112,23 +63,66 @@ def parts_picture(
         showlegend=True,
         legend=LEGEND,
         hovermode="closest",
-        xaxis={
-            "title": {"text": known.axis, "standoff": 6},
-            "range": reach_of(pd.concat([mine, each[["value"]]]), False, itself),
-            "fixedrange": True,
-        },
-        yaxis={
-            "range": [2.6, -0.5],
-            "tickvals": list(height.values()),
-            "ticktext": list(height),
-            "showgrid": False,
-            "fixedrange": True,
+        xaxis=value_axis(known.axis, range=reach),
+        yaxis=row_axis(list(_HEIGHT.values()), list(_HEIGHT), 2.6, -0.5),
+    )
+    text = reading(table, metric, itself, language)
+    return figure, table.rename(columns={"value": known.axis}), text
+
+
+def _add_each(figure: go.Figure, each: pd.DataFrame, unit: str, theme: Theme) -> None:
+    """Every single language as a small tick, below the large mark of its part."""
+    figure.add_scatter(
+        x=each["value"],
+        y=[_HEIGHT[part] + 0.28 for part in each["part"]],
+        mode="markers",
+        name="each language",
+        hoverinfo="text",
+        hovertext=[
+            f"{language_name(r['language'])} · {r['part']}<br>{r['value']:.3g} {unit}, n = "
+            f"{r['sentences']}"
+            for _, r in each.iterrows()
+        ],
+        marker={
+            "color": faint(INK[theme].quiet, 0.6),
+            "symbol": "line-ns-open",
+            "size": 9,
+            "line": {"width": 1.5},
         },
     )
-    return (
-        figure,
-        table.rename(columns={"value": known.axis}),
-        reading(table, metric, itself, language),
+
+
+def _add_chosen(
+    figure: go.Figure, mine: pd.DataFrame, unit: str, language: str, mark: Mark, theme: Theme
+) -> None:
+    """The language that was chosen, or all together, with its interval."""
+    y = [_HEIGHT[part] for part in mine["part"]]
+    figure.add_scatter(
+        x=segments(mine["low"], mine["high"]),
+        y=segments(y, y),
+        mode="lines",
+        line={"color": mark.colour(theme), "width": 2},
+        name="95 % interval",
+        hoverinfo="skip",
+    )
+    hover = [
+        f"{r['part']}{where(language)}<br>{r['value']:.3g} {unit} (95 % interval "
+        f"{r['low']:.3g} to {r['high']:.3g})"
+        for _, r in mine.iterrows()
+    ]
+    figure.add_scatter(
+        x=mine["value"],
+        y=y,
+        mode="markers",
+        name="all languages" if language == EVERY else language_name(language),
+        hovertext=hover,
+        hoverinfo="text",
+        marker={
+            "color": mark.colour(theme),
+            "symbol": mark.symbol,
+            "size": 11,
+            "line": {"color": INK[theme].paper, "width": 1},
+        },
     )
 
 

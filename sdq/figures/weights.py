@@ -1,7 +1,8 @@
-"""What rounding did to the weights: per module, per value, per channel.
+"""What rounding did to the weights, module by module.
 
 `table` holds the numbers of all modules, `reading` says them in words. Each picture comes as
-(figure, table behind it, sentence).
+(figure, table behind it, sentence). Value by value: sdq.figures.weight_histograms; per channel:
+sdq.figures.channels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.maps import WORSE, module_map
-from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
+from sdq.figures.style import INK, Theme, mixed
 from sdq.labels import module_label
 from sdq.settings import UserError
 
@@ -72,11 +73,6 @@ def find(rows: pd.DataFrame, layer: str) -> Any:
 def quantized(row: Any) -> bool:
     """Whether the weight of this row was rounded."""
     return bool(row["bits"] < 32)
-
-
-def _array(row: Any, name: str) -> np.ndarray[Any, Any] | None:
-    value = row.get(name)
-    return np.asarray(value) if isinstance(value, np.ndarray | list | tuple) else None
 
 
 def _crest(row: Any) -> float:
@@ -271,112 +267,4 @@ def modules_picture(
         figure,
         rows,
         f"{text} {'Higher' if MEASURES[measure].higher_is_better else 'Lower'} is better.",
-    )
-
-
-def _grid_sentence(row: Any, grid: np.ndarray[Any, Any] | None) -> str:
-    """Which values the rounded weights can take."""
-    if grid is not None:
-        step = (grid[-1] - grid[0]) / (len(grid) - 1)
-        return (
-            f"Rounded to {int(row['bits'])} bits they can take {len(grid)} values, {step:.2g} "
-            f"apart, of which {row['codes_used']:.0f} occur."
-        )
-    owner = {"channel": "output channel", "group": "group of weights"}.get(
-        row["granularity"], "part"
-    )
-    steps = f"{row['scale_low']:.2g} to {row['scale_high']:.2g}"
-    return (
-        f"Every {owner} has its own grid ({int(row['ranges']):,} scales, steps from {steps}), so "
-        "no common grid can be drawn under the picture."
-    )
-
-
-def histogram_picture(
-    weights: pd.DataFrame, layer: str, method: str, log: bool = False, theme: Theme = "light"
-) -> Picture:
-    """Counts of the weights of one module before and after rounding; under them the values that
-    rounded weights can take, if all share one grid."""
-    row, ink = find(weights, layer), INK[theme]
-    before, after = np.asarray(row["fp32"]), _array(row, "quantized") if quantized(row) else None
-    grid = _array(row, "grid") if after is not None else None
-    width = (row["high"] - row["low"]) / len(before) or 1.0
-    centres = row["low"] + (np.arange(len(before)) + 0.5) * width
-    rows = pd.DataFrame(
-        {"from": centres - width / 2, "to": centres + width / 2, "before rounding": before}
-    )
-    figure = go.Figure()
-    if after is not None:
-        rows["rounded"] = after
-        mark = MARKS[method]
-        figure.add_bar(
-            x=centres,
-            y=after,
-            width=width,
-            marker={"color": faint(mark.colour(theme), 0.75), "line": {"width": 0}},
-            name=f"rounded to {int(row['bits'])} bits",
-        )
-    line = {"color": MARKS["FP32"].colour(theme), "width": 2, "shape": "hvh"}
-    figure.add_scatter(
-        x=centres,
-        y=[int(n) if n or not log else None for n in before],
-        mode="lines",
-        line=line,
-        name="before rounding",
-    )
-    if grid is not None:
-        marker = {"symbol": "line-ns-open", "size": 12, "color": ink.text, "line": {"width": 1}}
-        figure.add_scatter(
-            x=grid,
-            y=[0] * len(grid),
-            yaxis="y2",
-            mode="markers",
-            marker=marker,
-            name="values there are",
-            hovertemplate="%{x:.4g}<extra></extra>",
-        )
-    figure.update_layout(
-        overwrite=True,
-        template=template(theme),
-        height=360,
-        margin={"l": 62, "r": 14, "t": 8, "b": 94},
-        bargap=0,
-        barmode="overlay",
-        hovermode="closest",
-        legend=LEGEND,
-        xaxis={
-            "title": {"text": "Value of a weight", "standoff": 6},
-            "anchor": "y2" if grid is not None else "y",
-            "nticks": 7,
-            "fixedrange": True,
-        },
-        yaxis={
-            "title": {"text": "Weights per bin"},
-            "type": "log" if log else "linear",
-            "domain": [0.12 if grid is not None else 0.0, 1.0],
-            "tickformat": "~s",
-            "fixedrange": True,
-            **({"dtick": 1} if log else {}),
-        },
-    )
-    if grid is not None:
-        figure.update_layout(
-            yaxis2={
-                "domain": [0.0, 0.08],
-                "tickvals": [0],
-                "ticktext": ["grid"],
-                "range": [-1, 1],
-                "showgrid": False,
-                "fixedrange": True,
-            }
-        )
-    text = (
-        f"{label_of(row)}: {int(row['rows'] * row['columns']):,} weights from {row['low']:.3g} to "
-        f"{row['high']:.3g}. "
-    )
-    return (
-        figure,
-        rows,
-        text
-        + (_grid_sentence(row, grid) if after is not None else "They are not rounded in this run."),
     )

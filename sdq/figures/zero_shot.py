@@ -9,7 +9,7 @@ how far they go beyond that of the trained-on language (sdq.evaluate.significanc
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 from sdq.data.languages import language
 from sdq.evaluate.significance import HOME, ZERO_SHOT, interaction
 from sdq.evaluate.statistics import p_text
+from sdq.figures.axes import row_axis, value_axis, zero_line
 from sdq.figures.curves import legend_height
 from sdq.figures.drops import add_run, axis_range, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
@@ -217,7 +218,7 @@ def figure(
 ) -> go.Figure:
     """One row per group, one mark per run with its 95 % interval, and a small tick per language.
     `single` is the drop table of the languages (sdq.figures.drops)."""
-    ink, order, shapes = INK[theme], _order(rows), symbols(rows)
+    order, shapes = _order(rows), symbols(rows)
     at = {group: i + 0.5 * (i > 0) + 0.5 * (i > 1) for i, group in enumerate(order)}
     runs = list(rows["run"].drop_duplicates())
     drawn = go.Figure()
@@ -238,43 +239,21 @@ def figure(
         add_run(drawn, shown, list(y.values()), shapes[run], theme)
     ticks = [
         f"{group}<br><span "
-        f"style='font-size:11px;color:{ink.quiet}'>{_named(_members(rows, group))}</span>"
+        f"style='font-size:11px;color:{INK[theme].quiet}'>{_named(_members(rows, group))}</span>"
         for group in order
     ]
-    seen, below = (
-        pd.concat([rows["low"], rows["high"], single["drop"]]),
-        legend_height(list(rows["label"].drop_duplicates())),
-    )
-    nought: dict[str, Any] = {
-        "type": "line",
-        "x0": 0,
-        "x1": 0,
-        "yref": "paper",
-        "y0": 0,
-        "y1": 1,
-        "line": {"color": ink.text, "width": 1.5},
-        "layer": "below",
-    }
+    seen = pd.concat([rows["low"], rows["high"], single["drop"]])
+    below = legend_height(list(rows["label"].drop_duplicates()))
     bottom = max(at.values()) + 0.6
     drawn.update_layout(
         template=template(theme),
         height=int((36 + 5 * max(0, len(runs) - 2)) * (bottom + 0.6)) + 70 + below,
         margin={"l": 138, "r": 14, "t": 8, "b": 60 + below},
-        shapes=[nought],
+        shapes=[zero_line(theme)],
         showlegend=True,
         legend=LEGEND,
-        xaxis={
-            "title": {"text": f"Drop against FP32, points of {measure(metric)}", "standoff": 6},
-            "range": axis_range(seen),
-            "fixedrange": True,
-        },
-        yaxis={
-            "range": [bottom, -0.6],
-            "tickvals": list(at.values()),
-            "ticktext": ticks,
-            "showgrid": False,
-            "fixedrange": True,
-        },
+        xaxis=value_axis(f"Drop against FP32, points of {measure(metric)}", range=axis_range(seen)),
+        yaxis=row_axis(list(at.values()), ticks, bottom),
     )
     return drawn
 

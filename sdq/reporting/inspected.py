@@ -19,15 +19,23 @@ from sdq.figures import (
     channels,
     conductance,
     depth,
+    depth_rows,
     dimensions,
+    disagreement,
     estimates,
     examples,
     flips,
+    mismatch,
+    module_scan,
+    odds,
+    outliers,
     remedies,
     sensitivity,
     tensors,
+    weight_histograms,
     weights,
     why,
+    widths,
 )
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
@@ -58,7 +66,7 @@ def _map(tables: Tables, report: Report, theme: Theme) -> Picture:
 
 
 def _histogram(tables: Tables, report: Report, theme: Theme) -> Picture:
-    return weights.histogram_picture(
+    return weight_histograms.histogram_picture(
         tables["weights"], _most_distorted(tables["weights"]), report.method, True, theme
     )
 
@@ -104,7 +112,7 @@ def _through_depth(view: str, error: str) -> Draw:
             {report.run: tables["depth"]},
             "relative_l2",
             error,
-            depth.EVERY,
+            depth_rows.EVERY,
             report.run,
             theme,
             floors,
@@ -115,7 +123,7 @@ def _through_depth(view: str, error: str) -> Draw:
 
 def _modules(view: str) -> Draw:
     def draw(tables: Tables, report: Report, theme: Theme) -> Picture:
-        return sensitivity.modules_picture(
+        return module_scan.modules_picture(
             tables["sensitivity"], tables["floor"], "KL", view, method=report.method, theme=theme
         )
 
@@ -139,11 +147,11 @@ def _parts(tables: Tables, report: Report, theme: Theme) -> Picture:
 
 
 def _outliers(tables: Tables, report: Report, theme: Theme) -> Picture | None:
-    return why.units_picture(tables["why"], theme)
+    return outliers.units_picture(tables["why"], theme)
 
 
 def _clipped(tables: Tables, report: Report, theme: Theme) -> Picture | None:
-    return why.clipped_picture(tables["mismatch"], theme)
+    return mismatch.clipped_picture(tables["mismatch"], theme)
 
 
 def _damped(tables: Tables, report: Report, theme: Theme) -> Picture | None:
@@ -167,7 +175,7 @@ def _widths(tables: Tables, report: Report, theme: Theme) -> Picture:
     nearest = front.iloc[
         int((front["bytes"] - report.size_bytes["quantized_simulated"]).abs().argmin())
     ]
-    return remedies.widths_picture(at(nearest.to_dict(), tables["costs"]), tables["costs"], theme)
+    return widths.widths_picture(at(nearest.to_dict(), tables["costs"]), tables["costs"], theme)
 
 
 def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
@@ -209,14 +217,14 @@ def _changed(tables: Tables, report: Report, theme: Theme) -> Picture:
 
 
 def _matrix(tables: Tables, report: Report, theme: Theme) -> Picture:
-    return flips.matrix_picture(
-        flips.matrix(flips.positions(_pairs(tables, report))), report.method, theme
+    return disagreement.matrix_picture(
+        disagreement.matrix(disagreement.positions(_pairs(tables, report))), report.method, theme
     )
 
 
 def _odds(tables: Tables, report: Report, theme: Theme) -> Picture:
-    return flips.odds_picture(
-        flips.odds({report.method: _pairs(tables, report)}),
+    return odds.odds_picture(
+        odds.odds({report.method: _pairs(tables, report)}),
         {report.method: MARKS[report.method]},
         theme,
     )

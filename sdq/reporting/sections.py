@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from sdq import labels
 from sdq.evaluate.drops import drop_table
-from sdq.figures import depth, drops, languages, sample_size, weights, zero_shot
+from sdq.figures import depth, depth_rows, drops, languages, sample_size, scores, weights, zero_shot
 from sdq.figures.style import Theme
 from sdq.inspection.diagnosis import diagnose
 from sdq.inspection.storage import missing, paths, read
@@ -46,7 +46,7 @@ def _sentences(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFram
 def _scores(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     sentences = _sentences(reports, store)
     return (
-        languages.language_scores(reports, sentences, theme),
+        scores.language_scores(reports, sentences, theme),
         languages.table(reports, sentences),
         languages.reading(reports),
     )
@@ -131,7 +131,7 @@ def _through_depth(view: str, measure: str) -> Draw:
             if "floor" in (found := paths(r.run, store))
         }
         return depth.draw(
-            view, kept, errors, measure, "accumulated", depth.EVERY, kept[0].run, theme, floors
+            view, kept, errors, measure, "accumulated", depth_rows.EVERY, kept[0].run, theme, floors
         )
 
     return draw
@@ -144,7 +144,7 @@ def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
     errors = _errors(trained, store)
     kept = [r for r in trained if r.run in errors]
     figure, table, text = depth.draw(
-        "Blocks", kept, errors, "relative_l2", "gap", depth.EVERY, kept[0].run, theme
+        "Blocks", kept, errors, "relative_l2", "gap", depth_rows.EVERY, kept[0].run, theme
     )
     return (
         figure,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from sdq.figures import flips
+from sdq.figures.odds import POOLED
 from sdq.io.quoting import quoted
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -54,9 +54,9 @@ def test_it_counts_the_changes_of_every_language(store: Store) -> None:
     assert cells[cells["FP32"] != cells["now"]]["count"].sum() == other.sum()
     assert len(app.get("plotly_chart")) == 3
     odds = app.dataframe[3].value
-    assert set(odds["run"]) == {"PTQ", "SDQ", flips.POOLED}
+    assert set(odds["run"]) == {"PTQ", "SDQ", POOLED}
     assert odds[odds["run"] == "PTQ"]["changed"].sum() == other.sum()
-    assert odds[odds["run"] == flips.POOLED]["sentences"].sum() == 2 * len(pairs)
+    assert odds[odds["run"] == POOLED]["sentences"].sum() == 2 * len(pairs)
 
 
 def test_a_language_and_a_cell_narrow_the_sentences(store: Store) -> None:

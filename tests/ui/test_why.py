@@ -9,7 +9,8 @@ from html import unescape
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sdq.figures.why import causes_table, mismatch_reading
+from sdq.figures.mismatch import mismatch_reading
+from sdq.figures.why import causes_table
 from sdq.figures.why import reading as why_reading
 from sdq.inspection.diagnosis import diagnose
 from sdq.recipe import PRESETS

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from sdq.figures import mismatch, outliers
 from sdq.figures import why as figures
 from sdq.inspection.diagnosis import Diagnosis, diagnose
 from sdq.inspection.reasons import ALIKE, CALIBRATION, CAUSES, EXPLAINS, described, reason
@@ -351,7 +352,7 @@ def test_shares_are_percentages(value: float, text: str) -> None:
 
 def test_units_are_drawn_once_per_input() -> None:
     table = made_up_inspection.why()
-    figure, rows, text = figures.units_picture(table, "dark")  # type: ignore[misc]
+    figure, rows, text = outliers.units_picture(table, "dark")  # type: ignore[misc]
     assert not rows["layer"].str.contains("· key").any()
     assert rows["layer"].str.contains("query, key, value").sum() == 6
     assert set(rows["hidden unit"]) == {17, 40, 41, 42}
@@ -364,7 +365,7 @@ def test_units_are_drawn_once_per_input() -> None:
 
 def test_clipping_is_drawn_for_both_calibrations_and_costs_are_said_with_their_interval() -> None:
     table = made_up_inspection.mismatch()
-    figure, _, text = figures.clipped_picture(table)  # type: ignore[misc]
+    figure, _, text = mismatch.clipped_picture(table)  # type: ignore[misc]
     shown = {
         trace.name: dict(zip(trace.y, trace.x, strict=True))
         for trace in figure.data
@@ -374,8 +375,8 @@ def test_clipping_is_drawn_for_both_calibrations_and_costs_are_said_with_their_i
     assert shown["on all languages alike"]["Thai"] == pytest.approx(0.01)
     assert "costs a KL of 0.26 of 0.30 nats (95 % interval 0.23 to 0.29)" in text
     chance = edited(table, lambda t: t["language"] == "all", cost_low=-0.1)
-    assert "nothing that can be told from chance" in figures.mismatch_reading(chance)
-    assert figures.clipped_picture(table[:0]) is None
+    assert "nothing that can be told from chance" in mismatch.mismatch_reading(chance)
+    assert mismatch.clipped_picture(table[:0]) is None
 
 
 def test_damping_counts_the_norms_that_help() -> None:

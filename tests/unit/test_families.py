@@ -24,7 +24,7 @@ from sdq.analyses.depth import EVERY, depth, sites
 from sdq.analyses.fisher import estimate
 from sdq.analyses.sensitivity import scan
 from sdq.data.batches import Encoded
-from sdq.figures.depth import behind
+from sdq.figures.depth_rows import behind
 from sdq.labels import module_label
 from sdq.models.families import FAMILIES, family_of, guess
 from sdq.models.hooks import capture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdq import labels
-from sdq.figures import languages, style
+from sdq.figures import languages, scores, style
 from sdq.recipe import PRESETS
 from sdq.results import Report, Scores
 from sdq.store import Store
@@ -112,7 +112,7 @@ def test_the_figure_draws_every_method_with_its_own_symbol_dash_and_colour(
     store: Store, theme: style.Theme
 ) -> None:
     reports = chosen(store)
-    figure = languages.language_scores(
+    figure = scores.language_scores(
         reports, {r.run: store.sentences(r.run) for r in reports}, theme
     )
     marks = {
@@ -141,7 +141,7 @@ def test_the_figure_draws_every_method_with_its_own_symbol_dash_and_colour(
 
 
 def test_the_bands_add_up_to_the_loss() -> None:
-    figure = languages.language_scores(
+    figure = scores.language_scores(
         [simple("ptq-w4a8", "PTQ", 0.6, 0.8), simple("sdq-att-kld-w4a8", "SDQ", 0.84, 0.95)]
     )
     lost, won = (
@@ -154,7 +154,7 @@ def test_the_bands_add_up_to_the_loss() -> None:
 
 
 def test_marks_and_numbers_at_nothing_are_drawn_whole() -> None:
-    figure = languages.language_scores(
+    figure = scores.language_scores(
         [simple("ptq-w2a8", "PTQ", 0.0, 0.08), simple("sdq-att-kld-w2a8", "SDQ", 0.8, 0.9)]
     )
     places = {
@@ -167,22 +167,20 @@ def test_marks_and_numbers_at_nothing_are_drawn_whole() -> None:
         "<b>85.0</b>": "middle left",
     }
     assert figure.layout.xaxis.range[0] == pytest.approx(-2)
-    assert (
-        languages.language_scores([simple("ptq-w4a8", "PTQ", 0.6, 0.8)]).layout.xaxis.range[0] == 55
-    )
+    assert scores.language_scores([simple("ptq-w4a8", "PTQ", 0.6, 0.8)]).layout.xaxis.range[0] == 55
 
 
 def test_without_sentences_there_are_scores_but_no_intervals() -> None:
-    figure = languages.language_scores([simple("ptq-w4a8", "PTQ", 0.6, 0.8)])
+    figure = scores.language_scores([simple("ptq-w4a8", "PTQ", 0.6, 0.8)])
     assert not list(figure.select_traces({"type": "scatter", "mode": "lines"}))
 
 
 def test_fp32_alone_can_be_drawn() -> None:
-    assert languages.language_scores([simple("fp32", "FP32", 0.9, 0.9)]).data
+    assert scores.language_scores([simple("fp32", "FP32", 0.9, 0.9)]).data
 
 
 def test_the_exported_page_needs_no_network_and_escapes(store: Store) -> None:
-    html = style.to_html(languages.language_scores(chosen(store)), "a <b> title", "3 < 4")
+    html = style.to_html(scores.language_scores(chosen(store)), "a <b> title", "3 < 4")
     assert "a &lt;b&gt; title" in html
     assert "3 &lt; 4" in html
     assert '<script src="http' not in html

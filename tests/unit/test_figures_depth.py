@@ -8,13 +8,11 @@ import pandas as pd
 import pytest
 
 from sdq import labels
-from sdq.figures import curves, depth, noise, style
+from sdq.figures import curves, depth, depth_rows, style
 from sdq.recipe import PRESETS
-from sdq.reporting import inspected
-from sdq.reporting import sections as parts
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests import made_up
 
 THREE = ("ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 
@@ -75,7 +73,7 @@ def simple(
 def test_the_rows_are_the_stored_numbers(store: Store) -> None:
     found = errors(store)
     names = labels.run_names(chosen(store))
-    rows = depth.rows(found, names, "sqnr_db", language="sw")
+    rows = depth_rows.rows(found, names, "sqnr_db", language="sw")
     assert list(names.values()) == ["PTQ", "QAT", "SDQ"] == list(rows["run"].unique())
     run, table = next(iter(found.items()))
     stored = table[
@@ -89,7 +87,7 @@ def test_the_rows_are_the_stored_numbers(store: Store) -> None:
 
 
 def test_an_output_without_weights_leads_to_the_layer_behind_it() -> None:
-    behind = depth.behind(simple((0.1, 0.2), {"q": 0.1}))
+    behind = depth_rows.behind(simple((0.1, 0.2), {"q": 0.1}))
     assert behind["layer.1.block"] == "layer.1.ffn_out"
     assert behind["layer.1.q"] == "layer.1.q"
 
@@ -97,15 +95,17 @@ def test_an_output_without_weights_leads_to_the_layer_behind_it() -> None:
 def test_unknown_measures_and_absent_errors(store: Store) -> None:
     found, names = errors(store), labels.run_names(chosen(store))
     with pytest.raises(ValueError, match="measure must be one of relative_l2"):
-        depth.rows(found, names, "cosine")
+        depth_rows.rows(found, names, "cosine")
     ptq = chosen(store)[0].run
-    assert not len(depth.rows({ptq: found[ptq]}, names, "relative_l2", error="gap"))
-    assert list(depth.rows({}, {}, "relative_l2")) == depth.COLUMNS
-    assert not len(depth.rows(found, names, "relative_l2", roles=("attention",), error="local"))
+    assert not len(depth_rows.rows({ptq: found[ptq]}, names, "relative_l2", error="gap"))
+    assert list(depth_rows.rows({}, {}, "relative_l2")) == depth_rows.COLUMNS
+    assert not len(
+        depth_rows.rows(found, names, "relative_l2", roles=("attention",), error="local")
+    )
 
 
 def test_no_error_is_not_drawn_as_200_db() -> None:
-    rows = depth.rows({"a": simple((0.0, 0.1), {})}, {"a": "PTQ"}, "sqnr_db")
+    rows = depth_rows.rows({"a": simple((0.0, 0.1), {})}, {"a": "PTQ"}, "sqnr_db")
     assert rows["value"].isna().tolist() == [True, False]
     figure = curves.curves(rows, "sqnr_db", {"PTQ": style.MARKS["PTQ"]})
     assert figure.data[0].y[0] is None
@@ -146,7 +146,7 @@ def test_the_sentence_at_the_edges() -> None:
 
 def test_languages_worst_best_and_mean() -> None:
     table = simple((0.1, 0.2), {}, {"en": 1.0, "de": 2.0, "sw": 4.0, "hi": 3.0})
-    rows = depth.language_rows(table, "a", "PTQ", "en", "relative_l2")
+    rows = depth_rows.language_rows(table, "a", "PTQ", "en", "relative_l2")
     assert set(rows["line"]) == {
         "English",
         "Swahili (worst)",
@@ -157,7 +157,7 @@ def test_languages_worst_best_and_mean() -> None:
     assert rows[rows["line"] == "mean of 4"]["value"].tolist() == pytest.approx([0.25, 0.5])
     assert set(depth.language_marks(rows)) == set(rows["line"])
     assert (
-        depth.language_rows(table, "a", "PTQ", "en", "sqnr_db")["line"]
+        depth_rows.language_rows(table, "a", "PTQ", "en", "sqnr_db")["line"]
         .str.startswith("Swahili (worst)")
         .any()
     )
@@ -165,7 +165,7 @@ def test_languages_worst_best_and_mean() -> None:
     assert "Swahili (worst), 0.8" in text
     assert "English, 0.2" in text
     assert set(
-        depth.language_rows(simple((0.1, 0.2), {}), "a", "PTQ", "en", "relative_l2")["line"]
+        depth_rows.language_rows(simple((0.1, 0.2), {}), "a", "PTQ", "en", "relative_l2")["line"]
     ) == {"English", "mean of 1"}
 
 
@@ -176,7 +176,7 @@ def test_tokens_of_one_sentence(store: Store) -> None:
         {r.run: store.table(r.run, name) for r in reports} for name in ("tokens", "sample")
     )
     sentence = samples[reports[0].run].query("language == 'sw'").iloc[1]
-    rows = depth.token_rows(tokens, samples, names, "sw", sentence["id"])
+    rows = depth_rows.token_rows(tokens, samples, names, "sw", sentence["id"])
     mine = rows[(rows["run"] == "PTQ") & (rows["block"] == 5)]
     assert mine["token"].tolist() == list(sentence["tokens"])
     assert mine["value"].tolist() == pytest.approx([0.6 * (t + 1) for t in range(len(mine))])
@@ -184,7 +184,7 @@ def test_tokens_of_one_sentence(store: Store) -> None:
     assert [trace.type for trace in figure.data] == ["heatmap"] * 3
     assert figure.data[0].z.shape == (6, len(mine))
     assert f"{sentence['tokens'][-1]!r}" in depth.token_reading(rows)
-    assert not len(depth.token_rows(tokens, samples, names, "sw", "no such sentence"))
+    assert not len(depth_rows.token_rows(tokens, samples, names, "sw", "no such sentence"))
 
 
 def test_tokens_that_look_like_tags_are_escaped() -> None:
@@ -267,159 +267,10 @@ def test_runs_of_one_method_are_told_apart(store: Store) -> None:
 
 
 def test_where_to_look_first(store: Store) -> None:
-    assert depth.worst_module(simple((0.1,), {"q": 0.1, "ffn_out": 0.3})) == "layer.0.ffn_out"
-    layers = depth.measured(errors(store)[chosen(store)[0].run])
+    assert depth_rows.worst_module(simple((0.1,), {"q": 0.1, "ffn_out": 0.3})) == "layer.0.ffn_out"
+    layers = depth_rows.measured(errors(store)[chosen(store)[0].run])
     assert list(layers)[1] == "roberta.encoder.layer.0.attention.self.query"
     assert "block 0 · block output" not in layers.values()
 
 
 # --- the noise floor
-
-
-def floor_of(sites: dict[str, float]) -> pd.DataFrame:
-    """A floor at which these sites move so far; of the other cause half of it."""
-    rows = []
-    for site, value in sites.items():
-        for measure, high, less in (
-            ("relative_l2", value, value / 2),
-            ("sqnr_db", -20 * math.log10(value), 200.0),
-            ("mean_abs", value / 2, 0.0),
-            ("frobenius", 9, 0),
-        ):
-            rows += [
-                ("site", site, measure, high, "perturbation"),
-                ("site", site, measure, less, "batch"),
-                ("fp32", site, measure, 7e7, "batch"),
-            ]
-    return pd.DataFrame(rows, columns=["kind", "name", "measure", "high", "cause"])
-
-
-def test_the_floor_stands_beside_the_accumulated_error(store: Store) -> None:
-    reports = chosen(store)
-    block = "roberta.encoder.layer.{}".format
-    floors = {reports[0].run: floor_of({block(i): 0.01 * (i + 1) for i in range(6)})}
-    for measure in ("relative_l2", "sqnr_db"):
-        figure, table, text = depth.draw(
-            "Blocks", reports, errors(store), measure, "accumulated", "all", "", "light", floors
-        )
-        expected = [
-            0.01 * (i + 1) if measure == "relative_l2" else -20 * math.log10(0.01 * (i + 1))
-            for i in range(6)
-        ]
-        mine = table[table["run"] == "PTQ"]
-        assert mine["noise floor"].tolist() == pytest.approx(expected)
-        assert table[table["run"] != "PTQ"]["noise floor"].isna().all()
-        (line,) = (trace for trace in figure.data if trace.name.startswith("floor"))
-        assert (line.name, line.mode, list(line.x)) == ("floor, PTQ", "lines", list(range(6)))
-        assert list(line.y) == pytest.approx(expected)
-        low, high = figure.layout.yaxis.range
-        assert low <= min(expected)
-        assert max(expected) <= high
-        assert "comes nearest to it with PTQ at block" in text
-    for error in ("local", "gap"):
-        _, table, text = depth.draw(
-            "Roles", reports, errors(store), "relative_l2", error, "all", "", "light", floors
-        )
-        assert "noise floor" not in table
-        assert "noise" not in text
-    assert (
-        "noise floor"
-        not in depth.draw(
-            "Blocks", reports, errors(store), "relative_l2", "accumulated", "all", ""
-        )[1]
-    )
-
-
-def test_of_several_layers_in_a_panel_the_one_that_moves_most_is_the_floor(store: Store) -> None:
-    reports = chosen(store)[:1]
-    mine = {reports[0].run: errors(store)[reports[0].run]}
-    sites = mine[reports[0].run].query("measure == 'accumulated' and language == 'all'")
-    floors = {
-        reports[0].run: floor_of({row.site: 0.01 + 0.001 * row.order for row in sites.itertuples()})
-    }
-    figure, table, _ = depth.draw(
-        "Paper: error by layer type",
-        reports,
-        mine,
-        "mean_abs",
-        "accumulated",
-        "all",
-        "",
-        "light",
-        floors,
-    )
-    (line,) = (trace for trace in figure.data if trace.name == "noise floor")
-    assert list(line.y) == pytest.approx(table.groupby("block")["noise floor"].max().tolist())
-    figure, *_ = depth.draw(
-        "Languages",
-        reports,
-        mine,
-        "relative_l2",
-        "accumulated",
-        "all",
-        reports[0].run,
-        "light",
-        floors,
-    )
-    assert [len(trace.x) for trace in figure.data if trace.name == "noise floor"] == [6]
-
-
-def test_what_is_said_of_the_floor() -> None:
-    table = pd.DataFrame(
-        {
-            "run": ["PTQ"] * 3 + ["SDQ"] * 3,
-            "layer": ["a", "b", "c"] * 2,
-            "value": [0.1, 0.2, 0.4, 0.1, 0.2, 0.3],
-            "floor": [0.01, 0.1, 0.1, 0.2, 0.1, math.nan],
-        }
-    )
-    text = noise.reading(table, "relative_l2")
-    assert (
-        "comes nearest to it with PTQ at b (0.1 against 0.2) and with SDQ at a (0.2 against 0.1)."
-        in text
-    )
-    assert text.endswith("1 of the 6 errors shown are no larger than that.")
-    decibels = noise.reading(
-        table.assign(
-            value=[20.0, 10, 5, 9, 9, 9], floor=[30.0, 15, 40, math.nan, math.nan, math.nan]
-        ),
-        "sqnr_db",
-    )
-    assert "with PTQ at b (15.0 dB against 10.0 dB)." in decibels
-    assert noise.reading(table.drop(columns="floor"), "relative_l2") == ""
-    assert noise.reading(table.assign(floor=math.nan), "relative_l2") == ""
-    still = noise.beside(
-        pd.DataFrame({"id": ["r"], "site": ["s"]}),
-        {
-            "r": pd.DataFrame(
-                [("site", "s", "sqnr_db", 200.0)], columns=["kind", "name", "measure", "high"]
-            )
-        },
-        "sqnr_db",
-    )
-    assert still["floor"].isna().all()
-
-
-def test_what_is_given_out_has_the_floor_too(store: Store) -> None:
-    report = chosen(store)[2]
-    given = {"depth": store.table(report.run, "depth"), "floor": made_up_inspection.floor()}
-    for tables, there in ((given, True), ({"depth": given["depth"]}, False)):
-        assert (
-            any(
-                trace.name == "noise floor"
-                for trace in inspected.pictures("depth", tables, report)[0][0].data
-            )
-            == there
-        )
-    draw = dict(parts.FIGURES)["Rounding error through depth"]
-    assert "noise floor" not in draw([report], store, "light")[1]
-    made_up_inspection.write(store, report.run)
-    floor = (
-        made_up_inspection.floor()
-        .query("kind == 'site' and role == 'block' and measure == 'relative_l2'")
-        .groupby("block")["high"]
-        .max()
-    )
-    assert draw([report], store, "light")[1]["noise floor"].tolist() == pytest.approx(
-        floor.tolist()
-    )

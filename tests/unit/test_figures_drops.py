@@ -9,7 +9,7 @@ import pytest
 from sdq.evaluate.drops import drop_table
 from sdq.evaluate.significance import verdicts
 from sdq.evaluate.statistics import intervals
-from sdq.figures import drops, ranks
+from sdq.figures import drops, heat, ranks
 from sdq.recipe import PRESETS
 from sdq.results import Report, Scores
 from sdq.settings import UserError
@@ -152,14 +152,14 @@ def test_runs_of_one_method_keep_apart() -> None:
     [("drop", ["PTQ", "SDQ"], [30, 6]), ("score", ["FP32", "PTQ", "SDQ"], [90, 60, 84])],
 )
 def test_the_heat_map_holds_the_numbers(
-    cells: drops.Cells, columns: list[str], first: list[float]
+    cells: heat.Cells, columns: list[str], first: list[float]
 ) -> None:
     rows = drop_table([PTQ, SDQ], TABLES, answered(FULL))
-    figure = drops.heat(rows, cells, "accuracy", chosen="sw")
+    figure = heat.heat(rows, cells, "accuracy", chosen="sw")
     assert list(figure.layout.xaxis.ticktext) == columns
     assert list(figure.data[0].z[0]) == pytest.approx(first)
-    assert list(drops.wide_table(rows, cells)) == ["language", *columns]
-    text = drops.heat_reading(rows, cells, "accuracy")
+    assert list(heat.wide_table(rows, cells)) == ["language", *columns]
+    text = heat.heat_reading(rows, cells, "accuracy")
     assert "Swahili with PTQ, " + ("30.0 points" if cells == "drop" else "60.0 %") in text
     assert (
         "PTQ 20.0, SDQ 2.0" in text if cells == "drop" else "FP32 90.0, PTQ 70.0, SDQ 88.0" in text

@@ -8,7 +8,8 @@ import pytest
 
 from sdq.data.task import joined
 from sdq.evaluate.significance import verdicts
-from sdq.figures import examples
+from sdq.figures import examples, margins
+from sdq.figures.style import Theme
 from sdq.settings import UserError
 
 
@@ -142,7 +143,7 @@ def test_all_flips_are_drawn_and_the_rest_is_thinned(flips: int, drawn: int) -> 
     assert len(kept) == drawn
     assert examples.counts(kept)["lost"] == flips
     assert kept.equals(examples.thinned(pairs))
-    figure = examples.margins(pairs, "PTQ")
+    figure = margins.margins(pairs, "PTQ")
     assert sum(len(t.x) for t in figure.data) == drawn
     assert f"{flips:,}" in next(a.text for a in figure.layout.annotations if "Lost" in a.text)
     assert f"{n - flips:,}" in next(
@@ -151,8 +152,8 @@ def test_all_flips_are_drawn_and_the_rest_is_thinned(flips: int, drawn: int) -> 
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_points_carry_their_sentence_and_escape_its_text(theme: examples.Theme) -> None:
-    figure = examples.margins(PAIRS, "PTQ", theme, ("s2", "sw"))
+def test_points_carry_their_sentence_and_escape_its_text(theme: Theme) -> None:
+    figure = margins.margins(PAIRS, "PTQ", theme, ("s2", "sw"))
     lost = next(t for t in figure.data if t.name == "lost")
     assert [list(c) for c in lost.customdata] == [["s1", "sw"], ["s2", "sw"]]
     assert "sentence &lt;1&gt;" in lost.hovertext[0]

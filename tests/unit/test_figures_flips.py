@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from sdq.figures import alone, flips
+from sdq.figures import alone, disagreement, flips, odds
 from sdq.figures.examples import pair
 from sdq.figures.style import MARKS
 from tests import made_up_inspection
@@ -56,7 +56,7 @@ def test_changes_have_a_kind_and_come_least_sure_first() -> None:
 
 
 def test_the_matrix_counts_every_answer_once() -> None:
-    cells = flips.matrix(flips.positions(PAIRS))
+    cells = disagreement.matrix(disagreement.positions(PAIRS))
     assert cells["count"].sum() == len(PAIRS)
     counts = {(row.FP32, row.now): row.count for row in cells.itertuples(index=False)}
     assert {pair: n for pair, n in counts.items() if pair[0] != pair[1]} == {
@@ -66,7 +66,7 @@ def test_the_matrix_counts_every_answer_once() -> None:
     assert counts["rain", "rain"] == 1
     assert list(cells.iloc[0][["FP32", "now", "count"]]) == ["rain", "sun", 3]
     assert cells["share"].iloc[0] == pytest.approx(3 / 4)
-    figure, rows, text = flips.matrix_picture(cells, "PTQ", chosen=("rain", "sun"))
+    figure, rows, text = disagreement.matrix_picture(cells, "PTQ", chosen=("rain", "sun"))
     assert rows is cells
     (bars,) = figure.data
     drawn = {tuple(pair): label for pair, label in zip(bars.customdata, bars.text, strict=True)}
@@ -75,32 +75,37 @@ def test_the_matrix_counts_every_answer_once() -> None:
     assert drawn["snow", "sun"] == ""
     (box,) = figure.layout.shapes
     assert (box.x0, box.y0) == (
-        flips.shown_labels(cells).index("sun") - 0.5,
-        flips.shown_labels(cells).index("rain") - 0.5,
+        disagreement.shown_labels(cells).index("sun") - 0.5,
+        disagreement.shown_labels(cells).index("rain") - 0.5,
     )
     assert "another answer than FP32 in 4 of 8 cases (50.0 %)" in text
     assert (
         "rain becomes sun (3 times, 75.0 % of what FP32 calls rain). The other way round: 0 times."
         in text
     )
-    same = flips.matrix(flips.positions(PAIRS.assign(answer=PAIRS["FP32 answer"])))
-    assert "all 8 answers" in flips.matrix_picture(same, "PTQ")[2]
+    same = disagreement.matrix(disagreement.positions(PAIRS.assign(answer=PAIRS["FP32 answer"])))
+    assert "all 8 answers" in disagreement.matrix_picture(same, "PTQ")[2]
 
 
 def test_tags_are_counted_word_by_word() -> None:
     tagged = PAIRS[:1].assign(
         words="at\tsix\tsharp", **{"FP32 answer": "O B-date I-date", "answer": "O O I-date"}
     )
-    answers = flips.positions(tagged)
+    answers = disagreement.positions(tagged)
     assert list(answers["FP32"]) == ["O", "B-date", "I-date"]
     assert list(answers["now"]) == ["O", "O", "I-date"]
 
 
 def test_a_label_with_a_space_is_one_answer_and_a_ranking_has_one_per_document() -> None:
     named = PAIRS[:1].assign(words="", **{"FP32 answer": "very good", "answer": "not so good"})
-    assert flips.positions(named)[["FP32", "now"]].values.tolist() == [["very good", "not so good"]]
+    assert disagreement.positions(named)[["FP32", "now"]].values.tolist() == [
+        ["very good", "not so good"]
+    ]
     ranked = PAIRS[:1].assign(words="", **{"FP32 answer": "3 0", "answer": "3 1"})
-    assert flips.positions(ranked)[["FP32", "now"]].values.tolist() == [["3", "3"], ["0", "1"]]
+    assert disagreement.positions(ranked)[["FP32", "now"]].values.tolist() == [
+        ["3", "3"],
+        ["0", "1"],
+    ]
 
 
 def test_many_labels_are_folded_and_no_change_is_lost() -> None:
@@ -109,10 +114,10 @@ def test_many_labels_are_folded_and_no_change_is_lost() -> None:
         (a, b, 1 + (i * j) % 7) for i, a in enumerate(names) for j, b in enumerate(names) if i != j
     ] + [("l00", "l00", 50)]
     cells = pd.DataFrame(rows, columns=["FP32", "now", "count"]).assign(share=0.1)
-    figure, *_ = flips.matrix_picture(cells, "PTQ")
-    shown = flips.shown_labels(cells)
+    figure, *_ = disagreement.matrix_picture(cells, "PTQ")
+    shown = disagreement.shown_labels(cells)
     assert len(shown) == 15
-    assert shown[-1] == flips.OTHERS
+    assert shown[-1] == disagreement.OTHERS
     assert sum(int(label) for label in figure.data[0].text if label) == sum(
         n for a, b, n in rows if a != b
     )
@@ -158,7 +163,7 @@ def test_the_noise_floor_stands_beside_what_changes() -> None:
 
 
 def test_odds_are_counted_by_the_lead_of_fp32() -> None:
-    rows = flips.odds({"PTQ": PAIRS}, bins=2)
+    rows = odds.odds({"PTQ": PAIRS}, bins=2)
     assert list(rows["run"]) == ["PTQ", "PTQ"]
     assert list(rows["sentences"]) == [4, 4]
     assert list(rows["changed"]) == [
@@ -167,7 +172,7 @@ def test_odds_are_counted_by_the_lead_of_fp32() -> None:
     ]  # margins 0.25, 0.5, 1 and 2; wrong answers count by their lead too
     assert list(rows["margin"]) == pytest.approx([(0.25 + 0.5 + 1 + 2) / 4, (3 + 4 + 5 + 6) / 4])
     assert (rows["low"].iloc[0], rows["high"].iloc[0]) == pytest.approx(flips.wilson(4, 4))
-    figure, _, text = flips.odds_picture(rows, {"PTQ": MARKS["PTQ"]})
+    figure, _, text = odds.odds_picture(rows, {"PTQ": MARKS["PTQ"]})
     (line,) = figure.data
     assert list(line.y) == [100.0, 0.0]
     assert "100.0 % of the answers change [51.0, 100.0]" in text
@@ -175,18 +180,18 @@ def test_odds_are_counted_by_the_lead_of_fp32() -> None:
 
 
 def test_several_runs_are_pooled_beside_their_own_lines() -> None:
-    rows = flips.odds({"PTQ": PAIRS, "SDQ": PAIRS.assign(answer=PAIRS["FP32 answer"])}, bins=2)
-    assert list(dict.fromkeys(rows["run"])) == ["PTQ", "SDQ", flips.POOLED]
-    pooled = rows[rows["run"] == flips.POOLED]
+    rows = odds.odds({"PTQ": PAIRS, "SDQ": PAIRS.assign(answer=PAIRS["FP32 answer"])}, bins=2)
+    assert list(dict.fromkeys(rows["run"])) == ["PTQ", "SDQ", odds.POOLED]
+    pooled = rows[rows["run"] == odds.POOLED]
     assert list(pooled["sentences"]) == [8, 8]
     assert list(pooled["changed"]) == [4, 0]
-    figure, _, text = flips.odds_picture(rows, {"PTQ": MARKS["PTQ"], "SDQ": MARKS["SDQ"]}, "dark")
+    figure, _, text = odds.odds_picture(rows, {"PTQ": MARKS["PTQ"], "SDQ": MARKS["SDQ"]}, "dark")
     assert [line.line.width for line in figure.data] == [2, 2, 4]
     assert "50.0 % of the answers change" in text
 
 
 def test_margins_that_are_all_alike_make_one_bin() -> None:
-    rows = flips.odds({"PTQ": PAIRS.assign(**{"FP32 margin": 1.0})})
+    rows = odds.odds({"PTQ": PAIRS.assign(**{"FP32 margin": 1.0})})
     assert list(rows["sentences"]) == [8]
 
 

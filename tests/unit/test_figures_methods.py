@@ -11,7 +11,7 @@ import pytest
 from sdq import labels
 from sdq.evaluate.significance import verdicts
 from sdq.evaluate.statistics import mean_interval, p_cell
-from sdq.figures import methods, style
+from sdq.figures import methods, prices, style, weight_histograms
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
@@ -129,21 +129,21 @@ def points(scores: dict[str, tuple[float, float]]) -> pd.DataFrame:
 
 
 def test_the_front_keeps_what_nothing_beats() -> None:
-    assert methods.front(
+    assert prices.front(
         points(
             {"big": (90, 10), "poor": (50, 5), "good": (80, 5), "small": (60, 2), "worse": (79, 11)}
         ),
         "size",
     ) == ["small", "good", "big"]
-    assert methods.front(points({"a": (80, 5), "twin": (80, 5)}), "time") == ["a", "twin"]
+    assert prices.front(points({"a": (80, 5), "twin": (80, 5)}), "time") == ["a", "twin"]
 
 
 @pytest.mark.parametrize("price", ["size", "time"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_front_is_drawn_with_intervals_and_marks(
-    store: Store, found: pd.DataFrame, price: methods.Price, theme: style.Theme
+    store: Store, found: pd.DataFrame, price: prices.Price, theme: style.Theme
 ) -> None:
-    figure = methods.pareto(found, chosen(store), price, theme)
+    figure = prices.pareto(found, chosen(store), price, theme)
     marks = [trace for trace in figure.data if trace.mode == "markers"]
     assert [trace.name for trace in marks] == ["FP32", "PTQ", "QAT", "SDQ"]
     assert (
@@ -157,7 +157,7 @@ def test_the_front_is_drawn_with_intervals_and_marks(
 
 
 def test_no_intervals_no_bars(store: Store) -> None:
-    figure = methods.pareto(methods.table(chosen(store), {}), chosen(store), "size")
+    figure = prices.pareto(methods.table(chosen(store), {}), chosen(store), "size")
     assert all(trace.error_y.array is None for trace in figure.data)
 
 
@@ -168,7 +168,7 @@ def test_histograms_before_and_after(store: Store) -> None:
         {r.run: store.table(r.run, "weights") for r in reports},
     )
     module = "roberta.encoder.layer.3.attention.self.query"
-    table = methods.histogram_table(weights, names, module)
+    table = weight_histograms.histogram_table(weights, names, module)
     shares = table.groupby("run", sort=False)[["before", "after"]].sum(min_count=1)
     assert shares["before"].tolist() == pytest.approx([100] * 4)
     assert shares["after"].tolist() == pytest.approx([math.nan, 100, 100, 100], nan_ok=True)
@@ -178,17 +178,17 @@ def test_histograms_before_and_after(store: Store) -> None:
         100 * np.asarray(row["quantized"]) / sum(row["quantized"])
     )
     assert mine["weight"].iloc[0] > row["low"]
-    figure = methods.histograms(table)
+    figure = weight_histograms.histograms(table)
     assert [trace.name for trace in figure.data] == [
         "before rounding",
         *["before rounding", "after rounding"] * 3,
     ]
     assert figure.layout.yaxis.type == "log"
-    text = methods.histogram_reading(weights, names, module, "block 3 · query")
+    text = weight_histograms.histogram_reading(weights, names, module, "block 3 · query")
     assert text.startswith("Weights of block 3 · query: FP32 not rounded; PTQ 3 bits, SQNR")
-    assert not len(methods.histogram_table(weights, names, "nowhere"))
+    assert not len(weight_histograms.histogram_table(weights, names, "nowhere"))
     assert (
-        methods.histogram_reading(weights, names, "nowhere", "nowhere")
+        weight_histograms.histogram_reading(weights, names, "nowhere", "nowhere")
         == "None of these runs has weights of nowhere."
     )
 

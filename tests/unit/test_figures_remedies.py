@@ -10,16 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sdq.figures.remedies import (
-    FULL,
-    RUN,
-    agreement,
-    picture,
-    printed,
-    reading,
-    table,
-    widths_picture,
-)
+from sdq.figures.remedies import FULL, RUN, agreement, picture, printed, reading, table
+from sdq.figures.widths import widths_picture
 from sdq.inspection.remedies import at, present
 from sdq.quant.mixed_precision import FP
 from sdq.recipe import PRESETS, load_recipe

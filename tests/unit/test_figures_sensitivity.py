@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sdq.evaluate.ranking import EVERY
-from sdq.figures import estimates, sensitivity, tensors
+from sdq.figures import estimates, module_scan, sensitivity, tensors
 from sdq.figures.sensitivity import METRICS, VIEWS
 from sdq.figures.style import INK
 from tests import made_up_inspection as made_up
@@ -74,7 +74,7 @@ def test_the_floor_is_the_largest_movement_of_either_cause() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_module_is_drawn_with_interval_and_floor(view: str, metric: str, theme: str) -> None:
-    figure, table, text = sensitivity.modules_picture(
+    figure, table, text = module_scan.modules_picture(
         SCAN, FLOOR, metric, view, chosen=NAMES[3], theme=theme
     )  # type: ignore[arg-type]
     assert figure.layout.template.layout.paper_bgcolor == INK[theme].paper  # type: ignore[index]
@@ -114,11 +114,11 @@ def test_every_module_is_drawn_with_interval_and_floor(view: str, metric: str, t
 
 
 def test_the_whole_models_own_movement_is_a_line() -> None:
-    figure, *_ = sensitivity.modules_picture(SCAN, FLOOR, "KL")
+    figure, *_ = module_scan.modules_picture(SCAN, FLOOR, "KL")
     (line,) = traces(figure, "the whole model by itself")
     assert line.x == pytest.approx((0.065, 0.065))  # type: ignore[attr-defined]
     assert not traces(
-        sensitivity.modules_picture(SCAN, FLOOR, "KL", "All but one")[0],
+        module_scan.modules_picture(SCAN, FLOOR, "KL", "All but one")[0],
         "the whole model by itself",
     )
 
@@ -152,7 +152,7 @@ def simple(
 
 
 def test_what_is_said_of_modules_alone() -> None:
-    text = sensitivity.modules_picture(
+    text = module_scan.modules_picture(
         *simple({"a": 0.1, "b": 0.4, "c": 0.3}, {"a": 0.2, "b": 0.0, "c": 0.0}), "KL"
     )[2]
     assert (
@@ -169,17 +169,17 @@ def test_what_is_said_of_modules_alone() -> None:
     )
     assert (
         "All 2 modules are above"
-        in sensitivity.modules_picture(*simple({"a": 0.1, "b": 0.4}, {"a": 0.0, "b": 0.0}), "KL")[2]
+        in module_scan.modules_picture(*simple({"a": 0.1, "b": 0.4}, {"a": 0.0, "b": 0.0}), "KL")[2]
     )
     assert (
         "no module has a KL divergence beyond its noise floor"
-        in sensitivity.modules_picture(*simple({"a": 0.1}, {"a": 0.1}), "KL")[2]
+        in module_scan.modules_picture(*simple({"a": 0.1}, {"a": 0.1}), "KL")[2]
     )
 
 
 def test_what_is_said_of_what_modules_add() -> None:
     scan, floor = simple({"a": 0.1, "b": -0.4, "c": 0.005}, {"a": 0.0, "b": 0.0, "c": 0.0})
-    text = sensitivity.modules_picture(scan, floor, "KL", "All but one")[2]
+    text = module_scan.modules_picture(scan, floor, "KL", "All but one")[2]
     assert (
         "Leaving block 0 · query in FP32 takes most of it away, 0.1 nats (95 % interval 0.09 to "
         "0.11): 0.1 nats remain." in text
@@ -191,7 +191,7 @@ def test_what_is_said_of_what_modules_add() -> None:
     scan, floor = simple({"a": 0.1}, {"a": 0.0}, shift=0.3)
     assert (
         "takes no more of it away than repeating the same does, 0.3 nats"
-        in sensitivity.modules_picture(scan, floor, "KL", "All but one")[2]
+        in module_scan.modules_picture(scan, floor, "KL", "All but one")[2]
     )
 
 
@@ -308,7 +308,7 @@ def test_modules_without_effect_have_no_place_on_a_logarithmic_axis() -> None:
         carried[0] for t in figure.data if t.customdata is not None for carried in t.customdata
     }
     assert NAMES[5] in set(table["module"])
-    figure, table, _ = sensitivity.modules_picture(scan, FLOOR, "KL")
+    figure, table, _ = module_scan.modules_picture(scan, FLOOR, "KL")
     dots = traces(figure, "not above it: not ranked")[0]
     at = [carried[0] for carried in dots.customdata].index(NAMES[5])  # type: ignore[attr-defined]
     assert dots.x[at] == pytest.approx(10 ** figure.layout.xaxis.range[0])  # type: ignore[attr-defined]

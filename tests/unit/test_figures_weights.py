@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from sdq.figures.channels import channel_table, channels_picture
+from sdq.figures.weight_histograms import histogram_picture
 from sdq.figures.weights import (
     MEASURES,
     error_share,
     find,
     headline,
-    histogram_picture,
     modules_picture,
     nearest,
     reading,
