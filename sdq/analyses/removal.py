@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.analyses.changes import Answers, Changes
-from sdq.analyses.outliers import input_taps
 from sdq.analyses.sensitivity import Forward, Passes, check, instead, run
+from sdq.analyses.wiring import input_taps
 from sdq.data.batches import Encoded
 from sdq.models.hooks import listen
 from sdq.quant.layers import (
