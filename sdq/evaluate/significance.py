@@ -190,7 +190,7 @@ def interaction(
     at_home = _weights(home, languages) if home else None
     rows = []
     for name, codes in (({HOME: home} if home else {}) | dict(groups)).items():
-        row = {"group": name, "languages": " ".join(codes)}
+        row: dict[str, Any] = {"group": name, "languages": " ".join(codes)}
         row |= _lost(draws, _weights(codes, languages), None if name == HOME else at_home)
         rows.append(row | {"n": int(left[0]["language"].isin(codes).sum())})
     table = pd.DataFrame(rows)
