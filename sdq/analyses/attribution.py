@@ -73,21 +73,26 @@ def words(
     steps: int = STEPS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Attribution of FP32's answer to each word of `examples`, which are tokenized in `data`: one
-    row per word, in the sentence's order.
+    """Attribution of FP32's answer to each word of `examples`, one row per word in their order.
 
-    id, language, position (of the word, from 0), word, target (the answer of FP32 whose logit is
-    attributed, in both models), answer (of the quantized model), fp32 and quantized (attribution,
-    logits, positive: speaks for the target), nudged (quantized again, after a relative change of
-    1e-7 of the embeddings: what differs from `quantized` is noise), delta_fp32 and delta_quantized
-    (of the sentence: sum of the attributions minus the logit's gain over the baseline, logits).
+    student, teacher: FP32 is the teacher, or, if None, the student with its quantizers off, which
+        is the same bit for bit if the student was not trained.
+    data, examples: the same sentences, tokenized and as they are.
 
-    FP32 is `teacher`, or, if None, the student with its quantizers off, which is the same bit for
-    bit if the student was not trained. For tasks with a tag per word the sum over the words of the
-    logits of FP32's tags is attributed; target and answer are the word's tags. Dynamic ranges per
-    tensor are shared by the sentences and steps of one forward pass, as always in such a model.
-    Raises ValueError for another number of examples than of tokenized ones, none, a model in
-    training mode, or a tokenizer without mask token.
+    id, language
+    position, word: its place in the sentence, from 0, and the word
+    target, answer: that of FP32, whose logit is attributed in both models, and the quantized one's
+    fp32, quantized: attribution, logits; positive: speaks for the target
+    nudged: quantized again, after a relative change of 1e-7 of the embeddings: what differs from
+        `quantized` is noise
+    delta_fp32, delta_quantized: of the sentence: sum of the attributions minus the logit's gain
+        over the baseline, logits
+
+    For tasks with a tag per word the sum over the words of the logits of FP32's tags is attributed;
+    target and answer are the word's tags. Dynamic ranges per tensor are shared by the sentences and
+    steps of one forward pass, as always in such a model. Raises ValueError for another number of
+    examples than of tokenized ones, none, a model in training mode, or a tokenizer without mask
+    token.
     """
     _check(student, data, examples, tokenizer)
     with only(student, ()):
@@ -163,17 +168,21 @@ def attributions(
 
 
 def drift(words: pd.DataFrame) -> pd.DataFrame:
-    """How alike FP32 and the quantized model look at sentences, over a table of `words`: one row
-    for all languages ("all") and one for each.
+    """How alike FP32 and the quantized model look at sentences, over a table of `words`.
 
-    language, sentences, words; rank_correlation (Spearman's rho of fp32 and quantized over the
-    words of a sentence, -1..1, mean over sentences of at least three words) with its 95 % interval
-    rank_low, rank_high; floor (the same of quantized and nudged: a rank_correlation not below it is
-    noise); sign_agreement (share of a sentence's words with the same sign, 0..1, mean over
-    sentences) with sign_low, sign_high; completeness_fp32 and completeness_quantized (sum of
-    |delta| over the sum of |gain over the baseline|, 0: complete). Intervals are Student's of a
-    mean, NaN for one draw; a sentence and its translations, and all fillings of a frame, are one
-    draw (see `sdq.evaluate.statistics.clusters`).
+    One row for all languages ("all") and one for each:
+
+    language, sentences, words
+    rank_correlation, rank_low, rank_high: Spearman's rho of fp32 and quantized over the words of a
+        sentence, -1..1, mean over sentences of at least three words
+    floor: the same of quantized and nudged: a rank_correlation not below it is noise
+    sign_agreement, sign_low, sign_high: share of a sentence's words with the same sign, 0..1, mean
+        over sentences
+    completeness_fp32, completeness_quantized: sum of |delta| over the sum of |gain over the
+        baseline|, 0: complete
+
+    Intervals (95 %) are Student's of a mean, NaN for one draw; a sentence and its translations, and
+    all fillings of a frame, are one draw (see `sdq.evaluate.statistics.clusters`).
     """
     sentences = pd.DataFrame(
         [_one(part) for _, part in words.groupby(["language", "id"], sort=False)]

@@ -73,20 +73,25 @@ def why(
     alike: nn.Module | None = None,
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """What stands out on `data`, whose sentences are in `languages` (one code each): one row per
-    quantized module and cause, and per LayerNorm.
+    """What stands out: one row per quantized module and cause, and per LayerNorm.
 
-    module, role, block, cause (see above), value and the `usual` one it is compared with, unit (of
-    both), at (which hidden unit, row, column or token position; -1: no single one), source (the
-    module that produces the hidden unit: the LayerNorm, or the Linear whose row it is) with its
-    source_value and source_usual (|gain| of that unit, or the row's largest |weight|, and the
-    median over units), language (where the value was seen; empty: in no particular one), sentence
-    (position in `data`) and position (of the token) where a token is meant, else -1 (of
-    single_weight: position is its column). Medians are over units, rows, columns, tokens or
-    languages; of the shares, errors and kurtosis over the modules. A module has several outlier
-    units: the largest, and up to MOST - 1 more beyond FAR times the median. Inputs are seen with
-    quantizers off. `alike`: the model with static ranges measured on all languages, for the cause
-    "calibration". Hook only a private copy.
+    languages: a code per sentence of `data`.
+    alike: the model with static ranges measured on all languages, for the cause "calibration".
+
+    module, role, block
+    cause: see above; a module has several outlier units: the largest, and up to MOST - 1 more
+        beyond FAR times the median
+    value, usual, unit: the number, what it is compared with (a median over units, rows, columns,
+        tokens or languages; of the shares, errors and kurtosis over the modules), and of what unit
+    at: which hidden unit, row, column or token position; -1: no single one
+    source: what produces the hidden unit: the LayerNorm, or the Linear whose row it is
+    source_value, source_usual: |gain| of that unit, or the row's largest |weight|; the median over
+        units
+    language: where the value was seen; empty: in no particular one
+    sentence, position: in `data`, of the token, where one is meant, else -1; of single_weight
+        position is its column
+
+    Inputs are seen with quantizers off. Hook only a private copy.
     """
     codes = list(dict.fromkeys(languages))
     number = torch.tensor([codes.index(code) for code in languages])

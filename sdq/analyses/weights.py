@@ -24,12 +24,20 @@ CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach
 def weights(model: nn.Module) -> pd.DataFrame:
     """One row per Linear and word embedding, in forward order.
 
-    module, role, block (-1 outside the blocks), rows, columns; low, high (extremes); `fp32` and
-    `quantized`: counts of BINS equal bins from low to high; channel, channel_low, channel_high (per
-    output channel, or embedding row), channels (how many there are). Where the weight is quantized
-    also: bits, symmetric, granularity, ranges (how many scales are stored), scale_low, scale_high,
-    mse, sqnr_db (200: exact), clipped (share of weights outside the range), codes_used (mean over
-    ranges) of codes (there are), and for a single range its `grid`: the representable values.
+    module, role, block: -1 outside the blocks
+    rows, columns
+    low, high: extremes
+    fp32, quantized: counts of BINS equal bins from low to high
+    channel, channel_low, channel_high: of each output channel, or embedding row
+    channels: how many there are
+    bits: 32 if the weight is not quantized; then what follows is missing, and `quantized`
+    symmetric, granularity
+    ranges: how many scales are stored
+    scale_low, scale_high, mse
+    sqnr_db: 200: exact
+    clipped: share of weights outside the range
+    codes_used, codes: mean over ranges of those that occur; how many there are
+    grid: of a single range the representable values
     """
     return pd.DataFrame(
         [_row(model.get_submodule(m.name), m.name, m.role, m.block) for m in modules(model)]

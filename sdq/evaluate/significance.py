@@ -52,20 +52,24 @@ def verdicts(
     labelled: Collection[str] = (),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How `other` differs from `base` on the same sentences: a row per language, one for the mean
-    of "all", one for that of the "zero-shot" ones (not in `labelled`).
+    """How `other` differs from `base` on the same sentences, per-sentence tables or one per seed.
 
-    `base` and `other` are per-sentence tables, or lists of them, one per seed. Columns: language;
-    base, other (score, %); change with its 95 % interval low, high (points); p, and p_holm,
-    adjusted for the number of languages; test, which gave p; mcnemar, the p of McNemar's exact
-    test, which takes every sentence for independent; lost and gained (sentences right with only one
-    of them); n (sentences), clusters (what is drawn, see sdq.evaluate.statistics.clusters);
-    detectable, the smallest change found 4 times out of 5 (points). Missing where it is not
-    defined.
+    A row per language, one for the mean of "all", one for that of the "zero-shot" ones (not in
+    `labelled`); missing where it is not defined:
 
-    p is that of McNemar's exact test where each sentence has one right answer and is a cluster of
-    its own; otherwise of approximate randomisation over clusters; with several seeds that of the
-    bootstrap over clusters and seeds. UserError for other sentences.
+    language
+    base, other: score, %
+    change, low, high: with its 95 % interval, points
+    p, p_holm: that of `test`; adjusted for the number of languages
+    test: McNemar's exact test where each sentence has one right answer and is a cluster of its own;
+        otherwise approximate randomisation over clusters; with several seeds the bootstrap over
+        clusters and seeds
+    mcnemar: p of McNemar's exact test, which takes every sentence for independent
+    lost, gained: sentences right with only one of them
+    n, clusters: sentences; what is drawn, see sdq.evaluate.statistics.clusters
+    detectable: the smallest change found 4 times out of 5, points
+
+    UserError for other sentences.
     """
     left, right = _listed(base), _listed(other)
     languages = list(languages)

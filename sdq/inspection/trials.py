@@ -63,15 +63,20 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     """The table "remedies": each of `candidates`, run on the test split (or on `how.tested`
     sentences of it) and paired with the run itself.
 
-    remedy (code), what (words), recipe (JSON), bytes (of the model, simulated), predicted (summed
-    cost, nats, lower is better), score and zero_shot (%: mean over all languages and over those
-    without labels), change of the latter against the run with its 95 % interval low, high (points),
-    p, n (sentences), run (its id if it is stored, or empty). Where there are no languages without
-    labels, change is over all. A recipe that trains is not run here: what it gives is missing,
-    unless it is stored, and `predicted` is before training.
+    remedy, what: its code, and in words
+    recipe: JSON
+    bytes: of the model, simulated
+    predicted: summed cost, nats, lower is better
+    score, zero_shot: %: mean over all languages and over those without labels
+    change, low, high, p: of zero_shot against the run, points, with its 95 % interval; of score
+        where all languages have labels
+    n: sentences
+    run: its id if it is stored, or empty
+
+    A recipe that trains is not run here: what it gives is missing, unless it is stored, and
+    `predicted` is before training.
     """
     from sdq.analyses.costs import total
-    from sdq.evaluate.significance import ALL, ZERO_SHOT, verdicts
     from sdq.quant.size import size_bytes
 
     text, trial = _text(subject, how), _Trial(subject, how)
@@ -95,28 +100,25 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
         }
         row["bytes"] = size_bytes(student)["quantized_simulated"]
         if before is not None and (after := trial.run(remedy.recipe, student)) is not None:
-            found = verdicts(
-                before,
-                after,
-                list(dict.fromkeys(before["language"])),
-                (subject.task.labelled,),
-                how.seed,
-            ).set_index("language")
-            zero = found.loc[
-                ZERO_SHOT
-                if ZERO_SHOT in found.index
-                else ALL
-                if ALL in found.index
-                else found.index[0]
-            ]
-            row |= {
-                "score": found["other"].get(ALL, zero["other"]),
-                "zero_shot": zero["other"],
-                **zero[["change", "low", "high", "p", "n"]],
-            }
+            row |= _won(before, after, subject.task.labelled, how.seed)
         rows.append(row)
     return {
         "remedies": pd.DataFrame(rows, columns=_COLUMNS).astype({"bytes": "int64", "n": "int64"})
+    }
+
+
+def _won(before: pd.DataFrame, after: pd.DataFrame, labelled: str, seed: int) -> dict[str, Any]:
+    """The scores of a remedy, and what it changes in the languages without labels."""
+    from sdq.evaluate.significance import ALL, ZERO_SHOT, verdicts
+
+    languages = list(dict.fromkeys(before["language"]))
+    rows = verdicts(before, after, languages, (labelled,), seed).set_index("language")
+    name = next((name for name in (ZERO_SHOT, ALL) if name in rows.index), rows.index[0])
+    zero = rows.loc[name]
+    return {
+        "score": rows["other"].get(ALL, zero["other"]),
+        "zero_shot": zero["other"],
+        **zero[["change", "low", "high", "p", "n"]],
     }
 
 

@@ -30,8 +30,12 @@ def compare(
     progress: Progress,
 ) -> str:
     """Say what it will cost, do what is missing, write the tables; returns them as Markdown.
-    Without an XGLUE folder: the embedded tasks, with one seed and QUICK steps if nothing else is
-    asked for, so that it takes minutes.
+
+    xglue, tasks, limit: the folder, names of tasks of it and rows per file; without a folder the
+        embedded tasks, with one seed and QUICK steps if nothing else is asked for, so that it takes
+        minutes.
+    seeds, steps, teacher_steps: how many; None: as the presets and the fine-tuning say.
+    out: the folder of the tables.
 
     UserError for a task that cannot be read (before anything is computed), or at the end if a run
     failed: the tables have the others.
@@ -54,10 +58,7 @@ def compare(
 
     def tell(event: dict[str, Any]) -> None:
         if event["event"] == "cell":
-            say(
-                f"{event['number']} of {event['of']}: {event['text']}"
-                + ("" if event["left"] is None else f", about {duration(event['left'])} left")
-            )
+            say(_begun(event))
         progress(event)
 
     failures = fill(grid, store, tell)
@@ -75,6 +76,12 @@ def compare(
             f"in {folder} have the others, and the command goes on where it was"
         )
     return text
+
+
+def _begun(event: dict[str, Any]) -> str:
+    """A run that begins, in words."""
+    left = "" if event["left"] is None else f", about {duration(event['left'])} left"
+    return f"{event['number']} of {event['of']}: {event['text']}{left}"
 
 
 def _xglue(folder: Path, tasks: str, limit: int | None) -> tuple[str, ...]:

@@ -164,9 +164,12 @@ def scored(grid: Grid, store: Store) -> pd.DataFrame:
     """The finished cells, a row per method, task, language and metric, and one per task with the
     language "mean" (unweighted, over languages).
 
-    Columns: task, metric, counts (whether this metric is the one that counts), method, language,
-    score with its 95 % interval low, high (0..1, mean over seeds), seeds, units (sentences or
-    queries). Metrics beside the one that counts have no interval.
+    task, metric
+    counts: whether this metric is the one that counts
+    method, language
+    score, low, high: 0..1, mean over seeds, with its 95 % interval if the metric counts
+    seeds
+    units: sentences or queries
     """
     rows: list[dict[str, Any]] = []
     for task in grid.tasks:
