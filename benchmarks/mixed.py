@@ -102,25 +102,19 @@ def measure(base: str, random_ones: int, bits_only: bool, seed: int) -> Iterator
         "seconds of one core": round(time.process_time() - started, 1),
     }
     if bits_only:
-        now = present(table).ranges
-        table = table[
-            [
-                ranges in (now[name], "")
-                for name, ranges in zip(table["module"], table["ranges"], strict=True)
-            ]
-        ]
+        table = with_present_ranges(table)
     size, before = size_bytes(student)["quantized_simulated"], answers(student)
     rest, rows = size - present(table).bytes, []
     for name, choice in choices(table, rest, random_ones, seed):
         other = rewrite(teacher, rules(choice, recipe.rules))
         assert size_bytes(other)["quantized_simulated"] == choice.bytes + rest
-        found = (
+        verdict = (
             verdicts(before, answers(other), codes, (task.labelled,))
             .set_index("language")
             .loc[ZERO_SHOT]
         )
         numbers = {
-            key: round(float(found[key]), 4) for key in ("other", "change", "low", "high", "p")
+            key: round(float(verdict[key]), 4) for key in ("other", "change", "low", "high", "p")
         }
         rows.append(
             {
@@ -139,15 +133,30 @@ def measure(base: str, random_ones: int, bits_only: bool, seed: int) -> Iterator
         "base": base,
         "bytes": size,
         "predicted": present(table).cost,
-        "zero-shot": round(float(found["base"]), 4),
+        "zero-shot": round(float(verdict["base"]), 4),
         "beaten": best["low"] > 0 and best["p"] < 0.05,
     }
-    found = pd.DataFrame(rows)
-    by_chance = found["what"].str.startswith("by chance")
+    yield from correlations(base, pd.DataFrame(rows))
+
+
+def with_present_ranges(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the costs whose weights have as many ranges as now."""
+    now = present(table).ranges
+    return table[
+        [
+            ranges in (now[name], "")
+            for name, ranges in zip(table["module"], table["ranges"], strict=True)
+        ]
+    ]
+
+
+def correlations(base: str, recipes: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The lines that compare predicted costs with measured drops."""
+    by_chance = recipes["what"].str.startswith("by chance")
     for which, part in (
-        ("all recipes", found),
-        ("chosen ones", found[~by_chance]),
-        ("by chance", found[by_chance]),
+        ("all recipes", recipes),
+        ("chosen ones", recipes[~by_chance]),
+        ("by chance", recipes[by_chance]),
     ):
         rho = (
             float(part["predicted"].rank().corr(-part["change"].rank())) if len(part) > 2 else None

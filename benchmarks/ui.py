@@ -67,8 +67,6 @@ MIX = (
     "sdq-att-kld-w4a8",
     "sdq-att-kld-w3a8",
 )
-
-
 HEADED = (
     "label => [...document.querySelectorAll('[data-testid=stHeading]')].some(e => "
     "e.innerText.trim().toLowerCase() === label.trim().toLowerCase())"
@@ -127,33 +125,8 @@ def pages(data: Path) -> None:
             page.goto(f"{address}/{'' if name == 'home' else name}")
             drawn(page)
         for name in PAGES:
-            clicked, anew = [], []
-            for _ in range(10):
-                other = "quantize" if name != "quantize" else "runs"
-                page.locator(f"[data-testid=stSidebarNav] a[href$='/{other}']").first.click()
-                drawn(page)
-                link = (
-                    page.locator("[data-testid=stSidebarNav] a").first
-                    if name == "home"
-                    else page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").first
-                )
-                started = time.perf_counter()
-                link.click()
-                page.wait_for_url(
-                    lambda url, name=name: (
-                        url.split("?")[0]
-                        .rstrip("/")
-                        .endswith(address.rstrip("/") if name == "home" else name)
-                    )
-                )
-                drawn(page)
-                clicked.append(time.perf_counter() - started)
-            for _ in range(3):
-                started = time.perf_counter()
-                page.goto(f"{address}/{'' if name == 'home' else name}", wait_until="commit")
-                page.wait_for_selector("[data-testid=stHeading]")
-                drawn(page)
-                anew.append(time.perf_counter() - started)
+            clicked = [click(page, address, name) for _ in range(10)]
+            anew = [visit(page, address, name) for _ in range(3)]
             say(
                 f"open {name}",
                 statistics.median(clicked),
@@ -163,39 +136,66 @@ def pages(data: Path) -> None:
                 address_anew=round(statistics.median(anew), 2),
             )
         page.close()
-        page = shown.new_page(
-            viewport={"width": 1440, "height": 900}
-        )  # the other one has drawn 450 pages, which fills its memory and slows it down
-        page.goto(f"{address}/runs")
-        for name in [*PAGES[2:], "weights"]:  # somebody has looked around in this one
-            drawn(page)
-            page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").first.click()
-            page.wait_for_url(lambda url, name=name: url.split("?")[0].endswith(name))
-        drawn(page)
-        times = []
-        for i in range(10):
-            box = page.locator(".st-key-pick-layer input")
-            box.click()
-            option = page.locator("[role=option]").nth(
-                1 + i % 7
-            )  # the list shows about ten at a time
-            option.wait_for()
-            label = option.inner_text()
-            started = time.perf_counter()
-            option.click()
-            page.wait_for_function(
-                HEADED, arg=label
-            )  # the new page's words; that the script ran may be too short to be seen
-            drawn(page)
-            times.append(time.perf_counter() - started)
-        say(
-            "redraw after choosing a layer",
-            statistics.median(times),
-            "s",
-            LIMITS["redraw"],
-            worst=round(max(times), 2),
-        )
+        # the other one has drawn 450 pages, which fills its memory and slows it down
+        page = shown.new_page(viewport={"width": 1440, "height": 900})
+        redraw(page, address)
         page.close()
+
+
+def click(page: Any, address: str, name: str) -> float:
+    """Seconds to open a page by the navigation, from another one."""
+    other = "quantize" if name != "quantize" else "runs"
+    page.locator(f"[data-testid=stSidebarNav] a[href$='/{other}']").first.click()
+    drawn(page)
+    link = (
+        page.locator("[data-testid=stSidebarNav] a").first
+        if name == "home"
+        else page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").first
+    )
+    end = address.rstrip("/") if name == "home" else name
+    started = time.perf_counter()
+    link.click()
+    page.wait_for_url(lambda url: url.split("?")[0].rstrip("/").endswith(end))
+    drawn(page)
+    return time.perf_counter() - started
+
+
+def visit(page: Any, address: str, name: str) -> float:
+    """Seconds to open a page by its address."""
+    started = time.perf_counter()
+    page.goto(f"{address}/{'' if name == 'home' else name}", wait_until="commit")
+    page.wait_for_selector("[data-testid=stHeading]")
+    drawn(page)
+    return time.perf_counter() - started
+
+
+def redraw(page: Any, address: str) -> None:
+    page.goto(f"{address}/runs")
+    for name in [*PAGES[2:], "weights"]:  # somebody has looked around in this one
+        drawn(page)
+        page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").first.click()
+        page.wait_for_url(lambda url, name=name: url.split("?")[0].endswith(name))
+    drawn(page)
+    times = []
+    for i in range(10):
+        page.locator(".st-key-pick-layer input").click()
+        # the list shows about ten at a time
+        option = page.locator("[role=option]").nth(1 + i % 7)
+        option.wait_for()
+        label = option.inner_text()
+        started = time.perf_counter()
+        option.click()
+        # the new page's words; that the script ran may be too short to be seen
+        page.wait_for_function(HEADED, arg=label)
+        drawn(page)
+        times.append(time.perf_counter() - started)
+    say(
+        "redraw after choosing a layer",
+        statistics.median(times),
+        "s",
+        LIMITS["redraw"],
+        worst=round(max(times), 2),
+    )
 
 
 class Student(threading.Thread):

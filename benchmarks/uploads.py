@@ -158,6 +158,44 @@ def bombs(inbox: Path) -> list[str]:
     return sorted(path.name for path in inbox.iterdir())
 
 
+def uploads(visitors: list[Visitor], watch: Watch) -> None:
+    """All files at once, then one too many and one too large."""
+    content = b"text,label\n" + os.urandom(1000).hex().encode() * (SIZE // 2000)
+    started = time.monotonic()
+    with ThreadPoolExecutor(VISITORS * EACH) as pool:
+        done = list(
+            pool.map(
+                lambda i: visitors[i % VISITORS].upload(content, f"file-{i}.csv"),
+                range(VISITORS * EACH),
+            )
+        )
+    seconds = round(time.monotonic() - started, 1)
+    say("20 uploads of 49.5 MB at once", watch, status=sorted(done), seconds=seconds)
+    status = visitors[0].upload(content, "more.csv")
+    say("one more of the same visitor", watch, status=status)
+    status = visitors[0].upload(content + content[:10_500_000], "large.csv")
+    say("one of 60 MB", watch, status=status)
+
+
+def choose(visitor: Visitor, names: list[str], watch: Watch) -> None:
+    """Choose each of these files of the inbox on the page."""
+    page = visitor.ask({"page": "data"})["session_id"]
+    for name in names:
+        started = time.monotonic()
+        answer = visitor.ask({"session_id": page, "widget_state": {"inbox": [name]}})
+        text = json.dumps(answer)
+        refusal = (
+            part for part in text.split('"') if "must be" in part and name.split(".")[0] in part
+        )
+        say(
+            name,
+            watch,
+            seconds=round(time.monotonic() - started, 1),
+            status=answer.get("status"),
+            said=next(refusal, "shown" if "preview" in text else text[:300]),
+        )
+
+
 def main() -> None:
     """Uploads, then bombs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -174,60 +212,16 @@ def main() -> None:
             ExitStack() as until,
         ):
             children = psutil.Process().children(recursive=True)
-            watch = Watch(
-                max(
-                    (p for p in children if "streamlit" in " ".join(p.cmdline())),
-                    key=lambda p: p.memory_info().rss,
-                )
+            web = max(
+                (p for p in children if "streamlit" in " ".join(p.cmdline())),
+                key=lambda p: p.memory_info().rss,
             )
+            watch = Watch(web)
             watch.start()
             visitors = [Visitor(address, until) for _ in range(VISITORS)]
             say("five visitors on the page", watch)
-            content = b"text,label\n" + os.urandom(1000).hex().encode() * (SIZE // 2000)
-            started = time.monotonic()
-            with ThreadPoolExecutor(VISITORS * EACH) as pool:
-                done = list(
-                    pool.map(
-                        lambda i: visitors[i % VISITORS].upload(content, f"file-{i}.csv"),
-                        range(VISITORS * EACH),
-                    )
-                )
-            say(
-                "20 uploads of 49.5 MB at once",
-                watch,
-                status=sorted(done),
-                seconds=round(time.monotonic() - started, 1),
-            )
-            say(
-                "one more of the same visitor",
-                watch,
-                status=visitors[0].upload(content, "more.csv"),
-            )
-            say(
-                "one of 60 MB",
-                watch,
-                status=visitors[0].upload(content + content[:10_500_000], "large.csv"),
-            )
-            page = visitors[0].ask({"page": "data"})["session_id"]
-            for name in names:
-                started = time.monotonic()
-                got = visitors[0].ask({"session_id": page, "widget_state": {"inbox": [name]}})
-                text = json.dumps(got)
-                said = next(
-                    (
-                        part
-                        for part in text.split('"')
-                        if "must be" in part and name.split(".")[0] in part
-                    ),
-                    "shown" if "preview" in text else text[:300],
-                )
-                say(
-                    name,
-                    watch,
-                    seconds=round(time.monotonic() - started, 1),
-                    status=got.get("status"),
-                    said=said,
-                )
+            uploads(visitors, watch)
+            choose(visitors[0], names, watch)
 
 
 if __name__ == "__main__":

@@ -475,7 +475,7 @@ def reproduce(
 
         typer.echo(reproduce_mini(Store.default(), range(seeds or 3), workers, ship))
     elif what in ("grid", "xglue"):
-        from sdq.reproduce.grid import compare
+        from sdq.reproduce.compare import compare
 
         if what == "xglue" and xglue is None and model != "mini":
             raise UserError(
@@ -589,7 +589,7 @@ def finetune_mini(
 def ship() -> None:
     """Look into some of the shipped runs, ship what was found, and write all shipped tables as
     small as they can be."""
-    from sdq.reproduce.mini import compact, ship_inspections
+    from sdq.reproduce.shipping import compact, ship_inspections
     from sdq.settings import ASSETS
 
     line = Line(quiet=False)

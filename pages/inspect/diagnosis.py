@@ -13,7 +13,8 @@ from pages.components.glossary import say, words
 from pages.components.inspected import address, one_run
 from pages.components.inspecting import tables, when_made
 from pages.components.session import readable
-from sdq.inspection.diagnosis import Diagnosis, Finding, diagnose
+from sdq.inspection.diagnosis import Diagnosis, diagnose
+from sdq.inspection.findings import Finding
 from sdq.inspection.reasons import CAUSES
 from sdq.io.quoting import quoted
 from sdq.labels import nats

@@ -11,7 +11,7 @@ from pages.components.runs import how_made, left_out, picture, stored
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.recipe import PRESETS
-from sdq.reproduce.mini import WIDTHS, plan
+from sdq.reproduce.plan import WIDTHS, plan
 from sdq.results import METRICS, Report
 from sdq.store import Store
 

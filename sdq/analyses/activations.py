@@ -154,18 +154,28 @@ class _Site:
 def activations(
     model: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the inputs of every Linear look like on `data`, whose sentences are in `languages` (one
-    code per sentence).
+    """What the inputs of every Linear look like on `data`; `languages`: a code per sentence.
 
-    First table, one row per module and language: module, role, block, low, high (over all
-    languages), counts (BINS equal bins from low to high), language_low, language_high; where inputs
-    are quantized also bits, dynamic, granularity, range_low and range_high (median over tokens of
-    the range the observer chose), widest_low, widest_high, mse, sqnr_db (200: exact), clipped
-    (share of values outside their range). Second table, one row per module: position_low,
-    position_high (extremes per token position), dimension_peak (largest |x| of each hidden unit)
-    and dimension_rms. Measured with quantizers off: what a quantizer would get if nothing before it
-    erred. A module of shared weights (ALBERT) has one row for all the layers it runs as: they share
-    its range.
+    First table, one row per module and language:
+
+    module, role, block
+    low, high: extremes over all languages
+    counts: of BINS equal bins from low to high
+    language_low, language_high: extremes in this language
+    bits, dynamic, granularity: where inputs are quantized, as all below
+    range_low, range_high: median over tokens of the range the observer chose
+    widest_low, widest_high, mse
+    sqnr_db: 200: exact
+    clipped: share of values outside their range
+
+    Second table, one row per module:
+
+    position_low, position_high: extremes per token position
+    dimension_peak: largest |x| of each hidden unit
+    dimension_rms
+
+    Measured with quantizers off: what a quantizer would get if nothing before it erred. A module of
+    shared weights (ALBERT) has one row for all the layers it runs as: they share its range.
     """
     codes = list(dict.fromkeys(languages))
     number = torch.tensor([codes.index(code) for code in languages])

@@ -20,7 +20,6 @@ tells how much of its answer is in the steps of the stairs.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -33,24 +32,22 @@ from torch import Tensor, nn
 
 from sdq.analyses.depth import EVERY
 from sdq.analyses.sensitivity import Forward, instead
+from sdq.analyses.word_spans import numbers, ordinary, spans
 from sdq.data.batches import IGNORE, Batch, Encoded
-from sdq.data.languages import unspaced
 from sdq.data.task import Example
 from sdq.evaluate.predict import NONE, predict
 from sdq.evaluate.statistics import clusters
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only
 
-SENTENCES = (
-    75  # looked at at most: with two models, and one of them twice, about 40 s on one thread (mini)
-)
+# looked at at most: with two models, and one of them twice, about 40 s on one thread (mini)
+SENTENCES = 75
 # of the path, at the nodes of Gauss and Legendre; FP32 is then complete to about 0.1 % (mini)
 STEPS = 20
 _TOGETHER = 8  # sentences per call
 _TOKENS = 1024  # per forward pass, or one step of all sentences of a call
 _TINY = 1e-7  # relative change of the embeddings that stands for "nothing changed"
 _FEW = 3  # words below which there is no order to compare
-_PIECES = ("▁", "Ġ")  # with these marks a word begins; "##" goes on with one
 _WORDS = [
     "id",
     "language",
@@ -76,21 +73,26 @@ def words(
     steps: int = STEPS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Attribution of FP32's answer to each word of `examples`, which are tokenized in `data`: one
-    row per word, in the sentence's order.
+    """Attribution of FP32's answer to each word of `examples`, one row per word in their order.
 
-    id, language, position (of the word, from 0), word, target (the answer of FP32 whose logit is
-    attributed, in both models), answer (of the quantized model), fp32 and quantized (attribution,
-    logits, positive: speaks for the target), nudged (quantized again, after a relative change of
-    1e-7 of the embeddings: what differs from `quantized` is noise), delta_fp32 and delta_quantized
-    (of the sentence: sum of the attributions minus the logit's gain over the baseline, logits).
+    student, teacher: FP32 is the teacher, or, if None, the student with its quantizers off, which
+        is the same bit for bit if the student was not trained.
+    data, examples: the same sentences, tokenized and as they are.
 
-    FP32 is `teacher`, or, if None, the student with its quantizers off, which is the same bit for
-    bit if the student was not trained. For tasks with a tag per word the sum over the words of the
-    logits of FP32's tags is attributed; target and answer are the word's tags. Dynamic ranges per
-    tensor are shared by the sentences and steps of one forward pass, as always in such a model.
-    Raises ValueError for another number of examples than of tokenized ones, none, a model in
-    training mode, or a tokenizer without mask token.
+    id, language
+    position, word: its place in the sentence, from 0, and the word
+    target, answer: that of FP32, whose logit is attributed in both models, and the quantized one's
+    fp32, quantized: attribution, logits; positive: speaks for the target
+    nudged: quantized again, after a relative change of 1e-7 of the embeddings: what differs from
+        `quantized` is noise
+    delta_fp32, delta_quantized: of the sentence: sum of the attributions minus the logit's gain
+        over the baseline, logits
+
+    For tasks with a tag per word the sum over the words of the logits of FP32's tags is attributed;
+    target and answer are the word's tags. Dynamic ranges per tensor are shared by the sentences and
+    steps of one forward pass, as always in such a model. Raises ValueError for another number of
+    examples than of tokenized ones, none, a model in training mode, or a tokenizer without mask
+    token.
     """
     _check(student, data, examples, tokenizer)
     with only(student, ()):
@@ -104,7 +106,7 @@ def words(
     rows = []
     for i, example in enumerate(examples):
         grouped = spans(data, i, tokenizer, example)
-        for position, (word, at) in zip(_numbers(data, i, len(grouped)), grouped, strict=True):
+        for position, (word, at) in zip(numbers(data, i, len(grouped)), grouped, strict=True):
             k = position if data.token else 0
             sums = [float(values[i][at].sum()) for values in (fp32, quantized, nudged)]
             rows.append(
@@ -138,11 +140,11 @@ def attributions(
     to rounding.
     """
     explain = LayerIntegratedGradients(_gain(model), model.get_submodule(_embedding(model)))
-    found: list[np.ndarray[Any, Any]] = [np.zeros(0)] * len(data)
+    shares: list[np.ndarray[Any, Any]] = [np.zeros(0)] * len(data)
     deltas = [0.0] * len(data)
     for batch in data.in_order(_TOGETHER):
         ids = batch.inputs["input_ids"]
-        baseline = torch.where(_ordinary(ids, tokenizer) & batch.real, tokenizer.mask_token_id, ids)
+        baseline = torch.where(ordinary(ids, tokenizer) & batch.real, tokenizer.mask_token_id, ids)
         rest = (
             _asked(batch, answers, data.token),
             batch.inputs["attention_mask"],
@@ -159,114 +161,50 @@ def attributions(
             return_convergence_delta=True,
         )
         for row, i in enumerate(batch.at):
-            found[i] = (
-                each[row, : len(data.ids[i])].sum(-1).double().detach().numpy()
-            )  # [T, D] -> [T]
+            tokens = each[row, : len(data.ids[i])]  # [T, D]
+            shares[i] = tokens.sum(-1).double().detach().numpy()
             deltas[i] = float(delta[row])
-    return found, deltas
+    return shares, deltas
 
 
 def drift(words: pd.DataFrame) -> pd.DataFrame:
-    """How alike FP32 and the quantized model look at sentences, over a table of `words`: one row
-    for all languages ("all") and one for each.
+    """How alike FP32 and the quantized model look at sentences, over a table of `words`.
 
-    language, sentences, words; rank_correlation (Spearman's rho of fp32 and quantized over the
-    words of a sentence, -1..1, mean over sentences of at least three words) with its 95 % interval
-    rank_low, rank_high; floor (the same of quantized and nudged: a rank_correlation not below it is
-    noise); sign_agreement (share of a sentence's words with the same sign, 0..1, mean over
-    sentences) with sign_low, sign_high; completeness_fp32 and completeness_quantized (sum of
-    |delta| over the sum of |gain over the baseline|, 0: complete). Intervals are Student's of a
-    mean, NaN for one draw; a sentence and its translations, and all fillings of a frame, are one
-    draw (see `sdq.evaluate.statistics.clusters`).
+    One row for all languages ("all") and one for each:
+
+    language, sentences, words
+    rank_correlation, rank_low, rank_high: Spearman's rho of fp32 and quantized over the words of a
+        sentence, -1..1, mean over sentences of at least three words
+    floor: the same of quantized and nudged: a rank_correlation not below it is noise
+    sign_agreement, sign_low, sign_high: share of a sentence's words with the same sign, 0..1, mean
+        over sentences
+    completeness_fp32, completeness_quantized: sum of |delta| over the sum of |gain over the
+        baseline|, 0: complete
+
+    Intervals (95 %) are Student's of a mean, NaN for one draw; a sentence and its translations, and
+    all fillings of a frame, are one draw (see `sdq.evaluate.statistics.clusters`).
     """
     sentences = pd.DataFrame(
         [_one(part) for _, part in words.groupby(["language", "id"], sort=False)]
     )
     rows = []
     for code in (EVERY, *sentences["language"].unique()):
-        mine = sentences if code == EVERY else sentences[sentences["language"] == code]
+        spoken = sentences if code == EVERY else sentences[sentences["language"] == code]
+        draws = clusters(spoken["id"])
         row: dict[str, Any] = {
             "language": code,
-            "sentences": len(mine),
-            "words": int(mine["words"].sum()),
+            "sentences": len(spoken),
+            "words": int(spoken["words"].sum()),
         }
-        row |= dict(
-            zip(
-                ("rank_correlation", "rank_low", "rank_high"),
-                _mean(mine["rank"], clusters(mine["id"]), -1.0),
-                strict=True,
-            )
-        )
-        row["floor"] = float(mine["floor"].mean())
-        row |= dict(
-            zip(
-                ("sign_agreement", "sign_low", "sign_high"),
-                _mean(mine["sign"], clusters(mine["id"]), 0.0),
-                strict=True,
-            )
-        )
+        rank, sign = _mean(spoken["rank"], draws, -1.0), _mean(spoken["sign"], draws, 0.0)
+        row |= zip(("rank_correlation", "rank_low", "rank_high"), rank, strict=True)
+        row["floor"] = float(spoken["floor"].mean())
+        row |= zip(("sign_agreement", "sign_low", "sign_high"), sign, strict=True)
         for model in ("fp32", "quantized"):
-            gain = float(mine[f"gain_{model}"].sum())
-            row[f"completeness_{model}"] = (
-                float(mine[f"delta_{model}"].sum()) / gain if gain else math.nan
-            )
+            gain, delta = (float(spoken[f"{what}_{model}"].sum()) for what in ("gain", "delta"))
+            row[f"completeness_{model}"] = delta / gain if gain else math.nan
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def spans(data: Encoded, at: int, tokenizer: Any, example: Example) -> list[tuple[str, list[int]]]:
-    """The words of one sentence, each with the positions of its tokens. Special tokens belong to
-    none.
-
-    For tasks with a tag per word these are the words of `example` that have a token, else what
-    `merged` makes of the pieces.
-    """
-    ids = torch.tensor(data.ids[at])
-    ordinary = torch.nonzero(_ordinary(ids, tokenizer))[:, 0].tolist()
-    if not data.token:
-        pieces = tokenizer.convert_ids_to_tokens(data.ids[at])
-        groups = [[ordinary[k] for k in group] for group in merged([pieces[i] for i in ordinary])]
-        return [(_text([pieces[i] for i in group], tokenizer), group) for group in groups]
-    groups = []
-    for i in ordinary:
-        if data.labels[at][i] != IGNORE:
-            groups.append([i])
-        elif groups:
-            groups[-1].append(i)
-    return [
-        (example.words[number], group)
-        for number, group in zip(_numbers(data, at, len(groups)), groups, strict=True)
-    ]
-
-
-def _numbers(data: Encoded, at: int, groups: int) -> Sequence[int]:
-    """Which word of a sentence each of its groups of tokens is; words without a token (cut off, of
-    letters without width) have none."""
-    return range(groups) if data.words is None else data.words[at]
-
-
-def merged(pieces: Sequence[str]) -> list[list[int]]:
-    """Pieces of words -> which of them make up each word: ["▁to", "morrow", "."] -> [[0, 1], [2]],
-    ["to", "##morrow", "."] -> [[0, 1], [2]].
-
-    Punctuation at the ends of a word is a word of its own, as in most tokenizers. In scripts that
-    put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) a piece is a word;
-    only a piece that begins with a combining mark goes to the one it is written on.
-    """
-    marked = any(piece.startswith(_PIECES) for piece in pieces)
-    groups: list[list[int]] = []
-    letters = [
-        piece.lstrip("".join(_PIECES)) if marked else piece.removeprefix("##") for piece in pieces
-    ]
-    before = ""  # the letters of the last word so far
-    for i, piece in enumerate(pieces):
-        begins = piece.startswith(_PIECES) if marked else not piece.startswith("##")
-        if not groups or begins or (before and letters[i] and _apart(before[-1], letters[i][0])):
-            groups.append([])
-            before = ""
-        groups[-1].append(i)
-        before += letters[i]
-    return [part for group in groups for part in _bare(group, letters)]
 
 
 # --- one sentence, one batch
@@ -321,12 +259,6 @@ def _asked(batch: Batch, answers: Sequence[Sequence[int]], token: bool) -> Tenso
     return asked
 
 
-def _ordinary(ids: Tensor, tokenizer: Any) -> Tensor:
-    """Which tokens are not special; an unknown piece is an ordinary one."""
-    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
-    return ~torch.isin(ids, torch.tensor(special))
-
-
 def _nudge(seed: int) -> Callable[[Forward], Forward]:
     """An embedding whose output is changed by about _TINY of itself, in another way at each
     call."""
@@ -340,41 +272,6 @@ def _nudge(seed: int) -> Callable[[Forward], Forward]:
         return run
 
     return make
-
-
-def _apart(last: str, first: str) -> bool:
-    """Whether a word ends between two letters that no space parts."""
-    return (unspaced(last) or unspaced(first)) and not unicodedata.category(first).startswith("M")
-
-
-def _bare(group: list[int], letters: Sequence[str]) -> list[list[int]]:
-    """The pieces of a word -> punctuation before it piece by piece, the word, punctuation after
-    it."""
-    inside = [
-        k
-        for k, i in enumerate(group)
-        if not all(unicodedata.category(letter).startswith("P") for letter in letters[i])
-    ]
-    if not inside:
-        return [group]
-    first = 0 if any(not letters[i] for i in group[: inside[0]]) else inside[0]
-    return (
-        [[i] for i in group[:first]]
-        + [group[first : inside[-1] + 1]]
-        + [[i] for i in group[inside[-1] + 1 :]]
-    )
-
-
-def _text(pieces: Sequence[str], tokenizer: Any) -> str:
-    """The word that pieces make up, without the marks of pieces; a lone mark stands for itself."""
-    if any("Ġ" in piece for piece in pieces):  # bytes written as letters
-        return str(tokenizer.convert_tokens_to_string(list(pieces))).strip() or "Ġ"
-    return (
-        "".join(piece.removeprefix("##") if piece != "##" else piece for piece in pieces).replace(
-            "▁", ""
-        )
-        or "▁"
-    )
 
 
 # --- over sentences

@@ -8,7 +8,7 @@ be mismatched: a dynamic one is each batch's own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from sdq.analyses.changes import Answers, Changes
 from sdq.analyses.depth import EVERY
-from sdq.analyses.outliers import exact_codes, input_taps
+from sdq.analyses.input_statistics import exact_codes
 from sdq.analyses.sensitivity import check, run
+from sdq.analyses.wiring import input_taps
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import listen
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer, QuantLinear
 from sdq.quant.rewrite import calibrate_, quantized_modules
 
-_ENDS = ("", "_low", "_high")
+_KEYS, _ENDS = ("kl", "kl_alike", "cost"), ("", "_low", "_high")
 COLUMNS = ["language", "calibrated", "sentences", "positions", "clipped", "clipped_alike"]
-COLUMNS += [f"{what}{end}" for what in ("kl", "kl_alike", "cost") for end in _ENDS]
+COLUMNS += [f"{what}{end}" for what in _KEYS for end in _ENDS]
 
 
 @torch.inference_mode()
@@ -39,26 +40,31 @@ def mismatch(
     calibrated: Collection[str] = (),
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """The model as calibrated against `alike`, the same calibrated on all languages alike, on
-    `data` in `languages` (one code per sentence).
+    """What the ranges of `student` clip and cost, against those of `alike`, the same model
+    calibrated on all languages alike.
 
-    One row for all sentences (language "all"), then one per language: language, calibrated (whether
-    the ranges were measured on it, too: it is in `calibrated`), sentences, positions, clipped and
-    clipped_alike (share, 0..1, of the values at all statically quantized inputs that lie outside
-    the range; quantizers off), kl and kl_alike (mean KL of the FP32 answers from the quantized
-    ones, nats) and cost = kl - kl_alike (nats, of paired sentences; what the remedy wins), each
-    with `_low` and `_high` (95 % interval, see `sdq.analyses.sensitivity.scan`). Without static
-    ranges the table is empty. Hook only private copies. Raises ValueError as `scan` does.
+    data, languages: sentences, and a code for each.
+    calibrated: the codes of the languages that the ranges of `student` were measured on.
+
+    One row for all sentences (language "all"), then one per language; without static ranges none:
+
+    language, calibrated (whether the ranges were measured on it, too), sentences, positions
+    clipped, clipped_alike: share, 0..1, of the values at all statically quantized inputs that lie
+        outside the range; quantizers off
+    kl, kl_alike: mean KL of the FP32 answers from the quantized ones, nats
+    cost: kl - kl_alike, nats, of paired sentences; what the remedy wins
+    kl_low, kl_high, ...: their 95 % intervals, see `sdq.analyses.sensitivity.scan`
+
+    Hook only private copies. Raises ValueError as `scan` does.
     """
     check(student, data, languages)
     sites = static(student)
     if not sites:
         return pd.DataFrame(columns=COLUMNS)
     others = static(alike)
-    found, clipped = (
-        Changes(languages),
-        torch.zeros(len(languages), 3, dtype=torch.float64),
-    )  # values, clipped, clipped alike
+    changes = Changes(languages)
+    # of each sentence: values, clipped, clipped alike
+    clipped = torch.zeros(len(languages), 3, dtype=torch.float64)
     for batch in data.in_order(batch_size):
 
         def see(
@@ -74,44 +80,38 @@ def mismatch(
 
         with listen(student, input_taps(student, sites), see):
             exact = Answers(run(student, batch, ())[0], batch, data.token)
-        found.count(batch.at, exact.counts)
+        changes.count(batch.at, exact.counts)
         kl, kl_alike = (exact.change(model(**batch.inputs).logits) for model in (student, alike))
-        for key, change in (("kl", kl), ("kl_alike", kl_alike), ("cost", kl - kl_alike)):
-            found.add(key, batch.at, change)
-    rows = []
-    for parts in zip(*(found.rows(key) for key in ("kl", "kl_alike", "cost")), strict=True):
-        code = parts[0]["language"]
-        values, outside, outside_alike = (
-            clipped[[code in (EVERY, spoken) for spoken in languages]].sum(0).tolist()
-        )
-        row = {
-            "language": code,
-            "calibrated": code in calibrated,
-            "sentences": parts[0]["sentences"],
-            "positions": parts[0]["positions"],
-        }
+        for key, change in zip(_KEYS, (kl, kl_alike, kl - kl_alike), strict=True):
+            changes.add(key, batch.at, change)
+    rows = _rows(changes, clipped, languages)
+    return pd.DataFrame(
+        [row | {"calibrated": row["language"] in calibrated} for row in rows], columns=COLUMNS
+    )
+
+
+def _rows(changes: Changes, clipped: Tensor, languages: list[str]) -> Iterator[dict[str, Any]]:
+    """A row for all sentences and one per language; `clipped` [N, 3] as `_clipped` counts."""
+    for parts in zip(*(changes.rows(key) for key in _KEYS), strict=True):
+        row = {name: parts[0][name] for name in ("language", "sentences", "positions")}
+        spoken = [row["language"] in (EVERY, code) for code in languages]
+        values, outside, outside_alike = clipped[spoken].sum(0).tolist()
         row |= {"clipped": outside / values, "clipped_alike": outside_alike / values}
-        rows.append(
-            row
-            | {
-                f"{key}{end}": part[f"kl{end}"]
-                for key, part in zip(("kl", "kl_alike", "cost"), parts, strict=True)
-                for end in _ENDS
-            }
-        )
-    return pd.DataFrame(rows, columns=COLUMNS)
+        for key, part in zip(_KEYS, parts, strict=True):
+            row |= {f"{key}{end}": part[f"kl{end}"] for end in _ENDS}
+        yield row
 
 
 def static(model: nn.Module) -> dict[str, ActivationQuantizer]:
     """The quantizers of static ranges, by the name of the Linear they belong to."""
-    found = {
+    quantizers = {
         name: layer.input_quantizer
         for name, layer in quantized_modules(model).items()
         if isinstance(layer, QuantLinear)
     }
     return {
         name: quantizer
-        for name, quantizer in found.items()
+        for name, quantizer in quantizers.items()
         if quantizer is not None and not quantizer.spec.dynamic
     }
 

@@ -67,23 +67,32 @@ def conductance(
     batch_size: int = 32,
     steps: int = STEPS,
 ) -> pd.DataFrame:
-    """The damage to the answers on `data`, whose sentences are in `languages` (one code each),
-    shared out among the quantized modules.
+    """The damage to the answers, shared out among the quantized modules.
 
-    One row per site, level ("module": quantized modules; "block": embedding, Transformer blocks,
-    modules of the head), measure ("kl": KL of the FP32 answers from the quantized ones; "loss":
-    rise of the cross-entropy to the labels) and language ("all": over all of them): site, role,
-    block, order, level, measure, language, sentences; value (nats per scored position; negative:
-    the site repairs) with its 95 % interval low, high (as of `sdq.analyses.sensitivity.scan`);
-    total (damage of the whole model), share (value / total, NaN without damage) and delta (sum of
-    the values minus total). With the table `sensitivity` of the exact scan: scan (the measure with
-    this site alone quantized, a block's modules added up; else NaN) and rho (Spearman's rank
-    correlation of value and scan over the sites of a level).
+    data, languages: sentences, and a code for each.
+    sensitivity: the table of the exact scan, for the last two columns.
+    steps: nodes of Gauss and Legendre, each a forward pass that computes every module twice, and
+        two backward passes.
 
-    FP32 is the student with its quantizers off. `steps` nodes of Gauss and Legendre, each a forward
-    pass that computes every module twice, and two backward passes. Hook only a private copy: the
-    model's modules run other forwards meanwhile. Raises ValueError for other than one language per
-    sentence, no sentence, no quantized module or a model in training mode.
+    One row per site, level, measure and language:
+
+    site, role, block, order
+    level: "module": quantized modules; "block": embedding, Transformer blocks, modules of the head
+    measure: "kl": KL of the FP32 answers from the quantized ones; "loss": rise of the
+        cross-entropy to the labels
+    language: "all": over all of them
+    sentences
+    value, low, high: nats per scored position (negative: the site repairs) with its 95 % interval
+        as of `sdq.analyses.sensitivity.scan`
+    total: damage of the whole model
+    share: value / total, NaN without damage
+    delta: sum of the values minus total
+    scan: the measure with this site alone quantized, a block's modules added up; else NaN
+    rho: Spearman's rank correlation of value and scan over the sites of a level
+
+    FP32 is the student with its quantizers off. Hook only a private copy: the model's modules run
+    other forwards meanwhile. Raises ValueError for other than one language per sentence, no
+    sentence, no quantized module or a model in training mode.
     """
     check(student, data, languages)
     names = list(quantized_modules(student))

@@ -13,13 +13,14 @@ from torch import nn
 from sdq.analyses.depth import EVERY
 from sdq.analyses.sensitivity import Measure, scan
 from sdq.data.batches import Encoded
-from sdq.models.structure import modules
+from sdq.models.structure import Module, modules
 from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
 from sdq.quant.mixed_precision import FP, weight_bytes, with_ranges
 from sdq.quant.rewrite import quantized_modules
 from sdq.quant.spec import WeightSpec
 
 WIDTHS = (2, 3, 4, 6, 8)
+Interval = tuple[float, float, float]  # value, low, high
 _ALONE: tuple[Measure, ...] = ("one",)
 _COLUMNS = ["module", "role", "block", "bits", "ranges", "present", "cost", "low", "high", "bytes"]
 
@@ -34,13 +35,19 @@ def costs(
     """The mean KL (nats, >= 0) of the FP32 answers on `data` from those with one module alone at
     one width; `languages`: a code per sentence.
 
-    One row per module whose weight is quantized, width and ranges, in forward order: module, role,
-    block, bits (each of `widths`, the module's present width, and FP = 32), ranges (how many
-    weights share one: what it is now, and where that is "tensor" also "channel"; of FP ""), present
-    (whether the student has it so), cost with its 95 % interval low, high (see
-    `sdq.analyses.sensitivity.scan`), bytes (of the weight with its scales, simulated). All else is
-    as the student has it, also how the module's input is quantized; FP quantizes neither, and costs
-    exactly 0. Each width is one scan, whose FP32 pass serves all modules. Raises as `scan` does.
+    One row per module whose weight is quantized, width and ranges, in forward order:
+
+    module, role, block
+    bits: each of `widths`, the module's present width, and FP = 32
+    ranges: how many weights share one: what it is now, and where that is "tensor" also "channel";
+        of FP ""
+    present: whether the student has it so
+    cost, low, high: with its 95 % interval, see `sdq.analyses.sensitivity.scan`
+    bytes: of the weight with its scales, simulated
+
+    All else is as the student has it, also how the module's input is quantized; FP quantizes
+    neither, and costs exactly 0. Each width is one scan, whose FP32 pass serves all modules. Raises
+    as `scan` does.
     """
     layers = _layers(student)
     now = {
@@ -48,55 +55,45 @@ def costs(
         for name, layer in layers.items()
         if layer.weight_quantizer is not None
     }
-    found: dict[str, dict[WeightSpec, tuple[float, float, float]]] = {name: {} for name in layers}
-    for ranges in (
-        (None, "channel")
-        if any(spec.granularity.kind == "tensor" for spec in now.values())
-        else (None,)
-    ):
-        for bits in sorted({*widths, *(spec.bits for spec in now.values())}):
-            specs = {
-                name: with_ranges(spec, ranges if spec.granularity.kind == "tensor" else None)
-                for name, spec in now.items()
-            }
-            specs = {
-                name: spec.model_copy(update={"bits": bits})
-                for name, spec in specs.items()
-                if bits in widths or bits == spec.bits
-            }
-            with rounded(student, specs):
-                table = scan(student, data, languages, _ALONE, batch_size)
-            for name, *kl in table.loc[
-                table["language"] == EVERY, ["module", "kl", "kl_low", "kl_high"]
-            ].itertuples(index=False):
-                if name in specs:
-                    found[name][specs[name]] = (kl[0], kl[1], kl[2])
+    measured: dict[str, dict[WeightSpec, Interval]] = {name: {} for name in layers}
+    for specs in _specs(now, widths):
+        with rounded(student, specs):
+            table = scan(student, data, languages, _ALONE, batch_size)
+        for name, *kl in table.loc[
+            table["language"] == EVERY, ["module", "kl", "kl_low", "kl_high"]
+        ].itertuples(index=False):
+            if name in specs:
+                measured[name][specs[name]] = (kl[0], kl[1], kl[2])
     rows: list[tuple[object, ...]] = []
     for m in (m for m in modules(student) if m.name in layers):
         shape = tuple(layers[m.name].weight.shape)
-        for spec, kl in sorted(
-            found[m.name].items(),
-            key=lambda item: (
-                item[0].bits,
-                item[0].granularity.kind != now[m.name].granularity.kind,
-            ),
-        ):
-            rows.append(
-                (
-                    m.name,
-                    m.role,
-                    m.block,
-                    spec.bits,
-                    spec.granularity.kind,
-                    spec == now[m.name],
-                    *kl,
-                    weight_bytes(shape, spec),
-                )
-            )
-        rows.append(
-            (m.name, m.role, m.block, FP, "", False, 0.0, 0.0, 0.0, weight_bytes(shape, None))
-        )
+        rows += _rows(m, shape, now[m.name], measured[m.name])
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _specs(now: dict[str, WeightSpec], widths: Collection[int]) -> Iterator[dict[str, WeightSpec]]:
+    """What is measured in one scan: of each module one width and kind of ranges, all the same."""
+    coarse = {name for name, spec in now.items() if spec.granularity.kind == "tensor"}
+    for ranges in (None, "channel") if coarse else (None,):
+        for bits in sorted({*widths, *(spec.bits for spec in now.values())}):
+            yield {
+                name: with_ranges(spec, ranges if name in coarse else None).model_copy(
+                    update={"bits": bits}
+                )
+                for name, spec in now.items()
+                if bits in widths or bits == spec.bits
+            }
+
+
+def _rows(
+    m: Module, shape: tuple[int, ...], now: WeightSpec, measured: dict[WeightSpec, Interval]
+) -> Iterator[tuple[object, ...]]:
+    """The rows of one module, narrow ones first, with its present ranges before others."""
+    kind = now.granularity.kind
+    for spec in sorted(measured, key=lambda spec: (spec.bits, spec.granularity.kind != kind)):
+        here, kl, size = spec == now, measured[spec], weight_bytes(shape, spec)
+        yield m.name, m.role, m.block, spec.bits, spec.granularity.kind, here, *kl, size
+    yield m.name, m.role, m.block, FP, "", False, 0.0, 0.0, 0.0, weight_bytes(shape, None)
 
 
 def total(student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64) -> float:

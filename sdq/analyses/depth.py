@@ -222,15 +222,23 @@ def depth(
     languages: list[str],
     batch_size: int = 64,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Errors on `data`, whose sentences are in `languages` (one code each). `teacher` is given only
-    when the student's weights have moved.
+    """Errors of the quantized model along its depth.
 
-    First table: site, role, block, order, language ("all": over all of them), measure ("local",
-    "accumulated" or "gap"), relative_l2 (ratio), sqnr_db (dB, 200: no error), mean_abs (units of
-    the activation), frobenius (root mean square over sentences of the norm of the difference).
-    Local exists for quantized modules. Second table: sentence (position in `data`), position,
-    block, relative_l2 of each real token at the block outputs, accumulated. Of one batch it keeps
-    the outputs of all sites once.
+    teacher: given only when the student's weights have moved.
+    data, languages: sentences, and a code for each.
+
+    First table:
+
+    site, role, block, order
+    language: "all": over all of them
+    measure: "local" (quantized modules only), "accumulated" or "gap"
+    relative_l2: ratio
+    sqnr_db: dB, 200: no error
+    mean_abs: units of the activation
+    frobenius: root mean square over sentences of the norm of the difference
+
+    Second table, of each real token at the block outputs, accumulated: sentence (position in
+    `data`), position, block, relative_l2. Of one batch it keeps the outputs of all sites once.
     """
     places, found = sites(student), _Found(student, languages)
     quantized = quantized_modules(student)

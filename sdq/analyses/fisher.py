@@ -1,5 +1,25 @@
 """Fast estimate, from gradients, of what quantizing one module alone does to the answers; exact:
-`sdq.analyses.sensitivity.scan`."""
+`sdq.analyses.sensitivity.scan`.
+
+KL(p || p') is about 1/2 d' F d for a small change d of an activation, with its Fisher information F
+= E[g g'] under the model's own predictions (Kullback 1959, section 2.6). d is W'x - Wx at the
+module's output (weight) or x' - x at its input (activation), g the gradient there of sum(u *
+logits) with random u = a - p sum(a), a = sqrt(p) * signs, for which E[u u'] = diag(p) - p p'
+exactly. The square is taken of the sum over one sentence's tokens: per sentence, without a gradient
+of any weight. Per batch this takes one FP32 forward pass, `draws` backward passes to activations
+only and products as many as in a forward pass: with two draws about 1.6 training steps.
+
+Spearman's rho with the exact KL, mini, intent, 39 modules, 128 test sentences in 15 languages, W4A8
+/ W2A8: this 0.980 / 0.959 (with other signs 0.979 / 0.929; one draw 0.960 to 0.972 / 0.889 to
+0.917, four 0.980 / 0.938). Other gradients, same form: of the loss to labels sampled from the
+predictions, twice, 0.975 / 0.900; to the gold label (empirical Fisher) 0.985 / 0.908; to the
+likeliest label 0.974 / 0.882. Diagonal form, sum over elements of E[g^2] (W' - W)^2: per-sentence
+gradients to the gold label 0.972 / 0.870, per-batch ones 0.814 / 0.847. The form of the activation
+part changed nothing: at 8 bits it is a few per cent of the weight part. The median of exact /
+estimate was 1.1 / 1.3. Where a module breaks the model d is not small, and only the order of
+magnitude can be trusted. A module whose weights are shared over the depth moves the answer by the
+sum over its calls, before the square.
+"""
 
 from __future__ import annotations
 
@@ -26,34 +46,18 @@ _COLUMNS = ["module", "role", "block", "order", "estimate", "weight", "activatio
 def estimate(
     student: nn.Module, data: Encoded, batch_size: int = 32, draws: int = 2
 ) -> pd.DataFrame:
-    """Mean KL of the FP32 answers from those with one module quantized, to second order: one row
-    per quantized module.
+    """Mean KL of the FP32 answers from those with one module quantized, to second order.
 
-    module, role, block, order, weight (rounding of the weight), activation (rounding of the input;
-    0 for an embedding) and estimate (their sum), all in nats per scored position, >= 0. Needs no
-    labels, except to know which words of a token task are scored.
+    One row per quantized module; all in nats per scored position, >= 0:
 
-    KL(p || p') is about 1/2 d' F d for a small change d of an activation, with its Fisher
-    information F = E[g g'] under the model's own predictions (Kullback 1959, section 2.6). d is W'x
-    - Wx at the module's output (weight) or x' - x at its input (activation), g the gradient there
-    of sum(u * logits) with random u = a - p sum(a), a = sqrt(p) * signs, for which E[u u'] =
-    diag(p) - p p' exactly. The square is taken of the sum over one sentence's tokens: per sentence,
-    without a gradient of any weight. Per batch this takes one FP32 forward pass, `draws` backward
-    passes to activations only and products as many as in a forward pass: with two draws about 1.6
-    training steps.
+    module, role, block, order
+    weight: of rounding the weight
+    activation: of rounding the input; 0 for an embedding
+    estimate: their sum
 
-    Spearman's rho with the exact KL, mini, intent, 39 modules, 128 test sentences in 15 languages,
-    W4A8 / W2A8: this 0.980 / 0.959 (with other signs 0.979 / 0.929; one draw 0.960 to 0.972 / 0.889
-    to 0.917, four 0.980 / 0.938). Other gradients, same form: of the loss to labels sampled from
-    the predictions, twice, 0.975 / 0.900; to the gold label (empirical Fisher) 0.985 / 0.908; to
-    the likeliest label 0.974 / 0.882. Diagonal form, sum over elements of E[g^2] (W' - W)^2:
-    per-sentence gradients to the gold label 0.972 / 0.870, per-batch ones 0.814 / 0.847. The form
-    of the activation part changed nothing: at 8 bits it is a few per cent of the weight part. The
-    median of exact / estimate was 1.1 / 1.3. Where a module breaks the model d is not small, and
-    only the order of magnitude can be trusted. A module whose weights are shared over the depth
-    moves the answer by the sum over its calls, before the square. Of one batch it keeps what a
-    training step keeps, and `draws` gradients of it. Raises ValueError for fewer than one draw or a
-    model in training mode.
+    Needs no labels, except to know which words of a token task are scored. Of one batch it keeps
+    what a training step keeps, and `draws` gradients of it. Raises ValueError for fewer than one
+    draw or a model in training mode.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
@@ -61,49 +65,15 @@ def estimate(
         raise ValueError(
             "the model must be in eval mode, it is in training mode; call eval() first"
         )
-    found = quantized_modules(student)
-    sums = {name: torch.zeros(2, dtype=torch.float64) for name in found}
+    layers = quantized_modules(student)
+    sums = {name: torch.zeros(2, dtype=torch.float64) for name in layers}
     positions = 0
     ran = Counter(step.block for step in steps(student))
     runs = {m.name: max(1, ran[m.block]) for m in modules(student)}
     for batch in in_pieces(student, data, batch_size, copies=4):
         asked = batch.scored if data.token else torch.ones_like(batch.labels, dtype=torch.bool)
         positions += int(asked.sum())
-        calls = _Calls(runs)
-        with (
-            instead(student, calls.noting(found)),
-            _differentiable(student),
-            only(student, ()),
-            torch.enable_grad(),
-        ):
-            logits = student(**batch.inputs).logits
-        if not calls.outputs:
-            continue
-        directions = _directions(logits.detach(), asked, batch.at, draws)
-        kinds = (calls.outputs, calls.inputs)
-        ends = [x for kind in kinds for noted in kind.values() for x in noted]
-        gradients = [
-            list(torch.autograd.grad(logits, ends, u, retain_graph=True, materialize_grads=True))
-            for u in directions
-        ]
-        places = [
-            (part, name, call)
-            for part, kind in enumerate(kinds)
-            for name, noted in kind.items()
-            for call in range(len(noted))
-        ]
-        del logits, ends
-        along: dict[
-            tuple[int, str], list[Tensor]
-        ] = {}  # of each draw, by how much a sentence's answer moves [B]
-        for i, (part, name, call) in enumerate(places):
-            change = (calls.input_change if part else calls.output_change)(found[name], name, call)
-            moved = [_along(g[i], change, batch) for g in gradients]
-            before = along.get((part, name))
-            along[part, name] = (
-                moved if before is None else [a + b for a, b in zip(before, moved, strict=True)]
-            )
-        for (part, name), moved in along.items():
+        for (part, name), moved in _moved(student, _Calls(runs), batch, asked, draws).items():
             for each in moved:
                 sums[name][part] += (each.double() ** 2).sum() / (2 * draws)
     known = {m.name: (m.name, m.role, m.block, order) for order, m in enumerate(modules(student))}
@@ -111,6 +81,47 @@ def estimate(
     return pd.DataFrame(
         [(*known[name], sum(parts), *parts) for name, parts in means.items()], columns=_COLUMNS
     )
+
+
+def _moved(
+    student: nn.Module, calls: _Calls, batch: Batch, asked: Tensor, draws: int
+) -> dict[tuple[int, str], list[Tensor]]:
+    """By how much rounding moves the answer to each sentence [B], one tensor per draw; by part (0:
+    the weight, 1: the input) and module."""
+    layers = quantized_modules(student)
+    with (
+        instead(student, calls.noting(layers)),
+        _differentiable(student),
+        only(student, ()),
+        torch.enable_grad(),
+    ):
+        logits = student(**batch.inputs).logits
+    if not calls.outputs:
+        return {}
+    directions = _directions(logits.detach(), asked, batch.at, draws)
+    kinds = (calls.outputs, calls.inputs)
+    ends = [x for kind in kinds for noted in kind.values() for x in noted]
+    gradients = [
+        list(torch.autograd.grad(logits, ends, u, retain_graph=True, materialize_grads=True))
+        for u in directions
+    ]
+    places = [
+        (part, name, call)
+        for part, kind in enumerate(kinds)
+        for name, noted in kind.items()
+        for call in range(len(noted))
+    ]
+    del logits, ends
+    along: dict[tuple[int, str], list[Tensor]] = {}
+    for i, (part, name, call) in enumerate(places):
+        change = (calls.input_change if part else calls.output_change)(layers[name], name, call)
+        moved = [_along(g[i], change, batch) for g in gradients]
+        before = along.get((part, name))
+        # of shared weights: the sum over the calls
+        along[part, name] = (
+            moved if before is None else [a + b for a, b in zip(before, moved, strict=True)]
+        )
+    return along
 
 
 def agreement(estimate: pd.DataFrame, exact: pd.DataFrame) -> Agreement:

@@ -4,6 +4,26 @@ measured again.
 Rounding is a staircase: what a tiny change carries over a step moves by a whole step, and deeper
 layers make more of it. An error, or the effect of a module, that is no larger than such a movement
 says nothing.
+
+A repetition differs from the plain measurement by its cause:
+
+perturbation   every output of the word embedding is moved by a normal number times `amount` times
+               the root mean square of the token's embedding
+batch          every batch is shuffled and run as two of half the size, so that each sentence has
+               other company and other padding; a batch of one sentence cannot be
+
+What is measured is of a kind:
+
+site     the place `name` of `sdq.analyses.depth.sites`; relative_l2, sqnr_db, mean_abs, frobenius
+         as in `depth`, where the difference is that between two passes in which everything
+         quantizes and the signal is FP32's: to be held against the accumulated error
+module   the module `name` alone quantizes; kl (of the plain answers from the repeated ones, nats)
+         and flips (share of positions, 0..1), to be held against the same of FP32 from quantized
+         answers, the measure "one" of `scan`; loss (nats) and accuracy (0..1): by how much the mean
+         moved, unsigned
+model    name "all", everything quantizes; the same four, on all sentences, and kl_shift and
+         flips_shift: by how much the scan's own numbers of measure "all" moved, unsigned
+fp32     nothing quantizes; the places as "site", and the four of the answers as "model"
 """
 
 from __future__ import annotations
@@ -11,6 +31,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -53,27 +74,19 @@ def floor(
     amount: float = AMOUNT,
     sentences: int = 30,
 ) -> pd.DataFrame:
-    """How far repetitions on `data`, whose sentences are in `languages` (one code each), are from
-    the plain measurement, quantizers as they are.
+    """How far repetitions of a measurement are from the plain one, quantizers as they are.
 
-    A repetition differs from it by its cause. "perturbation": every output of the word embedding is
-    moved by a normal number times `amount` times the root mean square of the token's embedding (a
-    relative L2 of `amount`). "batch": every batch is shuffled and run as two of half the size, so
-    that each sentence has other company and other padding; a batch of one sentence cannot be.
+    data, languages: sentences, and a code for each.
+    amount: relative L2 by which a perturbation moves the word embedding.
+    sentences: about how many, evenly picked, the kind "module" takes (all of them would take as
+        long as 2 * repeats scans).
 
-    One row per thing measured, measure and cause: kind, name, role, block, order, measure, value
-    (median over the repetitions), high (the repetition that moved most: largest value, of sqnr_db
-    the lowest), cause, repeats. Kinds: "site": the place `name` of `sdq.analyses.depth.sites`;
-    relative_l2, sqnr_db, mean_abs, frobenius as in `depth`, where the difference is that between
-    two passes in which everything quantizes and the signal is FP32's: to be held against the
-    accumulated error. "module": the module `name` alone quantizes, on about `sentences` of the
-    sentences, evenly picked (all of them would take as long as 2 * repeats scans); kl (of the plain
-    answers from the repeated ones, nats) and flips (share of positions, 0..1), to be held against
-    the same of FP32 from quantized answers, the measure "one" of `scan`; loss (nats) and accuracy
-    (0..1): by how much the mean moved, unsigned. "model": name "all", everything quantizes; the
-    same four, on all sentences, and kl_shift and flips_shift: by how much the scan's own numbers of
-    measure "all" moved, unsigned. "fp32": nothing quantizes; the places as "site", and the four of
-    the answers as "model".
+    One row per thing measured (its kind: see above), measure and cause:
+
+    kind, name, role, block, order, measure
+    value: median over the repetitions
+    high: the repetition that moved most: largest value, of sqnr_db the lowest
+    cause, repeats
 
     Of one batch it keeps the outputs of all sites three times. Raises ValueError for no repetition,
     and as `scan` does.
@@ -81,36 +94,28 @@ def floor(
     check(student, data, languages)
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
-    repeated = _Repeated(student, repeats, seed, amount)
+    repeated, numbers = _Repeated(student, repeats, seed, amount), range(repeats)
     places = sites(student)
     errors, answers = _whole(repeated, places, data, languages, batch_size)
-    known = {m.name: _known(m, i) for i, (m, _) in enumerate(places)}
+    named = {m.name: _named(m, i) for i, (m, _) in enumerate(places)}
     rows = [
         row
-        for (kind, name, cause), found in errors.items()
-        for row in _rows({"kind": kind} | known[name], cause, found)
+        for (kind, name, cause), sums in errors.items()
+        for row in _rows({"kind": kind} | named[name], cause, [each.row() for each in sums])
     ]
     whole = {"name": EVERY, "role": EVERY, "block": -1, "order": -1}
-    for kind in ("fp32", "model"):
-        for cause in CAUSES:
-            rows += _rows(
-                {"kind": kind} | whole,
-                cause,
-                [_moved(answers, (kind, cause, i)) for i in range(repeats)],
-            )
+    for kind, cause in product(("fp32", "model"), CAUSES):
+        moved = [_moved(answers, (kind, cause, i)) for i in numbers]
+        rows += _rows({"kind": kind} | whole, cause, moved)
     for cause in CAUSES:
-        rows += _rows(
-            {"kind": "model"} | whole, cause, [_shifted(answers, cause, i) for i in range(repeats)]
-        )
+        shifted = [_shifted(answers, cause, i) for i in numbers]
+        rows += _rows({"kind": "model"} | whole, cause, shifted)
     some = list(range(0, len(data), max(1, len(data) // sentences)))
     alone = _alone(repeated, data.some(some), [languages[i] for i in some], batch_size)
     for order, m in enumerate(modules(student)):
         for cause in CAUSES if (m.name, CAUSES[0], 0) in alone.sums else ():
-            rows += _rows(
-                {"kind": "module"} | _known(m, order),
-                cause,
-                [_moved(alone, (m.name, cause, i)) for i in range(repeats)],
-            )
+            moved = [_moved(alone, (m.name, cause, i)) for i in numbers]
+            rows += _rows({"kind": "module"} | _named(m, order), cause, moved)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -207,18 +212,9 @@ def _whole(
             for kind in ("site", "fp32")
             for cause in CAUSES
         }
-
-    def look(
-        batch: Batch,
-        quantizing: tuple[str, ...],
-        changed: Mapping[str, Callable[[Forward], Forward]],
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        with watch(student, places) as seen, only(student, quantizing), instead(student, changed):
-            logits = student(**batch.inputs).logits
-            return seen(), logits
-
     for batch in in_pieces(student, data, batch_size, copies=3):
-        (exact, sharp), (plain, rounded) = look(batch, (), {}), look(batch, everything, {})
+        exact, sharp = _look(student, places, batch, (), {})
+        plain, rounded = _look(student, places, batch, everything, {})
         first = Answers(sharp, batch, data.token)
         answers.count(batch.at, first.counts)
         answers.add(("scan", "", 0), batch.at, first.change(rounded))
@@ -229,12 +225,12 @@ def _whole(
                 ("fp32", (), exact, sharp),
                 ("site", everything, plain, rounded),
             ):
-                outputs, logits[kind] = look(again.batch, quantizing, again.changed)
+                outputs, logits[kind] = _look(
+                    student, places, again.batch, quantizing, again.changed
+                )
                 for m, _ in places:
-                    signal, difference = (
-                        again.of(exact[m.name]),
-                        outputs[m.name] - again.of(before[m.name]),
-                    )
+                    signal = again.of(exact[m.name])
+                    difference = outputs[m.name] - again.of(before[m.name])
                     errors[kind, m.name, again.cause][again.number].add(
                         signal, difference, real, one
                     )
@@ -247,6 +243,19 @@ def _whole(
             change = Answers(logits["fp32"], again.batch, data.token).change(logits["site"])
             answers.add(("scan", again.cause, again.number), again.batch.at, change)
     return errors, answers
+
+
+def _look(
+    student: nn.Module,
+    places: list[tuple[Module, Side]],
+    batch: Batch,
+    quantizing: tuple[str, ...],
+    changed: Mapping[str, Callable[[Forward], Forward]],
+) -> tuple[dict[str, Tensor], Tensor]:
+    """(what comes out of each place, logits) of a pass in which these modules quantize."""
+    with watch(student, places) as seen, only(student, quantizing), instead(student, changed):
+        logits = student(**batch.inputs).logits
+        return seen(), logits
 
 
 def _alone(repeated: _Repeated, data: Encoded, languages: list[str], batch_size: int) -> Changes:
@@ -266,7 +275,7 @@ def _alone(repeated: _Repeated, data: Encoded, languages: list[str], batch_size:
 # --- what came out
 
 
-def _known(m: Module, order: int) -> dict[str, Any]:
+def _named(m: Module, order: int) -> dict[str, Any]:
     return {"name": m.name, "role": m.role, "block": m.block, "order": order}
 
 
@@ -279,22 +288,19 @@ def _shifted(answers: Changes, cause: str, number: int) -> dict[str, float]:
     return {f"{metric}_shift": abs(again[metric] - plain[metric]) for metric in METRICS[:2]}
 
 
-def _rows(known: dict[str, Any], cause: str, found: list[Any]) -> list[dict[str, Any]]:
-    """One row per measure of the repetitions `found`, each a dict of measures, or sums that give
-    one."""
-    each = [f.row() if isinstance(f, Sums) else f for f in found]
+def _rows(
+    named: dict[str, Any], cause: str, repetitions: list[dict[str, float]]
+) -> list[dict[str, Any]]:
+    """One row per measure of the repetitions."""
     rows = []
-    for measure in each[0]:
-        values = [e[measure] for e in each]
-        far = min(values) if measure == "sqnr_db" else max(values)
-        rows.append(
-            known
-            | {
-                "measure": measure,
-                "value": statistics.median(values),
-                "high": far,
-                "cause": cause,
-                "repeats": len(values),
-            }
-        )
+    for measure in repetitions[0]:
+        values = [each[measure] for each in repetitions]
+        row = {
+            "measure": measure,
+            "value": statistics.median(values),
+            "high": min(values) if measure == "sqnr_db" else max(values),
+            "cause": cause,
+            "repeats": len(values),
+        }
+        rows.append(named | row)
     return rows

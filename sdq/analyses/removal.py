@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.analyses.changes import Answers, Changes
-from sdq.analyses.outliers import input_taps
 from sdq.analyses.sensitivity import Forward, Passes, check, instead, run
+from sdq.analyses.wiring import input_taps
 from sdq.data.batches import Encoded
 from sdq.models.hooks import listen
 from sdq.quant.layers import (
@@ -65,55 +65,59 @@ def removal(
     alike: nn.Module | None = None,
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """What removing each of `causes` (rows of `sdq.analyses.outliers.why`) wins in the modules
-    `worst`: the same index, four numbers per row, and `kept`.
+    """What removing causes wins in the modules `worst`: the same index, with
 
-    kl (mean KL of the FP32 answers from those with this module alone quantized, nats), gain (how
-    much lower it is without the cause, nats, negative: higher), gain_low and gain_high (95 %
-    interval from the paired sentences, see `sdq.analyses.sensitivity.scan`). NaN in other modules,
-    for what is no cause of anything there (the row's own range, say) and for symptoms. kept: see
-    KEPT; "" where nothing stays in FP32. `calibration`: the sentences static ranges were measured
-    on; without them a cause whose removal needs a new static range is not removed. `alike`: the
-    model calibrated on all languages, for the cause "calibration". Hook only a private copy. Raises
-    ValueError as `scan` does.
+    kl: mean KL of the FP32 answers from those with this module alone quantized, nats
+    gain: how much lower it is without the cause, nats; negative: higher
+    gain_low, gain_high: 95 % interval from the paired sentences, see `sdq.analyses.sensitivity`
+    kept: see KEPT; "" where nothing stays in FP32
+
+    NaN in other modules, for what is no cause of anything there (the row's own range, say) and for
+    symptoms.
+
+    causes: rows of `sdq.analyses.outliers.why`.
+    calibration: the sentences static ranges were measured on; without them a cause whose removal
+        needs a new static range is not removed.
+    alike: the model calibrated on all languages, for the cause "calibration".
+
+    Hook only a private copy. Raises ValueError as `scan` does.
     """
     check(student, data, languages)
+    without = _variants(student, causes, worst, alike, calibration is not None)
+    if calibration is not None:
+        variants = {name: list(by_row.values()) for name, by_row in without.items()}
+        _calibrate_(student, variants, calibration, batch_size)
+    changes = _measured(student, data, languages, without, batch_size)
+    table = pd.DataFrame(float("nan"), index=causes.index, columns=COLUMNS)
+    for name, by_row in without.items():
+        table.loc[causes["module"] == name, "kl"] = changes.means((name,))["kl"]
+        for i in by_row:
+            row = next(changes.rows(i))
+            gain = [row["kl"], row["kl_low"], row["kl_high"]]
+            table.loc[i, ["gain", "gain_low", "gain_high"]] = gain
+    return table.assign(kept=causes["cause"].map(KEPT).fillna("").where(table["gain"].notna(), ""))
+
+
+def _variants(
+    student: nn.Module,
+    causes: pd.DataFrame,
+    worst: Collection[str],
+    alike: nn.Module | None,
+    calibrated: bool,
+) -> dict[str, dict[int, _Without | QuantEmbedding]]:
+    """Module -> index of a cause -> the module without it, of the causes that can be removed; of
+    outlier units the first UNITS."""
     modules = {name: module for name, module in quantized_modules(student).items() if name in worst}
     without: dict[str, dict[int, _Without | QuantEmbedding]] = {name: {} for name in modules}
     for name, rows in causes[causes["module"].isin(list(modules))].groupby("module", sort=False):
         first = rows[rows["cause"] == "outlier_unit"].index[:UNITS]
         for i, row in rows[(rows["cause"] != "outlier_unit") | rows.index.isin(first)].iterrows():
             at = int(row["at"]), int(row["position"])
-            if (
-                variant := _variant(
-                    modules[str(name)],
-                    str(row["cause"]),
-                    at,
-                    alike,
-                    str(name),
-                    calibration is not None,
-                )
-            ) is not None:
+            module = modules[str(name)]
+            variant = _variant(module, str(row["cause"]), at, alike, str(name), calibrated)
+            if variant is not None:
                 without[str(name)][int(i)] = variant
-    if calibration is not None:
-        _calibrate_(
-            student,
-            {name: list(mine.values()) for name, mine in without.items()},
-            calibration,
-            batch_size,
-        )
-    found = _measured(student, data, languages, without, batch_size)
-    table = pd.DataFrame(float("nan"), index=causes.index, columns=COLUMNS)
-    for name, mine in without.items():
-        table.loc[causes["module"] == name, "kl"] = found.means((name,))["kl"]
-        for i in mine:
-            row = next(found.rows(i))
-            table.loc[i, ["gain", "gain_low", "gain_high"]] = [
-                row["kl"],
-                row["kl_low"],
-                row["kl_high"],
-            ]
-    return table.assign(kept=causes["cause"].map(KEPT).fillna("").where(table["gain"].notna(), ""))
+    return without
 
 
 @torch.inference_mode()

@@ -38,27 +38,31 @@ def scan(
     batch_size: int = 64,
     reuse: bool = True,
 ) -> pd.DataFrame:
-    """How much the answers on `data`, whose sentences are in `languages` (one code each), change
-    from FP32 (quantizers off, same weights).
+    """How much the answers change from FP32 (quantizers off, same weights).
 
-    One row per quantized module, measure ("one": it alone quantizes; "but_one": all the others do)
-    and language ("all": over all of them): module, role, block, order, measure, language,
-    sentences, positions, and four changes, each a mean over scored positions: kl (KL of the FP32
-    answers from the quantized ones, nats, >= 0), flips (share of positions whose likeliest label
-    changed, 0..1), loss (change of cross-entropy to the labels, nats, positive: worse), accuracy
-    (change of the share of right positions, -1..1, negative: worse); NaN where nothing is labelled.
-    `*_low` and `*_high`: 95 % interval from the sentences' values, by the normal approximation of a
-    mean (of a ratio, where sentences have several positions), which few sentences or rare flips
-    make rough; NaN for one sentence. With "all" in `measures` further rows, of module "all", say
-    what the whole quantized model does; with "but_one" as well, rows of the measure "added" say
-    what the module adds to that: "all" less "but_one", sentence by sentence, and so with the
-    interval of the difference.
+    data, languages: sentences, and a code for each.
+    measures: "one": a module alone quantizes; "but_one": all the others do; "all": every module
+        does, in rows of module "all". With "but_one" and "all" rows of the measure "added" say what
+        the module adds: "all" less "but_one", sentence by sentence.
+    reuse: False runs every pass whole: same result, slower.
 
-    A position is a sentence, labelled or not, or a word's first subword. `reuse` = False runs every
-    pass whole: same result, slower. Of one batch it keeps about nine hidden states per block, and
-    the attention weights if they are eager; a smaller batch keeps less. Hook only a private copy:
-    the model's modules run other forwards meanwhile. Raises ValueError for an unknown measure,
-    other than one language per sentence, no sentence, or a model in training mode.
+    One row per quantized module, measure and language; changes are means over scored positions:
+
+    module, role, block, order, measure
+    language: "all": over all of them
+    sentences, positions: a position is a sentence, labelled or not, or a word's first subword
+    kl: KL of the FP32 answers from the quantized ones, nats, >= 0
+    flips: share of positions whose likeliest label changed, 0..1
+    loss: change of cross-entropy to the labels, nats, positive: worse; NaN without labels
+    accuracy: change of the share of right positions, -1..1, negative: worse; NaN without labels
+    *_low, *_high: 95 % interval from the sentences' values, by the normal approximation of a mean
+        (of a ratio, where sentences have several positions), which few sentences or rare flips make
+        rough; NaN for one sentence
+
+    Of one batch it keeps about nine hidden states per block, and the attention weights if they are
+    eager; a smaller batch keeps less. Hook only a private copy: the model's modules run other
+    forwards meanwhile. Raises ValueError for an unknown measure, other than one language per
+    sentence, no sentence, or a model in training mode.
     """
     return table(student, changes(student, data, languages, measures, batch_size, reuse))
 
@@ -112,13 +116,15 @@ def table(student: nn.Module, changes: Changes) -> pd.DataFrame:
 
 
 def alone(student: nn.Module, changes: Changes, ids: list[str]) -> pd.DataFrame:
-    """Which module alone flips which sentence: id, language, module, role, block, kl, flips; `ids`
-    names the sentences.
+    """Which module alone flips which sentence; `ids` names the sentences.
 
-    Means over the sentence's scored positions: kl in nats, flips the share (0..1) of its positions
-    whose likeliest label changes. Of a sentence only the modules that flip something and the TOP of
-    largest kl have a row, the one of largest kl first. Sentences without a scored position have
-    none. Raises ValueError if `changes` were not measured with "one".
+    id, language, module, role, block
+    kl: nats, mean over the sentence's scored positions
+    flips: share (0..1) of its positions whose likeliest label changes
+
+    Of a sentence only the modules that flip something and the TOP of largest kl have a row, the one
+    of largest kl first. Sentences without a scored position have none. Raises ValueError if
+    `changes` were not measured with "one".
     """
     known = {m.name: m for m in modules(student)}
     names = [name for name, measure in changes.sums if measure == "one"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sdq.analyses.bins import BINS, binned
 from sdq.models.structure import modules
 from sdq.quant.integer import code_range, quantize
-from sdq.quant.layers import QuantEmbedding, QuantLinear
+from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
 
 _PIECE = 1 << 20  # weights that are looked at at a time
 CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach are kept
@@ -24,12 +24,20 @@ CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach
 def weights(model: nn.Module) -> pd.DataFrame:
     """One row per Linear and word embedding, in forward order.
 
-    module, role, block (-1 outside the blocks), rows, columns; low, high (extremes); `fp32` and
-    `quantized`: counts of BINS equal bins from low to high; channel, channel_low, channel_high (per
-    output channel, or embedding row), channels (how many there are). Where the weight is quantized
-    also: bits, symmetric, granularity, ranges (how many scales are stored), scale_low, scale_high,
-    mse, sqnr_db (200: exact), clipped (share of weights outside the range), codes_used (mean over
-    ranges) of codes (there are), and for a single range its `grid`: the representable values.
+    module, role, block: -1 outside the blocks
+    rows, columns
+    low, high: extremes
+    fp32, quantized: counts of BINS equal bins from low to high
+    channel, channel_low, channel_high: of each output channel, or embedding row
+    channels: how many there are
+    bits: 32 if the weight is not quantized; then what follows is missing, and `quantized`
+    symmetric, granularity
+    ranges: how many scales are stored
+    scale_low, scale_high, mse
+    sqnr_db: 200: exact
+    clipped: share of weights outside the range
+    codes_used, codes: mean over ranges of those that occur; how many there are
+    grid: of a single range the representable values
     """
     return pd.DataFrame(
         [_row(model.get_submodule(m.name), m.name, m.role, m.block) for m in modules(model)]
@@ -59,18 +67,18 @@ def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
     quantizer = (
         module.weight_quantizer if isinstance(module, (QuantLinear, QuantEmbedding)) else None
     )
-    if quantizer is None:
-        return row
+    return row if quantizer is None else row | _rounded(quantizer, module.weight, low, high)
+
+
+def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float) -> dict[str, Any]:
+    """What a row says of a weight that is quantized; `low` and `high` are the ends of the bins."""
     spec = quantizer.spec
-    scale, zero = quantizer.ranges(module.weight)
-    rows = spec.granularity.rows(weight)
+    scale, zero = quantizer.ranges(weight)
+    rows = spec.granularity.rows(weight.detach().float())
     bottom, top = code_range(spec.bits, spec.symmetric)
-    counts, sums, used = (
-        np.zeros(BINS, dtype=np.int64),
-        torch.zeros(3, dtype=torch.float64),
-        0,
-    )  # sums: noise, signal, clipped weights
-    single, height = len(scale) == 1, max(1, _PIECE // rows.shape[1])
+    counts, used = np.zeros(BINS, dtype=np.int64), 0
+    sums = torch.zeros(3, dtype=torch.float64)  # noise, signal, clipped weights
+    height = max(1, _PIECE // rows.shape[1])
     for at in range(0, len(rows), height):
         s, z = scale[at : at + height], zero[at : at + height]
         seen = torch.zeros(len(s), top - bottom + 1, dtype=torch.bool)
@@ -88,7 +96,8 @@ def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
             seen.scatter_(1, (codes - bottom).long(), True)
         used += int(seen.sum())
     noise, signal, clipped = (sums / rows.numel()).tolist()
-    return row | {
+    grid = ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy()
+    return {
         "quantized": counts.astype(np.int32),
         "bits": spec.bits,
         "symmetric": spec.symmetric,
@@ -101,7 +110,7 @@ def _row(module: Any, name: str, role: str, block: int) -> dict[str, Any]:
         "clipped": clipped,
         "codes_used": used / len(scale),
         "codes": top - bottom + 1,
-        "grid": ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy() if single else None,
+        "grid": grid if len(scale) == 1 else None,
     }
 
 

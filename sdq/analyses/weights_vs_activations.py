@@ -24,15 +24,20 @@ PARTS: dict[str, type[Quantizer]] = {
 def parts(
     student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> pd.DataFrame:
-    """How much the answers on `data`, whose sentences are in `languages` (one code each), change
-    from FP32 (quantizers off, same weights).
+    """How much the answers change from FP32 (quantizers off, same weights) by rounding the weights
+    or the activations; `languages`: a code per sentence.
 
-    One row per part ("weights": only weights are rounded, in all modules; "activations": only
-    inputs; "both": the model as it is) and language ("all": over all of them): part, language,
-    sentences, positions, and kl, flips, loss, accuracy with their intervals as in
-    `sdq.analyses.sensitivity.scan`, whose rows of measure "all" are those of "both". A part that
-    nothing rounds changes nothing. Raises ValueError for other than one language per sentence, no
-    sentence, or a model in training mode.
+    One row per part and language:
+
+    part: "weights": only weights are rounded, in all modules; "activations": only inputs; "both":
+        the model as it is
+    language: "all": over all of them
+    sentences, positions
+    kl, flips, loss, accuracy: with their intervals as in `sdq.analyses.sensitivity.scan`, whose
+        rows of measure "all" are those of "both"
+
+    A part that nothing rounds changes nothing. Raises ValueError for other than one language per
+    sentence, no sentence, or a model in training mode.
     """
     check(student, data, languages)
     names, changes = list(quantized_modules(student)), Changes(languages)

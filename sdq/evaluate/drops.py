@@ -24,12 +24,13 @@ def drop_table(
     fp32: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row per language and quantized run; languages by falling drop of the first quantized run,
-    the trained-on one last.
+    the trained-on one last. Scores in %, drops in points.
 
-    Scores in %, drops in points. `sentences` (run id -> per-sentence table) adds the number of
-    sentences, `fp32` (that of the FP32 run) the paired 95 % bounds and the test of
-    sdq.evaluate.significance: p, p_holm, test, lost, gained, clusters, detectable (points). Raises
-    ValueError if no report is of a quantized run, or if `fp32` holds other sentences.
+    sentences: run id -> per-sentence table; adds the number of sentences.
+    fp32: that of the FP32 run; adds the paired 95 % bounds and the test of
+        sdq.evaluate.significance: p, p_holm, test, lost, gained, clusters, detectable (points).
+
+    Raises ValueError if no report is of a quantized run, or if `fp32` holds other sentences.
     """
     quantized = [r for r in reports if r.recipe["rules"]]
     if not quantized:

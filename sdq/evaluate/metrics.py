@@ -140,9 +140,13 @@ def tally(
     metric: str,
     tagging: Tagging | None = None,
 ) -> pd.DataFrame:
-    """One row per unit: id, language, tp, predicted, gold, answer (labels joined by spaces, one per
-    word where words have tags), margin (the smallest in it). `tagging`: how tags make spans,
-    conlleval if None."""
+    """One row per unit; `tagging`: how tags make spans, conlleval if None.
+
+    id, language
+    tp, predicted, gold: counts
+    answer: labels joined by spaces, one per word where words have tags
+    margin: the smallest in it
+    """
     count, rows = SCORINGS[metric].count, []
     for id, at in units(examples, metric):
         counted = count(

@@ -33,13 +33,17 @@ class Agreement(NamedTuple):
 
 def ranked(sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFrame) -> pd.DataFrame:
     """The modules by what each of them alone does to the answers in all languages, worst first;
-    tables of the analyses of these names.
+    from tables of the analyses of these names.
 
-    module, role, block, order, kl with its 95 % interval kl_low, kl_high (nats), flips (share,
-    0..1), floor (nats: the largest KL between repetitions of the same, of either cause), above (kl
-    > floor), rank (1: largest kl) and estimate (nats; NaN where there is none). A module not above
-    its floor is not ranked: it comes last, and its rank is missing. Raises ValueError if
-    `sensitivity` was not measured with "one", or a module has no floor.
+    module, role, block, order
+    kl, kl_low, kl_high: with its 95 % interval, nats
+    flips: share, 0..1
+    floor: nats: the largest KL between repetitions of the same, of either cause
+    above: kl > floor
+    rank: 1: largest kl; missing for a module not above its floor, which comes last
+    estimate: nats; NaN where there is none
+
+    Raises ValueError if `sensitivity` was not measured with "one", or a module has no floor.
     """
     one = one_at_a_time(sensitivity)
     mine = (

@@ -5,6 +5,7 @@ than others. Pages, the command line and reports all ask here. Needs no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -51,20 +52,24 @@ def verdicts(
     labelled: Collection[str] = (),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How `other` differs from `base` on the same sentences: a row per language, one for the mean
-    of "all", one for that of the "zero-shot" ones (not in `labelled`).
+    """How `other` differs from `base` on the same sentences, per-sentence tables or one per seed.
 
-    `base` and `other` are per-sentence tables, or lists of them, one per seed. Columns: language;
-    base, other (score, %); change with its 95 % interval low, high (points); p, and p_holm,
-    adjusted for the number of languages; test, which gave p; mcnemar, the p of McNemar's exact
-    test, which takes every sentence for independent; lost and gained (sentences right with only one
-    of them); n (sentences), clusters (what is drawn, see sdq.evaluate.statistics.clusters);
-    detectable, the smallest change found 4 times out of 5 (points). Missing where it is not
-    defined.
+    A row per language, one for the mean of "all", one for that of the "zero-shot" ones (not in
+    `labelled`); missing where it is not defined:
 
-    p is that of McNemar's exact test where each sentence has one right answer and is a cluster of
-    its own; otherwise of approximate randomisation over clusters; with several seeds that of the
-    bootstrap over clusters and seeds. UserError for other sentences.
+    language
+    base, other: score, %
+    change, low, high: with its 95 % interval, points
+    p, p_holm: that of `test`; adjusted for the number of languages
+    test: McNemar's exact test where each sentence has one right answer and is a cluster of its own;
+        otherwise approximate randomisation over clusters; with several seeds the bootstrap over
+        clusters and seeds
+    mcnemar: p of McNemar's exact test, which takes every sentence for independent
+    lost, gained: sentences right with only one of them
+    n, clusters: sentences; what is drawn, see sdq.evaluate.statistics.clusters
+    detectable: the smallest change found 4 times out of 5, points
+
+    UserError for other sentences.
     """
     left, right = _listed(base), _listed(other)
     languages = list(languages)
@@ -116,7 +121,7 @@ def _row(
 ) -> dict[str, Any]:
     """A row of `verdicts` on the mean over `codes`; `facts` are those of these languages, `null`
     the changes that chance gives."""
-    weights = np.array([code in codes for code in languages]) / len(codes)
+    weights = _weights(codes, languages)
     before, after = (float((seeds @ weights).mean()) for seeds in found.observed)
     estimate = found.estimate(weights, change)
     row: dict[str, Any] = {
@@ -167,61 +172,70 @@ def interaction(
     home: Sequence[str],
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Do groups of languages lose more than `home`, the trained-on ones? A row for "trained on" and
-    one per group.
+    """Do groups of languages lose more than `home`, the trained-on ones?
 
-    Columns: group; languages (their codes); base (score, %); drop with its 95 % interval low, high
-    (points); extra, the drop beyond that of `home`, with extra_low, extra_high (points), p and
-    p_holm, adjusted for the number of groups; share, the part of the score of `base` that is lost
-    (%), share_extra beyond that of `home` with share_low, share_high and share_p; n (sentences).
+    A row for "trained on" and one per group:
+
+    group, languages (their codes), base (score, %)
+    drop, low, high: with its 95 % interval, points
+    extra, extra_low, extra_high: the drop beyond that of `home`, points
+    p, p_holm: of `extra`; adjusted for the number of groups
+    share: the part of the score of `base` that is lost, %
+    share_extra, share_low, share_high, share_p: beyond that of `home`
+    n: sentences
+
     Means over languages weigh each language alike. The bounds and p come from a bootstrap that
     draws a sentence in all its languages together, so what is hard in every language cancels out;
     the languages are these and no sample of others. UserError for other sentences.
     """
     left, right = _listed(base), _listed(other)
     languages = list(dict.fromkeys([*home, *(code for codes in groups.values() for code in codes)]))
-    found = resample([left, right], languages, seed)
-
-    def mean_of(codes: Sequence[str]) -> Counts:
-        return np.array([code in codes for code in languages]) / len(codes)
-
+    draws = resample([left, right], languages, seed)
+    at_home = _weights(home, languages) if home else None
     rows = []
     for name, codes in (({HOME: home} if home else {}) | dict(groups)).items():
-        weights = mean_of(codes)
-        drop = found.estimate(-weights, change)
-        row: dict[str, Any] = {
-            "group": name,
-            "languages": " ".join(codes),
-            "base": 100 * float((found.observed[0] @ weights).mean()),
-        }
-        row |= {"drop": 100 * drop.value, "low": 100 * drop.low, "high": 100 * drop.high}
-        row |= dict.fromkeys(("extra", "extra_low", "extra_high", "p"), np.nan) | {
-            "share": 100 * found.estimate(weights, share_lost).value
-        }
-        row |= dict.fromkeys(("share_extra", "share_low", "share_high", "share_p"), np.nan) | {
-            "n": int(left[0]["language"].isin(codes).sum())
-        }
-        if home and name != HOME:
-            extra, share = (
-                found.estimate(mean_of(home) - weights, change),
-                found.estimate(weights - mean_of(home), share_lost),
-            )
-            row |= {
-                "extra": 100 * extra.value,
-                "extra_low": 100 * extra.low,
-                "extra_high": 100 * extra.high,
-                "p": extra.p,
-            }
-            row |= {
-                "share_extra": 100 * share.value,
-                "share_low": 100 * share.low,
-                "share_high": 100 * share.high,
-                "share_p": share.p,
-            }
-        rows.append(row)
+        row: dict[str, Any] = {"group": name, "languages": " ".join(codes)}
+        row |= _lost(draws, _weights(codes, languages), None if name == HOME else at_home)
+        rows.append(row | {"n": int(left[0]["language"].isin(codes).sum())})
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]))
     return table
+
+
+def _weights(codes: Sequence[str], languages: Sequence[str]) -> Counts:
+    """The weights [languages] of a mean over `codes`."""
+    return np.array([code in codes for code in languages]) / len(codes)
+
+
+def _lost(draws: Resampled, weights: Counts, home: Counts | None) -> dict[str, float]:
+    """What a mean loses, and how much more than that with the weights `home`; NaN without."""
+    drop = draws.estimate(-weights, change)
+    row = {
+        "base": 100 * float((draws.observed[0] @ weights).mean()),
+        "drop": 100 * drop.value,
+        "low": 100 * drop.low,
+        "high": 100 * drop.high,
+    }
+    row |= dict.fromkeys(("extra", "extra_low", "extra_high", "p"), math.nan)
+    row["share"] = 100 * draws.estimate(weights, share_lost).value
+    row |= dict.fromkeys(("share_extra", "share_low", "share_high", "share_p"), math.nan)
+    if home is None:
+        return row
+    extra, share = (
+        draws.estimate(home - weights, change),
+        draws.estimate(weights - home, share_lost),
+    )
+    row |= {
+        "extra": 100 * extra.value,
+        "extra_low": 100 * extra.low,
+        "extra_high": 100 * extra.high,
+        "p": extra.p,
+        "share_extra": 100 * share.value,
+        "share_low": 100 * share.low,
+        "share_high": 100 * share.high,
+        "share_p": share.p,
+    }
+    return row
 
 
 def named_test(verdict: Mapping[str, Any]) -> str:

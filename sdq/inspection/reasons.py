@@ -99,7 +99,7 @@ UNUSUAL = 1.2  # times the median error: what is below that does not stand out
 BESIDE = 0.1
 
 
-_SEEN_ON = {
+SEEN_ON = {
     "single_weight": "weights",
     "weight_row": "weights",
     "weight_column": "weights",
@@ -118,7 +118,7 @@ def reason(rows: pd.DataFrame) -> dict[str, Any] | None:
         if mine.empty or not mine["gain"].max() >= EXPLAINS * mine["kl"].iloc[0]:
             continue
         side = (
-            mine["cause"].isin(list(_SEEN_ON))
+            mine["cause"].isin(list(SEEN_ON))
             if "kept" in mine
             else pd.Series(True, index=mine.index)
         )

@@ -96,13 +96,13 @@ def _why(subject: Subject, how: Inspection) -> Tables:
 
 
 def _costs(subject: Subject, how: Inspection) -> Tables:
-    from sdq.inspection.remedies import price
+    from sdq.inspection.trials import price
 
     return price(subject, how)
 
 
 def _remedies(subject: Subject, how: Inspection) -> Tables:
-    from sdq.inspection.remedies import tried
+    from sdq.inspection.trials import tried
 
     return tried(subject, how)
 

@@ -1,8 +1,8 @@
 """What to do about a quantized run: recipes that may mend it, chosen by what each width of each
-module costs, and what they won when they were run.
+module costs. Needs no torch.
 
 The costs come from unlabelled train sentences (see `sdq.analyses.costs`); the test split only
-measures. Torch is imported only to compute.
+measures what the recipes win (see `sdq.inspection.trials`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import pandas as pd
 
@@ -22,7 +22,6 @@ from sdq.quant.mixed_precision import (
     choice_of,
     choose,
     keep_worst,
-    pareto,
     rules,
     with_ranges,
 )
@@ -30,32 +29,10 @@ from sdq.quant.spec import WeightSpec
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
-from sdq.store.identity import identify
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from sdq.inspection.settings import Inspection
-    from sdq.inspection.subject import Subject
 
 SHARES = (0.8, 1.0, 1.25, 1.5)  # sizes of the mixed recipes, as shares of the run's own
 WORST = (1, 2, 4)  # how many modules are kept in FP32
 STRENGTH = 0.5  # of the migration (Xiao et al. 2023, section 4)
-_COLUMNS = [
-    "remedy",
-    "what",
-    "recipe",
-    "bytes",
-    "predicted",
-    "score",
-    "zero_shot",
-    "change",
-    "low",
-    "high",
-    "p",
-    "n",
-    "run",
-]
 
 
 @dataclass(frozen=True)
@@ -67,9 +44,6 @@ class Remedy:
     what: str
     recipe: Recipe
     predicted: float | None = None
-
-
-# --- what the costs of the widths say; needs no torch
 
 
 def present(costs: pd.DataFrame) -> Choice:
@@ -234,141 +208,3 @@ def _coarse(spec: WeightSpec | None) -> TypeGuard[WeightSpec]:
 
 def _named(recipe: Recipe, code: str, **changed: Any) -> Recipe:
     return recipe.model_copy(update={"name": f"{recipe.name[: 60 - len(code)]}-{code}", **changed})
-
-
-# --- what is computed
-
-
-def price(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
-    """The tables "costs" (see `sdq.analyses.costs`) and "pareto" (see
-    `sdq.quant.mixed_precision.pareto`; bytes are of the whole model, simulated).
-
-    Of the FP32 model under the rules of the run, also if the run trains: a recipe with other widths
-    would train from there as well. UserError if the rules round no weight.
-    """
-    from sdq.analyses.costs import costs
-    from sdq.quant.size import size_bytes
-
-    student = _untrained(subject, subject.recipe)
-    table = costs(student, *_text(subject, how), batch_size=how.batch_size)
-    if table.empty:
-        raise UserError(
-            "a recipe must round weights for their widths to be chosen, this one rounds "
-            "activations only; choose another run"
-        )
-    front = pareto(table)
-    rest = size_bytes(student)["quantized_simulated"] - present(table).bytes
-    return {"costs": table, "pareto": front.assign(bytes=front["bytes"] + rest)}
-
-
-def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
-    """The table "remedies": each of `candidates`, run on the test split (or on `how.tested`
-    sentences of it) and paired with the run itself.
-
-    remedy (code), what (words), recipe (JSON), bytes (of the model, simulated), predicted (summed
-    cost, nats, lower is better), score and zero_shot (%: mean over all languages and over those
-    without labels), change of the latter against the run with its 95 % interval low, high (points),
-    p, n (sentences), run (its id if it is stored, or empty). Where there are no languages without
-    labels, change is over all. A recipe that trains is not run here: what it gives is missing,
-    unless it is stored, and `predicted` is before training.
-    """
-    from sdq.analyses.costs import total
-    from sdq.evaluate.significance import ALL, ZERO_SHOT, verdicts
-    from sdq.quant.size import size_bytes
-
-    text, trial = _text(subject, how), _Trial(subject, how)
-    size = size_bytes(_untrained(subject, subject.recipe))["quantized_simulated"]
-    before, rows = trial.run(subject.recipe, subject.student), []
-    for remedy in candidates(subject.recipe, subject.tables["costs"], size):
-        student = _untrained(subject, remedy.recipe)
-        predicted = (
-            total(student, *text, batch_size=how.batch_size)
-            if remedy.predicted is None
-            else remedy.predicted
-        )
-        row: dict[str, Any] = dict.fromkeys(_COLUMNS, math.nan)
-        row |= {
-            "remedy": remedy.code,
-            "what": remedy.what,
-            "recipe": remedy.recipe.model_dump_json(),
-            "predicted": predicted,
-            "n": 0,
-            "run": trial.stored(remedy.recipe),
-        }
-        row["bytes"] = size_bytes(student)["quantized_simulated"]
-        if before is not None and (after := trial.run(remedy.recipe, student)) is not None:
-            found = verdicts(
-                before,
-                after,
-                list(dict.fromkeys(before["language"])),
-                (subject.task.labelled,),
-                how.seed,
-            ).set_index("language")
-            zero = found.loc[
-                ZERO_SHOT
-                if ZERO_SHOT in found.index
-                else ALL
-                if ALL in found.index
-                else found.index[0]
-            ]
-            row |= {
-                "score": found["other"].get(ALL, zero["other"]),
-                "zero_shot": zero["other"],
-                **zero[["change", "low", "high", "p", "n"]],
-            }
-        rows.append(row)
-    return {
-        "remedies": pd.DataFrame(rows, columns=_COLUMNS).astype({"bytes": "int64", "n": "int64"})
-    }
-
-
-class _Trial:
-    """Answers of recipes on the test sentences that remedies are scored on."""
-
-    def __init__(self, subject: Subject, how: Inspection) -> None:
-        from sdq.data.batches import encode
-        from sdq.pipeline.student import stratified_sample
-
-        every = subject.task.examples("test")
-        self.subject, self.whole = subject, how.tested is None
-        self.examples = every if how.tested is None else stratified_sample(every, how.tested)
-        self.data = encode(self.examples, subject.task, subject.tokenizer)
-
-    def stored(self, recipe: Recipe) -> str:
-        """The id of the recipe's finished run, or nothing."""
-        report, store = self.subject.report, self.subject.store
-        run = identify(recipe, report.model, report.task) if report is not None else ""
-        return run if store is not None and run and store.done(run) else ""
-
-    def run(self, recipe: Recipe, student: nn.Module) -> pd.DataFrame | None:
-        """Per-sentence outcomes: the stored ones if there are, else the student's; None for a
-        recipe that trains, if the student is not the run's own."""
-        from sdq.evaluate.predict import outcomes, predict
-
-        if self.whole and self.subject.store is not None and (run := self.stored(recipe)):
-            return self.subject.store.sentences(run)
-        if recipe.training is not None and student is not self.subject.student:
-            return None
-        return outcomes(self.examples, *predict(student, self.data), self.subject.task)
-
-
-def _untrained(subject: Subject, recipe: Recipe) -> nn.Module:
-    """The model of a recipe without its training."""
-    from sdq.inspection.subject import student_of
-
-    if recipe == subject.recipe and recipe.training is None:
-        return subject.student
-    return student_of(
-        recipe.model_copy(update={"training": None}),
-        subject.teacher,
-        subject.task,
-        subject.tokenizer,
-    )
-
-
-def _text(subject: Subject, how: Inspection) -> tuple[Any, list[str]]:
-    """(unlabelled train sentences in all languages, tokenized; a language per sentence)"""
-    from sdq.data.batches import encode
-
-    examples = subject.unlabelled(how.sentences)
-    return encode(examples, subject.task, subject.tokenizer), [e.language for e in examples]

@@ -1,10 +1,9 @@
-"""Which analyses there are, and how an inspection of a run is computed, kept and read. Reading one
-needs no torch.
+"""How an inspection of a run is computed, kept and read. Reading one needs no torch.
 
 An inspection is a folder beside the runs, named by what it is of: a run and its settings. It holds
 spec.json, a table per file, and sealed.json with their SHA-256 (see sdq.io.sealed), which grows
 with each analysis; an older one without that is taken as it is. An analysis is added by one line in
-ANALYSES.
+ANALYSES (sdq.inspection.registry).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -29,14 +28,8 @@ from sdq.settings import UserError, unfitting
 from sdq.store import ENGINE, PACKED, Store
 from sdq.store.identity import unreplaced
 
-if TYPE_CHECKING:
-    pass
-
 AGAIN = "look into the run again"  # the way out of a damaged table
 Progress = Callable[[dict[str, Any]], None]
-
-
-# --- one function per analysis: imports its room, because that needs torch
 
 
 def inspection_id(run: str, how: Inspection) -> str:
@@ -63,7 +56,7 @@ def damage(run: str, store: Store, how: Inspection | None = None) -> dict[str, s
 def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
     """The same of the files that are no tables: what the inspection is of and, of one that ships,
     its log."""
-    found, home = {}, inspection_id(run, how or Inspection())
+    sentences, home = {}, inspection_id(run, how or Inspection())
     for folder in store.inspections().folders():
         with contextlib.suppress(
             OSError, ValueError
@@ -74,12 +67,12 @@ def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
                     not name.endswith(".parquet")
                     and (why := sealed.fault(folder / home / name, sums)) is not None
                 ):
-                    found[name] = str(
+                    sentences[name] = str(
                         sealed.damaged(
                             folder / home / name, f"the inspection of run {run}", why, AGAIN
                         )
                     )
-    return found
+    return sentences
 
 
 def damaged(store: Store) -> dict[str, str]:
@@ -263,16 +256,8 @@ def inspect(
         progress(event)
 
     if missing(run, store, how, only) or (kept.folder / home).is_dir():
-        with kept.alone(
-            home,
-            lambda: progress(
-                {
-                    "event": "stage",
-                    "name": "wait",
-                    "text": "Waiting: another process looks into this run",
-                }
-            ),
-        ):
+        wait = "Waiting: another process looks into this run"
+        with kept.alone(home, lambda: progress({"event": "stage", "name": "wait", "text": wait})):
             begun(kept.folder / home, tell)
             if (todo := missing(run, store, how, only)) or damage(run, store, how):
                 kept.begin(
@@ -292,10 +277,8 @@ def _set_aside(run: str, store: Store, how: Inspection, tell: Progress) -> None:
     """Move our own tables that are damaged out of the way, so that they are not met again. OSError
     if the disk refuses."""
     kept = store.inspections()
-    home, place = (
-        kept.folder / inspection_id(run, how),
-        kept.folder.parent / "damaged" / inspection_id(run, how),
-    )
+    home = kept.folder / inspection_id(run, how)
+    place = kept.folder.parent / "damaged" / home.name
     for sentence, path in _looked(run, store, how)[1].values():
         if path.parent == home:
             tell({"event": "damaged", "message": sentence})
@@ -315,27 +298,14 @@ def _compute(
     """Make the tables of these analyses and keep them. Raises the first failure at the end."""
     from sdq.inspection.subject import Subject
 
-    tell(
-        {
-            "event": "stage",
-            "name": "load",
-            "text": "Reading the model and the sentences",
-            "of": len(names),
-        }
-    )
+    text = "Reading the model and the sentences"
+    tell({"event": "stage", "name": "load", "text": text, "of": len(names)})
     subject = Subject.of_run(report, store, how.sentences)
     subject.tables = {name: table(path) for name, path in paths(report.run, store, how).items()}
     failures = []
     for number, name in enumerate(names, 1):
-        tell(
-            {
-                "event": "stage",
-                "name": name,
-                "text": ANALYSES[name].title,
-                "number": number,
-                "of": len(names),
-            }
-        )
+        stage = {"event": "stage", "name": name, "text": ANALYSES[name].title}
+        tell(stage | {"number": number, "of": len(names)})
         started = time.perf_counter()
         try:
             made = ANALYSES[name].compute(subject, how)

@@ -56,11 +56,11 @@ def usual(
     XLM-R base (2e-5), and a stop after six looks at dev without a better score."""
     narrow = model == "mini"
     base = MINI.get(task) if narrow else None
-    found = base or Training(
+    preset = base or Training(
         steps=1000, learning_rate=3e-4 if narrow else 2e-5, dropout=True, patience=6
     )
     given = {"steps": steps, "learning_rate": learning_rate, "frozen_blocks": freeze}
-    made = found.model_dump() | {name: value for name, value in given.items() if value is not None}
+    made = preset.model_dump() | {name: value for name, value in given.items() if value is not None}
     return Training.model_validate(
         made if base else made | {"check_every": max(10, made["steps"] // 20)}
     )
@@ -75,11 +75,13 @@ def finetune(
     seed: int = 0,
     progress: Progress = lambda event: None,
 ) -> dict[str, Any]:
-    """Fine-tune `model` (`mini`: the embedded encoder; a folder; a Hub name) on a task into the
-    folder `out`; what CARD says of it.
+    """Fine-tune a model on a task into a folder; returns what its CARD says.
 
-    If `out` has this very fine-tuning, finished or not, it is taken up there. UserError if it has
-    anything else, or the disk refuses.
+    model: `mini` (the embedded encoder), a folder, or a Hub name.
+    task_name: address of a task, see `sdq.data.registry`.
+    out: a new folder; if it has this very fine-tuning, finished or not, it is taken up there.
+
+    UserError if `out` has anything else, or the disk refuses.
     """
     out = path_of(out, "the folder of the model")
     task = load_task(task_name)
@@ -96,20 +98,12 @@ def finetune(
     }
     work = out / WORK
     try:
-        if (known := _taken_up(card, out, progress)) is not None:
-            return known
-        with files.alone(
-            work,
-            lambda: progress(
-                {
-                    "event": "stage",
-                    "name": "wait",
-                    "text": "Waiting: another process does this fine-tuning",
-                }
-            ),
-        ):
-            if (known := _taken_up(card, out, progress)) is not None:  # by now
-                return known
+        if (finished := _taken_up(card, out, progress)) is not None:
+            return finished
+        wait = "Waiting: another process does this fine-tuning"
+        with files.alone(work, lambda: progress({"event": "stage", "name": "wait", "text": wait})):
+            if (finished := _taken_up(card, out, progress)) is not None:  # by now
+                return finished
             begun(work)
             _clean(out)
             files.write_text(work / CARD, json.dumps(card, indent=1))
@@ -120,16 +114,19 @@ def finetune(
             trained, tokenizer, history = train(
                 folder, task, training, seed, progress, work / CHECKPOINT, **changes
             )
-            card["dev"] = next(
-                (row["dev"] for row in history.checks if row["step"] == history.kept), None
-            )
-            card["kept_step"] = history.kept
-            card["dev_sentences"] = history.dev_sentences
-            if said := (*task.remarks, *loading_remarks(trained)):
-                card["remarks"] = "; ".join(one.removesuffix(".") for one in said)
+            card |= _told(history, (*task.remarks, *loading_remarks(trained)))
             return _save(trained, tokenizer, card, out, work)
     except OSError as error:
         raise unfitting(out, error) from error
+
+
+def _told(history: History, remarks: tuple[str, ...]) -> dict[str, Any]:
+    """What a card says of a finished training."""
+    dev = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
+    told = {"dev": dev, "kept_step": history.kept, "dev_sentences": history.dev_sentences}
+    if not remarks:
+        return told
+    return told | {"remarks": "; ".join(one.removesuffix(".") for one in remarks)}
 
 
 def _clean(out: Path) -> None:
@@ -149,7 +146,7 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
         if not path.is_file():
             continue
         try:
-            known = _known(path)
+            there = _read(path)
         except sealed.Damaged as error:
             progress({"event": "damaged", "message": str(error)})
             if (
@@ -161,16 +158,16 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
             elif path.parent == out:
                 sealed.aside(path, spoilt / path.name)
             continue
-        if card != {name: known.get(name) for name in card}:
+        if card != {name: there.get(name) for name in card}:
             raise UserError(
                 f"{out} must be free or have this very fine-tuning, it has another "
-                f"({known.get('base')} on {known.get('task')}); choose another --out"
+                f"({there.get('base')} on {there.get('task')}); choose another --out"
             )
         if path.parent == out:
             if work.is_dir():  # of a process killed after its last word
                 shutil.rmtree(work)
             _clean(out)
-            return known
+            return there
     if out.exists() and not work.exists() and any(path != spoilt for path in out.iterdir()):
         raise UserError(
             f"{out} must be an empty folder or a new one, it has files in it; choose another --out"
@@ -178,15 +175,15 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
     return None
 
 
-def _known(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     """What a card says. Damaged if it cannot be read, or if the weights that it tells of are not
     beside it as they were written."""
     what, way = (
         f"the fine-tuning in {path.parent}",
         "it is set aside, and the fine-tuning begins anew",
     )
-    known = sealed.document(path, what, way)
-    sums = known.get("sha256")
+    card = sealed.document(path, what, way)
+    sums = card.get("sha256")
     for name, digest in sums.items() if isinstance(sums, dict) else ():
         place = path.parent / Path(name).name
         if not place.is_file() or sealed.sum_of(place) != digest:
@@ -196,12 +193,12 @@ def _known(path: Path) -> dict[str, Any]:
                 "it is not what the card tells of" if place.is_file() else "it is not there",
                 way,
             )
-    return known
+    return card
 
 
 def _whole(folder: Path) -> bool:
     try:
-        return (folder / CARD).is_file() and bool(_known(folder / CARD))
+        return (folder / CARD).is_file() and bool(_read(folder / CARD))
     except (UserError, OSError):
         return False
 
@@ -247,8 +244,9 @@ def train(
     model, tokenizer = start(folder, task.kind, task.labels, seed, **changes)
     whole = task.examples("dev", (task.labelled,))
     training, number = looks(training, len(whole))
-    mine = task.examples("train", (task.labelled,)), sample(whole, number, seed)
-    data, dev = (encode(examples, task, tokenizer) for examples in mine)
+    chosen = sample(whole, number, seed)
+    data = encode(task.examples("train", (task.labelled,)), task, tokenizer)
+    dev = encode(chosen, task, tokenizer)
     part = (
         ""
         if number == len(whole)
@@ -264,7 +262,7 @@ def train(
     )
 
     def check(what: nn.Module) -> float:
-        return scores(outcomes(mine[1], *predict(what, dev), task), task).by_language[task.labelled]
+        return scores(outcomes(chosen, *predict(what, dev), task), task).by_language[task.labelled]
 
     history = train_(
         model, data, training, check, seed=seed, progress=progress, checkpoint=checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sdq.models.structure import blocks, heads, modules, taps
 from sdq.quant.rewrite import set_noise_
 from sdq.settings import UserError
 from sdq.train.losses import Seen, tap_of
-from sdq.train.resume import History, Unusable, moving, resume_, save
+from sdq.train.resume import History, State, Unusable, resume_, save
 from sdq.train.settings import Training
 
 Progress = Callable[[dict[str, Any]], None]
@@ -63,7 +63,7 @@ def losses(
 ) -> dict[str, Tensor]:
     """Every term of one batch, unweighted. `labelled` [B] marks sentences whose labels may be
     used."""
-    mine = student(batch)
+    seen = student(batch)
     usable = labelled.reshape(-1, *[1] * (batch.labels.dim() - 1))
     gold = torch.where(usable, batch.labels, torch.full_like(batch.labels, IGNORE))
     # a sum over the labelled positions divided by their number, so that a batch without labels
@@ -71,7 +71,7 @@ def losses(
     count = (gold != IGNORE).sum().clamp(min=1)
     out = {
         "ce": F.cross_entropy(
-            mine.logits.reshape(-1, mine.logits.shape[-1]),
+            seen.logits.reshape(-1, seen.logits.shape[-1]),
             gold.reshape(-1),
             reduction="sum",
             ignore_index=IGNORE,
@@ -80,8 +80,8 @@ def losses(
     }
     if terms and teacher is not None:
         with torch.no_grad():
-            theirs = teacher(batch)
-        out |= {term.kind: term.value(mine, theirs, batch.scored, batch.real) for term in terms}
+            wanted = teacher(batch)
+        out |= {term.kind: term.value(seen, wanted, batch.scored, batch.real) for term in terms}
     return out
 
 
@@ -98,14 +98,57 @@ def train_(
     progress: Progress = lambda event: None,
     checkpoint: Path | None = None,
 ) -> History:
-    """Train in place. `check` scores the training language's dev split (higher is better); the best
-    weights are kept, the later ones at a tie. `before_check` recalibrates static ranges. The
-    teacher is an argument, never a part of the model. With a `checkpoint` (a file that is written
-    at every check), an interrupted training goes on where it was, to the same end.
+    """Train in place; the weights of the best look at dev are kept, the later ones at a tie.
 
-    Raises ValueError if distillation terms are set without a teacher, UserError if the loss stops
-    being finite.
+    check: the score of the training language's dev split, higher is better.
+    teacher: the FP32 model that distillation terms compare with, never a part of the model.
+    unlabelled: sentences in other languages, half of each batch if the settings say so.
+    before_check: recalibrates static ranges.
+    seed: of the order of the batches and of all noise.
+    checkpoint: written at every look; from it an interrupted training goes on to the same end.
+
+    Raises ValueError for terms without a teacher, UserError if the loss stops being finite.
     """
+    _require(settings, teacher, unlabelled)
+    torch.manual_seed(seed)
+    with _training(model, settings):
+        optimizer = _adamw(model, settings)
+        student, terms = Watched(model, settings.distillation), settings.distillation
+        watched_teacher = None if teacher is None else Watched(teacher.eval(), terms)
+        state = _begun(checkpoint, model, optimizer, settings.steps, progress)
+        last = settings.steps if state.bad < settings.patience else state.step
+        batches = enumerate(_stream(train, unlabelled, settings, seed), 1)
+        for step, (batch, labelled) in itertools.islice(batches, state.step, last):
+            state.step, ends = step, step == settings.steps
+            model.train()
+            parts = losses(student, watched_teacher, batch, terms, labelled)
+            loss = _total(parts, settings, step)
+            _descend_(model, optimizer, loss, _rate(step, settings))
+            if step % 10 == 0 or ends:
+                row = {"step": float(step), "loss": loss.item()}
+                row |= {k: v.item() for k, v in parts.items()}
+                state.history.steps.append(row)
+                progress({"event": "step", "of": settings.steps, **row, "step": step})
+            if step % settings.check_every == 0 or ends:
+                model.eval()
+                before_check(model)
+                score = check(model)
+                state.look(score, model)
+                progress({"event": "check", "step": step, "of": settings.steps, "dev": score})
+                # ranges are measured anew, as they are after a resumption
+                set_noise_(model, settings.noise, settings.refresh)
+                if checkpoint is not None:
+                    save(checkpoint, model, optimizer, state)
+                if state.bad >= settings.patience:
+                    break
+        if state.history.kept != state.step:
+            model.load_state_dict(state.best_state, strict=False)
+    before_check(model)
+    return state.history
+
+
+def _require(settings: Training, teacher: nn.Module | None, unlabelled: Encoded | None) -> None:
+    """ValueError if the settings need a teacher or sentences that are not there."""
     terms = settings.distillation
     if terms and teacher is None:
         raise ValueError(
@@ -116,98 +159,18 @@ def train_(
             "unlabelled text needs distillation terms and sentences in other languages; add a "
             "term to `distillation`"
         )
-    torch.manual_seed(seed)
+
+
+@contextmanager
+def _training(model: nn.Module, settings: Training) -> Iterator[None]:
+    """Inside, quantizers make noise, what the settings freeze has no gradients and, unless they
+    keep it, dropout is off; afterwards gradients and dropout are as before, without noise, in eval
+    mode."""
     set_noise_(model, settings.noise, settings.refresh)
-    frozen, dropouts = (
-        _freeze_(model, settings),
-        [] if settings.dropout else without_dropout_(model),
-    )
-    groups = [
-        {
-            "params": [p for p in model.parameters() if p.requires_grad and p.ndim > 1],
-            "weight_decay": settings.weight_decay,
-        },
-        {
-            "params": [p for p in model.parameters() if p.requires_grad and p.ndim <= 1],
-            "weight_decay": 0.0,
-        },
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-    student = Watched(model, terms)
-    watched_teacher = None if teacher is None else Watched(teacher.eval(), terms)
-    best_state: dict[str, Tensor] = {}
-    history, best, bad, step = History(), float("-inf"), 0, 0
-    if checkpoint is not None and checkpoint.is_file():
-        try:
-            history, best, best_state, bad, step = resume_(
-                checkpoint, model, optimizer, settings.steps
-            )
-        except Unusable as error:
-            aside(checkpoint, checkpoint.with_name(f"damaged-{checkpoint.name}"))
-            progress(
-                {
-                    "event": "damaged",
-                    "message": f"the saved state of this training cannot be used, it is set aside "
-                    f"and the training starts anew: {error}",
-                }
-            )
-        else:
-            progress({"event": "resumed", "step": step, "of": settings.steps})
+    frozen = _freeze_(model, settings)
+    dropouts = [] if settings.dropout else without_dropout_(model)
     try:
-        done, last = step, settings.steps if bad < settings.patience else step
-        for step, (batch, labelled) in itertools.islice(
-            enumerate(_stream(train, unlabelled, settings, seed), 1), done, last
-        ):
-            warm = max(1, round(settings.warmup * settings.steps))
-            rate = settings.learning_rate * min(
-                step / warm, max(0.0, settings.steps - step + 1) / max(1, settings.steps - warm)
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            model.train()
-            parts = losses(student, watched_teacher, batch, terms, labelled)
-            loss = parts["ce"] + sum(term.weight * parts[term.kind] for term in terms)
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"training diverged at step {step}: the loss is not a finite number; lower the "
-                    f"learning rate (now {settings.learning_rate})"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-            optimizer.step()
-            # a fused step does not raise the version that weight quantizers recognise a changed
-            # weight by
-            torch.autograd.graph.increment_version(
-                [p for p in model.parameters() if p.requires_grad]
-            )
-            if step % 10 == 0 or step == settings.steps:
-                row = {
-                    "step": float(step),
-                    "loss": loss.item(),
-                    **{k: v.item() for k, v in parts.items()},
-                }
-                history.steps.append(row)
-                progress({"event": "step", "of": settings.steps, **row, "step": step})
-            if step % settings.check_every == 0 or step == settings.steps:
-                model.eval()
-                before_check(model)
-                score = check(model)
-                history.checks.append({"step": float(step), "dev": score})
-                progress({"event": "check", "step": step, "of": settings.steps, "dev": score})
-                bad = 0 if score > best else bad + 1
-                if score >= best:
-                    best, history.kept = score, step
-                    best_state = {k: v.detach().clone() for k, v in moving(model).items()}
-                set_noise_(
-                    model, settings.noise, settings.refresh
-                )  # ranges are measured anew, as they are after a resumption
-                if checkpoint is not None:
-                    save(checkpoint, model, optimizer, history, best, best_state, bad, step)
-                if bad >= settings.patience:
-                    break
-        if history.kept != step:
-            model.load_state_dict(best_state, strict=False)
+        yield
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
@@ -215,8 +178,79 @@ def train_(
             setattr(module, name, share)
         model.eval()
         set_noise_(model, 1.0)
-    before_check(model)
-    return history
+
+
+def _adamw(model: nn.Module, settings: Training) -> torch.optim.AdamW:
+    """The optimizer of what is not frozen; only matrices decay."""
+    trained = _trained(model)
+    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def _begun(
+    checkpoint: Path | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    progress: Progress,
+) -> State:
+    """The state that a training goes on from: what was saved, or step 0. A file that cannot be used
+    is set aside."""
+    if checkpoint is None or not checkpoint.is_file():
+        return State()
+    try:
+        state = resume_(checkpoint, model, optimizer, steps)
+    except Unusable as error:
+        aside(checkpoint, checkpoint.with_name(f"damaged-{checkpoint.name}"))
+        message = (
+            "the saved state of this training cannot be used, it is set aside and the training "
+            f"starts anew: {error}"
+        )
+        progress({"event": "damaged", "message": message})
+        return State()
+    progress({"event": "resumed", "step": state.step, "of": steps})
+    return state
+
+
+def _rate(step: int, settings: Training) -> float:
+    """The learning rate of a step (from 1): it rises linearly, then falls to nearly 0."""
+    warm = max(1, round(settings.warmup * settings.steps))
+    falling = max(0.0, settings.steps - step + 1) / max(1, settings.steps - warm)
+    return settings.learning_rate * min(step / warm, falling)
+
+
+def _total(parts: dict[str, Tensor], settings: Training, step: int) -> Tensor:
+    """The loss of a step: cross-entropy and the weighted terms. UserError if it is not finite."""
+    loss = parts["ce"] + sum(term.weight * parts[term.kind] for term in settings.distillation)
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"training diverged at step {step}: the loss is not a finite number; lower the "
+            f"learning rate (now {settings.learning_rate})"
+        )
+    return loss
+
+
+def _descend_(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float
+) -> None:
+    """One step of the optimizer down the gradient of the loss, clipped to norm 1."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    trained = _trained(model)
+    nn.utils.clip_grad_norm_(trained, 1.0)
+    optimizer.step()
+    # a fused step does not raise the version that weight quantizers recognise a changed weight by
+    torch.autograd.graph.increment_version(trained)
 
 
 def _stream(
@@ -231,15 +265,15 @@ def _stream(
     both = train.followed_by(unlabelled)
     half = max(1, settings.batch_size // 2)
     other = unlabelled.shuffled(half, seed + 1)
-    for mine in train.shuffled(half, seed):
-        at = mine.at + [len(train) + i for i in next(other).at]
-        yield both.batch(at), torch.arange(len(at)) < len(mine.at)
+    for labelled in train.shuffled(half, seed):
+        at = labelled.at + [len(train) + i for i in next(other).at]
+        yield both.batch(at), torch.arange(len(at)) < len(labelled.at)
 
 
 def without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
     """Switch dropout off; returns (module, attribute, share) of each that was on. A share is in a
     Dropout layer or a number of another module."""
-    found = [
+    switched = [
         (module, name, share)
         for module in model.modules()
         for name in (
@@ -249,9 +283,9 @@ def without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
         )
         if isinstance(share := getattr(module, name, None), float) and share > 0
     ]
-    for module, name, _ in found:
+    for module, name, _ in switched:
         setattr(module, name, 0.0)
-    return found
+    return switched
 
 
 def frozen_by(settings: Training | None, model: nn.Module) -> list[str]:

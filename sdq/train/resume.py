@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -44,6 +45,26 @@ def moving(model: nn.Module) -> dict[str, Tensor]:
     )
 
 
+@dataclass
+class State:
+    """Where a training is: its history, the best dev score so far and its weights, how many looks
+    at dev in a row were no better (`bad`), and the last step."""
+
+    history: History = field(default_factory=History)
+    best: float = -math.inf
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    bad: int = 0
+    step: int = 0
+
+    def look(self, score: float, model: nn.Module) -> None:
+        """Note a look at dev; keep the weights if none was better."""
+        self.history.checks.append({"step": float(self.step), "dev": score})
+        self.bad = 0 if score > self.best else self.bad + 1
+        if score >= self.best:
+            self.best, self.history.kept = score, self.step
+            self.best_state = {k: v.detach().clone() for k, v in moving(model).items()}
+
+
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """A safetensors file, at once or not at all. OSError if the disk refuses."""
     with files.replacing(path) as part:
@@ -53,27 +74,25 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
             raise OSError(errno.EIO, str(error)) from error
 
 
-def save(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    best: float,
-    best_state: dict[str, Tensor],
-    bad: int,
-    step: int,
-) -> None:
+def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Write everything that the next step depends on, the random state included; at once or not at
     all."""
     tensors = {f"model/{k}": v.detach() for k, v in moving(model).items()} | {
-        f"best/{k}": v for k, v in best_state.items()
+        f"best/{k}": v for k, v in state.best_state.items()
     }
     for name, parameter in model.named_parameters():
         tensors |= {
             f"optimizer/{name}/{k}": v for k, v in optimizer.state.get(parameter, {}).items()
         }
     tensors["random"] = torch.get_rng_state()
-    told = json.dumps({"history": asdict(history), "best": best, "bad": bad, "step": step})
+    told = json.dumps(
+        {
+            "history": asdict(state.history),
+            "best": state.best,
+            "bad": state.bad,
+            "step": state.step,
+        }
+    )
     write(path, tensors, {"told": told, "sha256": _sum(tensors, told)})
 
 
@@ -87,10 +106,8 @@ def _sum(tensors: Mapping[str, Tensor], told: str) -> str:
     return digest.hexdigest()
 
 
-def resume_(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int
-) -> tuple[History, float, dict[str, Tensor], int, int]:
-    """Put the saved state back; returns (history, best, best_state, bad, step). Unusable, with
+def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> State:
+    """Put the saved weights and random state back; returns where the training was. Unusable, with
     nothing changed, for a file that is damaged or of another training than this one of so many
     `steps`."""
     try:
@@ -100,11 +117,11 @@ def resume_(
         if metadata.get("sha256") != _sum(tensors, metadata["told"]):
             raise Unusable("its SHA-256 is another one")
         told = json.loads(metadata["told"])
-        history, best, bad, step = (
-            History(**told["history"]),
-            float(told["best"]),
-            int(told["bad"]),
-            int(told["step"]),
+        state = State(
+            history=History(**told["history"]),
+            best=float(told["best"]),
+            bad=int(told["bad"]),
+            step=int(told["step"]),
         )
         random = tensors.pop("random")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -114,14 +131,15 @@ def resume_(
     for part in ("model", "best"):
         if {name: tensor.shape for name, tensor in saved[part].items()} != here:
             raise Unusable("its weights are not those of this model")
-    if not 0 < step <= steps:
-        raise Unusable(f"it is at step {step} of {steps}")
+    if not 0 < state.step <= steps:
+        raise Unusable(f"it is at step {state.step} of {steps}")
     model.load_state_dict(saved["model"], strict=False)
     for name, parameter in model.named_parameters():
-        if state := _under(f"{name}/", saved["optimizer"]):
-            optimizer.state[parameter] = state
+        if moments := _under(f"{name}/", saved["optimizer"]):
+            optimizer.state[parameter] = moments
     torch.set_rng_state(random)
-    return history, best, saved["best"], bad, step
+    state.best_state = saved["best"]
+    return state
 
 
 def _under(start: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

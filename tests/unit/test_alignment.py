@@ -33,7 +33,7 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from sdq.analyses.attribution import spans
+from sdq.analyses.word_spans import spans
 from sdq.data import check
 from sdq.data.batches import encode
 from sdq.data.pieces import lead_with_space_

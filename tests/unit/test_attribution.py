@@ -16,9 +16,10 @@ import torch
 from scipy.stats import spearmanr, ttest_1samp
 from torch import nn
 
-from sdq.analyses import attribution
-from sdq.analyses.attribution import attributions, drift, merged, spans, words
+from sdq.analyses import attribution, word_spans
+from sdq.analyses.attribution import attributions, drift, words
 from sdq.analyses.sensitivity import instead
+from sdq.analyses.word_spans import merged, spans
 from sdq.data.batches import IGNORE, Encoded
 from sdq.data.registry import load_task
 from sdq.data.task import Example
@@ -400,7 +401,7 @@ def test_pieces_become_words(pieces: list[str], expected: list[str]) -> None:
 
     groups = merged(pieces)
     assert [i for group in groups for i in group] == list(range(len(pieces)))
-    assert [attribution._text([pieces[i] for i in group], Bytes()) for group in groups] == expected
+    assert [word_spans._text([pieces[i] for i in group], Bytes()) for group in groups] == expected
 
 
 def test_a_word_that_was_cut_off_has_no_row() -> None:

@@ -30,7 +30,8 @@ from sdq.analyses.sensitivity import scan
 from sdq.data.batches import encode
 from sdq.data.registry import load_task
 from sdq.data.task import Task
-from sdq.inspection.diagnosis import Diagnosis, Finding, diagnose
+from sdq.inspection.diagnosis import Diagnosis, diagnose
+from sdq.inspection.findings import Finding
 from sdq.inspection.reasons import CALIBRATION
 from sdq.inspection.root_causes import found
 from sdq.inspection.settings import Inspection

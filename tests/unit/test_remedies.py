@@ -26,9 +26,10 @@ from sdq.data.task import Task
 from sdq.evaluate.predict import outcomes, predict
 from sdq.evaluate.significance import verdicts
 from sdq.inspection import remedies
-from sdq.inspection.remedies import at, by_channel, candidates, mixed, present, price, tried, wanted
+from sdq.inspection.remedies import at, by_channel, candidates, mixed, present, wanted
 from sdq.inspection.settings import Inspection
 from sdq.inspection.subject import Subject, student_of
+from sdq.inspection.trials import price, tried
 from sdq.models.loading import load
 from sdq.pipeline.run import run
 from sdq.pipeline.student import calibration_examples, stratified_sample

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sdq.reproduce import mini
-from sdq.reproduce.mini import WIDTHS, overview, plan, publish, results
+from sdq.reproduce.mini import overview, publish, results
+from sdq.reproduce.plan import WIDTHS, plan
 from sdq.settings import ROOT, UserError
 from sdq.store import SHIPPED, Store
 

@@ -10,7 +10,8 @@ import pytest
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspect, inspection_id, missing
 from sdq.recipe import Recipe
-from sdq.reproduce.mini import INSPECTED, PACKED, TABLES_OF, jobs, seeded
+from sdq.reproduce.plan import TABLES_OF, jobs, seeded
+from sdq.reproduce.shipping import INSPECTED, PACKED
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
 from sdq.store.identity import identify

@@ -20,7 +20,7 @@ from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspect, inspection_id, missing, read
 from sdq.jobs.estimate import analyses
 from sdq.recipe import PRESETS
-from sdq.reproduce import mini as reproduce
+from sdq.reproduce import shipping
 from sdq.results import Report
 from sdq.settings import ASSETS
 from sdq.store import Store, seal, write
@@ -54,7 +54,7 @@ def test_tables_become_smaller_and_stay_the_same(assets: Path) -> None:
     paths = sorted(assets.rglob("*.parquet"))
     before = {path: (path.stat().st_size, pd.read_parquet(path)) for path in paths}
     others = {p: p.read_bytes() for p in assets.rglob("*.json") if p.name != "tokenizer.json"}
-    saved = reproduce.compact(assets)
+    saved = shipping.compact(assets)
     after = {path: path.stat().st_size for path in paths}
     assert all(after[path] <= before[path][0] for path in paths)
     tables = sum(before[path][0] - after[path] for path in paths)
@@ -65,11 +65,11 @@ def test_tables_become_smaller_and_stay_the_same(assets: Path) -> None:
     assert sorted(assets.rglob("*.parquet")) == paths
     assert not list(assets.rglob("*.smaller"))
     assert {p: p.read_bytes() for p in others} == others
-    assert reproduce.compact(assets) == 0, "twice is once"
+    assert shipping.compact(assets) == 0, "twice is once"
 
 
 def test_the_tokenizer_stays_the_same(assets: Path) -> None:
-    reproduce.compact(assets)
+    shipping.compact(assets)
     text = "wecke mich um sieben ปลุกฉันตอนเจ็ดโมง"
     small, full = (
         AutoTokenizer.from_pretrained(folder / "mini" / "encoder") for folder in (assets, ASSETS)
@@ -80,10 +80,10 @@ def test_the_tokenizer_stays_the_same(assets: Path) -> None:
 def test_a_table_that_would_change_is_left_alone(
     assets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reproduce, "write", lambda table, path: write(table.head(1), path))
+    monkeypatch.setattr(shipping, "write", lambda table, path: write(table.head(1), path))
     before = {path: path.read_bytes() for path in assets.rglob("*.parquet")}
     with pytest.raises(AssertionError):
-        reproduce.compact(assets)
+        shipping.compact(assets)
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -120,8 +120,8 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(
     reports: dict[str, Report] = {
         name: made_up.add(store, PRESETS[name]) for name in ("ptq-w3a8", "ptq-int8-dynamic")
     }
-    monkeypatch.setattr(reproduce, "INSPECTED", tuple(reports))
-    monkeypatch.setattr(reproduce, "identify", lambda recipe, model, task: reports[recipe.name].run)
+    monkeypatch.setattr(shipping, "INSPECTED", tuple(reports))
+    monkeypatch.setattr(shipping, "identify", lambda recipe, model, task: reports[recipe.name].run)
     done: list[str] = []
 
     def compute(subject: Any, how: Inspection) -> dict[str, pd.DataFrame]:
@@ -129,7 +129,7 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(
         return {"a": pd.DataFrame({"value": [len(done)]})}
 
     found = {"first": Analysis("First", ("a",), compute)}
-    for module in (inspection, reproduce):
+    for module in (inspection, shipping):
         monkeypatch.setattr(module, "ANALYSES", found)
     monkeypatch.setattr(
         "sdq.inspection.subject.Subject.of_run",
@@ -137,7 +137,7 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(
     )
     place = tmp_path / "assets" / "inspections"
     (place / "0123456789ab").mkdir(parents=True)
-    reproduce.ship_inspections(store, place)
+    shipping.ship_inspections(store, place)
     assert {p.name for p in place.iterdir()} == {
         inspection_id(r.run, Inspection()) for r in reports.values()
     }
@@ -146,14 +146,14 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(
         == {"a.parquet", "spec.json", "events.jsonl", "sealed.json"}
         for home in place.iterdir()
     )
-    reproduce.ship_inspections(store, place)
+    shipping.ship_inspections(store, place)
     assert done == ["a", "a"], "what was found is not computed again"
     shutil.rmtree(store.inspections().folder)
     run = reports["ptq-w3a8"].run
     assert read(run, store)["a"]["value"].tolist() == [1]
     assert not missing(run, store)
     assert analyses(["first"], reports["ptq-w3a8"], store, Inspection()) is not None
-    reproduce.ship_inspections(store, place)
+    shipping.ship_inspections(store, place)
     assert read(run, store)["a"]["value"].tolist() == [1], "what ships can be shipped again"
     assert all(
         json.loads((home / "spec.json").read_text())["inspects"]

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from sdq.analyses import outliers as room
 from sdq.analyses.calibration_mismatch import COLUMNS, mismatch, recalibrated, static
-from sdq.analyses.outliers import input_taps, layer_norms, producers, why
+from sdq.analyses.outliers import why
 from sdq.analyses.removal import removal
 from sdq.analyses.sensitivity import scan
+from sdq.analyses.wiring import input_taps, layer_norms, producers
 from sdq.inspection import reasons
 from sdq.models.hooks import capture
 from sdq.models.structure import modules
