@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components import models, recipe, session
-from pages.components.words import ago
+from pages.components.progress import ago
 from sdq.io.quoting import quoted
 from sdq.jobs import history
 from sdq.jobs import queue as jobs

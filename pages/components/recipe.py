@@ -11,7 +11,8 @@ import streamlit as st
 from pydantic import ValidationError
 
 from pages.components import models, session
-from pages.components.form import fitting, form, parse
+from pages.components.fields import fitting
+from pages.components.form import form, parse
 from pages.components.glossary import say
 from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike

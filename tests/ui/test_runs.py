@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.words import ago
+from pages.components.progress import ago
 from sdq.jobs import history
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
