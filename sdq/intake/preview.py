@@ -1,5 +1,5 @@
-"""What files that somebody brings look like before anything is taken from them: rows to show, and what
-to propose. Needs no torch."""
+"""What files that somebody brings look like before anything is taken from them: rows to show, and
+what to propose. Needs no torch."""
 
 from __future__ import annotations
 
