@@ -20,8 +20,9 @@ from sdq.cli.allocator import keep_freed_memory
 from sdq.cli.output import Line, report_words, row_of, verdict_words
 from sdq.io import files
 from sdq.io.boundary import boundary
+from sdq.io.explain import of_option
 from sdq.recipe import PRESETS, load_recipe
-from sdq.settings import UserError, of_option, one_line, path_of
+from sdq.settings import UserError, one_line, path_of
 from sdq.store import Store
 
 app = typer.Typer(

@@ -24,11 +24,12 @@ import pandas as pd
 from pydantic import ValidationError
 
 from sdq.io import events, files, sealed
+from sdq.io.explain import explain
 from sdq.io.files import private
 from sdq.io.sealed import Damaged
 from sdq.recipe import Recipe
 from sdq.results import Report
-from sdq.settings import ASSETS, UserError, data_folder, explain, unfitting, unwritable
+from sdq.settings import ASSETS, UserError, data_folder, unfitting, unwritable
 
 ENGINE = 2  # raised when the same recipe would give other numbers
 SHIPPED = ASSETS / "runs"
