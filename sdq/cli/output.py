@@ -117,7 +117,7 @@ def row_of(report: Report) -> str:
 def report_words(report: Report) -> str:
     """A run as a table for people: scores by language and their means, size, time, remarks."""
     from sdq.data.languages import language
-    from sdq.jobs.history import in_bytes
+    from sdq.jobs.data_folder import in_bytes
 
     before, after, told = report.reference, report.quantized, report.provenance
     metric, sentences = METRICS[report.metric], told.get("test_sentences")

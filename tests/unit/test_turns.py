@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sdq.io.limits import Limits
-from sdq.jobs import dispatch, history, turns, worker
+from sdq.jobs import dispatch, trash, turns, worker
 from sdq.jobs import queue as jobs
 from sdq.jobs.turns import Wish, order, turn
 from sdq.recipe import PRESETS
@@ -351,7 +351,7 @@ def test_whatever_changes_the_queue_has_it_for_itself(
     elif step == "cancel":
         jobs.cancel(run, store, "ada")
     else:
-        history.delete(store, [run])
+        trash.delete(store, [run])
     assert held
     assert all(held)
 
