@@ -25,6 +25,7 @@ from sdq.cli.finding import Finding
 from sdq.cli.limits import in_force
 from sdq.inspection import storage as inspection
 from sdq.jobs import queue as jobs
+from sdq.jobs.processes import process_of
 from sdq.models import hub
 from sdq.settings import ROOT, listed
 from sdq.store import Store
@@ -277,6 +278,6 @@ def _runs(store: Store) -> Iterator[Finding]:
         if folder.is_dir()
         else 0
     )
-    works = jobs.process_of(store.folder.parent / "cluster.pid") is not None
+    works = process_of(store.folder.parent / "cluster.pid") is not None
     said = "the process that computes them is alive" if works else "nothing computes them now"
     yield Finding("Data", "queue", f"{waiting} waiting or running; {said}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from sdq.io import files, sealed
 from sdq.jobs import queue as jobs
 from sdq.jobs.data_folder import RUN, TRASHED, bytes_of, changing, move, must_lead, trashed
+from sdq.jobs.processes import process_of
 from sdq.jobs.unfinished import QUIET, standing_of
 from sdq.labels import width
 from sdq.service.visitors import OWNER, Visitor
@@ -70,7 +71,7 @@ def _deletable(store: Store, run: str, who: Visitor) -> Path:
         if (
             standing.active
             or (jobs.queue(store) / run).exists()
-            or jobs.process_of(path / "worker.pid") is not None
+            or process_of(path / "worker.pid") is not None
         ):
             raise UserError(
                 f"run {run} must have ended to be deleted, it is under way; cancel it on the page "

@@ -51,6 +51,7 @@ WITHOUT_TORCH = (
     "sdq.jobs.data_folder",
     "sdq.jobs.estimate",
     "sdq.jobs.history",
+    "sdq.jobs.questions",
     "sdq.jobs.queue",
     "sdq.jobs.trash",
     "sdq.jobs.turns",

@@ -17,7 +17,7 @@ import pytest
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import damage, inspection_id, missing, paths, read
 from sdq.io import events, files, sealed
-from sdq.jobs import history, trash
+from sdq.jobs import history, questions, trash
 from sdq.jobs import queue as jobs
 from sdq.jobs.unfinished import unfinished
 from sdq.models.checkpoint import tuned
@@ -233,9 +233,9 @@ def test_other_files_that_cannot_be_read_block_nothing(store: Store, text: str) 
     (data / "asked" / f"{key}.answer.json").write_text(text)
     if text != "[]":
         with pytest.raises(UserError, match="ask again"):
-            jobs.answered(key, store)
+            questions.answered(key, store)
         with pytest.raises(UserError, match="gone without one; ask again"):  # it is not met again
-            jobs.answered(key, store)
+            questions.answered(key, store)
     store.tell(NEW, {"event": "failed", "message": "it was"})
     trash.delete(store, [NEW])
     assert trash.in_trash(store).keys() == {NEW}
