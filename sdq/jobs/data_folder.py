@@ -25,7 +25,6 @@ from sdq.settings import UserError, unwritable
 from sdq.store import Store
 
 MOVES = "moves.json"  # what is being moved: pairs of places in the data folder
-RUN = re.compile(r"[0-9a-f]{12}")
 TRASHED = re.compile(
     r"([0-9a-f]{12})(?:\.(\d+))?"
 )  # .2, .3: older copies of a run that was deleted more than once

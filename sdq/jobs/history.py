@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 
 from sdq.io import files
-from sdq.jobs.data_folder import RUN, changing, must_lead
+from sdq.jobs.data_folder import changing, must_lead
 from sdq.labels import width
 from sdq.results import Report
 from sdq.service.visitors import OWNER, Visitor
 from sdq.settings import UserError
 from sdq.store import Store
+from sdq.store.folder import RUN_ID
 
 DAMAGED = "damaged"  # the state of a run whose files are not as they were written
 SIDE_BY_SIDE = 5  # runs that the pages under Compare take
@@ -25,7 +26,7 @@ SIDE_BY_SIDE = 5  # runs that the pages under Compare take
 def own(store: Store, run: str) -> bool:
     """Whether a finished run lies in the data folder, and not only among those that came with the
     project."""
-    return bool(RUN.fullmatch(run)) and (store.folder / run / "done").is_file()
+    return bool(RUN_ID.fullmatch(run)) and (store.folder / run / "done").is_file()
 
 
 def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ()) -> pd.DataFrame:
@@ -132,7 +133,7 @@ def pinned(store: Store) -> tuple[str, ...]:
     except (OSError, ValueError):
         return ()
     return (
-        tuple(run for run in found if isinstance(run, str) and RUN.fullmatch(run))
+        tuple(run for run in found if isinstance(run, str) and RUN_ID.fullmatch(run))
         if isinstance(found, list)
         else ()
     )

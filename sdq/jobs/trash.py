@@ -10,13 +10,14 @@ from pathlib import Path
 
 from sdq.io import files, sealed
 from sdq.jobs import queue as jobs
-from sdq.jobs.data_folder import RUN, TRASHED, bytes_of, changing, move, must_lead, trashed
+from sdq.jobs.data_folder import TRASHED, bytes_of, changing, move, must_lead, trashed
 from sdq.jobs.processes import process_of
 from sdq.jobs.unfinished import QUIET, standing_of
 from sdq.labels import width
 from sdq.service.visitors import OWNER, Visitor
 from sdq.settings import UserError
 from sdq.store import Store, read_report
+from sdq.store.folder import RUN_ID
 
 GOING = ".going"  # in the trash: what is being removed for good
 
@@ -32,7 +33,7 @@ def _theirs(who: Visitor, folder: Path, run: str, what: str) -> None:
 
 def may_delete(store: Store, run: str, who: Visitor) -> bool:
     """Whether this visitor may delete or stop a run of the data folder, finished or not."""
-    return bool(RUN.fullmatch(run)) and who.may_change(store.folder / run)
+    return bool(RUN_ID.fullmatch(run)) and who.may_change(store.folder / run)
 
 
 def _deletable(store: Store, run: str, who: Visitor) -> Path:
@@ -169,7 +170,11 @@ def _inspections(store: Store) -> list[Path]:
     """The folders of own inspections."""
     folder = store.inspections().folder
     return (
-        [p for p in folder.iterdir() if RUN.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
+        [
+            p
+            for p in folder.iterdir()
+            if RUN_ID.fullmatch(p.name) and p.is_dir() and not p.is_symlink()
+        ]
         if folder.is_dir()
         else []
     )

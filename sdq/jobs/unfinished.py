@@ -10,9 +10,9 @@ from typing import Literal
 
 from sdq.io import files
 from sdq.jobs import queue as jobs
-from sdq.jobs.data_folder import RUN
 from sdq.jobs.wanted import Wanted, wanted
 from sdq.store import Store
+from sdq.store.folder import RUN_ID
 
 # seconds without a sign of life after which a run that nobody asked for here counts as ended
 QUIET = 600
@@ -76,7 +76,10 @@ def unfinished(store: Store) -> list[Unfinished]:
     folders = [
         p
         for p in store.folder.iterdir()
-        if RUN.fullmatch(p.name) and p.is_dir() and not p.is_symlink() and not (p / "done").exists()
+        if RUN_ID.fullmatch(p.name)
+        and p.is_dir()
+        and not p.is_symlink()
+        and not (p / "done").exists()
     ]
     found = []
     for path in folders:

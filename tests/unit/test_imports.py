@@ -73,6 +73,8 @@ WITHOUT_TORCH = (
     "sdq.service.guard",
     "sdq.service.visitors",
     "sdq.store",
+    "sdq.store.damage",
+    "sdq.store.folder",
     "sdq.store.identity",
 )
 
