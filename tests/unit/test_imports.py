@@ -26,7 +26,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("inspection", "mini"),
     ("figures", "jobs"),
-    ("cli", "reporting", "reproduce"),
+    ("reporting", "reproduce"),
+    ("cli",),
     ("__main__", "api"),
     ("__init__",),
 )
