@@ -67,12 +67,9 @@ def inspect(
     if out is not None:
         out = path_of(out, "the folder for what was found")
         findings.writable(out)
-    line = Line(quiet=as_json)
-    try:
+    with Line(quiet=as_json) as line:
         look(run, store, how, only or (), lambda event: line(_with_share(event, seconds)))
         index = None if out is None else findings.write(out, report, store, how, line)
-    finally:
-        line.bar.stop()
     typer.echo(
         json.dumps(findings.everything(report, store, how), allow_nan=False)
         if as_json
@@ -104,11 +101,8 @@ def remedy(
     store, out = Store.default(), path_of(out, "the recipe's file")
     report = store.report(run)
     one_limit(size, tolerate)
-    line = Line(quiet=False)
-    try:
+    with Line(quiet=False) as line:
         costs = look(run, store, only=("costs",), progress=line)["costs"]
-    finally:
-        line.bar.stop()
     recipe, choice = wanted(report, costs, size, tolerate)
     try:
         files.write_text(out, recipe.model_dump_json(indent=1))

@@ -50,9 +50,6 @@ def ship() -> None:
     from sdq.reproduce.mini import compact, ship_inspections
     from sdq.settings import ASSETS
 
-    line = Line(quiet=False)
-    try:
+    with Line(quiet=False) as line:
         ship_inspections(Store.default(), ASSETS / "inspections", line)
-    finally:
-        line.bar.stop()
     typer.echo(f"{compact(ASSETS) / 1e6:.1f} MB saved")

@@ -46,13 +46,10 @@ def finetune(
     from sdq.data.registry import called
     from sdq.pipeline import finetune as tuning
 
-    line = Line(quiet=as_json)
-    try:
+    with Line(quiet=as_json) as line:
         card = tuning.finetune(
             model, task, out, tuning.usual(model, task, steps, learning_rate, freeze), seed, line
         )
-    finally:
-        line.bar.stop()
     said = (
         f"{out}: {model} fine-tuned on {called(task)} ({card['language']}), "
         f"{100 * card['dev']:.1f} % on its dev split after {card['kept_step']} steps"

@@ -15,7 +15,8 @@ from sdq.settings import PROGRESS
 
 class Line:
     """Progress with the time left on stderr, for anything that takes over two seconds: a bar in a
-    terminal; elsewhere, a log say, plain lines."""
+    terminal; elsewhere, a log say, plain lines. As a context manager it takes the bar away at the
+    end."""
 
     EVERY, PART, LONGEST = (
         10.0,
@@ -46,6 +47,12 @@ class Line:
             None  # share that was done when the stage was first heard of: a resumed one begins late
         )
         self.share = 0.0
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["event"] == "damaged":

@@ -89,8 +89,7 @@ def reproduce(
                 "the XGLUE archive must be named, it is not; add --xglue DIR (the folder with NC, "
                 "XNLI, ...), or take the embedded tasks with --model mini"
             )
-        line = Line(quiet=False)
-        try:
+        with Line(quiet=False) as line:
             typer.echo(
                 compare(
                     model,
@@ -105,7 +104,5 @@ def reproduce(
                     line,
                 )
             )
-        finally:
-            line.bar.stop()
     else:
         raise UserError(f"what is reproduced must be mini, grid or xglue, got {what[:40]!r}")

@@ -34,11 +34,8 @@ def run(
     wanted = load_recipe(recipe)
     if seed is not None:
         wanted = wanted.model_validate(wanted.model_dump() | {"seed": seed})
-    line = Line(quiet=as_json)
-    try:
+    with Line(quiet=as_json) as line:
         report = execute(wanted, model, task, Store.default(), line)
-    finally:
-        line.bar.stop()
     typer.echo(report.model_dump_json() if as_json else report_words(report))
 
 
