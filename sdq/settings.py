@@ -97,8 +97,14 @@ def whole(text: str, what: str) -> str:
 def listed(
     items: Iterable[object], most: int = 8, room: int = 160, each: int = 60, between: str = ", "
 ) -> str:
-    """Items for a sentence, the rest counted: "a, b and 12 more". At most `most`, of at most `room`
-    characters together."""
+    """Items for a sentence, the rest counted: "a, b and 12 more".
+
+    items: what is listed, as text
+    most: items at most
+    room: characters of all of them at most, but the first is always there
+    each: characters of one item at most
+    between: what stands between two
+    """
     every = [one_line(str(item), each) for item in items]
     few = every[:1]
     for item in every[1:most]:
@@ -142,8 +148,14 @@ def path_of(given: str | Path, what: str = "a path") -> Path:
 
 
 def text_of(path: Path, what: str, most: int = 10_000_000) -> str:
-    """The UTF-8 text of a regular file of at most `most` bytes that a user named. UserError for a
-    folder, pipe or device, and what is no text."""
+    """The UTF-8 text of a regular file that a user named.
+
+    path: the file
+    what: what it is called in an error
+    most: bytes at most
+
+    UserError for a folder, pipe or device, and what is no text.
+    """
     try:
         return small(path, what, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -170,8 +182,14 @@ def unfitting(folder: Path, error: OSError) -> UserError:
 
 
 def small(path: Path, what: str, most: int = 1_000_000) -> bytes:
-    """The bytes of a file of settings, `what` it is called. UserError for what is no regular file
-    of at most `most` bytes, or cannot be read."""
+    """The bytes of a file of settings.
+
+    path: the file
+    what: what it is called in an error
+    most: bytes at most
+
+    UserError for what is no regular file of that size, or cannot be read.
+    """
     try:
         if not path.exists():
             raise UserError(f"{what} must exist, {str(path)[:200]!r} does not; check the path")

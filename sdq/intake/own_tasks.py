@@ -117,9 +117,14 @@ def keep(
     *,
     checking: Callable[[Path], Checked] = checked,
 ) -> tuple[Path, Checked]:
-    """Write a task and its files into the data folder, and check them there. `fields`: those of a
-    task file, but for its splits. `checking`: what reads and checks it, such as
-    sdq.intake.decoding.checked_file, which does so in a process of its own.
+    """Write a task and its files into the data folder, and check them there.
+
+    fields: those of a task file, but for its splits
+    files: what it is made of
+    replace: whether a task of that name may be there
+    who: the visitor who brings it
+    checking: what reads and checks it, such as sdq.intake.decoding.checked_file, which does so in a
+        process of its own
 
     Returns the task file's path and what the check found. UserError if the name is taken (unless
     `replace`, by who brought that task alone or leads), or the data do not fit: nothing is left

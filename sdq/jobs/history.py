@@ -33,9 +33,20 @@ def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ())
     """One row per finished run: pinned ones first, then newest first; shipped ones (made elsewhere,
     no time known) last.
 
-    `damaged`: the ids of those with a file that is not as it was written, as `state` says. score is
-    the zero-shot mean in % (of a task of one language its score), size_mb in 10^6 bytes (simulated;
-    of an FP32 run what its parameters take), made a time in UTC.
+    reports: the finished runs
+    store: where they are
+    damaged: ids of those with a file that is not as it was written
+
+    Columns:
+        pinned: whether it is
+        state: "whole" or DAMAGED
+        method, recipe, task, model, seed, run: of the report
+        width: such as W3A8
+        score: zero-shot mean in % (of a task of one language its score)
+        size_mb: 10^6 bytes (simulated; of an FP32 run what its parameters take)
+        seconds: all stages together
+        made: UTC; NaT of shipped runs
+        origin: "own" or "shipped"
     """
     pins, times = set(pinned(store)), dict(store.listing())
     listed = []
@@ -83,8 +94,13 @@ def _text(row: Any) -> str:
 def matching(
     table: pd.DataFrame, text: str = "", tasks: Sequence[str] = (), methods: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The rows in whose text every word of `text` occurs, of these tasks and methods; nothing given
-    means all."""
+    """The rows in whose text every word occurs, of these tasks and methods.
+
+    table: see `rows`
+    text: words to look for, in any order, upper and lower case alike; none means all rows
+    tasks: values of the column `task`; none means all
+    methods: values of the column `method`; none means all
+    """
     words = text.casefold().split()
     keep = [
         all(word in _text(row) for word in words)
@@ -140,8 +156,16 @@ def pinned(store: Store) -> tuple[str, ...]:
 
 
 def pin(store: Store, runs: Sequence[str], on: bool = True, who: Visitor = OWNER) -> None:
-    """Pin finished runs, or unpin runs. UserError for a run that is not finished, for who leads
-    nobody, or if the folder cannot be written."""
+    """Pin finished runs, or unpin runs.
+
+    store: where they are
+    runs: their ids
+    on: True pins, False unpins
+    who: the visitor who asks for it
+
+    UserError for a run that is not finished, for who leads nobody, or if the folder cannot be
+    written.
+    """
     must_lead(who, "pin runs for everybody")
     for run in runs:
         if not store.done(run) and on:

@@ -24,6 +24,11 @@ KEPT = 24 * 3600.0  # seconds for which the answer to a typed sentence stays
 def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str:
     """Have a typed sentence answered by the models of finished runs. Returns a key for `answered`.
 
+    text: the sentence, 1 to SDQ_SENTENCE_CHARACTERS characters
+    runs: ids of finished runs
+    store: where they are
+    who: the visitor who asks
+
     UserError for an empty or endless text, or if `who` has too many that are not answered yet.
     """
     text, most = " ".join(spaced(whole(text, "the sentence"))), limits()

@@ -114,7 +114,12 @@ def ensure(store: Store) -> None:
 def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "local") -> str:
     """Ask for a run, unless it is finished or asked for already. Returns the run id.
 
-    `who` keeps the run alive until it is cancelled by everyone who asked for it.
+    recipe: what is done
+    model: a name of `sdq models`, a folder, or "mini"
+    task: its name or the path of its file
+    store: where the run will be
+    who: the visitor; keeps the run alive until it is cancelled by everyone who asked for it
+
     UserError for a model or task that does not exist, or a data folder that cannot be written.
     """
     model = address(model)

@@ -131,7 +131,8 @@ def archive(
     words: Mapping[str, str] | None = None,
 ) -> bytes:
     """The zip: README.txt, report.html, tables/*.csv, recipes/*.json and, where kaleido finds a
-    Chrome, figures/*.svg. Names depend on the runs only."""
+    Chrome, figures/*.svg. Names depend on the runs only. Arguments and errors: those of
+    sdq.reporting.html.page."""
     title = title.strip() or heading(reports)
     files: dict[str, str | bytes] = {"report.html": page(title, reports, found, words)}
     files |= {

@@ -163,7 +163,13 @@ def _style() -> str:
 def table_html(
     table: pd.DataFrame, title: str, rows: int = ROWS, rest: str = "the zip has all"
 ) -> str:
-    """The first `rows` of a table; `rest` says where the others are."""
+    """A table for a page of `offline`.
+
+    table: any columns
+    title: what screen readers call it
+    rows: how many of its rows are shown, from the first
+    rest: where the others are, in words
+    """
     with pd.option_context("display.max_colwidth", None):  # otherwise long names are cut
         body = table.head(rows).to_html(
             index=False, border=0, na_rep="", escape=True, float_format=lambda value: f"{value:.4g}"
@@ -180,8 +186,12 @@ def table_html(
 
 
 def figure_html(figure: go.Figure, name: str, title: str) -> str:
-    """A picture for a page of `offline`; `name` is unique on the page, and the file it is saved
-    as."""
+    """A picture for a page of `offline`.
+
+    figure: the picture
+    name: unique on the page, and the name of the file it is saved as
+    title: what screen readers call it
+    """
     image = {"format": "svg", "filename": name, "width": 900, "height": figure.layout.height or 500}
     config = {
         "displaylogo": False,
@@ -196,8 +206,12 @@ def figure_html(figure: go.Figure, name: str, title: str) -> str:
 
 
 def offline(title: str, body: str, drawn: bool = True) -> str:
-    """A web page that asks nothing of the network; `drawn`: it has pictures, and so carries plotly
-    along (5 MB)."""
+    """A web page that asks nothing of the network.
+
+    title: text, escaped here
+    body: HTML
+    drawn: whether it has pictures, and so carries plotly along (5 MB)
+    """
     script = (
         f"<script>window.PlotlyConfig = {{MathJaxConfig: "
         f'"local"}};</script><script>{get_plotlyjs()}</script>'
@@ -254,8 +268,12 @@ def page(
     found: Sequence[Part],
     words: Mapping[str, str] | None = None,
 ) -> str:
-    """One HTML file that asks nothing of the network. `found` are the parts of these reports,
-    `words` terms with an explanation each.
+    """One HTML file that asks nothing of the network.
+
+    title: text; that of `heading` if it is empty
+    reports: one to five runs that are alike
+    found: their parts (see sdq.reporting.sections)
+    words: terms, with an explanation each
 
     At most LIMIT bytes: pictures that would make it larger are left out and say so. UserError for
     too many runs, or unlike ones.

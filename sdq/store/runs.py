@@ -48,8 +48,11 @@ AWAY = "the weights of this run are not on this machine; run its recipe here to 
 
 
 def run_id(recipe: Recipe, model: str, task: str) -> str:
-    """12 hex digits from the recipe (without its name), the fingerprints of model and task, and the
-    engine's version."""
+    """12 hex digits from the recipe (without its name), model, task and the engine's version.
+
+    recipe: what is done
+    model, task: their fingerprints (see sdq.store.identity)
+    """
     return hashlib.sha256(
         json.dumps([ENGINE, recipe.canonical(), model, task]).encode()
     ).hexdigest()[:12]
