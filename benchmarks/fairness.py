@@ -22,6 +22,7 @@ os.environ |= {"SDQ_QUEUED_PER_VISITOR": "200", "SDQ_SHIPPED": "no"}
 
 from sdq.jobs import cluster, worker
 from sdq.jobs import queue as jobs
+from sdq.jobs.processes import write_pid
 from sdq.recipe import PRESETS
 from sdq.store import Store
 
@@ -37,7 +38,7 @@ def start(run: str, store: Store, threads: int) -> Any:
     child = subprocess.Popen(
         [sys.executable, "-S", "-c", STAND_IN, str(home)], stdin=subprocess.DEVNULL
     )
-    jobs.write_pid(home / "worker.pid", child.pid)
+    write_pid(home / "worker.pid", child.pid)
     return child
 
 

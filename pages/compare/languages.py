@@ -90,6 +90,20 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
     return chosen
 
 
+def _subwords(reports: list[Report]) -> tuple[dict[str, float], str] | None:
+    """(subwords per word of each language, a note on how they were counted); None if no run kept
+    the tokens of its sentences."""
+    pieces = word_pieces(reports, store)
+    if pieces is None:
+        return None
+    note = (
+        f"Counted on {pieces['sentences'].min()} test sentences per language, the same in "
+        "each. Vietnamese writes spaces between syllables. "
+    )
+    values = dict(zip(pieces["code"], pieces["subwords per word"], strict=True))
+    return values, note + unspaced_note(pieces)
+
+
 def rank_section(
     rows: pd.DataFrame, reports: list[Report], full: Report | None, chosen: str | None
 ) -> None:
@@ -109,19 +123,14 @@ def rank_section(
         )
     note, what, title = "", "pre-training text", "Share of pre-training text, %"
     if over == "subwords":
-        pieces = word_pieces([*([full] if full else []), *reports], store)
-        if pieces is None:
+        counted = _subwords([*([full] if full else []), *reports])
+        if counted is None:
             st.info(
                 "None of these runs kept the tokens of its sentences: an older version made them. "
                 "Quantize again to see this picture."
             )
             return
-        values = dict(zip(pieces["code"], pieces["subwords per word"], strict=True))
-        note = (
-            f"Counted on {pieces['sentences'].min()} test sentences per language, the same in "
-            "each. Vietnamese writes spaces between syllables. "
-        )
-        note += unspaced_note(pieces)
+        values, note = counted
         what, title = "subwords per word", "Subwords per word"
     else:
         values = text_shares(report.model)

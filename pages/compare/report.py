@@ -11,6 +11,7 @@ from pages.components.inspecting import when_made
 from pages.components.selection import runs
 from pages.components.session import discreet, readable
 from sdq.io.quoting import quoted
+from sdq.reporting import archive
 from sdq.reporting import html as document
 from sdq.reporting.sections import MOST, Part, parts
 from sdq.settings import UserError
@@ -64,14 +65,14 @@ with st.container(horizontal=True, key="take"):
     )
     st.download_button(
         "Everything (ZIP)",
-        lambda: document.archive(title, reports, found, TERMS),
+        lambda: archive.archive(title, reports, found, TERMS),
         f"{name}.zip",
         "application/zip",
         key="zip",
         on_click="ignore",
         icon=":material/folder_zip:",
     )
-if why := document.no_pictures():
+if why := archive.no_pictures():
     st.caption(
         f"The zip will hold no SVG pictures: {why}. Its README says how to have them. The camera "
         "at each picture of the web page saves that picture as SVG."
@@ -94,4 +95,4 @@ for part in found:
 st.subheader("The commands that make it again", anchor=False)
 st.code(document.commands(reports), language="bash", wrap_lines=True)
 st.subheader("What the zip will hold", anchor=False)
-st.dataframe(document.contents(reports, found), hide_index=True, alt="The files of the zip")
+st.dataframe(archive.contents(reports, found), hide_index=True, alt="The files of the zip")

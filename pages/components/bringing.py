@@ -17,7 +17,8 @@ from sdq.data.recognise import CALLED
 from sdq.data.registry import fingerprint
 from sdq.data.task import SPLITS
 from sdq.intake import decoding
-from sdq.intake.own_tasks import Incoming, accepted, called_as_brought, guess, metrics
+from sdq.intake.own_tasks import Incoming, accepted, called_as_brought
+from sdq.intake.preview import guess, metrics
 from sdq.io.limits import limits
 from sdq.io.quoting import quoted, quoted_sentence
 from sdq.results import METRICS

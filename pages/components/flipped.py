@@ -121,34 +121,7 @@ def sentences_section(
             "No answer changes this way here. Choose another language or run, or show all changes."
         )
         return
-    rows, key = found.head(ROWS), f"listed-{report.run}-{language}-{cell}-{len(found)}"
-
-    def row_chosen() -> None:
-        if at := st.session_state[key]["selection"]["rows"]:
-            put("example", rows["id"].iloc[at[0]])
-            put("language", rows["language"].iloc[at[0]])
-
-    shown = listing(rows, label).assign(flip=rows["kind"])
-    numbers = {
-        c: st.column_config.NumberColumn(format="%.1f") for c in shown.select_dtypes("float")
-    }
-    alt = f"{len(found)} sentences whose answer changes"
-    st.dataframe(
-        shown,
-        hide_index=True,
-        height=260,
-        key=key,
-        column_config=numbers,
-        on_select=row_chosen,
-        selection_mode="single-row",
-        alt=alt,
-    )
-    most = f"{ROWS} of {len(found):,}" if len(found) > ROWS else f"{len(found):,}"
-    say(
-        f"{most} sentences, those of which FP32 was least sure first. Select a row to see the "
-        "sentence below.",
-        "note",
-    )
+    _list(found, label, f"listed-{report.run}-{language}-{cell}-{len(found)}")
     named = found[found["id"] == get("example")]
     seen = (named if len(named) else found).iloc[0]
     large(seen)
@@ -164,6 +137,38 @@ def sentences_section(
         label="This sentence in every language",
         icon=":material/swap_vert:",
         query_params=asked,
+    )
+
+
+def _list(changed_answers: pd.DataFrame, label: str, key: str) -> None:
+    """The table of the sentences; a click on a row selects its sentence."""
+    rows = changed_answers.head(ROWS)
+
+    def row_chosen() -> None:
+        if at := st.session_state[key]["selection"]["rows"]:
+            put("example", rows["id"].iloc[at[0]])
+            put("language", rows["language"].iloc[at[0]])
+
+    shown = listing(rows, label).assign(flip=rows["kind"])
+    numbers = {
+        c: st.column_config.NumberColumn(format="%.1f") for c in shown.select_dtypes("float")
+    }
+    count = len(changed_answers)
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=260,
+        key=key,
+        column_config=numbers,
+        on_select=row_chosen,
+        selection_mode="single-row",
+        alt=f"{count} sentences whose answer changes",
+    )
+    most = f"{ROWS} of {count:,}" if count > ROWS else f"{count:,}"
+    say(
+        f"{most} sentences, those of which FP32 was least sure first. Select a row to see the "
+        "sentence below.",
+        "note",
     )
 
 

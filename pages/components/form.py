@@ -8,25 +8,31 @@ class in a union, needs no code here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from inspect import cleandoc, isclass
 from math import floor, log10
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, get_args
 
 import streamlit as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
+from pages.components.fields import (
+    MOST,
+    M,
+    first_value,
+    fitting,
+    help_of,
+    limits_of,
+    option_text,
+    plain,
+    shape_of,
+    untouched,
+    words,
+)
 from sdq.data.lines import settings_of
-from sdq.labels import ROLE_LABELS
 from sdq.settings import UserError
 
-M = TypeVar("M", bound=BaseModel)
-MOST = 20  # entries of a list
-LARGEST = 2**53 - 1  # what a browser can hold exactly
 OWN = "my own list"
 WIDTH = 220  # of a control, in pixels: one column on a telephone, several on a screen
 
@@ -39,7 +45,7 @@ def form(model: type[M], value: M, key: str, leave: tuple[str, ...] = ()) -> M:
     of its field: `key`.training.steps. Raises pydantic's ValidationError if the controls do not fit
     together, TypeError for a type that has no control.
     """
-    return model.model_validate(_fields(model, _plain(value), key, _Place(st.container()), leave))
+    return model.model_validate(_fields(model, plain(value), key, _Place(st.container()), leave))
 
 
 def parse(model: type[M], data: bytes, most: int = 100_000) -> M:
@@ -51,31 +57,6 @@ def parse(model: type[M], data: bytes, most: int = 100_000) -> M:
             "choose a recipe saved here"
         )
     return fitting(settings_of(model, data, "recipe", "the one chosen"))
-
-
-def fitting(value: M) -> M:
-    """The same settings. UserError if a form cannot hold them: a list too long, or a number beyond
-    what a browser can hold."""
-    for part in _parts(_plain(value)):
-        if isinstance(part, list) and len(part) > MOST:
-            raise UserError(
-                f"a form can show lists of at most {MOST} entries, got {len(part)}; run this "
-                "recipe with `python -m sdq run`"
-            )
-        if isinstance(part, int | float) and not abs(part) <= LARGEST:
-            raise UserError(
-                f"numbers must be finite and at most 2^53 in size, got {part:g}; choose a smaller "
-                "one"
-            )
-    return value
-
-
-def words(name: str) -> str:
-    """The name of a field or a class in words: learning_rate -> "Learning rate", MinMax -> "Min
-    max", KLD -> "KLD"."""
-    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").split()
-    text = " ".join(part if part.isupper() else part.lower() for part in parts)
-    return text[:1].upper() + text[1:]
 
 
 class _Place:
@@ -93,109 +74,6 @@ class _Place:
     def block(self, border: bool = False) -> DeltaGenerator:
         self._row = None
         return self.box.container(border=border)
-
-
-def _plain(value: Any) -> Any:
-    """Settings as plain data."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
-
-
-def _parts(data: Any) -> list[Any]:
-    """Everything in plain data, at any depth."""
-    inside = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
-    return [data, *(deep for part in inside for deep in _parts(part))]
-
-
-def _shape(info: FieldInfo) -> tuple[str, tuple[Any, ...]]:
-    """(what control a field needs, what that is made of)."""
-    kind, args = get_origin(info.annotation), get_args(info.annotation)
-    if kind in (Union, UnionType):
-        some = tuple(a for a in args if a is not NoneType)
-        if len(some) < len(args):
-            inner = FieldInfo.from_annotation(Union[some])  # type: ignore[arg-type]  # noqa: UP007
-            inner.discriminator = inner.discriminator or info.discriminator
-            inner.metadata = inner.metadata or info.metadata
-            return "optional", (inner,)
-        if all(isclass(a) and issubclass(a, BaseModel) for a in some):
-            return "kinds", some
-        if [get_origin(a) for a in some] == [Literal, tuple] and get_args(some[1]) == (str, ...):
-            return "named", get_args(some[0])
-    if kind is Literal:
-        return ("choice" if len(args) > 1 else "constant"), args
-    if kind is tuple and len(args) == 2 and args[1] is Ellipsis:
-        item = FieldInfo.from_annotation(args[0])
-        return (
-            ("several", get_args(item.annotation))
-            if get_origin(item.annotation) is Literal
-            else ("list", (item,))
-        )
-    if isclass(info.annotation) and issubclass(info.annotation, BaseModel):
-        return "model", (info.annotation,)
-    if info.annotation in (bool, int, float, str):
-        return info.annotation.__name__, ()
-    raise TypeError(
-        "a form can show numbers, text, choices, settings classes and tuples of them, got a field "
-        f"of type {info.annotation}; add a control for it"
-    )
-
-
-def _limits(info: FieldInfo) -> tuple[Any, Any]:
-    """(least, greatest) of a number, None for no limit. A float's open limit counts as closed: the
-    class still refuses it."""
-    found = {
-        name: limit
-        for m in info.metadata
-        for name in ("ge", "gt", "le", "lt")
-        if (limit := getattr(m, name, None)) is not None
-    }
-    inside = 1 if info.annotation is int else 0
-    low = [found[n] + d for n, d in (("ge", 0), ("gt", inside)) if n in found]
-    high = [found[n] - d for n, d in (("le", 0), ("lt", inside)) if n in found]
-    return max(low, default=None), min(high, default=None)
-
-
-def _start(info: FieldInfo) -> Any:
-    """What a control shows before anybody chose: the field's default as plain data, or else the
-    first thing allowed."""
-    if not info.is_required():
-        return _plain(info.get_default(call_default_factory=True))
-    shape, parts = _shape(info)
-    if shape in ("model", "kinds"):
-        return _untouched(parts[0])
-    if shape in ("int", "float"):
-        low, high = _limits(info)
-        return next((limit for limit in (low, high) if limit is not None), 0)
-    return (
-        {"optional": None, "several": [], "list": [], "bool": False, "str": ""}[shape]
-        if shape not in ("choice", "constant", "named")
-        else parts[0]
-    )
-
-
-def _untouched(model: type[BaseModel]) -> dict[str, Any]:
-    return {name: _start(info) for name, info in model.model_fields.items()}
-
-
-def _doc(model: type[BaseModel]) -> str:
-    """The first paragraph of a class's docstring."""
-    return cleandoc(model.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-
-
-def _help(info: FieldInfo) -> str | None:
-    """What a field is for: its description, and what each kind of a union is."""
-    shape, parts = _shape(info)
-    lines = [info.description or ""]
-    if shape == "kinds":
-        lines += [f"- **{words(kind.__name__)}**: {_doc(kind)}" for kind in parts]
-    elif shape == "model" and not info.description:
-        lines = [_doc(parts[0])]
-    return "\n".join(line for line in lines if line) or None
-
-
-def _option(value: Any) -> str:
-    return ROLE_LABELS.get(value, str(value).replace("_", " "))
 
 
 def _fields(
@@ -216,7 +94,7 @@ def _fields(
 
 def _control(label: str, info: FieldInfo, value: Any, key: str, place: _Place) -> Any:
     """The control of one field; what it says."""
-    shape, parts = _shape(info)
+    shape, parts = shape_of(info)
     if shape == "constant":
         return parts[0]
     if shape == "optional":
@@ -227,7 +105,7 @@ def _control(label: str, info: FieldInfo, value: Any, key: str, place: _Place) -
         return _list(label, info, parts[0], value, key, place)
     if shape == "named":
         return _named(label, info, parts, value, key, place)
-    about: dict[str, Any] = {"key": key, "help": _help(info)}
+    about: dict[str, Any] = {"key": key, "help": help_of(info)}
     if shape == "model":
         box = place.block(border=True)
         box.markdown(f"**{label}**", help=about["help"])
@@ -237,14 +115,14 @@ def _control(label: str, info: FieldInfo, value: Any, key: str, place: _Place) -
         return row.toggle(label, value, **about)
     if shape == "choice":
         return row.selectbox(
-            label, parts, parts.index(value), format_func=_option, width=WIDTH, **about
+            label, parts, parts.index(value), format_func=option_text, width=WIDTH, **about
         )
     if shape == "several":
         return row.multiselect(
             label,
             parts,
             list(dict.fromkeys(value)),
-            format_func=_option,
+            format_func=option_text,
             placeholder="none chosen",
             width=2 * WIDTH,
             **about,
@@ -264,7 +142,7 @@ def _control(label: str, info: FieldInfo, value: Any, key: str, place: _Place) -
 def _number(
     label: str, info: FieldInfo, value: Any, row: DeltaGenerator, about: Mapping[str, Any]
 ) -> Any:
-    low, high = _limits(info)
+    low, high = limits_of(info)
     if info.annotation is int:
         return row.number_input(label, low, high, value, step=1, width=WIDTH, **about)
     step = 10.0 ** (floor(log10(abs(value))) - 1) if value else 0.01  # a tenth of its leading digit
@@ -278,9 +156,9 @@ def _optional(
     label: str, info: FieldInfo, inner: FieldInfo, value: Any, key: str, place: _Place
 ) -> Any:
     """A switch, and below it what is switched on."""
-    shape, parts = _shape(inner)
-    about = _help(info) if info.description else _help(inner)
-    start = _start(inner) if value is None else value
+    shape, parts = shape_of(inner)
+    about = help_of(info) if info.description else help_of(inner)
+    start = first_value(inner) if value is None else value
     if shape == "model":
         box = place.block(border=True)
         return (
@@ -305,10 +183,10 @@ def _kinds(
         tags.index(value[tag]),
         format_func=lambda t: words(by_tag[t].__name__),
         key=key,
-        help=_help(info),
+        help=help_of(info),
         width=WIDTH,
     )
-    start = value if value[tag] == chosen else _untouched(by_tag[chosen])
+    start = value if value[tag] == chosen else untouched(by_tag[chosen])
     return _fields(by_tag[chosen], start, f"{key}.{chosen}", place)
 
 
@@ -324,7 +202,7 @@ def _named(
     own, row = [] if isinstance(value, str) else value, place.row()
     at = names.index(value) if isinstance(value, str) else len(names)
     chosen = row.selectbox(
-        label, [*names, OWN], at, format_func=_option, key=key, help=_help(info), width=WIDTH
+        label, [*names, OWN], at, format_func=option_text, key=key, help=help_of(info), width=WIDTH
     )
     if chosen != OWN:
         return chosen
@@ -343,8 +221,8 @@ def _list(
     """Entries in order, each with buttons that move it up and take it away, and one that adds
     another."""
     box = place.block()
-    box.markdown(f"**{label}**", help=_help(info))
-    shape, parts = _shape(item)
+    box.markdown(f"**{label}**", help=help_of(info))
+    shape, parts = shape_of(item)
     called = words(parts[0].__name__) if shape == "model" else label
     name = f"{key}.rows"  # entries by number; those from len(value) on were added here
     rows: list[int] = st.session_state.setdefault(name, list(range(len(value))))
@@ -370,7 +248,7 @@ def _list(
             on_click=_remove,
             args=(name, row),
         )
-        start = value[row] if row < len(value) else _start(item)
+        start = value[row] if row < len(value) else first_value(item)
         inside = _Place(entry)
         found.append(
             _fields(parts[0], start, f"{key}.{row}", inside)

@@ -9,10 +9,12 @@ from typing import Any
 import streamlit as st
 
 from pages.components import models, recipe, session
-from pages.components.words import ago
+from pages.components.progress import ago
 from sdq.io.quoting import quoted
-from sdq.jobs import history
 from sdq.jobs import queue as jobs
+from sdq.jobs import trash
+from sdq.jobs.data_folder import disk, in_bytes
+from sdq.jobs.unfinished import unfinished
 from sdq.jobs.wanted import Wanted, wanted
 from sdq.settings import UserError
 from sdq.store import Store
@@ -75,18 +77,18 @@ def told(store: Store) -> None:
                 f"Moved to the trash: {', '.join(deleted)}.", icon=":material/delete:", width=520
             )
             if st.button("Undo", key="undo", icon=":material/undo:"):
-                act(history.restore, store, deleted)
+                act(trash.restore, store, deleted)
 
 
 def without_result(store: Store) -> None:
     """Runs under way and those that ended without a result; looks again every three seconds while
     one is under way."""
-    waiting = any(u.active for u in history.unfinished(store))
+    waiting = any(u.active for u in unfinished(store))
     st.fragment(_without_result, run_every=3 if waiting else None)(store)
 
 
 def _without_result(store: Store) -> None:
-    found = history.unfinished(store)
+    found = unfinished(store)
     active = sum(u.active for u in found)
     before, st.session_state["active-runs"] = st.session_state.get("active-runs", 0), active
     if active < before:
@@ -109,10 +111,10 @@ def _without_result(store: Store) -> None:
             )
             if (
                 not u.active
-                and history.mine(store, u.run, session.visitor())
+                and trash.may_delete(store, u.run, session.visitor())
                 and st.button("Delete", key=f"delete-{u.run}", icon=":material/delete:")
             ):
-                act(history.delete, store, [u.run], undo=[u.run])
+                act(trash.delete, store, [u.run], undo=[u.run])
             if not u.active:
                 again(u.run, store)
         if u.failure:
@@ -124,7 +126,7 @@ def _without_result(store: Store) -> None:
 def space(store: Store) -> None:
     """Where the runs are, what they take, and the trash."""
     who = session.visitor()
-    used, kept = history.disk(store), history.in_trash(store, who)
+    used, kept = disk(store), trash.in_trash(store, who)
     st.subheader(
         "Where they are, and what they take" if who.at_home else "What they take", anchor=False
     )
@@ -138,10 +140,10 @@ def space(store: Store) -> None:
             ("Shipped runs", used.shipped),
             ("Free", used.free),
         ):
-            st.metric(label, history.in_bytes(size), width=150)
+            st.metric(label, in_bytes(size), width=150)
     if not kept:
         return
-    size = f", {history.in_bytes(used.trash)}" if who.leads else ""
+    size = f", {in_bytes(used.trash)}" if who.leads else ""
     with st.expander(
         f"{'The trash' if who.leads else 'Your runs in the trash'}: {len(kept)} "
         f"run{'s' if len(kept) > 1 else ''}{size}"
@@ -150,17 +152,18 @@ def space(store: Store) -> None:
             with st.container(horizontal=True, vertical_alignment="center", key=f"trashed-{run}"):
                 st.markdown(f"{quoted(kept[run])}  \n{run}", width=320)
                 if st.button("Bring back", key=f"back-{run}", icon=":material/undo:"):
-                    act(history.restore, store, [run])
+                    act(trash.restore, store, [run])
         if len(kept) > LISTED:
             st.caption(f"And {len(kept) - LISTED} more.")
         if not who.leads:
             return
         with st.popover(
-            f"Empty the trash ({history.in_bytes(used.trash)})", icon=":material/delete_forever:"
+            f"Empty the trash ({in_bytes(used.trash)})",
+            icon=":material/delete_forever:",
         ):
             st.caption(
                 "The runs in the trash are removed for good. They can be had again only by "
                 "running their recipes."
             )
-            if st.button(f"Remove {history.in_bytes(used.trash)} for good", key="empty"):
-                act(history.empty_trash, store)
+            if st.button(f"Remove {in_bytes(used.trash)} for good", key="empty"):
+                act(trash.empty_trash, store)

@@ -10,9 +10,9 @@ import streamlit as st
 
 from pages.components import selection
 from pages.components.glossary import say
+from pages.components.progress import duration, looking
 from pages.components.runs import finished
 from pages.components.session import me, readable, visitor
-from pages.components.words import duration, looking
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import damage, inspectable, inspection_id, missing, paths, table

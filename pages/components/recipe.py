@@ -11,17 +11,19 @@ import streamlit as st
 from pydantic import ValidationError
 
 from pages.components import models, session
-from pages.components.form import fitting, form, parse
+from pages.components.fields import fitting
+from pages.components.form import form, parse
 from pages.components.glossary import say
 from pages.components.uploads import path_of
 from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
 from sdq.data.kept import kept
 from sdq.data.registry import called
+from sdq.io.explain import explain
 from sdq.io.quoting import quoted_sentence
 from sdq.jobs.wanted import wanted
 from sdq.recipe import PRESETS, Recipe
 from sdq.service.visitors import reachable
-from sdq.settings import UserError, explain
+from sdq.settings import UserError
 from sdq.store import Store
 
 

@@ -16,7 +16,7 @@ from sdq.figures.languages import table
 from sdq.figures.scores import language_scores
 from sdq.figures.style import Theme
 from sdq.io.quoting import quoted, quoted_sentence
-from sdq.jobs import history
+from sdq.jobs import history, trash
 from sdq.jobs.wanted import wanted
 from sdq.recipe import preset_of
 from sdq.results import METRICS, Report
@@ -141,10 +141,10 @@ def damaged(
             if (
                 runs is None
                 and history.own(store, run)
-                and history.mine(store, run, session.visitor())
+                and trash.may_delete(store, run, session.visitor())
                 and st.button("Delete", key=f"delete-damaged-{run}", icon=":material/delete:")
             ):
-                act(history.delete, store, [run], undo=[run])
+                act(trash.delete, store, [run], undo=[run])
 
 
 def how_made(reports: list[Report]) -> None:

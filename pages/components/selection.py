@@ -148,23 +148,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
         on_change=changed,
         help=f"Up to {most} finished runs of one model and task.",
     )
-    tasks = sorted({(r.model, r.task) for r in every})
-
-    def other() -> None:
-        model, task = st.session_state["pick-task"]
-        mine = [r for r in every if (r.model, r.task) == (model, task)]
-        put("runs", ",".join(_twins(mine, [by_id[run] for run in chosen]) or [mine[0].run]))
-
-    st.session_state["pick-task"] = (first.model, first.task)
-    names = {r.task: r.on for r in every}
-    twice = [name for name, n in Counter(names.values()).items() if n > 1]
-
-    def named(of: tuple[str, str]) -> str:
-        model, task = of
-        name = f"{names[task]} ({told(task)})" if names[task] in twice else names[task]
-        return name if model == "mini" else f"{name} ({Path(model).name})"
-
-    right.selectbox("Task", tasks, format_func=named, key="pick-task", on_change=other)
+    _task_of_runs(every, [by_id[run] for run in chosen], right)
     if unknown:
         st.warning(
             f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.",
@@ -174,6 +158,27 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     if not picked:
         picked = chosen
     return [by_id[run] for run in picked]
+
+
+def _task_of_runs(every: list[Report], chosen: list[Report], where: Any) -> None:
+    """Select box of the models and tasks of all runs; another one selects the runs of it that are
+    most like the chosen ones."""
+    tasks = sorted({(r.model, r.task) for r in every})
+
+    def other() -> None:
+        of_task = [r for r in every if (r.model, r.task) == st.session_state["pick-task"]]
+        put("runs", ",".join(_twins(of_task, chosen) or [of_task[0].run]))
+
+    st.session_state["pick-task"] = (chosen[0].model, chosen[0].task)
+    names = {r.task: r.on for r in every}
+    twice = [name for name, n in Counter(names.values()).items() if n > 1]
+
+    def named(of: tuple[str, str]) -> str:
+        model, task = of
+        name = f"{names[task]} ({told(task)})" if names[task] in twice else names[task]
+        return name if model == "mini" else f"{name} ({Path(model).name})"
+
+    where.selectbox("Task", tasks, format_func=named, key="pick-task", on_change=other)
 
 
 def _twins(of: list[Report], like: list[Report]) -> list[str]:

@@ -11,7 +11,7 @@ from pages.components.glossary import say
 from pages.components.session import me, readable
 from sdq.io.limits import limits
 from sdq.io.quoting import quoted
-from sdq.jobs import queue as jobs
+from sdq.jobs import questions
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -41,8 +41,8 @@ def typed(reports: list[Report], store: Store) -> None:
         )
         return
     try:
-        key = jobs.ask(st.session_state["asked"], [r.run for r in reports], store, me())
-        if (rows := jobs.answered(key, store)) is None:
+        key = questions.ask(st.session_state["asked"], [r.run for r in reports], store, me())
+        if (rows := questions.answered(key, store)) is None:
             _wait(key, store)
         else:
             _answers(rows, reports)
@@ -53,7 +53,7 @@ def typed(reports: list[Report], store: Store) -> None:
 @st.fragment(run_every=1)
 def _wait(key: str, store: Store) -> None:
     try:
-        waits = jobs.answered(key, store) is None
+        waits = questions.answered(key, store) is None
     except UserError as error:
         st.error(readable(error), icon=":material/error:")
         return

@@ -1,13 +1,11 @@
-"""Recipes, estimates and progress in words."""
+"""Recipes and estimates in words."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import Any
 
-import pandas as pd
-
+from pages.components.progress import duration
 from sdq.data.registry import called
 from sdq.jobs.estimate import Expected
 from sdq.labels import ROLE_LABELS, language_name, width
@@ -31,14 +29,6 @@ _IMITATED = {
     "hidden": "its layer outputs",
 }
 _SCALE = {"tensor": "layer", "channel": "output channel", "group": "group of neighbours"}
-_STAGE = {
-    "load": "Reading the model",
-    "reference": "Scoring the FP32 model",
-    "calibrate": "Measuring value ranges",
-    "train": "Training",
-    "evaluate": "Scoring the quantized model",
-    "inspect": "Looking into weights and activations",
-}
 _NAMED = 6  # differences to a preset that are named; more are counted
 
 
@@ -261,94 +251,3 @@ def expected(of: Expected) -> str:
         else f"judged by {runs} that came with SDQ Lab and were made on another machine"
     )
     return f"It should take {duration(of.seconds)} {judged}.{memory}"
-
-
-def duration(seconds: float) -> str:
-    """Roughly how long, for people."""
-    if seconds < 10:
-        return "a few seconds"
-    return f"about {5 * round(seconds / 5)} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
-
-
-def ago(seconds: float, zone: str | None) -> str:
-    """When something was, and how long ago: "2026-11-29 14:05 (12 min ago)", in the time zone of
-    who reads it."""
-    when = pd.Timestamp(time.time() - seconds, unit="s", tz="UTC").tz_convert(zone or "UTC")
-    size = next(
-        (
-            f"{seconds / of:.0f} {unit}"
-            for of, unit in ((86_400, "d"), (3600, "h"), (60, "min"))
-            if seconds >= of
-        ),
-        f"{seconds:.0f} s",
-    )
-    return f"{when:%Y-%m-%d %H:%M} ({size} ago)"
-
-
-def waits(place: tuple[int, int] | None) -> str:
-    """That it waits, and behind what. `place`: see `sdq.jobs.queue.position`."""
-    if place is None:
-        return "Waiting for its turn"
-    before, of = place
-    return (
-        f"Waiting for its turn: {before} of {of} waiting "
-        f"{'has its' if before == 1 else 'have their'} turn before it"
-        if before
-        else "Waiting for its turn: it is next"
-    )
-
-
-def looking(
-    events: list[dict[str, Any]], seconds: float | None = None, place: tuple[int, int] | None = None
-) -> tuple[str, float]:
-    """(what is going on, share done) of an inspection under way. `seconds`: what the analyses that
-    are not made yet should take; `place`: see `waits`."""
-    asked = max((i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1)
-    stages = [e for e in events[asked + 1 :] if e.get("event") == "stage"]
-    if not stages:
-        return waits(place), 0.0
-    stage = stages[-1]
-    if "number" not in stage:
-        return stage["text"], 0.0
-    left = (
-        ""
-        if seconds is None
-        else f", {duration(max(0.0, seconds - (time.time() - stage['time'])))} left"
-    )
-    return (
-        f"Analysis {stage['number']} of {stage['of']}: "
-        f"{stage['text'][:1].lower()}{stage['text'][1:]}{left}",
-        (stage["number"] - 1) / stage["of"],
-    )
-
-
-def progress(
-    events: list[dict[str, Any]], place: tuple[int, int] | None = None
-) -> tuple[str, float | None]:
-    """(what is going on, share done of this stage) of a run under way. `place`: see `waits`."""
-    asked = max(
-        (i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1
-    )  # what is before it belongs to an earlier attempt
-    stages = [i for i, e in enumerate(events) if e.get("event") == "stage" and i > asked]
-    if not stages:
-        return (waits(place) if asked >= 0 else "Starting the worker"), None
-    stage = events[stages[-1]]
-    name = _STAGE.get(stage["name"], stage.get("text", stage["name"]))
-    rest = events[stages[-1] + 1 :]
-    steps = [e for e in rest if e.get("event") == "step"]
-    if steps:
-        last, of = steps[-1], steps[-1]["of"]
-        text, share = f"{name}, step {last['step']} of {of}", last["step"] / of
-        spent, steps_seen = (
-            last.get("time", 0) - steps[0].get("time", 0),
-            last["step"] - steps[0]["step"],
-        )
-        if steps_seen > 0 and spent > 0:
-            text += f", {duration(spent / steps_seen * (of - last['step']))} left"
-        return text, min(1.0, share)
-    counted = [e for e in rest if e.get("event") == "evaluate" and e.get("of")]
-    if counted:
-        return f"{name}, {counted[-1]['done']} of {counted[-1]['of']}", min(
-            1.0, counted[-1]["done"] / counted[-1]["of"]
-        )
-    return name, None

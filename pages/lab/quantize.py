@@ -8,10 +8,11 @@ from pages.components import training
 from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.history import about, again
+from pages.components.progress import progress
 from pages.components.recipe import choice, files, fill_in
 from pages.components.runs import choose, finished, headline, how_made, picture, stored
 from pages.components.session import me, readable, visitor
-from pages.components.words import describe, expected, progress
+from pages.components.words import describe, expected
 from sdq.figures.languages import reading
 from sdq.io.quoting import quoted
 from sdq.jobs import queue as jobs

@@ -11,7 +11,7 @@ from pages.components.glossary import say
 from pages.components.history import act, space, told, without_result
 from pages.components.runs import damaged, finished
 from pages.components.session import visitor
-from sdq.jobs import history
+from sdq.jobs import history, trash
 from sdq.results import Report
 from sdq.service.visitors import shown
 from sdq.store import Store
@@ -135,13 +135,13 @@ def actions(picked: list[Report], pins: set[str]) -> None:
             help="Pinned runs stand first.",
         ):
             act(history.pin, store, ids, on)
-        if all(history.mine(store, run, who) for run in ids) and st.button(
+        if all(trash.may_delete(store, run, who) for run in ids) and st.button(
             "Delete",
             key="delete",
             icon=":material/delete:",
             help="Moves the runs to the trash; this can be undone.",
         ):
-            act(history.delete, store, ids, undo=ids)
+            act(trash.delete, store, ids, undo=ids)
     if len(alike) < len(picked):
         st.caption(
             f"The links take {len(alike)} of the {len(picked)} ticked runs: up to "

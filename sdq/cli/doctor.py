@@ -14,19 +14,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from sdq.cli.access import access
+from sdq.cli.finding import Finding
+from sdq.cli.limits import in_force
 from sdq.inspection import storage as inspection
-from sdq.io.limits import Limits, limits
 from sdq.jobs import queue as jobs
+from sdq.jobs.processes import process_of
 from sdq.models import hub
-from sdq.service import visitors
-from sdq.settings import ROOT, UserError, listed
+from sdq.settings import ROOT, listed
 from sdq.store import Store
 
 FREE = 2e9  # bytes that must be free where runs are kept
@@ -43,17 +44,6 @@ _DEVICES = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the answer: in which `part`, `what` it is about, its `value`. `wrong`: one
-    sentence on what must be done; empty if nothing must."""
-
-    part: str
-    what: str
-    value: str
-    wrong: str = ""
-
-
 def examine(store: Store, devices: bool = False, network: bool = True) -> list[Finding]:
     """Everything that is looked at, in the order in which it is shown. `devices`: import torch (in
     a process of its own); `network`: try to reach the Hub."""
@@ -63,7 +53,7 @@ def examine(store: Store, devices: bool = False, network: bool = True) -> list[F
         if devices
         else [Finding("Machine", "devices", "not looked at: that takes ten seconds, add --devices")]
     )
-    return [*found, *_hub(network), *_folder(store), *_runs(store), *_access(), *_limits()]
+    return [*found, *_hub(network), *_folder(store), *_runs(store), *access(), *in_force()]
 
 
 def wrong(found: list[Finding]) -> list[str]:
@@ -288,127 +278,6 @@ def _runs(store: Store) -> Iterator[Finding]:
         if folder.is_dir()
         else 0
     )
-    works = jobs.process_of(store.folder.parent / "cluster.pid") is not None
+    works = process_of(store.folder.parent / "cluster.pid") is not None
     said = "the process that computes them is alive" if works else "nothing computes them now"
     yield Finding("Data", "queue", f"{waiting} waiting or running; {said}")
-
-
-def _streamlit_address() -> tuple[str | None, str]:
-    """(the address of a server that `streamlit run app.py` starts, what says so); None: all
-    addresses."""
-    if address := os.environ.get("STREAMLIT_SERVER_ADDRESS"):
-        return address, "STREAMLIT_SERVER_ADDRESS"
-    for folder in dict.fromkeys((Path.cwd(), ROOT, Path.home())):
-        path = folder / ".streamlit" / "config.toml"
-        if path.is_file():
-            address = tomllib.loads(path.read_text("utf-8")).get("server", {}).get("address")
-            if address:
-                return str(address), str(path)
-    return None, "no address in Streamlit's configuration"
-
-
-def _opened(address: str | None) -> str:
-    """An address, to whom it is open, and by what if not by itself."""
-    said = (
-        f"{address or 'all addresses'}: "
-        f"{'opened to a room' if visitors.is_open(address) else 'this machine only'}"
-    )
-    names = ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN")
-    why = [name for name in names if os.environ.get(name)] if visitors.is_loopback(address) else []
-    return f"{said}{' by ' if why else ''}{' and '.join(why)}"
-
-
-def _access() -> Iterator[Finding]:
-    made = os.environ.get("SDQ_ADDRESS") or "127.0.0.1"
-    yield Finding("Access", "address", _opened(made))
-    try:
-        own, said_by = _streamlit_address()
-    except (OSError, ValueError, AttributeError) as error:
-        wrong = (
-            f"Streamlit's configuration must be readable TOML, it is not ({error}); correct "
-            ".streamlit/config.toml"
-        )
-        yield Finding("Access", "streamlit run", "unknown", wrong)
-    else:
-        if own != made:  # of a server that is started without make
-            yield Finding("Access", "streamlit run", f"{_opened(own)}, by {said_by}")
-    scheduler = os.environ.get("SDQ_SCHEDULER")
-    yield Finding(
-        "Access",
-        "computations",
-        f"by the scheduler at {scheduler}" if scheduler else "by a cluster of this machine's own",
-    )
-    if not scheduler:
-        maker = (
-            "openssl"
-            if shutil.which("openssl")
-            else "the package cryptography"
-            if importlib.util.find_spec("cryptography")
-            else None
-        )
-        said = (
-            "openssl or the package cryptography must be here to make the cluster's key, neither "
-            "is; install one of them"
-        )
-        yield Finding(
-            "Access",
-            "its key",
-            f"made by {maker}" if maker else "cannot be made",
-            "" if maker else said,
-        )
-
-
-def table(most: Limits, line: Callable[[str, str, str, str], str]) -> list[str]:
-    """One `line` for each limit: its variable, its value in force, its default, what it is."""
-    fields = Limits.model_fields.items()
-    return [
-        line(
-            f"SDQ_{name.upper()}",
-            _plain(getattr(most, name)),
-            _plain(field.default),
-            field.description or "",
-        )
-        for name, field in fields
-    ]
-
-
-def _plain(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def markdown() -> str:
-    """The table of docs/limits.md; a test holds it to this."""
-    rows = table(
-        Limits.model_construct(),
-        lambda variable, _, default, what: f"| `{variable}` | {default} | {what} |",
-    )
-    return "\n".join(["| variable | default | what it bounds |", "|---|---|---|", *rows])
-
-
-def _limits() -> Iterator[Finding]:
-    try:
-        most = limits()
-    except UserError as error:
-        yield Finding("Limits", "in force", "none can be read", str(error))
-        return
-    fits = psutil.virtual_memory().total / 1e6
-    needs = most.decoders * most.decode_memory_mb
-    said = {
-        "decode_memory_mb": f"decoding must fit into this machine's {fits:,.0f} MB, SDQ_DECODERS "
-        f"times SDQ_DECODE_MEMORY_MB is {needs:,} MB; lower one of them"
-        if needs > fits
-        else "",
-        "uploads_mb": f"SDQ_UPLOADS_MB must be at least SDQ_UPLOAD_MB ({most.upload_mb}), it is "
-        f"{most.uploads_mb}; raise it"
-        if most.uploads_mb < most.upload_mb
-        else "",
-    }
-    for name, field in Limits.model_fields.items():
-        value = getattr(most, name)
-        changed = "" if value == field.default else f" (default {_plain(field.default)})"
-        yield Finding(
-            "Limits",
-            f"SDQ_{name.upper()}",
-            f"{_plain(value)}{changed}  {field.description}",
-            said.get(name, ""),
-        )

@@ -15,7 +15,8 @@ from sdq.settings import PROGRESS
 
 class Line:
     """Progress with the time left on stderr, for anything that takes over two seconds: a bar in a
-    terminal; elsewhere, a log say, plain lines."""
+    terminal; elsewhere, a log say, plain lines. As a context manager it takes the bar away at the
+    end."""
 
     EVERY, PART, LONGEST = (
         10.0,
@@ -46,6 +47,12 @@ class Line:
             None  # share that was done when the stage was first heard of: a resumed one begins late
         )
         self.share = 0.0
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["event"] == "damaged":
@@ -117,7 +124,7 @@ def row_of(report: Report) -> str:
 def report_words(report: Report) -> str:
     """A run as a table for people: scores by language and their means, size, time, remarks."""
     from sdq.data.languages import language
-    from sdq.jobs.history import in_bytes
+    from sdq.jobs.data_folder import in_bytes
 
     before, after, told = report.reference, report.quantized, report.provenance
     metric, sentences = METRICS[report.metric], told.get("test_sentences")

@@ -12,9 +12,10 @@ from typing import BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sdq.io.explain import explain
 from sdq.io.limits import limits
 from sdq.io.strict_json import NotStrict, strict
-from sdq.settings import UserError, explain, one_line
+from sdq.settings import UserError, one_line
 
 M = TypeVar("M", bound=BaseModel)
 HEAD = 65_536  # bytes that a format is recognised by

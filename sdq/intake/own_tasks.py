@@ -12,44 +12,23 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from sdq.data.assemble import load
 from sdq.data.check import Checked, check
-from sdq.data.column_names import COLUMN_NAMES
-from sdq.data.conll import conll_head, proposed, words_at
-from sdq.data.formats import read
 from sdq.data.kept import KEPT, WAS, home, mend
-from sdq.data.languages import in_name
-from sdq.data.parquet import as_names, class_labels, named
-from sdq.data.recognise import CALLED, ENDINGS, recognise
+from sdq.data.recognise import CALLED, recognise
 from sdq.data.registry import TASKS
-from sdq.data.schemes import metrics_for
 from sdq.data.task import SPLITS
-from sdq.data.taskfile import NEEDED, USUAL, parse
+from sdq.data.taskfile import NEEDED, parse
 from sdq.io.files import alone, private, write_text
 from sdq.io.limits import limits
-from sdq.results import METRICS
 from sdq.service.visitors import OWNER, Visitor, claim
 from sdq.settings import UserError, unwritable
 
-ROWS = 8  # of a preview
 _COMING = ".coming-"  # a task that is not yet kept
 _NAME = re.compile(r"[\w][\w.,()+ -]{0,119}")
-_SAY_NOTHING = (".txt", ".data", ".text", ".dat")  # endings that promise no format
-_SPLITS = {
-    "training": "train",
-    "validation": "dev",
-    "valid": "dev",
-    "val": "dev",
-    "eval": "dev",
-    "testa": "dev",
-    "testb": "test",
-} | {split: split for split in SPLITS}
 _ROLES = {
     "second": "the second text",
     "tokens": "the words",
@@ -99,92 +78,6 @@ def task_name(typed: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")[:41].rstrip("-_")
 
 
-def guess(name: str) -> tuple[str, str]:
-    """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"), "eng.testa" ->
-    ("dev", "eng"); "all" and "" where it does not."""
-    while (ending := Path(name).suffix.lower()) in (*ENDINGS, *_SAY_NOTHING):
-        name = name[: -len(ending)]
-    parts = [part.lower() for part in re.split(r"[^A-Za-z]+", name) if part]
-    return next((_SPLITS[part] for part in parts if part in _SPLITS), "all"), in_name(name, _SPLITS)
-
-
-def preview(path: Path) -> pd.DataFrame:
-    """The first rows of a file, all columns as text, before anything is taken from it. UserError if
-    it cannot be read.
-
-    Its `attrs` say what the file was recognised as: `format` (in words), `kind` and `columns` (what
-    is likely to be predicted, and which column is likely to hold what), `looks` (what the column
-    proposed for tags looks like), `remarks` (a sentence each).
-    """
-    found, remarks, classes = recognise(path), list[str](), class_labels(path)
-    rows = [row.cells for row in islice(read(path, remark=remarks.append), ROWS)]
-    remarks += [
-        as_names(column, names) for column, names in classes.items() if rows and column in rows[0]
-    ]
-    table = pd.DataFrame(
-        [
-            {str(k): _shown(_meant(v, classes.get(str(k)))) for k, v in cells.items()}
-            for cells in rows
-        ]
-    )
-    kind, columns = propose(list(table.columns))
-    looks = ""
-    if found.name == "conllu":
-        columns.pop("id", None)  # the first column of CoNLL-U numbers words
-        columns |= {"id": "sent_id"} if "sent_id" in table else {}
-    if found.name == "conll":
-        head = conll_head(path)
-        number, looks = proposed(head) or (len(head.called), "a guess")
-        words = words_at(head.values)
-        kind, columns = (
-            "token",
-            {"tokens": head.called[words]}
-            | ({"tags": head.called[number - 1]} if len(head.called) > 1 else {}),
-        )
-    table.attrs = {
-        "format": CALLED[found.name],
-        "kind": kind,
-        "columns": columns,
-        "looks": looks,
-        "remarks": remarks,
-    }
-    return table
-
-
-def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
-    """The metrics that answers of this kind can be scored by, the one to propose first. `tags`: of
-    some words, where words have tags."""
-    usual = (
-        metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]
-    )  # O alone says nothing
-    fitting = [name for name, metric in METRICS.items() if kind in metric.kinds]
-    return tuple(sorted(fitting, key=lambda name: name != usual))
-
-
-def _meant(value: Any, names: Sequence[str] | None) -> Any:
-    """A cell as it will be read: numbers as the names they stand for. One that stands for none
-    stays; it is refused when the task is kept."""
-    try:
-        return value if names is None else named(value, names)
-    except ValueError:
-        return value
-
-
-def _shown(value: Any) -> str:
-    """A cell for the preview: a list cut between two items, a text anywhere."""
-    text = (
-        " ".join(map(str, value))
-        if isinstance(value, list)
-        else ""
-        if value is None
-        else str(value)
-    )
-    if len(text) <= 300:
-        return text
-    cut = text[:301].rpartition(" ")[0] if isinstance(value, list) else ""
-    return f"{cut or text[:300]} …"
-
-
 def missing(fields: Mapping[str, Any], files: Sequence[Incoming]) -> list[str]:
     """What a task lacks before it can be checked and kept, a few words each: "a name", "files of
     test". `fields`: see `keep`."""
@@ -211,19 +104,6 @@ def missing(fields: Mapping[str, Any], files: Sequence[Incoming]) -> list[str]:
     return found
 
 
-def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """(kind, what each role's column is likely to be) from the names of the columns."""
-    by_name = {name.lower(): name for name in columns}
-    there = {
-        role: [by_name[name] for name in names if name in by_name]
-        for role, names in COLUMN_NAMES.items()
-    }
-    first = {role: names[0] for role, names in there.items() if names}
-    return "token" if {"tokens", "tags"} <= set(
-        first
-    ) else "pair" if "second" in first else "sentence", first
-
-
 def checked(path: Path) -> Checked:
     """What the data of the task file at this path are like, read in this process."""
     return check(load(path, path.parent.name))
@@ -237,9 +117,14 @@ def keep(
     *,
     checking: Callable[[Path], Checked] = checked,
 ) -> tuple[Path, Checked]:
-    """Write a task and its files into the data folder, and check them there. `fields`: those of a
-    task file, but for its splits. `checking`: what reads and checks it, such as
-    sdq.intake.decoding.checked_file, which does so in a process of its own.
+    """Write a task and its files into the data folder, and check them there.
+
+    fields: those of a task file, but for its splits
+    files: what it is made of
+    replace: whether a task of that name may be there
+    who: the visitor who brings it
+    checking: what reads and checks it, such as sdq.intake.decoding.checked_file, which does so in a
+        process of its own
 
     Returns the task file's path and what the check found. UserError if the name is taken (unless
     `replace`, by who brought that task alone or leads), or the data do not fit: nothing is left
@@ -325,12 +210,9 @@ def _format(file: Incoming) -> str:
         return recognise(file.path).name
 
 
-def _spread(files: Sequence[Incoming], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Copy the files to SPLIT/SPLIT-LANGUAGE.ending: what errors call them is in no other split.
-
-    Returns the patterns that find them, and new name -> name as brought. UserError if they do not
-    go together.
-    """
+def _one_format(files: Sequence[Incoming]) -> str:
+    """The format of all files together. UserError for too many files, a name that may not come in,
+    or several formats."""
     if not 1 <= len(files) <= limits().uploads:
         raise UserError(
             f"a task must have 1 to {limits().uploads} files, got {len(files)}; add files, or join "
@@ -344,33 +226,48 @@ def _spread(files: Sequence[Incoming], folder: Path) -> tuple[dict[str, str], di
             "all files of a task must have one format, got "
             f"{', '.join(CALLED[name] for name in sorted(formats))}; convert the others"
         )
-    ending = f".{formats.pop()}"
+    return formats.pop()
+
+
+def _may_join(file: Incoming, taken: Mapping[tuple[str, str | None], str]) -> None:
+    """UserError for a file whose split, size or language does not fit. `taken`: (split, language)
+    -> the name of the file before it that has them."""
+    if file.split not in (*SPLITS, "all"):
+        raise UserError(
+            f"the split of {file.name} must be train, dev, test or all, got "
+            f"{file.split[:20]!r}; choose one"
+        )
+    if file.path.stat().st_size > limits().upload_mb * 10**6:
+        raise UserError(
+            f"a file must have at most {limits().upload_mb} MB, {file.name} has "
+            f"{file.path.stat().st_size / 10**6:.0f} MB; take a sample, or write a task file "
+            "by hand"
+        )
+    if file.language and (other := taken.get((file.split, file.language))):
+        raise UserError(
+            f"each language must have one file in a split, {file.split} has two for "
+            f"{file.language}: {other} and {file.name}; join them, or correct one"
+        )
+    if file.language and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,23}", file.language):
+        raise UserError(
+            f"the language of {file.name} must be a code such as en or zh-hans, got "
+            f"{file.language[:24]!r}; correct it"
+        )
+
+
+def _spread(files: Sequence[Incoming], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Copy the files to SPLIT/SPLIT-LANGUAGE.ending: what errors call them is in no other split.
+
+    Returns the patterns that find them, and new name -> name as brought. UserError if they do not
+    go together.
+    """
+    ending = f".{_one_format(files)}"
     patterns: dict[str, str] = {}
     brought: dict[str, str] = {}
     taken: dict[tuple[str, str | None], str] = {}
     for number, file in enumerate(files):
-        if file.split not in (*SPLITS, "all"):
-            raise UserError(
-                f"the split of {file.name} must be train, dev, test or all, got "
-                f"{file.split[:20]!r}; choose one"
-            )
-        if file.path.stat().st_size > limits().upload_mb * 10**6:
-            raise UserError(
-                f"a file must have at most {limits().upload_mb} MB, {file.name} has "
-                f"{file.path.stat().st_size / 10**6:.0f} MB; take a sample, or write a task file "
-                "by hand"
-            )
-        if file.language and (other := taken.get((file.split, file.language))):
-            raise UserError(
-                f"each language must have one file in a split, {file.split} has two for "
-                f"{file.language}: {other} and {file.name}; join them, or correct one"
-            )
+        _may_join(file, taken)
         taken[file.split, file.language] = file.name
-        if file.language and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,23}", file.language):
-            raise UserError(
-                f"the language of {file.name} must be a code such as en or zh-hans, got "
-                f"{file.language[:24]!r}; correct it"
-            )
         pattern = (
             f"{file.split}/{file.split}-{{language}}{ending}"
             if file.language

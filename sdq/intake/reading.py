@@ -39,7 +39,7 @@ def bound(most: Limits) -> None:
 
 
 def _previews(paths: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    from sdq.intake.own_tasks import preview
+    from sdq.intake.preview import preview
 
     wrong, rows = {}, {}
     for number, path in enumerate(paths):

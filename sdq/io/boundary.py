@@ -19,8 +19,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sdq.io.explain import explain
 from sdq.io.files import write_text
-from sdq.settings import ROOT, UserError, data_folder, explain, one_line, unfitting
+from sdq.settings import ROOT, UserError, data_folder, one_line, unfitting
 
 TRACEBACK = "traceback.txt"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sdq.settings import UserError, explain
+from sdq.io.explain import explain
+from sdq.settings import UserError
 
 
 class Limits(BaseSettings):

@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdq.jobs.queue import write_pid
+from sdq.jobs.processes import write_pid
 from sdq.jobs.worker import LOOK, lanes
 from sdq.settings import UserError
 from sdq.store import Store

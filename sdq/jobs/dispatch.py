@@ -17,7 +17,8 @@ from typing import Any
 
 from sdq.io.limits import limits
 from sdq.jobs import turns
-from sdq.jobs.queue import CANCELLED, locked_queue, process_of, queue
+from sdq.jobs.processes import process_of
+from sdq.jobs.queue import CANCELLED, locked_queue, queue
 from sdq.jobs.worker import lanes, respond, work
 from sdq.store import Store
 

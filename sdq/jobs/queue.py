@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -32,24 +31,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
-from sdq.data.lines import spaced
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspectable, inspection_id, missing
 from sdq.io.events import standing
 from sdq.io.files import age, private, write_text
 from sdq.io.limits import limits
 from sdq.jobs import turns
+from sdq.jobs.processes import process_of
 from sdq.models.checkpoint import address
 from sdq.recipe import Recipe
 from sdq.service.visitors import Role, askers, claim
-from sdq.settings import PROGRESS, ROOT, Settings, UserError, unwritable, whole
+from sdq.settings import PROGRESS, ROOT, Settings, UserError, unwritable
 from sdq.store import Store
 from sdq.store.identity import identify
 
@@ -57,7 +56,6 @@ CLUSTER = (sys.executable, "-m", "sdq.jobs.cluster")
 CANCELLED = "it was cancelled; start it again to have its result"
 # seconds without a look after which a wish no longer keeps a run alive that somebody cancels
 FORGOTTEN = 60.0
-KEPT = 24 * 3600.0  # seconds for which the answer to a typed sentence stays
 _WHO = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _clusters: list[tuple[Path, subprocess.Popen[bytes]]] = []  # (data folder, child to be reaped)
 _starting = threading.Lock()
@@ -88,26 +86,6 @@ def queue(store: Store) -> Path:
     return store.folder.parent / "queue"
 
 
-def process_of(path: Path) -> psutil.Process | None:
-    """The living process a pid file names. Its start time is compared as well: after a restart
-    another process may have its pid."""
-    try:
-        pid, started = path.read_text().split()
-        process = psutil.Process(int(pid))
-        alive = (
-            process.status() != psutil.STATUS_ZOMBIE
-            and abs(process.create_time() - float(started)) < 1
-        )
-    except (OSError, ValueError, psutil.Error):
-        return None
-    return process if alive else None
-
-
-def write_pid(path: Path, pid: int) -> None:
-    """Write a pid file at once or not at all."""
-    write_text(path, f"{pid} {psutil.Process(pid).create_time()}")
-
-
 def ensure(store: Store) -> None:
     """Start the cluster's process for this data folder if none is alive. Of several started at
     once, the first takes the lock and the others leave."""
@@ -136,7 +114,12 @@ def ensure(store: Store) -> None:
 def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "local") -> str:
     """Ask for a run, unless it is finished or asked for already. Returns the run id.
 
-    `who` keeps the run alive until it is cancelled by everyone who asked for it.
+    recipe: what is done
+    model: a name of `sdq models`, a folder, or "mini"
+    task: its name or the path of its file
+    store: where the run will be
+    who: the visitor; keeps the run alive until it is cancelled by everyone who asked for it
+
     UserError for a model or task that does not exist, or a data folder that cannot be written.
     """
     model = address(model)
@@ -179,7 +162,7 @@ def look_into(run: str, store: Store, how: Inspection | None = None, who: str = 
 def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: str) -> None:
     """Put a run of this store on the queue, unless it is there already. UserError if this visitor,
     or everybody together, has too much there."""
-    _known(who)
+    must_be_known(who)
     folder = folder_of(run, store)
     try:
         private(store.folder.parent)
@@ -206,7 +189,7 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
         raise unwritable(store.folder, error) from error
 
 
-def _known(who: str) -> None:
+def must_be_known(who: str) -> None:
     if not _WHO.fullmatch(who):
         raise UserError(f"who asks must be up to 64 letters, digits, '-' or '_', got {who[:40]!r}")
 
@@ -223,7 +206,7 @@ def locked_queue(store: Store) -> Iterator[None]:
 
 def _room(store: Store, who: str) -> None:
     """UserError if no further wish of this visitor may wait."""
-    most, waiting, mine = limits(), 0, 0
+    most, waiting, own = limits(), 0, 0
     for marker in queue(store).iterdir():
         if re.fullmatch(r"[0-9a-f]{12}", marker.name):
             waiting += 1
@@ -231,11 +214,11 @@ def _room(store: Store, who: str) -> None:
                 kept.folder / marker.name / "interest" / who
                 for kept in (store, Store(store.folder.parent / "runs"), store.inspections())
             )
-            mine += any(path.exists() for path in homes)
-    if mine >= most.queued_per_visitor:
+            own += any(path.exists() for path in homes)
+    if own >= most.queued_per_visitor:
         raise UserError(
             f"a visitor must have at most {most.queued_per_visitor} runs and inspections waiting, "
-            f"you have {mine}; wait until one is finished, or cancel some"
+            f"you have {own}; wait until one is finished, or cancel some"
         )
     if waiting >= most.queued:
         raise UserError(
@@ -265,10 +248,10 @@ def state(run: str, store: Store, who: str = "") -> State:
     With `who` the look also counts as a sign that this one still wants it.
     """
     folder = folder_of(run, store)
-    mine = folder / "interest" / who
+    wish = folder / "interest" / who
     if _WHO.fullmatch(who):
         with contextlib.suppress(OSError):
-            os.utime(mine)  # which makes no wish of one that was just taken back
+            os.utime(wish)  # which makes no wish of one that was just taken back
     wanted = (
         queue(store) / run
     ).exists()  # asked before `done`: what finishes in between has left its marker
@@ -312,7 +295,7 @@ def cancel(run: str, store: Store, who: str = "local", role: Role = "owner") -> 
     A student who never asked for it stops nothing; a teacher stops it whoever wants it.
     """
     folder = folder_of(run, store)
-    _known(who)
+    must_be_known(who)
     if role == "student" and who not in askers(folder):
         return False
     if not queue(store).is_dir():
@@ -331,87 +314,6 @@ def position(run: str, store: Store) -> tuple[int, int] | None:
     """(how many have their turn before this run, of how many that wait in its lane); None if it
     does not wait, or it is not known yet."""
     return turns.position(run, store)
-
-
-def ask(text: str, runs: Sequence[str], store: Store, who: str = "local") -> str:
-    """Have a typed sentence answered by the models of finished runs. Returns a key for `answered`.
-
-    UserError for an empty or endless text, or if `who` has too many that are not answered yet.
-    """
-    text, most = " ".join(spaced(whole(text, "the sentence"))), limits()
-    _known(who)
-    size = len(text) if text.strip() else 0
-    if not 1 <= size <= most.sentence_characters:
-        raise UserError(
-            f"the sentence must have 1 to {most.sentence_characters} characters, got {size}"
-        )
-    for run in runs:
-        store.home(run)  # refuses what is not a finished run
-    wish = {"text": text, "runs": list(runs)}
-    key = hashlib.sha256(json.dumps(wish, ensure_ascii=False).encode()).hexdigest()[:16]
-    folder = store.folder.parent / "asked"
-    try:
-        private(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _forget(folder)
-        if not (folder / f"{key}.answer.json").exists():
-            with locked_queue(store):
-                if not (folder / f"{key}.json").exists():
-                    open_ones = [
-                        path
-                        for path in folder.glob("*.json")
-                        if not path.name.endswith(".answer.json")
-                    ]
-                    mine = sum((turns.wish_of(path) or {}).get("who") == who for path in open_ones)
-                    if mine >= most.asked_per_visitor:
-                        raise UserError(
-                            f"a visitor must have at most {most.asked_per_visitor} sentences "
-                            f"waiting, you have {mine}; wait for an answer first"
-                        )
-                    write_text(
-                        folder / f"{key}.json",
-                        json.dumps({**wish, "who": who, "time": time.time()}, ensure_ascii=False),
-                    )
-            ensure(store)
-    except OSError as error:
-        raise unwritable(store.folder.parent, error) from error
-    return key
-
-
-def _forget(folder: Path) -> None:
-    """Remove old answers: they would become ever more."""
-    for path in folder.glob("*.answer.json"):
-        if age(path) > KEPT:
-            path.unlink(missing_ok=True)
-
-
-def answered(key: str, store: Store) -> list[dict[str, Any]] | None:
-    """What the models said, one row per run (see sdq.jobs.prediction), or None while they think.
-    Restarts the cluster's process if it is gone."""
-    if not re.fullmatch(r"[0-9a-f]{16}", key):
-        raise UserError(f"the key of a question must be 16 hexadecimal digits, got {key[:40]!r}")
-    path = store.folder.parent / "asked" / f"{key}.answer.json"
-    if not path.exists():
-        waits = (store.folder.parent / "asked" / f"{key}.json").exists()
-        if not waits and not path.exists():  # an answer comes before its question goes
-            raise UserError(
-                "a question must be waiting to have an answer, this one is gone without one; ask "
-                "again"
-            )
-        ensure(store)
-        return None
-    try:
-        rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
-        if not isinstance(rows, list) or any(
-            not isinstance(row, dict) or not isinstance(row.get("run"), str) for row in rows
-        ):
-            raise ValueError
-    except (OSError, ValueError, RecursionError) as error:
-        path.unlink(missing_ok=True)  # it is not met again
-        raise UserError(
-            "the stored answer must be readable, it was damaged and is removed; ask again"
-        ) from error
-    return rows
 
 
 def stop(store: Store, patience: float = 5.0) -> None:

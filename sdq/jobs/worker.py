@@ -18,7 +18,8 @@ import psutil  # type: ignore[import-untyped]
 from sdq.io.boundary import in_words
 from sdq.io.files import write_text
 from sdq.io.limits import Limits, limits
-from sdq.jobs.queue import failure, process_of, write_pid
+from sdq.jobs.processes import process_of, write_pid
+from sdq.jobs.queue import failure
 from sdq.settings import ROOT
 from sdq.store import Store
 

@@ -1,21 +1,15 @@
-"""One to five finished runs as something to take away: a web page that needs no network, and a zip
-with its tables, recipes and pictures.
+"""One to five finished runs as a web page that needs no network, and the commands and tables that
+tell how to make them again.
 
 The figures are those of sdq.reporting.sections. Imports neither streamlit nor torch.
 """
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import importlib.util
-import io
 import json
 import re
 import shlex
-import zipfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from html import escape
 
 import pandas as pd
@@ -169,7 +163,13 @@ def _style() -> str:
 def table_html(
     table: pd.DataFrame, title: str, rows: int = ROWS, rest: str = "the zip has all"
 ) -> str:
-    """The first `rows` of a table; `rest` says where the others are."""
+    """A table for a page of `offline`.
+
+    table: any columns
+    title: what screen readers call it
+    rows: how many of its rows are shown, from the first
+    rest: where the others are, in words
+    """
     with pd.option_context("display.max_colwidth", None):  # otherwise long names are cut
         body = table.head(rows).to_html(
             index=False, border=0, na_rep="", escape=True, float_format=lambda value: f"{value:.4g}"
@@ -186,8 +186,12 @@ def table_html(
 
 
 def figure_html(figure: go.Figure, name: str, title: str) -> str:
-    """A picture for a page of `offline`; `name` is unique on the page, and the file it is saved
-    as."""
+    """A picture for a page of `offline`.
+
+    figure: the picture
+    name: unique on the page, and the name of the file it is saved as
+    title: what screen readers call it
+    """
     image = {"format": "svg", "filename": name, "width": 900, "height": figure.layout.height or 500}
     config = {
         "displaylogo": False,
@@ -202,8 +206,12 @@ def figure_html(figure: go.Figure, name: str, title: str) -> str:
 
 
 def offline(title: str, body: str, drawn: bool = True) -> str:
-    """A web page that asks nothing of the network; `drawn`: it has pictures, and so carries plotly
-    along (5 MB)."""
+    """A web page that asks nothing of the network.
+
+    title: text, escaped here
+    body: HTML
+    drawn: whether it has pictures, and so carries plotly along (5 MB)
+    """
     script = (
         f"<script>window.PlotlyConfig = {{MathJaxConfig: "
         f'"local"}};</script><script>{get_plotlyjs()}</script>'
@@ -260,8 +268,12 @@ def page(
     found: Sequence[Part],
     words: Mapping[str, str] | None = None,
 ) -> str:
-    """One HTML file that asks nothing of the network. `found` are the parts of these reports,
-    `words` terms with an explanation each.
+    """One HTML file that asks nothing of the network.
+
+    title: text; that of `heading` if it is empty
+    reports: one to five runs that are alike
+    found: their parts (see sdq.reporting.sections)
+    words: terms, with an explanation each
 
     At most LIMIT bytes: pictures that would make it larger are left out and say so. UserError for
     too many runs, or unlike ones.
@@ -296,137 +308,3 @@ class="quiet">Drawn with plotly {escape(plotly.__version__)}.</p>
     tables = sum(len(table_html(p.table, p.title).encode()) for p in found if p.table is not None)
     sections = _sections(found, LIMIT - len(get_plotlyjs().encode()) - around - tables - 100_000)
     return offline(title, f"{first}\n{sections}\n{rest}\n{terms}")
-
-
-def no_pictures() -> str | None:
-    """Why SVG pictures cannot be made, as far as that is known without trying; None if they may."""
-    return (
-        None
-        if importlib.util.find_spec("kaleido")
-        else "the Python package kaleido is not installed"
-    )
-
-
-def pictures(found: Sequence[Part]) -> tuple[dict[str, bytes], str | None]:
-    """(SVG of each figure by its slug, None), or ({}, why there are none): kaleido draws them in a
-    Chrome or Chromium of this machine."""
-    try:
-        kaleido = importlib.import_module("kaleido")
-    except ImportError:
-        return {}, "the Python package kaleido is not installed"
-    shown = [(part.slug, part.figure) for part in found if part.figure is not None]
-
-    async def draw() -> list[bytes]:
-        # asked directly, because plotly's own call lets Chrome fetch MathJax from the net; one
-        # Chrome draws all
-        async with kaleido.Kaleido(n=1, mathjax=False) as chrome:
-            sizes = [
-                {"format": "svg", "width": 900, "height": figure.layout.height or 500, "scale": 1}
-                for _, figure in shown
-            ]
-            return [
-                await chrome.calc_fig(figure, opts=size)
-                for (_, figure), size in zip(shown, sizes, strict=True)
-            ]
-
-    try:
-        with ThreadPoolExecutor(
-            1
-        ) as aside:  # a thread of its own, because the caller's may have an event loop already
-            drawn = aside.submit(lambda: asyncio.run(draw())).result()
-    except Exception as error:
-        # no Chrome, a Chrome that does not start, a time-out: of many kinds, and none may cost the
-        # zip
-        first = (str(error).strip().splitlines() or [""])[0]
-        return (
-            {},
-            f"kaleido found no Chrome or Chromium that works here ({type(error).__name__}: "
-            f"{first[:200]})",
-        )
-    return {slug: svg for (slug, _), svg in zip(shown, drawn, strict=True)}, None
-
-
-def contents(reports: Sequence[Report], found: Sequence[Part]) -> pd.DataFrame:
-    """What the zip will hold: one row per file, with columns file and holds. Pictures are listed as
-    far as it is known beforehand."""
-    files = [
-        ("README.txt", "what is here, and how to make it again"),
-        ("report.html", "everything on one page; needs no network"),
-    ]
-    files += [
-        ("tables/runs.csv", "the runs: scores, sizes (simulated), times"),
-        ("tables/versions.csv", "seeds and versions"),
-    ]
-    shown = [p for p in found if p.table is not None]
-    files += [(f"tables/{p.slug}.csv", f"the numbers behind: {p.title}") for p in shown]
-    files += [
-        (f"recipes/{r.run}.json", f"recipe {r.recipe['name']}, seed {r.recipe['seed']}")
-        for r in reports
-    ]
-    if no_pictures() is None:
-        files += [
-            (f"figures/{p.slug}.svg", f"the picture: {p.title}")
-            for p in shown
-            if p.figure is not None
-        ]
-    return pd.DataFrame(files, columns=["file", "holds"])
-
-
-def _readme(title: str, reports: Sequence[Report], files: Sequence[str], why: str | None) -> str:
-    lines = [
-        title,
-        "",
-        SIMULATED,
-        "",
-        "What is here:",
-        *(f"  {name}" for name in files),
-        "",
-        "To make it again, where the project lies:",
-        *(f"  {c}" for c in commands(reports).splitlines()),
-    ]
-    if any(preset_of(r.recipe) is None for r in reports):
-        lines += [
-            "",
-            "Enter a command that names recipes/... where this file lies, with the project on "
-            "the PYTHONPATH, or copy the folder recipes there.",
-        ]
-    if why:
-        lines += [
-            "",
-            f"The pictures as SVG are left out: {why}.",
-            "To have them: pip install kaleido, install Chrome or Chromium (or run "
-            "plotly_get_chrome), and make the zip again.",
-            "Or open report.html and press the camera at a picture's upper right corner: it "
-            "saves that picture as SVG.",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def archive(
-    title: str,
-    reports: Sequence[Report],
-    found: Sequence[Part],
-    words: Mapping[str, str] | None = None,
-) -> bytes:
-    """The zip: README.txt, report.html, tables/*.csv, recipes/*.json and, where kaleido finds a
-    Chrome, figures/*.svg. Names depend on the runs only."""
-    title = title.strip() or heading(reports)
-    files: dict[str, str | bytes] = {"report.html": page(title, reports, found, words)}
-    files |= {
-        "tables/runs.csv": csv(summary(reports)),
-        "tables/versions.csv": csv(versions(reports)),
-    }
-    files |= {f"tables/{p.slug}.csv": csv(p.table) for p in found if p.table is not None}
-    files |= {f"recipes/{r.run}.json": recipe_json(r) for r in reports}
-    drawn, why = pictures(found)
-    files |= {f"figures/{slug}.svg": svg for slug, svg in drawn.items()}
-    readme = _readme(title, reports, sorted(files), why)
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as package:
-        for name, content in {"README.txt": readme, **files}.items():
-            entry = zipfile.ZipInfo(
-                name, date_time=(1980, 1, 1, 0, 0, 0)
-            )  # equal content, equal zip
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            package.writestr(entry, content)
-    return target.getvalue()

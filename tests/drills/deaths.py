@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from sdq.inspection.storage import inspect, read
-from sdq.jobs import history
+from sdq.jobs import history, trash
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ASSETS, UserError
 from sdq.store import Store
@@ -191,11 +191,11 @@ def _trash(place: Place) -> None:
     """Delete, bring back, delete, empty: each step unless it was done before a death."""
     store, run, said = place.store, place.run(), place.folder / "said"
     steps: list[Callable[[], Any]] = [
-        lambda: history.delete(store, [run]),
-        lambda: history.restore(store, [run]),
+        lambda: trash.delete(store, [run]),
+        lambda: trash.restore(store, [run]),
         lambda: history.pin(store, [run]),
-        lambda: history.delete(store, [run]),
-        lambda: history.empty_trash(store),
+        lambda: trash.delete(store, [run]),
+        lambda: trash.empty_trash(store),
     ]
     first = len(said.read_text()) if said.exists() else 0
     for step in steps[first:]:
@@ -254,7 +254,7 @@ def content(place: Place) -> dict[str, Any]:
         found[path.name] = (
             path.read_text() if path.suffix in (".json", ".csv") else path.stat().st_size > 0
         )
-    found["trash"] = sorted(history.in_trash(store))
+    found["trash"] = sorted(trash.in_trash(store))
     found["pins"] = history.pinned(store)
     left = [
         p

@@ -21,7 +21,9 @@ import pytest
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspection_id, read
+from sdq.jobs import questions
 from sdq.jobs import queue as jobs
+from sdq.jobs.processes import process_of
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ROOT
 from sdq.store import Store
@@ -120,7 +122,7 @@ def assert_undisturbed(run: str, store: Store, undisturbed: Any) -> None:
 
 
 def killed(store: Store, path: Path) -> None:
-    process = until(lambda: jobs.process_of(path))
+    process = until(lambda: process_of(path))
     process.kill()
     process.wait(10)
 
@@ -183,9 +185,9 @@ def test_the_computing_process_dies(store: Store, world: World, undisturbed: Any
 def test_the_dask_worker_dies(store: Store, world: World, undisturbed: Any) -> None:
     run = jobs.submit(TRAINED, world.model, world.task, store)
     until(lambda: checks(run, store))
-    cluster = jobs.process_of(store.folder.parent / "cluster.pid")
+    cluster = process_of(store.folder.parent / "cluster.pid")
     assert cluster is not None
-    computing = jobs.process_of(store.folder / run / "worker.pid")
+    computing = process_of(store.folder / run / "worker.pid")
     assert computing is not None
     for child in cluster.children(recursive=True):
         if child != computing and "spawn_main" in " ".join(child.cmdline()):
@@ -215,7 +217,7 @@ def test_a_computation_gives_way_to_the_pages_and_its_cancel_takes_effect_soon(
 ) -> None:
     endless = TRAINED.model_copy(update={"training": ENDLESS})
     run = jobs.submit(endless, world.model, world.task, shared)
-    computing = until(lambda: jobs.process_of(shared.folder / run / "worker.pid"))
+    computing = until(lambda: process_of(shared.folder / run / "worker.pid"))
     until(lambda: computing.nice() == NICE, 5)
     until(lambda: checks(run, shared))
     started = time.monotonic()
@@ -285,13 +287,13 @@ def test_a_typed_sentence_is_answered_by_finished_runs(shared: Store, world: Wor
         run(recipe, world.model, world.task, shared).run
         for recipe in (PRESETS["fp32"], PRESETS["ptq-int8-dynamic"], HURRIED)
     ]
-    key = jobs.ask("  bitte  weck mich um sieben ", runs, shared)
-    rows = until(lambda: jobs.answered(key, shared))
+    key = questions.ask("  bitte  weck mich um sieben ", runs, shared)
+    rows = until(lambda: questions.answered(key, shared))
     assert [row["run"] for row in rows] == runs
     assert all(0 < row["shares"][0] <= 1 for row in rows)
-    assert jobs.ask("bitte weck mich um sieben", runs, shared) == key
+    assert questions.ask("bitte weck mich um sieben", runs, shared) == key
     (shared.folder / runs[2] / "model.safetensors").unlink()
-    rows = until(lambda: jobs.answered(jobs.ask("wie spät ist es", runs, shared), shared))
+    rows = until(lambda: questions.answered(questions.ask("wie spät ist es", runs, shared), shared))
     assert "missing" in rows[2] or rows[2]["answers"]  # kept in memory, or said to be gone
 
 
@@ -357,7 +359,7 @@ def test_an_inspection_is_cancelled_within_two_seconds(store: Store, world: Worl
     run = stored(store, world)
     kept, home = store.inspections(), jobs.look_into(run, store, Inspection(sentences=3000))
     until(lambda: [e for e in kept.events(home) if e["event"] == "stage"])
-    computing = jobs.process_of(kept.folder / home / "worker.pid")
+    computing = process_of(kept.folder / home / "worker.pid")
     started = time.monotonic()
     assert jobs.cancel(home, kept)
     until(lambda: computing is not None and not computing.is_running(), 60)

@@ -227,7 +227,7 @@ class DataFiles:
         )
         call(held, "task", "check", str(path), *(["--json"] if rng.random() < 0.3 else []))
         if rng.random() < 0.05:
-            from sdq.intake.own_tasks import preview
+            from sdq.intake.preview import preview
 
             inside(held, lambda: preview(path.parent / "train" / f"en{ending}"))
         return held

@@ -16,7 +16,8 @@ from pages.components.bringing import KINDS, ROLES
 from sdq.data.kept import KEPT, home, kept
 from sdq.data.registry import load_task
 from sdq.data.taskfile import NEEDED, Kind
-from sdq.intake.own_tasks import Incoming, accepted, guess, keep, missing, propose, task_name
+from sdq.intake.own_tasks import Incoming, accepted, keep, missing, task_name
+from sdq.intake.preview import guess, propose
 from sdq.io.quoting import quoted
 from sdq.settings import UserError
 from sdq.store import Store

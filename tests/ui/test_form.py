@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel, Field
 from streamlit.testing.v1 import AppTest
 
-from pages.components.form import fitting, form, parse, words
+from pages.components.fields import fitting, words
+from pages.components.form import form, parse
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.settings import Settings, UserError
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.words import looking
+from pages.components.progress import looking
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspection_id

@@ -11,7 +11,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components.form import parse
-from pages.components.words import changes, describe, expected, progress, unlike
+from pages.components.progress import progress
+from pages.components.words import changes, describe, expected, unlike
 from sdq.figures import training
 from sdq.jobs import queue as jobs
 from sdq.jobs.estimate import expect

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.words import ago
-from sdq.jobs import history
+from pages.components.progress import ago
+from sdq.jobs import data_folder, history, trash
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
@@ -94,7 +94,7 @@ def test_pin_delete_and_undo(store: Store, reports: dict[str, Report]) -> None:
     app.button(key="delete").click().run()
     assert not store.done(run)
     assert run not in set(app.dataframe[0].value["id"])
-    assert f"The trash: 1 run, {history.in_bytes(history.disk(store).trash)}" in [
+    assert f"The trash: 1 run, {data_folder.in_bytes(data_folder.disk(store).trash)}" in [
         e.label for e in app.expander
     ]
     app.button(key="undo").click().run()
@@ -103,7 +103,7 @@ def test_pin_delete_and_undo(store: Store, reports: dict[str, Report]) -> None:
     app = tick(app, run)
     app.button(key="delete").click().run()
     app.button(key="empty").click().run()
-    assert history.in_trash(store) == {}
+    assert trash.in_trash(store) == {}
     assert not store.done(run)
 
 
@@ -145,7 +145,7 @@ def test_runs_without_a_result_are_listed_apart(
     assert "waiting for its turn" in text_of(app)
     assert f"delete-{WAITING}" not in {b.key for b in app.button}
     app.button(key=f"delete-{RUN}").click().run()
-    assert history.in_trash(store) == {RUN: "a run without a result"}
+    assert trash.in_trash(store) == {RUN: "a run without a result"}
 
 
 def broken(store: Store, run: str, name: str = "sentences.parquet") -> None:

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import session
 from sdq.intake.own_tasks import Incoming, keep
-from sdq.jobs import history
+from sdq.jobs import history, trash
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -72,7 +72,7 @@ def test_a_student_deletes_own_runs_only_and_sees_no_folder(
     app = tick(opened("pages/start/runs.py"), runs["mine"].run)
     assert "pin" not in {button.key for button in app.button}
     app = app.button(key="delete").click().run()
-    assert list(history.in_trash(store)) == [runs["mine"].run]
+    assert list(trash.in_trash(store)) == [runs["mine"].run]
     assert f"back-{runs['mine'].run}" in {button.key for button in app.button}
     assert "empty" not in {button.key for button in app.button}
     app.button(key="undo").click().run()
@@ -82,7 +82,7 @@ def test_a_student_deletes_own_runs_only_and_sees_no_folder(
 def test_a_student_does_not_see_what_others_deleted(
     store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]
 ) -> None:
-    history.delete(store, [runs["other"].run])
+    trash.delete(store, [runs["other"].run])
     come(ANNA)
     keys = {button.key for button in opened("pages/start/runs.py").button}
     assert not {f"back-{runs['other'].run}", "empty"} & keys

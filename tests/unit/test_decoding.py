@@ -142,7 +142,7 @@ def test_what_a_child_says_is_what_reading_here_says(
 ) -> None:
     from sdq.data.assemble import load
     from sdq.data.check import check
-    from sdq.intake.own_tasks import preview
+    from sdq.intake.preview import preview
     from sdq.intake.reading import rows
 
     monkeypatch.setenv("SDQ_DECODE_MEMORY_MB", "1500")

@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 from sdq import __main__ as cli
 from sdq.__main__ import app
 from sdq.cli import doctor
+from sdq.cli.access import access
+from sdq.cli.limits import markdown
 from sdq.io import sealed
 from sdq.io.limits import Limits, limits
 from sdq.io.sealed import SEAL
@@ -179,7 +181,7 @@ def test_an_address_is_this_machine_or_a_room(
     for name in ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SDQ_ADDRESS", address)
-    (found,) = [f for f in doctor._access() if f.what == "address"]
+    (found,) = [f for f in access() if f.what == "address"]
     assert ("this machine only" in found.value) is own
 
 
@@ -226,8 +228,8 @@ def test_what_streamlit_is_told_is_looked_at_too(
     path.write_text(config)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
-    found = [f for f in doctor._access() if f.what == "streamlit run"]
+    monkeypatch.setattr("sdq.cli.access.ROOT", tmp_path)
+    found = [f for f in access() if f.what == "streamlit run"]
     assert [f.value for f in found] == ([] if said is None else [said.format(path)])
     assert all(bool(f.wrong) == (said == "unknown") for f in found)
 
@@ -238,7 +240,7 @@ def test_what_opened_a_server_on_this_machine_is_said(
 ) -> None:
     monkeypatch.setenv("SDQ_ADDRESS", "::ffff:127.0.0.1")
     monkeypatch.setenv(name, "lab.example.org")
-    (found,) = [f for f in doctor._access() if f.what == "address"]
+    (found,) = [f for f in access() if f.what == "address"]
     assert found.value.endswith(f"opened to a room by {name}")
 
 
@@ -246,14 +248,14 @@ def test_something_must_be_there_to_make_the_clusters_key(monkeypatch: pytest.Mo
     monkeypatch.delenv("SDQ_SCHEDULER", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (wrong,) = doctor.wrong([*doctor._access()])
+    (wrong,) = doctor.wrong([*access()])
     assert "openssl or the package cryptography must be here" in wrong
     monkeypatch.setenv("SDQ_SCHEDULER", "tls://lab:8786")
-    assert doctor.wrong([*doctor._access()]) == []
+    assert doctor.wrong([*access()]) == []
 
 
 def test_the_docs_show_the_limits_as_they_are() -> None:
-    assert doctor.markdown() in (ROOT / "docs" / "limits.md").read_text("utf-8")
+    assert markdown() in (ROOT / "docs" / "limits.md").read_text("utf-8")
 
 
 def enforced(tree: ast.AST) -> set[str]:

@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 
 from sdq.figures import languages
 from sdq.recipe import PRESETS, Calibration, Recipe, load_recipe
+from sdq.reporting import archive
 from sdq.reporting import html as document
 from sdq.reporting.sections import FIGURES, Part, parts
 from sdq.results import Report
@@ -167,7 +168,7 @@ def test_long_tables_are_cut_on_the_page_only(reports: list[Report], store: Stor
     html = document.page("", reports, [part])
     assert f"The first {document.ROWS} of 100 rows" in html
     assert "x" * 80 in html
-    with zipfile.ZipFile(io.BytesIO(document.archive("", reports, [part]))) as package:
+    with zipfile.ZipFile(io.BytesIO(archive.archive("", reports, [part]))) as package:
         assert (
             len(list(csv.DictReader(io.StringIO(package.read("tables/long.csv").decode())))) == 100
         )
@@ -177,8 +178,8 @@ def test_the_zip_holds_tables_recipes_and_page_under_names_that_stay(
     reports: list[Report], found: list[Part], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "kaleido", None)  # as if it were not installed
-    packed = document.archive("Title", reports, found)
-    assert packed == document.archive("Title", reports, found)
+    packed = archive.archive("Title", reports, found)
+    assert packed == archive.archive("Title", reports, found)
     with zipfile.ZipFile(io.BytesIO(packed)) as package:
         names = package.namelist()
         assert names[0] == "README.txt"
@@ -202,7 +203,7 @@ def test_the_zip_holds_tables_recipes_and_page_under_names_that_stay(
     for report in reports:
         recipe = load_recipe(str(tmp_path / "recipes" / f"{report.run}.json"))
         assert recipe.canonical() == Recipe.model_validate(report.recipe).canonical()
-    listed = set(document.contents(reports, found)["file"])
+    listed = set(archive.contents(reports, found)["file"])
     assert {name for name in listed if not name.endswith(".svg")} == set(names)
 
 
@@ -213,7 +214,7 @@ def test_the_zip_holds_tables_recipes_and_page_under_names_that_stay(
 def test_pictures_come_along_where_there_is_a_chrome(
     reports: list[Report], found: list[Part]
 ) -> None:
-    with zipfile.ZipFile(io.BytesIO(document.archive("", reports, found[:2]))) as package:
+    with zipfile.ZipFile(io.BytesIO(archive.archive("", reports, found[:2]))) as package:
         assert "left out" not in package.read("README.txt").decode()
         for part in found[:2]:
             svg = package.read(f"figures/{part.slug}.svg").decode()
@@ -228,7 +229,7 @@ def test_a_chrome_that_fails_costs_the_pictures_only(
         raise RuntimeError("Chrome must be there\nand more")
 
     monkeypatch.setitem(sys.modules, "kaleido", types.SimpleNamespace(Kaleido=fail))
-    assert document.pictures(found) == (
+    assert archive.pictures(found) == (
         {},
         "kaleido found no Chrome or Chromium that works here (RuntimeError: Chrome must be there)",
     )

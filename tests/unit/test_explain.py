@@ -16,10 +16,11 @@ from pydantic import BaseModel, ValidationError
 
 from sdq import __main__ as cli
 from sdq.data.taskfile import Columns, TaskFile, parse
+from sdq.io.explain import explain
 from sdq.quant.observers import KL, MovingAverage, Mse, Percentile
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
 from sdq.recipe import Calibration, Recipe, load_recipe
-from sdq.settings import ROOT, Document, UserError, Words, explain
+from sdq.settings import ROOT, Document, UserError, Words
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
 

@@ -15,9 +15,10 @@ from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from sdq.data import registry as tasks
 from sdq.data import task
+from sdq.models.checkpoint import CARD
 from sdq.models.loading import load
 from sdq.pipeline import finetune as tuning
-from sdq.pipeline.finetune import CARD, DROPOUT, MINI, finetune, teacher, train, usual
+from sdq.pipeline.finetune import DROPOUT, MINI, finetune, teacher, train, usual
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS
 from sdq.settings import ASSETS, UserError

@@ -13,7 +13,8 @@ from sdq.data.check import Checked
 from sdq.data.kept import home, kept
 from sdq.data.language_table import LANGUAGES
 from sdq.data.registry import address
-from sdq.intake.own_tasks import Incoming, guess, keep
+from sdq.intake.own_tasks import Incoming, keep
+from sdq.intake.preview import guess
 from sdq.service.visitors import Visitor, askers
 from sdq.settings import UserError
 

@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from sdq.jobs import questions, worker
 from sdq.jobs import queue as jobs
-from sdq.jobs import worker
+from sdq.jobs.processes import process_of, write_pid
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError
 from sdq.store import Store
@@ -148,19 +149,19 @@ def test_a_failure_is_one_sentence(store: Store, text: str | None, said: str) ->
 
 def test_a_pid_file_of_an_earlier_process_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "worker.pid"
-    assert jobs.process_of(path) is None
+    assert process_of(path) is None
     me = psutil.Process(os.getpid())
-    jobs.write_pid(path, me.pid)
-    assert jobs.process_of(path) == me
+    write_pid(path, me.pid)
+    assert process_of(path) == me
     path.write_text(f"{me.pid} {me.create_time() - 100}")
-    assert jobs.process_of(path) is None
+    assert process_of(path) is None
     path.write_text("half")
-    assert jobs.process_of(path) is None
+    assert process_of(path) is None
     child = subprocess.Popen([sys.executable, "-c", ""])
-    jobs.write_pid(path, child.pid)
+    write_pid(path, child.pid)
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         pass
-    assert jobs.process_of(path) is None  # dead, though nobody has reaped it
+    assert process_of(path) is None  # dead, though nobody has reaped it
     child.wait()
 
 
@@ -197,13 +198,13 @@ def test_a_typed_sentence_has_the_words_that_a_file_would_have(store: Store, spa
     from sdq.jobs.prediction import _words
 
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
-    key = jobs.ask(f"  10{space}000\teuros ", [run], store)
+    key = questions.ask(f"  10{space}000\teuros ", [run], store)
     text = json.loads((store.folder.parent / "asked" / f"{key}.json").read_text("utf-8"))["text"]
     task: Any = SimpleNamespace(kind="token")
     assert _words(text, task) == words_of(text) == (f"10{space}000", "euros")
     assert _words(f"10{space}000{space}€uros", task) == (f"10{space}000{space}€uros",)
     with pytest.raises(UserError, match="got 0"):
-        jobs.ask(f" {space} ", [run], store)
+        questions.ask(f" {space} ", [run], store)
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "wake \udc00 me"])
@@ -212,8 +213,8 @@ def test_half_a_character_is_refused_in_one_sentence(store: Store, text: str) ->
     with pytest.raises(
         UserError, match="the sentence must be whole characters, it holds half of one \\(U\\+D"
     ):
-        jobs.ask(text, [run], store)
-    assert jobs.ask("wake \U0001f600 me", [run], store)
+        questions.ask(text, [run], store)
+    assert questions.ask("wake \U0001f600 me", [run], store)
 
 
 def test_only_scripts_without_spaces_are_parted_by_characters() -> None:
@@ -227,12 +228,12 @@ def test_only_scripts_without_spaces_are_parted_by_characters() -> None:
 
 def test_a_question_that_came_to_nothing_is_said(store: Store) -> None:
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
-    key = jobs.ask("wake me", [run], store)
-    assert jobs.answered(key, store) is None
+    key = questions.ask("wake me", [run], store)
+    assert questions.answered(key, store) is None
     (store.folder.parent / "asked" / f"{key}.json").unlink()
     with pytest.raises(UserError, match="ask again"):
-        jobs.answered(key, store)
-    assert jobs.answered(jobs.ask("wake me", [run], store), store) is None
+        questions.answered(key, store)
+    assert questions.answered(questions.ask("wake me", [run], store), store) is None
 
 
 def test_old_answers_go(store: Store) -> None:
@@ -242,7 +243,7 @@ def test_old_answers_go(store: Store) -> None:
     for age, name in ((25, "0" * 16), (23, "1" * 16)):
         (asked / f"{name}.answer.json").write_text("[]")
         os.utime(asked / f"{name}.answer.json", (time.time() - 3600 * age,) * 2)
-    jobs.ask("wake me", [run], store)
+    questions.ask("wake me", [run], store)
     assert [path.name for path in asked.glob("*.answer.json")] == ["1" * 16 + ".answer.json"]
 
 
@@ -254,9 +255,9 @@ def test_what_breaks_in_an_answer_is_one_sentence(
 
     monkeypatch.setitem(sys.modules, "sdq.jobs.prediction", SimpleNamespace(answer=broken))
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
-    key = jobs.ask("wake me", [run], store)
+    key = questions.ask("wake me", [run], store)
     worker.respond(key, str(store.folder))
-    said = (jobs.answered(key, store) or [{}])[0]["missing"]
+    said = (questions.answered(key, store) or [{}])[0]["missing"]
     assert "\n" not in said
     assert said.startswith("this must not happen")
 

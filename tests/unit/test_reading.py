@@ -27,7 +27,7 @@ from sdq.data.languages import language, same, subtags
 from sdq.data.recognise import recognise
 from sdq.data.task import Example, Task
 from sdq.data.warnings import _repeated, folded
-from sdq.intake.own_tasks import metrics, preview
+from sdq.intake.preview import metrics, preview
 from sdq.io.limits import limits
 from sdq.settings import UserError
 from tests.unit.test_files import SENTENCE, TOKEN, made

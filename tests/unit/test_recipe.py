@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from sdq.data.task import Example, Task
+from sdq.io.explain import explain
 from sdq.pipeline.student import calibration_examples, calibration_languages
 from sdq.recipe import PRESETS, Calibration, Recipe
-from sdq.settings import UserError, explain
+from sdq.settings import UserError
 from sdq.store import run_id
 
 

@@ -19,9 +19,10 @@ from benchmarks.sensitivity import scans
 from sdq.analyses import fisher
 from sdq.analyses.changes import METRICS, _mean
 from sdq.analyses.depth import EVERY
-from sdq.analyses.fisher import Agreement, agreement, estimate
+from sdq.analyses.fisher import agreement, estimate
 from sdq.analyses.sensitivity import alone, changes, scan
 from sdq.data.batches import IGNORE, Encoded
+from sdq.evaluate.ranking import Agreement
 from sdq.models.hooks import capture
 from sdq.models.structure import modules
 from sdq.quant.layers import QuantEmbedding

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from sdq.io.explain import explain
 from sdq.models.families import ROLES
 from sdq.quant.observers import OBSERVERS, MinMax
 from sdq.quant.spec import (
@@ -23,7 +24,6 @@ from sdq.quant.spec import (
     Rule,
     WeightSpec,
 )
-from sdq.settings import explain
 
 EVERY = pytest.mark.parametrize("granularity", GRANULARITIES, ids=lambda g: g().kind)
 

@@ -17,8 +17,9 @@ import pytest
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import damage, inspection_id, missing, paths, read
 from sdq.io import events, files, sealed
-from sdq.jobs import history
+from sdq.jobs import history, questions, trash
 from sdq.jobs import queue as jobs
+from sdq.jobs.unfinished import unfinished
 from sdq.models.checkpoint import tuned
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -76,11 +77,11 @@ def test_a_bad_line_costs_itself_and_blocks_nothing(store: Store, line: bytes, l
     )
     assert store.lost(NEW) == 1
     assert jobs.state(NEW, store).status == "failed"
-    assert [u.failure for u in history.unfinished(store)] == ["the disk was full"]
+    assert [u.failure for u in unfinished(store)] == ["the disk was full"]
     store.begin(NEW, {})  # a new try starts a new log
     assert store.lost(NEW) == 0
     store.tell(NEW, {"event": "failed", "message": "again"})
-    history.delete(store, [NEW])
+    trash.delete(store, [NEW])
 
 
 def test_a_log_that_is_being_written_lacks_nothing(store: Store) -> None:
@@ -133,8 +134,8 @@ def test_a_report_out_of_its_bounds_is_left_out_and_counted(
             UserError, match=r"report\.json of run .* damaged.*run its recipe again"
         ):
             store.report(RUN)
-    history.delete(store, [RUN])
-    assert history.in_trash(store).keys() == {RUN}
+    trash.delete(store, [RUN])
+    assert trash.in_trash(store).keys() == {RUN}
 
 
 def test_every_shipped_report_is_in_its_bounds() -> None:
@@ -226,18 +227,18 @@ def test_other_files_that_cannot_be_read_block_nothing(store: Store, text: str) 
         path.write_text(text)
     assert jobs.request(NEW, store) is None
     assert history.pinned(store) == ()
-    assert [u.what for u in history.unfinished(store)] == ["a run whose request cannot be read"]
+    assert [u.what for u in unfinished(store)] == ["a run whose request cannot be read"]
     key = "0123456789abcdef"
     (data / "asked").mkdir()
     (data / "asked" / f"{key}.answer.json").write_text(text)
     if text != "[]":
         with pytest.raises(UserError, match="ask again"):
-            jobs.answered(key, store)
+            questions.answered(key, store)
         with pytest.raises(UserError, match="gone without one; ask again"):  # it is not met again
-            jobs.answered(key, store)
+            questions.answered(key, store)
     store.tell(NEW, {"event": "failed", "message": "it was"})
-    history.delete(store, [NEW])
-    assert history.in_trash(store).keys() == {NEW}
+    trash.delete(store, [NEW])
+    assert trash.in_trash(store).keys() == {NEW}
 
 
 def test_moves_that_a_kill_cut_off_are_finished(
@@ -256,11 +257,11 @@ def test_moves_that_a_kill_cut_off_are_finished(
 
     monkeypatch.setattr(Path, "rename", once)
     with pytest.raises(KeyboardInterrupt):
-        history.delete(store, [RUN, NEW])
+        trash.delete(store, [RUN, NEW])
     monkeypatch.setattr(Path, "rename", real)
     assert (store.folder / RUN).exists() != other.exists(), "one of two was moved"
     history.pin(store, [], on=False)  # any change
-    assert history.in_trash(store).keys() == {RUN, NEW}
+    assert trash.in_trash(store).keys() == {RUN, NEW}
     assert not (store.folder.parent / "moves.json").exists()
 
 

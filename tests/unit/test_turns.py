@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sdq.io.limits import Limits
-from sdq.jobs import dispatch, history, turns, worker
+from sdq.jobs import dispatch, questions, trash, turns, worker
 from sdq.jobs import queue as jobs
 from sdq.jobs.turns import Wish, order, turn
 from sdq.recipe import PRESETS
@@ -156,7 +156,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, **most: Any) -> None:
-    for module in (jobs, dispatch, worker):
+    for module in (jobs, questions, dispatch, worker):
         monkeypatch.setattr(module, "limits", lambda: Limits(**most))
 
 
@@ -351,7 +351,7 @@ def test_whatever_changes_the_queue_has_it_for_itself(
     elif step == "cancel":
         jobs.cancel(run, store, "ada")
     else:
-        history.delete(store, [run])
+        trash.delete(store, [run])
     assert held
     assert all(held)
 
@@ -418,13 +418,13 @@ def test_typed_sentences_are_bounded_and_take_turns(
     monkeypatch.setattr(
         Store, "home", lambda self, run: self.folder / run
     )  # as if it were finished
-    keys = [jobs.ask(text, [run], store, "greedy") for text in ("one", "two")]
+    keys = [questions.ask(text, [run], store, "greedy") for text in ("one", "two")]
     with pytest.raises(UserError, match="at most 2 sentences waiting"):
-        jobs.ask("three", [run], store, "greedy")
+        questions.ask("three", [run], store, "greedy")
     with pytest.raises(UserError, match="1 to 9 characters"):
-        jobs.ask("a" * 10, [run], store, "ada")
-    assert jobs.ask("one", [run], store, "greedy") == keys[0]
-    theirs = jobs.ask("three", [run], store, "ada")
+        questions.ask("a" * 10, [run], store, "ada")
+    assert questions.ask("one", [run], store, "greedy") == keys[0]
+    theirs = questions.ask("three", [run], store, "ada")
     client = Client()
     dispatcher = dispatch.Dispatcher(store, client, here=True)
     dispatcher.look()

@@ -23,7 +23,7 @@ import pytest
 
 from sdq.data.kept import home
 from sdq.intake.own_tasks import Incoming, keep
-from sdq.jobs import history
+from sdq.jobs import history, trash
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.service.guard import LED, Guard
@@ -533,28 +533,28 @@ def test_a_run_is_deleted_and_brought_back_by_who_alone_asked_for_it(
 ) -> None:
     run = started(store, "ptq-w3a8", *by)
     for who in (ANNA, BEN, TEACHER, OWNER):
-        assert history.mine(store, run, who) is (who in may)
+        assert trash.may_delete(store, run, who) is (who in may)
         if who not in may:
             with pytest.raises(UserError, match="must be one that you alone started to be deleted"):
-                history.delete(store, [run], who)
-            history.delete(store, [run])
-            assert history.in_trash(store, who) == {}
+                trash.delete(store, [run], who)
+            trash.delete(store, [run])
+            assert trash.in_trash(store, who) == {}
             with pytest.raises(
                 UserError, match="must be one that you alone started to be brought back"
             ):
-                history.restore(store, [run], who)
-            history.restore(store, [run])
+                trash.restore(store, [run], who)
+            trash.restore(store, [run])
         else:
-            history.delete(store, [run], who)
-            assert list(history.in_trash(store, who)) == [run]
-            history.restore(store, [run], who)
+            trash.delete(store, [run], who)
+            assert list(trash.in_trash(store, who)) == [run]
+            trash.restore(store, [run], who)
         assert store.done(run)
 
 
 def test_one_foreign_run_among_own_ones_and_none_is_deleted(store: Store) -> None:
     mine, others = started(store, "ptq-w3a8", ANNA), started(store, "fp32", BEN)
     with pytest.raises(UserError, match=others):
-        history.delete(store, [mine, others], ANNA)
+        trash.delete(store, [mine, others], ANNA)
     assert store.done(mine)
     assert store.done(others)
 
@@ -563,13 +563,13 @@ def test_only_who_leads_empties_the_trash_and_pins(store: Store) -> None:
     run = started(store, "ptq-w3a8", ANNA)
     with pytest.raises(UserError, match="only the teacher"):
         history.pin(store, [run], who=ANNA)
-    history.delete(store, [run], ANNA)
+    trash.delete(store, [run], ANNA)
     with pytest.raises(
         UserError, match="only the teacher or the owner of this machine can empty the trash"
     ):
-        history.empty_trash(store, ANNA)
-    assert list(history.in_trash(store)) == [run]
-    assert history.empty_trash(store, TEACHER) > 0
+        trash.empty_trash(store, ANNA)
+    assert list(trash.in_trash(store)) == [run]
+    assert trash.empty_trash(store, TEACHER) > 0
 
 
 def test_whoever_asks_for_a_finished_run_relies_on_it(store: Store) -> None:

@@ -1,0 +1,113 @@
+"""Commands about models: `finetune`, `models`, `models fetch`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdq.cli.output import Line
+from sdq.settings import path_of
+
+
+def finetune(
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="A new folder for the model, or one with an unfinished fine-tuning, which goes on"
+        ),
+    ],
+    task: Annotated[
+        str, typer.Option(help="intent, slots, a task file (.json), xglue:DIR/NC or hub:ENTRY")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="'mini' (the embedded encoder), a folder, or a Hub name; see `models`"),
+    ] = "mini",
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps at most")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Largest learning rate")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the head and of the batches")
+    ] = 0,
+    freeze: Annotated[
+        int | None, typer.Option(help="How many of the first blocks keep their weights")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """Train a head and the upper blocks of an encoder on the labelled language of a task, for `run
+    --model OUT`."""
+    from sdq.models.checkpoint import base_of
+
+    out = path_of(out, "the folder of the model")
+    base_of(model, fetch=True)  # what is wrong with it is said before torch is imported
+    from sdq.data.registry import called
+    from sdq.pipeline import finetune as tuning
+
+    with Line(quiet=as_json) as line:
+        card = tuning.finetune(
+            model, task, out, tuning.usual(model, task, steps, learning_rate, freeze), seed, line
+        )
+    said = (
+        f"{out}: {model} fine-tuned on {called(task)} ({card['language']}), "
+        f"{100 * card['dev']:.1f} % on its dev split after {card['kept_step']} steps"
+    )
+    said += f"\nnote: {card['remarks']}" if card.get("remarks") else ""
+    typer.echo(
+        json.dumps(card)
+        if as_json
+        else f"{said}\nnext: python -m sdq run ptq-int8-dynamic --model {shlex.quote(str(out))} "
+        f"--task {shlex.quote(task)}"
+    )
+
+
+def list_models(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,
+) -> None:
+    """List models worth starting from, with size, licence, languages and whether they are on this
+    machine."""
+    from sdq.models import hub
+    from sdq.models.curated import CURATED
+
+    if context.invoked_subcommand is not None:
+        return
+    rows = [known.model_dump() | {"here": hub.cached(known.name) is not None} for known in CURATED]
+    others = [name for name in hub.present() if name not in {known.name for known in CURATED}]
+    if as_json:
+        typer.echo(json.dumps({"curated": rows, "cached": others}))
+        return
+    typer.echo(
+        "mini: the embedded model, 6 layers, 15 languages, with heads for intent and slots; "
+        "`finetune` gives it others\n"
+    )
+    for row in rows:
+        here = (
+            "on this machine"
+            if row["here"]
+            else f"not on this machine: `python -m sdq models fetch {row['name']}`"
+        )
+        typer.echo(f"{row['name']} ({row['title']}), {here}")
+        typer.echo(
+            f"    {row['parameters'] / 1e6:.0f} million parameters, {row['size'] / 1e6:,.0f} MB, "
+            f"licence {row['licence']}, languages: {row['languages']}"
+        )
+        typer.echo(f"    {row['sources']}")
+    if others:
+        typer.echo(f"\nalso in the local cache: {', '.join(others)}")
+    typer.echo(
+        "\nNone of these has a head for a task: `python -m sdq finetune --model NAME --task TASK "
+        "--out DIR` first"
+    )
+
+
+def fetch_model(
+    name: Annotated[str, typer.Argument(help="owner/model, or owner/model@revision")],
+) -> None:
+    """Bring a model of the Hub into the local cache: configuration, tokenizer and safetensors
+    only."""
+    from sdq.models import hub
+
+    typer.echo(str(hub.fetch(name)))

@@ -1,0 +1,134 @@
+"""What files that somebody brings look like before anything is taken from them: rows to show, and
+what to propose. Needs no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sdq.data.column_names import COLUMN_NAMES
+from sdq.data.conll import conll_head, proposed, words_at
+from sdq.data.formats import read
+from sdq.data.languages import in_name
+from sdq.data.parquet import as_names, class_labels, named
+from sdq.data.recognise import CALLED, ENDINGS, recognise
+from sdq.data.schemes import metrics_for
+from sdq.data.task import SPLITS
+from sdq.data.taskfile import USUAL
+from sdq.results import METRICS
+
+ROWS = 8  # of a preview
+_SAY_NOTHING = (".txt", ".data", ".text", ".dat")  # endings that promise no format
+_SPLITS = {
+    "training": "train",
+    "validation": "dev",
+    "valid": "dev",
+    "val": "dev",
+    "eval": "dev",
+    "testa": "dev",
+    "testb": "test",
+} | {split: split for split in SPLITS}
+
+
+def guess(name: str) -> tuple[str, str]:
+    """(split, language) that a file name tells: "train-de.csv" -> ("train", "de"), "eng.testa" ->
+    ("dev", "eng"); "all" and "" where it does not."""
+    while (ending := Path(name).suffix.lower()) in (*ENDINGS, *_SAY_NOTHING):
+        name = name[: -len(ending)]
+    parts = [part.lower() for part in re.split(r"[^A-Za-z]+", name) if part]
+    return next((_SPLITS[part] for part in parts if part in _SPLITS), "all"), in_name(name, _SPLITS)
+
+
+def preview(path: Path) -> pd.DataFrame:
+    """The first rows of a file, all columns as text, before anything is taken from it. UserError if
+    it cannot be read.
+
+    Its `attrs` say what the file was recognised as: `format` (in words), `kind` and `columns` (what
+    is likely to be predicted, and which column is likely to hold what), `looks` (what the column
+    proposed for tags looks like), `remarks` (a sentence each).
+    """
+    found, remarks, classes = recognise(path), list[str](), class_labels(path)
+    rows = [row.cells for row in islice(read(path, remark=remarks.append), ROWS)]
+    remarks += [
+        as_names(column, names) for column, names in classes.items() if rows and column in rows[0]
+    ]
+    table = pd.DataFrame(
+        [
+            {str(k): _shown(_meant(v, classes.get(str(k)))) for k, v in cells.items()}
+            for cells in rows
+        ]
+    )
+    kind, columns = propose(list(table.columns))
+    looks = ""
+    if found.name == "conllu":
+        columns.pop("id", None)  # the first column of CoNLL-U numbers words
+        columns |= {"id": "sent_id"} if "sent_id" in table else {}
+    if found.name == "conll":
+        head = conll_head(path)
+        number, looks = proposed(head) or (len(head.called), "a guess")
+        words = words_at(head.values)
+        kind, columns = (
+            "token",
+            {"tokens": head.called[words]}
+            | ({"tags": head.called[number - 1]} if len(head.called) > 1 else {}),
+        )
+    table.attrs = {
+        "format": CALLED[found.name],
+        "kind": kind,
+        "columns": columns,
+        "looks": looks,
+        "remarks": remarks,
+    }
+    return table
+
+
+def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
+    """The metrics that answers of this kind can be scored by, the one to propose first. `tags`: of
+    some words, where words have tags."""
+    usual = (
+        metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]
+    )  # O alone says nothing
+    fitting = [name for name, metric in METRICS.items() if kind in metric.kinds]
+    return tuple(sorted(fitting, key=lambda name: name != usual))
+
+
+def _meant(value: Any, names: Sequence[str] | None) -> Any:
+    """A cell as it will be read: numbers as the names they stand for. One that stands for none
+    stays; it is refused when the task is kept."""
+    try:
+        return value if names is None else named(value, names)
+    except ValueError:
+        return value
+
+
+def _shown(value: Any) -> str:
+    """A cell for the preview: a list cut between two items, a text anywhere."""
+    text = (
+        " ".join(map(str, value))
+        if isinstance(value, list)
+        else ""
+        if value is None
+        else str(value)
+    )
+    if len(text) <= 300:
+        return text
+    cut = text[:301].rpartition(" ")[0] if isinstance(value, list) else ""
+    return f"{cut or text[:300]} …"
+
+
+def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """(kind, what each role's column is likely to be) from the names of the columns."""
+    by_name = {name.lower(): name for name in columns}
+    there = {
+        role: [by_name[name] for name in names if name in by_name]
+        for role, names in COLUMN_NAMES.items()
+    }
+    first = {role: names[0] for role, names in there.items() if names}
+    return "token" if {"tokens", "tags"} <= set(
+        first
+    ) else "pair" if "second" in first else "sentence", first
