@@ -8,9 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pages.components import flipped
-from pages.components.selection import runs
-from pages.components.sentences import sentences
+from pages.components import flipped, runs, sentences
 from sdq.store import Store
 from sdq.store.identity import unreplaced
 from tests import made_up_inspection
