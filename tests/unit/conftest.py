@@ -147,7 +147,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request: pytest.FixtureRequest) -> str:
-    """For the contract that every family keeps (test_families.py); other tests take `family`, which
+    """For the contract that every family keeps (models/test_families.py); other tests take `family`, which
     is shorter."""
     return str(request.param)
 
