@@ -19,11 +19,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoTokenizer,
     GPT2Config,
     GPT2ForSequenceClassification,
-    XLMRobertaConfig,
-    XLMRobertaForSequenceClassification,
 )
 
 from sdq import __main__ as cli
@@ -37,19 +34,6 @@ from sdq.store.identity import identify
 from tests.cases.build import csv, task_folder
 
 MINI = ROOT / "assets" / "mini"
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("SDQ_SHIPPED", "no")
-    return tmp_path / "data"
-
-
-@pytest.fixture(scope="module")
-def whole() -> dict[str, tasks.Task]:
-    """The embedded tasks as they are."""
-    return {name: tasks.load_task(name) for name in ("intent", "slots")}
 
 
 @pytest.fixture(scope="module")
@@ -77,31 +61,6 @@ def few(cut: dict[str, tasks.Task], monkeypatch: pytest.MonkeyPatch) -> dict[str
     for name in cut:
         monkeypatch.setitem(tasks.TASKS, name, lambda name, only=None: cut[name])
     return cut
-
-
-@pytest.fixture(scope="module")
-def tiny(whole: dict[str, tasks.Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random XLM-R of two narrow blocks with the embedded tokenizer and one output per intent."""
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    labels = len(whole["intent"].labels)
-    config = XLMRobertaConfig(
-        vocab_size=16_000,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=32,
-        max_position_embeddings=130,
-        type_vocab_size=1,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-        num_labels=labels,
-        initializer_range=0.3,
-    )
-    XLMRobertaForSequenceClassification(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(MINI / "encoder").save_pretrained(folder)
-    return folder
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -475,13 +475,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("SDQ_SHIPPED", "no")
-    return tmp_path / "data"
-
-
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> tuple[int, str, str]:

@@ -2,7 +2,8 @@
 simulation.
 
 A thousand simulated test sets are a thousand made-up languages of one table: they are resampled at
-once. `python -m tests.unit.evaluate.test_coverage` prints the whole grid, the plain bootstrap beside ours.
+once. `python -m tests.unit.evaluate.test_coverage` prints the whole grid, the plain bootstrap
+beside ours.
 """
 
 from __future__ import annotations

@@ -44,7 +44,6 @@ from sdq.store import Store, run_id
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
 from tests.profiles import examples
-from tests.unit.cli.test_cli import tiny, whole  # noqa: F401
 from tests.unit.train.test_loop import text
 
 STATIC = ActivationSpec(bits=8, symmetric=False, granularity=PerTensor(), dynamic=False)
@@ -62,12 +61,6 @@ DYNAMIC = BASE.model_copy(
 )
 HOW = Inspection(sentences=15, tested=30)
 FRONT: dict[str, pd.DataFrame] = {}
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("SDQ_SHIPPED", "no")
 
 
 @lru_cache
@@ -113,7 +106,7 @@ def subject_of(recipe: Recipe, folder: Path, task: Task, **more: Any) -> Subject
 
 
 @pytest.fixture(scope="module")
-def prices(tiny: Path) -> dict[str, pd.DataFrame]:  # noqa: F811
+def prices(tiny: Path) -> dict[str, pd.DataFrame]:
     """Of DYNAMIC."""
     return price(subject_of(DYNAMIC, tiny, shortened()), HOW)
 
@@ -283,7 +276,7 @@ def test_ids_of_recipes_without_migration_are_what_they_were() -> None:
     )
 
 
-def test_a_run_migrates_before_it_rounds(tiny: Path, few: Task, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_migrates_before_it_rounds(tiny: Path, few: Task, tmp_path: Path) -> None:
     """Bit for bit what migrate, rewrite and calibrate_ give by hand, also in the margins; and the
     model of the run is that again."""
     recipe = BASE.model_copy(update={"migration": 0.4, "calibration": Calibration(sentences=20)})
@@ -317,7 +310,7 @@ def test_a_run_migrates_before_it_rounds(tiny: Path, few: Task, tmp_path: Path) 
 
 
 def test_a_trained_student_of_a_migrated_model_is_read_again(
-    tiny: Path,  # noqa: F811
+    tiny: Path,
     few: Task,
     tmp_path: Path,
 ) -> None:
@@ -340,7 +333,7 @@ def test_a_trained_student_of_a_migrated_model_is_read_again(
 # --- what is computed
 
 
-def test_costs_and_front_of_a_run(tiny: Path, few: Task, prices: dict[str, pd.DataFrame]) -> None:  # noqa: F811
+def test_costs_and_front_of_a_run(tiny: Path, few: Task, prices: dict[str, pd.DataFrame]) -> None:
     subject, found = subject_of(DYNAMIC, tiny, few), prices
     mine = subject.unlabelled(15)
     assert {e.language for e in mine} == set(few.languages)
@@ -363,12 +356,12 @@ def test_costs_and_front_of_a_run(tiny: Path, few: Task, prices: dict[str, pd.Da
         )
 
 
-def test_without_rounded_weights_there_is_nothing_to_choose(tiny: Path, few: Task) -> None:  # noqa: F811
+def test_without_rounded_weights_there_is_nothing_to_choose(tiny: Path, few: Task) -> None:
     with pytest.raises(UserError, match="must round weights"):
         price(subject_of(Recipe(rules=(Rule(activation=ActivationSpec()),)), tiny, few), HOW)
 
 
-def test_remedies_are_run_and_paired_with_the_run(tiny: Path, few: Task, fewer: None) -> None:  # noqa: F811
+def test_remedies_are_run_and_paired_with_the_run(tiny: Path, few: Task, fewer: None) -> None:
     subject = subject_of(BASE, tiny, few)
     subject.tables = price(subject, HOW)
     found = tried(subject, HOW)["remedies"].set_index("remedy")
@@ -405,7 +398,7 @@ def test_remedies_are_run_and_paired_with_the_run(tiny: Path, few: Task, fewer: 
 def test_a_recipe_that_trains_is_not_run_but_its_stored_run_counts(
     few: Task,
     fewer: None,
-    tiny: Path,  # noqa: F811
+    tiny: Path,
     tmp_path: Path,
     prices: Any,
 ) -> None:

@@ -37,8 +37,8 @@ from sdq.settings import UserError
 from sdq.train.loop import train_, without_dropout_
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
+from tests.helpers.architectures import ARCHITECTURES, VOCABULARY
 from tests.helpers.layer_errors import layer_errors
-from tests.unit.conftest import ARCHITECTURES, VOCABULARY
 
 INT8 = (Rule(weight=WeightSpec(), activation=ActivationSpec()),)
 W4_STATIC = (

@@ -36,7 +36,7 @@ from sdq.models.heads import (
 )
 from sdq.models.loading import load, remarks, start
 from sdq.settings import UserError
-from tests.unit.conftest import ARCHITECTURES, VOCABULARY
+from tests.helpers.architectures import ARCHITECTURES, VOCABULARY
 
 WHERE = Path("config.json")
 POOL = (

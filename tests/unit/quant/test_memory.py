@@ -31,7 +31,7 @@ from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule
 from sdq.recipe import PRESETS
 from sdq.train.loop import frozen_by
 from sdq.train.settings import Training
-from tests.unit.conftest import VOCABULARY
+from tests.helpers.architectures import VOCABULARY
 
 INT8 = (Rule(weight=WeightSpec(), activation=ActivationSpec()),)
 
