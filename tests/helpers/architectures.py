@@ -57,7 +57,7 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "DebertaV2",
         _DEBERTA | {"share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"},
     ),
-    "modernbert": (  # q, k and v from one layer, GeGLU, pre-LN, local attention in every other block
+    "modernbert": (  # q, k, v from one layer, GeGLU, pre-LN, local attention in every other block
         "ModernBert",
         _BERT
         | _NARROW

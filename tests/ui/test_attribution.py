@@ -13,9 +13,8 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 PAGE = "pages/inspect/attribution.py"
 
 

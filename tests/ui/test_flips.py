@@ -12,19 +12,10 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of
+from tests.helpers.flips import THREE, filled, ids
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 PAGE = "pages/inspect/flips.py"
-THREE = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
-
-
-def filled(store: Store, task: str = "intent") -> dict[str, Report]:
-    return {r.recipe["name"]: r for r in made_up.fill(store, THREE, (task,))}
-
-
-def ids(reports: dict[str, Report]) -> str:
-    return ",".join(r.run for r in reports.values())
 
 
 def both(store: Store, reports: dict[str, Report], language: str | None = None) -> pd.DataFrame:

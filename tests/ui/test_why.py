@@ -17,9 +17,8 @@ from sdq.reporting.export import tables
 from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 WHY, DIAGNOSIS = "pages/inspect/why.py", "pages/inspect/diagnosis.py"
 WORST = max(made_up_inspection.KL, key=made_up_inspection.KL.__getitem__)
 

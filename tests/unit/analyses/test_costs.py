@@ -19,7 +19,7 @@ from sdq.quant.mixed_precision import FP
 from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
 from sdq.quant.size import size_bytes
 from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule, WeightSpec
-from tests.unit.train.test_loop import text
+from tests.helpers.training import text
 
 STATIC = ActivationSpec(bits=6, symmetric=False, granularity=PerTensor(), dynamic=False)
 RULES = (

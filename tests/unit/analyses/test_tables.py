@@ -22,7 +22,7 @@ from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.settings import UserError
 from tests.helpers.layer_errors import layer_errors
-from tests.unit.train.test_loop import text
+from tests.helpers.training import text
 
 PER_TENSOR = (
     Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec(bits=4)),

@@ -14,13 +14,10 @@ import pytest
 import torch
 from seqeval.scheme import IOB2, Tokens
 from tokenizers import (
-    AddedToken,
-    Regex,
     Tokenizer,
     models,
     normalizers,
     pre_tokenizers,
-    processors,
     trainers,
 )
 from torch import nn
@@ -29,7 +26,6 @@ from transformers import (
     BertConfig,
     BertForTokenClassification,
     BertTokenizer,
-    PreTrainedTokenizerFast,
     RobertaTokenizer,
 )
 
@@ -45,27 +41,11 @@ from sdq.evaluate.predict import NONE, outcomes, predict, scores, scores_beside
 from sdq.jobs.prediction import _row
 from sdq.models.loading import tokenizer_of
 from sdq.results import Report
-from sdq.settings import UserError
 from sdq.store import Store
+from tests.helpers.tokenizers import CORPUS, LABELS, PLAIN
 
 DOCUMENTS = 1000  # of each of two tokenizers
 LONGEST = 12
-LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-PLAIN = (
-    "Anna",
-    "Smith",
-    "visits",
-    "Oslo",
-    "Rome",
-    ".",
-    "don't",
-    "é",
-    "日本",
-    "naïve",
-    "x",
-    "unforgettable",
-    "3,5",
-)
 NOTHING = (
     "",
     "\u200e",
@@ -75,7 +55,6 @@ NOTHING = (
     "\u2060",
     "\ufeff",
 )  # of no or of strange subwords
-CORPUS = [" ".join(PLAIN), "Anna visits Oslo .", "don't visit Rome , Smith"] * 5
 
 
 def wordpiece(folder: Path) -> Path:
@@ -311,129 +290,3 @@ def test_words_and_answers_of_the_embedded_task_line_up_as_they_did() -> None:
             sizes[row.id, row.language] for row in table.itertuples()
         ]
     assert not lead_with_space_(Tokenizer.from_file(str(check.TOKENIZER)), "mini")
-
-
-# --- words given apart
-
-GPT4 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| "
-    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-
-
-def _raw(pre_tokenizer: Any, normalizer: Any = None) -> Tokenizer:
-    made = Tokenizer(models.BPE(unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizer
-    if normalizer is not None:
-        made.normalizer = normalizer
-    alphabet = [*pre_tokenizers.ByteLevel.alphabet(), "▁"]
-    made.train_from_iterator(
-        CORPUS,
-        trainers.BpeTrainer(
-            vocab_size=340,
-            special_tokens=["<pad>", "<unk>"],
-            initial_alphabet=alphabet,
-            show_progress=False,
-        ),
-    )
-    return made
-
-
-def _gemma() -> Tokenizer:
-    made = _raw(pre_tokenizers.Metaspace())
-    made.pre_tokenizer, made.normalizer = (
-        pre_tokenizers.Split(" ", "merged_with_previous"),
-        normalizers.Replace(" ", "▁"),
-    )
-    return made
-
-
-MARKED = {
-    "roberta": lambda: _raw(pre_tokenizers.ByteLevel(add_prefix_space=False)),
-    "llama3": lambda: _raw(
-        pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(GPT4), "isolated"), BYTES])
-    ),
-    "digits": lambda: _raw(
-        pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-    ),
-    "modernbert": lambda: _raw(pre_tokenizers.ByteLevel(add_prefix_space=False), normalizers.NFC()),
-    "metaspace": lambda: _raw(pre_tokenizers.Metaspace(prepend_scheme="never")),
-    "gemma": lambda: _gemma(),
-}
-AS_THEY_ARE = {
-    "xlm-r": lambda: _raw(pre_tokenizers.Metaspace()),
-    "bert": lambda: _raw(pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer()),
-    "spaces first": lambda: _raw(
-        pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), BYTES])
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", [*MARKED, *AS_THEY_ARE])
-def test_a_word_given_apart_is_the_word_in_a_text(kind: str) -> None:
-    """After another word: there the text itself has the space."""
-    made = (MARKED | AS_THEY_ARE)[kind]()
-    text = ["x Anna", "x don't", "x 3,5", "x unforgettable"]
-    wanted = [coded.tokens[len(made.encode("x").tokens) :] for coded in made.encode_batch(text)]
-    assert lead_with_space_(made, kind) == (kind in MARKED)
-    assert [
-        made.encode([part.removeprefix("x ")], is_pretokenized=True).tokens for part in text
-    ] == wanted
-    assert not lead_with_space_(made, kind)  # done once
-    assert made.encode(["", "x"], is_pretokenized=True).word_ids[0] == 1
-
-
-def test_a_folder_of_a_tokenizer_alone_and_what_is_saved_of_it(tmp_path: Path) -> None:
-    PreTrainedTokenizerFast(
-        tokenizer_object=MARKED["modernbert"](), pad_token="<pad>", unk_token="<unk>"
-    ).save_pretrained(tmp_path / "one")
-    made = tokenizer_of(tmp_path / "one", 32, apart=True)
-    assert made(["Anna", "visits"], is_split_into_words=True).tokens()[0].startswith("Ġ")
-    assert (
-        not tokenizer_of(tmp_path / "one", 32)("Anna").tokens()[0].startswith("Ġ")
-    )  # a text is taken as ever
-    made.save_pretrained(tmp_path / "two")
-    again = AutoTokenizer.from_pretrained(tmp_path / "two")
-    assert (
-        again(["Anna"], is_split_into_words=True).tokens()
-        == made(["Anna"], is_split_into_words=True).tokens()
-    )
-
-
-def test_a_tokenizer_that_drops_the_space_is_refused_in_one_sentence() -> None:
-    made = _raw(pre_tokenizers.Sequence([pre_tokenizers.Split(Regex("^ "), "removed"), BYTES]))
-    with pytest.raises(UserError, match="loses the space before them") as error:
-        lead_with_space_(made, "the tokenizer in x")
-    assert "\n" not in str(error.value)
-
-
-def test_check_counts_the_subwords_that_the_model_is_given(tmp_path: Path) -> None:
-    made = MARKED["roberta"]()
-    made.add_special_tokens([AddedToken("<s>")])
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))]
-    )
-    made.save(str(tmp_path / "tokenizer.json"))
-    words = ("Anna", "visits", "Oslo") * 3
-    example = Example("1", "en", " ".join(words), words, ("O",) * 9)
-    together = len(made.encode(f" {example.text}").ids)
-    assert (
-        len(made.encode(list(words), is_pretokenized=True).ids) > together
-    )  # "Anna" is a rarer piece than " Anna"
-    task = Task(
-        "made",
-        "token",
-        LABELS,
-        ("en",),
-        "en",
-        "f1",
-        "0",
-        {s: [example] for s in ("train", "dev", "test")},
-        (),
-        together,
-        Tagging("IOB2"),
-    )
-    assert check._cut(task, [example], tmp_path / "tokenizer.json") == 0

@@ -26,7 +26,7 @@ from sdq.recipe import PRESETS, load_recipe
 from sdq.results import Report
 from sdq.store import Store
 from tests import made_up, made_up_inspection
-from tests.unit.cli.test_cli import refused, run
+from tests.helpers.commands import refused, run
 
 COSTS, PARETO, REMEDIES = (
     made_up_inspection.costs(),

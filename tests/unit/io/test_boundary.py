@@ -29,8 +29,8 @@ from sdq.settings import ROOT, UserError, listed
 from sdq.store import Store
 from sdq.store.identity import identify
 from sdq.train.settings import Training
-from tests.unit.cli.test_cli import refused
-from tests.unit.cli.test_cli import run as command
+from tests.helpers.commands import refused
+from tests.helpers.commands import run as command
 
 
 class PanicException(BaseException):

@@ -23,7 +23,7 @@ from sdq.recipe import PRESETS
 from sdq.settings import ASSETS, UserError
 from sdq.store import Store
 from sdq.train.settings import Training
-from tests.unit.cli.test_cli import run as command
+from tests.helpers.commands import run as command
 
 SHORT = Training(steps=6, batch_size=4, check_every=2, learning_rate=1e-3, dropout=True)
 

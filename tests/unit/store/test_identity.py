@@ -24,7 +24,7 @@ from sdq.settings import ASSETS, UserError
 from sdq.store import Store, run_id, seal
 from sdq.store.identity import identify, unreplaced
 from tests import made_up
-from tests.unit.cli.test_cli import refused
+from tests.helpers.commands import refused
 
 
 class Kept:

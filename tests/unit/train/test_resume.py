@@ -14,7 +14,7 @@ from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.train.loop import train_
 from sdq.train.losses import KLD, Attention
 from sdq.train.settings import Training
-from tests.unit.train.test_loop import STATIC, equal, text, weights
+from tests.helpers.training import STATIC, equal, text, weights
 
 NOISY = Training(
     steps=12,

@@ -1,15 +1,12 @@
-"""The noise floor against whole passes and plain loops; weights against activations against models
-made by hand."""
+"""The noise floor against whole passes and plain loops."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,82 +15,18 @@ from torch.nn import functional as F
 from sdq.analyses import noise_floor as module
 from sdq.analyses.depth import EVERY, sites, watch
 from sdq.analyses.noise_floor import CAUSES, floor
-from sdq.analyses.sensitivity import instead, scan
-from sdq.analyses.weights_vs_activations import PARTS, parts
+from sdq.analyses.sensitivity import instead
+from sdq.analyses.weights_vs_activations import parts
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.loading import modules
-from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
-from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
+from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
-from tests.unit.analyses.test_sensitivity import ACTIVATIONS, ROUGH, pad_of, spoken, whole
-from tests.unit.train.test_loop import text
+from tests.helpers.scans import ROUGH, of, pad_of, spoken
+from tests.helpers.training import text
+from tests.unit.analyses.test_sensitivity import whole
 
 W8A8 = (Rule(weight=WeightSpec(bits=8), activation=ActivationSpec(bits=8)),)
 NUMBERS = ["value", "high"]
-
-
-def of(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
-    for column, value in wanted.items():
-        table = table[table[column] == value]
-    return table
-
-
-# --- parts
-
-
-def test_both_is_what_the_scan_says_of_the_whole_model(kind: str, tiny: Any) -> None:
-    student, data = rewrite(tiny("xlmr", kind), ROUGH), text(kind == "token", n=12)
-    table = parts(student, data, spoken(data), batch_size=5)
-    both = of(table, part="both").drop(columns="part").reset_index(drop=True)
-    every = of(scan(student, data, spoken(data), ("all",), batch_size=5), measure="all")
-    pd.testing.assert_frame_equal(
-        both, every[both.columns].reset_index(drop=True), check_exact=True
-    )
-    assert list(table["part"].unique()) == list(PARTS)
-    assert set(table["language"]) == {EVERY, "en", "de"}
-    assert list(table.columns)[:4] == ["part", "language", "sentences", "positions"]
-
-
-@pytest.mark.parametrize("part", ["weights", "activations"])
-@pytest.mark.parametrize("activation", ["static", "tensor"])
-def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: Any) -> None:
-    teacher, data, spec = tiny("bert"), text(n=12, pad=0), ACTIVATIONS[activation]
-    student = rewrite(teacher, (Rule(weight=WeightSpec(bits=3), activation=spec),))
-    by_hand = rewrite(
-        teacher, (Rule(weight=WeightSpec(bits=3)) if part == "weights" else Rule(activation=spec),)
-    )
-    for model in (student, by_hand):
-        calibrate_(model, [b.inputs for b in data.in_order(12)])
-    found, expected = (
-        of(parts(student, data, spoken(data)), part=part),
-        of(parts(by_hand, data, spoken(data)), part="both"),
-    )
-    pd.testing.assert_frame_equal(
-        found.drop(columns="part"),
-        expected.drop(columns="part").set_axis(found.index),
-        check_exact=True,
-    )
-    assert (found["kl"] > 0).all()
-    other = of(
-        parts(by_hand, data, spoken(data)), part="activations" if part == "weights" else "weights"
-    )
-    assert (other["kl"] == 0).all()
-
-
-@pytest.mark.parametrize("kind_of", [WeightQuantizer, ActivationQuantizer])
-def test_only_one_kind_of_quantizer_is_on(kind_of: Any, tiny: Any) -> None:
-    student = rewrite(tiny("xlmr"), ROUGH)
-    found = quantizers(student)
-    off = next(name for name, q in found.items() if isinstance(q, kind_of))
-    found[off].enabled = False  # by the caller
-    before = {name: q.enabled for name, q in found.items()}
-    with only(student, quantized_modules(student), kind_of):
-        assert {name for name, q in found.items() if q.enabled} == {
-            name for name, q in found.items() if isinstance(q, kind_of) and name != off
-        }
-    with contextlib.suppress(ArithmeticError), only(student, quantized_modules(student), kind_of):
-        raise ArithmeticError
-    assert {name: q.enabled for name, q in found.items()} == before
 
 
 # --- the floor: what it is
