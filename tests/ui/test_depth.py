@@ -9,7 +9,7 @@ from sdq.figures import depth
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests import made_up, made_up_inspection, made_up_sensitivity
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/depth.py"
@@ -126,7 +126,7 @@ def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:
     made_up_inspection.write(store, ptq)
     app = opened(PAGE, runs=f"{ptq},{sdq}")
     assert "No noise floor was measured yet for SDQ" in text_of(app)
-    floor = made_up_inspection.floor()
+    floor = made_up_sensitivity.floor()
     stored = (
         floor[
             (floor["kind"] == "site")

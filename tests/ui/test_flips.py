@@ -11,7 +11,7 @@ from sdq.io.quoting import quoted
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests import made_up, made_up_inspection, made_up_sensitivity
 from tests.helpers.flips import THREE, filled, ids
 from tests.helpers.pages import opened, text_of
 
@@ -92,7 +92,7 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     app = opened(PAGE, runs=run, language="sw")
     assert "known once this run was looked into" in text_of(app)
     made_up_inspection.write(store, reports["ptq-w3a8"].run)
-    table = made_up_inspection.alone()
+    table = made_up_sensitivity.alone()
     sw = table[table["language"] == "sw"]
     mine = both(store, reports, "sw")
     changed = mine[(mine["answer"] != mine["answer_fp32"])]["id"]

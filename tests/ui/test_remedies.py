@@ -12,7 +12,7 @@ from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests import made_up, made_up_inspection, made_up_remedies
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/remedies.py"
@@ -44,7 +44,7 @@ def test_a_run_without_an_inspection_offers_to_make_one(store: Store) -> None:
 
 def test_the_numbers_are_those_of_the_tables(report: Report) -> None:
     app = opened(PAGE, runs=report.run)
-    table, found = app.dataframe[0].value, made_up_inspection.remedies().set_index("what")
+    table, found = app.dataframe[0].value, made_up_remedies.remedies().set_index("what")
     for what, row in found.iterrows():
         shown = table[table["remedy"].str.startswith(what)].iloc[0]
         assert shown["against this run, points [95 %]"].startswith(f"{row['change']:+.1f} [")
@@ -55,7 +55,7 @@ def test_the_numbers_are_those_of_the_tables(report: Report) -> None:
 
 
 def test_the_slider_moves_the_map_and_the_recipe(report: Report) -> None:
-    front = made_up_inspection.pareto()
+    front = made_up_remedies.pareto()
     app = opened(PAGE, runs=report.run)
     assert app.select_slider(key="pick-size").value == "6.76 MB"  # nearest to the run's 6.4
     for row in front.itertuples():

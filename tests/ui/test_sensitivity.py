@@ -8,11 +8,11 @@ from sdq.figures.sensitivity import METRICS
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests import made_up, made_up_inspection, made_up_sensitivity
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/sensitivity.py"
-WORST = max(made_up_inspection.KL, key=made_up_inspection.KL.__getitem__)
+WORST = max(made_up_sensitivity.KL, key=made_up_sensitivity.KL.__getitem__)
 
 
 def looked_into(store: Store, name: str = "ptq-w3a8") -> Report:
@@ -39,9 +39,9 @@ def test_it_shows_the_stored_numbers(store: Store) -> None:
     modules, parts, ranking = (frame.value for frame in app.dataframe)
     assert list(modules["module"]) == [name for name, _, _ in made_up.MODULES]
     assert dict(zip(modules["module"], modules[METRICS["KL"].axis], strict=True)) == pytest.approx(
-        made_up_inspection.KL
+        made_up_sensitivity.KL
     )
-    stored = made_up_inspection.parts()
+    stored = made_up_sensitivity.parts()
     assert list(parts[METRICS["KL"].axis]) == pytest.approx(list(stored["kl"]))
     assert ranking["module"].iloc[0] == WORST
     shown = text_of(app)
@@ -56,7 +56,7 @@ def test_it_shows_the_stored_numbers(store: Store) -> None:
 def test_metric_view_and_language_are_followed(store: Store, metric: str) -> None:
     report = looked_into(store)
     app = opened(PAGE, runs=report.run, metric=metric, view="All but one", language="th")
-    known, stored = METRICS[metric], made_up_inspection.sensitivity()
+    known, stored = METRICS[metric], made_up_sensitivity.sensitivity()
     mine = stored[(stored["measure"] == "added") & (stored["language"] == "th")]
     modules = app.dataframe[0].value
     assert list(modules[known.axis]) == pytest.approx(list(known.times * mine[known.column]))

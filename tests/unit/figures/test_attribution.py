@@ -15,7 +15,7 @@ from sdq.reporting.inspected import pictures
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests import made_up, made_up_inspection, made_up_reasons, made_up_sensitivity
 
 WORDS = pd.DataFrame(
     [
@@ -131,7 +131,7 @@ def test_the_reading_names_the_words_and_what_is_missing() -> None:
 
 
 def test_drift_is_drawn_as_it_is_written() -> None:
-    drift = made_up_inspection.drift()
+    drift = made_up_reasons.drift()
     figure, rows, text = attribution.drift_picture(drift, "PTQ", chosen="ar")
     interval, marks, floor = figure.data
     assert [code for (code,) in marks.customdata] == list(rows["code"])
@@ -157,7 +157,7 @@ def test_drift_is_drawn_as_it_is_written() -> None:
 
 
 def test_one_sentence_per_language_has_no_interval() -> None:
-    drift = made_up_inspection.drift().assign(rank_low=float("nan"), rank_high=float("nan"))
+    drift = made_up_reasons.drift().assign(rank_low=float("nan"), rank_high=float("nan"))
     figure, _, text = attribution.drift_picture(drift, "PTQ")
     assert len(figure.data[0].x) == 0
     assert "rank correlation 0.90 (1" in text
@@ -169,7 +169,7 @@ def test_one_sentence_per_language_has_no_interval() -> None:
 @pytest.mark.parametrize("level", list(conductance.LEVELS.values()))
 @pytest.mark.parametrize("measure", list(conductance.MEASURES.values()))
 def test_conductance_is_drawn_as_it_is_written(level: str, measure: str) -> None:
-    table = made_up_inspection.conductance()
+    table = made_up_reasons.conductance()
     figure, rows, text = conductance.picture(table, measure, "sw", level, chosen="classifier.dense")
     wanted = table[
         (table["measure"] == measure) & (table["language"] == "sw") & (table["level"] == level)
@@ -192,7 +192,7 @@ def test_conductance_is_drawn_as_it_is_written(level: str, measure: str) -> None
 
 
 def test_conductance_says_when_there_is_nothing_to_say() -> None:
-    table = made_up_inspection.conductance()
+    table = made_up_reasons.conductance()
     rows = conductance.rows(table)
     assert "no damage to share out" in conductance.reading(rows.assign(total=-0.1))
     assert "rank correlation" not in conductance.reading(rows.assign(rho=float("nan")))
@@ -208,11 +208,11 @@ def test_conductance_says_when_there_is_nothing_to_say() -> None:
 
 
 def test_a_site_that_repairs_is_named() -> None:
-    text = conductance.reading(conductance.rows(made_up_inspection.conductance(), level="module"))
+    text = conductance.reading(conductance.rows(made_up_reasons.conductance(), level="module"))
     quiet = (
-        conductance.rows(made_up_inspection.conductance(), level="module")
+        conductance.rows(made_up_reasons.conductance(), level="module")
         .set_index("site")
-        .loc[made_up_inspection.QUIET]
+        .loc[made_up_sensitivity.QUIET]
     )
     assert (
         f"{quiet['part'][0].upper()}{quiet['part'][1:]} takes {-100 * quiet['share']:.0f} % away"

@@ -11,7 +11,7 @@ from sdq.figures import depth, noise
 from sdq.reporting import inspected
 from sdq.reporting import sections as parts
 from sdq.store import Store
-from tests import made_up_inspection
+from tests import made_up_inspection, made_up_sensitivity
 from tests.helpers.depth import chosen, errors
 
 
@@ -141,7 +141,7 @@ def test_what_is_said_of_the_floor() -> None:
 
 def test_what_is_given_out_has_the_floor_too(store: Store) -> None:
     report = chosen(store)[2]
-    given = {"depth": store.table(report.run, "depth"), "floor": made_up_inspection.floor()}
+    given = {"depth": store.table(report.run, "depth"), "floor": made_up_sensitivity.floor()}
     for tables, there in ((given, True), ({"depth": given["depth"]}, False)):
         assert (
             any(
@@ -154,7 +154,7 @@ def test_what_is_given_out_has_the_floor_too(store: Store) -> None:
     assert "noise floor" not in draw([report], store, "light")[1]
     made_up_inspection.write(store, report.run)
     floor = (
-        made_up_inspection.floor()
+        made_up_sensitivity.floor()
         .query("kind == 'site' and role == 'block' and measure == 'relative_l2'")
         .groupby("block")["high"]
         .max()

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sdq.figures import alone, flips
 from sdq.figures.examples import pair
 from sdq.figures.style import MARKS
-from tests import made_up_inspection
+from tests import made_up_sensitivity
 
 
 def answered(
@@ -146,7 +146,7 @@ def test_languages_are_counted_in_both_directions() -> None:
 
 
 def test_the_noise_floor_stands_beside_what_changes() -> None:
-    floor = flips.floor_of(made_up_inspection.floor())
+    floor = flips.floor_of(made_up_sensitivity.floor())
     assert floor == pytest.approx(0.1 * 1.3)
     figure, _, text = flips.language_picture(PAIRS, "PTQ", floor=floor)
     assert list(figure.data[-1].x) == [13.0, 13.0]
@@ -191,7 +191,7 @@ def test_margins_that_are_all_alike_make_one_bin() -> None:
 
 
 def test_the_modules_of_one_sentence() -> None:
-    table = made_up_inspection.alone()
+    table = made_up_sensitivity.alone()
     first = table[table["language"] == "sw"].iloc[0]["id"]
     found = alone.rows(table, first, "sw")
     assert list(found["kl"]) == sorted(found["kl"], reverse=True)

@@ -25,13 +25,13 @@ from sdq.quant.mixed_precision import FP
 from sdq.recipe import PRESETS, load_recipe
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests import made_up, made_up_inspection, made_up_remedies, made_up_sensitivity
 from tests.helpers.commands import refused, run
 
 COSTS, PARETO, REMEDIES = (
-    made_up_inspection.costs(),
-    made_up_inspection.pareto(),
-    made_up_inspection.remedies(),
+    made_up_remedies.costs(),
+    made_up_remedies.pareto(),
+    made_up_remedies.remedies(),
 )
 
 
@@ -70,7 +70,7 @@ def test_the_table_has_the_run_fp32_and_each_remedy(report: Report) -> None:
     assert rows["MB"].is_monotonic_increasing
     worst = (
         COSTS[COSTS["present"]]
-        .merge(pd.Series(made_up_inspection.KL, name="kl"), left_on="module", right_index=True)
+        .merge(pd.Series(made_up_sensitivity.KL, name="kl"), left_on="module", right_index=True)
         .nlargest(1, "kl")
         .iloc[0]
     )

@@ -12,7 +12,7 @@ from sdq.evaluate.ranking import EVERY
 from sdq.figures import estimates, sensitivity, tensors
 from sdq.figures.sensitivity import METRICS, VIEWS
 from sdq.figures.style import INK
-from tests import made_up_inspection as made_up
+from tests import made_up_sensitivity as made_up
 from tests.made_up import MODULES
 
 SCAN, FLOOR, ESTIMATE, PARTS = (

@@ -10,9 +10,10 @@ import pytest
 
 from sdq.inspection.diagnosis import Diagnosis
 from sdq.inspection.reasons import CALIBRATION
-from tests import made_up_inspection
+from tests import made_up_reasons, made_up_sensitivity
 from tests.helpers.diagnoses import WORST, edited, said
-from tests.made_up_inspection import MADE, QUIET
+from tests.made_up_inspection import MADE
+from tests.made_up_sensitivity import QUIET
 
 # --- the rules that hold for every sentence
 
@@ -61,7 +62,7 @@ def test_the_three_worst_modules_come_in_order_and_the_calibration_competes(insp
     (calibration,) = (f for f in findings if not f.module)
     assert (calibration.cause, calibration.cost) == (CALIBRATION, pytest.approx(0.26))
     dearer = edited(
-        made_up_inspection.mismatch(),
+        made_up_reasons.mismatch(),
         lambda t: t["language"] == "all",
         cost=0.9,
         cost_low=0.8,
@@ -76,7 +77,7 @@ def test_the_three_worst_modules_come_in_order_and_the_calibration_competes(insp
 @pytest.mark.parametrize("low", [-0.01, 0.0])
 def test_a_calibration_whose_cost_may_be_chance_is_not_named(low: float, inspected: Any) -> None:
     table = edited(
-        made_up_inspection.mismatch(), lambda t: t["language"] == "all", cost=5.0, cost_low=low
+        made_up_reasons.mismatch(), lambda t: t["language"] == "all", cost=5.0, cost_low=low
     )
     assert all(f.module for f in said(inspected, mismatch=table).findings)
     assert all(f.module for f in said(inspected, mismatch=table[:0]).findings)
@@ -84,12 +85,12 @@ def test_a_calibration_whose_cost_may_be_chance_is_not_named(low: float, inspect
 
 def test_a_module_below_its_floor_is_not_named(inspected: Any) -> None:
     loud = edited(
-        made_up_inspection.sensitivity(),
+        made_up_sensitivity.sensitivity(),
         lambda t: (t["module"] == QUIET) & (t["measure"] == "one"),
         kl=0.39,
     )
     floor = edited(
-        made_up_inspection.floor(),
+        made_up_sensitivity.floor(),
         lambda t: (t["name"] == QUIET) & (t["kind"] == "module") & (t["measure"] == "kl"),
         high=0.4,
     )

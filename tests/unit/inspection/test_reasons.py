@@ -13,9 +13,9 @@ from sdq.figures import why as figures
 from sdq.inspection.diagnosis import diagnose
 from sdq.inspection.reasons import ALIKE, CALIBRATION, CAUSES, EXPLAINS, described, reason
 from sdq.labels import nats, share
-from tests import made_up_inspection
+from tests import made_up_reasons, made_up_remedies
 from tests.helpers.diagnoses import WORST, edited, said
-from tests.made_up_inspection import KL
+from tests.made_up_sensitivity import KL
 
 # --- the reason of a module
 
@@ -112,7 +112,7 @@ def test_the_reason_is_said_with_its_numbers(inspected: Any) -> None:
 
 
 def test_where_nothing_explains_it_that_is_said_with_the_best_try(inspected: Any) -> None:
-    table = made_up_inspection.why()
+    table = made_up_reasons.why()
     table["gain"] = 0.2 * table["kl"].where(table["gain"].notna())
     first = said(inspected, why=table).findings[0]
     assert (first.cause, first.gain) == ("", None)
@@ -176,7 +176,7 @@ def test_no_language_is_named_where_chance_would_give_as_much(inspected: Any) ->
 
 
 def test_the_cheapest_remedy_that_surely_won_is_named(inspected: Any) -> None:
-    table = made_up_inspection.remedies()[:3].copy()
+    table = made_up_remedies.remedies()[:3].copy()
     table["what"], table["change"], table["low"], table["bytes"] = (
         ["A", "B", "C"],
         [9.0, 3.0, 5.0],
@@ -224,7 +224,7 @@ def test_shares_are_percentages(value: float, text: str) -> None:
 
 
 def test_units_are_drawn_once_per_input() -> None:
-    table = made_up_inspection.why()
+    table = made_up_reasons.why()
     figure, rows, text = figures.units_picture(table, "dark")  # type: ignore[misc]
     assert not rows["layer"].str.contains("· key").any()
     assert rows["layer"].str.contains("query, key, value").sum() == 6
@@ -237,7 +237,7 @@ def test_units_are_drawn_once_per_input() -> None:
 
 
 def test_clipping_is_drawn_for_both_calibrations_and_costs_are_said_with_their_interval() -> None:
-    table = made_up_inspection.mismatch()
+    table = made_up_reasons.mismatch()
     figure, _, text = figures.clipped_picture(table)  # type: ignore[misc]
     shown = {
         trace.name: dict(zip(trace.y, trace.x, strict=True))
@@ -253,7 +253,7 @@ def test_clipping_is_drawn_for_both_calibrations_and_costs_are_said_with_their_i
 
 
 def test_damping_counts_the_norms_that_help() -> None:
-    _, rows, text = figures.damping_picture(made_up_inspection.why())  # type: ignore[misc]
+    _, rows, text = figures.damping_picture(made_up_reasons.why())  # type: ignore[misc]
     assert list(rows["LayerNorm"][:3]) == ["embedding", "block 0 · 1", "block 0 · 2"]
     assert text.startswith(
         "13 of 13 LayerNorms make the relative error smaller, most of all embedding"
@@ -261,7 +261,7 @@ def test_damping_counts_the_norms_that_help() -> None:
 
 
 def test_what_was_not_tried_is_not_given_a_reason() -> None:
-    table = made_up_inspection.why()
+    table = made_up_reasons.why()
     assert "is not among the 5 modules" in figures.reading(table, WORST[10])
     assert "90 % of it" in figures.reading(table, WORST[0])
     causes = figures.causes_table(table, WORST[0])

@@ -25,7 +25,7 @@ from sdq.reporting import inspected
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import TABLES, Store
-from tests import made_up, made_up_inspection
+from tests import made_up, made_up_inspection, made_up_sensitivity
 
 OPENS = {
     "script": "src",
@@ -270,7 +270,7 @@ def test_words_say_what_there_is(store: Store, report: Report) -> None:
     text = findings.words(report, store, index=Path("out/index.html"))
     assert diagnose(report, findings.tables(report, store)).paragraph in text.splitlines()
     assert text.splitlines()[0] == f"Run {report.run}: ptq-w3a8 (PTQ) on mini, task intent, seed 0."
-    rows = len(made_up_inspection.sensitivity())
+    rows = len(made_up_sensitivity.sensitivity())
     assert f"sensitivity    {rows} rows of module, role, block" in text
     assert text.endswith("All of it: out/index.html")
 
