@@ -1,5 +1,5 @@
-"""Made-up tables of where the damage comes from and what it does to words, with plausible numbers and
-no model."""
+"""Made-up tables of where the damage comes from and what it does to words, with plausible numbers
+and no model."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.depth import alone_in
-from sdq.data.batches import Encoded
+from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces, listen, tensor_of
 from sdq.models.loading import taps
 from sdq.quant.rewrite import only
@@ -50,6 +50,43 @@ class _Sums:
         return 10 * math.log10(self.signal / self.error) if self.error else 200.0
 
 
+class _Watch:
+    """Hooks that compare what stands at the taps of a student with what stood there before."""
+
+    def __init__(self, student: nn.Module) -> None:
+        self.student, self.alone = student, alone_in(student)
+        self.names, self.contexts = taps(student, "block"), taps(student, "attention_output")
+        self.of: dict[str, Side] = dict.fromkeys(self.names, "output")  # type: ignore[assignment]
+        self.of |= dict.fromkeys(self.contexts, "input")  # type: ignore[arg-type]
+        self.local, self.accumulated, self.gap = (
+            {tap: _Sums() for tap in self.of} for _ in range(3)
+        )
+        self.kept: dict[str, Tensor] = {}
+        self.real = torch.empty(0)
+
+    def exact(self, tap: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        self.kept[tap] = tensor_of(args if out is None else out)
+        if out is not None:
+            self.local[tap].add(self.kept[tap], self.alone(module, args, kwargs), self.real)
+
+    def quantized(self, tap: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        before, self.kept[tap] = self.kept[tap], tensor_of(args if out is None else out)
+        self.accumulated[tap].add(before, self.kept[tap], self.real)
+
+    def theirs(self, tap: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        self.gap[tap].add(tensor_of(out), self.kept[tap], self.real)
+
+    def add(self, batch: Batch, teacher: nn.Module | None) -> None:
+        self.real = batch.real
+        with listen(self.student, self.of, self.exact), only(self.student, ()):
+            self.student(**batch.inputs)
+        with listen(self.student, self.of, self.quantized):
+            self.student(**batch.inputs)
+        if teacher is not None:
+            with listen(teacher, dict.fromkeys(self.names, "output"), self.theirs):
+                teacher(**batch.inputs)
+
+
 @torch.inference_mode()
 def layer_errors(
     student: nn.Module, teacher: nn.Module | None, data: Encoded, batch_size: int = 64
@@ -59,62 +96,18 @@ def layer_errors(
 
     `teacher` is given only when the student's weights have moved; it adds the teacher gap.
     """
-    names, contexts = taps(student, "block"), taps(student, "attention_output")
-    of: dict[str, Side] = dict.fromkeys(names, "output") | dict.fromkeys(contexts, "input")  # type: ignore[assignment]
-    local, accumulated, gap = ({tap: _Sums() for tap in of} for _ in range(3))
-    alone, kept = alone_in(student), dict[str, Tensor]()
+    watch = _Watch(student)
     for batch in in_pieces(student, data, batch_size):
-        real = batch.real
-
-        def exact(
-            tap: str,
-            module: nn.Module,
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            out: Any,
-            real: Tensor = real,
-        ) -> None:
-            kept[tap] = tensor_of(args if out is None else out)
-            if out is not None:
-                local[tap].add(kept[tap], alone(module, args, kwargs), real)
-
-        def quantized(
-            tap: str,
-            module: nn.Module,
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            out: Any,
-            real: Tensor = real,
-        ) -> None:
-            before, kept[tap] = kept[tap], tensor_of(args if out is None else out)
-            accumulated[tap].add(before, kept[tap], real)
-
-        def theirs(
-            tap: str,
-            module: nn.Module,
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            out: Any,
-            real: Tensor = real,
-        ) -> None:
-            gap[tap].add(tensor_of(out), kept[tap], real)
-
-        with listen(student, of, exact), only(student, ()):
-            student(**batch.inputs)
-        with listen(student, of, quantized):
-            student(**batch.inputs)
-        if teacher is not None:
-            with listen(teacher, dict.fromkeys(names, "output"), theirs):
-                teacher(**batch.inputs)
+        watch.add(batch, teacher)
     return tuple(
         LayerError(
             block=i,
-            local_relative_l2=local[name].relative_l2,
-            local_sqnr_db=local[name].sqnr_db,
-            accumulated_relative_l2=accumulated[name].relative_l2,
-            accumulated_sqnr_db=accumulated[name].sqnr_db,
-            attention_accumulated_relative_l2=accumulated[context].relative_l2,
-            teacher_gap_relative_l2=gap[name].relative_l2 if teacher is not None else None,
+            local_relative_l2=watch.local[name].relative_l2,
+            local_sqnr_db=watch.local[name].sqnr_db,
+            accumulated_relative_l2=watch.accumulated[name].relative_l2,
+            accumulated_sqnr_db=watch.accumulated[name].sqnr_db,
+            attention_accumulated_relative_l2=watch.accumulated[context].relative_l2,
+            teacher_gap_relative_l2=watch.gap[name].relative_l2 if teacher is not None else None,
         )
-        for i, (name, context) in enumerate(zip(names, contexts, strict=True))
+        for i, (name, context) in enumerate(zip(watch.names, watch.contexts, strict=True))
     )

@@ -139,6 +139,48 @@ def passes(
         return seen(), logits
 
 
+Pass = tuple[dict[str, Tensor], Tensor]  # what stands at every place, and the logits
+
+
+def add_places(
+    sums: dict[str, Any], exact: Pass, plain: Pass, now: Pass, rows: list[int], lengths: list[int]
+) -> None:
+    """Per place: sums of squares of change and signal, of |change|, numbers and sentences. Row b of
+    `now` repeats row rows[b] of the others, which has lengths[b] tokens."""
+    for place in plain[0]:
+        for b, (row, n) in enumerate(zip(rows, lengths, strict=True)):
+            signal, before, after = (
+                t[i][:n].double() if t.dim() == 3 else t[i].double()
+                for t, i in ((exact[0][place], row), (plain[0][place], row), (now[0][place], b))
+            )
+            terms = [
+                ((after - before) ** 2).sum().item(),
+                (signal**2).sum().item(),
+                (after - before).abs().sum().item(),
+                signal.numel(),
+                1,
+            ]
+            known = sums.setdefault(place, [0.0, 0.0, 0.0, 0, 0])
+            sums[place] = [k + t for k, t in zip(known, terms, strict=True)]
+
+
+def of_answer(z: Tensor, y: Tensor, f: Tensor, e: Tensor, gold: int) -> dict[str, float]:
+    """Every metric of one position, of its logits: before (z) and after (y) in the student, after
+    (f) and before (e) in FP32."""
+    pairs = ((z, y), (f, y), (e, z))
+    kl = [F.kl_div(q.log_softmax(-1), p.softmax(-1), reduction="sum").item() for p, q in pairs]
+    flips = [float(p.argmax() != q.argmax()) for p, q in pairs]
+    target = torch.tensor(gold)
+    return {
+        "kl": kl[0],
+        "flips": flips[0],
+        "loss": F.cross_entropy(y, target).item() - F.cross_entropy(z, target).item(),
+        "accuracy": float(y.argmax() == gold) - float(z.argmax() == gold),
+        "kl_shift": kl[1] - kl[2],
+        "flips_shift": flips[1] - flips[2],
+    }
+
+
 def by_hand(
     student: nn.Module,
     data: Encoded,
@@ -149,7 +191,6 @@ def by_hand(
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """(place, measure) or ("all", metric), of one cause: value and high; with plain loops over
     sentences and tokens."""
-    found: dict[tuple[str, str], list[float]] = {}
     sums, places = [dict[str, Any]() for _ in range(repeats)], set[str]()
     for batch in data.in_order(size):
         exact, plain = passes(student, batch, [], {}), passes(student, batch, quantizing, {})
@@ -158,77 +199,31 @@ def by_hand(
             if again.cause != cause:
                 continue
             now, fp32 = (
-                passes(student, again.batch, quantizing, again.changed),
-                passes(student, again.batch, [], again.changed),
+                passes(student, again.batch, names, again.changed) for names in (quantizing, [])
             )
-            mine = sums[again.number]
-            for place in plain[0]:
-                for b, row in enumerate(again.rows):
-                    n = len(data.ids[batch.at[row]])
-                    signal, before, after = (
-                        t[i][:n].double() if t.dim() == 3 else t[i].double()
-                        for t, i in (
-                            (exact[0][place], row),
-                            (plain[0][place], row),
-                            (now[0][place], b),
-                        )
-                    )
-                    got = mine.setdefault(place, [0.0, 0.0, 0.0, 0, 0])
-                    parts = [
-                        ((after - before) ** 2).sum().item(),
-                        (signal**2).sum().item(),
-                        (after - before).abs().sum().item(),
-                        signal.numel(),
-                        1,
-                    ]
-                    mine[place] = [a + p for a, p in zip(got, parts, strict=True)]
+            totals = sums[again.number]
+            lengths = [len(data.ids[batch.at[row]]) for row in again.rows]
+            add_places(totals, exact, plain, now, again.rows, lengths)
             for b, row in enumerate(again.rows):
-                at = [t for t, label in enumerate(data.labels[batch.at[row]]) if label != IGNORE]
-                for t in at:
-                    gold = data.labels[batch.at[row]][t]
+                for t, gold in enumerate(data.labels[batch.at[row]]):
+                    if gold == IGNORE:
+                        continue
+                    given = ((plain[1], row), (now[1], b), (fp32[1], b), (exact[1], row))
                     z, y, f, e = (
-                        logits[i, t] if data.token else logits[i]
-                        for logits, i in (
-                            (plain[1], row),
-                            (now[1], b),
-                            (fp32[1], b),
-                            (exact[1], row),
-                        )
+                        (logits[i, t] if data.token else logits[i]).double() for logits, i in given
                     )
-                    z, y, f, e = (v.double() for v in (z, y, f, e))
-                    kl = [
-                        F.kl_div(q.log_softmax(-1), p.softmax(-1), reduction="sum").item()
-                        for p, q in ((z, y), (f, y), (e, z))
-                    ]
-                    flips = [float(p.argmax() != q.argmax()) for p, q in ((z, y), (f, y), (e, z))]
-                    worse = (
-                        F.cross_entropy(y, torch.tensor(gold)).item()
-                        - F.cross_entropy(z, torch.tensor(gold)).item()
-                    )
-                    right = float(y.argmax() == gold) - float(z.argmax() == gold)
-                    values = {
-                        "kl": kl[0],
-                        "flips": flips[0],
-                        "loss": worse,
-                        "accuracy": right,
-                        "kl_shift": kl[1] - kl[2],
-                        "flips_shift": flips[1] - flips[2],
-                    }
-                    for metric, value in values.items():
-                        mine.setdefault(metric, []).append(value)
-    for mine in sums:
-        for name, v in mine.items():
+                    for metric, value in of_answer(z, y, f, e, gold).items():
+                        totals.setdefault(metric, []).append(value)
+    values: dict[tuple[str, str], list[float]] = {}
+    for totals in sums:
+        for name, v in totals.items():
             if name in places:
-                measures = {
-                    "relative_l2": math.sqrt(v[0] / v[1]),
-                    "mean_abs": v[2] / v[3],
-                    "frobenius": math.sqrt(v[0] / v[4]),
-                }
-                for measure, value in measures.items():
-                    found.setdefault((name, measure), []).append(value)
+                values.setdefault((name, "relative_l2"), []).append(math.sqrt(v[0] / v[1]))
+                values.setdefault((name, "mean_abs"), []).append(v[2] / v[3])
+                values.setdefault((name, "frobenius"), []).append(math.sqrt(v[0] / v[4]))
             else:
-                found.setdefault((EVERY, name), []).append(abs(statistics.fmean(v)))
-    return {key: (statistics.median(values), max(values)) for key, values in found.items()}
+                values.setdefault((EVERY, name), []).append(abs(statistics.fmean(v)))
+    return {key: (statistics.median(each), max(each)) for key, each in values.items()}
 
 
 @pytest.mark.parametrize("token", [False, True])
