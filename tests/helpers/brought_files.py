@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pyarrow.parquet
 from sdq.data.assemble import assemble
 from sdq.data.task import Task
 from sdq.data.taskfile import Source, TaskFile
+from tests.helpers.parquet import bomb, classes, lists, parquet
 
 CSV = "text,label\nfine,good\nsad,bad\n"
 CONLLU = (
@@ -26,38 +26,6 @@ FIVE = (
     "5 anna\n"
 )
 TWO = "In O\nRome B-city\n\nHe O\n"
-
-
-def _parquet(table: Any, **how: Any) -> bytes:
-    made = io.BytesIO()
-    pa.parquet.write_table(table, made, **how)
-    return made.getvalue()
-
-
-def _classes(*names: str) -> bytes:
-    features = {
-        "label": {"names": names, "_type": "ClassLabel"},
-        "text": {"dtype": "string", "_type": "Value"},
-    }
-    table = pa.table({"text": ["fine", "sad"], "label": pa.array([1, 0], pa.int64())})
-    return _parquet(
-        table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    )
-
-
-def _bomb() -> bytes:
-    long = pa.DictionaryArray.from_arrays(
-        pa.array([0] * 4000, pa.int32()), pa.array(["x" * 900_000])
-    )
-    return _parquet(pa.table({"text": long, "label": ["a", "b"] * 2000}), write_statistics=False)
-
-
-def _lists() -> bytes:
-    return _parquet(
-        pa.table(
-            {"text": ["x", "y"], "label": ["a", "b"], "more": [[0] * 20_000_000, [0] * 20_000_000]}
-        )
-    )
 
 
 def _cells(tokens: str, tags: str) -> str:
@@ -177,23 +145,23 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any]]] = {
     ),
     "Parquet": (
         "a.parquet",
-        _parquet(pa.table({"text": ["fine", "sad"], "label": ["good", "bad"]})),
+        parquet(pa.table({"text": ["fine", "sad"], "label": ["good", "bad"]})),
         SENTENCE,
     ),
-    "Parquet of `datasets` with ClassLabel": ("a.parquet", _classes("bad", "good"), SENTENCE),
+    "Parquet of `datasets` with ClassLabel": ("a.parquet", classes("bad", "good"), SENTENCE),
     "Parquet with ClassLabel in an order of its own, and names that no row has": (
         "a.parquet",
-        _classes("positive", "negative", "neutral"),
+        classes("positive", "negative", "neutral"),
         SENTENCE,
     ),
     "Parquet with ClassLabel whose names are numbers, listed under `labels`": (
         "a.parquet",
-        _classes("1", "0"),
+        classes("1", "0"),
         SENTENCE | {"labels": ["0", "1"]},
     ),
-    "a damaged Parquet file": ("a.parquet", _parquet(pa.table({"text": ["fine"]}))[:-20], SENTENCE),
-    "Parquet that names one long text thousands of times": ("a.parquet", _bomb(), SENTENCE),
-    "Parquet with lists of tens of millions": ("a.parquet", _lists(), SENTENCE),
+    "a damaged Parquet file": ("a.parquet", parquet(pa.table({"text": ["fine"]}))[:-20], SENTENCE),
+    "Parquet that names one long text thousands of times": ("a.parquet", bomb(), SENTENCE),
+    "Parquet with lists of tens of millions": ("a.parquet", lists(), SENTENCE),
     "CoNLL of two columns": ("a.conll", TWO, TOKEN),
     "CoNLL called .iob2, .bio, .tsv or .txt": ("a.iob2", TWO, TOKEN),
     "CoNLL with a comment that names its columns": (
