@@ -51,7 +51,7 @@ _OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "layoutlm": ({}, "needs bbox too"),
     "longformer": (
         {"attention_window": 4, "sep_token_id": 3},
-        "must have one row per token, .* gets 4 x 2 x 24",
+        "must have one row per token, .* has 4 x 2 x 24",
     ),
     "funnel": (
         {"block_sizes": [1, 1], "d_model": 24, "n_head": 2, "d_head": 12, "d_inner": 40},
