@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import unicodedata
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tests.cases.build import checkpoint, conll, csv, jsonl, task_folder
 from tests.cases.doors import Doors, either
+from tests.helpers.parquet import parquet_of
 from tests.helpers.tagged import TAGGED, WORDS, loaded
 
 TAGS = ("O", "B-LOC", "B-PER", "I-PER")
@@ -224,17 +222,11 @@ def test_true_and_false_are_names(tmp_path: Path, ending: str) -> None:
     rows: list[dict[str, Any]] = [{"text": "x", "label": True}, {"text": "y", "label": False}]
     task = loaded(
         task_folder(
-            tmp_path, {"train/en": jsonl(rows) if ending == ".jsonl" else parquet(rows)}, ending
+            tmp_path, {"train/en": jsonl(rows) if ending == ".jsonl" else parquet_of(rows)}, ending
         )
     )
     assert not isinstance(task, str), task
     assert sorted(label.lower() for label in task.labels) == ["false", "true"]
-
-
-def parquet(rows: Sequence[Mapping[str, Any]], schema: Any = None) -> bytes:
-    out = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), out)
-    return out.getvalue()
 
 
 def test_a_missing_number_is_no_label(tmp_path: Path) -> None:
@@ -242,7 +234,7 @@ def test_a_missing_number_is_no_label(tmp_path: Path) -> None:
         task_folder(
             tmp_path,
             {
-                "train/en": parquet(
+                "train/en": parquet_of(
                     [{"text": "x", "label": 1.0}, {"text": "y", "label": float("nan")}]
                 )
             },
@@ -271,7 +263,7 @@ def test_class_labels_of_datasets(doors: Doors, tmp_path: Path) -> None:
         [("text", pa.string()), ("label", pa.int64())],
         metadata={"huggingface": json.dumps(feature)},
     )
-    rows = parquet([{"text": "good", "label": 1}, {"text": "bad", "label": 0}], schema)
+    rows = parquet_of([{"text": "good", "label": 1}, {"text": "bad", "label": 0}], schema)
     path = task_folder(tmp_path / "task", {"train/en": rows}, ".parquet")
     task = loaded(path)
     assert not isinstance(task, str), task

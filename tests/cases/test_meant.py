@@ -11,7 +11,7 @@ import pytest
 
 from sdq.data.task import Task
 from tests.cases.build import jsonl, task_folder
-from tests.cases.test_cells import parquet
+from tests.helpers.parquet import parquet_of
 from tests.helpers.tagged import loaded
 
 
@@ -72,7 +72,7 @@ def test_a_mark_is_no_tag_where_the_file_names_its_numbers(tmp_path: Path) -> No
         [("tokens", pa.list_(pa.string())), ("tags", pa.list_(pa.int64()))], metadata=metadata
     )
     for mark in (-1, -100):
-        rows = parquet([{"tokens": ["a", "b", "c"], "tags": [0, 1, mark]}], schema)
+        rows = parquet_of([{"tokens": ["a", "b", "c"], "tags": [0, 1, mark]}], schema)
         said = loaded(task_folder(tmp_path / str(mark), {"train/en": rows}, ".parquet", "token"))
         refused(said, "en.parquet, row 1, column tags", f"{mark} stands for none")
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
 
 from sdq.data.batches import Encoded
 from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
@@ -13,12 +10,6 @@ from tests.helpers.architectures import ARCHITECTURES, VOCABULARY
 
 INT8 = (Rule(weight=WeightSpec(), activation=ActivationSpec()),)
 LAYERS = {"albert": 3, "albert-groups": 8}
-
-
-def logits(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    with torch.no_grad():
-        out: Tensor = model(**batch).logits
-        return out
 
 
 def examples(seed: int = 0, n: int = 7) -> Encoded:

@@ -7,9 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    XLMRobertaConfig,
-)
+from transformers import XLMRobertaConfig
 
 LABELS = ("red", "green", "blue")
 CONFIG = {

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sdq.quant.layers import (
-    WeightQuantizer,
-)
+from sdq.quant.layers import WeightQuantizer
 from sdq.quant.spec import WeightSpec
 
 W4 = WeightSpec(bits=4)

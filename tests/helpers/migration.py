@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +10,6 @@ from torch import Tensor, nn
 from sdq.models.loading import modules
 
 READERS = ("q", "k", "v", "ffn_in")
-
-
-def logits(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    with torch.no_grad():
-        out: Tensor = model(**batch).logits
-        return out
 
 
 def names(model: nn.Module, roles: Iterable[str] = READERS) -> list[str]:

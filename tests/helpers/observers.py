@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
-from sdq.quant.observers import (
-    OBSERVERS,
-)
+from sdq.quant.observers import OBSERVERS
 
 EVERY = pytest.mark.parametrize("observer", [o() for o in OBSERVERS], ids=lambda o: o.kind)
 SETTINGS = list(itertools.product((2, 4, 8), (True, False)))

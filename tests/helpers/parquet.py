@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,10 @@ def parquet(table: Any, **how: Any) -> bytes:
     made = io.BytesIO()
     pa.parquet.write_table(table, made, **how)
     return made.getvalue()
+
+
+def parquet_of(rows: Sequence[Mapping[str, Any]], schema: Any = None) -> bytes:
+    return parquet(pa.Table.from_pylist(list(rows), schema=schema))
 
 
 def classes(*names: str) -> bytes:

@@ -7,10 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from sdq.service.guard import Guard
-from sdq.service.visitors import (
-    Room,
-    Visitor,
-)
+from sdq.service.visitors import Room, Visitor
 
 ANNA, BEN, TEACHER = Visitor("a" * 32), Visitor("b" * 32), Visitor("c" * 32, "teacher")
 OWN, LAN = ("127.0.0.1", 50_000), ("192.0.2.7", 50_000)

@@ -21,9 +21,8 @@ from sdq.data.batches import IGNORE, Encoded
 from sdq.models.loading import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
-from tests.helpers.scans import ROUGH, of, pad_of, spoken
+from tests.helpers.scans import ROUGH, of, pad_of, spoken, whole
 from tests.helpers.training import text
-from tests.unit.analyses.test_sensitivity import whole
 
 W8A8 = (Rule(weight=WeightSpec(bits=8), activation=ActivationSpec(bits=8)),)
 NUMBERS = ["value", "high"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ from sdq.analyses.fisher import estimate
 from sdq.analyses.sensitivity import alone, changes, scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.loading import modules
-from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
+from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
-from tests.helpers.scans import ACTIVATIONS, FINE, ROUGH, pad_of, spoken
+from tests.helpers.scans import ACTIVATIONS, FINE, ROUGH, pad_of, spoken, whole
 from tests.helpers.training import text
 
 
@@ -52,12 +52,6 @@ class Passes:
                 out.logits.clone(),
             )
         )
-
-
-def whole(student: nn.Module, batch: Any, quantizing: Iterable[str]) -> Tensor:
-    """Logits of a whole pass."""
-    with torch.no_grad(), only(student, quantizing):
-        return student(**batch.inputs).logits  # type: ignore[no-any-return]
 
 
 # --- the scan: what is reused

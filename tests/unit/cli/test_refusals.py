@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    GPT2Config,
-    GPT2ForSequenceClassification,
-)
+from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from sdq.data import registry as tasks
 from tests.helpers.commands import refused

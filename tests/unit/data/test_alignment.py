@@ -13,13 +13,7 @@ from typing import Any
 import pytest
 import torch
 from seqeval.scheme import IOB2, Tokens
-from tokenizers import (
-    Tokenizer,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
     AutoTokenizer,

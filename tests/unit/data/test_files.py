@@ -11,10 +11,7 @@ import pytest
 
 from sdq.data.task import Task
 from sdq.settings import ROOT, UserError
-from tests.helpers.brought_files import (
-    CASES,
-    made,
-)
+from tests.helpers.brought_files import CASES, made
 
 DOC = ROOT / "docs" / "files.md"
 BEGIN, END = "<!-- rows -->", "<!-- end of rows -->"

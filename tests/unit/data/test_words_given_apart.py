@@ -16,10 +16,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import (
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sdq.data import check
 from sdq.data.pieces import lead_with_space_

@@ -19,7 +19,8 @@ from sdq.models.hooks import capture
 from sdq.models.loading import blocks, heads, load, longest, modules, remarks, steps, taps
 from sdq.quant.rewrite import calibrate_, only, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
-from tests.helpers.families import INT8, LAYERS, examples, kind_of, logits
+from tests.helpers.encoders import logits
+from tests.helpers.families import INT8, LAYERS, examples, kind_of
 from tests.helpers.layer_errors import layer_errors
 
 W4_STATIC = (

@@ -21,7 +21,8 @@ from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.train.loop import train_, without_dropout_
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training
-from tests.helpers.families import INT8, LAYERS, examples, kind_of, logits
+from tests.helpers.encoders import logits
+from tests.helpers.families import INT8, LAYERS, examples, kind_of
 
 
 def test_sdq_trains(architecture: str, tiny: Any) -> None:

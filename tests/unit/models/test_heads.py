@@ -14,12 +14,7 @@ from torch import nn
 
 from sdq.data.batches import Encoded
 from sdq.evaluate.predict import predict
-from sdq.models.heads import (
-    answered,
-    join,
-    names_of,
-    plain,
-)
+from sdq.models.heads import answered, join, names_of, plain
 from sdq.settings import UserError
 
 WHERE = Path("config.json")

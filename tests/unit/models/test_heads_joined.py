@@ -15,12 +15,7 @@ from torch import nn
 from sdq.data.batches import encode
 from sdq.data.task import Example, Task
 from sdq.evaluate.predict import outcomes, predict
-from sdq.models.heads import (
-    Joint,
-    join,
-    joined_,
-    widened,
-)
+from sdq.models.heads import Joint, join, joined_, widened
 from sdq.models.loading import load, remarks, start
 from sdq.settings import UserError
 from tests.helpers.architectures import ARCHITECTURES, VOCABULARY

@@ -13,9 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sdq.models.heads import (
-    loading_remarks,
-)
+from sdq.models.heads import loading_remarks
 from sdq.models.loading import load, start
 from sdq.settings import UserError
 from tests.helpers.architectures import VOCABULARY

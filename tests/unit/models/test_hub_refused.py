@@ -11,9 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    XLMRobertaForMaskedLM,
-)
+from transformers import XLMRobertaForMaskedLM
 
 from sdq.models import hub
 from sdq.models.checkpoint import base_of, folder_of

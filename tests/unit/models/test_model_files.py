@@ -11,11 +11,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    PreTrainedTokenizerFast,
-)
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from sdq.data.batches import encode
 from sdq.data.task import Example, Task

@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import (
-    BertForMaskedLM,
-    BertForPreTraining,
-)
+from transformers import BertForMaskedLM, BertForPreTraining
 
 from sdq.models.checkpoint import base_of
 from sdq.models.loading import encoder, load, remarks, start

@@ -20,7 +20,8 @@ from sdq.models.loading import load, modules, steps
 from sdq.quant.rewrite import rewrite
 from sdq.settings import UserError
 from tests.helpers.architectures import ARCHITECTURES, VOCABULARY
-from tests.helpers.families import INT8, examples, logits
+from tests.helpers.encoders import logits
+from tests.helpers.families import INT8, examples
 
 LABELS = ("red", "green", "blue")
 

@@ -10,11 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
-from sdq.quant.layers import (
-    ActivationQuantizer,
-    ForwardPass,
-    quantized,
-)
+from sdq.quant.layers import ActivationQuantizer, ForwardPass, quantized
 from sdq.quant.spec import ActivationSpec, PerTensor, PerToken
 from tests.helpers.layers import W4, fresh, linear, tokens
 

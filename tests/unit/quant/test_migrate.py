@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from sdq.models.hooks import capture
 from sdq.models.loading import modules
 from sdq.quant.smoothquant import ScaledLinear, factors, migrate
-from tests.helpers.migration import READERS, columns, logits, names, together
+from tests.helpers.encoders import logits
+from tests.helpers.migration import READERS, columns, names, together
 
 
 def peaks(model: nn.Module, batches: Iterable[dict[str, Tensor]], name: str) -> Tensor:

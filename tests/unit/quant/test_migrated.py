@@ -19,7 +19,8 @@ from sdq.quant.layers import QuantLinear
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.smoothquant import migrate
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
-from tests.helpers.migration import READERS, columns, logits, names, together
+from tests.helpers.encoders import logits
+from tests.helpers.migration import READERS, columns, names, together
 
 STATIC = ActivationSpec(granularity=PerTensor(), dynamic=False)
 W8 = WeightSpec(granularity=PerTensor())

@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
-from sdq.quant.observers import (
-    KL,
-    MinMax,
-    MovingAverage,
-    Mse,
-    Percentile,
-)
+from sdq.quant.observers import KL, MinMax, MovingAverage, Mse, Percentile
 from tests.helpers.observers import EVERY, SETTINGS, rounded, seen, values
 
 

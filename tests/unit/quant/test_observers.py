@@ -14,11 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
-from sdq.quant.observers import (
-    LARGEST,
-    OBSERVERS,
-    Observer,
-)
+from sdq.quant.observers import LARGEST, OBSERVERS, Observer
 from tests.helpers.observers import EVERY, SETTINGS, rounded, seen, values
 from tests.profiles import examples
 

@@ -17,12 +17,10 @@ from sdq.models.loading import ROLES, blocks, heads, modules
 from sdq.quant.layers import ActivationQuantizer, QuantEmbedding, QuantLinear
 from sdq.quant.observers import OBSERVERS
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite, set_noise_
-from sdq.quant.spec import (
-    Rule,
-    WeightSpec,
-)
+from sdq.quant.spec import Rule, WeightSpec
 from sdq.settings import UserError
-from tests.helpers.rewriting import INT8, STATIC, logits
+from tests.helpers.encoders import logits
+from tests.helpers.rewriting import INT8, STATIC
 
 W4_STATIC = (Rule(weight=WeightSpec(bits=4), activation=STATIC),)
 

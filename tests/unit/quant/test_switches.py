@@ -24,7 +24,8 @@ from sdq.quant.spec import (
     Rule,
     WeightSpec,
 )
-from tests.helpers.rewriting import INT8, STATIC, logits
+from tests.helpers.encoders import logits
+from tests.helpers.rewriting import INT8, STATIC
 
 ACTIVATIONS = [  # searching observers with few candidates: per token they are slow
     ActivationSpec(

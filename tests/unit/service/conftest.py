@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sdq.service.visitors import (
-    Room,
-)
+from sdq.service.visitors import Room
 from tests.helpers.visiting import TEACHERS, TOKEN
 
 

@@ -10,12 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sdq.service.visitors import (
-    Room,
-    Visitor,
-    is_loopback,
-    is_open,
-)
+from sdq.service.visitors import Room, Visitor, is_loopback, is_open
 from sdq.settings import UserError
 from sdq.store import Store
 from tests.helpers.visiting import ANNA, TEACHER, TEACHERS, TOKEN, ask, cookie_of

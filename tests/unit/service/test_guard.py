@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdq.service.guard import LED
-from sdq.service.visitors import (
-    Room,
-    Visitor,
-)
+from sdq.service.visitors import Room, Visitor
 from tests.helpers.visiting import ANNA, LAN, OWN, TEACHER, TEACHERS, TOKEN, ask, cookie_of
 
 pytestmark = pytest.mark.usefixtures("plain")

@@ -12,11 +12,7 @@ from sdq.intake.own_tasks import Incoming, keep
 from sdq.jobs import history
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
-from sdq.service.visitors import (
-    OWNER,
-    Visitor,
-    askers,
-)
+from sdq.service.visitors import OWNER, Visitor, askers
 from sdq.settings import UserError
 from sdq.store import Store, run_id
 from tests import made_up

@@ -15,14 +15,7 @@ from typing import Any
 
 import pytest
 
-from sdq.service.visitors import (
-    OWNER,
-    Room,
-    Visitor,
-    reachable,
-    shown,
-    told,
-)
+from sdq.service.visitors import OWNER, Room, Visitor, reachable, shown, told
 from sdq.settings import ROOT, UserError
 from tests.helpers.visiting import ANNA, TEACHER, ask
 
