@@ -14,7 +14,9 @@ from tests.helpers.visiting import ANNA, LAN, OWN, TEACHER, TEACHERS, TOKEN, ask
 pytestmark = pytest.mark.usefixtures("plain")
 
 
-# Host and Origin
+# --- Host and Origin
+
+
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize(
     ("host", "origin", "comes_in"),
@@ -61,7 +63,9 @@ def test_what_comes_out_may_not_be_framed(at_home: Room) -> None:
     assert headers["x-content-type-options"] == "nosniff"
 
 
-# at home
+# --- at home
+
+
 def test_at_home_a_browser_is_one_visitor_and_the_owner(at_home: Room, tmp_path: Path) -> None:
     _, headers, _ = ask(at_home, accept="text/html")
     assert all(word in headers["set-cookie"] for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
@@ -102,7 +106,9 @@ def test_who_does_not_sit_at_the_machine_needs_a_link_whatever_was_configured(
     )[0] in (403, "refused")
 
 
-# a room
+# --- a room
+
+
 @pytest.mark.parametrize(
     "path",
     [

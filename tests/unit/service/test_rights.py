@@ -21,7 +21,6 @@ from tests.helpers.visiting import ANNA, BEN, TEACHER
 pytestmark = pytest.mark.usefixtures("plain")
 
 
-# what each may change
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))

@@ -22,7 +22,6 @@ from tests.helpers.visiting import ANNA, TEACHER, ask
 pytestmark = pytest.mark.usefixtures("plain")
 
 
-# folders
 def test_nobody_but_the_owner_learns_which_folders_there_are(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
