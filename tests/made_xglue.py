@@ -73,76 +73,73 @@ def _tab(*fields: str) -> str:
     return "\t".join(fields)
 
 
+def _sentences(folder: Path, w: Writer, code: str, split: str, n: int) -> None:
+    """The folders of tags, of news, and of pairs that are no inference."""
+    _lines(folder / "NER" / f"{code}.{split}", ["-DOCSTART- O", "", *_words(w, n, 2)])
+    _lines(folder / "POS" / f"{code}.{split}", _words(w, n, 1))
+    _lines(
+        folder / "NC" / f"xglue.nc.{code}.{split}",
+        [
+            _tab(thing.title(), f'{w.sentence()} "{w.sentence()}', topic)
+            for thing, topic in (w.thing() for _ in range(n))
+        ],
+    )
+    _lines(
+        folder / "QADSM" / f"xglue.qadsm.{code}.{split}",
+        [_tab(w.thing()[0], w.thing()[0], w.sentence(), ("Bad", "Good")[i % 2]) for i in range(n)],
+    )
+    _lines(
+        folder / "QAM" / f"xglue.qam.{code}.{split}",
+        [_tab(f"{w.sentence()}?", w.sentence(), str(i % 2)) for i in range(n)],
+    )
+    # queries of three documents, and the last one of a single one, which the official scorer
+    # leaves out
+    _lines(
+        folder / "WPR" / f"xglue.wpr.{code}.{split}",
+        [
+            _tab(
+                f"{w.topics and list(w.topics)[i // 3 % 3]} {i // 3}",
+                w.sentence(),
+                w.sentence(),
+                str(w.rng.randrange(5)),
+            )
+            for i in range(n + 1)
+        ],
+    )
+
+
+def _inference(folder: Path, w: Writer, code: str, split: str, n: int) -> list[str]:
+    """XNLI, whose training file is MultiNLI's; the lines of the file for all languages."""
+    pairs = [(w.sentence(), w.sentence(), NLI[i % 3]) for i in range(n)]
+    if split == "train":
+        lines = [_tab(a, b, c.replace("ction", "ctory")) for a, b, c in pairs]
+        _lines(
+            folder / "XNLI" / "multinli.train.en.tsv", [_tab("premise", "hypo", "label"), *lines]
+        )
+        return []
+    _lines(folder / "XNLI" / f"{code}.{split}", [_tab(*pair) for pair in pairs])
+    return [_tab(code, label, *["( )"] * 4, one, two, "7") for one, two, label in pairs]
+
+
+def _paraphrases(folder: Path, w: Writer, code: str, split: str, n: int) -> None:
+    name = "train.tsv" if split == "train" else f"{split}_2k.tsv"
+    lines = [_tab(str(i + 1), w.sentence(), w.sentence(), str(i % 2)) for i in range(n)]
+    _lines(folder / "PAWSX" / code / name, [_tab("id", "sentence1", "sentence2", "label"), *lines])
+
+
 def build(
     folder: Path, languages: tuple[str, ...] = ("en", "de"), joint_xnli: bool = False
 ) -> Path:
     """Write all eight folders. Only English has a train split. `joint_xnli`: dev and test of XNLI
     in one file for all languages."""
-    joint: dict[str, list[str]] = {
-        split: [
-            _tab("language", "gold_label", *["parse"] * 4, "sentence1", "sentence2", "promptID")
-        ]
-        for split in SPLITS
-    }
+    header = _tab("language", "gold_label", *["parse"] * 4, "sentence1", "sentence2", "promptID")
+    joint = {split: [header] for split in SPLITS}
     for split, n in SPLITS.items():
         for code in languages if split != "train" else ("en",):
             w = Writer(code, {"train": 1, "dev": 2, "test": 3}[split])
-            _lines(folder / "NER" / f"{code}.{split}", ["-DOCSTART- O", "", *_words(w, n, 2)])
-            _lines(folder / "POS" / f"{code}.{split}", _words(w, n, 1))
-            _lines(
-                folder / "NC" / f"xglue.nc.{code}.{split}",
-                [
-                    _tab(thing.title(), f'{w.sentence()} "{w.sentence()}', topic)
-                    for thing, topic in (w.thing() for _ in range(n))
-                ],
-            )
-            _lines(
-                folder / "QADSM" / f"xglue.qadsm.{code}.{split}",
-                [
-                    _tab(w.thing()[0], w.thing()[0], w.sentence(), ("Bad", "Good")[i % 2])
-                    for i in range(n)
-                ],
-            )
-            _lines(
-                folder / "QAM" / f"xglue.qam.{code}.{split}",
-                [_tab(f"{w.sentence()}?", w.sentence(), str(i % 2)) for i in range(n)],
-            )
-            # queries of three documents, and the last one of a single one, which the official
-            # scorer leaves out
-            _lines(
-                folder / "WPR" / f"xglue.wpr.{code}.{split}",
-                [
-                    _tab(
-                        f"{w.topics and list(w.topics)[i // 3 % 3]} {i // 3}",
-                        w.sentence(),
-                        w.sentence(),
-                        str(w.rng.randrange(5)),
-                    )
-                    for i in range(n + 1)
-                ],
-            )
-            pairs = [(w.sentence(), w.sentence(), NLI[i % 3]) for i in range(n)]
-            if split == "train":
-                _lines(
-                    folder / "XNLI" / "multinli.train.en.tsv",
-                    [
-                        _tab("premise", "hypo", "label"),
-                        *(_tab(a, b, c.replace("ction", "ctory")) for a, b, c in pairs),
-                    ],
-                )
-            else:
-                _lines(folder / "XNLI" / f"{code}.{split}", [_tab(*pair) for pair in pairs])
-                joint[split] += [
-                    _tab(code, label, *["( )"] * 4, one, two, "7") for one, two, label in pairs
-                ]
-            name = "train.tsv" if split == "train" else f"{split}_2k.tsv"
-            _lines(
-                folder / "PAWSX" / code / name,
-                [
-                    _tab("id", "sentence1", "sentence2", "label"),
-                    *(_tab(str(i + 1), w.sentence(), w.sentence(), str(i % 2)) for i in range(n)),
-                ],
-            )
+            _sentences(folder, w, code, split, n)
+            joint[split] += _inference(folder, w, code, split, n)
+            _paraphrases(folder, w, code, split, n)
     if joint_xnli:
         for split in ("dev", "test"):
             for code in languages:

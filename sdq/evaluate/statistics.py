@@ -9,11 +9,11 @@ What belongs together is drawn together (see `clusters`): a sentence is one thin
 languages, and sentences made from one frame are no independent sentences. The interval is the
 percentile interval of a Poisson bootstrap over clusters (Hanley and MacGibbon 2006), smoothed:
 where next to no answer flips, a plain bootstrap has next to nothing to draw, and its 95 % interval
-covers as little as 77 % (see tests/unit/test_coverage.py). So each draw gets, in each language, a
-Poisson(1/2) number of sentences that only the first model has right and as many that only the
-second has; for one proportion that is the half a success and half a failure of Jeffreys' interval.
-Several seeds of a recipe are a handful that resampling would make too alike: the mean over them
-moves by Student's t times its standard error.
+covers as little as 77 % (see tests/unit/evaluate/test_coverage.py). So each draw gets, in each
+language, a Poisson(1/2) number of sentences that only the first model has right and as many that
+only the second has; for one proportion that is the half a success and half a failure of Jeffreys'
+interval. Several seeds of a recipe are a handful that resampling would make too alike: the mean
+over them moves by Student's t times its standard error.
 """
 
 from __future__ import annotations

@@ -13,11 +13,8 @@ import os
 import random
 import shutil
 import signal
-import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from sdq.settings import ASSETS, UserError
 from sdq.store import Store
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
+from tests.drills.processes import counting, ended, forked
 
 LANGUAGES = ("en", "de")
 TRAINED = Recipe(
@@ -41,17 +39,6 @@ TRAINED = Recipe(
 TUNING = Training(steps=4, check_every=2, batch_size=4, learning_rate=1e-3)
 ANALYSES = ("sensitivity", "estimate")
 WORDS = ["alarm", "wecker", "heute", "light", "licht", "morgen", "sieben", "nine"]
-EVENTS = {
-    "open",
-    "os.rename",
-    "os.remove",
-    "os.mkdir",
-    "os.rmdir",
-    "os.truncate",
-    "os.listdir",
-    "os.scandir",
-}
-REFUSED = 3  # exit code of a child whose operation ended in a sentence
 
 
 @dataclass(frozen=True)
@@ -263,57 +250,6 @@ def content(place: Place) -> dict[str, Any]:
     ]
     assert not left, left
     return found
-
-
-@contextlib.contextmanager
-def forked(work: Callable[[], Any]) -> Iterator[int]:
-    """A child that does this; exit code 0 if it came to an end, REFUSED if it was refused in a
-    sentence, 1 for anything else."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except UserError as error:
-            code = REFUSED if "\n" not in str(error) else 1
-        except BaseException:
-            traceback.print_exc(file=sys.__stderr__)
-        finally:
-            os._exit(code)
-    yield pid
-
-
-def ended(pid: int, within: float = 400) -> int:
-    """The exit code of a child; -9 if it was killed. AssertionError if it hangs."""
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        gone, status = os.waitpid(pid, os.WNOHANG)
-        if gone:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    raise AssertionError("the child hangs")
-
-
-def counting(folder: Path, last: int | None = None) -> list[int]:
-    """Count this process's file operations under a folder (in the list's only element); it kills
-    itself just before number `last`."""
-    count, own = [0], threading.get_ident()
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if (
-            event in EVENTS
-            and threading.get_ident() == own
-            and any(str(a).startswith(str(folder)) for a in arguments[:2])
-        ):
-            if count[0] == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            count[0] += 1
-
-    sys.addaudithook(hook)
-    return count
 
 
 def undisturbed(name: str, place: Place) -> tuple[dict[str, Any], int, float]:

@@ -20,18 +20,8 @@ from sdq.inspection.storage import damage, paths
 from sdq.io.sealed import as_shipped
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
-from tests.drills.deaths import (
-    OPERATIONS,
-    REFUSED,
-    Place,
-    World,
-    again,
-    content,
-    dies,
-    ended,
-    forked,
-    undisturbed,
-)
+from tests.drills.deaths import OPERATIONS, Place, World, again, content, dies, undisturbed
+from tests.drills.processes import REFUSED, ended, forked
 
 PACKED, TABLED = (
     "11ac30e36b8c",

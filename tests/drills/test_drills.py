@@ -3,24 +3,18 @@ happened."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from sdq.inspection.registry import ANALYSES
-from sdq.inspection.settings import Inspection
-from sdq.inspection.storage import inspection_id, read
 from sdq.jobs import questions
 from sdq.jobs import queue as jobs
 from sdq.jobs.processes import process_of
@@ -30,6 +24,7 @@ from sdq.store import Store
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
 from tests.drills.deaths import World
+from tests.helpers.drilling import NICE, finished, killed, until
 
 TRAINED = Recipe(
     name="drill",
@@ -40,40 +35,6 @@ HURRIED = TRAINED.model_copy(update={"training": Training(steps=20, check_every=
 ENDLESS = Training(
     steps=100_000, check_every=10, batch_size=8, distillation=(KLD(),), patience=100_000
 )
-NICE = 2  # of the shared cluster; the default of the tests is 0, that of the app 10
-
-
-@contextlib.contextmanager
-def place(folder: Path, **settings: str) -> Iterator[Store]:
-    """A data folder of its own, whose cluster ends with the block."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "SDQ_DATA": str(folder / "data"),
-            "SDQ_SHIPPED": "no",
-            "SDQ_CLUSTER_IDLE": "30",
-            **settings,
-        }.items():
-            patch.setenv(name, value)
-        store = Store(folder / "data" / "runs", shipped=None)
-        yield store
-        jobs.stop(store)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """For one test alone, which may kill what it likes."""
-    with place(tmp_path) as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """For tests that kill nothing of the cluster: it is started once. What it computes stands back
-    by NICE."""
-    with place(
-        tmp_path_factory.mktemp("shared"), SDQ_CLUSTER_IDLE="300", SDQ_NICE=str(NICE)
-    ) as store:
-        yield store
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +57,6 @@ def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(report.model_dump_json())
 
 
-def until(condition: Callable[[], Any], seconds: float = 300) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-    return found
-
-
-def finished(run: str, store: Store) -> jobs.State:
-    return until(lambda: (s := jobs.state(run, store)) and not s.active and s)
-
-
 def checks(run: str, store: Store) -> list[int]:
     return [e["step"] for e in store.events(run) if e.get("event") == "check"]
 
@@ -119,12 +68,6 @@ def assert_undisturbed(run: str, store: Store, undisturbed: Any) -> None:
     assert report.quantized.by_language == undisturbed["quantized"]["by_language"]
     assert report.history == undisturbed["history"]
     assert not store.checkpoint(run).exists()
-
-
-def killed(store: Store, path: Path) -> None:
-    process = until(lambda: process_of(path))
-    process.kill()
-    process.wait(10)
 
 
 def test_thirty_identical_requests_are_one_computation(shared: Store, world: World) -> None:
@@ -311,58 +254,3 @@ def test_a_broken_model_is_one_sentence_in_the_state(
     state = finished(run, store)
     assert state.status == "failed"
     assert "one output per label" in (state.failure or "")
-
-
-def stored(store: Store, world: World) -> str:
-    """The finished run that the tiny world starts with, in this store."""
-    (run,) = Store(world.start / "runs", None).finished()
-    shutil.copytree(world.start / "runs" / run.run, store.folder / run.run)
-    return run.run
-
-
-@pytest.mark.parametrize("scheduler", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_an_inspection_is_one_computation_and_after_a_kill_goes_on_with_what_is_missing(
-    request: pytest.FixtureRequest, world: World, scheduler: bool
-) -> None:
-    store: Store = request.getfixturevalue("store" if scheduler else "shared")
-    run = stored(store, world)
-    kept, home = store.inspections(), inspection_id(run, Inspection())
-    kept.begin(home, {})
-    for name in {table for analysis in ANALYSES.values() for table in analysis.tables} - {
-        "estimate",
-        "floor",
-    }:
-        kept.keep(home, name, pd.DataFrame({"made": ["up"]}))  # as if computed before
-
-    def told(event: str) -> list[str]:
-        return [e["name"] for e in kept.events(home) if e["event"] == event]
-
-    with ThreadPoolExecutor(30) as pool:
-        assert set(
-            pool.map(lambda i: jobs.look_into(run, store, who=f"student-{i}"), range(30))
-        ) == {home}
-    until(lambda: "estimate" in told("analysed"))
-    if scheduler:
-        killed(store, store.folder.parent / "cluster.pid")
-    killed(store, kept.folder / home / "worker.pid")
-    assert finished(home, kept).status == "done"  # looking at it is what restarts the scheduler
-    assert told("analysed") == ["estimate", "floor"]
-    assert told("stage").count("estimate") == 1
-    assert not (
-        read(run, store).keys()
-        ^ {table for analysis in ANALYSES.values() for table in analysis.tables}
-    )
-
-
-@pytest.mark.slow
-def test_an_inspection_is_cancelled_within_two_seconds(store: Store, world: World) -> None:
-    run = stored(store, world)
-    kept, home = store.inspections(), jobs.look_into(run, store, Inspection(sentences=3000))
-    until(lambda: [e for e in kept.events(home) if e["event"] == "stage"])
-    computing = process_of(kept.folder / home / "worker.pid")
-    started = time.monotonic()
-    assert jobs.cancel(home, kept)
-    until(lambda: computing is not None and not computing.is_running(), 60)
-    assert time.monotonic() - started < 2
-    until(lambda: not (jobs.queue(store) / home).exists(), 10)
-    assert "cancelled" in (jobs.state(home, kept).failure or "")

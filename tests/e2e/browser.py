@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sdq.jobs import queue as jobs
 from sdq.store import Store
@@ -34,6 +34,24 @@ def chromium() -> str | None:
     except Exception:
         return None
     return own if Path(own).exists() else None
+
+
+def _wait(server: subprocess.Popen[bytes], address: str, log: IO[bytes], deadline: float) -> None:
+    """Until the health check is answered. RuntimeError with the end of the log if it is not."""
+    until = time.monotonic() + deadline
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+            return
+        except urllib.error.HTTPError:  # one that is open to a room lets nobody in without a link
+            return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > until:
+                log.seek(0)
+                raise RuntimeError(
+                    f"the server did not start: {log.read().decode()[-2000:]}"
+                ) from None
+            time.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -76,22 +94,7 @@ def serve(
     server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + deadline
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-                break
-            except (
-                urllib.error.HTTPError
-            ):  # a server that is open to a room lets nobody in without a link
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    raise RuntimeError(
-                        f"the server did not start: {log.read().decode()[-2000:]}"
-                    ) from None
-                time.sleep(0.1)
+        _wait(server, address, log, deadline)
         yield address
     finally:
         server.terminate()

@@ -7,9 +7,8 @@ from sdq.figures.dimensions import outlier_units
 from sdq.recipe import PRESETS
 from sdq.store import Store
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 PAGE = "pages/inspect/activations.py"
 QUERY = "roberta.encoder.layer.3.attention.self.query"
 

@@ -12,10 +12,9 @@ from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of
+from tests import made_up, made_up_inspection, made_up_reasons
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 PAGE = "pages/inspect/attribution.py"
 
 
@@ -42,7 +41,7 @@ def test_without_an_inspection_it_offers_one(store: Store, monkeypatch: pytest.M
 @pytest.mark.parametrize("language", ["ur", "sw"])
 def test_it_shows_one_sentence_word_by_word(store: Store, language: str) -> None:
     report = looked_into(store)
-    table = made_up_inspection.words()
+    table = made_up_reasons.words()
     example = table[table["language"] == language]["id"].unique()[2]
     rows = attribution.sentence(table, language, example)
     app = opened(PAGE, runs=report.run, language=language, example=example)
@@ -67,18 +66,16 @@ def test_drift_and_conductance_are_those_of_the_tables(store: Store) -> None:
     shown = text_of(app)
     drift = app.dataframe[1].value
     assert len(drift) == 16
-    wanted = made_up_inspection.drift().set_index("language")["rank_correlation"]
+    wanted = made_up_reasons.drift().set_index("language")["rank_correlation"]
     assert dict(zip(drift["code"], drift["rank correlation"], strict=True)) == pytest.approx(
         wanted.to_dict()
     )
     assert (
-        as_shown(
-            attribution.drift_reading(attribution.drift_table(made_up_inspection.drift()), "PTQ")
-        )
+        as_shown(attribution.drift_reading(attribution.drift_table(made_up_reasons.drift()), "PTQ"))
         in shown
     )
     flows = app.dataframe[2].value
-    rows = conductance.rows(made_up_inspection.conductance())
+    rows = conductance.rows(made_up_reasons.conductance())
     assert list(flows["value"]) == pytest.approx(list(rows["value"]))
     assert (
         "English" in app.selectbox(key="pick-example").label
@@ -86,7 +83,7 @@ def test_drift_and_conductance_are_those_of_the_tables(store: Store) -> None:
     app.segmented_control(key="level").set_value("Modules")
     app.segmented_control(key="damage").set_value("Loss").run()
     assert not app.exception
-    rows = conductance.rows(made_up_inspection.conductance(), "loss", "all", "module")
+    rows = conductance.rows(made_up_reasons.conductance(), "loss", "all", "module")
     assert list(app.dataframe[2].value["value"]) == pytest.approx(list(rows["value"]))
     assert as_shown(conductance.reading(rows)) in text_of(app)
 

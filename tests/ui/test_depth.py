@@ -9,14 +9,14 @@ from sdq.figures import depth
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests import made_up, made_up_inspection, made_up_sensitivity
+from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/depth.py"
 FOUR = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 
 
-def filled(store: Store) -> dict[str, Report]:  # noqa: F811
+def filled(store: Store) -> dict[str, Report]:
     return {r.recipe["name"]: r for r in made_up.fill(store, FOUR, ("intent",))}
 
 
@@ -25,13 +25,13 @@ def link_to_weights(app: AppTest) -> tuple[str, str]:
     return link.label, link.query_string
 
 
-def test_without_runs_it_says_what_to_do(store: Store) -> None:  # noqa: F811
+def test_without_runs_it_says_what_to_do(store: Store) -> None:
     app = opened(PAGE)
     assert "No finished run" in app.info[0].value
     assert not app.get("plotly_chart")
 
 
-def test_blocks_shows_the_stored_numbers_and_the_gap_apart(store: Store) -> None:  # noqa: F811
+def test_blocks_shows_the_stored_numbers_and_the_gap_apart(store: Store) -> None:
     reports = filled(store)
     app = opened(PAGE)
     table = store.table(reports["ptq-w3a8"].run, "depth")
@@ -48,7 +48,7 @@ def test_blocks_shows_the_stored_numbers_and_the_gap_apart(store: Store) -> None
     assert "must not be compared" in text_of(app)
 
 
-def test_a_layer_leads_to_its_weights(store: Store) -> None:  # noqa: F811
+def test_a_layer_leads_to_its_weights(store: Store) -> None:
     reports = filled(store)
     label, query = link_to_weights(
         opened(
@@ -61,7 +61,7 @@ def test_a_layer_leads_to_its_weights(store: Store) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("view", depth.VIEWS)
-def test_every_view_opens(store: Store, view: str) -> None:  # noqa: F811
+def test_every_view_opens(store: Store, view: str) -> None:
     reports = filled(store)
     app = opened(
         PAGE, view=view, language="sw", runs=",".join(reports[name].run for name in FOUR[1:])
@@ -83,14 +83,14 @@ def test_every_view_opens(store: Store, view: str) -> None:  # noqa: F811
         assert set(shown["run"]) == {"PTQ"}
 
 
-def test_an_untrained_run_has_no_teacher_gap(store: Store) -> None:  # noqa: F811
+def test_an_untrained_run_has_no_teacher_gap(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE, view="nonsense", measure="nonsense", language="xx", layer="nowhere")
     assert len(app.get("plotly_chart")) == 1
     assert "Teacher gap" not in text_of(app)
 
 
-def test_runs_without_tables_are_named(store: Store) -> None:  # noqa: F811
+def test_runs_without_tables_are_named(store: Store) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     made_up.without(store, report, "depth")
     app = opened(PAGE)
@@ -98,7 +98,7 @@ def test_runs_without_tables_are_named(store: Store) -> None:  # noqa: F811
     assert "None of the chosen runs" in app.info[0].value
 
 
-def test_the_picture_follows_measure_error_and_view(store: Store) -> None:  # noqa: F811
+def test_the_picture_follows_measure_error_and_view(store: Store) -> None:
     ptq = filled(store)["ptq-w3a8"]
     app = opened(PAGE, view="Roles", measure="SQNR", runs=ptq.run)
     table = store.table(ptq.run, "depth")
@@ -117,7 +117,7 @@ def test_the_picture_follows_measure_error_and_view(store: Store) -> None:  # no
     assert set(app.dataframe[0].value["language"]) == {"all"}
 
 
-def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:  # noqa: F811
+def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:
     reports = filled(store)
     ptq, sdq = reports["ptq-w3a8"].run, reports["sdq-att-kld-w3a8"].run
     app = opened(PAGE, runs=f"{ptq},{sdq}")
@@ -126,7 +126,7 @@ def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:  
     made_up_inspection.write(store, ptq)
     app = opened(PAGE, runs=f"{ptq},{sdq}")
     assert "No noise floor was measured yet for SDQ" in text_of(app)
-    floor = made_up_inspection.floor()
+    floor = made_up_sensitivity.floor()
     stored = (
         floor[
             (floor["kind"] == "site")

@@ -11,20 +11,11 @@ from sdq.io.quoting import quoted
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of
+from tests import made_up, made_up_inspection, made_up_sensitivity
+from tests.helpers.flips import THREE, filled, ids
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 PAGE = "pages/inspect/flips.py"
-THREE = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
-
-
-def filled(store: Store, task: str = "intent") -> dict[str, Report]:
-    return {r.recipe["name"]: r for r in made_up.fill(store, THREE, (task,))}
-
-
-def ids(reports: dict[str, Report]) -> str:
-    return ",".join(r.run for r in reports.values())
 
 
 def both(store: Store, reports: dict[str, Report], language: str | None = None) -> pd.DataFrame:
@@ -101,7 +92,7 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     app = opened(PAGE, runs=run, language="sw")
     assert "known once this run was looked into" in text_of(app)
     made_up_inspection.write(store, reports["ptq-w3a8"].run)
-    table = made_up_inspection.alone()
+    table = made_up_sensitivity.alone()
     sw = table[table["language"] == "sw"]
     mine = both(store, reports, "sw")
     changed = mine[(mine["answer"] != mine["answer_fp32"])]["id"]

@@ -10,9 +10,8 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 PAGE = "pages/compare/languages.py"
 THREE = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
 

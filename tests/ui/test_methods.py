@@ -11,17 +11,17 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/compare/methods.py"
 FOUR = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 
 
-def filled(store: Store) -> dict[str, Report]:  # noqa: F811
+def filled(store: Store) -> dict[str, Report]:
     return {r.recipe["name"]: r for r in made_up.fill(store, FOUR, ("intent",))}
 
 
-def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:  # noqa: F811
+def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:
     reports = filled(store)
     app = opened(PAGE)
     shown = app.dataframe[0].value
@@ -42,7 +42,7 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:  
     assert len(app.get("plotly_chart")) == 3
 
 
-def test_price_layer_and_first_run_follow_the_choices(store: Store) -> None:  # noqa: F811
+def test_price_layer_and_first_run_follow_the_choices(store: Store) -> None:
     reports = filled(store)
     layer = "roberta.encoder.layer.2.output.dense"
     app = opened(
@@ -60,7 +60,7 @@ def test_price_layer_and_first_run_follow_the_choices(store: Store) -> None:  # 
     assert "not rounded" in text
 
 
-def test_one_run_is_told_what_to_do(store: Store) -> None:  # noqa: F811
+def test_one_run_is_told_what_to_do(store: Store) -> None:
     reports = filled(store)
     app = opened(PAGE, runs=reports["ptq-w3a8"].run)
     assert "at least two runs" in app.info[0].value
@@ -70,19 +70,19 @@ def test_one_run_is_told_what_to_do(store: Store) -> None:  # noqa: F811
     assert len(app.dataframe[0].value) == 4
 
 
-def test_the_only_run_there_is(store: Store) -> None:  # noqa: F811
+def test_the_only_run_there_is(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE)
     assert "at least two runs" in app.info[0].value
     assert any("make one" in e.proto.label for e in app.get("page_link"))
 
 
-def test_without_runs_it_says_what_to_do(store: Store) -> None:  # noqa: F811
+def test_without_runs_it_says_what_to_do(store: Store) -> None:
     assert "No finished run" in opened(PAGE).info[0].value
 
 
 @pytest.mark.parametrize("names", [FOUR[1:], ("fp32", "ptq-w3a8")])
-def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[str, ...]) -> None:  # noqa: F811
+def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[str, ...]) -> None:
     reports = filled(store)
     made_up.without(store, reports["ptq-w3a8"], "depth", "weights")
     app = opened(PAGE, runs=",".join(reports[n].run for n in names))
@@ -90,7 +90,7 @@ def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[st
     assert "older version" in text_of(app)
 
 
-def test_of_runs_that_came_with_the_project_no_older_version_is_blamed(store: Store) -> None:  # noqa: F811
+def test_of_runs_that_came_with_the_project_no_older_version_is_blamed(store: Store) -> None:
     own = made_up.add(store, PRESETS["ptq-w3a8"]).run
     many = ["0e16b6a1c9d9", "792a03480897"]  # not in the data folder
     assert without(store, [], "its layers") == ""

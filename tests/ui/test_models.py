@@ -1,6 +1,5 @@
 """Quantize: which model. What is not here or has no head is said with the command that helps, and
 nothing can be started with it."""
-# ruff: noqa: F811
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ from sdq.models.curated import CURATED
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import ASSETS
 from sdq.store import Store
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
-from tests.ui.test_quantize import asked  # noqa: F401
+from tests.helpers.pages import opened
 
 PAGE = "pages/lab/quantize.py"
 XLMR = "FacebookAI/xlm-roberta-base"

@@ -1,6 +1,5 @@
 """Pages on runs of tasks that are unlike the embedded ones: one language only, and a ranking whose
 unit is the query."""
-# ruff: noqa: F811
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.settings import ROOT
 from sdq.store import Store
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests.helpers.pages import opened, text_of
 
 SPLITS = ("train", "dev", "test")
 PAGES = (

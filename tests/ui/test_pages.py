@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
@@ -16,57 +13,7 @@ from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 from tests import made_up
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("SDQ_SHIPPED", "no")
-    return Store(tmp_path / "data" / "runs", shipped=None)
-
-
-def opened(page: str = "", **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    if page:
-        app.switch_page(page)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, [e.message for e in app.exception]
-    return app
-
-
-def text_of(app: AppTest) -> str:
-    kinds = (
-        "title",
-        "subheader",
-        "markdown",
-        "caption",
-        "info",
-        "error",
-        "warning",
-        "html",
-        "code",
-    )
-    text = "\n".join(
-        str(getattr(e, "value", "") or getattr(e.proto, "body", ""))
-        for kind in kinds
-        for e in app.get(kind)
-    )
-    return re.sub(
-        r"</?abbr[^>]*>", "", text
-    )  # explanations of terms are not what these tests look for
-
-
-def links(app: AppTest) -> dict[str, str]:
-    """Label -> what the link carries, from the top of the page down."""
-    return {e.proto.label: e.proto.query_string for e in app.get("page_link")}
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+from tests.helpers.pages import ROOT, links, opened, percent, text_of
 
 
 def test_home_without_runs_says_what_to_do(store: Store) -> None:

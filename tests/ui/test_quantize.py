@@ -1,6 +1,5 @@
 """The page Quantize: presets, every setting, files, what a run will cost, and its training as it
 goes."""
-# ruff: noqa: F811
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/lab/quantize.py"
 CUSTOM = Recipe(
@@ -45,19 +44,6 @@ def control(app: AppTest, kind: str, path: str) -> Any:
     ]
     assert len(found) == 1, [element.key for element in app.get(kind)]
     return found[0]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, str, str]]:
-    """What was submitted, with no worker started."""
-    seen: list[tuple[Recipe, str, str]] = []
-
-    def submit(recipe: Recipe, model: str, task: str, store: Store, who: str) -> str:
-        seen.append((recipe, model, task))
-        return "0123456789ab"
-
-    monkeypatch.setattr(jobs, "submit", submit)
-    return seen
 
 
 def test_a_preset_fills_the_form_and_is_submitted_as_it_is(

@@ -12,14 +12,14 @@ from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests import made_up, made_up_inspection, made_up_remedies
+from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/remedies.py"
 
 
 @pytest.fixture
-def report(store: Store) -> Report:  # noqa: F811
+def report(store: Store) -> Report:
     made = made_up.add(store, PRESETS["ptq-w3a8"])
     made_up_inspection.write(store, made.run)
     return made
@@ -30,12 +30,12 @@ def saved(app: AppTest, key: str) -> str:
     return next(e.proto for e in app.get("download_button") if e.proto.id.endswith(key)).label
 
 
-def test_without_runs_it_says_what_to_do(store: Store) -> None:  # noqa: F811
+def test_without_runs_it_says_what_to_do(store: Store) -> None:
     app = opened(PAGE)
     assert "No finished run" in app.info[0].value
 
 
-def test_a_run_without_an_inspection_offers_to_make_one(store: Store) -> None:  # noqa: F811
+def test_a_run_without_an_inspection_offers_to_make_one(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE)
     assert "not looked into yet" in text_of(app)
@@ -44,7 +44,7 @@ def test_a_run_without_an_inspection_offers_to_make_one(store: Store) -> None:  
 
 def test_the_numbers_are_those_of_the_tables(report: Report) -> None:
     app = opened(PAGE, runs=report.run)
-    table, found = app.dataframe[0].value, made_up_inspection.remedies().set_index("what")
+    table, found = app.dataframe[0].value, made_up_remedies.remedies().set_index("what")
     for what, row in found.iterrows():
         shown = table[table["remedy"].str.startswith(what)].iloc[0]
         assert shown["against this run, points [95 %]"].startswith(f"{row['change']:+.1f} [")
@@ -55,7 +55,7 @@ def test_the_numbers_are_those_of_the_tables(report: Report) -> None:
 
 
 def test_the_slider_moves_the_map_and_the_recipe(report: Report) -> None:
-    front = made_up_inspection.pareto()
+    front = made_up_remedies.pareto()
     app = opened(PAGE, runs=report.run)
     assert app.select_slider(key="pick-size").value == "6.76 MB"  # nearest to the run's 6.4
     for row in front.itertuples():

@@ -1,5 +1,4 @@
 """The page Report: what it says will be in the files is what the runs hold."""
-# ruff: noqa: F811
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from sdq.reporting import html as document
 from sdq.reporting.sections import FIGURES
 from sdq.store import Store
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/compare/report.py"
 NAMES = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")

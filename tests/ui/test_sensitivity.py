@@ -8,24 +8,24 @@ from sdq.figures.sensitivity import METRICS
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
+from tests import made_up, made_up_inspection, made_up_sensitivity
+from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/sensitivity.py"
-WORST = max(made_up_inspection.KL, key=made_up_inspection.KL.__getitem__)
+WORST = max(made_up_sensitivity.KL, key=made_up_sensitivity.KL.__getitem__)
 
 
-def looked_into(store: Store, name: str = "ptq-w3a8") -> Report:  # noqa: F811
+def looked_into(store: Store, name: str = "ptq-w3a8") -> Report:
     report = made_up.add(store, PRESETS[name])
     made_up_inspection.write(store, report.run)
     return report
 
 
-def test_without_runs_it_says_what_to_do(store: Store) -> None:  # noqa: F811
+def test_without_runs_it_says_what_to_do(store: Store) -> None:
     assert "No finished run" in opened(PAGE).info[0].value
 
 
-def test_a_run_that_was_not_looked_into_is_offered(store: Store) -> None:  # noqa: F811
+def test_a_run_that_was_not_looked_into_is_offered(store: Store) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE, runs=report.run)
     assert "was not looked into yet" in app.info[0].value
@@ -33,15 +33,15 @@ def test_a_run_that_was_not_looked_into_is_offered(store: Store) -> None:  # noq
     assert not app.get("plotly_chart")
 
 
-def test_it_shows_the_stored_numbers(store: Store) -> None:  # noqa: F811
+def test_it_shows_the_stored_numbers(store: Store) -> None:
     report = looked_into(store)
     app = opened(PAGE, runs=report.run)
     modules, parts, ranking = (frame.value for frame in app.dataframe)
     assert list(modules["module"]) == [name for name, _, _ in made_up.MODULES]
     assert dict(zip(modules["module"], modules[METRICS["KL"].axis], strict=True)) == pytest.approx(
-        made_up_inspection.KL
+        made_up_sensitivity.KL
     )
-    stored = made_up_inspection.parts()
+    stored = made_up_sensitivity.parts()
     assert list(parts[METRICS["KL"].axis]) == pytest.approx(list(stored["kl"]))
     assert ranking["module"].iloc[0] == WORST
     shown = text_of(app)
@@ -53,10 +53,10 @@ def test_it_shows_the_stored_numbers(store: Store) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("metric", list(METRICS)[1:])
-def test_metric_view_and_language_are_followed(store: Store, metric: str) -> None:  # noqa: F811
+def test_metric_view_and_language_are_followed(store: Store, metric: str) -> None:
     report = looked_into(store)
     app = opened(PAGE, runs=report.run, metric=metric, view="All but one", language="th")
-    known, stored = METRICS[metric], made_up_inspection.sensitivity()
+    known, stored = METRICS[metric], made_up_sensitivity.sensitivity()
     mine = stored[(stored["measure"] == "added") & (stored["language"] == "th")]
     modules = app.dataframe[0].value
     assert list(modules[known.axis]) == pytest.approx(list(known.times * mine[known.column]))
@@ -69,7 +69,7 @@ def test_metric_view_and_language_are_followed(store: Store, metric: str) -> Non
     )
 
 
-def test_the_layer_selected_elsewhere_is_kept_and_leads_on(store: Store) -> None:  # noqa: F811
+def test_the_layer_selected_elsewhere_is_kept_and_leads_on(store: Store) -> None:
     report = looked_into(store)
     app = opened(PAGE, runs=report.run, layer="roberta.encoder.layer.2.output.dense")
     assert app.selectbox(key="pick-layer").value == "roberta.encoder.layer.2.output.dense"

@@ -12,10 +12,9 @@ from pages.components import flipped, runs, sentences
 from sdq.store import Store
 from sdq.store.identity import unreplaced
 from tests import made_up_inspection
-from tests.ui.test_flips import filled, ids
-from tests.ui.test_pages import opened, store
+from tests.helpers.flips import filled, ids
+from tests.helpers.pages import opened
 
-__all__ = ["store"]
 PAGES = (
     "inspect/examples",
     "inspect/flips",

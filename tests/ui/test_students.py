@@ -1,6 +1,5 @@
 """What the pages show and let do to somebody who came by the students' link, beside what the owner
 sees."""
-# ruff: noqa: F811
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ from sdq.service.visitors import Visitor, claim
 from sdq.settings import ASSETS
 from sdq.store import Store, seal
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of  # noqa: F401
-from tests.ui.test_runs import tick
+from tests.helpers.pages import opened, text_of
+from tests.helpers.run_page import tick
 
 ANNA, TEACHER = Visitor("a" * 32), Visitor("c" * 32, "teacher")
 FOLDER = "/home/owner/secret-place/model"

@@ -10,9 +10,8 @@ from sdq.figures.weights import headline, reading
 from sdq.recipe import PRESETS
 from sdq.store import Store
 from tests import made_up
-from tests.ui.test_pages import opened, store, text_of
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 PAGE = "pages/inspect/weights.py"
 QUERY = "roberta.encoder.layer.3.attention.self.query"
 

@@ -17,12 +17,11 @@ from sdq.recipe import PRESETS
 from sdq.reporting.export import tables
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection
-from tests.ui.test_pages import opened, store, text_of
+from tests import made_up, made_up_inspection, made_up_reasons, made_up_sensitivity
+from tests.helpers.pages import opened, text_of
 
-__all__ = ["store"]
 WHY, DIAGNOSIS = "pages/inspect/why.py", "pages/inspect/diagnosis.py"
-WORST = max(made_up_inspection.KL, key=made_up_inspection.KL.__getitem__)
+WORST = max(made_up_sensitivity.KL, key=made_up_sensitivity.KL.__getitem__)
 
 
 def looked_into(store: Store) -> Report:
@@ -54,7 +53,7 @@ def test_why_starts_at_the_worst_module_and_shows_its_causes(store: Store) -> No
     report = looked_into(store)
     app = opened(WHY, runs=report.run)
     assert app.selectbox(key="pick-layer").value == WORST
-    table = made_up_inspection.why()
+    table = made_up_reasons.why()
     assert why_reading(table, WORST) in plain(app)
     expected = causes_table(table, WORST)
     assert any(
@@ -68,10 +67,10 @@ def test_why_without_static_ranges_says_so(store: Store) -> None:
     report = looked_into(store)
     kept = store.inspections()
     (home,) = {folder.name for folder in kept.folder.iterdir()}
-    kept.keep(home, "mismatch", made_up_inspection.mismatch()[:0])
+    kept.keep(home, "mismatch", made_up_reasons.mismatch()[:0])
     app = opened(WHY, runs=report.run)
     assert len(app.get("plotly_chart")) == 2
-    assert mismatch_reading(made_up_inspection.mismatch()[:0]) in text_of(app)
+    assert mismatch_reading(made_up_reasons.mismatch()[:0]) in text_of(app)
 
 
 def test_the_diagnosis_is_the_one_of_the_engine_and_links_its_findings(store: Store) -> None:

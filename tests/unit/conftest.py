@@ -1,143 +1,22 @@
-"""Tiny random encoders of every supported family, and padded batches for them."""
+"""Tiny random encoders of every supported family, padded batches for them, and a data folder of the
+test's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from sdq.data.registry import load_task
+from sdq.data.task import Task
+from sdq.settings import ASSETS
+from tests.helpers.architectures import ARCHITECTURES, VOCABULARY, config_of
+
 torch.set_num_threads(1)
-
-VOCABULARY, BLOCKS = 61, 2
-_SIZES = {"vocab_size": VOCABULARY, "initializer_range": 0.3}
-_BERT = _SIZES | {
-    "num_hidden_layers": BLOCKS,
-    "max_position_embeddings": 48,
-    "intermediate_size": 40,
-}
-
-
-def _config(family: str) -> tuple[Any, str]:
-    import transformers as t
-
-    match family:
-        case "bert":
-            return t.BertConfig(
-                hidden_size=24, num_attention_heads=3, pad_token_id=0, **_BERT
-            ), "Bert"
-        case "minilm":  # twelve narrow heads
-            return t.BertConfig(
-                hidden_size=48, num_attention_heads=12, pad_token_id=0, **_BERT
-            ), "Bert"
-        case "roberta":
-            return t.RobertaConfig(
-                hidden_size=24, num_attention_heads=3, pad_token_id=1, type_vocab_size=1, **_BERT
-            ), "Roberta"
-        case "xlmr":
-            return t.XLMRobertaConfig(
-                hidden_size=24, num_attention_heads=3, pad_token_id=1, type_vocab_size=1, **_BERT
-            ), "XLMRoberta"
-        case "distilbert":
-            return t.DistilBertConfig(
-                dim=24,
-                n_heads=3,
-                n_layers=BLOCKS,
-                hidden_dim=40,
-                max_position_embeddings=48,
-                pad_token_id=0,
-                **_SIZES,
-            ), "DistilBert"
-        case "electra":  # factorized embedding
-            return t.ElectraConfig(
-                embedding_size=16, hidden_size=24, num_attention_heads=3, pad_token_id=0, **_BERT
-            ), "Electra"
-        case "albert":  # factorized embedding, one block that runs at three layers
-            sizes = _BERT | {"num_hidden_layers": 3}
-            return t.AlbertConfig(
-                embedding_size=16, hidden_size=24, num_attention_heads=3, pad_token_id=0, **sizes
-            ), "Albert"
-        case "albert-groups":  # two groups of two blocks over four layers
-            groups = {"num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2}
-            return t.AlbertConfig(
-                embedding_size=16,
-                hidden_size=24,
-                num_attention_heads=3,
-                pad_token_id=0,
-                **(_BERT | groups),
-            ), "Albert"
-        case "deberta":  # q, k and v from one layer
-            positions = {
-                "relative_attention": True,
-                "pos_att_type": ["c2p", "p2c"],
-                "pooler_hidden_size": 24,
-            }
-            return t.DebertaConfig(
-                hidden_size=24, num_attention_heads=3, pad_token_id=0, **positions, **_BERT
-            ), "Deberta"
-        case "deberta-v3":  # q and k read the positions after the tokens
-            positions = {
-                "relative_attention": True,
-                "pos_att_type": ["c2p", "p2c"],
-                "pooler_hidden_size": 24,
-                "share_att_key": True,
-                "position_buckets": 8,
-            }
-            return t.DebertaV2Config(
-                hidden_size=24,
-                num_attention_heads=3,
-                pad_token_id=0,
-                norm_rel_ebd="layer_norm",
-                **positions,
-                **_BERT,
-            ), "DebertaV2"
-        case (
-            "modernbert"
-        ):  # q, k and v from one layer, GeGLU, pre-LN, local attention in every other block
-            ids = {
-                "pad_token_id": 0,
-                "bos_token_id": 1,
-                "eos_token_id": 2,
-                "cls_token_id": 1,
-                "sep_token_id": 2,
-            }
-            return t.ModernBertConfig(
-                hidden_size=24,
-                num_attention_heads=3,
-                global_attn_every_n_layers=2,
-                local_attention=6,
-                **ids,
-                **_BERT,
-            ), "ModernBert"
-        case "xlmr-xl":  # pre-LN
-            return t.XLMRobertaXLConfig(
-                hidden_size=24, num_attention_heads=3, pad_token_id=1, type_vocab_size=1, **_BERT
-            ), "XLMRobertaXL"
-        case "mpnet":  # not declared
-            return t.MPNetConfig(
-                hidden_size=24, num_attention_heads=3, pad_token_id=1, **_BERT
-            ), "MPNet"
-    raise KeyError(family)
-
-
-# every family of sdq.models.families in the shapes that differ, and one that is guessed
-ARCHITECTURES = (
-    "bert",
-    "minilm",
-    "roberta",
-    "xlmr",
-    "distilbert",
-    "electra",
-    "albert",
-    "albert-groups",
-    "deberta",
-    "deberta-v3",
-    "modernbert",
-    "xlmr-xl",
-    "mpnet",
-)
 
 
 @pytest.fixture(params=["bert", "minilm", "roberta", "xlmr", "distilbert"])
@@ -147,8 +26,8 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request: pytest.FixtureRequest) -> str:
-    """For the contract that every family keeps (test_families.py); other tests take `family`, which
-    is shorter."""
+    """For the contract that every family keeps (models/test_families.py); other tests take
+    `family`, which is shorter."""
     return str(request.param)
 
 
@@ -166,7 +45,7 @@ def tiny() -> Callable[..., nn.Module]:
     def build(
         family: str = "xlmr", kind: str = "sequence", labels: int = 3, seed: int = 0
     ) -> nn.Module:
-        config, name = _config(family)
+        config, name = config_of(family)
         config.num_labels = labels
         end = {"sequence": "ForSequenceClassification", "token": "ForTokenClassification"}[kind]
         with torch.random.fork_rng():
@@ -202,3 +81,44 @@ def padded() -> Callable[..., dict[str, Tensor]]:
         return {"input_ids": ids, "attention_mask": mask}
 
     return build
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder of the test's own, without the shipped runs."""
+    monkeypatch.setenv("SDQ_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SDQ_SHIPPED", "no")
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def embedded_tasks() -> dict[str, Task]:
+    """The embedded tasks as they are."""
+    return {name: load_task(name) for name in ("intent", "slots")}
+
+
+@pytest.fixture(scope="module")
+def tiny_model(embedded_tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random XLM-R of two narrow blocks with the embedded tokenizer and one output per intent."""
+    import transformers
+
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    labels = len(embedded_tasks["intent"].labels)
+    config = transformers.XLMRobertaConfig(
+        vocab_size=16_000,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=32,
+        max_position_embeddings=130,
+        type_vocab_size=1,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        num_labels=labels,
+        initializer_range=0.3,
+    )
+    transformers.XLMRobertaForSequenceClassification(config).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(ASSETS / "mini" / "encoder").save_pretrained(folder)
+    return folder

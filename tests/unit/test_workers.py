@@ -19,8 +19,8 @@ def test_a_file_and_whatever_starts_servers_stay_in_one_worker() -> None:
     of = pytest_xdist_make_scheduler(config, None)._split_scope
     assert not config.option.loadscopereorder
     assert (
-        of("tests/unit/test_why.py::test_a[1]")
-        == of("tests/unit/test_why.py::test_b")
+        of("tests/unit/analyses/test_why.py::test_a[1]")
+        == of("tests/unit/analyses/test_why.py::test_b")
         != of("tests/ui/test_why.py::test_b")
     )
     assert (
