@@ -30,7 +30,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 from sdq.data.kept import home
 from sdq.io.limits import limits
 from sdq.service.guard import VISITOR
-from sdq.service.visitors import shown
+from sdq.service.redaction import shown
 from sdq.settings import UserError, unwritable
 
 PATH = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+")

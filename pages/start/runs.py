@@ -13,7 +13,7 @@ from pages.components.runs import damaged, finished
 from pages.components.session import visitor
 from sdq.jobs import history, trash
 from sdq.results import Report
-from sdq.service.visitors import shown
+from sdq.service.redaction import shown
 from sdq.store import Store
 
 NAMES = {"score": "zero-shot, %", "size_mb": "size (simulated), MB", "origin": "whose", "run": "id"}

@@ -29,7 +29,8 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped]
 
 from sdq.io.files import private
-from sdq.settings import ROOT, UserError, data_folder
+from sdq.service.redaction import shown
+from sdq.settings import UserError
 
 Role = Literal["owner", "teacher", "student"]
 ROLES: tuple[Role, ...] = ("owner", "teacher", "student")
@@ -37,24 +38,6 @@ COOKIE = "sdq-visitor-"  # and some digits
 SHORTEST = 12  # characters of a token of one's own
 _NAME = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST},128}}")
-_MARK = r"'\"`,;:()"
-# what a path is made of: a mark is a part of it unless nothing but marks follows before the next
-# space
-_SIGN = rf"(?:[^\s{_MARK}/]|[{_MARK}](?![{_MARK}.!?]*(?:\s|$)))"
-_PART = rf"{_SIGN}+"
-_VERBS = "must|is|are|was|were|has|have|had|does|do|did|can|cannot|may|holds|hold|needs|lacks|it"
-_WORD = rf" (?!(?:{_VERBS}) )(?!['\"`])\(?(?:(?!~){_SIGN})+\)?"
-# folders; one may have spaces in its name, but for a verb that our sentences go on with
-_TAIL = rf"(?:{_PART}(?:{_WORD}){{0,3}}/)*"
-_BEFORE = r"(?<![\w./~-])"
-_PATH = re.compile(
-    rf"{_BEFORE}(?:~[\w-]*)?/(?!/){_TAIL}{_PART}/?"
-)  # absolute ones; neither owner/model nor https://
-# to the first such quote that no word goes on after
-_QUOTED = re.compile(
-    r"""(['"`])((?:xglue:)?)((?:~[\w-]*)?/(?!/)(?:(?!\1(?![\w/]))[^\n])*)\1(?![\w/])"""
-)
-_SLASHES = re.compile(r"(?i)\bfile:/+|(?<=\bxglue:)/{2,}|(?<![\w/:])/{2,}")  # what is read as one
 
 
 @dataclass(frozen=True)
@@ -317,37 +300,6 @@ def reachable(name: str, visitor: Visitor, offered: Iterable[str], what: str) ->
         f"the {what} must be one of those that are listed, got {shown(name)[:80]!r}; ask the "
         "teacher to put it into the inbox of the data folder"
     )
-
-
-def shown(text: str) -> str:
-    """A name or a sentence with every path cut to its last part: "model folder must hold
-    config.json, .../mine does not"."""
-    text = _QUOTED.sub(
-        lambda match: f"{match[1]}{match[2]}{_last(match[3])}{match[1]}", _SLASHES.sub("/", text)
-    )
-    for root in _roots():
-        text = re.sub(
-            rf"{_BEFORE}{re.escape(root)}(?!\.?[\w-])(?:/(?:{_TAIL}{_PART}/?)?)?",
-            lambda match: _last(match[0]),
-            text,
-        )
-    return _PATH.sub(lambda match: _last(match[0]), text)
-
-
-def _last(path: str) -> str:
-    return f".../{path.rstrip('/').rsplit('/', 1)[-1]}"
-
-
-def _roots() -> list[str]:
-    """Folders whose paths are known here, whatever their names hold; the longest first."""
-    data = data_folder().absolute()
-    found = {
-        path
-        for root in (data, data / "inbox", ROOT, Path.home())
-        for path in (root, root.resolve())
-        if len(path.parts) > 1
-    }
-    return sorted(map(str, found), key=len, reverse=True)
 
 
 def told(text: str, visitor: Visitor) -> str:

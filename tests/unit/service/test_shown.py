@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from sdq.service.visitors import OWNER, Room, Visitor, reachable, shown, told
+from sdq.service.redaction import shown
+from sdq.service.visitors import OWNER, Room, Visitor, reachable, told
 from sdq.settings import ROOT, UserError
 from tests.helpers.visiting import ANNA, TEACHER, ask
 
