@@ -11,15 +11,8 @@ from sdq.figures import depth, noise
 from sdq.reporting import inspected
 from sdq.reporting import sections as parts
 from sdq.store import Store
-from tests import made_up, made_up_inspection
-from tests.helpers.depth import THREE, chosen, errors
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = Store(tmp_path_factory.mktemp("data") / "runs", shipped=None)
-    made_up.fill(store, ("fp32", *THREE), ("intent",))
-    return store
+from tests import made_up_inspection, made_up_sensitivity
+from tests.helpers.depth import chosen, errors
 
 
 def floor_of(sites: dict[str, float]) -> pd.DataFrame:
@@ -148,7 +141,7 @@ def test_what_is_said_of_the_floor() -> None:
 
 def test_what_is_given_out_has_the_floor_too(store: Store) -> None:
     report = chosen(store)[2]
-    given = {"depth": store.table(report.run, "depth"), "floor": made_up_inspection.floor()}
+    given = {"depth": store.table(report.run, "depth"), "floor": made_up_sensitivity.floor()}
     for tables, there in ((given, True), ({"depth": given["depth"]}, False)):
         assert (
             any(
@@ -161,7 +154,7 @@ def test_what_is_given_out_has_the_floor_too(store: Store) -> None:
     assert "noise floor" not in draw([report], store, "light")[1]
     made_up_inspection.write(store, report.run)
     floor = (
-        made_up_inspection.floor()
+        made_up_sensitivity.floor()
         .query("kind == 'site' and role == 'block' and measure == 'relative_l2'")
         .groupby("block")["high"]
         .max()

@@ -25,7 +25,7 @@ def store(tmp_path: Path, idle_cluster: None) -> Store:
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, **most: Any) -> None:
-    for module in (jobs, dispatch, worker):
+    for module in (jobs, questions, dispatch, worker):
         monkeypatch.setattr(module, "limits", lambda: Limits(**most))
 
 

@@ -14,8 +14,9 @@ import pytest
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import damage, inspection_id, missing, paths, read
 from sdq.io import events
-from sdq.jobs import history, questions, trash, unfinished
+from sdq.jobs import history, questions, trash
 from sdq.jobs import queue as jobs
+from sdq.jobs.unfinished import unfinished
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.settings import ASSETS, UserError
