@@ -27,6 +27,9 @@ def title(task: str) -> str:
     )
 
 
+NO_ERROR_DB = 200.0  # the signal-to-noise ratio that stands for "no error at all"
+
+
 class Metric(Settings):
     """Unit and direction of a number, said once."""
 

@@ -12,6 +12,7 @@ import streamlit as st
 
 from pages.components import session
 from pages.components.history import about, act, again
+from sdq.evaluate.statistics import DRAWS
 from sdq.figures.languages import table
 from sdq.figures.scores import language_scores
 from sdq.figures.style import Theme
@@ -155,8 +156,8 @@ def how_made(reports: list[Report]) -> None:
         n = first.provenance.get("test_sentences", "all")
         st.markdown(
             f"Each model answered the same {n} test sentences of the task *{quoted(first.on)}*. "
-            "The bars are 95 % intervals from 4000 bootstrap draws over clusters of sentences: a "
-            "sentence in all its languages, and the sentences made from one frame, are drawn "
+            f"The bars are 95 % intervals from {DRAWS} bootstrap draws over clusters of sentences: "
+            "a sentence in all its languages, and the sentences made from one frame, are drawn "
             "together. Labels were used for training in one language only "
             f"({quoted(first.labelled)}). Scores are measured with fake quantization: numbers are "
             "rounded as integers would be and computed in floating point. Sizes are simulated "

@@ -18,6 +18,7 @@ from sdq.models.structure import Module, modules, steps
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer
 from sdq.quant.rewrite import only
+from sdq.results import NO_ERROR_DB
 from sdq.settings import UserError
 
 POSITIONS = 48
@@ -131,7 +132,7 @@ class _Site:
             if known["bits"] < 32:
                 row |= {
                     "mse": error / count,
-                    "sqnr_db": 10 * math.log10(signal / error) if error and signal else 200.0,
+                    "sqnr_db": 10 * math.log10(signal / error) if error and signal else NO_ERROR_DB,
                     "clipped": clipped / count,
                 }
             out.append(row)

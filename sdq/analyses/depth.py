@@ -1,5 +1,5 @@
 """Error through depth, per module, language and token. Rounding error and teacher gap are kept
-apart (see METHOD.md).
+apart: they have other causes and other remedies.
 
 Rounding error: same weights, quantizers off against on. Local: only this module quantizes, on exact
 inputs. Accumulated: everything quantizes. Teacher gap: the trained, quantized student against the
@@ -21,6 +21,7 @@ from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen, tensor_of
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.rewrite import only, quantized_modules, quantizers
+from sdq.results import NO_ERROR_DB
 
 EVERY = "all"
 
@@ -137,7 +138,7 @@ class Sums:
         ).tolist()
         return {
             "relative_l2": math.sqrt(error / signal) if signal else 0.0,
-            "sqnr_db": 10 * math.log10(signal / error) if error and signal else 200.0,
+            "sqnr_db": 10 * math.log10(signal / error) if error and signal else NO_ERROR_DB,
             "mean_abs": absolute / values,
             "frobenius": math.sqrt(error / sentences),
         }

@@ -17,8 +17,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, template
-from sdq.figures.weights import EXACT, Picture, error_share, find, label_of
+from sdq.figures.weights import Picture, error_share, find, label_of
 from sdq.labels import language_name
+from sdq.results import NO_ERROR_DB
 
 MOST = 4  # languages drawn beside the one with labels
 # light, dark, dash: one per language beside the one with labels, which is drawn in the colour of
@@ -269,7 +270,7 @@ def sqnr_picture(
     )
     if rows.empty:
         return None
-    drawn = rows[rows["SQNR, dB"] < EXACT]
+    drawn = rows[rows["SQNR, dB"] < NO_ERROR_DB]
     values = drawn["SQNR, dB"]
     figure = go.Figure()
     _add_dots(figure, drawn, home, theme)

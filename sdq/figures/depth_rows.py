@@ -8,9 +8,9 @@ import pandas as pd
 
 from sdq.figures.curves import MEASURES, OTHERS, axis
 from sdq.labels import ROLE_LABELS, language_name, module_label
+from sdq.results import NO_ERROR_DB
 
 EVERY = "all"  # the language code that stands for all of them
-_EXACT = 200.0  # dB that stand for "no error at all"
 # which weights stand behind an output that has none of its own
 _LEADS_TO = {"block": "ffn_out", "attention": "attention_output"}
 COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]
@@ -63,7 +63,9 @@ def rows(
             for site, role, block in zip(mine["site"], mine["role"], mine["block"], strict=True)
         ]
         value = (
-            mine[measure].where(mine["sqnr_db"] < _EXACT) if measure == "sqnr_db" else mine[measure]
+            mine[measure].where(mine["sqnr_db"] < NO_ERROR_DB)
+            if measure == "sqnr_db"
+            else mine[measure]
         )
         part = mine[["block", "language", "site"]].assign(
             run=names[run], id=run, layer=label, error=error, value=value

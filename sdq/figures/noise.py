@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sdq.figures.curves import MEASURES, said
-
-_EXACT = 200.0  # dB that stand for "does not move at all"
+from sdq.results import NO_ERROR_DB
 
 
 def beside(table: pd.DataFrame, floors: Mapping[str, pd.DataFrame], measure: str) -> pd.DataFrame:
@@ -30,7 +29,7 @@ def beside(table: pd.DataFrame, floors: Mapping[str, pd.DataFrame], measure: str
         known |= {
             (run, str(site)): float(value)
             for site, value in farthest.items()
-            if measure != "sqnr_db" or value < _EXACT
+            if measure != "sqnr_db" or value < NO_ERROR_DB
         }
     return table.assign(
         floor=[known.get(key, float("nan")) for key in zip(table["id"], table["site"], strict=True)]

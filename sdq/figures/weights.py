@@ -19,10 +19,10 @@ import plotly.graph_objects as go
 from sdq.figures.maps import WORSE, module_map
 from sdq.figures.style import INK, Theme, mixed
 from sdq.labels import module_label
+from sdq.results import NO_ERROR_DB
 from sdq.settings import UserError
 
 Picture = tuple[go.Figure, pd.DataFrame, str]
-EXACT = 200.0  # dB that stand for "no error at all"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _crest(row: Any) -> float:
     """Largest |weight| over their rms: exact where an SQNR is known, else from the histogram
     (Sheppard's correction)."""
     reach, sqnr = max(abs(row["low"]), abs(row["high"])), row.get("sqnr_db", math.nan)
-    if sqnr < EXACT and row["mse"] > 0:
+    if sqnr < NO_ERROR_DB and row["mse"] > 0:
         square = row["mse"] * 10 ** (sqnr / 10)
     else:
         counts = np.asarray(row["fp32"], dtype=float)
@@ -120,12 +120,12 @@ def table(weights: pd.DataFrame) -> pd.DataFrame:
 
 def error_share(db: float) -> str:
     """An SQNR as the size of the error: "23 %" of what was rounded."""
-    share = 0.0 if db >= EXACT else 100 * 10 ** (-db / 20)
+    share = 0.0 if db >= NO_ERROR_DB else 100 * 10 ** (-db / 20)
     return f"{share:.0f} %" if share >= 9.95 else f"{share:.2g} %"
 
 
 def _db(db: float) -> str:
-    return "no error" if db >= EXACT else f"{db:.1f} dB"
+    return "no error" if db >= NO_ERROR_DB else f"{db:.1f} dB"
 
 
 def reading(weights: pd.DataFrame, run: str) -> str:
@@ -217,7 +217,7 @@ def _short(value: float, measure: str) -> str:
     if math.isnan(value):
         return "FP32"
     if measure == "SQNR":
-        return "exact" if value >= EXACT else f"{value:.1f}"
+        return "exact" if value >= NO_ERROR_DB else f"{value:.1f}"
     if value >= 100:
         return f"{value:.0f}"
     return "<.001" if 0 < value < 0.001 else f"{value:.2g}" if value < 10 else f"{value:.1f}"
@@ -225,7 +225,7 @@ def _short(value: float, measure: str) -> str:
 
 def _shares(values: pd.Series, measure: str) -> list[float]:
     """How bad each value is among them, 0 best to 1 worst; NaN where there is none."""
-    known = values.where(values < EXACT) if measure == "SQNR" else values
+    known = values.where(values < NO_ERROR_DB) if measure == "SQNR" else values
     low, high = known.min(), known.max()
     if not high > low:
         return [math.nan if math.isnan(v) else 0.0 for v in values]
