@@ -131,14 +131,15 @@ def _hidden(model: nn.Module, batch: Batch, scoring: Iterable[str]) -> Iterator[
     hidden: set[int] = set()
 
     def see(tap: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
-        finite = tensor_of(out).isfinite()
-        if not finite.all():
-            good = finite.all(-1)  # [B, T]
-            if good.shape != batch.real.shape:  # whose they are cannot be told
-                hidden.update(batch.at)
-                return
-            good = (good | ~batch.real).all(-1)
-            hidden.update(i for i, fine in zip(batch.at, good.tolist(), strict=True) if not fine)
+        scored = tensor_of(out)
+        if scored.sum().isfinite():  # one pass: a sum over anything that is not finite is none
+            return
+        good = scored.isfinite().all(-1)  # [B, T]
+        if good.shape != batch.real.shape:  # whose they are cannot be told
+            hidden.update(batch.at)
+            return
+        good = (good | ~batch.real).all(-1)
+        hidden.update(i for i, fine in zip(batch.at, good.tolist(), strict=True) if not fine)
 
     with listen(model, dict.fromkeys(scoring, "output"), see):
         yield hidden
