@@ -119,17 +119,10 @@ def compare(
     ("zero-shot"): score of both (%), change (points) with its 95 % interval, p, and p after Holm.
     UserError for runs on other sentences.
     """
-    from sdq.evaluate.significance import verdicts
+    from sdq.pipeline.comparison import compared
 
     kept = store or Store.default()
-    first, second = (kept.report(_id(run)) for run in (base, other))
-    if not kept.alike(first, second):
-        raise UserError(
-            "compare needs runs of one state of model and task, one of them was replaced between "
-            f"{first.run} and {second.run}; run both recipes again"
-        )
-    before, after = (kept.sentences(report.run) for report in (first, second))
-    return verdicts(before, after, list(first.quantized.by_language), (first.labelled,))
+    return compared(kept.report(_id(base)), kept.report(_id(other)), kept)
 
 
 def report(

@@ -62,7 +62,8 @@ def compare(
 ) -> None:
     """Paired comparison of runs over the same test sentences: per language with Holm's correction,
     and for the means over languages."""
-    from sdq.evaluate.significance import power_text, verdicts
+    from sdq.evaluate.significance import power_text
+    from sdq.pipeline.comparison import compared
 
     store = Store.default()
     reports = [store.report(run) for run in runs]
@@ -71,22 +72,8 @@ def compare(
             "compare needs at least two runs of one model and task, got "
             f"{', '.join(f'{r.run} ({r.model}, {r.task})' for r in reports)}"
         )
-    base, found = reports[0], {}
-    if apart := next((r for r in reports if not store.alike(base, r)), None):
-        raise UserError(
-            "compare needs runs of one state of model and task, one of them was replaced between "
-            f"{base.run} and {apart.run}; run both recipes again"
-        )
-    for other in reports[1:]:
-        try:
-            found[other.run] = verdicts(
-                store.sentences(base.run),
-                store.sentences(other.run),
-                list(base.quantized.by_language),
-                (base.labelled,),
-            )
-        except UserError as error:
-            raise UserError(f"{base.run} and {other.run}: {error}") from error
+    base = reports[0]
+    found = {other.run: compared(base, other, store) for other in reports[1:]}
     if as_json:
         typer.echo(
             json.dumps(
