@@ -16,11 +16,11 @@ class Inputs:
     """Running sums over the real tokens at the input of one module."""
 
     def __init__(
-        self, layer: QuantLinear, codes: list[str], alike: ActivationQuantizer | None
+        self, layer: QuantLinear, codes: list[str], balanced: ActivationQuantizer | None
     ) -> None:
         assert layer.input_quantizer is not None
         self.quantizer, self.codes = layer.input_quantizer, codes
-        self.alike = None if self.quantizer.spec.dynamic else alike
+        self.balanced = None if self.quantizer.spec.dynamic else balanced
         self.scale = layer._buffers.get("input_scale")
         self.peak = torch.zeros(len(codes), layer.in_features)
         self.low = torch.full((len(codes),), math.inf)
@@ -41,7 +41,7 @@ class Inputs:
         exact = exact_codes(self.quantizer, x)[real]  # [N, D]
         outside = [
             self._outside(exact),
-            self._outside(exact if self.alike is None else exact_codes(self.alike, x)[real]),
+            self._outside(exact if self.balanced is None else exact_codes(self.balanced, x)[real]),
         ]
         error = (self.quantizer._quantize(x) - x)[real].double()
         language = (spoken[:, None].expand(x.shape[:2]) if x.dim() == 3 else spoken)[real]
@@ -55,8 +55,8 @@ class Inputs:
         self.high.scatter_reduce_(0, language, x.amax(1), "amax")
         wide = x.double()
         self.powers += torch.stack([(wide**k).sum() for k in (1, 2, 3, 4)])
-        parts = [torch.full((len(x),), x.shape[1]), *outside, (error**2).sum(1), (wide**2).sum(1)]
-        self.sums.index_add_(0, language, torch.stack([p.double() for p in parts], 1))
+        columns = [torch.full((len(x),), x.shape[1]), *outside, (error**2).sum(1), (wide**2).sum(1)]
+        self.sums.index_add_(0, language, torch.stack([p.double() for p in columns], 1))
         peaks = size.amax(1)
         self.tokens.append(peaks)
         if float(peaks.max()) > self.largest:

@@ -101,8 +101,8 @@ class Encoded:
     def followed_by(self, other: Encoded) -> Encoded:
         """These examples, then those of the other. Both of the same task."""
 
-        def of(mine: list[T] | None, theirs: list[T] | None) -> list[T] | None:
-            return None if mine is None or theirs is None else mine + theirs
+        def of(ours: list[T] | None, theirs: list[T] | None) -> list[T] | None:
+            return None if ours is None or theirs is None else ours + theirs
 
         return replace(
             self,

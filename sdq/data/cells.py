@@ -193,8 +193,8 @@ def _once(text: str) -> str:
 
 def _joined(text: str) -> bool:
     """Whether tags have commas and the like between them, and no space: `O,B-PER` is no tag."""
-    parts = re.split(r"[,;|]", text)
-    return len(parts) > 1 and (all(map(_TAG.fullmatch, parts)) or set(parts) <= UPOS)
+    tags = re.split(r"[,;|]", text)
+    return len(tags) > 1 and (all(map(_TAG.fullmatch, tags)) or set(tags) <= UPOS)
 
 
 _OPEN = re.compile(r"\s*(?:array|list|tuple|set)?[\[({\s]+")

@@ -43,8 +43,8 @@ def accuracy(
 def span_f1(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
     """Micro F1 over the spans that the tags make (see sdq.data.tagging): a span is right if its
     kind and both ends are."""
-    mine, theirs = _spans(gold, answers, tagging)
-    return len(mine & theirs), len(mine), len(theirs)
+    predicted, true = _spans(gold, answers, tagging)
+    return len(predicted & true), len(predicted), len(true)
 
 
 def span_precision(
@@ -54,8 +54,8 @@ def span_precision(
     official score of POS. That takes the first letter of a part of speech for B, I, E, S or O and
     the rest for a kind, so that neighbours of one kind are mostly one span, and some are never
     found."""
-    mine, theirs = _spans(gold, answers, tagging)
-    return len(mine & theirs), len(mine), len(mine)
+    predicted, true = _spans(gold, answers, tagging)
+    return len(predicted & true), len(predicted), len(predicted)
 
 
 def token_accuracy(
@@ -166,7 +166,9 @@ def tally(
     )
 
 
-def beside(table: pd.DataFrame, examples: Sequence[Example], task: Task) -> dict[str, pd.DataFrame]:
+def secondary_outcomes(
+    table: pd.DataFrame, examples: Sequence[Example], task: Task
+) -> dict[str, pd.DataFrame]:
     """The tables of the metrics reported beside the one that counts, by name, from the answers in
     the table of that one."""
     answers: list[Tags] = [()] * len(examples)

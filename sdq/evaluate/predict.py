@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sdq.data.batches import Batch, Encoded
 from sdq.data.tagging import NO_ANSWER
 from sdq.data.task import Example, Task
-from sdq.evaluate.metrics import beside, tally
+from sdq.evaluate.metrics import secondary_outcomes, tally
 from sdq.evaluate.statistics import by_language, means
 from sdq.models.heads import answered
 from sdq.models.hooks import listen, tensor_of
@@ -93,15 +93,18 @@ def outcomes(
 
 def scores(table: pd.DataFrame, task: Task) -> Scores:
     """Scores per language in the task's order, and their means."""
-    found = by_language(table)
-    ordered = {code: found[code] for code in task.languages if code in found}
+    by_code = by_language(table)
+    ordered = {code: by_code[code] for code in task.languages if code in by_code}
     mean, zero_shot = means(ordered, task.labelled)
     return Scores(mean=mean, zero_shot_mean=zero_shot, by_language=ordered)
 
 
-def scores_beside(table: pd.DataFrame, examples: list[Example], task: Task) -> dict[str, Scores]:
+def secondary_scores(table: pd.DataFrame, examples: list[Example], task: Task) -> dict[str, Scores]:
     """Scores by the metrics that are reported beside the one that counts, by name."""
-    return {metric: scores(rows, task) for metric, rows in beside(table, examples, task).items()}
+    return {
+        metric: scores(rows, task)
+        for metric, rows in secondary_outcomes(table, examples, task).items()
+    }
 
 
 # --- numbers that are none

@@ -56,9 +56,9 @@ def by_language(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def means(scores: Mapping[str, float], labelled: str) -> tuple[float, float]:
+def means(scores: Mapping[str, float], training_language: str) -> tuple[float, float]:
     """(mean over all languages, mean over those without labels in training)."""
-    zero = [v for k, v in scores.items() if k != labelled]
+    zero = [v for k, v in scores.items() if k != training_language]
     return float(np.mean(list(scores.values()))), float(np.mean(zero)) if zero else float("nan")
 
 
@@ -84,8 +84,10 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
         for t in tables
     ]
     rows = kept[0][["language", "id"]].to_numpy()
-    alike = all(np.array_equal(rows, other[["language", "id"]].to_numpy()) for other in kept[1:])
-    if not alike or kept[0]["language"].nunique() < len(set(languages)):
+    same_sentences = all(
+        np.array_equal(rows, other[["language", "id"]].to_numpy()) for other in kept[1:]
+    )
+    if not same_sentences or kept[0]["language"].nunique() < len(set(languages)):
         ids = {
             code: [t.loc[t["language"] == code, "id"].tolist() for t in kept] for code in languages
         }
@@ -118,8 +120,8 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
 def _ratio(sums: Counts, axis: int) -> Counts:
     """(tp, predicted + gold) along an axis -> score, 0 where nothing is gold or predicted."""
     tp, total = np.take(sums, 0, axis), np.take(sums, 1, axis)
-    found: Counts = np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
-    return found
+    ratio: Counts = np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
+    return ratio
 
 
 @lru_cache(maxsize=8)
@@ -155,7 +157,7 @@ class Resampled:
         centre = [seeds.mean(0) for seeds in self.observed]
         value = float(weights @ of(*centre))
         draws = weights @ of(*(d.T for d in self.drawn)).T  # [draws]
-        draws = draws + self._seeds_moved(weights, of, centre, len(draws))
+        draws = draws + self._seed_shifts(weights, of, centre, len(draws))
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
         beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
         return Estimate(
@@ -166,26 +168,26 @@ class Resampled:
             min(1.0, 2 * (beyond + 1) / (len(draws) + 1)),
         )
 
-    def _seeds_moved(
+    def _seed_shifts(
         self, weights: Counts, of: Of, centre: list[Counts], draws: int
     ) -> Counts | float:
         """By how much other seeds would move the quantity, at random: Student's t, its degrees of
         freedom by Welch and Satterthwaite. 0 with one seed each."""
-        parts = []
+        variances = []
         for i, seeds in enumerate(self.observed):
             if len(seeds) > 1:
                 values = np.array(
                     [weights @ of(*centre[:i], one, *centre[i + 1 :]) for one in seeds]
                 )
-                parts.append((values.var(ddof=1) / len(seeds), len(seeds) - 1))
-        total = sum(v for v, _ in parts)
+                variances.append((values.var(ddof=1) / len(seeds), len(seeds) - 1))
+        total = sum(v for v, _ in variances)
         if not total:
             return 0.0
-        freedom = total**2 / sum(v**2 / k for v, k in parts)
-        moved: Counts = np.sqrt(total) * np.random.default_rng([self.seed, 2]).standard_t(
+        freedom = total**2 / sum(v**2 / k for v, k in variances)
+        shifts: Counts = np.sqrt(total) * np.random.default_rng([self.seed, 2]).standard_t(
             freedom, draws
         )
-        return moved
+        return shifts
 
 
 def resample(
@@ -212,11 +214,11 @@ def resample(
     )  # [2, languages, draws]
     observed, drawn, first = [], [], 0
     for i, tables in enumerate(models):
-        mine = counts[first : first + len(tables)]
+        model_counts = counts[first : first + len(tables)]
         first += len(tables)
-        sums = mine.astype(np.float32) @ weights  # [seeds, 2, languages, draws]
+        sums = model_counts.astype(np.float32) @ weights  # [seeds, 2, languages, draws]
         sums += np.stack([extra[i], 2 * extra.sum(0)])
-        observed.append(_ratio(mine.sum(-1), 1))
+        observed.append(_ratio(model_counts.sum(-1), 1))
         drawn.append(_ratio(sums, 1).mean(0).astype(float))
     return Resampled(tuple(observed), tuple(drawn), seed)
 
@@ -225,9 +227,9 @@ def intervals(
     table: pd.DataFrame, languages: Sequence[str], seed: int = 0, draws: int = DRAWS
 ) -> dict[str, tuple[float, float]]:
     """Language -> 95 % interval of its score, 0..1."""
-    found = resample([[table]], languages, seed, draws)
+    resampled = resample([[table]], languages, seed, draws)
     return {
-        code: found.estimate(w, lambda a: a)[1:3]
+        code: resampled.estimate(w, lambda a: a)[1:3]
         for code, w in zip(languages, np.eye(len(languages)), strict=True)
     }
 
@@ -258,16 +260,16 @@ def swapped(
     rng = np.random.default_rng([seed, 3])
     first, second = gathered([base, other], languages)  # [2, languages, clusters]
     unlike = (second != first).any((0, 1))  # where both agree, a swap changes nothing
-    moved = (second - first)[..., unlike]
-    found = []
+    differences = (second - first)[..., unlike]
+    changes = []
     for start in range(0, draws, _CHUNK):
         swap = rng.integers(0, 2, (len(unlike), min(_CHUNK, draws - start)), dtype=np.int8)[
             unlike
         ].astype(float)  # in double precision: ties count
-        given = moved @ swap  # [2, languages, draws]
+        given = differences @ swap  # [2, languages, draws]
         a, b = first.sum(-1)[..., None] + given, second.sum(-1)[..., None] - given
-        found.append(_ratio(b, 0) - _ratio(a, 0))
-    return np.concatenate(found, axis=-1)
+        changes.append(_ratio(b, 0) - _ratio(a, 0))
+    return np.concatenate(changes, axis=-1)
 
 
 def mcnemar(lost: int, gained: int) -> float:
@@ -296,8 +298,8 @@ def holm(p: Sequence[float] | Counts) -> Counts:
     """p-values adjusted for their number (Holm 1979): the chance that any of them is so small, were
     there nothing to find. NaN stays NaN."""
     values = np.asarray(p, dtype=float)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
+    defined = np.flatnonzero(~np.isnan(values))
+    order = defined[np.argsort(values[defined], kind="stable")]
     out = np.full(len(values), np.nan)
     out[order] = np.minimum(
         1.0, np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1))

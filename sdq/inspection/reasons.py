@@ -83,7 +83,7 @@ CAUSES: dict[str, tuple[str, str]] = {
 }
 
 
-# in tables older than `kept` of sdq.analyses.removal: the unit, and the column of the weight that
+# in tables older than `kept` of sdq.analyses.ablation: the unit, and the column of the weight that
 # reads it
 _BOTH = "with that unit in FP32"
 
@@ -114,16 +114,17 @@ def reason(rows: pd.DataFrame) -> dict[str, Any] | None:
     none won EXPLAINS of the module's KL."""
     tried = rows[rows["gain"].notna() & rows["cause"].isin(list(CAUSES))]
     for general in (False, True):
-        mine = tried[tried["cause"].isin(GENERAL) == general]
-        if mine.empty or not mine["gain"].max() >= EXPLAINS * mine["kl"].iloc[0]:
+        causes = tried[tried["cause"].isin(GENERAL) == general]
+        if causes.empty or not causes["gain"].max() >= EXPLAINS * causes["kl"].iloc[0]:
             continue
         side = (
-            mine["cause"].isin(list(SEEN_ON))
-            if "kept" in mine
-            else pd.Series(True, index=mine.index)
+            causes["cause"].isin(list(SEEN_ON))
+            if "kept" in causes
+            else pd.Series(True, index=causes.index)
         )
-        enough = mine[
-            (mine["gain"] >= ALIKE * mine["gain"].max()) & (side == side[mine["gain"].idxmax()])
+        enough = causes[
+            (causes["gain"] >= ALIKE * causes["gain"].max())
+            & (side == side[causes["gain"].idxmax()])
         ]
         order = enough["cause"].map(list(CAUSES).index)
         return dict(enough[order == order.min()].sort_values("gain", ascending=False).iloc[0])

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection, Tables
 from sdq.io import files, sealed
 from sdq.io.boundary import begun, boundary, in_words
+from sdq.io.events import Progress
 from sdq.io.sealed import SEAL
 from sdq.results import Report
 from sdq.settings import UserError, unfitting
@@ -29,7 +30,6 @@ from sdq.store import ENGINE, PACKED, Store
 from sdq.store.identity import unreplaced
 
 AGAIN = "look into the run again"  # the way out of a damaged table
-Progress = Callable[[dict[str, Any]], None]
 
 
 def inspection_id(run: str, how: Inspection) -> str:
@@ -42,14 +42,14 @@ def inspection_id(run: str, how: Inspection) -> str:
 def paths(run: str, store: Store, how: Inspection | None = None) -> dict[str, Path]:
     """The files of an inspection's tables that are there and as they were written, by the names of
     the tables; our own before shipped ones."""
-    return _looked(run, store, how)[0]
+    return _sound_and_damaged(run, store, how)[0]
 
 
 def damage(run: str, store: Store, how: Inspection | None = None) -> dict[str, str]:
     """Table (or other file) -> the sentence about it, of what is not as it was written in an
     inspection, and of which no copy is."""
     return {
-        name: sentence for name, (sentence, _) in _looked(run, store, how)[1].items()
+        name: sentence for name, (sentence, _) in _sound_and_damaged(run, store, how)[1].items()
     } | _others(run, store, how)
 
 
@@ -65,11 +65,11 @@ def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
             for name in sums:
                 if (
                     not name.endswith(".parquet")
-                    and (why := sealed.fault(folder / home / name, sums)) is not None
+                    and (fault := sealed.fault(folder / home / name, sums)) is not None
                 ):
                     sentences[name] = str(
                         sealed.damaged(
-                            folder / home / name, f"the inspection of run {run}", why, AGAIN
+                            folder / home / name, f"the inspection of run {run}", fault, AGAIN
                         )
                     )
     return sentences
@@ -78,7 +78,7 @@ def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
 def damaged(store: Store) -> dict[str, str]:
     """Inspection -> the sentence about its first file that is not as it was sealed, of all that are
     kept and of which no copy is whole."""
-    found, kept = {}, store.inspections()
+    first_faults, kept = {}, store.inspections()
     for home in sorted(
         {path.parent.name for folder in kept.folders() for path in folder.glob(f"*/{SEAL}")}
     ):
@@ -103,28 +103,28 @@ def damaged(store: Store) -> dict[str, str]:
                 )
                 continue
             for name in (SEAL, *sums):
-                why = None if name == SEAL else sealed.fault(folder / name, sums)
-                if why is None:
+                fault = None if name == SEAL else sealed.fault(folder / name, sums)
+                if fault is None:
                     whole.add(name)
                 else:
                     faults.setdefault(
-                        name, str(sealed.damaged(folder / name, f"inspection {home}", why, AGAIN))
+                        name, str(sealed.damaged(folder / name, f"inspection {home}", fault, AGAIN))
                     )
         if (
             first := next(
                 (sentence for name, sentence in faults.items() if name not in whole), None
             )
         ) is not None:
-            found[home] = first
-    return found
+            first_faults[home] = first
+    return first_faults
 
 
-def _looked(
+def _sound_and_damaged(
     run: str, store: Store, how: Inspection | None
 ) -> tuple[dict[str, Path], dict[str, tuple[str, Path]]]:
     """(table -> file, table -> (the sentence about it, file)): of those that are as they were
     written, and of the others."""
-    found: dict[str, Path] = {}
+    whole: dict[str, Path] = {}
     faults: dict[str, tuple[str, Path]] = {}
     home, what = inspection_id(run, how or Inspection()), f"the inspection of run {run}"
     for folder in store.inspections().folders():
@@ -143,29 +143,29 @@ def _looked(
         names = {path.stem for path in (folder / home).glob("*.parquet")} | {
             name[:-8] for name in sums or () if name.endswith(".parquet")
         }
-        for name in sorted(names - found.keys()):
+        for name in sorted(names - whole.keys()):
             path = folder / home / f"{name}.parquet"
             if sums is not None and path.name not in sums:
                 continue  # written by an analysis that was killed before its end
-            if (why := unsealed or sealed.fault(path, sums)) is None:
-                found[name] = path
+            if (problem := unsealed or sealed.fault(path, sums)) is None:
+                whole[name] = path
             else:
-                faults.setdefault(name, (str(sealed.damaged(path, what, why, AGAIN)), path))
-    return found, {name: fault for name, fault in faults.items() if name not in found}
+                faults.setdefault(name, (str(sealed.damaged(path, what, problem, AGAIN)), path))
+    return whole, {name: fault for name, fault in faults.items() if name not in whole}
 
 
-def table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """One of the tables that `paths` names. UserError if it is no table."""
-    return sealed.table(path, f"the inspection {path.parent.name}", AGAIN)
+    return sealed.read_table(path, f"the inspection {path.parent.name}", AGAIN)
 
 
 def read(run: str, store: Store, how: Inspection | None = None) -> Tables:
     """The tables of an inspection that are there, by name; empty if it was never made. UserError
     with one sentence if one is damaged."""
-    found, faults = _looked(run, store, how)
+    sound, faults = _sound_and_damaged(run, store, how)
     for sentence, _ in faults.values():
         raise sealed.Damaged(sentence)
-    return {name: table(path) for name, path in found.items()}
+    return {name: read_table(path) for name, path in sound.items()}
 
 
 def keep(home: str, tables: Tables, store: Store) -> None:
@@ -176,14 +176,14 @@ def keep(home: str, tables: Tables, store: Store) -> None:
         kept.keep(home, name, rows)
     try:
         try:
-            known = sealed.read(folder / SEAL) or {}
+            previous = sealed.read(folder / SEAL) or {}
             names = [f"{name}.parquet" for name in tables]
         except (
             FileNotFoundError,
             ValueError,
         ):  # of an earlier version, or what it told of was set aside
-            known, names = {}, [path.name for path in folder.glob("*.parquet")]
-        sealed.write(folder / SEAL, ["spec.json", *names], known)
+            previous, names = {}, [path.name for path in folder.glob("*.parquet")]
+        sealed.write(folder / SEAL, ["spec.json", *names], previous)
     except OSError as error:
         raise unfitting(kept.folder, error) from error
 
@@ -279,7 +279,7 @@ def _set_aside(run: str, store: Store, how: Inspection, tell: Progress) -> None:
     kept = store.inspections()
     home = kept.folder / inspection_id(run, how)
     place = kept.folder.parent / "damaged" / home.name
-    for sentence, path in _looked(run, store, how)[1].values():
+    for sentence, path in _sound_and_damaged(run, store, how)[1].values():
         if path.parent == home:
             tell({"event": "damaged", "message": sentence})
             if path.is_file():
@@ -301,7 +301,9 @@ def _compute(
     text = "Reading the model and the sentences"
     tell({"event": "stage", "name": "load", "text": text, "of": len(names)})
     subject = Subject.of_run(report, store, how.sentences)
-    subject.tables = {name: table(path) for name, path in paths(report.run, store, how).items()}
+    subject.tables = {
+        name: read_table(path) for name, path in paths(report.run, store, how).items()
+    }
     failures = []
     for number, name in enumerate(names, 1):
         stage = {"event": "stage", "name": name, "text": ANALYSES[name].title}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sdq.inspection.remedies import candidates, present
+from sdq.inspection.remedies import candidates, current_choice
 from sdq.quant.mixed_precision import pareto
 from sdq.recipe import Recipe
 from sdq.settings import UserError
@@ -37,29 +37,29 @@ _COLUMNS = [
 ]
 
 
-def price(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
-    """The tables "costs" (see `sdq.analyses.costs`) and "pareto" (see
+def price_widths(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
+    """The tables "costs" (see `sdq.analyses.bitwidth_sensitivity`) and "pareto" (see
     `sdq.quant.mixed_precision.pareto`; bytes are of the whole model, simulated).
 
     Of the FP32 model under the rules of the run, also if the run trains: a recipe with other widths
     would train from there as well. UserError if the rules round no weight.
     """
-    from sdq.analyses.costs import costs
+    from sdq.analyses.bitwidth_sensitivity import bitwidth_sensitivity
     from sdq.quant.size import size_bytes
 
     student = _untrained(subject, subject.recipe)
-    table = costs(student, *_text(subject, how), batch_size=how.batch_size)
+    table = bitwidth_sensitivity(student, *_text(subject, how), batch_size=how.batch_size)
     if table.empty:
         raise UserError(
             "a recipe must round weights for their widths to be chosen, this one rounds "
             "activations only; choose another run"
         )
     front = pareto(table)
-    rest = size_bytes(student)["quantized_simulated"] - present(table).bytes
+    rest = size_bytes(student)["quantized_simulated"] - current_choice(table).bytes
     return {"costs": table, "pareto": front.assign(bytes=front["bytes"] + rest)}
 
 
-def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
+def try_remedies(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     """The table "remedies": each of `candidates`, run on the test split (or on `how.tested`
     sentences of it) and paired with the run itself.
 
@@ -76,7 +76,7 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     A recipe that trains is not run here: what it gives is missing, unless it is stored, and
     `predicted` is before training.
     """
-    from sdq.analyses.costs import total
+    from sdq.analyses.bitwidth_sensitivity import summed_sensitivity
     from sdq.quant.size import size_bytes
 
     text, trial = _text(subject, how), _Trial(subject, how)
@@ -85,7 +85,7 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     for remedy in candidates(subject.recipe, subject.tables["costs"], size):
         student = _untrained(subject, remedy.recipe)
         predicted = (
-            total(student, *text, batch_size=how.batch_size)
+            summed_sensitivity(student, *text, batch_size=how.batch_size)
             if remedy.predicted is None
             else remedy.predicted
         )
@@ -109,10 +109,10 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
 
 def _won(before: pd.DataFrame, after: pd.DataFrame, labelled: str, seed: int) -> dict[str, Any]:
     """The scores of a remedy, and what it changes in the languages without labels."""
-    from sdq.evaluate.significance import ALL, ZERO_SHOT, verdicts
+    from sdq.evaluate.significance import ALL, ZERO_SHOT, paired_tests
 
     languages = list(dict.fromkeys(before["language"]))
-    rows = verdicts(before, after, languages, (labelled,), seed).set_index("language")
+    rows = paired_tests(before, after, languages, (labelled,), seed).set_index("language")
     name = next((name for name in (ZERO_SHOT, ALL) if name in rows.index), rows.index[0])
     zero = rows.loc[name]
     return {

@@ -48,10 +48,10 @@ class Busy(UserError):
 def preview(path: Path) -> pd.DataFrame:
     """The first rows of a file, all columns as text. UserError if it cannot be read, or takes more
     than the limits allow."""
-    found = _previews([path])[0]
-    if isinstance(found, UserError):
-        raise found
-    return found
+    previewed = _previews([path])[0]
+    if isinstance(previewed, UserError):
+        raise previewed
+    return previewed
 
 
 def previews(paths: Sequence[Path]) -> list[pd.DataFrame | UserError]:
@@ -63,7 +63,9 @@ def previews(paths: Sequence[Path]) -> list[pd.DataFrame | UserError]:
         raise
     except UserError as error:
         return (
-            [error] if len(paths) == 1 else [found for path in paths for found in previews([path])]
+            [error]
+            if len(paths) == 1
+            else [previewed for path in paths for previewed in previews([path])]
         )
 
 

@@ -77,8 +77,8 @@ def quoted(text: object) -> str:
 def quoted_sentence(text: object) -> str:
     """One of our own sentences, which may name something from outside: as `quoted`, but `commands`
     stay as they are."""
-    parts = re.split(r"(`[^`\n]+`)", " ".join(str(text).splitlines()))
-    return "".join(part if i % 2 else _MARKS.sub(r"\\\1", part) for i, part in enumerate(parts))
+    spans = re.split(r"(`[^`\n]+`)", " ".join(str(text).splitlines()))
+    return "".join(part if i % 2 else _MARKS.sub(r"\\\1", part) for i, part in enumerate(spans))
 
 
 def tex(text: str) -> str:

@@ -46,9 +46,9 @@ def finish(out: Path, seed: int = 0) -> None:
     scored = {}
     for name in TASKS:
         task = load_task(name)
-        model, words, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
+        model, subwords, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
         test = task.examples("test")
-        result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
+        result = scores(outcomes(test, *predict(model, encode(test, task, subwords)), task), task)
         scored[name] = {
             "mean": result.mean,
             "zero_shot_mean": result.zero_shot_mean,
@@ -59,7 +59,7 @@ def finish(out: Path, seed: int = 0) -> None:
             f"{result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
             flush=True,
         )
-        save(model, words, out / name)
+        save(model, subwords, out / name)
     card = json.loads((out / "build.json").read_text())
     card |= {
         "scores": scored,
@@ -103,11 +103,11 @@ def pretrained(
     )
     if not (work / "tokenizer" / "tokenizer.json").exists():
         tokenizer.train(pairs[:general], work / "tokenizer", plan.vocabulary)
-    words = tokenizer.load(work / "tokenizer")
-    batches = pretrain.Batches(pairs, words, plan)
+    subwords = tokenizer.load(work / "tokenizer")
+    batches = pretrain.Batches(pairs, subwords, plan)
     targets = F.normalize(
         torch.cat(
-            [torch.from_numpy(teacher.vectors(part, work)) for part in batches.parts if part]
+            [torch.from_numpy(teacher.vectors(part, work)) for part in batches.stages if part]
         ),
         dim=-1,
     )

@@ -317,9 +317,9 @@ if __name__ == "__main__":
     import sys
 
     codes = sys.argv[1:] or LANGUAGES
-    found = [line for code in codes for line in problems(code)]
-    print("\n".join(found) or f"{', '.join(codes)}: no problem found")
-    if len(codes) == 1 and not found:
+    issues = [line for code in codes for line in problems(code)]
+    print("\n".join(issues) or f"{', '.join(codes)}: no problem found")
+    if len(codes) == 1 and not issues:
         en, lang = read("en"), read(codes[0])
         for i, (key, frame) in enumerate(en.frames.items()):
             if i % 12 == 0:
@@ -331,4 +331,4 @@ if __name__ == "__main__":
                         f"{w}/{t}" if t != "O" else w for w, t in zip(s.tokens, s.tags, strict=True)
                     ),
                 )
-    sys.exit(bool(found))
+    sys.exit(bool(issues))

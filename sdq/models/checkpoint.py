@@ -82,7 +82,7 @@ def ready(name: str, task: str, head: bool = True) -> None:
         )
 
 
-def address(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The name under which a model is remembered: of a folder its path, the same from every working
     directory."""
     folder = path_of(name, "a model")
@@ -266,7 +266,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     return read_json(folder / "config.json")
 
 
-def fingerprint(folder: Path) -> str:
+def checkpoint_fingerprint(folder: Path) -> str:
     """SHA-256 over weights, config and tokenizer of a folder, wherever it lies; needs no torch.
     First 16 hex digits."""
     digest = hashlib.sha256()

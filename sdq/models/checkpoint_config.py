@@ -128,10 +128,10 @@ def no_own_code(said: Mapping[str, Any], where: Path, kinds: tuple[str, ...]) ->
         raise wrong("auto_map", "an object", where, maps, "correct it, or take it out")
     for name, own in maps.items():
         if name.startswith(kinds):
-            theirs = own if isinstance(own, str) else [one for one in own or () if one]
+            classes = own if isinstance(own, str) else [one for one in own or () if one]
             raise UserError(
                 "a model must need no code but that of transformers, which alone is run here, "
-                f"auto_map in {where} puts code of its own ({_value(theirs)}) in the place of "
+                f"auto_map in {where} puts code of its own ({_value(classes)}) in the place of "
                 f"{name}; save it as a model of transformers, or take auto_map out if that has its "
                 "very class now"
             )

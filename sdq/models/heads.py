@@ -29,7 +29,7 @@ def joined_(model: nn.Module, joint: Joint, labels: Sequence[str], where: Path) 
 
     UserError for a head whose outputs cannot be put into another order.
     """
-    if joint.moved:
+    if joint.reordered:
         _permute_(model, joint.order, where)
     config: Any = model.config
     config.id2label = dict(enumerate([*labels, *joint.extra]))

@@ -87,7 +87,7 @@ def encoder(folder: Path) -> nn.Module:
 
 
 def start(
-    folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes: Any
+    folder: Path, kind: str, labels: tuple[str, ...], seed: int, **overrides: Any
 ) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder
     under a head of these labels.
@@ -101,8 +101,8 @@ def start(
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
     }
-    changes["problem_type"] = None  # of the head that was there before
-    model, missing = _read(folder, kind, new_head=True, **named, **changes)
+    overrides["problem_type"] = None  # of the head that was there before
+    model, missing = _read(folder, kind, new_head=True, **named, **overrides)
     if missing:
         if not _headless(model, missing):
             remark_(model, f"the weights lack {shown(missing)} of the head: it starts anew")
@@ -168,7 +168,7 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
 
 
 def _read(
-    folder: Path, kind: str, new_head: bool = False, **changes: Any
+    folder: Path, kind: str, new_head: bool = False, **overrides: Any
 ) -> tuple[nn.Module, list[str]]:
     """(model, names of its head's weights that the folder does not have). `changes` replace entries
     of the configuration; with a `new_head` one of another shape is put aside."""
@@ -181,7 +181,7 @@ def _read(
         "retrieval": transformers.AutoModel,
     }.get(kind, transformers.AutoModelForSequenceClassification)
     wanted = f"the model in {folder} must be an encoder that transformers loads for {asks(kind)}"
-    config = configuration(folder, auto, asks(kind), **changes)
+    config = configuration(folder, auto, asks(kind), **overrides)
     with in_one_sentence(wanted):
         plan = skeleton(auto, config)
     asks_for_text_alone(plan, folder)

@@ -36,7 +36,7 @@ _KINDS = {
 }
 
 
-def configuration(folder: Path, auto: Any, asked: str, **changes: Any) -> Any:
+def configuration(folder: Path, auto: Any, asked: str, **overrides: Any) -> Any:
     """The configuration of a folder's model for a class of transformers (`auto`), with `changes`.
     UserError if transformers has no such model."""
     from transformers import AutoConfig
@@ -54,7 +54,7 @@ def configuration(folder: Path, auto: Any, asked: str, **changes: Any) -> Any:
     if kind in CONFIG_MAPPING:
         with in_one_sentence(f"the model in {folder} must be an encoder that transformers loads"):
             config = AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, **HOW, **changes
+                folder, local_files_only=True, trust_remote_code=False, **HOW, **overrides
             )
         config._attn_implementation = "eager"
         if type(config) in auto._model_mapping:
@@ -202,10 +202,10 @@ def same_shapes(
     at, (have, want) = next(iter(differing.items()))
     name = next(n for n in tensors if placed(n, (at,), prefix))
     more = f" (and {len(differing) - 1} more do not fit)" if len(differing) > 1 else ""
-    why = _disagrees(tensors, differing, auto, config, prefix)
+    reason = _disagrees(tensors, differing, auto, config, prefix)
     raise UserError(
         f"every tensor must have the shape that config.json asks for, {one_line(name, 120)} in "
-        f"{folder} has {_size(have)}, and should have {_size(want)}{more}; {why}"
+        f"{folder} has {_size(have)}, and should have {_size(want)}{more}; {reason}"
     )
 
 
@@ -230,7 +230,7 @@ def _disagrees(
     said = {**config.to_dict(), "num_labels": config.num_labels}
     best = len(misshapen(tensors, _shapes(skeleton(auto, config)), prefix))
     saved = "take the config.json that was saved with these weights"
-    why = saved
+    advice = saved
     for have, want in list(pairs)[:4]:
         for key, value in said.items():
             if type(value) is not int or want not in (value, 2 * value, 3 * value):
@@ -245,11 +245,11 @@ def _disagrees(
             if left < best:
                 key = "number of labels (id2label)" if key == "num_labels" else key
                 best = left
-                why = (
+                advice = (
                     f"its {key} is {value}, that of the weights {have // times}: correct it, or "
                     f"{saved}"
                 )
-    return why
+    return advice
 
 
 @contextmanager

@@ -74,14 +74,14 @@ def wrapped(names: Collection[str], wanted: Collection[str]) -> str | None:
     """The prefix that a wrapper left on the names of a file, if they are the `wanted` names but for
     it: `module.`, `_orig_mod.`, `model.`"""
     for name in names:
-        parts = name.split(".")
-        if inside := [part for part in parts if part in _WRAPPERS]:
-            last = len(parts) - parts[::-1].index(inside[-1])
+        components = name.split(".")
+        if inside := [part for part in components if part in _WRAPPERS]:
+            last = len(components) - components[::-1].index(inside[-1])
             return ".".join(
                 [
                     *(
-                        parts[:last]
-                        if all(part in _WRAPPERS for part in parts[:last])
+                        components[:last]
+                        if all(part in _WRAPPERS for part in components[:last])
                         else inside[:1]
                     ),
                     "",
@@ -129,21 +129,21 @@ def lacking(lost: Sequence[str], tensors: Collection[str], folder: Path, prefix:
     """
     layers = 1 + _last_layer(tensors)
     if other := foreign(tensors, prefix):
-        why = (
+        remedy = (
             f"the names of the weights begin with {other!r}, the prefix of another architecture "
             f"(that of its model_type is {prefix!r}): correct model_type in config.json, or take "
             "the config.json that was saved with these weights"
         )
     elif all((match := _LAYER.search(name)) and int(match[1]) >= layers > 0 for name in lost):
-        why = (
+        remedy = (
             f"the weights have {layers} layers: correct num_hidden_layers in config.json, or take "
             "the config.json that was saved with these weights"
         )
     else:
-        why = "copy the folder again, or take the config.json that was saved with these weights"
+        remedy = "copy the folder again, or take the config.json that was saved with these weights"
     return UserError(
         f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors "
-        f"of the encoder ({shown(lost)}); {why}"
+        f"of the encoder ({shown(lost)}); {remedy}"
     )
 
 
@@ -173,23 +173,23 @@ def without_a_place(
     if not lost:
         return None
     if any(_ADAPTERS.search(name) for name in lost):
-        why = _MERGE
+        remedy = _MERGE
     elif any("distance_embedding" in name or "relative" in name for name in lost):
-        why = (
+        remedy = (
             "relative positions (position_embedding_type) are no longer computed by transformers "
             "for this architecture: take a model with absolute positions"
         )
     elif _last_layer(lost) >= layers:
-        why = (
+        remedy = (
             f"num_hidden_layers in config.json says {layers}: correct it, or take the config.json "
             "that was saved with these weights"
         )
     else:
-        why = (
+        remedy = (
             "without them it would be another model: take one whose architecture transformers "
             "has, with the config.json it was saved with"
         )
-    return _homeless(lost, folder, why)
+    return _homeless(lost, folder, remedy)
 
 
 def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
@@ -217,8 +217,8 @@ def misshapen(
     return {at: (shape, wanted[at]) for at, shape in pairs if at and shape != wanted[at]}
 
 
-def _homeless(lost: list[str], folder: Path, why: str) -> UserError:
+def _homeless(lost: list[str], folder: Path, remedy: str) -> UserError:
     return UserError(
         f"every tensor of the weights must have a place in the model, {shown(lost)} in {folder} "
-        f"{'has' if len(lost) == 1 else 'have'} none; {why}"
+        f"{'has' if len(lost) == 1 else 'have'} none; {remedy}"
     )

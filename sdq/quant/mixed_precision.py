@@ -46,25 +46,25 @@ class Choice:
 
 
 def choose(
-    table: pd.DataFrame, budget_bytes: float | None = None, tolerated: float | None = None
+    table: pd.DataFrame, budget_bytes: float | None = None, max_cost: float | None = None
 ) -> Choice:
     """The widths of least summed cost whose bytes are at most `budget_bytes`; or the smallest whose
-    summed cost is at most `tolerated`.
+    summed cost is at most `max_cost`.
 
     Of equal costs it is the smallest, of equal sizes the one of least cost. Costs are equal if they
     differ by less than 1e-12 of the largest in the table, which is also what the choice may exceed
-    the tolerated cost by; its bytes never exceed the budget. ValueError unless exactly one limit is
+    `max_cost` by; its bytes never exceed the budget. ValueError unless exactly one limit is
     given and the table is sound; UserError if no choice of widths meets the limit.
     """
-    if (budget_bytes is None) == (tolerated is None):
-        both = "neither" if tolerated is None else "both"
+    if (budget_bytes is None) == (max_cost is None):
+        both = "neither" if max_cost is None else "both"
         raise ValueError(f"exactly one of budget_bytes and tolerated must be given, got {both}")
     front = _Front(table)
     if budget_bytes is not None:
         limit, least, what, unit = budget_bytes, float(front.bytes[0]), "the budget", " bytes"
     else:
-        assert tolerated is not None
-        limit, least, what, unit = tolerated, front.least_cost(), "the tolerated cost", ""
+        assert max_cost is not None
+        limit, least, what, unit = max_cost, front.least_cost(), "the tolerated cost", ""
     if not limit >= least - (0 if unit else front.slack):  # also refuses NaN
         reach = f"{int(least) if unit else least}{unit}"
         raise UserError(
@@ -86,12 +86,12 @@ def pareto(table: pd.DataFrame, points: int = 20) -> pd.DataFrame:
         raise ValueError(f"there must be at least 2 points, got {points}")
     front = _Front(table)
     smallest, best = front.within(front.bytes[0]), front.smallest(front.least_cost())
-    found = {smallest.bytes: smallest, best.bytes: best}
+    choices = {smallest.bytes: smallest, best.bytes: best}
     for budget in np.geomspace(smallest.bytes, best.bytes, points)[1:-1]:
         choice = front.within(max(float(budget), smallest.bytes))
-        found[choice.bytes] = choice
+        choices[choice.bytes] = choice
     rows: list[tuple[int, float, str, str]] = []
-    for size, choice in sorted(found.items()):
+    for size, choice in sorted(choices.items()):
         if not rows or choice.cost < rows[-1][1]:
             rows.append(
                 (
@@ -117,7 +117,7 @@ def rules(choice: Choice, base: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """
     made = []
     for name, bits in choice.widths.items():
-        rule = holding(name, choice.roles.get(name), base) or Rule()
+        rule = last_matching_rule(name, choice.roles.get(name), base) or Rule()
         if bits == FP:
             made += [Rule(name=name)] if rule.weight or rule.activation else []
         elif rule.weight is None:
@@ -154,21 +154,21 @@ def keep_worst(
     `sdq.analyses.sensitivity.scan` by module. ValueError for a k outside 0..modules, or costs that
     are not finite.
     """
-    known = {str(name): float(cost) for name, cost in costs.items()}
-    if not 0 <= k <= len(known):
-        raise ValueError(f"k must be from 0 to the number of modules, {len(known)}, got {k}")
-    if wrong := [name for name, cost in known.items() if not math.isfinite(cost)]:
+    by_module = {str(name): float(cost) for name, cost in costs.items()}
+    if not 0 <= k <= len(by_module):
+        raise ValueError(f"k must be from 0 to the number of modules, {len(by_module)}, got {k}")
+    if wrong := [name for name, cost in by_module.items() if not math.isfinite(cost)]:
         raise ValueError(
-            f"costs must be finite numbers, that of {wrong[0]} is {known[wrong[0]]}; measure it "
-            "again"
+            f"costs must be finite numbers, that of {wrong[0]} is {by_module[wrong[0]]}; measure "
+            "it again"
         )
-    worst = sorted(known, key=lambda name: -known[name])[:k]
+    worst = sorted(by_module, key=lambda name: -by_module[name])[:k]
     return (*base, *(Rule(name=name) for name in worst))
 
 
-def holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
+def last_matching_rule(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
     """The base rule that rewrite would take for a module: the last that matches."""
-    found = None
+    matched = None
     for rule in base:
         if not fnmatchcase(name, rule.name):
             continue
@@ -178,8 +178,8 @@ def holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
                 f"none for {name}; add it from sdq.models.structure.modules"
             )
         if not rule.roles or role in rule.roles:
-            found = rule
-    return found
+            matched = rule
+    return matched
 
 
 def weight_bytes(shape: tuple[int, ...], spec: WeightSpec | None) -> int:
@@ -219,15 +219,18 @@ class _Front:
         )  # [choices], from the smallest to the largest
         self._steps: list[tuple[Array, Array]] = []  # per module: choice before it, and row taken
         for _, rows in table.reset_index(drop=True).groupby("module", sort=False).groups.items():
-            mine = np.asarray(rows)
-            costs = (self.costs[:, None] + cost[mine]).ravel()
-            sizes = (self.bytes[:, None] + size[mine]).ravel()
+            candidates = np.asarray(rows)
+            costs = (self.costs[:, None] + cost[candidates]).ravel()
+            sizes = (self.bytes[:, None] + size[candidates]).ravel()
             order = np.lexsort((costs, sizes))
             cheapest = np.minimum.accumulate(costs[order])
             kept = order[np.append(True, cheapest[1:] < cheapest[:-1])]
             self.costs, self.bytes = costs[kept], sizes[kept]
             self._steps.append(
-                ((kept // len(mine)).astype(np.int32), mine[kept % len(mine)].astype(np.int32))
+                (
+                    (kept // len(candidates)).astype(np.int32),
+                    candidates[kept % len(candidates)].astype(np.int32),
+                )
             )
 
     def least_cost(self) -> float:
@@ -238,9 +241,9 @@ class _Front:
         last = int(np.searchsorted(self.bytes, budget, side="right")) - 1
         return self.smallest(self.costs[last])
 
-    def smallest(self, tolerated: float) -> Choice:
+    def smallest(self, max_cost: float) -> Choice:
         """The smallest choice of at most this cost."""
-        at = int(np.argmax(self.costs <= tolerated + self.slack))
+        at = int(np.argmax(self.costs <= max_cost + self.slack))
         rows = []
         for before, row in reversed(self._steps):
             rows.append(int(row[at]))

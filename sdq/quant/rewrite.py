@@ -39,17 +39,17 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
     student = copy.deepcopy(model, shared)
     forward_pass = ForwardPass()
     chosen: dict[str, Rule] = {}
-    known = modules(student)
+    candidates = modules(student)
     for rule in rules:
         matched = [
             m
-            for m in known
+            for m in candidates
             if (not rule.roles or m.role in rule.roles) and fnmatchcase(m.name, rule.name)
         ]
         if not matched:
             raise ValueError(
                 f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with "
-                f"name {rule.name!r} match none of {len(known)}"
+                f"name {rule.name!r} match none of {len(candidates)}"
             )
         chosen |= {m.name: rule for m in matched}
     for name, rule in chosen.items():
@@ -75,8 +75,8 @@ def quantizers(model: nn.Module) -> dict[str, Quantizer]:
 
 def quantized_modules(model: nn.Module) -> dict[str, QuantLinear | QuantEmbedding]:
     """Every quantized module of a rewritten model, by name, in forward order."""
-    found = {m.name: model.get_submodule(m.name) for m in modules(model)}
-    return {name: m for name, m in found.items() if isinstance(m, (QuantLinear, QuantEmbedding))}
+    by_name = {m.name: model.get_submodule(m.name) for m in modules(model)}
+    return {name: m for name, m in by_name.items() if isinstance(m, (QuantLinear, QuantEmbedding))}
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from sdq.analyses import attribution
-from sdq.analyses.attribution import attributions, words
-from sdq.analyses.sensitivity import instead
+from sdq.analyses.attribution import attributions, word_attributions
+from sdq.analyses.sensitivity import patch_forwards
 from sdq.analyses.word_spans import spans
 from sdq.data.batches import Encoded
 from sdq.evaluate.predict import predict
@@ -92,7 +92,7 @@ def test_it_is_the_integral_of_the_slope_along_the_path(tiny: Callable[..., Any]
     total = torch.zeros_like(x)
     for k in range(100):  # midpoints
         at = (base + (k + 0.5) / 100 * (x - base)).requires_grad_()
-        with instead(
+        with patch_forwards(
             model, {"roberta.embeddings.word_embeddings": lambda forward, at=at: lambda ids: at}
         ):  # type: ignore[misc]
             total += torch.autograd.grad(model(**inputs).logits[0, 1], at)[0] / 100
@@ -139,8 +139,8 @@ def test_quantizers_off_is_the_teacher_bit_for_bit(tiny: Callable[..., Any], kin
     teacher = tiny("xlmr", kind)
     student = rewrite(teacher, ROUGH)
     data = data_of(teacher, kind)
-    one = words(student, None, data, examples_of(data), LABELS, Pieces(), 6)
-    two = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
+    one = word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 6)
+    two = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert not np.allclose(one["fp32"], one["quantized"], atol=1e-3)
 
@@ -150,7 +150,7 @@ def test_both_models_are_asked_for_the_answer_of_fp32(tiny: Callable[..., Any]) 
     target also where the student's differs."""
     teacher, student = tiny("xlmr", seed=1), rewrite(tiny("xlmr", seed=0), WEIGHTS)
     data = data_of(teacher, "sequence")
-    table = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
+    table = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
     wanted = predict(teacher, data)[0]
     given = predict(student, data)[0]
     assert wanted != given
@@ -172,7 +172,7 @@ def test_words_add_up_their_tokens(tiny: Callable[..., Any], kind: str) -> None:
     model = tiny("xlmr", kind)
     data = data_of(model, kind)
     examples = examples_of(data)
-    table = words(rewrite(model, WEIGHTS), None, data, examples, LABELS, Pieces(), 4)
+    table = word_attributions(rewrite(model, WEIGHTS), None, data, examples, LABELS, Pieces(), 4)
     wanted = predict(model, data)[0]
     found = attributions(model, data, wanted, Pieces(), 4)[0]
     for i, example in enumerate(examples):
@@ -192,7 +192,7 @@ def test_words_add_up_their_tokens(tiny: Callable[..., Any], kind: str) -> None:
 def test_the_nudge_moves_the_embeddings_by_their_last_digits(tiny: Callable[..., Any]) -> None:
     student = rewrite(tiny("xlmr"), WEIGHTS)
     data = data_of(student, "sequence")
-    table = words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+    table = word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
     moved = (table["nudged"] - table["quantized"]).abs()
     assert 0 < moved.max() < 1e-4
 
@@ -217,10 +217,10 @@ def test_nothing_stays_behind_when_a_layer_raises(
     monkeypatch.setattr(attribution, "_TOKENS", 1)  # a forward pass per step
     if when == 60:  # all goes well
         monkeypatch.undo()
-        words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+        word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
     else:
         with pytest.raises(ArithmeticError):
-            words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+            word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
     assert hooks(student) == own
     assert all(q.enabled for q in quantizers(student).values())
     embedding = student.get_submodule("roberta.embeddings.word_embeddings")
@@ -234,13 +234,13 @@ def test_what_it_cannot_do_it_refuses(tiny: Callable[..., Any]) -> None:
     with pytest.raises(
         ValueError, match="as many examples as tokenized sentences, and one at least, got 3 and 4"
     ):
-        words(student, None, data, examples_of(data)[1:], LABELS, Pieces())
+        word_attributions(student, None, data, examples_of(data)[1:], LABELS, Pieces())
     unmasked = Pieces()
     unmasked.mask_token_id = None
     with pytest.raises(ValueError, match="must have a mask token"):
-        words(student, None, data, examples_of(data), LABELS, unmasked)
+        word_attributions(student, None, data, examples_of(data), LABELS, unmasked)
     with pytest.raises(ValueError, match="eval mode"):
-        words(student.train(), None, data, examples_of(data), LABELS, Pieces())
+        word_attributions(student.train(), None, data, examples_of(data), LABELS, Pieces())
 
 
 def test_it_runs_after_a_scan_in_inference_mode(tiny: Callable[..., Any]) -> None:
@@ -251,7 +251,7 @@ def test_it_runs_after_a_scan_in_inference_mode(tiny: Callable[..., Any]) -> Non
     with torch.inference_mode():
         used(**data.batch([0, 1]).inputs)
     tables = [
-        words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+        word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
         for student in (fresh, used)
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sdq.analyses import outliers as room
-from sdq.analyses.outliers import why
+from sdq.analyses.outliers import outlier_statistics
 from sdq.analyses.wiring import input_taps, layer_norms, producers
 from sdq.inspection import reasons
 from sdq.models.hooks import capture
@@ -31,7 +31,7 @@ from tests.helpers.training import text
 )
 def test_inputs_are_counted_as_a_plain_loop_counts_them(name: str, tiny: Any) -> None:
     student, data = made(tiny)
-    table = why(student, data, spoken(12), batch_size=5)
+    table = outlier_statistics(student, data, spoken(12), batch_size=5)
     x, codes = tokens(student, data, name)
     peak = x.abs().amax(0)
     unit = row(table, name, "outlier_unit")
@@ -69,7 +69,7 @@ def test_clipping_and_codes_are_counted_by_hand(tiny: Any) -> None:
     exact = (x / quantizer.scale).round() + quantizer.zero
     outside = ((exact < 0) | (exact > 63)).float().mean(1)
     shares = {code: float(outside[[c == code for c in codes]].mean()) for code in CODES}
-    table = why(student, data, spoken(12))
+    table = outlier_statistics(student, data, spoken(12))
     clipped = row(table, name, "clipped")
     assert max(shares.values()) > 0
     assert (clipped["language"], clipped["value"]) == (
@@ -88,7 +88,7 @@ def test_weights_are_counted_by_hand(tiny: Any) -> None:
     student, data = made(tiny)
     name = "roberta.encoder.layer.0.intermediate.dense"
     weight = quantized_modules(student)[name].weight.detach()
-    table = why(student, data, spoken(12))
+    table = outlier_statistics(student, data, spoken(12))
     rows, columns = weight.abs().amax(1), weight.abs().amax(0)
     for cause, peaks in (("weight_row", rows), ("weight_range", rows), ("weight_column", columns)):
         found = row(table, name, cause)
@@ -110,13 +110,13 @@ def test_weights_are_counted_by_hand(tiny: Any) -> None:
 
 def test_a_range_per_row_is_no_shared_range(tiny: Any) -> None:
     student, data = made(tiny, weight=WeightSpec(bits=4))
-    assert "weight_range" not in set(why(student, data, spoken(12))["cause"])
+    assert "weight_range" not in set(outlier_statistics(student, data, spoken(12))["cause"])
 
 
 @pytest.mark.parametrize("activation", [STATIC, ActivationSpec(bits=6)], ids=["static", "token"])
 def test_neither_batches_nor_padding_matter(activation: ActivationSpec, tiny: Any) -> None:
     student, data = made(tiny, activation)
-    one, many = (why(student, data, spoken(12), batch_size=size) for size in (1, 12))
+    one, many = (outlier_statistics(student, data, spoken(12), batch_size=size) for size in (1, 12))
     assert list(one["cause"]) == list(many["cause"])
     damping = one["cause"] == "damping"
     pd.testing.assert_frame_equal(one[~damping], many[~damping], rtol=1e-4, atol=1e-6)
@@ -127,7 +127,7 @@ def test_neither_batches_nor_padding_matter(activation: ActivationSpec, tiny: An
 
 def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
     student, data = made(tiny, activation=None)
-    assert set(why(student, data, spoken(12))["cause"]) == {
+    assert set(outlier_statistics(student, data, spoken(12))["cause"]) == {
         "weight_row",
         "weight_column",
         "weight_range",
@@ -137,7 +137,7 @@ def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
         "damping",
     }
     student, data = made(tiny, weight=None)
-    causes = set(why(student, data, spoken(12))["cause"])
+    causes = set(outlier_statistics(student, data, spoken(12))["cause"])
     assert {"outlier_unit", "clipped", "inputs"} <= causes
     assert not {"weight_row", "weights"} & causes
 
@@ -185,7 +185,7 @@ def test_the_unit_carries_the_gain_that_made_it(tiny: Any) -> None:
     norm.weight.data[7] *= 30
     student, data = made(tiny, model=model)
     unit = row(
-        why(student, data, spoken(12)),
+        outlier_statistics(student, data, spoken(12)),
         "roberta.encoder.layer.1.attention.self.value",
         "outlier_unit",
     )
@@ -196,7 +196,7 @@ def test_the_unit_carries_the_gain_that_made_it(tiny: Any) -> None:
 
 def test_damping_is_the_error_before_and_after(tiny: Any) -> None:
     student, data = made(tiny, ActivationSpec(bits=4))
-    table = why(student, data, spoken(12), batch_size=12)
+    table = outlier_statistics(student, data, spoken(12), batch_size=12)
     name = "roberta.encoder.layer.1.output.LayerNorm"
     (batch,) = data.in_order(12)
     errors = []

@@ -13,9 +13,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from sdq.analyses.changes import METRICS, Answers
 from sdq.analyses.conductance import MEASURES, _flow, _switched, conductance
-from sdq.analyses.sensitivity import instead, scan
+from sdq.analyses.divergence import METRICS, Reference
+from sdq.analyses.sensitivity import patch_forwards, scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
@@ -53,8 +53,8 @@ def damage(student: nn.Module, data: Encoded, switches: dict[str, Tensor]) -> Te
     batch = data.batch(list(range(len(data))))
     with torch.no_grad():
         with only(student, ()):
-            exact = Answers(student(**batch.inputs).logits, batch, data.token)
-        with instead(
+            exact = Reference(student(**batch.inputs).logits, batch, data.token)
+        with patch_forwards(
             student, {name: _switched(student, name, switch) for name, switch in switches.items()}
         ):
             return exact.change(student(**batch.inputs).logits)
@@ -102,7 +102,7 @@ def test_it_is_the_slope_along_the_switch(tiny: Callable[..., Any], kind: str) -
     batch = data.batch(list(range(len(data))))
     names = list(quantized_modules(student))
     with torch.no_grad(), only(student, ()):
-        exact = Answers(student(**batch.inputs).logits, batch, data.token)
+        exact = Reference(student(**batch.inputs).logits, batch, data.token)
     found = _flow(student, batch, exact, names, 1)  # [B, modules, 4]
     half = {name: torch.full((len(data),), 0.5) for name in names}
     for k in (0, 3, 9):
@@ -129,7 +129,7 @@ def test_the_path_goes_from_fp32_to_quantized(tiny: Callable[..., Any], family: 
                 name: _switched(student, name, torch.full((3,), switch))
                 for name in quantized_modules(student)
             }
-            with instead(student, forwards):
+            with patch_forwards(student, forwards):
                 assert torch.allclose(
                     student(**batch.inputs).logits, wanted, atol=0 if switch == 0 else 2e-2
                 )

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.analyses import fisher
-from sdq.analyses.depth import EVERY
 from sdq.analyses.fisher import agreement, estimate
+from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.evaluate.ranking import Agreement

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.analyses import noise_floor as module
-from sdq.analyses.depth import EVERY, sites, watch
-from sdq.analyses.noise_floor import CAUSES, floor
-from sdq.analyses.sensitivity import instead
-from sdq.analyses.weights_vs_activations import parts
+from sdq.analyses.layerwise_error import EVERY, capture_outputs, sites
+from sdq.analyses.noise_floor import CAUSES, noise_floor
+from sdq.analyses.sensitivity import patch_forwards
+from sdq.analyses.weights_vs_activations import weights_vs_activations
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
@@ -34,7 +34,7 @@ NUMBERS = ["value", "high"]
 def test_what_does_not_change_does_not_move(family: str, tiny: Any) -> None:
     student = rewrite(tiny(family), W8A8)
     data = text(n=5, pad=pad_of(student))
-    still = floor(student, data, spoken(data), repeats=2, batch_size=3, amount=0.0)
+    still = noise_floor(student, data, spoken(data), repeats=2, batch_size=3, amount=0.0)
     same = of(still, cause="perturbation")
     assert (same.loc[same["measure"] != "sqnr_db", NUMBERS] == 0).all(axis=None)
     assert (same.loc[same["measure"] == "sqnr_db", NUMBERS] == 200).all(axis=None)
@@ -51,7 +51,8 @@ def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
     assert last.role == "block"
     for amount in (1e-5, 1e-3):
         table = of(
-            floor(student, data, spoken(data), amount=amount, sentences=4), cause="perturbation"
+            noise_floor(student, data, spoken(data), amount=amount, sentences=4),
+            cause="perturbation",
         )
         found = of(table, name=last.name, measure="relative_l2").set_index("kind")["value"]
         moved[amount] = found["site"]
@@ -73,13 +74,14 @@ def test_company_matters_where_a_range_is_shared(tiny: Any) -> None:
     }.items():
         student = rewrite(teacher, (Rule(activation=spec),))
         table = of(
-            floor(student, data, spoken(data), repeats=2, batch_size=6, sentences=6), cause="batch"
+            noise_floor(student, data, spoken(data), repeats=2, batch_size=6, sentences=6),
+            cause="batch",
         )
         found[name] = of(table, kind="site", role="block", measure="relative_l2")["value"].max()
         if name == "tensor":
             assert (of(table, kind="module", measure="kl", role="ffn_in")["value"] > 1e-7).all()
             alone = of(
-                floor(student, data.some([0, 5]), ["en", "de"], repeats=1, batch_size=1),
+                noise_floor(student, data.some([0, 5]), ["en", "de"], repeats=1, batch_size=1),
                 cause="batch",
             )
             assert (
@@ -117,7 +119,7 @@ def test_a_repetition_is_the_same_sentences_again(tiny: Any) -> None:
                 r.of(batch.inputs["input_ids"][..., None])[..., 0], r.batch.inputs["input_ids"]
             )
             assert bool(r.changed) == (r.cause == "perturbation")
-        with torch.no_grad(), instead(student, again[0].changed):
+        with torch.no_grad(), patch_forwards(student, again[0].changed):
             moved = [table(batch.inputs["input_ids"]) for _ in range(2)]
         assert torch.equal(*moved)  # the same noise in every pass of one repetition
         relative = (moved[0] - plain).norm(dim=-1) / plain.norm(dim=-1)
@@ -130,9 +132,9 @@ def passes(
 ) -> tuple[dict[str, Tensor], Tensor]:
     with (
         torch.no_grad(),
-        watch(student, sites(student)) as seen,
+        capture_outputs(student, sites(student)) as seen,
         only(student, quantizing),
-        instead(student, changed),
+        patch_forwards(student, changed),
     ):
         logits = student(**batch.inputs).logits
         return seen(), logits
@@ -231,7 +233,7 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
         Rule(weight=WeightSpec(bits=4), activation=ActivationSpec(bits=4, granularity=PerTensor())),
     )
     student, data = rewrite(tiny("xlmr", "token" if token else "sequence"), rules), text(token, n=9)
-    table = floor(
+    table = noise_floor(
         student, data, spoken(data), repeats=3, seed=3, batch_size=5, amount=1e-2, sentences=9
     )
     assert not table.duplicated(["kind", "name", "measure", "cause"]).any()
@@ -266,7 +268,7 @@ def test_fewer_sentences_are_spread_evenly(tiny: Any, monkeypatch: pytest.Monkey
     student, data, asked = rewrite(tiny("xlmr"), W8A8), text(n=13), []
     some = Encoded.some
     monkeypatch.setattr(Encoded, "some", lambda self, at: (asked.append(at), some(self, at))[1])
-    floor(student, data, spoken(data), repeats=1, sentences=4)
+    noise_floor(student, data, spoken(data), repeats=1, sentences=4)
     assert asked == [[0, 3, 6, 9, 12]]
     paired = Encoded(
         data.ids, data.labels, False, 1, [[i % 2] * len(row) for i, row in enumerate(data.ids)]
@@ -283,7 +285,7 @@ def test_the_seed_decides_and_nothing_else(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr", "token"), ROUGH), text(True, n=6)
     state = torch.random.get_rng_state()
     one, again, other = (
-        floor(student, data, spoken(data), repeats=2, seed=seed, batch_size=4, amount=1e-3)
+        noise_floor(student, data, spoken(data), repeats=2, seed=seed, batch_size=4, amount=1e-3)
         for seed in (1, 1, 2)
     )
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -307,7 +309,7 @@ def test_everything_is_as_it_was_when_the_model_raises(call: int, tiny: Any) -> 
     layer.forward = forward
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()]
     with pytest.raises(ArithmeticError, match="this layer"):
-        floor(student, data, spoken(data), batch_size=3)
+        noise_floor(student, data, spoken(data), batch_size=3)
     assert layer.__dict__.pop("forward") is forward
     assert not [m for m in student.modules() if "forward" in m.__dict__]
     assert all(q.enabled for q in quantizers(student).values())
@@ -317,7 +319,7 @@ def test_everything_is_as_it_was_when_the_model_raises(call: int, tiny: Any) -> 
 
 def test_what_must_be_given(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr"), ROUGH), text(n=4)
-    for measure in (floor, parts):
+    for measure in (noise_floor, weights_vs_activations):
         with pytest.raises(ValueError, match="one language"):
             measure(student, data, ["en"] * 3)
         with pytest.raises(ValueError, match="at least one sentence"):
@@ -326,4 +328,4 @@ def test_what_must_be_given(tiny: Any) -> None:
             measure(student.train(), data, ["en"] * 4)
         student.eval()
     with pytest.raises(ValueError, match="repeats must be at least 1"):
-        floor(student, data, ["en"] * 4, repeats=0)
+        noise_floor(student, data, ["en"] * 4, repeats=0)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.sensitivity import scans
-from sdq.analyses.changes import METRICS, _mean
-from sdq.analyses.depth import EVERY
+from sdq.analyses.divergence import METRICS, _mean
 from sdq.analyses.fisher import estimate
-from sdq.analyses.sensitivity import alone, changes, scan
+from sdq.analyses.layerwise_error import EVERY
+from sdq.analyses.sensitivity import alone, divergences, scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
@@ -235,7 +235,7 @@ def test_which_module_alone_flips_which_sentence(token: bool, tiny: Any) -> None
     if token:
         data.labels[4][:] = [IGNORE] * len(data.labels[4])  # nothing is asked there
     found, ids = (
-        changes(student, data, spoken(data), ("one", "but_one"), batch_size=4),
+        divergences(student, data, spoken(data), ("one", "but_one"), batch_size=4),
         [f"s{i}" for i in range(9)],
     )
     rows = alone(student, found, ids)
@@ -267,7 +267,7 @@ def test_which_module_alone_flips_which_sentence(token: bool, tiny: Any) -> None
     assert 0 < (rows["flips"] > 0).sum() < len(rows)
     assert rows.groupby("id").size().max() > 3
     with pytest.raises(ValueError, match='measure "one"'):
-        alone(student, changes(student, data, spoken(data), ("all",)), ids)
+        alone(student, divergences(student, data, spoken(data), ("all",)), ids)
 
 
 def test_interval_of_sentences_with_several_positions() -> None:

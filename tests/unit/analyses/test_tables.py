@@ -12,7 +12,7 @@ from torch import nn
 
 from sdq.analyses.activations import activations
 from sdq.analyses.bins import BINS, binned
-from sdq.analyses.depth import EVERY, depth, sites
+from sdq.analyses.layerwise_error import EVERY, layerwise_error, sites
 from sdq.analyses.weights import weights
 from sdq.data.batches import Encoded
 from sdq.models.hooks import capture
@@ -244,7 +244,7 @@ def test_depth_agrees_with_block_errors_measured_otherwise(tiny: Any) -> None:
         )
         for b in layer_errors(student, teacher, data)
     ]
-    table, _ = depth(student, teacher, data, spoken(data))
+    table, _ = layerwise_error(student, teacher, data, spoken(data))
     every = table[table["language"] == EVERY]
     for block, (_, accumulated, db, attention, gap) in enumerate(before):
         here = every[every["block"] == block].set_index(["role", "measure"])
@@ -260,7 +260,7 @@ def test_depth_agrees_with_block_errors_measured_otherwise(tiny: Any) -> None:
 
 def test_local_error_is_that_of_one_module_on_exact_inputs(tiny: Any) -> None:
     student, data = rewrite(tiny("bert"), PER_TENSOR), text(n=9, pad=0)
-    table, _ = depth(student, None, data, ["en"] * 9)
+    table, _ = layerwise_error(student, None, data, ["en"] * 9)
     assert set(table["measure"]) == {"local", "accumulated"}
     batch = data.batch(list(range(9)))
     for name in list(quantized_modules(student))[1:4]:
@@ -285,8 +285,8 @@ def test_local_error_is_that_of_one_module_on_exact_inputs(tiny: Any) -> None:
 
 def test_depth_is_blind_to_padding_and_batching(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr"), PER_TENSOR), text(n=12)
-    one, tokens = depth(student, None, data, spoken(data), batch_size=1)
-    many, same = depth(student, None, data, spoken(data), batch_size=12)
+    one, tokens = layerwise_error(student, None, data, spoken(data), batch_size=1)
+    many, same = layerwise_error(student, None, data, spoken(data), batch_size=12)
     for column in ("relative_l2", "mean_abs", "frobenius"):
         assert np.allclose(
             one[column], many[column], rtol=0.05
@@ -297,11 +297,11 @@ def test_depth_is_blind_to_padding_and_batching(tiny: Any) -> None:
 def test_no_quantizers_no_error_and_hooks_are_gone(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr"), PER_TENSOR), text(n=5)
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()]
-    depth(student, None, data, ["en"] * 5)
+    layerwise_error(student, None, data, ["en"] * 5)
     activations(student, data, ["en"] * 5)
     assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()] == hooks
     exact = rewrite(tiny("xlmr"), ())
-    table, _ = depth(exact, None, data, ["en"] * 5)
+    table, _ = layerwise_error(exact, None, data, ["en"] * 5)
     assert (table["relative_l2"] == 0).all()
     assert (table["sqnr_db"] == 200).all()
 

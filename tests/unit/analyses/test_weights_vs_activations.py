@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdq.analyses.depth import EVERY
+from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import scan
-from sdq.analyses.weights_vs_activations import PARTS, parts
+from sdq.analyses.weights_vs_activations import PARTS, weights_vs_activations
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import Rule, WeightSpec
@@ -20,7 +20,7 @@ from tests.helpers.training import text
 
 def test_both_is_what_the_scan_says_of_the_whole_model(kind: str, tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr", kind), ROUGH), text(kind == "token", n=12)
-    table = parts(student, data, spoken(data), batch_size=5)
+    table = weights_vs_activations(student, data, spoken(data), batch_size=5)
     both = of(table, part="both").drop(columns="part").reset_index(drop=True)
     every = of(scan(student, data, spoken(data), ("all",), batch_size=5), measure="all")
     pd.testing.assert_frame_equal(
@@ -42,8 +42,8 @@ def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: A
     for model in (student, by_hand):
         calibrate_(model, [b.inputs for b in data.in_order(12)])
     found, expected = (
-        of(parts(student, data, spoken(data)), part=part),
-        of(parts(by_hand, data, spoken(data)), part="both"),
+        of(weights_vs_activations(student, data, spoken(data)), part=part),
+        of(weights_vs_activations(by_hand, data, spoken(data)), part="both"),
     )
     pd.testing.assert_frame_equal(
         found.drop(columns="part"),
@@ -52,7 +52,8 @@ def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: A
     )
     assert (found["kl"] > 0).all()
     other = of(
-        parts(by_hand, data, spoken(data)), part="activations" if part == "weights" else "weights"
+        weights_vs_activations(by_hand, data, spoken(data)),
+        part="activations" if part == "weights" else "weights",
     )
     assert (other["kl"] == 0).all()
 

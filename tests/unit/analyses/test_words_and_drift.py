@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import spearmanr, ttest_1samp
 
 from sdq.analyses import attribution, word_spans
-from sdq.analyses.attribution import attributions, drift, words
+from sdq.analyses.attribution import attributions, drift, word_attributions
 from sdq.analyses.word_spans import merged, spans
 from sdq.data.batches import IGNORE, Encoded
 from sdq.data.registry import load_task
@@ -216,7 +216,7 @@ def test_only_is_left_on_the_student_alone(tiny: Callable[..., Any]) -> None:
     """A teacher that is itself a quantized model keeps its quantizers."""
     teacher, student = rewrite(tiny("xlmr", seed=1), WEIGHTS), rewrite(tiny("xlmr"), WEIGHTS)
     data = data_of(teacher, "sequence")
-    table = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
+    table = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
     with only(teacher, ()):
-        exact = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
+        exact = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
     assert not np.allclose(table["fp32"], exact["fp32"])

@@ -30,8 +30,8 @@ from sdq.data.pieces import lead_with_space_
 from sdq.data.registry import load_task
 from sdq.data.tagging import NO_ANSWER, Tagging
 from sdq.data.task import Example, Task
-from sdq.evaluate.metrics import beside
-from sdq.evaluate.predict import NONE, outcomes, predict, scores, scores_beside
+from sdq.evaluate.metrics import secondary_outcomes
+from sdq.evaluate.predict import NONE, outcomes, predict, scores, secondary_scores
 from sdq.jobs.prediction import _row
 from sdq.models.loading import tokenizer_of
 from sdq.results import Report
@@ -208,8 +208,8 @@ def test_two_thousand_documents_are_scored_as_by_hand(
     assert silent > 300  # words of nothing, and words behind the cut
     assert data.cut > 50
     table = outcomes(examples, answers, margins, task)
-    found, told = scores(table, task), scores_beside(table, examples, task)["token_accuracy"]
-    tokens = beside(table, examples, task)["token_accuracy"]
+    found, told = scores(table, task), secondary_scores(table, examples, task)["token_accuracy"]
+    tokens = secondary_outcomes(table, examples, task)["token_accuracy"]
     for code, (tp, predicted, gold, right, words) in counts.items():
         assert table[table["language"] == code][["tp", "predicted", "gold"]].sum().tolist() == [
             tp,

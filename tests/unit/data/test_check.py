@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sdq.data.check import as_json, bearing, check, words
+from sdq.data.check import as_json, bearing, check, summary
 from sdq.data.registry import load_task
 from sdq.data.task import Example, Task
 
@@ -129,9 +129,9 @@ def test_counts_are_those_of_a_plain_loop(name: str) -> None:
 
 def test_words_and_json_hold_what_was_found() -> None:
     task, said = PLANTED["an empty text"]
-    assert f"warning: {said}" in words(task, check(task))
+    assert f"warning: {said}" in summary(task, check(task))
     assert said in as_json(task, check(task))
-    assert "no warnings" in words(clean(), check(clean()))
+    assert "no warnings" in summary(clean(), check(clean()))
 
 
 def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
@@ -163,4 +163,4 @@ def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
 def test_a_task_is_called_by_the_kind_that_its_file_says() -> None:
     for kind, said in (("pair", "pair"), ("ranking", "ranking"), ("", "sentence")):
         task = replace(clean(), file_kind=kind)
-        assert f": {said}, " in words(task, check(task)).partition("\n")[0]
+        assert f": {said}, " in summary(task, check(task)).partition("\n")[0]

@@ -230,7 +230,7 @@ def test_the_usual_metric_follows_the_tags(tmp_path: Path) -> None:
     task = opened(tmp_path, ["B-PER I-PER O"])
     assert (task.metric, task.tagging) == ("f1", Tagging("IOB2"))
     found = check.check(task)
-    assert "tags: IOB2: a span begins with B-" in check.words(task, found)
+    assert "tags: IOB2: a span begins with B-" in check.summary(task, found)
     assert json.loads(check.as_json(task, found))["scheme"] == "IOB2"
 
 
@@ -243,7 +243,7 @@ def test_tags_that_make_no_spans_are_scored_by_the_word_and_it_is_said(
 ) -> None:
     task = opened(tmp_path, rows)
     assert task.metric == "token_accuracy"
-    told = check.words(task, check.check(task))
+    told = check.summary(task, check.check(task))
     assert "warning: The tags" in told
     assert remedy in told
     for asked in (

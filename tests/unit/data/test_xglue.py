@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdq.data import xglue
-from sdq.data.registry import fingerprint, load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.io.limits import limits
 from sdq.settings import UserError
 from tests import made_xglue
@@ -106,7 +106,9 @@ def test_the_first_rows_are_another_task(archive: Path) -> None:
         "dev": 6,
         "test": 6,
     }
-    assert few.fingerprint == fingerprint(few.name) != fingerprint(f"xglue:{archive / 'NC'}")
+    assert (
+        few.fingerprint == task_fingerprint(few.name) != task_fingerprint(f"xglue:{archive / 'NC'}")
+    )
 
 
 @pytest.mark.parametrize(

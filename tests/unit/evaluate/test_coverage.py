@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdq.evaluate.significance import change, interaction, verdicts
+from sdq.evaluate.significance import change, interaction, paired_tests
 from sdq.evaluate.statistics import draw_counts, intervals, mean_interval, resample
 
 Answers = np.ndarray
@@ -209,7 +209,7 @@ def test_tests_rarely_find_what_is_not_there() -> None:
         return table(np.where(swap, easy, answers), ids), table(np.where(swap, answers, easy), ids)
 
     found = [
-        verdicts(*both(np.random.default_rng(i)), ["l0000", "l0001", "l0002"])["p"].to_numpy()
+        paired_tests(*both(np.random.default_rng(i)), ["l0000", "l0001", "l0002"])["p"].to_numpy()
         < 0.05
         for i in range(400)
     ]

@@ -186,7 +186,7 @@ def test_what_stands_beside_is_counted_from_the_same_answers(
         "made", kind, ("0", "1", "2"), ("de",), "de", metric, "0", {"test": examples}, beside
     )  # type: ignore[arg-type]
     table = metrics.tally(examples, answers, [0.0] * len(examples), metric)
-    found = metrics.beside(table, examples, task)
+    found = metrics.secondary_outcomes(table, examples, task)
     assert set(found) == set(beside)
     for name, rows in found.items():
         assert rows.equals(metrics.tally(examples, answers, [0.0] * len(examples), name))

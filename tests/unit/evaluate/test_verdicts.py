@@ -18,8 +18,8 @@ from sdq.evaluate.significance import (
     SWAPS,
     interaction,
     named_test,
+    paired_tests,
     power_text,
-    verdicts,
 )
 from sdq.settings import UserError
 from tests.profiles import examples
@@ -56,7 +56,7 @@ LESS = answered({"en": 0.98, "de": 0.9, "sw": 0.7}, seed=1, keep=FULL)
 
 
 def test_rows_are_sums_over_the_sentences() -> None:
-    found = verdicts(FULL, LESS, LANGUAGES, ("en",)).set_index("language")
+    found = paired_tests(FULL, LESS, LANGUAGES, ("en",)).set_index("language")
     assert found.index.tolist() == [*LANGUAGES, "all", "zero-shot"]
     for code in LANGUAGES:
         before, after = (t.loc[t["language"] == code, "tp"].to_numpy() for t in (FULL, LESS))
@@ -90,8 +90,8 @@ def test_rows_are_sums_over_the_sentences() -> None:
 def test_what_must_always_hold(seed: int, share: float, kept: float, n: int) -> None:
     full = answered({"en": share, "de": share}, n, seed)
     less = answered({"en": kept, "de": kept}, n, seed + 1, full)
-    found = verdicts(full, less, ["en", "de"], seed=seed)
-    back = verdicts(less, full, ["en", "de"], seed=seed)
+    found = paired_tests(full, less, ["en", "de"], seed=seed)
+    back = paired_tests(less, full, ["en", "de"], seed=seed)
     assert back["change"].tolist() == pytest.approx((-found["change"]).tolist())
     assert back["p"].tolist() == pytest.approx(found["p"].tolist(), abs=0.03)
     assert ((found["low"] <= found["change"]) & (found["change"] <= found["high"])).all()
@@ -100,7 +100,7 @@ def test_what_must_always_hold(seed: int, share: float, kept: float, n: int) -> 
 
 
 def test_nothing_changed() -> None:
-    same = verdicts(FULL, FULL.sample(frac=1, random_state=0), LANGUAGES)
+    same = paired_tests(FULL, FULL.sample(frac=1, random_state=0), LANGUAGES)
     assert (same["change"] == 0).all()
     assert (same["p"] == 1).all()
     assert ((same["low"] <= 0) & (same["high"] >= 0) & (same["high"] < 3)).all()
@@ -112,16 +112,16 @@ def test_nothing_changed() -> None:
 def test_frames_and_f1_are_tested_by_randomisation() -> None:
     ids = {f"s{i:03d}": f"f.test.{i // 5:02d}.{i % 5}" for i in range(200)}
     framed = [t.assign(id=t["id"].map(ids)) for t in (FULL, LESS)]
-    found, plain = verdicts(*framed, LANGUAGES), verdicts(FULL, LESS, LANGUAGES)
+    found, plain = paired_tests(*framed, LANGUAGES), paired_tests(FULL, LESS, LANGUAGES)
     assert set(found["test"]) == {SWAPS}
     assert found["clusters"].tolist() == [40] * 4
     assert found["mcnemar"].tolist()[:3] == plain["mcnemar"].tolist()[:3]
     assert found["change"].tolist() == plain["change"].tolist()
     assert found.loc[2, "p"] == pytest.approx(1 / 10_001)
     phrases = [t.assign(gold=2, predicted=2) for t in (FULL, LESS)]
-    assert set(verdicts(*phrases, LANGUAGES)["test"]) == {SWAPS}
-    assert verdicts(*phrases, LANGUAGES)["mcnemar"].isna().all()
-    half = verdicts(
+    assert set(paired_tests(*phrases, LANGUAGES)["test"]) == {SWAPS}
+    assert paired_tests(*phrases, LANGUAGES)["mcnemar"].isna().all()
+    half = paired_tests(
         FULL.assign(tp=FULL["tp"] * 0.5), LESS.assign(tp=LESS["tp"] * 0.5), LANGUAGES
     )  # a mean of values, as nDCG is
     assert set(half["test"]) == {SWAPS}
@@ -140,7 +140,7 @@ def test_what_ties_is_as_likely_as_what_was_seen() -> None:
             "gold": 1,
         }
     )
-    found = verdicts(
+    found = paired_tests(
         full, full.assign(tp=[0 if i % 2 == 0 and i < 12 else 1 for i in range(40)]), ["en"]
     ).iloc[0]
     assert found["p"] == pytest.approx(2 / 64, abs=0.006)
@@ -153,33 +153,33 @@ def test_seeds_widen_the_interval_and_enter_p() -> None:
         for i, kept in enumerate((0.99, 0.9, 0.8))
     ]
     one, three = (
-        verdicts(FULL, seeds[1], LANGUAGES, ("en",)),
-        verdicts(FULL, seeds, LANGUAGES, ("en",)),
+        paired_tests(FULL, seeds[1], LANGUAGES, ("en",)),
+        paired_tests(FULL, seeds, LANGUAGES, ("en",)),
     )
     assert set(three["test"]) == {SEEDS}
     assert three["lost"].isna().all()
     width = [np.ptp(t.iloc[-1][["low", "high"]].to_numpy(float)) for t in (one, three)]
     assert width[1] > 3 * width[0]
     assert three["p"].iloc[-1] > 0.01 > one["p"].iloc[-1]
-    each = [verdicts(FULL, [s], LANGUAGES, ("en",))["change"].iloc[-1] for s in seeds]
+    each = [paired_tests(FULL, [s], LANGUAGES, ("en",))["change"].iloc[-1] for s in seeds]
     assert three["change"].iloc[-1] == pytest.approx(np.mean(each))
 
 
 def test_other_sentences_are_refused() -> None:
     with pytest.raises(UserError, match="same sentences in 'en', got 200, 199"):
-        verdicts(FULL, LESS.iloc[1:], LANGUAGES)
+        paired_tests(FULL, LESS.iloc[1:], LANGUAGES)
 
 
 def test_a_single_language_has_no_means() -> None:
-    assert verdicts(FULL, LESS, ["sw"], ("en",))["language"].tolist() == ["sw"]
-    assert verdicts(FULL, LESS, ["en"], ("en",))["language"].tolist() == ["en"]
+    assert paired_tests(FULL, LESS, ["sw"], ("en",))["language"].tolist() == ["sw"]
+    assert paired_tests(FULL, LESS, ["en"], ("en",))["language"].tolist() == ["en"]
 
 
 def test_the_interaction_is_a_difference_of_drops() -> None:
     found = interaction(FULL, LESS, {"zero-shot": ["de", "sw"], "Bantu": ["sw"]}, ["en"]).set_index(
         "group"
     )
-    each = verdicts(FULL, LESS, LANGUAGES, ("en",)).set_index("language")
+    each = paired_tests(FULL, LESS, LANGUAGES, ("en",)).set_index("language")
     assert found.loc["trained on", ["drop", "low", "high"]].tolist() == pytest.approx(
         (-each.loc["en", ["change", "high", "low"]]).tolist(), abs=1e-9
     )
@@ -227,7 +227,7 @@ def test_the_interaction_pairs_sentences_across_languages() -> None:
 
 
 def test_in_words() -> None:
-    found = verdicts(FULL, LESS, LANGUAGES)
+    found = paired_tests(FULL, LESS, LANGUAGES)
     least, most = (
         f"{100 * smallest_change(200, float(x) / 200):.1f}" for x in sorted(found["lost"][:3])[::2]
     )
@@ -235,7 +235,7 @@ def test_in_words() -> None:
         f"With 200 sentences per language a drop under {least} to {most} (by language) points "
         "cannot be seen"
     )
-    assert power_text(verdicts(FULL, FULL, LANGUAGES)).startswith(
+    assert power_text(paired_tests(FULL, FULL, LANGUAGES)).startswith(
         "With 200 sentences per language a drop under 3.9 points cannot be seen"
     )
     assert named_test(found.iloc[0]) == "exact McNemar test"
@@ -258,7 +258,7 @@ def test_a_repeated_language_adds_no_evidence() -> None:
     twice = [
         pd.concat([t, t.assign(language="fr"), t.assign(language="es")]) for t in (before, after)
     ]
-    found = verdicts(*twice, ["de", "fr", "es"]).set_index("language")
+    found = paired_tests(*twice, ["de", "fr", "es"]).set_index("language")
     assert found.loc["all", "p"] == pytest.approx(found.loc["de", "p"], abs=0.01)
     assert found.loc["de", "p"] > 0.01
     assert found.loc["all", ["low", "high"]].tolist() == pytest.approx(

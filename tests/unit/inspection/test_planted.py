@@ -33,7 +33,7 @@ from sdq.data.task import Task
 from sdq.inspection.diagnosis import Diagnosis, diagnose
 from sdq.inspection.findings import Finding
 from sdq.inspection.reasons import CALIBRATION
-from sdq.inspection.root_causes import found
+from sdq.inspection.root_causes import root_causes
 from sdq.inspection.settings import Inspection
 from sdq.inspection.subject import Subject, student_of
 from sdq.models.checkpoint import folder_of
@@ -107,7 +107,7 @@ def looked_into(model: nn.Module, recipe: Recipe, sentences: int) -> Diagnosis:
         size_bytes={},
         provenance={},
     )
-    return diagnose(report, subject.tables | found(subject, Inspection(sentences=sentences)))
+    return diagnose(report, subject.tables | root_causes(subject, Inspection(sentences=sentences)))
 
 
 def unchanged(model: Any, planted: Any) -> bool:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from sdq.analyses.depth import sites
+from sdq.analyses.layerwise_error import sites
 from sdq.models.families import family_of, guess
 from sdq.models.hooks import capture
 from sdq.models.loading import load, longest
@@ -146,7 +146,7 @@ def test_a_guess_finds_what_is_declared(architecture: str, tiny: Any) -> None:
         patch.setattr("sdq.models.families.FAMILIES", {})
         assert modules(model) == known
         assert "guessed" in remarks(model)[0]
-    assert "attention_output = " in guessed.words
+    assert "attention_output = " in guessed.description
 
 
 def test_order_is_that_of_the_forward_pass(architecture: str, tiny: Any, padded: Any) -> None:

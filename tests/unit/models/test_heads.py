@@ -100,7 +100,7 @@ def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
                 assert [labels[joint.order.index(i)] for i in range(len(labels))] == ner
             assert glue is not None or "straße" in labels  # str.lower leaves SS; casefold does not
             assert ner is not None or kind == "case"
-            assert bool(joint.remark) == joint.moved
+            assert bool(joint.remark) == joint.reordered
         elif kind == "none":
             assert glue is None
             assert ner is None

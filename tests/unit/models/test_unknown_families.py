@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from sdq.analyses.depth import depth
+from sdq.analyses.layerwise_error import layerwise_error
 from sdq.figures.depth_rows import behind
 from sdq.labels import module_label
 from sdq.models.families import FAMILIES, guess
@@ -105,7 +105,7 @@ def test_blocks_without_a_role_are_refused() -> None:
 
 def test_tables_name_no_module_twice(tiny: Any) -> None:
     student = rewrite(tiny("albert-groups"), INT8)
-    table, _ = depth(student, None, examples(), ["en"] * 7)
+    table, _ = layerwise_error(student, None, examples(), ["en"] * 7)
     numbers = pd.Series(table.drop_duplicates("site").query("role == 'q'")["block"].tolist())
     assert numbers.tolist() == list(range(8))
     assert set(behind(table).values()) == {

@@ -16,8 +16,8 @@ from torch import nn
 from benchmarks.memory import measure
 from sdq.analyses import weights
 from sdq.analyses.activations import activations
-from sdq.analyses.depth import depth
 from sdq.analyses.fisher import estimate
+from sdq.analyses.layerwise_error import layerwise_error
 from sdq.data.batches import Encoded
 from sdq.inspection.subject import student_of
 from sdq.models import hooks as capture
@@ -146,7 +146,7 @@ def test_analyses_in_pieces_say_the_same(tiny: Any, monkeypatch: pytest.MonkeyPa
     student = rewrite(tiny("xlmr").double(), INT8)
 
     def all_of_it() -> list[pd.DataFrame]:
-        table, tokens = depth(student, None, data, languages)
+        table, tokens = layerwise_error(student, None, data, languages)
         histograms, profiles = activations(single, data, languages)
         histograms["counts"] = histograms["counts"].map(
             np.sum

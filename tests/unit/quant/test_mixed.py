@@ -83,7 +83,7 @@ def test_least_bytes_within_a_tolerated_cost(table: pd.DataFrame, data: Any) -> 
     tolerated = data.draw(st.sampled_from(sorted({c for c, _ in every}))) + data.draw(
         st.sampled_from([0, 1 / 32])
     )
-    choice = choose(table, tolerated=tolerated)
+    choice = choose(table, max_cost=tolerated)
     check_sums(choice, table)
     assert (choice.bytes, choice.cost) == min((b, c) for c, b in every if c <= tolerated)
 
@@ -97,7 +97,7 @@ def test_any_costs(table: pd.DataFrame, data: Any) -> None:
     choice = choose(table, budget_bytes=size)
     assert choice.bytes <= size
     assert choice.cost <= min(c for c, b in every if b <= size) + 1e-9 * largest
-    choice = choose(table, tolerated=cost)  # a sum of the table itself is always reachable
+    choice = choose(table, max_cost=cost)  # a sum of the table itself is always reachable
     assert choice.cost <= cost + 1e-9 * largest
     assert choice.bytes <= min(b for c, b in every if c <= cost)
 
@@ -119,19 +119,19 @@ def test_a_byte_too_much_is_too_much() -> None:
 def test_rounding_of_a_sum_refuses_nobody() -> None:
     table = measured([("a", 4, 0.1, 1), ("b", 4, 0.2, 1), ("a", 8, 0.05, 9)])
     assert 0.1 + 0.2 > 0.3
-    assert choose(table, tolerated=0.3).bytes == 2
+    assert choose(table, max_cost=0.3).bytes == 2
     alone = table[table["bits"] == 4]
-    assert choose(alone, tolerated=0.3).bytes == 2
-    assert choose(table, tolerated=0.3 - 1e-9).bytes == 10
+    assert choose(alone, max_cost=0.3).bytes == 2
+    assert choose(table, max_cost=0.3 - 1e-9).bytes == 10
     with pytest.raises(UserError):
-        choose(alone, tolerated=0.3 - 1e-9)
+        choose(alone, max_cost=0.3 - 1e-9)
 
 
 def test_a_limit_far_off_is_none() -> None:
     table = measured([("a", 4, 0.1, 1), ("a", 8, 0.05, 9), ("b", 4, 0.0, 3)])
     for far in (1e6, 1e300, math.inf):
         assert choose(table, budget_bytes=far).widths == {"a": 8, "b": 4}
-        assert choose(table, tolerated=far).widths == {"a": 4, "b": 4}
+        assert choose(table, max_cost=far).widths == {"a": 4, "b": 4}
 
 
 def greedy(table: pd.DataFrame, budget: int) -> float:
@@ -248,7 +248,7 @@ def test_exactly_one_limit() -> None:
     ):
         choose(table)
     with pytest.raises(ValueError, match=r"got both"):
-        choose(table, budget_bytes=10, tolerated=1)
+        choose(table, budget_bytes=10, max_cost=1)
 
 
 @given(tables(ANY))
@@ -262,10 +262,10 @@ def test_a_limit_out_of_reach_names_the_least(table: pd.DataFrame) -> None:
         choose(table, budget_bytes=smallest - 1)
     assert choose(table, budget_bytes=smallest).bytes == smallest
     with pytest.raises(UserError, match=r"tolerated cost must be at least") as caught:
-        choose(table, tolerated=least - 1)
+        choose(table, max_cost=least - 1)
     named = float(re.findall(r"at least ([^,]+),", str(caught.value))[0])
     assert named == least
-    assert choose(table, tolerated=named).cost == pytest.approx(least, abs=1e-9)
+    assert choose(table, max_cost=named).cost == pytest.approx(least, abs=1e-9)
     for limit in ({"tolerated": math.nan}, {"budget_bytes": math.nan}):
         with pytest.raises(UserError, match="got nan"):
             choose(table, **limit)

@@ -73,7 +73,7 @@ def test_a_choice_is_a_recipe_that_runs(family: str, kind: str, tiny: Any, tmp_p
         for bits in WIDTHS
     ]
     table = pd.DataFrame(rows, columns=["module", "bits", "cost", "bytes", "role"])
-    choice = choose(table, tolerated=0)
+    choice = choose(table, max_cost=0)
     assert choice.widths == {m.name: WIDTHS[i % 6] for i, m in enumerate(known)}
     recipe = Recipe(rules=rules(choice, BASE))
     path = tmp_path / "mixed.json"
