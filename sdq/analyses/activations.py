@@ -91,9 +91,8 @@ class _Site:
         ]
         if self.quantizer is not None and back is not None and bounds is not None:
             columns[0] = ((back - x).double() ** 2).sum(1)
-            half = (bounds[:, 1:] - bounds[:, :1]) / (
-                2 * (2**self.quantizer.spec.bits - 2)
-            )  # of a step; beyond it a value is clipped
+            # of a step; beyond it a value is clipped
+            half = (bounds[:, 1:] - bounds[:, :1]) / (2 * (2**self.quantizer.spec.bits - 2))
             columns[2] = ((x < bounds[:, :1] - half) | (x > bounds[:, 1:] + half)).double().sum(1)
             self.ranges.append(bounds)
         self.sums.index_add_(0, language, torch.stack([p.double() for p in columns], 1))
@@ -155,7 +154,11 @@ class _Site:
 def activations(
     model: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the inputs of every Linear look like on `data`; `languages`: a code per sentence.
+    """What the inputs of every Linear look like on `data`.
+
+    model: rewritten or not, in eval mode
+    data, languages: sentences, and a code for each
+    batch_size: sentences of a forward pass
 
     First table, one row per module and language:
 

@@ -75,6 +75,10 @@ def word_attributions(
 ) -> pd.DataFrame:
     """Attribution of FP32's answer to each word of `examples`, one row per word in their order.
 
+    labels: names of the outputs, by label id
+    tokenizer: with a mask token
+    steps: nodes of the quadrature along the path, at least 1
+    seed: of the nudge
     student, teacher: FP32 is the teacher, or, if None, the student with its quantizers off, which
         is the same bit for bit if the student was not trained.
     data, examples: the same sentences, tokenized and as they are.
@@ -132,8 +136,13 @@ def attributions(
     tokenizer: Any,
     steps: int = STEPS,
 ) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
-    """Attribution of the summed logits of `answers` (label ids: one per sentence, or one per word)
-    to the tokens of each sentence, and its delta.
+    """Attribution of the summed logits of `answers` to the tokens of each sentence, and its delta.
+
+    model: in eval mode
+    data: N tokenized sentences
+    answers: label ids, one per sentence, or one per word (NONE: not answered)
+    tokenizer: with a mask token
+    steps: nodes of the quadrature along the path, at least 1
 
     [T] of each sentence, in logits, exactly 0 at special tokens; and the convergence delta, its sum
     minus the gain over the baseline. The result for one sentence does not depend on the others, up

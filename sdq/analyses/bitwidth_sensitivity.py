@@ -33,7 +33,12 @@ def bitwidth_sensitivity(
     batch_size: int = 64,
 ) -> pd.DataFrame:
     """The mean KL (nats, >= 0) of the FP32 answers on `data` from those with one module alone at
-    one width; `languages`: a code per sentence.
+    one width.
+
+    student: quantized, in eval mode
+    data, languages: sentences, and a code for each
+    widths: bits, each 2 to 8
+    batch_size: sentences of a forward pass
 
     One row per module whose weight is quantized, width and ranges, in forward order:
 
@@ -101,7 +106,12 @@ def _rows(
 def summed_sensitivity(
     student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> float:
-    """The summed cost (nats) of the student as it is: of each of its modules, quantizing alone."""
+    """The summed cost (nats) of the student as it is: of each of its modules, quantizing alone.
+
+    student: quantized, in eval mode
+    data, languages: sentences, and a code for each
+    batch_size: sentences of a forward pass
+    """
     table = scan(student, data, languages, _ALONE, batch_size)
     return math.fsum(table.loc[table["language"] == EVERY, "kl"])
 

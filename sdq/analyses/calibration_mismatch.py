@@ -43,6 +43,9 @@ def calibration_mismatch(
     """What the ranges of `student` clip and cost, against those of `balanced`, the same model
     calibrated on all languages alike.
 
+    student: quantized, in eval mode
+    balanced: the same, calibrated on as many sentences of all languages
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     calibrated: the codes of the languages that the ranges of `student` were measured on.
 

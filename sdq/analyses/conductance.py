@@ -69,6 +69,8 @@ def conductance(
 ) -> pd.DataFrame:
     """The damage to the answers, shared out among the quantized modules.
 
+    student: quantized, in eval mode
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     sensitivity: the table of the exact scan, for the last two columns.
     steps: nodes of Gauss and Legendre, each a forward pass that computes every module twice, and
@@ -139,9 +141,8 @@ def _flow(
             damage = exact.change(student(**batch.inputs).logits)  # [B, 4]
             for measure in MEASURES:
                 k = METRICS.index(measure)
-                slopes = torch.autograd.grad(damage[:, k].sum(), switches, retain_graph=True)[
-                    0
-                ]  # a sentence's damage depends on its own switches alone
+                # a sentence's damage depends on its own switches alone
+                slopes = torch.autograd.grad(damage[:, k].sum(), switches, retain_graph=True)[0]
                 flow[:, :, k] += float(weight) * slopes
     return flow
 
@@ -156,9 +157,8 @@ def _switched(student: nn.Module, name: str, switch: Tensor) -> Callable[[Forwar
             with only(module, ()):
                 exact: Tensor = forward(x)
             rounded: Tensor = forward(x)
-            share = (
-                switch if len(exact) == len(switch) else switch.mean()
-            )  # without sentences, as tables of positions: of all of them alike
+            # without sentences, as tables of positions: of all of them alike
+            share = switch if len(exact) == len(switch) else switch.mean()
             return exact + share.reshape(-1, *[1] * (exact.dim() - 1)) * (rounded - exact)
 
         return run

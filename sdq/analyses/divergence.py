@@ -25,9 +25,8 @@ class Reference:
     """
 
     def __init__(self, logits: Tensor, batch: Batch, token: bool) -> None:
-        self.asked = (
-            batch.scored if token else torch.ones_like(batch.labels, dtype=torch.bool)
-        )  # a sentence has an answer also without a label
+        # a sentence has an answer also without a label
+        self.asked = batch.scored if token else torch.ones_like(batch.labels, dtype=torch.bool)
         self.sentence = torch.nonzero(self.asked)[:, 0]  # of each position [n]
         self.size = len(batch.at)
         self.has_label = batch.scored[self.asked]
@@ -73,7 +72,12 @@ class DivergenceSums:
         self.counts[at] = counts
 
     def add(self, key: Hashable, at: list[int], change: Tensor) -> None:
-        """change [B, 4] of the sentences `at`."""
+        """Keep what changed in some sentences.
+
+        key: what changed
+        at: the sentences
+        change: of METRICS [B, 4]
+        """
         self.sums.setdefault(
             key, torch.zeros(len(self.languages), len(METRICS), dtype=torch.float64)
         )[at] = change

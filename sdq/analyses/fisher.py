@@ -48,6 +48,11 @@ def estimate(
 ) -> pd.DataFrame:
     """Mean KL of the FP32 answers from those with one module quantized, to second order.
 
+    student: quantized, in eval mode
+    data: sentences
+    batch_size: sentences of a forward pass
+    draws: random directions, at least 1
+
     One row per quantized module; all in nats per scored position, >= 0:
 
     module, role, block, order
@@ -239,7 +244,6 @@ class _Calls:
 
 def _along(gradient: Tensor, change: Tensor, batch: Batch) -> Tensor:
     """Sum over a sentence's real tokens and units of gradient * change: [B]"""
-    along: Tensor = torch.linalg.vecdot(
-        gradient, change.expand_as(gradient)
-    )  # [B, T], or [B] after pooling
+    # [B, T], or [B] after pooling: of each token
+    along: Tensor = torch.linalg.vecdot(gradient, change.expand_as(gradient))
     return torch.where(batch.real, along, 0.0).sum(1) if along.dim() == 2 else along

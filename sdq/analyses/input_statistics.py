@@ -34,8 +34,12 @@ class Inputs:
         self.largest, self.where = 0.0, (-1, -1, -1)  # language, sentence, position
 
     def add(self, x: Tensor, batch: Batch, spoken: Tensor) -> None:
-        """x [B, T, D], or [B, D] after pooling; spoken [B]: the number of each sentence's
-        language."""
+        """Add one batch.
+
+        x: inputs of the module [B, T, D], or [B, D] after pooling
+        batch: whose inputs they are
+        spoken: number of each sentence's language [B]
+        """
         x = x if self.scale is None else x / self.scale
         real = batch.real if x.dim() == 3 else torch.ones(len(x), dtype=torch.bool)
         exact = exact_codes(self.quantizer, x)[real]  # [N, D]
@@ -96,7 +100,11 @@ class Norm:
         self.sums = torch.zeros(2, 2, dtype=torch.float64)
 
     def add(self, exact: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], real: Tensor) -> None:
-        """(before, after), each [B, T, D]; padding never counts."""
+        """Add one batch; padding never counts.
+
+        exact, other: (before, after) the LayerNorm, each [B, T, D]
+        real: which tokens are not padding [B, T]
+        """
         for side, (x, y) in enumerate(zip(exact, other, strict=True)):
             x, y = (t[real].double() if t.shape[:2] == real.shape else t.double() for t in (x, y))
             self.sums[side] += torch.stack([((y - x) ** 2).sum(), (x**2).sum()])

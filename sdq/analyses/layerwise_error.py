@@ -70,7 +70,12 @@ def observe_outputs(
     model: nn.Module, places: Collection[tuple[Module, Side]], see: Callable[[Module, Tensor], None]
 ) -> Iterator[None]:
     """Inside, `see` is told each place and what it puts out while a forward pass runs; nothing is
-    kept."""
+    kept.
+
+    model: not a shared one: it gets hooks
+    places: of `sites`
+    see: is given each place and its output
+    """
     inputs, outputs = (
         {m.name.removesuffix(":input"): m for m, s in places if s == side}
         for side in ("input", "output")
@@ -115,7 +120,12 @@ class Sums:
         self.sums = torch.zeros(languages, 5, dtype=torch.float64)
 
     def add(self, exact: Tensor, difference: Tensor, real: Tensor, language: Tensor) -> None:
-        """exact, difference [B, T, D] or [B, D]; padding never counts."""
+        """Add one batch; padding never counts.
+
+        exact, difference: [B, T, D] or [B, D]
+        real: which tokens are not padding [B, T]
+        language: number of each sentence's language [B]
+        """
         difference = difference.double()
         if exact.dim() == 3:
             difference = difference * real[..., None]
@@ -185,9 +195,10 @@ class _ErrorRecorder:
         exact, self.kept[m.name] = self.kept[m.name], out
         self.add(m.name, "accumulated", exact, out)
         if m.role == "block":
+            # of each token [B, T]
             error = (out - exact).double().norm(dim=-1) / exact.double().norm(dim=-1).clamp(
                 min=1e-30
-            )  # [B, T]
+            )
             for b, t in torch.nonzero(self.real).tolist():
                 self.tokens.append(
                     {
@@ -227,6 +238,8 @@ def layerwise_error(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Errors of the quantized model along its depth.
 
+    student: quantized, in eval mode
+    batch_size: sentences of a forward pass
     teacher: given only when the student's weights have moved.
     data, languages: sentences, and a code for each.
 

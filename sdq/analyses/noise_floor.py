@@ -76,6 +76,10 @@ def noise_floor(
 ) -> pd.DataFrame:
     """How far repetitions of a measurement are from the plain one, quantizers as they are.
 
+    student: quantized, in eval mode
+    repeats: of each cause, at least 1
+    seed: of perturbations and shuffles
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     amount: relative L2 by which a perturbation moves the word embedding.
     sentences: about how many, evenly picked, the kind "module" takes (all of them would take as
@@ -176,9 +180,8 @@ class _Repeated:
             for name, module in named
             if isinstance(module, nn.Embedding)
         )
-        noise = self.amount * torch.randn(
-            *batch.real.shape, width, generator=draw
-        )  # [B, T, D], the same in every pass of the repetition
+        # [B, T, D], the same in every pass of the repetition
+        noise = self.amount * torch.randn(*batch.real.shape, width, generator=draw)
 
         def make(forward: Forward) -> Forward:
             def run(*args: Any, **kwargs: Any) -> Tensor:

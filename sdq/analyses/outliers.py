@@ -75,6 +75,9 @@ def outlier_statistics(
 ) -> pd.DataFrame:
     """What stands out: one row per quantized module and cause, and per LayerNorm.
 
+    student: quantized, in eval mode
+    data: sentences
+    batch_size: sentences of a forward pass
     languages: a code per sentence of `data`.
     balanced: the model with static ranges measured on all languages, for the cause "calibration".
 

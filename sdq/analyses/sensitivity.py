@@ -40,6 +40,8 @@ def scan(
 ) -> pd.DataFrame:
     """How much the answers change from FP32 (quantizers off, same weights).
 
+    student: quantized, in eval mode
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     measures: "one": a module alone quantizes; "but_one": all the others do; "all": every module
         does, in rows of module "all". With "but_one" and "all" rows of the measure "added" say what
@@ -99,7 +101,11 @@ def divergences(
 
 
 def scan_table(student: nn.Module, measured: DivergenceSums) -> pd.DataFrame:
-    """The changes as the rows that `scan` describes."""
+    """The changes as the rows that `scan` describes.
+
+    student: the model that was measured
+    measured: by `divergences`
+    """
     described = {
         m.name: {"module": m.name, "role": m.role, "block": m.block, "order": i}
         for i, m in enumerate(modules(student))
@@ -116,7 +122,11 @@ def scan_table(student: nn.Module, measured: DivergenceSums) -> pd.DataFrame:
 
 
 def alone(student: nn.Module, measured: DivergenceSums, ids: list[str]) -> pd.DataFrame:
-    """Which module alone flips which sentence; `ids` names the sentences.
+    """Which module alone flips which sentence.
+
+    student: the model that was measured
+    measured: by `divergences`, with "one"
+    ids: names of the sentences
 
     id, language, module, role, block
     kl: nats, mean over the sentence's scored positions
@@ -133,9 +143,8 @@ def alone(student: nn.Module, measured: DivergenceSums, ids: list[str]) -> pd.Da
             'the changes must hold the measure "one", they do not; measure them with '
             'measures=("one",)'
         )
-    sums = torch.stack(
-        [measured.sums[name, "one"][:, :2] for name in names], 1
-    )  # [sentences, modules, 2]
+    # [sentences, modules, 2]
+    sums = torch.stack([measured.sums[name, "one"][:, :2] for name in names], 1)
     means = sums / measured.counts[:, :1, None]
     rows = []
     for i in torch.nonzero(measured.counts[:, 0])[:, 0].tolist():
@@ -149,7 +158,11 @@ def alone(student: nn.Module, measured: DivergenceSums, ids: list[str]) -> pd.Da
 
 def check(student: nn.Module, data: Encoded, languages: list[str]) -> None:
     """ValueError for other than one language per sentence, no sentence, or a model in training
-    mode."""
+    mode.
+
+    student: the model to measure
+    data, languages: sentences, and a code for each
+    """
     if len(languages) != len(data):
         raise ValueError(
             f"each of the {len(data)} sentences must have one language, got {len(languages)} "
@@ -183,6 +196,10 @@ class Passes:
     ) -> Iterator[tuple[str, Tensor]]:
         """("all", logits of FP32) and then, with `each`, per module (its name, logits when it alone
         quantizes).
+
+        batch: of the data
+        but: whether all modules but one quantize, instead of one alone
+        each: whether there are passes of single modules
 
         With `but`: ("all", logits when all quantize), then (name, logits when all but this one do).
         """
@@ -249,9 +266,8 @@ def _ended_before(
         patch_forwards(model, {name: timed(name) for name, _ in model.named_modules() if name}),
     ):
         model(**batch.inputs)
-    around = {
-        n: [n[:i] for i, letter in enumerate(n) if letter == "."] for n in begun
-    }  # the modules that hold it
+    # the modules that hold it
+    around = {n: [n[:i] for i, letter in enumerate(n) if letter == "."] for n in begun}
     ended_before = {}
     for name in names:
         start = begun.get(name, [math.inf])[0]
@@ -270,7 +286,14 @@ def run(
     keep: Collection[str] = (),
 ) -> tuple[Tensor, dict[str, Any]]:
     """(logits, outputs of the modules to `keep`) of a pass in which only `quantizing` quantizes and
-    modules of `cached` outputs do not run."""
+    `cached` modules do not run.
+
+    student: quantized, in eval mode
+    batch: its inputs
+    quantizing: names of the modules that quantize
+    cached: module -> its output, given back without running it
+    keep: names of the modules whose outputs are returned
+    """
     outputs: dict[str, Any] = {}
 
     def given(value: Any) -> Callable[[Forward], Forward]:

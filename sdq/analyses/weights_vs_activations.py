@@ -25,7 +25,11 @@ def weights_vs_activations(
     student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> pd.DataFrame:
     """How much the answers change from FP32 (quantizers off, same weights) by rounding the weights
-    or the activations; `languages`: a code per sentence.
+    or the activations.
+
+    student: quantized, in eval mode
+    data, languages: sentences, and a code for each
+    batch_size: sentences of a forward pass
 
     One row per part and language:
 
