@@ -26,6 +26,7 @@ def drop_table(
     """One row per language and quantized run; languages by falling drop of the first quantized run,
     the trained-on one last. Scores in %, drops in points.
 
+    reports: runs; the FP32 ones are left out
     sentences: run id -> per-sentence table; adds the number of sentences.
     fp32: that of the FP32 run; adds the paired 95 % bounds and the test of
         sdq.evaluate.significance: p, p_holm, test, lost, gained, clusters, detectable (points).

@@ -35,6 +35,10 @@ def predict(
     for one that went into the model without a subword (cut off, empty, of letters without width).
     Margin: smallest top-1 minus top-2 logit.
 
+    model: in eval mode
+    data: tokenized examples
+    progress: is told how many are done
+
     UserError if logits are not finite numbers: on which sentences, and since which layer.
     """
     answers: list[list[int]] = [[] for _ in range(len(data))]
@@ -86,7 +90,13 @@ def outcomes(
     examples: list[Example], answers: list[list[int]], margins: list[float], task: Task
 ) -> pd.DataFrame:
     """One row per sentence (of a ranking: per query): id, language, tp, predicted, gold (counts,
-    see sdq.evaluate.metrics), answer, margin."""
+    see sdq.evaluate.metrics), answer, margin.
+
+    examples: of a split
+    answers: label ids of each, as of `predict`
+    margins: of each, logits
+    task: theirs
+    """
     named = [[NO_ANSWER if i == NONE else task.outputs[i] for i in answer] for answer in answers]
     return tally(examples, named, margins, task.metric, task.tagging)
 
@@ -100,7 +110,12 @@ def scores(table: pd.DataFrame, task: Task) -> Scores:
 
 
 def secondary_scores(table: pd.DataFrame, examples: list[Example], task: Task) -> dict[str, Scores]:
-    """Scores by the metrics that are reported beside the one that counts, by name."""
+    """Scores by the metrics that are reported beside the one that counts, by name.
+
+    table: of `outcomes`
+    examples: that it was made of
+    task: theirs
+    """
     return {
         metric: scores(rows, task)
         for metric, rows in secondary_outcomes(table, examples, task).items()
@@ -112,7 +127,12 @@ def secondary_scores(table: pd.DataFrame, examples: list[Example], task: Task) -
 
 def watched(model: nn.Module, data: Encoded, batch_size: int) -> Iterator[dict[str, Tensor]]:
     """The inputs of all examples in batches, for passes through `model`. UserError after the first
-    whose logits are not finite numbers."""
+    whose logits are not finite numbers.
+
+    model: in eval mode
+    data: tokenized examples
+    batch_size: of them in a batch
+    """
     seen: dict[str, Tensor] = {}
     with listen(
         model, {"": "output"}, lambda tap, module, args, kwargs, out: seen.update(logits=out.logits)

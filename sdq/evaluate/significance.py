@@ -54,6 +54,10 @@ def paired_tests(
 ) -> pd.DataFrame:
     """How `other` differs from `base` on the same sentences, per-sentence tables or one per seed.
 
+    languages: codes, in the order of the rows
+    training_languages: codes of those with labels in training
+    seed: of the bootstrap and the randomisation
+
     A row per language, one for the mean of "all", one for that of the "zero-shot" ones (not in
     `training_languages`); missing where it is not defined:
 
@@ -175,6 +179,11 @@ def interaction(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Do groups of languages lose more than `home`, the trained-on ones?
+
+    base, other: per-sentence tables, one or one per seed
+    groups: name -> codes of languages
+    home: codes of the trained-on languages
+    seed: of the bootstrap
 
     A row for "trained on" and one per group:
 

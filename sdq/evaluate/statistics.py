@@ -29,19 +29,20 @@ import pandas as pd
 from sdq.settings import UserError
 
 Counts = np.ndarray[Any, Any]
-Of = Callable[
-    ..., Counts
-]  # the scores of each model [..., languages] -> the quantity of interest [..., languages]
+# the scores of each model [..., languages] -> the quantity of interest [..., languages]
+Of = Callable[..., Counts]
 DRAWS = 4000
 SWAPS = 10_000
 _CHUNK = 2000  # swaps at a time
-_FILLING = (
-    r"(\.(?:train|dev|test)\.\d+)\.\d+$"  # how ids of the embedded tasks end: split, frame, filling
-)
+# how ids of the embedded tasks end: split, frame, filling
+_FILLING = r"(\.(?:train|dev|test)\.\d+)\.\d+$"
 
 
 def score(tp: Counts, predicted: Counts, gold: Counts) -> float:
-    """Score in 0..1 of sentences [N]; 0 if nothing is gold or predicted."""
+    """Score in 0..1 of sentences [N]; 0 if nothing is gold or predicted.
+
+    tp, predicted, gold: counts per sentence [N], >= 0
+    """
     total = predicted.sum() + gold.sum()
     return float(2 * tp.sum() / total) if total else 0.0
 
@@ -127,7 +128,11 @@ def _ratio(sums: Counts, axis: int) -> Counts:
 @lru_cache(maxsize=8)
 def draw_counts(n: int, draws: int, seed: int) -> Counts:
     """How often each of n clusters is drawn: [n, draws]. Kept, because a page asks for it once per
-    run."""
+    run.
+
+    n: clusters
+    draws, seed: of the bootstrap
+    """
     return np.random.default_rng(seed).poisson(1.0, (n, draws)).astype(np.float32)
 
 
@@ -153,7 +158,12 @@ class Resampled:
 
     def estimate(self, weights: Counts, of: Of, level: float = 0.95) -> Estimate:
         """Of the sum over languages of `weights` [languages] times what `of` makes of the models'
-        scores: `lambda a, b: b - a` is the change."""
+        scores: `lambda a, b: b - a` is the change.
+
+        weights: [languages]
+        of: scores of the models, each [languages, ...] -> a quantity of that shape
+        level: of the interval, 0..1
+        """
         centre = [seeds.mean(0) for seeds in self.observed]
         value = float(weights @ of(*centre))
         draws = weights @ of(*(d.T for d in self.drawn)).T  # [draws]
@@ -196,8 +206,11 @@ def resample(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Resampled:
-    """Draw the clusters anew for one model or two, alike for both. Each model is a list of
-    per-sentence tables, one per seed.
+    """Draw the clusters anew for one model or two, alike for both.
+
+    models: one or two; of each its per-sentence tables, one per seed
+    languages: codes
+    seed, draws: of the bootstrap
 
     UserError for tables that do not hold the same sentences.
     """
@@ -205,13 +218,14 @@ def resample(
     weights = draw_counts(counts.shape[-1], draws, seed)
     # seeded by the language, so that a language has the same interval whichever others stand beside
     # it
+    # [2, languages, draws]
     extra = np.stack(
         [
             np.random.default_rng([seed, *code.encode()]).poisson(0.5, (2, draws))
             for code in languages
         ],
         axis=1,
-    )  # [2, languages, draws]
+    )
     observed, drawn, first = [], [], 0
     for i, tables in enumerate(models):
         model_counts = counts[first : first + len(tables)]
@@ -226,7 +240,11 @@ def resample(
 def intervals(
     table: pd.DataFrame, languages: Sequence[str], seed: int = 0, draws: int = DRAWS
 ) -> dict[str, tuple[float, float]]:
-    """Language -> 95 % interval of its score, 0..1."""
+    """Language -> 95 % interval of its score, 0..1.
+
+    table: of one model, a row per sentence
+    languages, seed, draws: as of `resample`
+    """
     resampled = resample([[table]], languages, seed, draws)
     return {
         code: resampled.estimate(w, lambda a: a)[1:3]
@@ -237,8 +255,11 @@ def intervals(
 def mean_interval(
     runs: Sequence[pd.DataFrame], languages: Sequence[str], seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, float, float]:
-    """(mean over languages and seeds, low, high): the interval is over the clusters and, where
-    `runs` are several seeds, over seeds."""
+    """(mean over languages and seeds, low, high), the interval over clusters and, if many, seeds.
+
+    runs: per-sentence tables, one per seed
+    languages, seed, draws: as of `resample`
+    """
     return resample([runs], languages, seed, draws).estimate(
         np.full(len(languages), 1 / len(languages)), lambda a: a
     )[:3]
@@ -254,6 +275,10 @@ def swapped(
     """Change of each language's score when it is chance which model gave which answer: [languages,
     draws].
 
+    base, other: per-sentence tables
+    languages: codes
+    seed, draws: of the randomisation
+
     Approximate randomisation (Noreen 1989): the two models' outcomes are swapped at random in each
     cluster, in all its languages alike.
     """
@@ -263,9 +288,10 @@ def swapped(
     differences = (second - first)[..., unlike]
     changes = []
     for start in range(0, draws, _CHUNK):
+        # in double precision: ties count
         swap = rng.integers(0, 2, (len(unlike), min(_CHUNK, draws - start)), dtype=np.int8)[
             unlike
-        ].astype(float)  # in double precision: ties count
+        ].astype(float)
         given = differences @ swap  # [2, languages, draws]
         a, b = first.sum(-1)[..., None] + given, second.sum(-1)[..., None] - given
         changes.append(_ratio(b, 0) - _ratio(a, 0))
@@ -283,8 +309,13 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 def flips(base: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Sentences right with only one of two models: index language, columns lost (only `base` has it
-    right) and gained. Matched by language and id."""
+    """Sentences right with only one of two models (index: language; matched by language and id).
+
+    base, other: per-sentence tables
+
+    lost: sentences that only `base` has right
+    gained: sentences that only `other` has right
+    """
     before, after = (table.set_index(["language", "id"]).pipe(right) for table in (base, other))
     before, after = before.align(after, join="inner")
     return (
