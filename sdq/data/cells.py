@@ -94,6 +94,7 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
     """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text
     with spaces between.
 
+    value: the cell
     tags: whether the cell holds tags: `[7]` is a list of one then, and else a word
     fitting: text that begins like a list and is none, `("So" he said)`, is text if it has that many
         words; 0: nobody knows

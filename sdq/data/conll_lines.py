@@ -84,6 +84,10 @@ _NAMED = re.compile(r"#+ +[\w.:-]+ += ")
 def without_comments(path: Path, block: Block, layout: Layout) -> Block:
     """The words of a block: without -DOCSTART-, and without the comments before them.
 
+    path: the file, for errors
+    block: lines between blank ones, with their numbers
+    layout: of the file
+
     A comment is `# text` or `#name=value` with another number of fields than words have, or `# name
     = value`. UserError for what may be either: `# newdoc` where words have two fields with a space
     between.

@@ -32,6 +32,7 @@ class Warned(NamedTuple):
 def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iterator[Warned]:
     """What of a task's data may spoil a result.
 
+    task: whose data are checked
     counts: split, language, label, count (sentences; of tags, words)
     sentences: split, language, sentences, empty (texts)
     """
