@@ -10,9 +10,8 @@ import pandas as pd
 
 from sdq.labels import language_name, nats, share
 
-FAR = (
-    4.0  # times the median unit: an outlier (sdq.analyses.outliers lists further units beyond that)
-)
+# times the median unit: an outlier (sdq.analyses.outliers lists further units beyond that)
+FAR = 4.0
 
 
 EXPLAINS = 0.5  # of a module's KL must vanish with a cause for that to be called the reason

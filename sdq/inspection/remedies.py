@@ -62,7 +62,12 @@ def choice_at(point: Mapping[str, Any], costs: pd.DataFrame) -> Choice:
 
 
 def mixed_precision_recipe(recipe: Recipe, choice: Choice, code: str) -> Recipe:
-    """The recipe with the widths of a choice; `code` is added to its name."""
+    """The recipe with the widths of a choice.
+
+    recipe: the run's
+    choice: of a width per module
+    code: is added to the recipe's name
+    """
     return _named(recipe, code, rules=rules(choice, recipe.rules))
 
 
@@ -71,6 +76,11 @@ def recipe_within(
 ) -> tuple[Recipe, Choice]:
     """The recipe of least cost whose model takes at most `size` bytes (simulated); or the smallest
     whose summed cost (nats) is at most `max_cost`.
+
+    report: of the run
+    costs: the table "costs" of its inspection
+    size: bytes, simulated
+    max_cost: nats
 
     And the choice of widths in it. UserError unless exactly one limit is given, and if no widths
     meet it.
@@ -100,7 +110,12 @@ def one_limit(size: float | None, max_cost: float | None) -> None:
 
 def choice_summary(report: Report, costs: pd.DataFrame, choice: Choice) -> str:
     """A choice beside the run it is made from: size, predicted cost, and how many modules have
-    which width."""
+    which width.
+
+    report: of the run
+    costs: the table "costs" of its inspection
+    choice: of a width per module
+    """
     now, full = current_choice(costs), report.size_bytes["quantized_simulated"]
     size = full - now.bytes + choice.bytes
     counts = ", ".join(
@@ -115,7 +130,12 @@ def choice_summary(report: Report, costs: pd.DataFrame, choice: Choice) -> str:
 
 
 def candidates(recipe: Recipe, costs: pd.DataFrame, size: int) -> list[Remedy]:
-    """The remedies that apply to a recipe whose model takes `size` bytes (simulated)."""
+    """The remedies that apply to a recipe.
+
+    recipe: the run's
+    costs: the table "costs" of its inspection
+    size: of the run's model, bytes, simulated
+    """
     remedies = [*_mixed_widths(recipe, costs, size), *_kept(recipe, costs)]
     if recipe.migration is None and any(rule.activation for rule in recipe.rules):
         what = f"Move outliers from activations into weights (SmoothQuant, strength {STRENGTH:g})"

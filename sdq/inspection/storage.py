@@ -41,13 +41,21 @@ def inspection_id(run: str, how: Inspection) -> str:
 
 def paths(run: str, store: Store, how: Inspection | None = None) -> dict[str, Path]:
     """The files of an inspection's tables that are there and as they were written, by the names of
-    the tables; our own before shipped ones."""
+    the tables; our own before shipped ones.
+
+    run: its id
+    store: where it is kept
+    how: settings of the inspection; None: the usual ones
+    """
     return _sound_and_damaged(run, store, how)[0]
 
 
 def damage(run: str, store: Store, how: Inspection | None = None) -> dict[str, str]:
     """Table (or other file) -> the sentence about it, of what is not as it was written in an
-    inspection, and of which no copy is."""
+    inspection, and of which no copy is.
+
+    run, store, how: as of `paths`
+    """
     return {
         name: sentence for name, (sentence, _) in _sound_and_damaged(run, store, how)[1].items()
     } | _others(run, store, how)
@@ -58,9 +66,8 @@ def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
     its log."""
     sentences, home = {}, inspection_id(run, how or Inspection())
     for folder in store.inspections().folders():
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # none there; a damaged seal is told of with the tables
+        # none there; a damaged seal is told of with the tables
+        with contextlib.suppress(OSError, ValueError):
             sums = sealed.read(folder / home / SEAL) or {}
             for name in sums:
                 if (
@@ -161,7 +168,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read(run: str, store: Store, how: Inspection | None = None) -> Tables:
     """The tables of an inspection that are there, by name; empty if it was never made. UserError
-    with one sentence if one is damaged."""
+    with one sentence if one is damaged.
+
+    run, store, how: as of `paths`
+    """
     sound, faults = _sound_and_damaged(run, store, how)
     for sentence, _ in faults.values():
         raise sealed.Damaged(sentence)
@@ -170,7 +180,12 @@ def read(run: str, store: Store, how: Inspection | None = None) -> Tables:
 
 def keep(home: str, tables: Tables, store: Store) -> None:
     """Keep what an analysis gave in an inspection's folder: the tables, then the seal that makes
-    them count. UserError if the disk refuses."""
+    them count. UserError if the disk refuses.
+
+    home: id of the inspection
+    tables: by name
+    store: where it is kept
+    """
     kept, folder = store.inspections(), store.inspections().folder / home
     for name, rows in tables.items():
         kept.keep(home, name, rows)
@@ -191,8 +206,11 @@ def keep(home: str, tables: Tables, store: Store) -> None:
 def missing(
     run: str, store: Store, how: Inspection | None = None, only: Collection[str] = ()
 ) -> list[str]:
-    """The analyses in `only` (none: all) whose tables are not all there. UserError for an unknown
-    one."""
+    """The analyses whose tables are not all there. UserError for an unknown one.
+
+    run, store, how: as of `paths`
+    only: names of analyses; none: all
+    """
     if unknown := [name for name in only if name not in ANALYSES]:
         raise UserError(f"an analysis must be one of {', '.join(ANALYSES)}, got {unknown[0]!r}")
     there = paths(run, store, how).keys()
@@ -229,8 +247,11 @@ def inspect(
     only: Collection[str] = (),
     progress: Progress = lambda event: None,
 ) -> Tables:
-    """All tables of the inspection of a finished run, computing what is missing of the analyses in
-    `only` (none: all of them).
+    """All tables of the inspection of a finished run, computing what is missing of the analyses.
+
+    run, store, how: as of `paths`
+    only: names of analyses; none: all
+    progress: is told every event
 
     An analysis that fails does not keep the others from being made; then its failure is raised.
     What was made before is kept.
