@@ -92,9 +92,8 @@ def preview(path: Path) -> pd.DataFrame:
 def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
     """The metrics that answers of this kind can be scored by, the one to propose first. `tags`: of
     some words, where words have tags."""
-    usual = (
-        metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]
-    )  # O alone says nothing
+    # O alone says nothing
+    usual = metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]
     fitting = [name for name, metric in METRICS.items() if kind in metric.kinds]
     return tuple(sorted(fitting, key=lambda name: name != usual))
 

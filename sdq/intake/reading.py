@@ -24,17 +24,14 @@ def bound(most: Limits) -> None:
     memory = most.decode_memory_mb * 10**6
     for kind, value in (
         (resource.RLIMIT_DATA, memory),
-        (
-            resource.RLIMIT_AS,
-            4 * memory,
-        ),  # also what is mapped and never filled, as libraries and files are
+        # also what is mapped and never filled, as libraries and files are
+        (resource.RLIMIT_AS, 4 * memory),
         (resource.RLIMIT_CPU, most.decode_seconds + 1),
         (resource.RLIMIT_FSIZE, most.answer_mb * 10**6),
         (resource.RLIMIT_CORE, 0),
     ):
-        with contextlib.suppress(
-            ValueError, OSError
-        ):  # a system without this bound, or with a smaller one
+        # a system without this bound, or with a smaller one
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (value, value))
 
 
