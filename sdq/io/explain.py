@@ -154,9 +154,10 @@ def _walk(model: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Field
             at, path = info.annotation, [*path, part]
         elif part == "[key]":
             at, info = keys, None
+        # "dict[str,str]" is the name of a kind
         elif (dicts := [one for one in options if get_origin(one) is dict]) and not re.match(
             r"\w+\[", part
-        ):  # "dict[str,str]" is the name of a kind
+        ):
             keys, inner_type = get_args(dicts[0])
             path, at, info = [*path, part], inner_type, None
     return path, at, info

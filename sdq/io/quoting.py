@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+# what spreadsheets begin a formula with (OWASP, CSV injection)
 _FORMULA = (
     "=",
     "+",
@@ -24,11 +25,10 @@ _FORMULA = (
     "＋",
     "－",
     "＠",
-)  # what spreadsheets begin a formula with (OWASP, CSV injection)
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_MARKS = re.compile(
-    r"([\\`*_{}\[\]<>#|~$!&]|:(?=[\w+/-]+[:\[]))"
-)  # a colon before :names: and :colours[ of Streamlit only
+# a colon before :names: and :colours[ of Streamlit only
+_MARKS = re.compile(r"([\\`*_{}\[\]<>#|~$!&]|:(?=[\w+/-]+[:\[]))")
 _START = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")
 _TEX = {
     "\\": r"\textbackslash{}",

@@ -39,8 +39,12 @@ def text(sums: Sums) -> str:
 
 
 def write(path: Path, names: Iterable[str], previous: Sums | None = None) -> None:
-    """Seal the files of these names that lie beside `path`, and keep the sums of `previous`
-    ones. OSError if the disk refuses."""
+    """Seal files. OSError if the disk refuses.
+
+    path: of the seal
+    names: of files beside it
+    previous: sums that it keeps
+    """
     files.write_text(
         path, text({**(previous or {}), **{name: _sum(path.parent / name) for name in names}})
     )
@@ -58,10 +62,11 @@ def read(path: Path) -> Sums | None:
 
 
 def fault(path: Path, sums: Sums | None, name: str = "") -> str | None:
-    """What is wrong with a file that a seal tells of (None: of an earlier version, which tells
-    nothing): a few words; None if it is as it was written.
+    """What is wrong with a file that a seal tells of: a few words; None if it is as it was written.
 
-    `name` is what the seal calls it, if that is not its file name.
+    path: of the file
+    sums: of its seal; None: of an earlier version, which tells nothing
+    name: what the seal calls it; "": its file name
     """
     name = name or path.name
     try:
@@ -83,8 +88,13 @@ def fault(path: Path, sums: Sums | None, name: str = "") -> str | None:
 
 
 def read_table(path: Path, what: str, way: str, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A Parquet table with at least these columns. Damaged, with `what` it is of and the `way` out,
-    for whatever else the file holds."""
+    """A Parquet table. Damaged for whatever else the file holds.
+
+    path: of the file
+    what: it is of, for errors
+    way: out, for errors
+    columns: that it must have
+    """
     import pyarrow as pa
 
     try:
@@ -97,7 +107,12 @@ def read_table(path: Path, what: str, way: str, columns: Iterable[str] = ()) -> 
 
 
 def read_json(path: Path, what: str, way: str) -> dict[str, Any]:
-    """A JSON object. Damaged for whatever else the file holds, or if it is not there."""
+    """A JSON object. Damaged for whatever else the file holds, or if it is not there.
+
+    path: of the file
+    what: it is of, for errors
+    way: out, for errors
+    """
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -108,8 +123,13 @@ def read_json(path: Path, what: str, way: str) -> dict[str, Any]:
 
 
 def damaged(path: Path, what: str, reason: str, way: str) -> Damaged:
-    """The one sentence about a damaged file: `what` it is of, `reason` it is thought so, the `way`
-    out."""
+    """The one sentence about a damaged file.
+
+    path: of the file
+    what: it is of
+    reason: why it is thought so
+    way: out
+    """
     return Damaged(
         f"{path.name} of {what} must be as it was written, it is damaged: {reason}; {way}"
     )
