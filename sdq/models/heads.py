@@ -23,6 +23,7 @@ def joined_(model: nn.Module, joint: Joint, labels: Sequence[str], where: Path) 
     """Put the outputs of a model's head into the order of a task's labels, the others after them,
     and name them so in its configuration.
 
+    model: with a head of N outputs
     joint: which output becomes which
     labels: of the task
     where: the model's config.json, for errors

@@ -50,6 +50,8 @@ def load(
 ) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) of a folder.
 
+    folder: of the model
+
     kind: "token", or anything else for one answer per sentence or pair
     labels: output i of the model is label i; outputs that the task has no label for come after them
         (see `sdq.models.heads`)
@@ -91,6 +93,8 @@ def start(
 ) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder
     under a head of these labels.
+
+    folder: of the model
 
     kind, labels: as of `load`
     seed: the head starts from it, unless the folder has one of that shape: that is joined to the
@@ -136,6 +140,7 @@ def longest(model: nn.Module) -> int | None:
 def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) -> Any:
     """The fast tokenizer of a folder. UserError if there is none that can be read, or be made to.
 
+    folder: of the model
     longest: how many tokens it cuts at, if it would not earlier
     apart: it is given words, and takes each as it is in a text (see sdq.data.pieces)
     """
@@ -160,9 +165,8 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
                 f"{what}; save it again with save_pretrained"
             )
     if apart and lead_with_space_(tokenizer.backend_tokenizer, f"the tokenizer in {folder}"):
-        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = (
-            True  # as saved with the model that is fine-tuned with it
-        )
+        # as saved with the model that is fine-tuned with it
+        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True
     tokenizer.model_max_length = _room(tokenizer, longest, folder)
     return tokenizer
 
@@ -264,7 +268,12 @@ def _headless(model: nn.Module, missing: Collection[str]) -> bool:
 def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
     """The tokenizer, once it is known that the model has a row for everything that it yields; it
     numbers the texts of a pair only if the model tells them apart. UserError if the two are not of
-    one another."""
+    one another.
+
+    tokenizer: of the folder
+    model: of the folder
+    folder: for errors
+    """
     table: Any = model.get_input_embeddings()  # type: ignore[operator]
     rows = int(table.num_embeddings)
     with in_one_sentence(

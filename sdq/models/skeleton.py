@@ -37,8 +37,14 @@ _KINDS = {
 
 
 def configuration(folder: Path, auto: Any, asked: str, **overrides: Any) -> Any:
-    """The configuration of a folder's model for a class of transformers (`auto`), with `changes`.
-    UserError if transformers has no such model."""
+    """The configuration of a folder's model for a class of transformers. UserError if transformers
+    has no such model.
+
+    folder: of the model
+    auto: a class of transformers
+    asked: what is wanted of the folder, for errors
+    overrides: entries that are replaced
+    """
     from transformers import AutoConfig
     from transformers.activations import ACT2FN
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -68,7 +74,13 @@ def configuration(folder: Path, auto: Any, asked: str, **overrides: Any) -> Any:
 
 def of_kind(config: Mapping[str, Any], folder: Path, kind: str, remedy: str) -> str:
     """UserError if config.json says that the head gives answers of another kind, or is of a class
-    of its own: its weights may have the shape that is asked for. What is to be remarked on."""
+    of its own: its weights may have the shape that is asked for. What is to be remarked on.
+
+    config: what config.json says
+    folder: of the model, for errors
+    kind: of the head
+    remedy: the way out, for errors
+    """
     import transformers
     from transformers.models.auto import modeling_auto as auto
 
@@ -154,7 +166,12 @@ def asks_for_text_alone(model: nn.Module, folder: Path) -> None:
 
 def keeps_tokens(model: nn.Module, names: Collection[str], folder: Path) -> None:
     """UserError if one of the named modules is given anything but a row for every token, or one
-    for every sentence: what is measured of it could not be told from padding."""
+    for every sentence: what is measured of it could not be told from padding.
+
+    model: loaded
+    names: of its modules
+    folder: for errors
+    """
     seen: dict[str, Shape] = {}
     hooks = [
         model.get_submodule(name).register_forward_pre_hook(
@@ -188,6 +205,7 @@ def same_shapes(
 ) -> None:
     """UserError if a tensor of the files has another shape than in the model.
 
+    folder: for errors
     tensors: of the files
     model: a skeleton (see `skeleton`)
     auto: the class of transformers that loads it

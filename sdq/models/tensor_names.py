@@ -123,6 +123,7 @@ def adapted(names: Iterable[str], folder: Path) -> UserError | None:
 def lacking(lost: Sequence[str], tensors: Collection[str], folder: Path, prefix: str) -> UserError:
     """What to say if the files do not have tensors of the encoder.
 
+    folder: of the model, for errors
     lost: the names of those that are missing
     tensors: the names of those that are there
     prefix: that names of the encoder begin with
@@ -158,6 +159,7 @@ def without_a_place(
     """What to say if a file has tensors that the model does not: None if all of them are known to
     be harmless.
 
+    folder: of the model, for errors
     names: of the tensors that the model has no place for
     layers: how many the model has
     new_head: whether it gets another head, or none; then heads of tasks are harmless
@@ -195,6 +197,7 @@ def without_a_place(
 def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
     """The name that transformers gives a tensor of a file in a model; None if it has none.
 
+    name: in the file
     wanted: the names in the model
     prefix: of the encoder in a model with a head, which one of the two may lack
     """
@@ -210,6 +213,7 @@ def misshapen(
 ) -> dict[str, tuple[Shape, Shape]]:
     """Name in the model -> (shape in the file, shape that the model wants), where they differ.
 
+    tensors: of the file, by name
     wanted: name in the model -> shape
     prefix: as of `placed`
     """
