@@ -166,7 +166,12 @@ class Batches:
         self, rows: list[list[int]], rate: float, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """rows -> ids with noise [B, T], original ids [B, T], which positions were chosen [B,
-        T]."""
+        T].
+
+        rows: of the corpus, B
+        rate: share of tokens, 0..1
+        rng: of the choice
+        """
         width = max(map(len, rows))
         ids = np.full((len(rows), width), 1)
         for i, row in enumerate(rows):
@@ -190,8 +195,13 @@ def _ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], longest: int) -> 
 def loss_of(
     encoder: Encoder, data: Batches, targets: Tensor, step: int
 ) -> tuple[dict[str, Tensor], int]:
-    """The terms of one step and how many tokens were read. `targets` [N, S]: unit sentence vectors
-    of data.english."""
+    """The terms of one step and how many tokens were read.
+
+    encoder: the model
+    data: its batches
+    targets: unit sentence vectors of data.english [N, S]
+    step: of the plan
+    """
     plan = data.plan
     at, rng = data.draw(step)
     english = data.target[at]
@@ -242,6 +252,9 @@ def train(
 ) -> Encoder:
     """Run (or take up again) the plan.
 
+    data: batches of the corpus
+    plan: steps, rates, sizes
+    device: of torch
     targets: [N, S], unit sentence vectors of data.english
     folder: where checkpoints and a log of losses are kept
     until: the step to stop at; None: at the end of the plan
