@@ -60,8 +60,13 @@ def losses(
     terms: tuple[Any, ...],
     has_label: Tensor,
 ) -> dict[str, Tensor]:
-    """Every term of one batch, unweighted. `has_label` [B] marks sentences whose labels may be
-    used."""
+    """Every term of one batch, unweighted.
+
+    student, teacher: tapped; without a teacher no terms of distillation
+    batch: B sentences
+    terms: of distillation
+    has_label: sentences whose labels may be used [B]
+    """
     seen = student(batch)
     usable = has_label.reshape(-1, *[1] * (batch.labels.dim() - 1))
     gold = torch.where(usable, batch.labels, torch.full_like(batch.labels, IGNORE))
@@ -99,6 +104,10 @@ def train_(
 ) -> History:
     """Train in place; the weights of the best look at dev are kept, the later ones at a tie.
 
+    model: rewritten or not
+    train: sentences in the training language
+    settings: of the training
+    progress: is told every event
     check: the score of the training language's dev split, higher is better.
     teacher: the FP32 model that distillation terms compare with, never a part of the model.
     unlabelled: sentences in other languages, half of each batch if the settings say so.
