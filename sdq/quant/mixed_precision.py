@@ -51,6 +51,10 @@ def choose(
     """The widths of least summed cost whose bytes are at most `budget_bytes`; or the smallest whose
     summed cost is at most `max_cost`.
 
+    table: of costs
+    budget_bytes: of the weights, simulated
+    max_cost: in the unit of the table
+
     Of equal costs it is the smallest, of equal sizes the one of least cost. Costs are equal if they
     differ by less than 1e-12 of the largest in the table, which is also what the choice may exceed
     `max_cost` by; its bytes never exceed the budget. ValueError unless exactly one limit is
@@ -77,6 +81,9 @@ def choose(
 def pareto(table: pd.DataFrame, points: int = 20) -> pd.DataFrame:
     """What is to be had at which size: bytes (simulated), cost (predicted, unit of the table),
     widths and ranges (per module, as JSON).
+
+    table: of costs
+    points: at least 2
 
     At most `points` >= 2 choices, from the smallest to that of least cost, at budgets evenly spaced
     in the logarithm of the size; each row is larger than the one before and costs less, none is
@@ -151,7 +158,11 @@ def keep_worst(
     of equal ones the first.
 
     costs: module -> what quantizing it costs (any unit, higher is worse), such as a column of
-    `sdq.analyses.sensitivity.scan` by module. ValueError for a k outside 0..modules, or costs that
+        `sdq.analyses.sensitivity.scan` by module
+    k: modules, from 0 to all of them
+    base: the rules of the recipe
+
+    ValueError for a k outside 0..modules, or costs that
     are not finite.
     """
     by_module = {str(name): float(cost) for name, cost in costs.items()}
@@ -167,7 +178,12 @@ def keep_worst(
 
 
 def last_matching_rule(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
-    """The base rule that rewrite would take for a module: the last that matches."""
+    """The base rule that rewrite would take for a module: the last that matches.
+
+    name: of the module
+    role: of the module; None: not known
+    base: the rules of the recipe
+    """
     matched = None
     for rule in base:
         if not fnmatchcase(name, rule.name):
@@ -189,9 +205,8 @@ def weight_bytes(shape: tuple[int, ...], spec: WeightSpec | None) -> int:
 
     if spec is None:
         return 4 * math.prod(shape)
-    ranges = spec.granularity.rows(torch.empty(shape, device="meta")).shape[
-        0
-    ]  # no memory, no numbers
+    # no memory, no numbers
+    ranges = spec.granularity.rows(torch.empty(shape, device="meta")).shape[0]
     return math.ceil(math.prod(shape) * spec.bits / 8) + ranges * (4 if spec.symmetric else 5)
 
 
@@ -213,10 +228,11 @@ class _Front:
         _check(table)
         cost, size = table["cost"].to_numpy(float), table["bytes"].to_numpy(np.int64)
         self.table, self.slack = table, float(_ROUNDING * np.abs(cost).max())
+        # [choices], from the smallest to the largest
         self.costs, self.bytes = (
             np.zeros(1),
             np.zeros(1, np.int64),
-        )  # [choices], from the smallest to the largest
+        )
         self._steps: list[tuple[Array, Array]] = []  # per module: choice before it, and row taken
         for _, rows in table.reset_index(drop=True).groupby("module", sort=False).groups.items():
             candidates = np.asarray(rows)

@@ -62,9 +62,8 @@ def unpack_(student: nn.Module, packed: dict[str, Tensor]) -> None:
         back = dequantize(rows, left.pop(f"{name}.scale"), left.pop(f"{name}.zero")).reshape(
             module.weight.shape
         )
-        module.weight = nn.Parameter(
-            back, module.weight.requires_grad
-        )  # not into its memory: that may be the teacher's
+        # not into its memory: that may be the teacher's
+        module.weight = nn.Parameter(back, module.weight.requires_grad)
         module.weight_quantizer.enabled = False
     missing = student.load_state_dict(left, strict=False, assign=True)
     if missing.unexpected_keys:

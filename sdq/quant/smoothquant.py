@@ -58,9 +58,12 @@ def smoothquant(
     """A deep copy that computes the same up to float rounding, in which the inputs of q, k, v and
     ffn_in are divided by channel.
 
-    batches: model inputs with [B, T] tensors, read once; padding has no influence. strength (alpha
-    of the paper): 0 evens out the weights' channels, 1 the activations', between them both give
-    way. Raises ValueError for a strength outside 0..1, batches without a real token, activations
+    model: plain, not rewritten
+    batches: model inputs with [B, T] tensors, read once; padding has no influence
+    strength: alpha of the paper, 0..1: 0 evens out the weights' channels, 1 the activations',
+        between them both give way
+
+    Raises ValueError for a strength outside 0..1, batches without a real token, activations
     that are not finite, or a model that is rewritten or migrated already.
     """
     if not 0 <= strength <= 1:
@@ -70,9 +73,8 @@ def smoothquant(
     peaks = _peaks(student, [names[0] for names in groups], batches)
     for names in groups:
         layers: list[Any] = [student.get_submodule(name) for name in names]
-        weight = torch.stack([layer.weight.abs().amax(0) for layer in layers]).amax(
-            0
-        )  # k x [O, D] -> [D]
+        # k x [O, D] -> [D]
+        weight = torch.stack([layer.weight.abs().amax(0) for layer in layers]).amax(0)
         scale = smoothing_factors(peaks[names[0]], weight, strength)
         for name, layer in zip(names, layers, strict=True):
             parent, _, child = name.rpartition(".")
@@ -83,6 +85,9 @@ def smoothquant(
 def smoothing_factors(activation: Tensor, weight: Tensor, strength: float) -> Tensor:
     """s [D] = max|x_j|^strength / max|w_j|^(1 - strength) (Xiao et al. 2023, equation 4) from the
     two maxima, each [D] and >= 0.
+
+    activation, weight: largest |x| and |w| of each channel [D], >= 0
+    strength: alpha of the paper, 0..1
 
     Finite and positive in every channel. A channel in which no activation was seen (less than
     float32's epsilon of the largest) gets 1: what may come there later is unknown. A column of
@@ -124,9 +129,8 @@ def _scaled(layer: nn.Linear, scale: Tensor) -> ScaledLinear:
     twin = ScaledLinear.__new__(ScaledLinear)
     twin.__dict__.update(layer.__dict__)
     twin.weight.mul_(scale.to(layer.weight))
-    twin.register_buffer(
-        "input_scale", scale.to(layer.weight, copy=True)
-    )  # its own: safetensors refuses shared ones
+    # its own: safetensors refuses shared ones
+    twin.register_buffer("input_scale", scale.to(layer.weight, copy=True))
     return twin
 
 
