@@ -120,13 +120,13 @@ def _module(report: Report, row: Row, all_causes: pd.DataFrame | None, place: in
     )
 
 
-def _above(kl: float, floor: float) -> str:
-    if nats(floor) == "0":
+def _above(kl: float, noise_floor: float) -> str:
+    if nats(noise_floor) == "0":
         return "and its noise floor is 0"
-    times = kl / floor
+    times = kl / noise_floor
     return (
         f"{f'{times:.1f}' if times < 1000 else 'more than 1000'} times its noise floor of "
-        f"{nats(floor)}"
+        f"{nats(noise_floor)}"
     )
 
 

@@ -22,11 +22,15 @@ class Analysis:
     compute: Callable[[Subject, Inspection], Tables]
 
 
-def _sensitivity(subject: Subject, how: Inspection) -> Tables:
+def _sensitivity(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.sensitivity import alone, divergences, scan_table
 
     measured = divergences(
-        subject.student, subject.data, subject.languages, ("one", "but_one", "all"), how.batch_size
+        subject.student,
+        subject.data,
+        subject.languages,
+        ("one", "but_one", "all"),
+        settings.batch_size,
     )
     return {
         "sensitivity": scan_table(subject.student, measured),
@@ -34,37 +38,42 @@ def _sensitivity(subject: Subject, how: Inspection) -> Tables:
     }
 
 
-def _estimate(subject: Subject, how: Inspection) -> Tables:
+def _estimate(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.fisher import estimate
 
-    return {"estimate": estimate(subject.student, subject.data, how.batch_size)}
+    return {"estimate": estimate(subject.student, subject.data, settings.batch_size)}
 
 
-def _weights_vs_activations(subject: Subject, how: Inspection) -> Tables:
+def _weights_vs_activations(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.weights_vs_activations import weights_vs_activations
 
     return {
         "parts": weights_vs_activations(
-            subject.student, subject.data, subject.languages, how.batch_size
+            subject.student, subject.data, subject.languages, settings.batch_size
         )
     }
 
 
-def _noise_floor(subject: Subject, how: Inspection) -> Tables:
+def _noise_floor(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.noise_floor import noise_floor
 
     return {
         "floor": noise_floor(
-            subject.student, subject.data, subject.languages, how.repeats, how.seed, how.batch_size
+            subject.student,
+            subject.data,
+            subject.languages,
+            settings.repeats,
+            settings.seed,
+            settings.batch_size,
         )
     }
 
 
-def _attribution(subject: Subject, how: Inspection) -> Tables:
+def _attribution(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.attribution import SENTENCES, drift, word_attributions
     from sdq.pipeline.student import stratified_sample
 
-    chosen = stratified_sample(subject.examples, min(how.sentences, SENTENCES))
+    chosen = stratified_sample(subject.examples, min(settings.sentences, SENTENCES))
     data = subject.data.some([subject.examples.index(example) for example in chosen])
     teacher = subject.teacher if subject.recipe.training is not None else None
     attributions = word_attributions(
@@ -74,12 +83,12 @@ def _attribution(subject: Subject, how: Inspection) -> Tables:
         chosen,
         subject.task.outputs,
         subject.tokenizer,
-        seed=how.seed,
+        seed=settings.seed,
     )
     return {"words": attributions, "drift": drift(attributions)}
 
 
-def _conductance(subject: Subject, how: Inspection) -> Tables:
+def _conductance(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.conductance import conductance
 
     return {
@@ -88,27 +97,27 @@ def _conductance(subject: Subject, how: Inspection) -> Tables:
             subject.data,
             subject.languages,
             subject.tables.get("sensitivity"),
-            how.batch_size,
+            settings.batch_size,
         )
     }
 
 
-def _root_causes(subject: Subject, how: Inspection) -> Tables:
+def _root_causes(subject: Subject, settings: Inspection) -> Tables:
     from sdq.inspection.root_causes import root_causes
 
-    return root_causes(subject, how)
+    return root_causes(subject, settings)
 
 
-def _bitwidth_sensitivity(subject: Subject, how: Inspection) -> Tables:
+def _bitwidth_sensitivity(subject: Subject, settings: Inspection) -> Tables:
     from sdq.inspection.trials import price_widths
 
-    return price_widths(subject, how)
+    return price_widths(subject, settings)
 
 
-def _remedies(subject: Subject, how: Inspection) -> Tables:
+def _remedies(subject: Subject, settings: Inspection) -> Tables:
     from sdq.inspection.trials import try_remedies
 
-    return try_remedies(subject, how)
+    return try_remedies(subject, settings)
 
 
 # name -> analysis, in the order in which they are computed; a later one may read the tables of

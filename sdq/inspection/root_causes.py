@@ -19,7 +19,7 @@ WORST = 5  # modules whose causes are removed
 MORE = 4
 
 
-def root_causes(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
+def root_causes(subject: Subject, settings: Inspection) -> dict[str, pd.DataFrame]:
     """The two tables, by name.
 
     why: the columns of `sdq.analyses.outliers` and `sdq.analyses.ablation`, and token: the subword
@@ -53,7 +53,7 @@ def root_causes(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
         balanced = recalibrated(
             student, (b.inputs for b in every.in_order(recipe.calibration.batch_size))
         )
-        more = stratified_sample(subject.task.examples("test"), MORE * how.sentences)
+        more = stratified_sample(subject.task.examples("test"), MORE * settings.sentences)
         asked = encode(more, subject.task, subject.tokenizer)
         mismatch = calibration_mismatch(
             student,
@@ -61,19 +61,26 @@ def root_causes(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
             asked,
             [e.language for e in more],
             calibration_languages(recipe, subject.task),
-            how.batch_size,
+            settings.batch_size,
         )
-    table = outlier_statistics(student, data, spoken, balanced, how.batch_size)
+    table = outlier_statistics(student, data, spoken, balanced, settings.batch_size)
     table = table.join(
         ablation(
-            student, data, spoken, table, worst(subject, how), calibration, balanced, how.batch_size
+            student,
+            data,
+            spoken,
+            table,
+            worst(subject, settings),
+            calibration,
+            balanced,
+            settings.batch_size,
         )
     )
     table["token"] = [_token(subject, row) for row in table.to_dict("records")]
     return {"why": table, "mismatch": mismatch}
 
 
-def worst(subject: Subject, how: Inspection) -> list[str]:
+def worst(subject: Subject, settings: Inspection) -> list[str]:
     """The WORST modules by what each alone does to the answers; of those above the noise floor,
     where that was measured before."""
     tables = subject.tables
@@ -87,7 +94,7 @@ def worst(subject: Subject, how: Inspection) -> list[str]:
 
         measures: tuple[Measure, ...] = ("one",)
         rows = one_at_a_time(
-            scan(subject.student, subject.data, subject.languages, measures, how.batch_size)
+            scan(subject.student, subject.data, subject.languages, measures, settings.batch_size)
         )
     return list(rows.sort_values("kl", ascending=False)["module"][:WORST])
 

@@ -32,39 +32,40 @@ from sdq.store.identity import unreplaced
 AGAIN = "look into the run again"  # the way out of a damaged table
 
 
-def inspection_id(run: str, how: Inspection) -> str:
+def inspection_id(run: str, settings: Inspection) -> str:
     """12 hex digits from the run, the settings and the engine's version."""
     return hashlib.sha256(
-        json.dumps(["inspection", ENGINE, run, how.model_dump(mode="json")]).encode()
+        json.dumps(["inspection", ENGINE, run, settings.model_dump(mode="json")]).encode()
     ).hexdigest()[:12]
 
 
-def paths(run: str, store: Store, how: Inspection | None = None) -> dict[str, Path]:
+def paths(run: str, store: Store, settings: Inspection | None = None) -> dict[str, Path]:
     """The files of an inspection's tables that are there and as they were written, by the names of
     the tables; our own before shipped ones.
 
     run: its id
     store: where it is kept
-    how: settings of the inspection; None: the usual ones
+    settings: settings of the inspection; None: the usual ones
     """
-    return _sound_and_damaged(run, store, how)[0]
+    return _sound_and_damaged(run, store, settings)[0]
 
 
-def damage(run: str, store: Store, how: Inspection | None = None) -> dict[str, str]:
+def damage(run: str, store: Store, settings: Inspection | None = None) -> dict[str, str]:
     """Table (or other file) -> the sentence about it, of what is not as it was written in an
     inspection, and of which no copy is.
 
-    run, store, how: as of `paths`
+    run, store, settings: as of `paths`
     """
     return {
-        name: sentence for name, (sentence, _) in _sound_and_damaged(run, store, how)[1].items()
-    } | _others(run, store, how)
+        name: sentence
+        for name, (sentence, _) in _sound_and_damaged(run, store, settings)[1].items()
+    } | _others(run, store, settings)
 
 
-def _others(run: str, store: Store, how: Inspection | None) -> dict[str, str]:
+def _others(run: str, store: Store, settings: Inspection | None) -> dict[str, str]:
     """The same of the files that are no tables: what the inspection is of and, of one that ships,
     its log."""
-    sentences, home = {}, inspection_id(run, how or Inspection())
+    sentences, home = {}, inspection_id(run, settings or Inspection())
     for folder in store.inspections().folders():
         # none there; a damaged seal is told of with the tables
         with contextlib.suppress(OSError, ValueError):
@@ -127,24 +128,21 @@ def damaged(store: Store) -> dict[str, str]:
 
 
 def _sound_and_damaged(
-    run: str, store: Store, how: Inspection | None
+    run: str, store: Store, settings: Inspection | None
 ) -> tuple[dict[str, Path], dict[str, tuple[str, Path]]]:
     """(table -> file, table -> (the sentence about it, file)): of those that are as they were
     written, and of the others."""
     whole: dict[str, Path] = {}
     faults: dict[str, tuple[str, Path]] = {}
-    home, what = inspection_id(run, how or Inspection()), f"the inspection of run {run}"
+    home, what = inspection_id(run, settings or Inspection()), f"the inspection of run {run}"
     for folder in store.inspections().folders():
         try:
             sums = sealed.read(folder / home / SEAL)
             unsealed = None
         except FileNotFoundError:  # of an earlier version; what ships is sealed
-            sums, unsealed = (
-                None,
-                "it is not among those that were written"
-                if folder == store.inspections().shipped
-                else None,
-            )
+            shipped = folder == store.inspections().shipped
+            sums = None
+            unsealed = "it is not among those that were written" if shipped else None
         except (OSError, ValueError):
             sums, unsealed = None, f"{SEAL}, which tells what was written, is damaged itself"
         names = {path.stem for path in (folder / home).glob("*.parquet")} | {
@@ -166,13 +164,13 @@ def read_table(path: Path) -> pd.DataFrame:
     return sealed.read_table(path, f"the inspection {path.parent.name}", AGAIN)
 
 
-def read(run: str, store: Store, how: Inspection | None = None) -> Tables:
+def read(run: str, store: Store, settings: Inspection | None = None) -> Tables:
     """The tables of an inspection that are there, by name; empty if it was never made. UserError
     with one sentence if one is damaged.
 
-    run, store, how: as of `paths`
+    run, store, settings: as of `paths`
     """
-    sound, faults = _sound_and_damaged(run, store, how)
+    sound, faults = _sound_and_damaged(run, store, settings)
     for sentence, _ in faults.values():
         raise sealed.Damaged(sentence)
     return {name: read_table(path) for name, path in sound.items()}
@@ -204,16 +202,16 @@ def keep(home: str, tables: Tables, store: Store) -> None:
 
 
 def missing(
-    run: str, store: Store, how: Inspection | None = None, only: Collection[str] = ()
+    run: str, store: Store, settings: Inspection | None = None, only: Collection[str] = ()
 ) -> list[str]:
     """The analyses whose tables are not all there. UserError for an unknown one.
 
-    run, store, how: as of `paths`
+    run, store, settings: as of `paths`
     only: names of analyses; none: all
     """
     if unknown := [name for name in only if name not in ANALYSES]:
         raise UserError(f"an analysis must be one of {', '.join(ANALYSES)}, got {unknown[0]!r}")
-    there = paths(run, store, how).keys()
+    there = paths(run, store, settings).keys()
     return [
         name
         for name in ANALYSES
@@ -243,13 +241,13 @@ def inspectable(report: Report, store: Store) -> None:
 def inspect(
     run: str,
     store: Store,
-    how: Inspection | None = None,
+    settings: Inspection | None = None,
     only: Collection[str] = (),
     progress: Progress = lambda event: None,
 ) -> Tables:
     """All tables of the inspection of a finished run, computing what is missing of the analyses.
 
-    run, store, how: as of `paths`
+    run, store, settings: as of `paths`
     only: names of analyses; none: all
     progress: is told every event
 
@@ -259,48 +257,49 @@ def inspect(
         from sdq.inspection.storage import inspect, read
         from sdq.store import Store
 
-        tables = inspect("0e16b6a1c9d9", Store.default(), only=("sensitivity",))  # computes, or
-        reads what was computed before
+        tables = inspect("0e16b6a1c9d9", Store.default(), only=("sensitivity",))
         tables["sensitivity"].nlargest(3, "kl")
         read("0e16b6a1c9d9", Store.default())  # only reads, without torch: name -> DataFrame
 
     UserError for an unknown analysis or run, an FP32 run, weights that are not here, or a disk that
     refuses.
     """
-    how, kept = how or Inspection(), store.inspections()
-    report, home = store.report(run), inspection_id(run, how)
-    if missing(run, store, how, only):
+    settings, kept = settings or Inspection(), store.inspections()
+    report, home = store.report(run), inspection_id(run, settings)
+    if missing(run, store, settings, only):
         inspectable(report, store)
 
     def tell(event: dict[str, Any]) -> None:
         kept.tell(home, event)
         progress(event)
 
-    if missing(run, store, how, only) or (kept.folder / home).is_dir():
+    if missing(run, store, settings, only) or (kept.folder / home).is_dir():
         wait = "Waiting: another process looks into this run"
         with kept.alone(home, lambda: progress({"event": "stage", "name": "wait", "text": wait})):
             begun(kept.folder / home, tell)
-            if (todo := missing(run, store, how, only)) or damage(run, store, how):
+            if (todo := missing(run, store, settings, only)) or damage(run, store, settings):
                 kept.begin(
-                    home, {"inspects": run, "settings": how.model_dump(mode="json")}, goes_on=True
+                    home,
+                    {"inspects": run, "settings": settings.model_dump(mode="json")},
+                    goes_on=True,
                 )
-                _set_aside(run, store, how, tell)
+                _set_aside(run, store, settings, tell)
                 if todo:
-                    _compute(todo, report, store, how, tell)
+                    _compute(todo, report, store, settings, tell)
                 else:  # another file than a table was damaged, and is written anew
                     keep(home, {}, store)
-            if not missing(run, store, how) and not (kept.folder / home / "done").is_file():
+            if not missing(run, store, settings) and not (kept.folder / home / "done").is_file():
                 files.write_text(kept.folder / home / "done", "")
-    return read(run, store, how)
+    return read(run, store, settings)
 
 
-def _set_aside(run: str, store: Store, how: Inspection, tell: Progress) -> None:
+def _set_aside(run: str, store: Store, settings: Inspection, tell: Progress) -> None:
     """Move our own tables that are damaged out of the way, so that they are not met again. OSError
     if the disk refuses."""
     kept = store.inspections()
-    home = kept.folder / inspection_id(run, how)
+    home = kept.folder / inspection_id(run, settings)
     place = kept.folder.parent / "damaged" / home.name
-    for sentence, path in _sound_and_damaged(run, store, how)[1].values():
+    for sentence, path in _sound_and_damaged(run, store, settings)[1].values():
         if path.parent == home:
             tell({"event": "damaged", "message": sentence})
             if path.is_file():
@@ -314,16 +313,16 @@ def _set_aside(run: str, store: Store, how: Inspection, tell: Progress) -> None:
 
 
 def _compute(
-    names: Sequence[str], report: Report, store: Store, how: Inspection, tell: Progress
+    names: Sequence[str], report: Report, store: Store, settings: Inspection, tell: Progress
 ) -> None:
     """Make the tables of these analyses and keep them. Raises the first failure at the end."""
     from sdq.inspection.subject import Subject
 
     text = "Reading the model and the sentences"
     tell({"event": "stage", "name": "load", "text": text, "of": len(names)})
-    subject = Subject.of_run(report, store, how.sentences)
+    subject = Subject.of_run(report, store, settings.sentences)
     subject.tables = {
-        name: read_table(path) for name, path in paths(report.run, store, how).items()
+        name: read_table(path) for name, path in paths(report.run, store, settings).items()
     }
     failures = []
     for number, name in enumerate(names, 1):
@@ -331,15 +330,19 @@ def _compute(
         tell(stage | {"number": number, "of": len(names)})
         started = time.perf_counter()
         try:
-            made = ANALYSES[name].compute(subject, how)
+            made = ANALYSES[name].compute(subject, settings)
         except Exception as error:  # of any kind, and a later one may miss the tables of this one
-            home = store.inspections().folder / inspection_id(report.run, how)
+            home = store.inspections().folder / inspection_id(report.run, settings)
             failures.append(UserError(f"the analysis {name} failed: {in_words(error, home)}"))
             continue
-        keep(inspection_id(report.run, how), made, store)
+        keep(inspection_id(report.run, settings), made, store)
         subject.tables |= made
         seconds = round(time.perf_counter() - started, 2)
-        told = {"settings": how.model_dump(mode="json"), "model": report.model, "task": report.task}
+        told = {
+            "settings": settings.model_dump(mode="json"),
+            "model": report.model,
+            "task": report.task,
+        }
         tell({"event": "analysed", "name": name, "seconds": seconds, **told})
     if failures:
         raise failures[0]

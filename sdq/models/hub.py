@@ -125,12 +125,12 @@ def _asked(name: str, work: Callable[[], Any], seconds: float | None = None) -> 
     """
     from huggingface_hub.errors import HfHubHTTPError
 
-    answer: list[Any] = []
+    results: list[Any] = []
     failure: list[Exception] = [TimeoutError("no answer in time")]
 
     def run() -> None:
         try:
-            answer.append(work())
+            results.append(work())
         # the client's own kinds, which change with the library it is built on
         except Exception as error:
             failure[0] = error
@@ -138,8 +138,8 @@ def _asked(name: str, work: Callable[[], Any], seconds: float | None = None) -> 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if answer:
-        return answer[0]
+    if results:
+        return results[0]
     said = (str(failure[0]).strip().splitlines() or [type(failure[0]).__name__])[0][:160]
     if isinstance(failure[0], HfHubHTTPError):
         raise UserError(
