@@ -71,11 +71,11 @@ def test_a_removed_cause_is_a_model_rewritten_without_it(
 ) -> None:
     student, data = made(tiny)
     other, _ = made(tiny, activation, weight)
-    found = row(gains(student, data, NAME), NAME, cause)
-    assert found["gain"] == pytest.approx(
+    removed = row(gains(student, data, NAME), NAME, cause)
+    assert removed["gain"] == pytest.approx(
         alone(student, data, NAME) - alone(other, data, NAME), abs=1e-9
     )
-    assert found["gain_low"] <= found["gain"] <= found["gain_high"]
+    assert removed["gain_low"] <= removed["gain"] <= removed["gain_high"]
 
 
 def test_a_range_that_clips_is_widened_and_one_of_all_languages_taken(tiny: Any) -> None:
@@ -90,9 +90,8 @@ def test_a_range_that_clips_is_widened_and_one_of_all_languages_taken(tiny: Any)
     assert row(table, NAME, "calibration")["gain"] == pytest.approx(
         alone(student, data, NAME) - alone(alike, data, NAME), abs=1e-9
     )
-    assert np.isnan(
-        row(gains(wide, data, NAME), NAME, "clipped")["gain"]
-    )  # min-max clips nothing it has seen
+    # min-max clips nothing it has seen
+    assert np.isnan(row(gains(wide, data, NAME), NAME, "clipped")["gain"])
 
 
 def test_a_planted_unit_and_a_planted_row_win_nearly_all(tiny: Any) -> None:

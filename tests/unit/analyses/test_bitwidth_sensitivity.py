@@ -53,14 +53,14 @@ def languages(data: Encoded) -> list[str]:
 
 def divergence(model: Any, other: Any, data: Encoded) -> float:
     """Mean KL over positions, one sentence at a time."""
-    found = []
+    specs = []
     for i in range(len(data)):
         batch = data.batch([i])
         with torch.no_grad():
             p, q = (m(**batch.inputs).logits.double().log_softmax(-1) for m in (model, other))
         kl = (p.exp() * (p - q)).sum(-1)
-        found += kl[batch.scored].tolist() if data.token else kl.tolist()
-    return sum(found) / len(found)
+        specs += kl[batch.scored].tolist() if data.token else kl.tolist()
+    return sum(specs) / len(specs)
 
 
 @TOKEN
@@ -105,8 +105,8 @@ def test_rows_are_the_widths_and_ranges_there_are_to_choose_from(tiny: Any) -> N
     per = table.groupby("role", sort=False)[["bits", "ranges"]].agg(list)
     twice = {"bits": [2, 2, 3, 3, 4, 4, 5, 5, FP], "ranges": ["tensor", "channel"] * 4 + [""]}
     for role in ("q", "attention_output", "ffn_out"):
-        mine = table[(table["role"] == role) & (table["block"] == 0)]
-        assert {c: mine[c].tolist() for c in twice} == twice
+        rows = table[(table["role"] == role) & (table["block"] == 0)]
+        assert {c: rows[c].tolist() for c in twice} == twice
     assert (per.loc["embedding", "bits"], per.loc["embedding", "ranges"]) == (
         [2, 3, 4, FP],
         ["channel"] * 3 + [""],

@@ -91,8 +91,8 @@ def test_weights_are_counted_by_hand(tiny: Any) -> None:
     table = outlier_statistics(student, data, spoken(12))
     rows, columns = weight.abs().amax(1), weight.abs().amax(0)
     for cause, peaks in (("weight_row", rows), ("weight_range", rows), ("weight_column", columns)):
-        found = row(table, name, cause)
-        assert (found["at"], found["value"], found["usual"]) == (
+        observed = row(table, name, cause)
+        assert (observed["at"], observed["value"], observed["usual"]) == (
             int(peaks.argmax()),
             float(peaks.max()),
             float(peaks.median()),
@@ -120,9 +120,8 @@ def test_neither_batches_nor_padding_matter(activation: ActivationSpec, tiny: An
     assert list(one["cause"]) == list(many["cause"])
     damping = one["cause"] == "damping"
     pd.testing.assert_frame_equal(one[~damping], many[~damping], rtol=1e-4, atol=1e-6)
-    assert np.allclose(
-        one[damping]["value"], many[damping]["value"], rtol=0.2
-    )  # rounding is a staircase
+    # rounding is a staircase
+    assert np.allclose(one[damping]["value"], many[damping]["value"], rtol=0.2)
 
 
 def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
@@ -148,9 +147,9 @@ def test_producers_make_the_units_that_are_read(architecture: str, tiny: Any) ->
     everywhere."""
     model = tiny(architecture)
     data = text(n=3, pad=model.config.pad_token_id)
-    found = producers(model, next(data.in_order(1)))
-    assert found
-    for reader, maker in list(found.items())[:10]:
+    observed = producers(model, next(data.in_order(1)))
+    assert observed
+    for reader, maker in list(observed.items())[:10]:
         module = model.get_submodule(maker)
         before = [p.detach().clone() for p in module.parameters()]
         for p in module.parameters():
@@ -165,18 +164,18 @@ def test_producers_make_the_units_that_are_read(architecture: str, tiny: Any) ->
 
 def test_in_bert_every_reader_has_its_producer(tiny: Any) -> None:
     model = tiny("xlmr")
-    found = producers(model, next(text(n=3).in_order(1)))
+    observed = producers(model, next(text(n=3).in_order(1)))
     layer = "roberta.encoder.layer"
-    assert found[f"{layer}.0.attention.self.key"] == "roberta.embeddings.LayerNorm"
-    assert found[f"{layer}.1.attention.self.key"] == f"{layer}.0.output.LayerNorm"
-    assert found[f"{layer}.1.attention.output.dense"] == f"{layer}.1.attention.self.value"
-    assert found[f"{layer}.1.intermediate.dense"] == f"{layer}.1.attention.output.LayerNorm"
-    assert found[f"{layer}.1.output.dense"] == f"{layer}.1.intermediate.dense"
-    assert (found["classifier.dense"], found["classifier.out_proj"]) == (
+    assert observed[f"{layer}.0.attention.self.key"] == "roberta.embeddings.LayerNorm"
+    assert observed[f"{layer}.1.attention.self.key"] == f"{layer}.0.output.LayerNorm"
+    assert observed[f"{layer}.1.attention.output.dense"] == f"{layer}.1.attention.self.value"
+    assert observed[f"{layer}.1.intermediate.dense"] == f"{layer}.1.attention.output.LayerNorm"
+    assert observed[f"{layer}.1.output.dense"] == f"{layer}.1.intermediate.dense"
+    assert (observed["classifier.dense"], observed["classifier.out_proj"]) == (
         f"{layer}.1.output.LayerNorm",
         "classifier.dense",
     )
-    assert len(found) == len(modules(model)) - 1
+    assert len(observed) == len(modules(model)) - 1
 
 
 def test_the_unit_carries_the_gain_that_made_it(tiny: Any) -> None:
@@ -208,8 +207,8 @@ def test_damping_is_the_error_before_and_after(tiny: Any) -> None:
                 student(**batch.inputs)
             exact = seen[name][batch.real]
         errors.append(float((quantized - exact).norm() / exact.norm()))
-    found = row(table, name, "damping")
-    assert (found["usual"], found["value"]) == (
+    observed = row(table, name, "damping")
+    assert (observed["usual"], observed["value"]) == (
         pytest.approx(errors[0], rel=1e-5),
         pytest.approx(errors[1], rel=1e-5),
     )

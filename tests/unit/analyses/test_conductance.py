@@ -73,13 +73,13 @@ def test_it_adds_up_to_the_damage_of_the_whole_model(
     for level in ("module", "block"):
         for measure in MEASURES:
             for code in ("all", "en", "de", "sw"):
-                mine = picked(table, level, measure, code)
+                rows = picked(table, level, measure, code)
                 total = whole.set_index("language").loc[code, measure]
-                size = mine["value"].abs().sum()
-                assert list(mine["total"]) == pytest.approx([total] * len(mine))
-                assert mine["value"].sum() == pytest.approx(total, abs=0.02 * size)
-                assert mine["delta"].iloc[0] == pytest.approx(mine["value"].sum() - total)
-                assert list(mine["share"]) == pytest.approx(list(mine["value"] / total))
+                size = rows["value"].abs().sum()
+                assert list(rows["total"]) == pytest.approx([total] * len(rows))
+                assert rows["value"].sum() == pytest.approx(total, abs=0.02 * size)
+                assert rows["delta"].iloc[0] == pytest.approx(rows["value"].sum() - total)
+                assert list(rows["share"]) == pytest.approx(list(rows["value"] / total))
 
 
 def test_a_block_is_the_sum_of_its_modules(tiny: Callable[..., Any]) -> None:
@@ -103,17 +103,17 @@ def test_it_is_the_slope_along_the_switch(tiny: Callable[..., Any], kind: str) -
     names = list(quantized_modules(student))
     with torch.no_grad(), only(student, ()):
         exact = Reference(student(**batch.inputs).logits, batch, data.token)
-    found = _flow(student, batch, exact, names, 1)  # [B, modules, 4]
+    flow = _flow(student, batch, exact, names, 1)  # [B, modules, 4]
     half = {name: torch.full((len(data),), 0.5) for name in names}
     for k in (0, 3, 9):
         up, down = ({**half, names[k]: half[names[k]] + step} for step in (1e-3, -1e-3))
         slope = (damage(student, data, up) - damage(student, data, down)) / 2e-3
         for measure in MEASURES:
             at = METRICS.index(measure)
-            assert found[:, k, at].tolist() == pytest.approx(
+            assert flow[:, k, at].tolist() == pytest.approx(
                 slope[:, at].tolist(), rel=1e-3, abs=1e-6
             )
-    assert not found[..., METRICS.index("flips")].any()
+    assert not flow[..., METRICS.index("flips")].any()
 
 
 def test_the_path_goes_from_fp32_to_quantized(tiny: Callable[..., Any], family: str) -> None:

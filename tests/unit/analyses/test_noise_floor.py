@@ -40,9 +40,8 @@ def test_what_does_not_change_does_not_move(family: str, tiny: Any) -> None:
     assert (same.loc[same["measure"] == "sqnr_db", NUMBERS] == 200).all(axis=None)
     assert set(same.loc[same["kind"] == "site", "name"]) == {m.name for m, _ in sites(student)}
     assert list(of(same, kind="module", measure="kl")["name"]) == [m.name for m in modules(student)]
-    assert (of(still, kind="fp32", measure="relative_l2")[NUMBERS] < 1e-5).all(
-        axis=None
-    )  # other company alone moves FP32 by its last bits
+    # other company alone moves FP32 by its last bits
+    assert (of(still, kind="fp32", measure="relative_l2")[NUMBERS] < 1e-5).all(axis=None)
 
 
 def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
@@ -54,10 +53,10 @@ def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
             noise_floor(student, data, spoken(data), amount=amount, sentences=4),
             cause="perturbation",
         )
-        found = of(table, name=last.name, measure="relative_l2").set_index("kind")["value"]
-        moved[amount] = found["site"]
+        measured = of(table, name=last.name, measure="relative_l2").set_index("kind")["value"]
+        moved[amount] = measured["site"]
         if amount == 1e-5:
-            assert found["site"] > 20 * found["fp32"]
+            assert measured["site"] > 20 * measured["fp32"]
             assert of(table, kind="fp32", name=EVERY, measure="kl")["high"].item() < 1e-8
     assert moved[1e-3] > 2 * moved[1e-5]
     whole_model = of(table, kind="model").set_index("measure")["high"]
@@ -67,7 +66,7 @@ def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
 
 
 def test_company_matters_where_a_range_is_shared(tiny: Any) -> None:
-    teacher, data, found = tiny("xlmr"), text(n=12), {}
+    teacher, data, measured = tiny("xlmr"), text(n=12), {}
     for name, spec in {
         "tensor": ActivationSpec(bits=6, granularity=PerTensor()),
         "token": ActivationSpec(bits=6),
@@ -77,18 +76,17 @@ def test_company_matters_where_a_range_is_shared(tiny: Any) -> None:
             noise_floor(student, data, spoken(data), repeats=2, batch_size=6, sentences=6),
             cause="batch",
         )
-        found[name] = of(table, kind="site", role="block", measure="relative_l2")["value"].max()
+        measured[name] = of(table, kind="site", role="block", measure="relative_l2")["value"].max()
         if name == "tensor":
             assert (of(table, kind="module", measure="kl", role="ffn_in")["value"] > 1e-7).all()
             alone = of(
                 noise_floor(student, data.some([0, 5]), ["en", "de"], repeats=1, batch_size=1),
                 cause="batch",
             )
-            assert (
-                alone.loc[alone["measure"] != "sqnr_db", "high"] == 0
-            ).all()  # a batch of one has no company
-    assert found["tensor"] > 0.02
-    assert found["token"] < found["tensor"] / 20
+            # a batch of one has no company
+            assert (alone.loc[alone["measure"] != "sqnr_db", "high"] == 0).all()
+    assert measured["tensor"] > 0.02
+    assert measured["token"] < measured["tensor"] / 20
 
 
 # --- the floor against plain loops
@@ -161,8 +159,8 @@ def add_places(
                 signal.numel(),
                 1,
             ]
-            known = sums.setdefault(place, [0.0, 0.0, 0.0, 0, 0])
-            sums[place] = [k + t for k, t in zip(known, terms, strict=True)]
+            so_far = sums.setdefault(place, [0.0, 0.0, 0.0, 0, 0])
+            sums[place] = [k + t for k, t in zip(so_far, terms, strict=True)]
 
 
 def of_answer(z: Tensor, y: Tensor, f: Tensor, e: Tensor, gold: int) -> dict[str, float]:
@@ -239,10 +237,10 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
     assert not table.duplicated(["kind", "name", "measure", "cause"]).any()
     everything = list(quantized_modules(student))
     for cause in CAUSES:
-        mine = of(table, cause=cause)
+        selected = of(table, cause=cause)
         for kinds, quantizing in ((("site", "model"), everything), (("fp32",), [])):
             expected = by_hand(student, data, quantizing, cause)
-            rows = mine[mine["kind"].isin(kinds) & (mine["measure"] != "sqnr_db")]
+            rows = selected[selected["kind"].isin(kinds) & (selected["measure"] != "sqnr_db")]
             assert len(rows) == len(expected) - (0 if quantizing else 2)
             for row in rows.to_dict("records"):
                 assert [row[n] for n in NUMBERS] == pytest.approx(
@@ -250,7 +248,7 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
                 ), row
         for name in everything[::3]:
             expected = by_hand(student, data, [name], cause)
-            rows = of(mine, kind="module", name=name)
+            rows = of(selected, kind="module", name=name)
             assert list(rows["measure"]) == ["kl", "flips", "loss", "accuracy"]
             for row in rows.to_dict("records"):
                 assert [row[n] for n in NUMBERS] == pytest.approx(

@@ -41,16 +41,16 @@ def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: A
     )
     for model in (student, by_hand):
         calibrate_(model, [b.inputs for b in data.in_order(12)])
-    found, expected = (
+    one_part, expected = (
         of(weights_vs_activations(student, data, spoken(data)), part=part),
         of(weights_vs_activations(by_hand, data, spoken(data)), part="both"),
     )
     pd.testing.assert_frame_equal(
-        found.drop(columns="part"),
-        expected.drop(columns="part").set_axis(found.index),
+        one_part.drop(columns="part"),
+        expected.drop(columns="part").set_axis(one_part.index),
         check_exact=True,
     )
-    assert (found["kl"] > 0).all()
+    assert (one_part["kl"] > 0).all()
     other = of(
         weights_vs_activations(by_hand, data, spoken(data)),
         part="activations" if part == "weights" else "weights",
@@ -61,14 +61,14 @@ def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: A
 @pytest.mark.parametrize("kind_of", [WeightQuantizer, ActivationQuantizer])
 def test_only_one_kind_of_quantizer_is_on(kind_of: Any, tiny: Any) -> None:
     student = rewrite(tiny("xlmr"), ROUGH)
-    found = quantizers(student)
-    off = next(name for name, q in found.items() if isinstance(q, kind_of))
-    found[off].enabled = False  # by the caller
-    before = {name: q.enabled for name, q in found.items()}
+    by_name = quantizers(student)
+    off = next(name for name, q in by_name.items() if isinstance(q, kind_of))
+    by_name[off].enabled = False  # by the caller
+    before = {name: q.enabled for name, q in by_name.items()}
     with only(student, quantized_modules(student), kind_of):
-        assert {name for name, q in found.items() if q.enabled} == {
-            name for name, q in found.items() if isinstance(q, kind_of) and name != off
+        assert {name for name, q in by_name.items() if q.enabled} == {
+            name for name, q in by_name.items() if isinstance(q, kind_of) and name != off
         }
     with contextlib.suppress(ArithmeticError), only(student, quantized_modules(student), kind_of):
         raise ArithmeticError
-    assert {name: q.enabled for name, q in found.items()} == before
+    assert {name: q.enabled for name, q in by_name.items()} == before

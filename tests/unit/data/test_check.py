@@ -38,11 +38,11 @@ def change(task: Task, split: str, **changed: Any) -> Task:
 
 
 def without(task: Task, split: str, language: str, keep: int = 0) -> Task:
-    mine = [e for e in task.splits[split] if e.language == language][:keep]
+    examples = [e for e in task.splits[split] if e.language == language][:keep]
     return replace(
         task,
         splits=task.splits
-        | {split: [e for e in task.splits[split] if e.language != language] + mine},
+        | {split: [e for e in task.splits[split] if e.language != language] + examples},
     )
 
 
@@ -114,7 +114,7 @@ def test_pairs_are_repeated_only_if_both_texts_are() -> None:
 @pytest.mark.parametrize("name", ["intent", "slots"])
 def test_counts_are_those_of_a_plain_loop(name: str) -> None:
     task = load_task(name)
-    found = check(task)
+    report = check(task)
     expected = Counter(
         (split, e.language, label)
         for split, examples in task.splits.items()
@@ -122,9 +122,9 @@ def test_counts_are_those_of_a_plain_loop(name: str) -> None:
         for label in e.targets
     )
     assert {
-        tuple(row[:3]): row[3] for row in found.counts.itertuples(index=False, name=None)
+        tuple(row[:3]): row[3] for row in report.counts.itertuples(index=False, name=None)
     } == expected
-    assert found.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
+    assert report.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
 
 
 def test_words_and_json_hold_what_was_found() -> None:

@@ -31,9 +31,9 @@ def test_labels_are_those_the_official_scorer_takes(archive: Path, task: str) ->
     for split in ("dev", "test"):
         for language in LANGUAGES:
             gold, _ = gold_of(archive, task, language, split)
-            mine = loaded.examples(split, (language,))
-            assert [list(e.targets) for e in mine] == gold
-            assert all(e.text.strip() for e in mine)
+            examples = loaded.examples(split, (language,))
+            assert [list(e.targets) for e in examples] == gold
+            assert all(e.text.strip() for e in examples)
     assert {e.language for e in loaded.splits["train"]} == {"en"}
 
 

@@ -261,9 +261,8 @@ FAST = ("norm_unit", "weight_row", "one_language", "weight_beside_unit")
 
 @pytest.mark.parametrize("fault", FAST)
 def test_a_planted_fault_comes_first(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sdq.inspection.root_causes.WORST", 1
-    )  # one module is enough for the first finding
+    # one module is enough for the first finding
+    monkeypatch.setattr("sdq.inspection.root_causes.WORST", 1)
     diagnosis, here = FAULTS[fault](random.Random(1), FEW)
     assert here, [told(f) for f in diagnosis.findings]
 

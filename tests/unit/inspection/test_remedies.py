@@ -140,8 +140,8 @@ def test_a_point_of_the_front_is_its_choice(measured: Any, tmp_path: Path) -> No
 
 def test_which_remedies_apply(measured: Any) -> None:
     _, table, size = measured
-    now, found = current_choice(table), {r.code: r for r in candidates(BASE, table, size)}
-    assert set(found) == {
+    now, by_code = current_choice(table), {r.code: r for r in candidates(BASE, table, size)}
+    assert set(by_code) == {
         "mixed-80",
         "mixed-100",
         "mixed-125",
@@ -164,16 +164,16 @@ def test_which_remedies_apply(measured: Any) -> None:
     assert "migration" not in {r.code for r in candidates(plain, table, size)}
     alone = table[table["present"]].sort_values("cost", ascending=False)
     for k in (1, 2, 4):
-        assert [rule.name for rule in found[f"keep-{k}"].recipe.rules[2:]] == alone[
+        assert [rule.name for rule in by_code[f"keep-{k}"].recipe.rules[2:]] == alone[
             "module"
         ].tolist()[:k]
-        assert found[f"keep-{k}"].predicted == pytest.approx(alone["cost"].iloc[k:].sum())
-    assert found["migration"].recipe == BASE.model_copy(
+        assert by_code[f"keep-{k}"].predicted == pytest.approx(alone["cost"].iloc[k:].sum())
+    assert by_code["migration"].recipe == BASE.model_copy(
         update={"name": "base-migrated", "migration": 0.5}
     )
-    assert found["channel"].recipe.rules[0].weight == WeightSpec(bits=4)
-    assert found["channel"].recipe.rules[1] == BASE.rules[1]
-    assert found["channel"].predicted == by_channel(table).cost
+    assert by_code["channel"].recipe.rules[0].weight == WeightSpec(bits=4)
+    assert by_code["channel"].recipe.rules[1] == BASE.rules[1]
+    assert by_code["channel"].predicted == by_channel(table).cost
     best = recipe_within(report_of(DYNAMIC, size), table, size=size)
     there = [
         (best[1].widths[m], best[1].ranges[m]) == (b, r)

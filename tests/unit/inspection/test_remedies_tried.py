@@ -151,20 +151,23 @@ def test_a_trained_student_of_a_migrated_model_is_read_again(
 def test_costs_and_front_of_a_run(
     tiny_model: Path, few: Task, prices: dict[str, pd.DataFrame]
 ) -> None:
-    subject, found = subject_of(DYNAMIC, tiny_model, few), prices
-    mine = subject.unlabelled(15)
-    assert {e.language for e in mine} == set(few.languages)
-    assert {e.id for e in mine} <= {e.id for e in few.splits["train"]}
+    subject, tried = subject_of(DYNAMIC, tiny_model, few), prices
+    unlabelled = subject.unlabelled(15)
+    assert {e.language for e in unlabelled} == set(few.languages)
+    assert {e.id for e in unlabelled} <= {e.id for e in few.splits["train"]}
     student = student_of(DYNAMIC, read(tiny_model)[0], few, subject.tokenizer)
     pd.testing.assert_frame_equal(
-        found["costs"],
+        tried["costs"],
         bitwidth_sensitivity(
-            student, encode(mine, few, subject.tokenizer), [e.language for e in mine], batch_size=32
+            student,
+            encode(unlabelled, few, subject.tokenizer),
+            [e.language for e in unlabelled],
+            batch_size=32,
         ),
     )
-    front = found["pareto"]
+    front = tried["pareto"]
     for row in front.iloc[[0, len(front) // 2, -1]].to_dict("records"):
-        choice = choice_at(row, found["costs"])
+        choice = choice_at(row, tried["costs"])
         assert (
             size_bytes(
                 rewrite(subject.teacher, mixed_precision_recipe(DYNAMIC, choice, "x").rules)
@@ -183,16 +186,16 @@ def test_without_rounded_weights_there_is_nothing_to_choose(tiny_model: Path, fe
 def test_remedies_are_run_and_paired_with_the_run(tiny_model: Path, few: Task, fewer: None) -> None:
     subject = subject_of(BASE, tiny_model, few)
     subject.tables = price_widths(subject, HOW)
-    found = try_remedies(subject, HOW)["remedies"].set_index("remedy")
+    tried = try_remedies(subject, HOW)["remedies"].set_index("remedy")
     size = size_bytes(subject.student)["quantized_simulated"]
-    assert list(found.index) == ["mixed-100", "keep-1", "migration", "channel", "calibration"]
+    assert list(tried.index) == ["mixed-100", "keep-1", "migration", "channel", "calibration"]
     test = stratified_sample(few.examples("test"), 30)
     data, text = (
         encode(test, few, subject.tokenizer),
         encode(subject.unlabelled(15), few, subject.tokenizer),
     )
     before = outcomes(test, *predict(subject.student, data), few)
-    for code, row in found.iterrows():
+    for code, row in tried.iterrows():
         recipe = Recipe.model_validate_json(row["recipe"])
         student = student_of(recipe, subject.teacher, few, subject.tokenizer)
         assert row["bytes"] == size_bytes(student)["quantized_simulated"]
@@ -212,8 +215,8 @@ def test_remedies_are_run_and_paired_with_the_run(tiny_model: Path, few: Task, f
             == by_hand[["other", "change", "low", "high", "p", "n"]].tolist()
         ), code
         assert row["run"] == ""
-    assert found.loc["mixed-100", "bytes"] <= size
-    assert found["n"].tolist() == [28] * len(found)
+    assert tried.loc["mixed-100", "bytes"] <= size
+    assert tried["n"].tolist() == [28] * len(tried)
 
 
 @pytest.mark.slow
@@ -240,14 +243,14 @@ def test_a_recipe_that_trains_is_not_run_but_its_stored_run_counts(
     )
     assert channel.training == recipe.training
     other = run(channel, str(tiny_model), "intent", store)
-    found = try_remedies(subject, how)["remedies"].set_index("remedy")
-    row = found.loc["channel"]
+    tried = try_remedies(subject, how)["remedies"].set_index("remedy")
+    row = tried.loc["channel"]
     assert row["run"] == other.run
     assert row["zero_shot"] == pytest.approx(100 * other.quantized.zero_shot_mean)
     assert row["change"] == pytest.approx(
         100 * (other.quantized.zero_shot_mean - report.quantized.zero_shot_mean)
     )
-    rest = found.drop("channel")
+    rest = tried.drop("channel")
     assert rest["change"].isna().all()
     assert (rest["n"] == 0).all()
     assert rest["predicted"].notna().all()

@@ -143,8 +143,7 @@ def test_estimate_is_the_exact_change_where_that_is_small(name: str, tiny: Any) 
     exact = exact[exact["language"] == EVERY].set_index("module")
     ratio = exact["kl"] / guess_["estimate"]
     inside = ratio[exact["block"] >= 0]
-    if (
-        name == "deberta-v3"
-    ):  # of q and k the estimate sees what they do to tokens, not to positions
+    # of q and k the estimate sees what they do to tokens, not to positions
+    if name == "deberta-v3":
         inside = inside[~exact.loc[inside.index, "role"].isin(["q", "k"])]
     assert inside.between(0.6, 1.6).all(), inside

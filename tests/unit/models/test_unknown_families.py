@@ -36,10 +36,11 @@ def test_modules_of_one_model_have_names_of_their_own(architecture: str, tiny: A
 
 def test_every_family_is_met(tiny: Any) -> None:
     met = {str(tiny(name).config.model_type) for name in ARCHITECTURES}
+    # these are bert and electra under other names
     assert set(FAMILIES) - met == {
         "camembert",
         "rembert",
-    }  # these are bert and electra under other names
+    }
 
 
 def test_what_is_no_encoder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -108,9 +109,8 @@ def test_tables_name_no_module_twice(tiny: Any) -> None:
     table, _ = layerwise_error(student, None, examples(), ["en"] * 7)
     numbers = pd.Series(table.drop_duplicates("site").query("role == 'q'")["block"].tolist())
     assert numbers.tolist() == list(range(8))
-    assert set(behind(table).values()) == {
-        m.name for m in modules(student)
-    }  # a link to weights leads to the module
+    # a link to weights leads to the module
+    assert set(behind(table).values()) == {m.name for m in modules(student)}
     assert [step.block for step in steps(student)] == [0, 1, 0, 1, 2, 3, 2, 3]
     assert [step.call for step in steps(student)] == [0, 0, 1, 1, 0, 0, 1, 1]
 

@@ -121,9 +121,8 @@ def test_pieces_are_as_large_as_there_is_room(
     fits into ROOM."""
     model, data = tiny(name), sentences()
     layers = 3 if name == "albert" else 2
-    token = (
-        4 * layers * (24 * 6 + 40 + 24)
-    )  # q, k, v, attention output, its input, ffn in (40), ffn out, the block
+    # q, k, v, attention output, its input, ffn in (40), ffn out, the block
+    token = 4 * layers * (24 * 6 + 40 + 24)
     monkeypatch.setattr(capture, "ROOM", 13 * token)
     assert [batch.real.numel() for batch in in_pieces(model, data, 64)] == [
         batch.real.numel() for batch in data.in_order(64, 13)
@@ -148,9 +147,8 @@ def test_analyses_in_pieces_say_the_same(tiny: Any, monkeypatch: pytest.MonkeyPa
     def all_of_it() -> list[pd.DataFrame]:
         table, tokens = layerwise_error(student, None, data, languages)
         histograms, profiles = activations(single, data, languages)
-        histograms["counts"] = histograms["counts"].map(
-            np.sum
-        )  # a value at the edge of a bin may fall to either side
+        # a value at the edge of a bin may fall to either side
+        histograms["counts"] = histograms["counts"].map(np.sum)
         return [
             table,
             tokens.sort_values(["sentence", "position", "block"], ignore_index=True),

@@ -19,13 +19,13 @@ from tests.helpers.migration import READERS, columns, names, together
 
 def peaks(model: nn.Module, batches: Iterable[dict[str, Tensor]], name: str) -> Tensor:
     """max|x_j| of a module's input, one sentence at a time, without any padding."""
-    found = []
+    inputs = []
     for batch in batches:
         for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
             with capture(model, {name: "input"}) as seen:
                 logits(model, {"input_ids": row[mask.bool()][None]})
-            found += [float(x) for token in seen[name][0] for x in token.abs()]
-    return torch.tensor(found).reshape(-1, model.get_submodule(name).in_features).max(0).values
+            inputs += [float(x) for token in seen[name][0] for x in token.abs()]
+    return torch.tensor(inputs).reshape(-1, model.get_submodule(name).in_features).max(0).values
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
