@@ -65,7 +65,7 @@ def quantize(
     UserError for a model whose modules have no roles, and for a recipe that cannot be followed.
     """
     from sdq.quant.rewrite import calibrate_, rewrite
-    from sdq.quant.smoothquant import migrate
+    from sdq.quant.smoothquant import smoothquant
 
     wanted = recipe_of(recipe)
     if wanted.training is not None:
@@ -82,7 +82,7 @@ def quantize(
     before = model.training
     model.eval()
     try:
-        base = model if wanted.migration is None else migrate(model, batches, wanted.migration)
+        base = model if wanted.migration is None else smoothquant(model, batches, wanted.migration)
         student = rewrite(base, wanted.rules)
         calibrate_(student, batches)
     finally:

@@ -87,17 +87,17 @@ def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float
             codes = quantize(piece, s, z, spec.bits, spec.symmetric)
             back = (codes - z) * s
             exact = (piece / s).round() + z
-            parts = (
+            errors = (
                 ((back - piece).double() ** 2).sum(),
                 (piece.double() ** 2).sum(),
                 ((exact < bottom) | (exact > top)).sum().double(),
             )
-            sums += torch.stack(parts)
+            sums += torch.stack(errors)
             counts += _counts(back, low, high)
             seen.scatter_(1, (codes - bottom).long(), True)
         used += int(seen.sum())
     noise, signal, clipped = (sums / rows.numel()).tolist()
-    grid = ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy()
+    representable = ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy()
     return {
         "quantized": counts.astype(np.int32),
         "bits": spec.bits,
@@ -111,7 +111,7 @@ def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float
         "clipped": clipped,
         "codes_used": used / len(scale),
         "codes": top - bottom + 1,
-        "grid": grid if len(scale) == 1 else None,
+        "grid": representable if len(scale) == 1 else None,
     }
 
 

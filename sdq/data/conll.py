@@ -31,7 +31,12 @@ GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) na
 
 def read_conllu(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`.
-    Multiword ranges and empty nodes are left out."""
+    Multiword ranges and empty nodes are left out.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
+    """
     count = 0
     for block in blocks(path):
         comments: dict[str, Any] = {}
@@ -77,6 +82,10 @@ class Head:
 def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head:
     """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the
     values of its first `most` words.
+
+    path: the file
+    names: of all its columns; none: its own
+    most: words that are read
 
     The first is called tokens. Another is called tags only where nothing else can be meant: the
     second of two, or the last if its values, and those of no other column, are tags of spans (O,
@@ -192,7 +201,12 @@ def _looks(column: tuple[str, ...]) -> str:
 
 def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     """What to say when a CoNLL file has no column that is called `wanted`: all columns with
-    examples, and the one that looks right."""
+    examples, and the one that looks right.
+
+    path: the file
+    names: of its columns, if the task file gives them
+    wanted: the column that is missing
+    """
     head = conll_head(path, names)
     likely = proposed(head)
     number, looks = likely or (len(head.called), "a guess")
@@ -226,6 +240,10 @@ def _code_before_words(path: Path, layout: Layout, at: int) -> str:
 def read_conll(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head`
     says; each also by its number from 1.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
 
     Lines with -DOCSTART- are left out, and comments before a sentence (see `without_comments`).
     """

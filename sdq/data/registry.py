@@ -53,7 +53,7 @@ def _embedded(name: str, only: str | None = None) -> Task:
         tuple(card["languages"]),
         "en",
         card[name]["metric"],
-        fingerprint(name),
+        task_fingerprint(name),
         splits,
         tagging=CONLLEVAL if kind == "token" else None,
     )
@@ -63,7 +63,7 @@ def _embedded(name: str, only: str | None = None) -> Task:
 TASKS: dict[str, Callable[..., Task]] = {"intent": _embedded, "slots": _embedded}
 
 
-def address(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The name under which a task is remembered: the same from every working directory. UserError
     for an unknown task."""
     if name in TASKS or (
@@ -104,10 +104,10 @@ def called(name: str) -> str:
     return title(name)
 
 
-def fingerprint(name: str) -> str:
+def task_fingerprint(name: str) -> str:
     """16 hex digits that name the content of a task, without reading its examples. UserError for an
     unknown task."""
-    name = address(name)
+    name = canonical_name(name)
     if name not in TASKS:
         return _source(name)[0]()
     path = ASSETS / "mini" / "data" / "sentences.parquet"
@@ -128,10 +128,10 @@ def _hash_of(file: tuple[str, int, int, int], name: str) -> str:
 def load_task(name: str, only: str | None = None) -> Task:
     """The task of that name; of an embedded one the split `only` alone, if one is named: the whole
     takes 150 MB. Raises UserError for one that is unknown or cannot be read as it says."""
-    name = address(name)
+    name = canonical_name(name)
     with _uncollected():
         if name in TASKS:
-            fingerprint(name)
+            task_fingerprint(name)
             return TASKS[name](name) if only is None else TASKS[name](name, only)
         return _source(name)[1]()
 
@@ -156,7 +156,7 @@ def _source(name: str) -> tuple[Callable[[], str], Callable[[], Task]]:
     if kind == "xglue":
         from sdq.data import xglue
 
-        return lambda: xglue.fingerprint(Path(rest)), lambda: xglue.load(Path(rest))
+        return lambda: xglue.content_hash(Path(rest)), lambda: xglue.load(Path(rest))
     from sdq.data import taskfile
 
     if kind == "hub":
@@ -165,4 +165,4 @@ def _source(name: str) -> tuple[Callable[[], str], Callable[[], Task]]:
         path = hub.fetch(rest)
     else:
         path = Path(name) if name.endswith(".json") else home() / name / "task.json"
-    return lambda: taskfile.fingerprint(path), lambda: assemble.load(path, name)
+    return lambda: taskfile.content_hash(path), lambda: assemble.load(path, name)

@@ -126,18 +126,18 @@ def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tu
     roles = {tag: parsed(tag, tagging.delimiter, tagging.suffix) for tag in (*labels, *extra)}
     ends = [tag for tag in extra if (role := roles[tag]) and role[0] in "ES"]
     letters = {tag[-1 if tagging.suffix else 0] for tag in ends}
-    theirs = "BILOU" if letters & {"L", "U"} else "IOBES"
+    model_scheme = "BILOU" if letters & {"L", "U"} else "IOBES"
     if ends and tagging.scheme in ("IOB1", "IOB2"):
         return (
-            f"the model must tag in the scheme of the task, its tags are {theirs} "
+            f"the model must tag in the scheme of the task, its tags are {model_scheme} "
             f"({listed(ends, _SHOWN)}) and the task's {tagging.scheme}, which counts no span with "
             f"them; {CONLLEVAL_COUNTS}, or take a model that was trained on {tagging.scheme}"
         ), ""
     if letters & {"L", "U", "W"} and tagging.scheme == "conlleval":
         return "", (
-            f"the model's tags are {theirs} ({listed(ends, _SHOWN)}), of which conlleval knows no "
-            "L-, U- and W-: neighbours of one kind count as one span; call them E- and S- in the "
-            "model's id2label"
+            f"the model's tags are {model_scheme} ({listed(ends, _SHOWN)}), of which conlleval "
+            "knows no L-, U- and W-: neighbours of one kind count as one span; call them E- and S- "
+            "in the model's id2label"
         )
     begins = [tag for tag in extra if (role := roles[tag]) and role[0] == "B"]
     if (
@@ -180,19 +180,19 @@ def mismatched(tagging: Tagging, answers: Iterable[Sequence[str]]) -> str:
     other: dict[Scheme | None, Scheme] = {"IOB1": "IOB2", "IOB2": "IOB1"}
     if tagging.scheme not in other:
         return ""
-    theirs = replace(tagging, scheme=other[tagging.scheme])
+    other_tagging = replace(tagging, scheme=other[tagging.scheme])
     pairs: Counter[tuple[str, str]] = Counter()
     spans = 0
     for tags in answers:
         pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
-        spans += len(theirs.spans(tags))
-    odd, less = (_ill_formed(one, pairs).total() for one in (tagging, theirs))
+        spans += len(other_tagging.spans(tags))
+    odd, less = (_ill_formed(one, pairs).total() for one in (tagging, other_tagging))
     if 2 * odd <= spans or less >= odd:
         return ""
     return (
         f"the FP32 model's answers are ill-formed in {tagging.scheme}, the scheme of the task, at "
         f"{odd:,} place{'' if odd == 1 else 's'}, where no span or half a span is counted, and in "
-        f"{theirs.scheme} at {less:,}: if the model was trained on {theirs.scheme}, "
+        f"{other_tagging.scheme} at {less:,}: if the model was trained on {other_tagging.scheme}, "
         f"{CONLLEVAL_COUNTS}"
     )
 

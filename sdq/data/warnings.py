@@ -32,11 +32,12 @@ class Warned(NamedTuple):
 def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iterator[Warned]:
     """What of a task's data may spoil a result.
 
+    task: whose data are checked
     counts: split, language, label, count (sentences; of tags, words)
     sentences: split, language, sentences, empty (texts)
     """
     yield from _repeated(task)
-    yield from _alike(task)
+    yield from _spelled_twice(task)
     yield from _absent(task)
     if task.kind != "retrieval":  # whose labels are the sentences themselves
         yield from _of_labels(task, counts)
@@ -72,8 +73,8 @@ def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> I
 
 def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
     """Labels that a model cannot learn, and those it need not."""
-    labelled = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
-    trained = labelled.set_index("label")["count"]
+    train_counts = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
+    trained = train_counts.set_index("label")["count"]
     for split in ("dev", "test"):
         unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
         if unseen:
@@ -140,7 +141,7 @@ def _folded(e: Example) -> bytes:
     return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 
 
-def _alike(task: Task) -> Iterator[Warned]:
+def _spelled_twice(task: Task) -> Iterator[Warned]:
     """Labels and languages that are written in two ways."""
     names: dict[str, list[str]] = defaultdict(list)
     for label in task.labels if task.kind != "retrieval" else ():

@@ -103,9 +103,8 @@ def alone(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
             except BlockingIOError:
                 waiting()
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if not _is(
-                handle, folder / LOCK
-            ):  # whoever had it has finished, and taken the file away
+            # whoever had it has finished, and taken the file away
+            if not _is(handle, folder / LOCK):
                 continue
             for part in folder.glob("*.part"):
                 if not part.name.startswith(ASKED):

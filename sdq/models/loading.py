@@ -50,6 +50,8 @@ def load(
 ) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) of a folder.
 
+    folder: of the model
+
     kind: "token", or anything else for one answer per sentence or pair
     labels: output i of the model is label i; outputs that the task has no label for come after them
         (see `sdq.models.heads`)
@@ -87,10 +89,12 @@ def encoder(folder: Path) -> nn.Module:
 
 
 def start(
-    folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes: Any
+    folder: Path, kind: str, labels: tuple[str, ...], seed: int, **overrides: Any
 ) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder
     under a head of these labels.
+
+    folder: of the model
 
     kind, labels: as of `load`
     seed: the head starts from it, unless the folder has one of that shape: that is joined to the
@@ -101,8 +105,8 @@ def start(
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
     }
-    changes["problem_type"] = None  # of the head that was there before
-    model, missing = _read(folder, kind, new_head=True, **named, **changes)
+    overrides["problem_type"] = None  # of the head that was there before
+    model, missing = _read(folder, kind, new_head=True, **named, **overrides)
     if missing:
         if not _headless(model, missing):
             remark_(model, f"the weights lack {shown(missing)} of the head: it starts anew")
@@ -136,6 +140,7 @@ def longest(model: nn.Module) -> int | None:
 def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) -> Any:
     """The fast tokenizer of a folder. UserError if there is none that can be read, or be made to.
 
+    folder: of the model
     longest: how many tokens it cuts at, if it would not earlier
     apart: it is given words, and takes each as it is in a text (see sdq.data.pieces)
     """
@@ -160,15 +165,14 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
                 f"{what}; save it again with save_pretrained"
             )
     if apart and lead_with_space_(tokenizer.backend_tokenizer, f"the tokenizer in {folder}"):
-        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = (
-            True  # as saved with the model that is fine-tuned with it
-        )
+        # as saved with the model that is fine-tuned with it
+        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True
     tokenizer.model_max_length = _room(tokenizer, longest, folder)
     return tokenizer
 
 
 def _read(
-    folder: Path, kind: str, new_head: bool = False, **changes: Any
+    folder: Path, kind: str, new_head: bool = False, **overrides: Any
 ) -> tuple[nn.Module, list[str]]:
     """(model, names of its head's weights that the folder does not have). `changes` replace entries
     of the configuration; with a `new_head` one of another shape is put aside."""
@@ -181,7 +185,7 @@ def _read(
         "retrieval": transformers.AutoModel,
     }.get(kind, transformers.AutoModelForSequenceClassification)
     wanted = f"the model in {folder} must be an encoder that transformers loads for {asks(kind)}"
-    config = configuration(folder, auto, asks(kind), **changes)
+    config = configuration(folder, auto, asks(kind), **overrides)
     with in_one_sentence(wanted):
         plan = skeleton(auto, config)
     asks_for_text_alone(plan, folder)
@@ -264,7 +268,12 @@ def _headless(model: nn.Module, missing: Collection[str]) -> bool:
 def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
     """The tokenizer, once it is known that the model has a row for everything that it yields; it
     numbers the texts of a pair only if the model tells them apart. UserError if the two are not of
-    one another."""
+    one another.
+
+    tokenizer: of the folder
+    model: of the folder
+    folder: for errors
+    """
     table: Any = model.get_input_embeddings()  # type: ignore[operator]
     rows = int(table.num_embeddings)
     with in_one_sentence(

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdq.data.registry import fingerprint as task_fingerprint
-from sdq.data.registry import load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import Example, Task
 from sdq.io import files
 from sdq.io.boundary import begun, boundary
-from sdq.models.checkpoint import address, folder_of, ready, remedy
+from sdq.io.events import Progress
+from sdq.models.checkpoint import canonical_name, folder_of, ready, remedy
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sdq.data.batches import Encoded
     from sdq.train.resume import History
 
-Progress = Callable[[dict[str, Any]], None]
 INSPECTED = 8  # sentences per language
 
 
@@ -48,7 +47,7 @@ class Request:
     @classmethod
     def of(cls, recipe: Recipe, model: str, task: str) -> Request:
         """The request behind names. UserError for a model or task that is not there."""
-        data, model = task_fingerprint(task), address(model)
+        data, model = task_fingerprint(task), canonical_name(model)
         folder = folder_of(model, task, fetch=True)
         return cls(recipe, model, task, folder, weights_in(folder, model), data)
 
@@ -261,7 +260,7 @@ class _Computation:
     def look_into(self, student: nn.Module) -> None:
         """Keep the tables of weights, activations and errors."""
         from sdq.analyses.activations import activations
-        from sdq.analyses.depth import depth
+        from sdq.analyses.layerwise_error import layerwise_error
         from sdq.analyses.weights import weights
         from sdq.quant.rewrite import quantizers
 
@@ -276,7 +275,7 @@ class _Computation:
         if quantizers(student):
             moved = self.teacher if self.recipe.training else None
             for name, table in zip(
-                ("depth", "tokens"), depth(student, moved, data, languages), strict=True
+                ("depth", "tokens"), layerwise_error(student, moved, data, languages), strict=True
             ):
                 keep(run, name, table)
         keep(run, "sample", _sample(examples, data, self.tokenizer))
@@ -289,11 +288,11 @@ class _Computation:
         history: History | None,
     ) -> Report:
         """The report of what came out."""
-        from sdq.evaluate.predict import scores, scores_beside
+        from sdq.evaluate.predict import scores, secondary_scores
         from sdq.quant.size import size_bytes
 
         request, task = self.request, self.task
-        before, after = (scores_beside(table, self.test, task) for table in (reference, result))
+        before, after = (secondary_scores(table, self.test, task) for table in (reference, result))
         return Report(
             run=request.run,
             recipe=self.recipe.model_dump(mode="json"),

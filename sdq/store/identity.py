@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdq.data.registry import fingerprint as task_fingerprint
-from sdq.models.checkpoint import fingerprint, folder_of
+from sdq.data.registry import task_fingerprint
+from sdq.models.checkpoint import checkpoint_fingerprint, folder_of
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
@@ -23,7 +23,7 @@ def weights_of(model: str, task: str, fetch: bool = False) -> str:
 
 def weights_in(folder: Path, model: str) -> str:
     """`weights_of` the model that lies in this folder."""
-    return fingerprint(folder) + ("" if model == "mini" else REVISION)
+    return checkpoint_fingerprint(folder) + ("" if model == "mini" else REVISION)
 
 
 def identify(recipe: Recipe, model: str, task: str) -> str:

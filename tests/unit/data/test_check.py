@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sdq.data.check import as_json, bearing, check, words
+from sdq.data.check import as_json, bearing, check, summary
 from sdq.data.registry import load_task
 from sdq.data.task import Example, Task
 
@@ -38,11 +38,11 @@ def change(task: Task, split: str, **changed: Any) -> Task:
 
 
 def without(task: Task, split: str, language: str, keep: int = 0) -> Task:
-    mine = [e for e in task.splits[split] if e.language == language][:keep]
+    examples = [e for e in task.splits[split] if e.language == language][:keep]
     return replace(
         task,
         splits=task.splits
-        | {split: [e for e in task.splits[split] if e.language != language] + mine},
+        | {split: [e for e in task.splits[split] if e.language != language] + examples},
     )
 
 
@@ -114,7 +114,7 @@ def test_pairs_are_repeated_only_if_both_texts_are() -> None:
 @pytest.mark.parametrize("name", ["intent", "slots"])
 def test_counts_are_those_of_a_plain_loop(name: str) -> None:
     task = load_task(name)
-    found = check(task)
+    report = check(task)
     expected = Counter(
         (split, e.language, label)
         for split, examples in task.splits.items()
@@ -122,16 +122,16 @@ def test_counts_are_those_of_a_plain_loop(name: str) -> None:
         for label in e.targets
     )
     assert {
-        tuple(row[:3]): row[3] for row in found.counts.itertuples(index=False, name=None)
+        tuple(row[:3]): row[3] for row in report.counts.itertuples(index=False, name=None)
     } == expected
-    assert found.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
+    assert report.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
 
 
 def test_words_and_json_hold_what_was_found() -> None:
     task, said = PLANTED["an empty text"]
-    assert f"warning: {said}" in words(task, check(task))
+    assert f"warning: {said}" in summary(task, check(task))
     assert said in as_json(task, check(task))
-    assert "no warnings" in words(clean(), check(clean()))
+    assert "no warnings" in summary(clean(), check(clean()))
 
 
 def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
@@ -163,4 +163,4 @@ def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
 def test_a_task_is_called_by_the_kind_that_its_file_says() -> None:
     for kind, said in (("pair", "pair"), ("ranking", "ranking"), ("", "sentence")):
         task = replace(clean(), file_kind=kind)
-        assert f": {said}, " in words(task, check(task)).partition("\n")[0]
+        assert f": {said}, " in summary(task, check(task)).partition("\n")[0]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from sdq.analyses.depth import depth
+from sdq.analyses.layerwise_error import layerwise_error
 from sdq.figures.depth_rows import behind
 from sdq.labels import module_label
 from sdq.models.families import FAMILIES, guess
@@ -36,10 +36,11 @@ def test_modules_of_one_model_have_names_of_their_own(architecture: str, tiny: A
 
 def test_every_family_is_met(tiny: Any) -> None:
     met = {str(tiny(name).config.model_type) for name in ARCHITECTURES}
+    # these are bert and electra under other names
     assert set(FAMILIES) - met == {
         "camembert",
         "rembert",
-    }  # these are bert and electra under other names
+    }
 
 
 def test_what_is_no_encoder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -105,12 +106,11 @@ def test_blocks_without_a_role_are_refused() -> None:
 
 def test_tables_name_no_module_twice(tiny: Any) -> None:
     student = rewrite(tiny("albert-groups"), INT8)
-    table, _ = depth(student, None, examples(), ["en"] * 7)
+    table, _ = layerwise_error(student, None, examples(), ["en"] * 7)
     numbers = pd.Series(table.drop_duplicates("site").query("role == 'q'")["block"].tolist())
     assert numbers.tolist() == list(range(8))
-    assert set(behind(table).values()) == {
-        m.name for m in modules(student)
-    }  # a link to weights leads to the module
+    # a link to weights leads to the module
+    assert set(behind(table).values()) == {m.name for m in modules(student)}
     assert [step.block for step in steps(student)] == [0, 1, 0, 1, 2, 3, 2, 3]
     assert [step.call for step in steps(student)] == [0, 0, 1, 1, 0, 0, 1, 1]
 
