@@ -141,7 +141,7 @@ def test_activations_against_direct_computation(tiny: Any, static: bool, bits: i
             symmetric=False,
             granularity=PerTensor(),
             dynamic=False,
-            observer=Percentile(percent=95),
+            observer=Percentile(percent=95 if bits > 2 else 80),
         )
         if static
         else ActivationSpec(bits=bits)
