@@ -31,6 +31,7 @@ from sdq.models.skeleton import (
 from sdq.models.structure import encoder_family, modules, steps
 from sdq.models.tensor_names import (
     adapted,
+    crowded,
     foreign,
     lacking,
     placed,
@@ -190,6 +191,8 @@ def _read(
     if not encoder_family(plan).guessed:  # else transformers may know the tensors by other names
         places = plan.state_dict()
         at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
+        if error := crowded(at, folder):
+            raise error
         lost = places.keys() - at.values()
         _encoder_is_whole(
             lost, top, [name for name in tensors if not at[name]], tensors, folder, plan
