@@ -24,6 +24,7 @@ from sdq.models.skeleton import (
     configuration,
     in_one_sentence,
     keeps_tokens,
+    minds_padding,
     of_kind,
     same_shapes,
     skeleton,
@@ -72,8 +73,8 @@ def load(
             f"{'it is a base model: ' if none else ''}its weights lack {shown(missing)}; {remedy}"
         )
     joined_(model, joint, labels, where)
-    if odd:
-        remark_(model, odd)
+    for said in filter(None, (odd, minds_padding(model))):
+        remark_(model, said)
     return model, fitting(
         tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder
     )
