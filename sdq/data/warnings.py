@@ -20,6 +20,7 @@ from sdq.settings import listed
 IMBALANCE = 20  # the commonest label this many times as often as the rarest
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")  # without a width
 FEW = 30  # test sentences of a language
+ALONE = 10  # sentences of one word that are no chance
 
 
 class Warned(NamedTuple):
@@ -39,6 +40,7 @@ def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> I
     yield from _repeated(task)
     yield from _spelled_twice(task)
     yield from _absent(task)
+    yield from _torn(task)
     if task.kind != "retrieval":  # whose labels are the sentences themselves
         yield from _of_labels(task, counts)
     for row in sentences[sentences["empty"] > 0].itertuples():
@@ -90,6 +92,20 @@ def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
             f"Labels are unbalanced in training: {trained.max():,} times {much}, {trained.min():,} "
             f"times {little}; {task.metric} may hide that rare ones are never answered.",
         )
+
+
+def _torn(task: Task) -> Iterator[Warned]:
+    """Splits in which every sentence is one word, as where a row of a table is a word: no model
+    sees a word beside the others then."""
+    for split in SPLITS:
+        sizes = [len(e.words) for e in task.splits[split]] if task.kind == "token" else []
+        if len(sizes) >= ALONE and max(sizes) == 1:
+            yield Warned(
+                "torn" * (split == "test"),
+                f"Every sentence in {split} is one word: if a row of the file is a word, the model "
+                "sees none beside another; write a sentence a row (a list of words and one of "
+                "tags), or CoNLL with blank lines between sentences.",
+            )
 
 
 def folded(text: str) -> str:
