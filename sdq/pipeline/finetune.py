@@ -17,8 +17,7 @@ from typing import Any
 from torch import nn
 
 from sdq.data.batches import encode
-from sdq.data.registry import load_task
-from sdq.data.registry import task_fingerprint as task_fingerprint
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import Task
 from sdq.evaluate.predict import outcomes, predict, scores
 from sdq.io import files, sealed

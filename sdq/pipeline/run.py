@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdq.data.registry import load_task
-from sdq.data.registry import task_fingerprint as task_fingerprint
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import Example, Task
 from sdq.io import files
 from sdq.io.boundary import begun, boundary

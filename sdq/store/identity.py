@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdq.data.registry import task_fingerprint as task_fingerprint
+from sdq.data.registry import task_fingerprint
 from sdq.models.checkpoint import checkpoint_fingerprint, folder_of
 from sdq.recipe import Recipe
 from sdq.results import Report

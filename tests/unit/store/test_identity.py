@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pages.components.sentences import fp32_of, languages_with_text, sentences
-from sdq.data.registry import task_fingerprint as task_fingerprint
+from sdq.data.registry import task_fingerprint
 from sdq.inspection.storage import inspectable
 from sdq.io.files import write_text
 from sdq.jobs import history
