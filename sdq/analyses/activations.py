@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.bins import BINS, binned
+from sdq.analyses.error_measures import sqnr_db
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces, listen
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer
 from sdq.quant.rewrite import only
-from sdq.results import NO_ERROR_DB
 from sdq.settings import UserError
 
 POSITIONS = 48
@@ -81,18 +81,20 @@ class _Site:
             self.position_low.scatter_reduce_(0, position[near], low[near], "amin")
             self.position_high.scatter_reduce_(0, position[near], high[near], "amax")
         self.dimension_peak = torch.maximum(self.dimension_peak, x.abs().amax(0))
-        self.dimension_square += (x.double() ** 2).sum(0)
+        square = x.double().square_()
+        self.dimension_square += square.sum(0)
         self.tokens += len(x)
         columns = [
             torch.zeros(len(x)),
-            (x.double() ** 2).sum(1),
+            square.sum(1),
             torch.zeros(len(x)),
             torch.full((len(x),), float(self.size)),
         ]
         if self.quantizer is not None and back is not None and bounds is not None:
-            columns[0] = ((back - x).double() ** 2).sum(1)
+            columns[0] = (back - x).double().square_().sum(1)
+            bottom, top = code_range(self.quantizer.spec.bits, self.quantizer.spec.symmetric)
             # of a step; beyond it a value is clipped
-            half = (bounds[:, 1:] - bounds[:, :1]) / (2 * (2**self.quantizer.spec.bits - 2))
+            half = (bounds[:, 1:] - bounds[:, :1]) / (2 * (top - bottom))
             columns[2] = ((x < bounds[:, :1] - half) | (x > bounds[:, 1:] + half)).double().sum(1)
             self.ranges.append(bounds)
         self.sums.index_add_(0, language, torch.stack([p.double() for p in columns], 1))
@@ -131,7 +133,7 @@ class _Site:
             if common["bits"] < 32:
                 row |= {
                     "mse": error / count,
-                    "sqnr_db": 10 * math.log10(signal / error) if error and signal else NO_ERROR_DB,
+                    "sqnr_db": sqnr_db(error, signal),
                     "clipped": clipped / count,
                 }
             out.append(row)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from sdq.analyses.error_measures import relative_l2
 from sdq.data.batches import Batch
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer, QuantLinear
@@ -111,4 +112,4 @@ class Norm:
 
     def relative(self, side: int) -> float:
         error, signal = self.sums[side].tolist()
-        return math.sqrt(error / signal) if signal else 0.0
+        return relative_l2(error, signal)

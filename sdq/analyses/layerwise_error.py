@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sdq.analyses.error_measures import relative_l2, sqnr_db
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen, tensor_of
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.rewrite import only, quantized_modules, quantizers
-from sdq.results import NO_ERROR_DB
 
 EVERY = "all"
 
@@ -126,16 +126,17 @@ class Sums:
         real: which tokens are not padding [B, T]
         language: number of each sentence's language [B]
         """
-        difference = difference.double()
-        if exact.dim() == 3:
+        difference, signal = difference.double(), exact.double()
+        if exact.dim() == 3 and not real.all():
             difference = difference * real[..., None]
-            exact = exact * real[..., None]
+            signal = signal * real[..., None]
         within = tuple(range(1, exact.dim()))
+        absolute = difference.abs().sum(within)
         values = (real.sum(1) if exact.dim() == 3 else torch.ones(len(exact))) * exact.shape[-1]
         columns = [
-            (difference**2).sum(within),
-            (exact.double() ** 2).sum(within),
-            difference.abs().sum(within),
+            difference.square().sum(within),
+            signal.square().sum(within),
+            absolute,
             values.double(),
             torch.ones(len(exact)),
         ]
@@ -147,9 +148,9 @@ class Sums:
             self.sums.sum(0) if at is None else self.sums[at]
         ).tolist()
         return {
-            "relative_l2": math.sqrt(error / signal) if signal else 0.0,
-            "sqnr_db": 10 * math.log10(signal / error) if error and signal else NO_ERROR_DB,
-            "mean_abs": absolute / values,
+            "relative_l2": relative_l2(error, signal),
+            "sqnr_db": sqnr_db(error, signal),
+            "mean_abs": absolute / values if values else math.nan,
             "frobenius": math.sqrt(error / sentences),
         }
 

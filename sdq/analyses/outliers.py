@@ -36,6 +36,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sdq.analyses.error_measures import relative_l2
 from sdq.analyses.input_statistics import Inputs, Norm
 from sdq.analyses.wiring import input_taps, layer_norms, producers, strength
 from sdq.data.batches import Batch, Encoded
@@ -214,7 +215,7 @@ def _rows(
     )
     rows += _language_rows(m, site)
     *_, error, signal = site.sums[site.sums[:, 0] > 0].T
-    lost = math.sqrt(float(error.sum() / signal.sum())) if signal.sum() else 0.0
+    lost = relative_l2(float(error.sum()), float(signal.sum()))
     unused = 1 - float(site.used.double().mean())
     rows.append(_row(m, "heavy_tails", site.kurtosis(), math.nan, "kurtosis"))
     rows.append(_row(m, "unused_inputs", unused, math.nan, "share of codes"))
@@ -302,4 +303,4 @@ def _rounded(
         error += float(((dequantize(codes, s, z) - part).double() ** 2).sum())
         signal += float((part.double() ** 2).sum())
     unused = 1 - used / (ranges * (top - bottom + 1))
-    return unused, math.sqrt(error / signal) if signal else 0.0
+    return unused, relative_l2(error, signal)

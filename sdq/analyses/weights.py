@@ -3,7 +3,6 @@ here, drawn elsewhere."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.bins import BINS, binned
+from sdq.analyses.error_measures import sqnr_db
 from sdq.models.structure import modules
 from sdq.quant.integer import code_range, quantize
 from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
-from sdq.results import NO_ERROR_DB
 
 _PIECE = 1 << 20  # weights that are looked at at a time
 CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach are kept
@@ -107,7 +106,7 @@ def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float
         "scale_low": float(scale.min()),
         "scale_high": float(scale.max()),
         "mse": noise,
-        "sqnr_db": 10 * math.log10(signal / noise) if noise and signal else NO_ERROR_DB,
+        "sqnr_db": sqnr_db(noise, signal),
         "clipped": clipped,
         "codes_used": used / len(scale),
         "codes": top - bottom + 1,

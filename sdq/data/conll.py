@@ -89,8 +89,9 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
 
     The first is called tokens. Another is called tags only where nothing else can be meant: the
     second of two, or the last if its values, and those of no other column, are tags of spans (O,
-    B-x, I-x; O alone is none). Where the first alone looks like tags, or counts the words, nothing
-    is called either. UserError if `names` are not as many as there are columns.
+    B-x, I-x; O alone is none). Where the first alone looks like tags, counts the words or names
+    their sentence, nothing is called either. UserError if `names` are not as many as there are
+    columns.
     """
     given: tuple[str, ...] = ()
     rows: list[list[str]] = []
@@ -146,12 +147,21 @@ def _numbered(values: tuple[str, ...]) -> bool:
     )
 
 
+def _repeated(values: tuple[str, ...]) -> bool:
+    """Whether most values are those of the word before, as the id of a sentence is: words are
+    hardly ever."""
+    same = sum(now == before for before, now in itertools.pairwise(values))
+    return len(values) > 3 and 2 * same >= len(values) - 1
+
+
 def words_at(values: tuple[tuple[str, ...], ...]) -> int:
-    """Which column holds the words, from 0: the first that neither counts them nor, where no other
-    does, looks like tags."""
+    """Which column holds the words, from 0: the first that neither counts them, nor, of three or
+    more, names their sentence, nor, where no other does, looks like tags."""
     if _turned(values):
         return 1
-    return next((i for i, column in enumerate(values) if not _numbered(column)), 0)
+    names = [len(values) > 2 and _repeated(column) for column in values]
+    likely = [i for i, column in enumerate(values) if not (_numbered(column) or names[i])]
+    return next(iter(likely), next((i for i, c in enumerate(values) if not _numbered(c)), 0))
 
 
 def _named_at_start(content: str) -> tuple[str, ...]:

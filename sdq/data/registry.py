@@ -12,6 +12,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from sdq.data import assemble
 from sdq.data.kept import KEPT, home, kept
 from sdq.data.tagging import CONLLEVAL
 from sdq.data.task import SPLITS, Example, Task
-from sdq.io.sealed import as_shipped
+from sdq.io.sealed import as_shipped, state
 from sdq.results import title
 from sdq.settings import ASSETS, UserError, one_line, path_of
 
@@ -116,7 +117,12 @@ def task_fingerprint(name: str) -> str:
             "`python -m sdq mini build`"
         )
     as_shipped(path.parent)
-    return hashlib.sha256(path.read_bytes() + name.encode()).hexdigest()[:16]
+    return _hash_of(state(path), name)
+
+
+@lru_cache(maxsize=8)
+def _hash_of(file: tuple[str, int, int, int], name: str) -> str:
+    return hashlib.sha256(Path(file[0]).read_bytes() + name.encode()).hexdigest()[:16]
 
 
 def load_task(name: str, only: str | None = None) -> Task:

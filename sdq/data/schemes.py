@@ -22,12 +22,8 @@ _SHOWN = 5
 def recognised(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -> Tagging | None:
     """The scheme of gold tags, sentence by sentence; None if they are of none. `labels`: further
     tags that a model may give."""
-    # of neighbours, with O at both ends: they tell what is ill-formed
-    pairs: Counter[tuple[str, str]] = Counter()
-    often: Counter[str] = Counter()
-    for tags in sentences:
-        often.update(tags)
-        pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
+    pairs = _pairs(sentences := list(sentences))
+    often = Counter(tag for tags in sentences for tag in tags)
     names = {*labels, *often}
     if not names - {"O"}:
         return None
@@ -59,16 +55,29 @@ def _by_letters(form: Tagging, pairs: Counter[tuple[str, str]], names: set[str])
         said.append(
             "no tag begins with B-, so that IOB1 and IO are the same: a run of one kind is one span"
         )
-    if odd[best]:
-        (before, tag), n = odd[best].most_common(1)[0]
-        where = f"{tag} at the beginning or after O" if before == "O" else f"{before} before {tag}"
-        said.append(
-            f"tags are ill-formed in {best} at {odd[best].total():,} "
-            f"place{'' if odd[best].total() == 1 else 's'}, most often {where} ({n:,}), and what "
-            "makes no whole span is not counted; correct the data, or set `scheme` to conlleval, "
-            "which counts ill-formed spans too"
-        )
-    return replace(form, scheme=best, said=tuple(said))
+    return replace(form, scheme=best, said=(*said, *_said_ill_formed(best, odd[best])))
+
+
+def _said_ill_formed(scheme: Scheme, odd: Counter[tuple[str, str]]) -> tuple[str, ...]:
+    """What to say of the neighbours that a scheme does not allow; nothing if there are none."""
+    if not odd:
+        return ()
+    (before, tag), n = odd.most_common(1)[0]
+    where = f"{tag} at the beginning or after O" if before == "O" else f"{before} before {tag}"
+    return (
+        f"tags are ill-formed in {scheme} at {odd.total():,} "
+        f"place{'' if odd.total() == 1 else 's'}, most often {where} ({n:,}), and what "
+        "makes no whole span is not counted; correct the data, or set `scheme` to conlleval, "
+        "which counts ill-formed spans too",
+    )
+
+
+def _pairs(sentences: Iterable[Sequence[str]]) -> Counter[tuple[str, str]]:
+    """How often which tag follows which, with O at both ends: they tell what is ill-formed."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    for tags in sentences:
+        pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
+    return pairs
 
 
 def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
@@ -241,7 +250,7 @@ def settled(
         return metric or "f1", Tagging("IO")
     tagging = recognised(sentences, labels)
     if scheme is not None:
-        return metric or "f1", _asked(scheme, tagging, labels, task)
+        return metric or "f1", _asked(scheme, tagging, sentences, labels, task)
     if tagging is not None:
         return metric or "f1", tagging
     shown = listed(labels, _SHOWN)
@@ -262,7 +271,13 @@ def settled(
     )
 
 
-def _asked(scheme: Scheme, tagging: Tagging | None, labels: Sequence[str], task: str) -> Tagging:
+def _asked(
+    scheme: Scheme,
+    tagging: Tagging | None,
+    sentences: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    task: str,
+) -> Tagging:
     """How tags make spans by the scheme that a task file asks for."""
     form = tagging or Tagging(None)
     if scheme == "conlleval":
@@ -274,8 +289,11 @@ def _asked(scheme: Scheme, tagging: Tagging | None, labels: Sequence[str], task:
                 or (parsed(tag, delimiter, suffix) and tag[-1 if suffix else 0] in _LETTERS[scheme])
                 for tag in labels
             ):
-                said = tagging.said if tagging is not None and tagging.scheme == scheme else ()
-                return Tagging(scheme, delimiter, suffix, said)
+                if tagging is not None and tagging.scheme == scheme:
+                    return Tagging(scheme, delimiter, suffix, tagging.said)
+                asked = Tagging(scheme, delimiter, suffix)
+                odd = _ill_formed(asked, _pairs(sentences))
+                return replace(asked, said=_said_ill_formed(scheme, odd))
     raise UserError(
         f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} "
         f"has {listed(labels, _SHOWN)}; take `scheme` out, or set conlleval"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -59,11 +60,12 @@ def predict(
             logits = logits[:, None]
         best, top = answered(model, logits), logits.topk(2, dim=-1).values
         scored = batch.scored if data.token else batch.scored[:, None]
-        for row, i in enumerate(batch.at):
-            at = scored[row]
-            answers[i] = _by_word(data, i, best[row, at].tolist())
-            gap = (top[row, at, 0] - top[row, at, 1]).tolist()
-            margins[i] = min(gap, default=0.0)
+        # of a batch at once: one copy of what all its sentences are scored by
+        ids = iter(best[scored].tolist())
+        gaps = iter((top[..., 0] - top[..., 1])[scored].tolist())
+        for i, n in zip(batch.at, scored.sum(1).tolist(), strict=True):
+            answers[i] = _by_word(data, i, [*islice(ids, n)])
+            margins[i] = min(islice(gaps, n), default=0.0)
         done += len(batch.at)
         progress(done)
     if broken is not None or spoilt:

@@ -282,12 +282,21 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def checkpoint_fingerprint(folder: Path) -> str:
     """SHA-256 over weights, config and tokenizer of a folder, wherever it lies; needs no torch.
-    First 16 hex digits."""
+    First 16 hex digits. Files are not read again while their size, time and inode stay."""
+    files = (
+        path
+        for path in sorted(folder.glob("*"))
+        if path.suffix in (".safetensors", ".json", ".model", ".txt") and path.is_file()
+    )
+    return _fingerprint(tuple(sealed.state(path) for path in files))
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(files: tuple[tuple[str, int, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.suffix in (".safetensors", ".json", ".model", ".txt") and path.is_file():
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+    for path, *_ in files:
+        digest.update(Path(path).name.encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()[:16]

@@ -24,6 +24,7 @@ from sdq.models.skeleton import (
     configuration,
     in_one_sentence,
     keeps_tokens,
+    minds_padding,
     of_kind,
     same_shapes,
     skeleton,
@@ -31,6 +32,7 @@ from sdq.models.skeleton import (
 from sdq.models.structure import encoder_family, modules, steps
 from sdq.models.tensor_names import (
     adapted,
+    crowded,
     foreign,
     lacking,
     placed,
@@ -73,8 +75,8 @@ def load(
             f"{'it is a base model: ' if none else ''}its weights lack {shown(missing)}; {remedy}"
         )
     joined_(model, joint, labels, where)
-    if odd:
-        remark_(model, odd)
+    for said in filter(None, (odd, minds_padding(model))):
+        remark_(model, said)
     return model, fitting(
         tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder
     )
@@ -194,6 +196,8 @@ def _read(
     if not encoder_family(plan).guessed:  # else transformers may know the tensors by other names
         places = plan.state_dict()
         at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
+        if error := crowded(at, folder):
+            raise error
         lost = places.keys() - at.values()
         _encoder_is_whole(
             lost, top, [name for name in tensors if not at[name]], tensors, folder, plan

@@ -196,6 +196,26 @@ def keeps_tokens(model: nn.Module, names: Collection[str], folder: Path) -> None
             )
 
 
+def minds_padding(model: nn.Module) -> str:
+    """What to remark on a model that answers a sentence in another way once padding, which its mask
+    leaves out, follows it; "" if it does not, or cannot be asked."""
+    config: Any = model.config
+    with torch.no_grad(), suppress(Exception):  # what it cannot take shows with real sentences
+        ids = torch.arange(4)[None] % int(config.vocab_size)  # [1, 4]: any tokens will do
+        mask, more = torch.ones_like(ids), torch.full((1, 5), int(config.pad_token_id or 0))
+        alone = model(input_ids=ids, attention_mask=mask).logits
+        masks = torch.cat([mask, torch.zeros_like(more)], 1)
+        padded = model(input_ids=torch.cat([ids, more], 1), attention_mask=masks).logits
+        padded = padded[:, :4] if alone.dim() == 3 else padded
+        if float((alone - padded).abs().max()) > 1e-3 * float(alone.abs().max()):
+            return (
+                f"{type(model).__name__} answers a sentence in another way where padding follows "
+                "it: scores depend on which sentences are in a batch together, and differ from "
+                "those of each sentence alone"
+            )
+    return ""
+
+
 def _shapes(model: nn.Module) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 

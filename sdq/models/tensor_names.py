@@ -208,6 +208,19 @@ def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
     return next((way for way in ways if way in wanted), None)
 
 
+def crowded(at: Mapping[str, str | None], folder: Path) -> UserError | None:
+    """What to say if two tensors of the files have one place in the model, of which only one can be
+    taken; None if none do. `at`: name in the files -> place."""
+    there: dict[str, str] = {}
+    for name, place in at.items():
+        if place is not None and (other := there.setdefault(place, name)) != name:
+            return UserError(
+                f"every place in the model must have one tensor, {shown([other, name])} in "
+                f"{folder} have the same; take one of the two out"
+            )
+    return None
+
+
 def misshapen(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], prefix: str
 ) -> dict[str, tuple[Shape, Shape]]:

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdq.data.registry import load_task, task_fingerprint
@@ -19,7 +20,7 @@ from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import ENGINE, Store, run_id
-from sdq.store.identity import weights_of
+from sdq.store.identity import weights_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,7 @@ class Request:
     recipe: Recipe
     model: str
     task: str
+    folder: Path
     weights: str
     data: str
 
@@ -46,7 +48,8 @@ class Request:
     def of(cls, recipe: Recipe, model: str, task: str) -> Request:
         """The request behind names. UserError for a model or task that is not there."""
         data, model = task_fingerprint(task), canonical_name(model)
-        return cls(recipe, model, task, weights_of(model, task, fetch=True), data)
+        folder = folder_of(model, task, fetch=True)
+        return cls(recipe, model, task, folder, weights_in(folder, model), data)
 
     @property
     def run(self) -> str:
@@ -56,6 +59,19 @@ class Request:
     def reference(self) -> str:
         """The run that scores the FP32 model."""
         return run_id(Recipe(), self.weights, self.data)
+
+    def check(self, task: Task) -> None:
+        """UserError if the model, or the `task` that was read, is not what the request names: it
+        was replaced since, say while this run waited."""
+        for what, name, asked, now in (
+            ("model", self.model, self.weights, weights_in(self.folder, self.model)),
+            ("task", task.name, self.data, task.fingerprint),
+        ):
+            if asked != now:
+                raise UserError(
+                    f"the {what} {name} must stay as it is while a run reads it, it was replaced; "
+                    "run the recipe again"
+                )
 
 
 @boundary()
@@ -133,8 +149,9 @@ class _Computation:
         self.request, self.recipe, self.store, self.tell = request, request.recipe, store, tell
         self.seconds: dict[str, float] = {}
         with self.stage("load", "Reading the model and the sentences"):
-            folder = folder_of(request.model, task.name)
-            self.teacher, self.tokenizer = load_for(task, folder, remedy(request.model, task.name))
+            advice = remedy(request.model, task.name)
+            self.teacher, self.tokenizer = load_for(task, request.folder, advice)
+            request.check(task)
             self.task = task = widened(task, self.teacher)
             self.test = task.examples("test")
             chosen = calibration_examples(self.recipe, task)

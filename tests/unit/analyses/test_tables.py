@@ -133,18 +133,18 @@ def test_an_unquantized_model_has_weights_too(tiny: Any) -> None:
 # --- activations
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_activations_against_direct_computation(tiny: Any, static: bool) -> None:
+@pytest.mark.parametrize(("static", "bits"), [(False, 4), (True, 4), (True, 2)])
+def test_activations_against_direct_computation(tiny: Any, static: bool, bits: int) -> None:
     spec = (
         ActivationSpec(
-            bits=4,
+            bits=bits,
             symmetric=False,
             granularity=PerTensor(),
             dynamic=False,
-            observer=Percentile(percent=95),
+            observer=Percentile(percent=95 if bits > 2 else 80),
         )
         if static
-        else ActivationSpec(bits=4)
+        else ActivationSpec(bits=bits)
     )
     student, data = rewrite(tiny("xlmr"), (Rule(activation=spec),)), text(n=20)
     calibrate_(student, [b.inputs for b in data.in_order(8)])
@@ -171,7 +171,7 @@ def test_activations_against_direct_computation(tiny: Any, static: bool) -> None
         assert row["mse"] == pytest.approx(float((error**2).mean()), rel=1e-3)
         scale, zero = (float(t.flatten()[0]) for t in quantizer.ranges(x[None]))
         if static:
-            low, high = (0 - zero) * scale, (15 - zero) * scale
+            low, high = (0 - zero) * scale, (2**bits - 1 - zero) * scale
             assert row["range_low"] == pytest.approx(low, rel=1e-5)
             assert row["range_high"] == pytest.approx(high, rel=1e-5)
             clipped = ((x < low - scale / 2) | (x > high + scale / 2))[selected]

@@ -101,6 +101,23 @@ def test_what_is_planted_is_found(case: str) -> None:
     assert any(said in warning for warning in check(task).warnings), check(task).warnings
 
 
+@pytest.mark.parametrize("words", [("word",), ("two", "words")])
+def test_a_table_of_a_word_a_row_is_said_to_be_one(words: tuple[str, ...]) -> None:
+    splits = {
+        split: [
+            replace(e, text=f"{e.text} {i}", words=words, targets=e.targets * len(words))
+            for i, e in enumerate(examples)
+        ]
+        for split, examples in clean().splits.items()
+    }
+    task = replace(clean(), kind="token", metric="token_accuracy", splits=splits)
+    torn = [said for said in check(task).warnings if "one word" in said]
+    assert len(torn) == (3 if len(words) == 1 else 0)
+    assert any("one word" in said for said in bearing(replace(task, fingerprint=words[0]))) == (
+        len(words) == 1
+    )
+
+
 def test_pairs_are_repeated_only_if_both_texts_are() -> None:
     first = next(e for e in clean().splits["train"] if e.language == "de")
     other = change(change(clean(), "train", second="one"), "test", text=first.text, second="two")

@@ -270,7 +270,7 @@ def test_numbers_with_names_are_spans(tmp_path: Path) -> None:
 
 
 def test_a_scheme_can_be_asked_for(tmp_path: Path) -> None:
-    assert opened(tmp_path, ["B-PER I-PER O"], scheme="IOB1").tagging == Tagging("IOB1")
+    assert opened(tmp_path, ["I-PER B-PER O"], scheme="IOB1").tagging == Tagging("IOB1")
     assert opened(tmp_path, ["B-PER I-PER O"], scheme="conlleval").tagging == tagging.CONLLEVAL
     assert opened(tmp_path, ["PER-B PER-I O"], scheme="conlleval").tagging == Tagging(
         "conlleval", suffix=True
@@ -284,6 +284,15 @@ def test_a_scheme_can_be_asked_for(tmp_path: Path) -> None:
         )
     with pytest.raises(UserError, match="scheme"):
         opened(tmp_path, ["0 1 2"], scheme="IOBX")
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "IOBES", "BILOU"])
+def test_a_scheme_that_the_tags_are_not_of_is_said(tmp_path: Path, scheme: str) -> None:
+    """Else F1 is 0 for a model that is always right, without a word."""
+    task = opened(tmp_path, ["B-PER I-PER O"], scheme=scheme)
+    assert task.tagging is not None
+    assert task.tagging.spans(["B-PER", "I-PER", "O"]) != {("PER", 0, 1)}
+    assert any(f"Tags are ill-formed in {scheme}" in said for said in task.remarks)
 
 
 def test_names_that_would_part_an_answer_are_refused(tmp_path: Path) -> None:

@@ -10,13 +10,20 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    NystromformerConfig,
+    NystromformerForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from sdq.analyses.layerwise_error import layerwise_error
 from sdq.figures.depth_rows import behind
 from sdq.labels import module_label
 from sdq.models.families import FAMILIES, guess
 from sdq.models.loading import load
+from sdq.models.skeleton import minds_padding
 from sdq.models.structure import modules, steps
 from sdq.quant.rewrite import rewrite
 from sdq.settings import UserError
@@ -142,3 +149,20 @@ def test_a_folder_of_parts(
     parts[-1].unlink()
     with pytest.raises(UserError, match=f"{parts[-1].name} is not"):
         base_of(str(tmp_path))
+
+
+def test_answers_that_hang_on_padding_are_remarked_on(architecture: str, tiny: Any) -> None:
+    """A convolution over the words, padding among them: a sentence's answer hangs on which others
+    are in its batch. No declared family does so."""
+    assert minds_padding(tiny(architecture)) == ""
+    torch.manual_seed(0)
+    config = NystromformerConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=40,
+        initializer_range=0.3,
+    )
+    model = NystromformerForSequenceClassification(config).eval()
+    assert "padding" in minds_padding(model)
