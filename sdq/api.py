@@ -64,8 +64,7 @@ def quantize(
         needed where ranges of activations are static or outliers are migrated.
     UserError for a model whose modules have no roles, and for a recipe that cannot be followed.
     """
-    from sdq.quant.rewrite import calibrate_, rewrite
-    from sdq.quant.smoothquant import migrate
+    from sdq.pipeline.student import build_student
 
     wanted = recipe_of(recipe)
     if wanted.training is not None:
@@ -82,12 +81,9 @@ def quantize(
     before = model.training
     model.eval()
     try:
-        base = model if wanted.migration is None else migrate(model, batches, wanted.migration)
-        student = rewrite(base, wanted.rules)
-        calibrate_(student, batches)
+        return build_student(wanted, model, batches, share=False)
     finally:
         model.train(before)
-    return student.eval()
 
 
 def inspect(
