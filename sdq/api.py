@@ -127,19 +127,22 @@ def report(
     *,
     store: Store | None = None,
 ) -> Path:
-    """Write an HTML report of one or more runs of a model and task, with all figures; offline.
+    """Write a report of one or more runs of a model and task, with all figures: a web page that
+    needs no network, or, to a path that ends in .zip, that page with tables, recipes and pictures.
 
     UserError for runs that do not belong together, and a path that cannot be written.
     """
     from sdq.io import files
-    from sdq.reporting.html import page
+    from sdq.reporting.archive import EXPORTS
     from sdq.reporting.sections import parts
 
     kept, out = store or Store.default(), Path(path)
     reports = [kept.report(_id(run)) for run in runs]
-    html = page("", reports, parts(reports, kept))
+    export = EXPORTS.get(out.suffix.removeprefix(".").lower(), EXPORTS["html"])
+    content = export.made("", reports, parts(reports, kept), None)
+    data = content if isinstance(content, bytes) else content.encode()
     try:
-        files.write_text(out, html)
+        files.write_bytes(out, data)
     except OSError as error:
         raise UserError(
             f"the report must be written to a file, {out} cannot be ({error.strerror}); choose "

@@ -1,5 +1,6 @@
-"""One to five finished runs as a zip: the page of sdq.reporting.html, tables, recipes and, where a
-Chrome is found, pictures. Imports neither streamlit nor torch."""
+"""One to five finished runs as files to take away, in each of EXPORTS: the page of
+sdq.reporting.html, or a zip with that page, tables, recipes and, where a Chrome is found, pictures.
+Imports neither streamlit nor torch."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ import importlib
 import importlib.util
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -153,3 +155,20 @@ def archive(
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             package.writestr(entry, content)
     return target.getvalue()
+
+
+class Export(NamedTuple):
+    """A format of a report: what a button says, its media type, and what makes the file, with the
+    arguments and errors of sdq.reporting.html.page."""
+
+    label: str
+    media: str
+    made: Callable[[str, Sequence[Report], Sequence[Part], Mapping[str, str] | None], str | bytes]
+
+
+# Ending of the file -> its format: the page Report has a button for each, `sdq.report` goes by the
+# ending of its path and makes a web page of any other.
+EXPORTS: dict[str, Export] = {
+    "html": Export("One web page (HTML, about 5 MB)", "text/html", page),
+    "zip": Export("Everything (ZIP)", "application/zip", archive),
+}

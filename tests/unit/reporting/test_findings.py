@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -190,6 +191,29 @@ def test_the_folder_has_a_file_of_every_kind(folder: Path, store: Store, report:
         same(json.loads((folder / f"{table}.json").read_text("utf-8"))[table], tables[table])
     counts = pd.read_csv(folder / "weights.csv")["fp32"].map(json.loads)
     assert [list(c) for c in counts] == [list(c) for c in tables["weights"]["fp32"]]
+
+
+def test_another_format_is_written_and_linked(
+    store: Store, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lengths(chapter: findings.Chapter) -> Iterator[tuple[str, str]]:
+        yield (
+            f"{chapter.name}.txt",
+            "\n".join(f"{t}: {len(rows)}" for t, rows in chapter.own.items()),
+        )
+
+    monkeypatch.setitem(findings.FORMATS, "txt", lengths)
+    index = findings.write(tmp_path, report, store).read_text("utf-8")
+    assert (tmp_path / "depth.txt").read_text("utf-8").startswith("depth: ")
+    assert 'href="depth.txt"' in index
+
+
+@pytest.mark.parametrize("name", findings.FORMATS)
+def test_every_format_has_files_of_its_own(store: Store, report: Report, name: str) -> None:
+    listed = findings.chapters(report, findings.tables(report, store))
+    made = [file for chapter in listed for file in findings.FORMATS[name](chapter)]
+    assert len({file for file, _ in made}) == len(made) >= len(listed)
+    assert all(file.endswith(f".{name}") and text for file, text in made)
 
 
 def test_pages_open_on_their_own(folder: Path, store: Store, report: Report) -> None:
