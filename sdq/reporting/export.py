@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -26,7 +25,7 @@ from sdq.io import files
 from sdq.io.quoting import csv
 from sdq.io.sealed import Damaged
 from sdq.labels import language_name
-from sdq.reporting.html import SIMULATED, figure_html, offline, table_html
+from sdq.reporting.html import SIMULATED, figure_html, html_of, table_html
 from sdq.reporting.inspected import PICTURES, pictures
 from sdq.results import Report
 from sdq.settings import UserError
@@ -227,37 +226,23 @@ def _cell(value: Any) -> Any:
     return json.dumps(plain(value)) if isinstance(value, np.ndarray | list | tuple) else value
 
 
-def _tables(mine: Mapping[str, pd.DataFrame]) -> str:
-    """The tables, those with languages in one foldable part each; columns with arrays are named
+def _shown(name: str, table: pd.DataFrame) -> dict[str, Any]:
+    """A table as chapter.html has it: one with languages by language; columns with arrays are named
     only."""
-    out = []
-    for name, table in mine.items():
-        long = [
-            c
-            for c in table
-            if table[c].map(lambda value: isinstance(value, np.ndarray | list | tuple)).any()
-        ]
-        short = table.drop(columns=long)
-        files = f'<a href="{name}.csv">{name}.csv</a>'
-        note = (
-            f" Its columns {', '.join(long)} hold many numbers per row; they are in the file."
-            if long
-            else ""
-        )
-        out.append(
-            f"<h2>Table {escape(name)}</h2><p>{len(table)} rows, also in {files}.{escape(note)}</p>"
-        )
-        if "language" not in short or short["language"].nunique() < 2:
-            out.append(table_html(short, name, ROWS, REST))
-            continue
-        for i, (code, part) in enumerate(short.groupby("language", sort=False)):
-            label = "All languages" if code == "all" else language_name(str(code))
-            opened = " open" if i == 0 else ""
-            out.append(
-                f"<details{opened}><summary>{escape(label)}, {len(part)} "
-                f"rows</summary>{table_html(part, f'{name}, {label}', ROWS, REST)}</details>"
-            )
-    return "\n".join(out)
+    long = [
+        column
+        for column in table
+        if table[column].map(lambda cell: isinstance(cell, np.ndarray | list | tuple)).any()
+    ]
+    short = table.drop(columns=long)
+    values = {"name": name, "rows": len(table), "long": long, "by_language": [], "body": ""}
+    if "language" not in short or short["language"].nunique() < 2:
+        return values | {"body": table_html(short, name, ROWS, REST)}
+    by_language = []
+    for code, rows in short.groupby("language", sort=False):
+        label = "All languages" if code == "all" else language_name(str(code))
+        by_language.append((label, len(rows), table_html(rows, f"{name}, {label}", ROWS, REST)))
+    return values | {"by_language": by_language}
 
 
 def diagnosed(report: Report, found: Tables) -> Diagnosis | None:
@@ -266,16 +251,24 @@ def diagnosed(report: Report, found: Tables) -> Diagnosis | None:
 
 
 def _page_file(chapter: Chapter) -> Iterator[tuple[str, str]]:
-    drawn = pictures(chapter.name, chapter.all, chapter.report)
-    shown = "".join(
-        f"<h2>Picture</h2><p>{escape(text)}</p>{figure_html(figure, f'{chapter.name}-{i}', text)}"
-        for i, (figure, _, text) in enumerate(drawn, 1)
+    drawn = [
+        (figure_html(figure, f"{chapter.name}-{i}", text), text)
+        for i, (figure, _, text) in enumerate(
+            pictures(chapter.name, chapter.all, chapter.report), 1
+        )
+    ]
+    shown = [_shown(name, table) for name, table in chapter.own.items()]
+    yield (
+        f"{chapter.name}.html",
+        html_of(
+            "chapter.html",
+            chapter.title,
+            bool(drawn),
+            who=_who(chapter.report),
+            tables=shown,
+            pictures=drawn,
+        ),
     )
-    body = (
-        f'<p class="quiet">{escape(_who(chapter.report))} <a href="index.html">All that was '
-        f"found</a></p>{_tables(chapter.own)}{shown}"
-    )
-    yield f"{chapter.name}.html", offline(chapter.title, body, bool(drawn))
 
 
 def _who(report: Report) -> str:
@@ -301,15 +294,13 @@ def _index(
     how: Inspection,
 ) -> str:
     """The page that links the others: each chapter by its web page, and its files."""
-    entries = []
-    for chapter, (page, *others) in links:
-        named = ", ".join(f'<a href="{name}">{name}</a>' for name in others)
-        entries.append(f'<li><a href="{page}">{escape(chapter.title)}</a> ({named})</li>')
-    return offline(
+    return html_of(
+        "index.html",
         f"What was found in run {report.run}",
-        f"<p>{escape(_who(report))} Looked into on {how.sentences} test sentences, spread evenly "
-        "over the "
-        f"languages.</p>{'' if said is None else '<p>' + escape(said.paragraph) + '</p>'}<ul>"
-        f"{''.join(entries)}</ul><p>{SIMULATED}</p>",
-        drawn=False,
+        False,
+        who=_who(report),
+        sentences=how.sentences,
+        paragraph=None if said is None else said.paragraph,
+        links=[(chapter.title, page, others) for chapter, (page, *others) in links],
+        simulated=SIMULATED,
     )
