@@ -257,9 +257,9 @@ class _Computation:
         ):
             keep(run, name, table)
         if quantizers(student):
-            moved = self.teacher if self.recipe.training else None
+            teacher = self.teacher if self.recipe.training else None
             for name, table in zip(
-                ("depth", "tokens"), depth(student, moved, data, languages), strict=True
+                ("depth", "tokens"), depth(student, teacher, data, languages), strict=True
             ):
                 keep(run, name, table)
         keep(run, "sample", _sample(examples, data, self.tokenizer))

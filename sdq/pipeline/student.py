@@ -119,8 +119,8 @@ def stratified_sample(examples: Sequence[Example], sentences: int) -> list[Examp
     each = max(1, sentences // len(codes))
     chosen = []
     for code in codes:
-        mine = (e for e in examples if e.language == code)
+        in_language = (e for e in examples if e.language == code)
         chosen += sorted(
-            mine, key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest()
+            in_language, key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest()
         )[:each]
     return chosen

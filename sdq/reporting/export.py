@@ -82,11 +82,11 @@ def chapters(report: Report, measured: Tables) -> list[Chapter]:
     """What was measured, by analysis and by table of the run, as far as it is there."""
     titles = [(name, a.title, a.tables) for name, a in ANALYSES.items()]
     titles += [(name, title, (name,)) for name, title in OWN.items()]
-    found = [
+    listed = [
         Chapter(name, title, {t: measured[t] for t in of if t in measured}, measured, report)
         for name, title, of in titles
     ]
-    return [chapter for chapter in found if chapter.own]
+    return [chapter for chapter in listed if chapter.own]
 
 
 def plain(value: Any) -> Any:

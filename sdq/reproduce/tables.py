@@ -111,14 +111,14 @@ def notes(rows: pd.DataFrame, failures: Sequence[str] = ()) -> list[str]:
 
 def markdown(titled: Sequence[Table], remarks: Sequence[str]) -> str:
     """All tables as Markdown."""
-    parts = []
+    lines = []
     for title, table in titled:
         head = f"| method | {' | '.join(map(quoted, table.columns))} |"
         rows = [
             f"| {quoted(method)} | {' | '.join(cells)} |"
             for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
         ]
-        parts += [
+        lines += [
             f"## {quoted(title)}",
             "",
             head,
@@ -126,7 +126,7 @@ def markdown(titled: Sequence[Table], remarks: Sequence[str]) -> str:
             *rows,
             "",
         ]
-    return "\n".join([*parts, *(f"{quoted_sentence(remark)}\n" for remark in remarks)])
+    return "\n".join([*lines, *(f"{quoted_sentence(remark)}\n" for remark in remarks)])
 
 
 def html(titled: Sequence[Table], remarks: Sequence[str], title: str) -> str:
@@ -138,11 +138,11 @@ def html(titled: Sequence[Table], remarks: Sequence[str], title: str) -> str:
 
 def latex(titled: Sequence[Table], remarks: Sequence[str]) -> str:
     """Tables for a paper; they need the package booktabs."""
-    parts = ["% needs \\usepackage{booktabs}"]
+    lines = ["% needs \\usepackage{booktabs}"]
     for title, table in titled:
         cells = table.rename_axis("method").reset_index().map(tex)
         cells.columns = pd.Index([tex(str(name)) for name in cells.columns])
-        parts.append(
+        lines.append(
             cells.style.hide(axis="index").to_latex(
                 hrules=True,
                 column_format="l" + "r" * len(table.columns),
@@ -150,7 +150,7 @@ def latex(titled: Sequence[Table], remarks: Sequence[str]) -> str:
                 position_float="centering",
             )
         )
-    return "\n".join([*parts, *(f"% {' '.join(remark.splitlines())}" for remark in remarks)]) + "\n"
+    return "\n".join([*lines, *(f"% {' '.join(remark.splitlines())}" for remark in remarks)]) + "\n"
 
 
 def write(folder: Path, rows: pd.DataFrame, title: str, failures: Sequence[str] = ()) -> str:
