@@ -48,7 +48,7 @@ def check(
 
     loaded = load_task(task)
     counts = data.check(loaded)
-    typer.echo(data.as_json(loaded, counts) if as_json else data.words(loaded, counts))
+    typer.echo(data.as_json(loaded, counts) if as_json else data.summary(loaded, counts))
 
 
 def task_schema() -> None:

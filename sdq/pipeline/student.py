@@ -15,7 +15,7 @@ from sdq.data.task import Example, Task
 from sdq.evaluate.predict import predict, watched
 from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
-from sdq.quant.smoothquant import migrate
+from sdq.quant.smoothquant import smoothquant
 from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import PACKED
@@ -46,7 +46,7 @@ def build_student(
     batch_size = recipe.calibration.batch_size
     base = teacher
     if recipe.migration is not None:
-        base = migrate(teacher, _batches(teacher, calibration, batch_size), recipe.migration)
+        base = smoothquant(teacher, _batches(teacher, calibration, batch_size), recipe.migration)
     shared = frozen_by(recipe.training if weights is None else None, base) if share else ()
     student = rewrite(base, recipe.rules, share=shared)
     if weights is not None:

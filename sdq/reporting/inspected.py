@@ -39,7 +39,7 @@ from sdq.figures import (
 )
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
-from sdq.inspection.remedies import at
+from sdq.inspection.remedies import choice_at
 from sdq.labels import width
 from sdq.results import METRICS, Report
 from sdq.settings import UserError
@@ -175,7 +175,9 @@ def _widths(tables: Tables, report: Report, theme: Theme) -> Picture:
     nearest = front.iloc[
         int((front["bytes"] - report.size_bytes["quantized_simulated"]).abs().argmin())
     ]
-    return widths.widths_picture(at(nearest.to_dict(), tables["costs"]), tables["costs"], theme)
+    return widths.widths_picture(
+        choice_at(nearest.to_dict(), tables["costs"]), tables["costs"], theme
+    )
 
 
 def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
