@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -53,25 +54,17 @@ title = (
 )
 name = document.stem(reports)
 with st.container(horizontal=True, key="take"):
-    st.download_button(
-        "One web page (HTML, about 5 MB)",
-        lambda: document.page(title, reports, found, TERMS),
-        f"{name}.html",
-        "text/html",
-        key="html",
-        on_click="ignore",
-        type="primary",
-        icon=":material/download:",
-    )
-    st.download_button(
-        "Everything (ZIP)",
-        lambda: archive.archive(title, reports, found, TERMS),
-        f"{name}.zip",
-        "application/zip",
-        key="zip",
-        on_click="ignore",
-        icon=":material/folder_zip:",
-    )
+    for ending, export in archive.EXPORTS.items():
+        st.download_button(
+            export.label,
+            partial(export.made, title, reports, found, TERMS),
+            f"{name}.{ending}",
+            export.media,
+            key=ending,
+            on_click="ignore",
+            type="primary" if ending == "html" else "secondary",
+            icon=":material/folder_zip:" if ending == "zip" else ":material/download:",
+        )
 if why := archive.no_pictures():
     st.caption(
         f"The zip will hold no SVG pictures: {why}. Its README says how to have them. The camera "

@@ -83,7 +83,9 @@ def _fields(
     place: _Place,
     leave: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Controls for the fields of a class; what they say, as plain data."""
+    """Controls for the fields of a class; what they say, as plain data. `value` may leave out what
+    is at its default."""
+    value = untouched(model) | dict(value)
     return {
         name: value[name]
         if name in leave

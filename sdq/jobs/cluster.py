@@ -32,9 +32,8 @@ from sdq.jobs.worker import LOOK, lanes
 from sdq.settings import UserError
 from sdq.store import Store
 
-IDLE = float(
-    os.environ.get("SDQ_CLUSTER_IDLE", "900")
-)  # seconds without work after which the process ends
+# seconds without work after which the process ends
+IDLE = float(os.environ.get("SDQ_CLUSTER_IDLE", "900"))
 log = logging.getLogger("sdq.jobs.cluster")
 
 
@@ -104,9 +103,8 @@ def _cluster(scratch: Path) -> Any:
     from distributed import Nanny, Scheduler, SpecCluster
 
     secret = security(scratch)
-    dask.config.set(
-        {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-    )  # the status pages ask nobody who they are
+    # the status pages ask nobody who they are
+    dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []})
     here = {
         "host": "127.0.0.1",
         "protocol": "tls://",

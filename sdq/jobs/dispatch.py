@@ -47,15 +47,12 @@ class Dispatcher:
     store: Store
     client: Any
     here: bool  # whether the cluster is our own
-    running: dict[str, Running] = field(
-        default_factory=dict
-    )  # run, or "ask-" and the key of a sentence
-    served: dict[str, dict[str, float]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )  # lane -> visitor -> when his last turn ended, or began
-    _kept: dict[str, tuple[Store, str]] = field(
-        default_factory=dict
-    )  # run that waits -> (its store, its lane)
+    # run, or "ask-" and the key of a sentence
+    running: dict[str, Running] = field(default_factory=dict)
+    # lane -> visitor -> when his last turn ended, or began
+    served: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    # run that waits -> (its store, its lane)
+    _kept: dict[str, tuple[Store, str]] = field(default_factory=dict)
     _workers: dict[str, int] = field(default_factory=dict)
     _counted: float = -RECOUNT
     _written: tuple[Any, ...] = ()
@@ -78,7 +75,7 @@ class Dispatcher:
     def _waiting(self) -> dict[str, dict[str, turns.Wish]]:
         """Lane -> what is wanted there and not handed on, by id. A run that was cancelled before
         its turn is taken off the queue."""
-        found: dict[str, dict[str, turns.Wish]] = {"quick": {}, "train": {}, "look": {}}
+        waiting: dict[str, dict[str, turns.Wish]] = {"quick": {}, "train": {}, "look": {}}
         folder, asked = queue(self.store), self.store.folder.parent / "asked"
         names = (
             {name for name in os.listdir(folder) if _ID.fullmatch(name)}
@@ -103,7 +100,7 @@ class Dispatcher:
             ) is None:
                 _tried(_leave, kept, run)
                 continue
-            found[lane][run] = turns.Wish(run, turns.asked_by(kept.folder / run, folder / run))
+            waiting[lane][run] = turns.Wish(run, turns.asked_by(kept.folder / run, folder / run))
         for path in asked.glob("*.json"):
             key = f"ask-{path.stem}"
             if (
@@ -111,8 +108,8 @@ class Dispatcher:
                 and key not in self.running
                 and (wish := turns.wish_of(path)) is not None
             ):
-                found["look"][key] = turns.Wish(key, {wish["who"]: wish["time"]})
-        return found
+                waiting["look"][key] = turns.Wish(key, {wish["who"]: wish["time"]})
+        return waiting
 
     def _free(self, lane: str) -> bool:
         """Whether a worker of this lane has nothing to do."""

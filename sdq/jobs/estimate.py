@@ -57,8 +57,8 @@ class _Earlier:
         """Median of a number over runs made here, else over the others; over runs that are `like`
         the one asked for, if there are any."""
         for here, reports in zip((True, False), self.groups, strict=True):
-            known = [(r, number) for r in reports if (number := of(r)) is not None]
-            if chosen := [(r, number) for r, number in known if like(r)] or known:
+            numbers = [(r, number) for r in reports if (number := of(r)) is not None]
+            if chosen := [(r, number) for r, number in numbers if like(r)] or numbers:
                 self.used |= {r.run: here for r, _ in chosen}
                 return float(median(number for _, number in chosen))
         return None
@@ -69,14 +69,14 @@ def expect(
 ) -> Expected:
     """What a run of the recipe should cost. `reports` are the store's finished runs, if they were
     read already."""
-    alike = [
+    similar = [
         r
         for r in (store.finished() if reports is None else reports)
         if (r.model, r.task) == (model, task)
     ]
     here = {run for run, _ in Store(store.folder, None).listing()}
     earlier = _Earlier(
-        ([r for r in alike if r.run in here], [r for r in alike if r.run not in here])
+        ([r for r in similar if r.run in here], [r for r in similar if r.run not in here])
     )
     seconds = _seconds(recipe, earlier)
     count = len(earlier.used) if seconds is not None else 0
@@ -103,12 +103,12 @@ def analyses(names: Sequence[str], report: Report, store: Store, how: Inspection
     ]
     total = 0.0
     for name in names:
-        mine = [e for e in made if e["name"] == name]
-        mine = [e for e in mine if e["task"] == report.task] or mine
-        mine = [e for e in mine if e["settings"] == how.model_dump(mode="json")] or mine
-        if not mine:
+        earlier = [e for e in made if e["name"] == name]
+        earlier = [e for e in earlier if e["task"] == report.task] or earlier
+        earlier = [e for e in earlier if e["settings"] == how.model_dump(mode="json")] or earlier
+        if not earlier:
             return None
-        total += median(e["seconds"] * how.sentences / e["settings"]["sentences"] for e in mine)
+        total += median(e["seconds"] * how.sentences / e["settings"]["sentences"] for e in earlier)
     return total
 
 
@@ -194,12 +194,12 @@ def _scored(report: Report) -> float | None:
 
 def _same_kind(report: Report, recipe: Recipe) -> bool:
     """Whether both train, or neither; and whether both imitate, and imitate on the same text."""
-    theirs, mine = report.recipe.get("training"), recipe.training
-    if theirs is None or mine is None:
-        return theirs is None and mine is None
-    return (bool(theirs.get("distillation")), bool(theirs.get("unlabelled"))) == (
-        bool(mine.distillation),
-        mine.unlabelled,
+    done, asked = report.recipe.get("training"), recipe.training
+    if done is None or asked is None:
+        return done is None and asked is None
+    return (bool(done.get("distillation")), bool(done.get("unlabelled"))) == (
+        bool(asked.distillation),
+        asked.unlabelled,
     )
 
 

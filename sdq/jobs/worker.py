@@ -23,9 +23,8 @@ from sdq.jobs.queue import failure
 from sdq.settings import ROOT
 from sdq.store import Store
 
-NICE = int(
-    os.environ.get("SDQ_NICE", "10")
-)  # how far computations stand back behind the pages; see nice(1)
+# how far computations stand back behind the pages; see nice(1)
+NICE = int(os.environ.get("SDQ_NICE", "10"))
 
 
 LOOK = 0.2  # seconds between two looks at the files
@@ -199,9 +198,8 @@ def respond(key: str, folder: str) -> str:
     wish = json.loads((asked / f"{key}.json").read_text())
     try:
         rows = answer(wish["text"], wish["runs"], store)
-    except (
-        Exception
-    ) as error:  # whoever asked is waiting: an answer of any kind is better than none
+    except Exception as error:
+        # whoever asked is waiting: an answer of any kind is better than none
         rows = [{"run": run, "missing": str(in_words(error))} for run in wish["runs"]]
     write_text(asked / f"{key}.answer.json", json.dumps(rows, ensure_ascii=False))
     (asked / f"{key}.json").unlink(missing_ok=True)

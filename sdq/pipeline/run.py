@@ -141,7 +141,6 @@ class _Computation:
 
     def __init__(self, request: Request, task: Task, store: Store, tell: Progress) -> None:
         """Read the model and the test sentences. UserError for a model that cannot do the task."""
-        from sdq.data.batches import encode
         from sdq.models.heads import widened
         from sdq.models.retrieval import load_for
         from sdq.pipeline.student import calibration_examples
@@ -155,8 +154,7 @@ class _Computation:
             self.task = task = widened(task, self.teacher)
             self.test = task.examples("test")
             chosen = calibration_examples(self.recipe, task)
-            self.data = encode(self.test, task, self.tokenizer)
-            self.calibration = encode(chosen, task, self.tokenizer)
+            self.data, self.calibration = self.encoded(self.test), self.encoded(chosen)
             if self.data.cut:
                 tell(
                     {
@@ -204,11 +202,13 @@ class _Computation:
     def outcomes(self, model: nn.Module) -> pd.DataFrame:
         """What a model answers to the test sentences, see `sdq.evaluate.predict.outcomes`."""
         from sdq.evaluate.predict import outcomes, predict
+        from sdq.quant.runtimes import RUNTIMES
 
         def said(done: int) -> None:
             self.tell({"event": "evaluate", "done": done, "of": len(self.test)})
 
-        return outcomes(self.test, *predict(model, self.data, said), self.task)
+        forward = RUNTIMES["simulated"](model)
+        return outcomes(self.test, *predict(model, self.data, said, forward), self.task)
 
     def reference(self) -> pd.DataFrame:
         """The outcomes of FP32: from its stored run if there is one; otherwise computed."""
@@ -273,9 +273,11 @@ class _Computation:
         ):
             keep(run, name, table)
         if quantizers(student):
-            moved = self.teacher if self.recipe.training else None
+            teacher = self.teacher if self.recipe.training else None
             for name, table in zip(
-                ("depth", "tokens"), layerwise_error(student, moved, data, languages), strict=True
+                ("depth", "tokens"),
+                layerwise_error(student, teacher, data, languages),
+                strict=True,
             ):
                 keep(run, name, table)
         keep(run, "sample", _sample(examples, data, self.tokenizer))

@@ -210,11 +210,12 @@ def _pairs(tables: Tables, report: Report) -> pd.DataFrame:
 
 
 def _changed(tables: Tables, report: Report, theme: Theme) -> Picture:
+    # it counts words where words have tags, the picture sentences
     floor = (
         flips.floor_of(tables["floor"])
         if "floor" in tables and not METRICS[report.metric].of_words
         else None
-    )  # it counts words where words have tags
+    )
     return flips.language_picture(_pairs(tables, report), report.method, theme, None, floor)
 
 
@@ -257,7 +258,7 @@ PICTURES: dict[str, tuple[Draw, ...]] = {
 def pictures(name: str, tables: Tables, report: Report, theme: Theme = "light") -> list[Picture]:
     """(figure, table, what it shows) of an analysis or a table of the run, as far as these tables
     allow."""
-    found = []
+    drawn = []
     for draw in PICTURES.get(name, ()):
         try:
             picture = draw(tables, report, theme)
@@ -266,8 +267,9 @@ def pictures(name: str, tables: Tables, report: Report, theme: Theme = "light") 
             KeyError,
             IndexError,
             ValueError,
-        ):  # a table that is missing, or has nothing to draw
+        ):
+            # a table that is missing, or has nothing to draw
             continue
         if picture is not None:
-            found.append(picture)
-    return found
+            drawn.append(picture)
+    return drawn

@@ -33,13 +33,13 @@ Draw = Callable[[Sequence[Report], Store, Theme], Drawing]
 def _sentences(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
     """Per-sentence outcomes of the runs that have them; scores stand without intervals where they
     are missing."""
-    found = {}
+    outcomes = {}
     for report in reports:
         try:
-            found[report.run] = store.sentences(report.run)
+            outcomes[report.run] = store.sentences(report.run)
         except OSError:
             continue
-    return found
+    return outcomes
 
 
 def _scores(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
@@ -104,20 +104,20 @@ def _sample_size(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
 
 
 def _errors(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
-    found = {}
+    errors = {}
     for report in reports:
         try:
-            found[report.run] = store.table(report.run, "depth")
+            errors[report.run] = store.table(report.run, "depth")
         except Damaged:
             raise
         except UserError:  # FP32, or made by an older version
             continue
-    if not found:
+    if not errors:
         raise UserError(
             "a run with stored errors per layer must be among the runs for this figure, none is "
             "(FP32 and older runs have none)"
         )
-    return found
+    return errors
 
 
 def _through_depth(view: str, measure: str) -> Draw:
@@ -125,9 +125,9 @@ def _through_depth(view: str, measure: str) -> Draw:
         errors = _errors(reports, store)
         kept = [r for r in reports if r.run in errors]
         floors = {
-            r.run: read_table(found["floor"])
+            r.run: read_table(files["floor"])
             for r in kept
-            if "floor" in (found := paths(r.run, store))
+            if "floor" in (files := paths(r.run, store))
         }
         return depth.draw(
             view, kept, errors, measure, "accumulated", depth_rows.EVERY, kept[0].run, theme, floors
@@ -275,12 +275,12 @@ def parts(reports: Sequence[Report], store: Store, theme: Theme = "light") -> li
     """Draw all of FIGURES. One that these runs have no numbers for says so in its text. UserError
     for too many runs, or unlike ones."""
     checked(reports)
-    found = []
+    drawn = []
     for title, draw in FIGURES:
         try:
             figure, table, text = draw(reports, store, theme)
         except (UserError, ValueError, OSError) as error:
-            found.append(Part(title, f"Left out: {error}."))
+            drawn.append(Part(title, f"Left out: {error}."))
         else:
-            found.append(Part(title, text, figure, table))
-    return found
+            drawn.append(Part(title, text, figure, table))
+    return drawn

@@ -157,11 +157,11 @@ def _whole(assets: Path) -> None:
         for path in sorted(kept.folder.glob("*/*.parquet")):
             marker = path.with_name("done" if (path.parent / "done").is_file() else SEAL)
             try:
-                why = sealed.fault(path, sealed.read(marker))
+                fault = sealed.fault(path, sealed.read(marker))
             except FileNotFoundError:
-                why = None
-            if why is not None:
-                raise sealed.damaged(path, path.parent.name, why, "have it made again")
+                fault = None
+            if fault is not None:
+                raise sealed.damaged(path, path.parent.name, fault, "have it made again")
     for part in ("data", "encoder", "intent", "slots"):
         as_shipped(assets / "mini" / part)
 

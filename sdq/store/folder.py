@@ -114,12 +114,12 @@ def listed_files(home: Path) -> list[str]:
 
 def finished_in(folder: Path) -> dict[str, float]:
     """Finished run -> time of finishing."""
-    found = {}
+    times = {}
     for name in os.listdir(folder):
         if RUN_ID.fullmatch(name):
             with contextlib.suppress(OSError):
-                found[name] = os.stat(folder / name / "done").st_mtime
-    return found
+                times[name] = os.stat(folder / name / "done").st_mtime
+    return times
 
 
 @lru_cache(maxsize=8)
