@@ -18,9 +18,10 @@ over them moves by Student's t times its standard error.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,8 @@ Of = Callable[
 ]  # the scores of each model [..., languages] -> the quantity of interest [..., languages]
 DRAWS = 4000
 SWAPS = 10_000
-_CHUNK = 2000  # swaps at a time
+_CHUNK = 2000  # swaps, or clusters, at a time
+_DRAWN = 64 * 10**6  # bytes of draws that are kept at most: all tasks together, in the web process
 _FILLING = (
     r"(\.(?:train|dev|test)\.\d+)\.\d+$"  # how ids of the embedded tasks end: split, frame, filling
 )
@@ -122,11 +124,28 @@ def _ratio(sums: Counts, axis: int) -> Counts:
     return found
 
 
-@lru_cache(maxsize=8)
 def draw_counts(n: int, draws: int, seed: int) -> Counts:
-    """How often each of n clusters is drawn: [n, draws]. Kept, because a page asks for it once per
-    run."""
-    return np.random.default_rng(seed).poisson(1.0, (n, draws)).astype(np.float32)
+    """How often each of n clusters is drawn: [n, draws]. Kept as bytes, because a page asks for it
+    once per run."""
+    key = n, draws, seed
+    with _lock:
+        found = _kept.pop(key, None)
+        if found is not None:
+            _kept[key] = found  # the one used last stands last
+    if found is None:
+        rng, found = np.random.default_rng(seed), np.empty((n, draws), np.uint8)
+        for start in range(0, n, _CHUNK):  # the generator gives 8 bytes a number
+            found[start : start + _CHUNK] = rng.poisson(1.0, found[start : start + _CHUNK].shape)
+        found.setflags(write=False)
+        with _lock:
+            _kept[key] = found
+            while sum(drawn.nbytes for drawn in _kept.values()) > _DRAWN:
+                _kept.popitem(last=False)
+    return found.astype(np.float32)
+
+
+_kept: OrderedDict[tuple[int, int, int], Counts] = OrderedDict()
+_lock = threading.Lock()  # pages are drawn in threads
 
 
 class Estimate(NamedTuple):
