@@ -134,15 +134,9 @@ def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text
 
     `root` is the pattern of its files; a local folder of the same layout serves as well.
     """
-    if name not in ENTRIES:
-        raise UserError(
-            f"a Hub entry must be one of {', '.join(ENTRIES)}, got {name[:40]!r}; other datasets "
-            "come in as files with a task file"
-        )
-    folder = home() / f"hub-{name}"
+    entry, folder = _entry(name), home() / f"hub-{name}"
     if (folder / "task.json").is_file():
         return folder / "task.json"
-    entry = ENTRIES[name]
     if root == ROOT:
         _refuse_offline(entry)
     try:
@@ -163,6 +157,27 @@ def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text
     except OSError as error:
         raise unwritable(folder, error) from error
     return folder / "task.json"
+
+
+def fetched(name: str) -> Path:
+    """The task file of an entry that was fetched before. UserError if it was not: nothing is asked
+    of the Hub."""
+    title, path = _entry(name).title, home() / f"hub-{name}" / "task.json"
+    if not path.is_file():
+        raise UserError(
+            f"{title} must be fetched from the Hub first, it is not in the data folder; run "
+            f"`python -m sdq task check hub:{name}`"
+        )
+    return path
+
+
+def _entry(name: str) -> Entry:
+    if name not in ENTRIES:
+        raise UserError(
+            f"a Hub entry must be one of {', '.join(ENTRIES)}, got {name[:40]!r}; other datasets "
+            "come in as files with a task file"
+        )
+    return ENTRIES[name]
 
 
 def _described(name: str, entry: Entry) -> TaskFile:

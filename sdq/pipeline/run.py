@@ -46,7 +46,7 @@ class Request:
     @classmethod
     def of(cls, recipe: Recipe, model: str, task: str) -> Request:
         """The request behind names. UserError for a model or task that is not there."""
-        data, model = task_fingerprint(task), address(model)
+        data, model = task_fingerprint(task, fetch=True), address(model)
         return cls(recipe, model, task, weights_of(model, task, fetch=True), data)
 
     @property

@@ -17,9 +17,11 @@ from datasets import ClassLabel, Dataset, Features, Sequence, Value, disable_pro
 
 from sdq.data import hub
 from sdq.data.kept import kept
-from sdq.data.registry import load_task
+from sdq.data.registry import fingerprint, load_task
 from sdq.io.files import busy
-from sdq.settings import UserError
+from sdq.pipeline.run import Request
+from sdq.recipe import PRESETS
+from sdq.settings import ASSETS, UserError
 
 LAYOUT = "{repository}/{configuration}/{split}/*.parquet"
 TEXT, TEXTS = Value("string"), Sequence(Value("string"))
@@ -238,3 +240,31 @@ def test_a_disk_that_refuses_leaves_no_half_file(
     assert [
         path for path in (data / "tasks").rglob("*.parquet*") if ".cache" not in str(path)
     ] == []
+
+
+def test_a_fingerprint_fetches_nothing_unless_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, fetch, asked = publish(tmp_path / "hub", "xnli"), hub.fetch, []
+
+    def local(name: str) -> Path:
+        asked.append(name)
+        return fetch(name, root)
+
+    monkeypatch.setattr(hub, "fetch", local)
+    with pytest.raises(UserError, match=r"XNLI must be fetched .*sdq task check hub:x"):
+        fingerprint("hub:xnli")
+    with pytest.raises(UserError, match="must be one of xnli, pawsx"):
+        fingerprint("hub:imdb")
+    assert asked == []
+    assert fingerprint("hub:xnli", fetch=True) == fingerprint("hub:xnli")
+    assert load_task("hub:xnli").fingerprint == fingerprint("hub:xnli")
+
+
+def test_a_run_asked_for_by_command_fetches_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, fetch = publish(tmp_path / "hub", "sib200"), hub.fetch
+    monkeypatch.setattr(hub, "fetch", lambda name: fetch(name, root))
+    request = Request.of(PRESETS["fp32"], str(ASSETS / "mini" / "encoder"), "hub:sib200")
+    assert request.data == fingerprint("hub:sib200")
