@@ -202,8 +202,7 @@ class _Computation:
         return self.outcomes(self.teacher)
 
     def train_(self, student: nn.Module) -> History:
-        """Train the student on the labels of one language; goes on from a checkpoint if there is
-        one."""
+        """Train the student on the labels of one language, or go on from its checkpoint."""
         from sdq.evaluate.predict import outcomes, predict, scores
         from sdq.pipeline.student import calibrate_student_
         from sdq.train.loop import train_
@@ -304,7 +303,8 @@ class _Computation:
         from sdq.data.check import bearing
         from sdq.models.structure import remarks
 
-        said = [*bearing(self.task), *_of_answers(self.task, reference), *remarks(self.teacher)]
+        answers = _of_answers(self.task, reference)
+        said = [*bearing(self.task, self.store.folder.parent), *answers, *remarks(self.teacher)]
         made = {
             "seed": self.recipe.seed,
             "test_sentences": len(self.data),
