@@ -126,8 +126,8 @@ def _run(folder: Path) -> None:
 
 def _inspect(folder: Path) -> None:
     from sdq.analyses.activations import activations
-    from sdq.analyses.depth import depth
     from sdq.analyses.fisher import estimate
+    from sdq.analyses.layerwise_error import layerwise_error
     from sdq.analyses.weights import weights
     from sdq.inspection.subject import Subject
     from sdq.store import Store
@@ -139,7 +139,7 @@ def _inspect(folder: Path) -> None:
         for analysis in (
             lambda: weights(subject.student),
             lambda: activations(subject.student, data, subject.languages),
-            lambda: depth(subject.student, None, data, subject.languages),
+            lambda: layerwise_error(subject.student, None, data, subject.languages),
             lambda: estimate(subject.student, data),
         ):
             analysis()

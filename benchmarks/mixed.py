@@ -34,12 +34,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from sdq.analyses.costs import WIDTHS, costs
+from sdq.analyses.bitwidth_sensitivity import WIDTHS, bitwidth_sensitivity
 from sdq.data.batches import encode
 from sdq.data.registry import load_task
 from sdq.evaluate.predict import outcomes, predict
-from sdq.evaluate.significance import ZERO_SHOT, verdicts
-from sdq.inspection.remedies import by_channel, present
+from sdq.evaluate.significance import ZERO_SHOT, paired_tests
+from sdq.inspection.remedies import by_channel, current_choice
 from sdq.models.checkpoint import folder_of
 from sdq.models.loading import load
 from sdq.pipeline.student import stratified_sample
@@ -72,7 +72,7 @@ def choices(
 ) -> Iterator[tuple[str, Choice]]:
     """(name, choice): the best at several sizes, one range per channel throughout, and some by
     chance. `rest`: bytes that no width changes."""
-    size, rng = present(table).bytes + rest, random.Random(seed)
+    size, rng = current_choice(table).bytes + rest, random.Random(seed)
     for share in SHARES:
         yield f"chosen at {share:g} of the size", choose(table, budget_bytes=share * size - rest)
     if {"tensor", "channel"} <= set(table["ranges"]):
@@ -93,7 +93,7 @@ def measure(base: str, random_ones: int, bits_only: bool, seed: int) -> Iterator
 
     student = rewrite(teacher, recipe.rules)
     started = time.process_time()
-    table = costs(student, encode(text, task, tokenizer), [e.language for e in text])
+    table = bitwidth_sensitivity(student, encode(text, task, tokenizer), [e.language for e in text])
     yield {
         "what": "costs",
         "base": base,
@@ -104,12 +104,12 @@ def measure(base: str, random_ones: int, bits_only: bool, seed: int) -> Iterator
     if bits_only:
         table = with_present_ranges(table)
     size, before = size_bytes(student)["quantized_simulated"], answers(student)
-    rest, rows = size - present(table).bytes, []
+    rest, rows = size - current_choice(table).bytes, []
     for name, choice in choices(table, rest, random_ones, seed):
         other = rewrite(teacher, rules(choice, recipe.rules))
         assert size_bytes(other)["quantized_simulated"] == choice.bytes + rest
         verdict = (
-            verdicts(before, answers(other), codes, (task.labelled,))
+            paired_tests(before, answers(other), codes, (task.labelled,))
             .set_index("language")
             .loc[ZERO_SHOT]
         )
@@ -132,7 +132,7 @@ def measure(base: str, random_ones: int, bits_only: bool, seed: int) -> Iterator
         "what": "base",
         "base": base,
         "bytes": size,
-        "predicted": present(table).cost,
+        "predicted": current_choice(table).cost,
         "zero-shot": round(float(verdict["base"]), 4),
         "beaten": best["low"] > 0 and best["p"] < 0.05,
     }
@@ -141,7 +141,7 @@ def measure(base: str, random_ones: int, bits_only: bool, seed: int) -> Iterator
 
 def with_present_ranges(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the costs whose weights have as many ranges as now."""
-    now = present(table).ranges
+    now = current_choice(table).ranges
     return table[
         [
             ranges in (now[name], "")

@@ -23,7 +23,7 @@ import pandas as pd
 from sdq.data.check import check
 from sdq.data.kept import home
 from sdq.data.registry import load_task
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.pipeline.finetune import teacher, usual
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS, Recipe
@@ -196,7 +196,7 @@ def table(tables: dict[str, pd.DataFrame], languages: Sequence[str], labelled: s
     interval."""
     base = next(iter(tables))
     found = {
-        name: verdicts(tables[base], rows, languages, (labelled,)).set_index("language")
+        name: paired_tests(tables[base], rows, languages, (labelled,)).set_index("language")
         for name, rows in tables.items()
     }
     lines = [f"| language | {' | '.join(found)} |", "|" + "---|" * (len(found) + 1)]

@@ -13,8 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sdq.api import compare, inspect, presets, quantize, report, run
-    from sdq.data.registry import load_task
+    from sdq.api import compare, inspect, load_task, presets, quantize, report, run
     from sdq.recipe import Recipe, load_recipe
     from sdq.settings import UserError
     from sdq.store import Store

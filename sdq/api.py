@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from sdq.data.registry import load_task
+from sdq.data import registry
 from sdq.recipe import PRESETS, Recipe, load_recipe
 from sdq.results import Report
-from sdq.settings import UserError
+from sdq.settings import UserError, one_line, path_of
 from sdq.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
+
+    from sdq.data.task import Task
 
 __all__ = ["compare", "inspect", "load_task", "presets", "quantize", "report", "run"]
 
@@ -23,15 +26,21 @@ presets: Mapping[str, Recipe] = MappingProxyType(PRESETS)
 """The recipes that have a name, such as "ptq-w4a8" and "sdq-att-kld-w4a8"."""
 
 
-def recipe_of(recipe: Recipe | str) -> Recipe:
+def recipe_of(recipe: Recipe | str | Path) -> Recipe:
     """A recipe itself, the preset of that name, or what a recipe file says. UserError for none."""
-    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    return recipe if isinstance(recipe, Recipe) else load_recipe(_named(recipe, "a recipe"))
+
+
+def load_task(name: str | Path, only: str | None = None) -> Task:
+    """An embedded task, or the one that a task file describes (see `sdq.data.registry`). UserError
+    for one that is unknown or cannot be read as it says."""
+    return registry.load_task(_named(name, "a task"), only)
 
 
 def run(
-    recipe: Recipe | str,
-    model: str = "mini",
-    task: str = "intent",
+    recipe: Recipe | str | Path,
+    model: str | Path = "mini",
+    task: str | Path = "intent",
     *,
     store: Store | None = None,
     progress: Callable[[dict[str, Any]], None] = lambda event: None,
@@ -47,12 +56,13 @@ def run(
     """
     from sdq.pipeline.run import run as compute
 
-    return compute(recipe_of(recipe), model, task, store or Store.default(), progress)
+    names = _named(model, "a model"), _named(task, "a task")
+    return compute(recipe_of(recipe), *names, _store(store), progress)
 
 
 def quantize(
     model: nn.Module,
-    recipe: Recipe | str,
+    recipe: Recipe | str | Path,
     *,
     calibration: Sequence[Mapping[str, Tensor]] = (),
 ) -> nn.Module:
@@ -62,16 +72,32 @@ def quantize(
     recipe: as of `run`; a recipe that trains needs a task, see `run`.
     calibration: inputs of the model (input_ids [B, T], attention_mask [B, T], ...), a batch each;
         needed where ranges of activations are static or outliers are migrated.
-    UserError for a model whose modules have no roles, and for a recipe that cannot be followed.
+    UserError for a model whose modules have no roles or that is not in FP32, for a recipe that
+    cannot be followed, and for inputs that the model cannot take.
     """
+    import torch
+
     from sdq.quant.rewrite import calibrate_, rewrite
-    from sdq.quant.smoothquant import migrate
+    from sdq.quant.smoothquant import smoothquant
 
     wanted = recipe_of(recipe)
     if wanted.training is not None:
         raise UserError(
             f"quantize must have a recipe without training, {wanted.name} trains; use sdq.run, "
             "which knows the task it is trained on"
+        )
+    if not isinstance(model, torch.nn.Module):
+        raise UserError(
+            f"model must be an encoder of transformers, got {_kind(model)}; load it first "
+            "(from_pretrained), or give its folder to sdq.run"
+        )
+    other = next((n for n, p in model.named_parameters() if p.dtype != torch.float32), None)
+    if other is not None:
+        raise UserError(f"model must be in FP32, {one_line(other, 120)} is not; call model.float()")
+    if isinstance(calibration, Mapping) or not all(isinstance(b, Mapping) for b in calibration):
+        raise UserError(
+            "calibration must be a list of batches, each with the inputs by name "
+            '({"input_ids": ..., "attention_mask": ...}), it is not; put them into a list'
         )
     batches = [dict(batch) for batch in calibration]
     if wanted.calibrates and not batches:
@@ -82,7 +108,7 @@ def quantize(
     before = model.training
     model.eval()
     try:
-        base = model if wanted.migration is None else migrate(model, batches, wanted.migration)
+        base = model if wanted.migration is None else smoothquant(model, batches, wanted.migration)
         student = rewrite(base, wanted.rules)
         calibrate_(student, batches)
     finally:
@@ -104,7 +130,7 @@ def inspect(
     """
     from sdq.inspection.storage import inspect as look
 
-    return look(_id(run), store or Store.default(), only=only)
+    return look(_id(run), _store(store), only=(only,) if isinstance(only, str) else only)
 
 
 def compare(
@@ -121,7 +147,7 @@ def compare(
     """
     from sdq.pipeline.comparison import compared
 
-    kept = store or Store.default()
+    kept = _store(store)
     return compared(kept.report(_id(base)), kept.report(_id(other)), kept)
 
 
@@ -139,8 +165,9 @@ def report(
     from sdq.reporting.html import page
     from sdq.reporting.sections import parts
 
-    kept, out = store or Store.default(), Path(path)
-    reports = [kept.report(_id(run)) for run in runs]
+    kept, out = _store(store), path_of(_named(path, "a report"), "a report")
+    asked = [runs] if isinstance(runs, Report | str) else runs
+    reports = [kept.report(_id(run)) for run in asked]
     html = page("", reports, parts(reports, kept))
     try:
         files.write_text(out, html)
@@ -153,4 +180,23 @@ def report(
 
 
 def _id(run: Report | str) -> str:
+    if not isinstance(run, Report | str):
+        raise UserError(f"a run must be a report or a run id, got {_kind(run)}; give one of them")
     return run.run if isinstance(run, Report) else run
+
+
+def _named(given: str | Path, what: str) -> str:
+    """The name or path of something. UserError for what is neither, such as None."""
+    if not isinstance(given, str | os.PathLike):
+        raise UserError(f"{what} must be named by text or a path, got {_kind(given)}; name it")
+    return os.fspath(given)
+
+
+def _store(store: Store | None) -> Store:
+    if not isinstance(store, Store | None):
+        raise UserError(f"store must be an sdq.Store, got {_kind(store)}; use sdq.Store(folder)")
+    return Store.default() if store is None else store
+
+
+def _kind(value: object) -> str:
+    return f"a value of the type {type(value).__name__}"

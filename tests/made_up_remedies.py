@@ -7,8 +7,8 @@ import json
 
 import pandas as pd
 
-from sdq.inspection.remedies import at as chosen_at
-from sdq.inspection.remedies import mixed
+from sdq.inspection.remedies import choice_at as chosen_at
+from sdq.inspection.remedies import mixed_precision_recipe
 from sdq.quant.mixed_precision import FP, choice_of, keep_worst
 from sdq.recipe import PRESETS
 from tests.made_up import MODULES
@@ -82,7 +82,7 @@ def remedies() -> pd.DataFrame:
     """Of ptq-w3a8: mixed widths at the run's own size surely help, the worst module in FP32 wins
     little, migration nothing."""
     recipe, table, rows = PRESETS["ptq-w3a8"], costs(), []
-    wide = mixed(recipe, chosen_at(pareto().iloc[2], table), "mixed-100")
+    wide = mixed_precision_recipe(recipe, chosen_at(pareto().iloc[2], table), "mixed-100")
     kept = recipe.model_copy(
         update={"name": "ptq-w3a8-keep-1", "rules": keep_worst(KL, 1, recipe.rules)}
     )

@@ -14,7 +14,7 @@ from pages.components.uploads import forget, path_of
 from sdq.data.check import Checked
 from sdq.data.kept import home
 from sdq.data.recognise import CALLED
-from sdq.data.registry import fingerprint
+from sdq.data.registry import task_fingerprint
 from sdq.data.task import SPLITS
 from sdq.intake import decoding
 from sdq.intake.own_tasks import Incoming, accepted, called_as_brought
@@ -263,7 +263,7 @@ def _checked(name: str, content: str) -> Checked:
 
 def checked(name: str) -> Checked:
     """What a task's data are like; kept until they change."""
-    return _checked(name, fingerprint(name))
+    return _checked(name, task_fingerprint(name))
 
 
 def counts(found: Checked, labels: bool) -> None:

@@ -71,7 +71,7 @@ def drawn(
         [store.report(run) for run in runs],
         {run: store.table(run, "depth") for run in runs},
     )
-    floors = {run: inspection.table(paths(run, store)["floor"]) for run in floor}
+    floors = {run: inspection.read_table(paths(run, store)["floor"]) for run in floor}
     return depth.draw(view, reports, errors, measure, error, language, one, theme, floors)
 
 

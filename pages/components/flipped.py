@@ -20,7 +20,7 @@ from sdq.figures.disagreement import matrix, positions
 from sdq.figures.examples import listing
 from sdq.figures.flips import changed
 from sdq.figures.odds import odds
-from sdq.inspection.storage import paths, table
+from sdq.inspection.storage import paths, read_table
 from sdq.io.quoting import quoted
 from sdq.results import Report
 from sdq.store import Store
@@ -82,7 +82,7 @@ def measured(store: Store, run: str, name: str) -> pd.DataFrame | None:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _read(path: str, made: int) -> Any:
-    return table(Path(path))
+    return read_table(Path(path))
 
 
 def forget() -> None:

@@ -15,7 +15,7 @@ from pages.components.runs import finished
 from pages.components.session import me, readable, visitor
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
-from sdq.inspection.storage import damage, inspectable, inspection_id, missing, paths, table
+from sdq.inspection.storage import damage, inspectable, inspection_id, missing, paths, read_table
 from sdq.jobs import queue as jobs
 from sdq.jobs.estimate import analyses
 from sdq.results import Report
@@ -53,7 +53,7 @@ def when_made(store: Store, *reports: Report) -> tuple[int, ...]:
 def _table(path: str, made: int) -> pd.DataFrame:
     """A table of an inspection; `made` is the time of its file, so that one made anew is read
     anew."""
-    return table(Path(path))
+    return read_table(Path(path))
 
 
 def _sentence(text: str) -> str:

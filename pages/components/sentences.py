@@ -13,7 +13,7 @@ import streamlit as st
 from pages.components.runs import finished
 from sdq.data.registry import TASKS, load_task
 from sdq.evaluate.drops import drop_table
-from sdq.evaluate.significance import ALL, verdicts
+from sdq.evaluate.significance import ALL, paired_tests
 from sdq.evaluate.statistics import right
 from sdq.figures.examples import pair, tag_rows
 from sdq.figures.ranks import fertility
@@ -137,7 +137,7 @@ def _flips_tested(folder: str, fp32: str, run: str) -> pd.DataFrame:
     ]
     shared = sides[0][["id", "language"]].merge(sides[1][["id", "language"]])
     full, mine = (side.merge(shared) for side in sides)
-    return verdicts(full, mine, list(dict.fromkeys(shared["language"])))
+    return paired_tests(full, mine, list(dict.fromkeys(shared["language"])))
 
 
 def verdict(folder: str, fp32: str, run: str, language: str | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pages.components.session import me, readable
 from sdq.figures import remedies as figures
 from sdq.figures.style import Theme
 from sdq.figures.widths import widths_picture
-from sdq.inspection.remedies import at, mixed
+from sdq.inspection.remedies import choice_at, mixed_precision_recipe
 from sdq.jobs import queue as jobs
 from sdq.quant.mixed_precision import Choice
 from sdq.recipe import Recipe
@@ -57,7 +57,7 @@ def widths_at(
     pareto: pd.DataFrame, costs: pd.DataFrame, here: int, colours: Theme
 ) -> tuple[Choice, Any]:
     """The choice at a place of the front, and its picture."""
-    choice = at(pareto.iloc[here], costs)
+    choice = choice_at(pareto.iloc[here], costs)
     return choice, widths_picture(choice, costs, colours)
 
 
@@ -139,7 +139,11 @@ try:
         terms=("FP32", "mixed precision", "predicted cost"),
     )
     recipe = Recipe.model_validate(report.recipe)
-    take(mixed(recipe, choice, f"mixed-{chosen.replace(' ', '').lower()}"), report, "front")
+    take(
+        mixed_precision_recipe(recipe, choice, f"mixed-{chosen.replace(' ', '').lower()}"),
+        report,
+        "front",
+    )
 
     st.subheader("Take one of the remedies above", anchor=False)
     listed = found["remedies"].set_index("what")["recipe"]

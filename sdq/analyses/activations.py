@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.bins import BINS, binned
+from sdq.analyses.error_measures import sqnr_db
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces, listen
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer
 from sdq.quant.rewrite import only
-from sdq.results import NO_ERROR_DB
 from sdq.settings import UserError
 
 POSITIONS = 48
@@ -81,26 +81,27 @@ class _Site:
             self.position_low.scatter_reduce_(0, position[near], low[near], "amin")
             self.position_high.scatter_reduce_(0, position[near], high[near], "amax")
         self.dimension_peak = torch.maximum(self.dimension_peak, x.abs().amax(0))
-        self.dimension_square += (x.double() ** 2).sum(0)
+        square = x.double().square_()
+        self.dimension_square += square.sum(0)
         self.tokens += len(x)
-        parts = [
+        columns = [
             torch.zeros(len(x)),
-            (x.double() ** 2).sum(1),
+            square.sum(1),
             torch.zeros(len(x)),
             torch.full((len(x),), float(self.size)),
         ]
         if self.quantizer is not None and back is not None and bounds is not None:
-            parts[0] = ((back - x).double() ** 2).sum(1)
-            half = (bounds[:, 1:] - bounds[:, :1]) / (
-                2 * (2**self.quantizer.spec.bits - 2)
-            )  # of a step; beyond it a value is clipped
-            parts[2] = ((x < bounds[:, :1] - half) | (x > bounds[:, 1:] + half)).double().sum(1)
+            columns[0] = (back - x).double().square_().sum(1)
+            bottom, top = code_range(self.quantizer.spec.bits, self.quantizer.spec.symmetric)
+            # of a step; beyond it a value is clipped
+            half = (bounds[:, 1:] - bounds[:, :1]) / (2 * (top - bottom))
+            columns[2] = ((x < bounds[:, :1] - half) | (x > bounds[:, 1:] + half)).double().sum(1)
             self.ranges.append(bounds)
-        self.sums.index_add_(0, language, torch.stack([p.double() for p in parts], 1))
+        self.sums.index_add_(0, language, torch.stack([p.double() for p in columns], 1))
 
     def rows(self, languages: list[str]) -> list[dict[str, Any]]:
         out = []
-        known: dict[str, Any] = {
+        common: dict[str, Any] = {
             "module": self.module.name,
             "role": self.module.role,
             "block": self.module.block,
@@ -109,7 +110,7 @@ class _Site:
         }
         if self.quantizer is not None and self.ranges:
             seen = torch.cat(self.ranges)
-            known |= {
+            common |= {
                 "bits": self.quantizer.spec.bits,
                 "dynamic": self.quantizer.spec.dynamic,
                 "granularity": self.quantizer.spec.granularity.kind,
@@ -119,20 +120,20 @@ class _Site:
                 "widest_high": float(seen[:, 1].max()),
             }
         else:
-            known["bits"] = 32
+            common["bits"] = 32
         for i, code in enumerate(languages):
             error, signal, clipped, count = self.sums[i].tolist()
             if not count:
                 continue
-            row = known | {"language": code, "counts": self.counts[i].numpy().astype(np.int32)}
+            row = common | {"language": code, "counts": self.counts[i].numpy().astype(np.int32)}
             row |= {
                 "language_low": float(self.language_low[i]),
                 "language_high": float(self.language_high[i]),
             }
-            if known["bits"] < 32:
+            if common["bits"] < 32:
                 row |= {
                     "mse": error / count,
-                    "sqnr_db": 10 * math.log10(signal / error) if error and signal else NO_ERROR_DB,
+                    "sqnr_db": sqnr_db(error, signal),
                     "clipped": clipped / count,
                 }
             out.append(row)
@@ -155,7 +156,11 @@ class _Site:
 def activations(
     model: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the inputs of every Linear look like on `data`; `languages`: a code per sentence.
+    """What the inputs of every Linear look like on `data`.
+
+    model: rewritten or not, in eval mode
+    data, languages: sentences, and a code for each
+    batch_size: sentences of a forward pass
 
     First table, one row per module and language:
 

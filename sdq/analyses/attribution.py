@@ -30,8 +30,8 @@ from captum.attr import LayerIntegratedGradients
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 
-from sdq.analyses.depth import EVERY
-from sdq.analyses.sensitivity import Forward, instead
+from sdq.analyses.layerwise_error import EVERY
+from sdq.analyses.sensitivity import Forward, patch_forwards
 from sdq.analyses.word_spans import numbers, ordinary, spans
 from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.data.task import Example
@@ -63,7 +63,7 @@ _WORDS = [
 ]
 
 
-def words(
+def word_attributions(
     student: nn.Module,
     teacher: nn.Module | None,
     data: Encoded,
@@ -75,6 +75,10 @@ def words(
 ) -> pd.DataFrame:
     """Attribution of FP32's answer to each word of `examples`, one row per word in their order.
 
+    labels: names of the outputs, by label id
+    tokenizer: with a mask token
+    steps: nodes of the quadrature along the path, at least 1
+    seed: of the nudge
     student, teacher: FP32 is the teacher, or, if None, the student with its quantizers off, which
         is the same bit for bit if the student was not trained.
     data, examples: the same sentences, tokenized and as they are.
@@ -101,7 +105,7 @@ def words(
         fp32, delta = attributions(full, data, wanted, tokenizer, steps)
     given = predict(student, data)[0]
     quantized, delta_quantized = attributions(student, data, wanted, tokenizer, steps)
-    with instead(student, {_embedding(student): _nudge(seed)}):
+    with patch_forwards(student, {_embedding(student): _nudge(seed)}):
         nudged = attributions(student, data, wanted, tokenizer, steps)[0]
     rows = []
     for i, example in enumerate(examples):
@@ -132,8 +136,13 @@ def attributions(
     tokenizer: Any,
     steps: int = STEPS,
 ) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
-    """Attribution of the summed logits of `answers` (label ids: one per sentence, or one per word)
-    to the tokens of each sentence, and its delta.
+    """Attribution of the summed logits of `answers` to the tokens of each sentence, and its delta.
+
+    model: in eval mode
+    data: N tokenized sentences
+    answers: label ids, one per sentence, or one per word (NONE: not answered)
+    tokenizer: with a mask token
+    steps: nodes of the quadrature along the path, at least 1
 
     [T] of each sentence, in logits, exactly 0 at special tokens; and the convergence delta, its sum
     minus the gain over the baseline. The result for one sentence does not depend on the others, up
@@ -167,8 +176,10 @@ def attributions(
     return shares, deltas
 
 
-def drift(words: pd.DataFrame) -> pd.DataFrame:
-    """How alike FP32 and the quantized model look at sentences, over a table of `words`.
+def drift(per_word: pd.DataFrame) -> pd.DataFrame:
+    """How alike FP32 and the quantized model look at sentences.
+
+    per_word: the table of `word_attributions`
 
     One row for all languages ("all") and one for each:
 
@@ -185,7 +196,7 @@ def drift(words: pd.DataFrame) -> pd.DataFrame:
     all fillings of a frame, are one draw (see `sdq.evaluate.statistics.clusters`).
     """
     sentences = pd.DataFrame(
-        [_one(part) for _, part in words.groupby(["language", "id"], sort=False)]
+        [_one(part) for _, part in per_word.groupby(["language", "id"], sort=False)]
     )
     rows = []
     for code in (EVERY, *sentences["language"].unique()):

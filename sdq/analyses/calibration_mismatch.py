@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdq.analyses.changes import Answers, Changes
-from sdq.analyses.depth import EVERY
+from sdq.analyses.divergence import DivergenceSums, Reference
 from sdq.analyses.input_statistics import exact_codes
+from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import check, run
 from sdq.analyses.wiring import input_taps
 from sdq.data.batches import Batch, Encoded
@@ -32,17 +32,20 @@ COLUMNS += [f"{what}{end}" for what in _KEYS for end in _ENDS]
 
 
 @torch.inference_mode()
-def mismatch(
+def calibration_mismatch(
     student: nn.Module,
-    alike: nn.Module,
+    balanced: nn.Module,
     data: Encoded,
     languages: list[str],
     calibrated: Collection[str] = (),
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """What the ranges of `student` clip and cost, against those of `alike`, the same model
+    """What the ranges of `student` clip and cost, against those of `balanced`, the same model
     calibrated on all languages alike.
 
+    student: quantized, in eval mode
+    balanced: the same, calibrated on as many sentences of all languages
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     calibrated: the codes of the languages that the ranges of `student` were measured on.
 
@@ -61,8 +64,8 @@ def mismatch(
     sites = static(student)
     if not sites:
         return pd.DataFrame(columns=COLUMNS)
-    others = static(alike)
-    changes = Changes(languages)
+    others = static(balanced)
+    changes = DivergenceSums(languages)
     # of each sentence: values, clipped, clipped alike
     clipped = torch.zeros(len(languages), 3, dtype=torch.float64)
     for batch in data.in_order(batch_size):
@@ -79,10 +82,12 @@ def mismatch(
             clipped[batch.at] += _clipped(args[0], batch, module, [sites[name], others[name]])
 
         with listen(student, input_taps(student, sites), see):
-            exact = Answers(run(student, batch, ())[0], batch, data.token)
+            exact = Reference(run(student, batch, ())[0], batch, data.token)
         changes.count(batch.at, exact.counts)
-        kl, kl_alike = (exact.change(model(**batch.inputs).logits) for model in (student, alike))
-        for key, change in zip(_KEYS, (kl, kl_alike, kl - kl_alike), strict=True):
+        kl, kl_balanced = (
+            exact.change(model(**batch.inputs).logits) for model in (student, balanced)
+        )
+        for key, change in zip(_KEYS, (kl, kl_balanced, kl - kl_balanced), strict=True):
             changes.add(key, batch.at, change)
     rows = _rows(changes, clipped, languages)
     return pd.DataFrame(
@@ -90,14 +95,16 @@ def mismatch(
     )
 
 
-def _rows(changes: Changes, clipped: Tensor, languages: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(
+    changes: DivergenceSums, clipped: Tensor, languages: list[str]
+) -> Iterator[dict[str, Any]]:
     """A row for all sentences and one per language; `clipped` [N, 3] as `_clipped` counts."""
-    for parts in zip(*(changes.rows(key) for key in _KEYS), strict=True):
-        row = {name: parts[0][name] for name in ("language", "sentences", "positions")}
+    for key_rows in zip(*(changes.rows(key) for key in _KEYS), strict=True):
+        row = {name: key_rows[0][name] for name in ("language", "sentences", "positions")}
         spoken = [row["language"] in (EVERY, code) for code in languages]
-        values, outside, outside_alike = clipped[spoken].sum(0).tolist()
-        row |= {"clipped": outside / values, "clipped_alike": outside_alike / values}
-        for key, part in zip(_KEYS, parts, strict=True):
+        values, outside, outside_balanced = clipped[spoken].sum(0).tolist()
+        row |= {"clipped": outside / values, "clipped_alike": outside_balanced / values}
+        for key, part in zip(_KEYS, key_rows, strict=True):
             row |= {f"{key}{end}": part[f"kl{end}"] for end in _ENDS}
         yield row
 

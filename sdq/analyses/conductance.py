@@ -30,9 +30,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdq.analyses.changes import METRICS, Answers, Changes
-from sdq.analyses.depth import EVERY
-from sdq.analyses.sensitivity import Forward, check, instead
+from sdq.analyses.divergence import METRICS, DivergenceSums, Reference
+from sdq.analyses.layerwise_error import EVERY
+from sdq.analyses.sensitivity import Forward, check, patch_forwards
 from sdq.data.batches import Batch, Encoded
 from sdq.models.structure import Module, blocks, modules
 from sdq.quant.rewrite import only, quantized_modules
@@ -69,6 +69,8 @@ def conductance(
 ) -> pd.DataFrame:
     """The damage to the answers, shared out among the quantized modules.
 
+    student: quantized, in eval mode
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     sensitivity: the table of the exact scan, for the last two columns.
     steps: nodes of Gauss and Legendre, each a forward pass that computes every module twice, and
@@ -100,11 +102,11 @@ def conductance(
         raise ValueError(
             "the model must have quantized modules, it has none; rewrite it with rules first"
         )
-    sites, changes = _sites(student, names), Changes(languages)
+    sites, changes = _sites(student, names), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         with torch.no_grad():
             with only(student, ()):
-                exact = Answers(student(**batch.inputs).logits, batch, data.token)
+                exact = Reference(student(**batch.inputs).logits, batch, data.token)
             changes.add(EVERY, batch.at, exact.change(student(**batch.inputs).logits))
         changes.count(batch.at, exact.counts)
         flow = _flow(student, batch, exact, names, steps)
@@ -121,7 +123,7 @@ def conductance(
 
 
 def _flow(
-    student: nn.Module, batch: Batch, exact: Answers, names: Sequence[str], steps: int
+    student: nn.Module, batch: Batch, exact: Reference, names: Sequence[str], steps: int
 ) -> Tensor:
     """Integral over the path of the slope of each sentence's damage along each module's switch: [B,
     modules, 4], METRICS without MEASURES 0."""
@@ -131,7 +133,7 @@ def _flow(
         switches = torch.full((len(batch.at), len(names)), float(node), requires_grad=True)
         with (
             torch.enable_grad(),
-            instead(
+            patch_forwards(
                 student,
                 {name: _switched(student, name, switches[:, k]) for k, name in enumerate(names)},
             ),
@@ -139,9 +141,8 @@ def _flow(
             damage = exact.change(student(**batch.inputs).logits)  # [B, 4]
             for measure in MEASURES:
                 k = METRICS.index(measure)
-                slopes = torch.autograd.grad(damage[:, k].sum(), switches, retain_graph=True)[
-                    0
-                ]  # a sentence's damage depends on its own switches alone
+                # a sentence's damage depends on its own switches alone
+                slopes = torch.autograd.grad(damage[:, k].sum(), switches, retain_graph=True)[0]
                 flow[:, :, k] += float(weight) * slopes
     return flow
 
@@ -156,9 +157,8 @@ def _switched(student: nn.Module, name: str, switch: Tensor) -> Callable[[Forwar
             with only(module, ()):
                 exact: Tensor = forward(x)
             rounded: Tensor = forward(x)
-            share = (
-                switch if len(exact) == len(switch) else switch.mean()
-            )  # without sentences, as tables of positions: of all of them alike
+            # without sentences, as tables of positions: of all of them alike
+            share = switch if len(exact) == len(switch) else switch.mean()
             return exact + share.reshape(-1, *[1] * (exact.dim() - 1)) * (rounded - exact)
 
         return run
@@ -180,11 +180,11 @@ class _Site(NamedTuple):
 
 def _sites(student: nn.Module, names: Sequence[str]) -> list[_Site]:
     """First all modules, then embedding, blocks and head, each in forward order."""
-    known = [(order, m) for order, m in enumerate(modules(student)) if m.name in names]
-    singles = [_Site("module", m, order, [m.name]) for order, m in known]
-    whole = [_Site("block", m, order, [m.name]) for order, m in known if m.block < 0]
+    quantized = [(order, m) for order, m in enumerate(modules(student)) if m.name in names]
+    singles = [_Site("module", m, order, [m.name]) for order, m in quantized]
+    whole = [_Site("block", m, order, [m.name]) for order, m in quantized if m.block < 0]
     for i, name in enumerate(blocks(student)):
-        if inside := [(order, m.name) for order, m in known if m.block == i]:
+        if inside := [(order, m.name) for order, m in quantized if m.block == i]:
             whole.append(
                 _Site(
                     "block",
@@ -197,32 +197,32 @@ def _sites(student: nn.Module, names: Sequence[str]) -> list[_Site]:
 
 
 def _table(
-    sites: Sequence[_Site], changes: Changes, sensitivity: pd.DataFrame | None
+    sites: Sequence[_Site], changes: DivergenceSums, sensitivity: pd.DataFrame | None
 ) -> pd.DataFrame:
     alone = {} if sensitivity is None else _alone(sensitivity)
     totals = {row["language"]: row for row in changes.rows(EVERY)}
     rows: list[dict[str, Any]] = []
     for site in sites:
-        known = {
+        site_columns = {
             "site": site.module.name,
             "role": site.module.role,
             "block": site.module.block,
             "order": site.order,
             "level": site.level,
         }
-        for found in changes.rows((site.level, site.module.name)):
+        for summary in changes.rows((site.level, site.module.name)):
             for measure in MEASURES:
-                language, total = found["language"], totals[found["language"]][measure]
-                row = known | {
+                language, total = summary["language"], totals[summary["language"]][measure]
+                row = site_columns | {
                     "measure": measure,
                     "language": language,
-                    "sentences": found["sentences"],
+                    "sentences": summary["sentences"],
                     "total": total,
                 }
                 row |= {
-                    "value": found[measure],
-                    "low": found[f"{measure}_low"],
-                    "high": found[f"{measure}_high"],
+                    "value": summary[measure],
+                    "low": summary[f"{measure}_low"],
+                    "high": summary[f"{measure}_high"],
                 }
                 row["share"] = row["value"] / total if total else math.nan
                 row["scan"] = sum(

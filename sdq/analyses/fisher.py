@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdq.analyses.sensitivity import Forward, instead
+from sdq.analyses.sensitivity import Forward, patch_forwards
 from sdq.data.batches import Batch, Encoded
 from sdq.evaluate.ranking import Agreement, one_at_a_time, rho
 from sdq.models.hooks import in_pieces
@@ -47,6 +47,11 @@ def estimate(
     student: nn.Module, data: Encoded, batch_size: int = 32, draws: int = 2
 ) -> pd.DataFrame:
     """Mean KL of the FP32 answers from those with one module quantized, to second order.
+
+    student: quantized, in eval mode
+    data: sentences
+    batch_size: sentences of a forward pass
+    draws: random directions, at least 1
 
     One row per quantized module; all in nats per scored position, >= 0:
 
@@ -73,24 +78,28 @@ def estimate(
     for batch in in_pieces(student, data, batch_size, copies=4):
         asked = batch.scored if data.token else torch.ones_like(batch.labels, dtype=torch.bool)
         positions += int(asked.sum())
-        for (part, name), moved in _moved(student, _Calls(runs), batch, asked, draws).items():
-            for each in moved:
+        for (part, name), projections in _projections(
+            student, _Calls(runs), batch, asked, draws
+        ).items():
+            for each in projections:
                 sums[name][part] += (each.double() ** 2).sum() / (2 * draws)
-    known = {m.name: (m.name, m.role, m.block, order) for order, m in enumerate(modules(student))}
-    means = {name: (parts / positions).tolist() for name, parts in sums.items()}
+    described = {
+        m.name: (m.name, m.role, m.block, order) for order, m in enumerate(modules(student))
+    }
+    means = {name: (pair / positions).tolist() for name, pair in sums.items()}
     return pd.DataFrame(
-        [(*known[name], sum(parts), *parts) for name, parts in means.items()], columns=_COLUMNS
+        [(*described[name], sum(pair), *pair) for name, pair in means.items()], columns=_COLUMNS
     )
 
 
-def _moved(
+def _projections(
     student: nn.Module, calls: _Calls, batch: Batch, asked: Tensor, draws: int
 ) -> dict[tuple[int, str], list[Tensor]]:
     """By how much rounding moves the answer to each sentence [B], one tensor per draw; by part (0:
     the weight, 1: the input) and module."""
     layers = quantized_modules(student)
     with (
-        instead(student, calls.noting(layers)),
+        patch_forwards(student, calls.noting(layers)),
         _differentiable(student),
         only(student, ()),
         torch.enable_grad(),
@@ -115,11 +124,13 @@ def _moved(
     along: dict[tuple[int, str], list[Tensor]] = {}
     for i, (part, name, call) in enumerate(places):
         change = (calls.input_change if part else calls.output_change)(layers[name], name, call)
-        moved = [_along(g[i], change, batch) for g in gradients]
+        projections = [_along(g[i], change, batch) for g in gradients]
         before = along.get((part, name))
         # of shared weights: the sum over the calls
         along[part, name] = (
-            moved if before is None else [a + b for a, b in zip(before, moved, strict=True)]
+            projections
+            if before is None
+            else [a + b for a, b in zip(before, projections, strict=True)]
         )
     return along
 
@@ -180,7 +191,7 @@ class _Calls:
         self.inputs: dict[str, list[Tensor]] = {}  # what input quantizers saw
 
     def noting(
-        self, found: Mapping[str, QuantLinear | QuantEmbedding]
+        self, layers: Mapping[str, QuantLinear | QuantEmbedding]
     ) -> dict[str, Callable[[Forward], Forward]]:
         """Forwards that note their calls, for `instead`."""
 
@@ -210,17 +221,17 @@ class _Calls:
 
         inputs = {
             f"{name}.input_quantizer": passed(name)
-            for name, m in found.items()
+            for name, m in layers.items()
             if getattr(m, "input_quantizer", None) is not None
         }
-        return {name: call(name) for name in found} | inputs
+        return {name: call(name) for name in layers} | inputs
 
     def output_change(self, module: QuantLinear | QuantEmbedding, name: str, call: int) -> Tensor:
         """Of the output of a call, by rounding the weight alone."""
         if module.weight_quantizer is None:
             return torch.zeros(())
         whole = {"input_quantizer": lambda forward: lambda x: x} if name in self.inputs else {}
-        with instead(module, whole):
+        with patch_forwards(module, whole):
             change: Tensor = module(self.given[name][call]) - self.outputs[name][call].detach()
         return change
 
@@ -233,7 +244,6 @@ class _Calls:
 
 def _along(gradient: Tensor, change: Tensor, batch: Batch) -> Tensor:
     """Sum over a sentence's real tokens and units of gradient * change: [B]"""
-    along: Tensor = torch.linalg.vecdot(
-        gradient, change.expand_as(gradient)
-    )  # [B, T], or [B] after pooling
+    # [B, T], or [B] after pooling: of each token
+    along: Tensor = torch.linalg.vecdot(gradient, change.expand_as(gradient))
     return torch.where(batch.real, along, 0.0).sum(1) if along.dim() == 2 else along

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from sdq.analyses.error_measures import relative_l2
 from sdq.data.batches import Batch
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer, QuantLinear
@@ -16,11 +17,11 @@ class Inputs:
     """Running sums over the real tokens at the input of one module."""
 
     def __init__(
-        self, layer: QuantLinear, codes: list[str], alike: ActivationQuantizer | None
+        self, layer: QuantLinear, codes: list[str], balanced: ActivationQuantizer | None
     ) -> None:
         assert layer.input_quantizer is not None
         self.quantizer, self.codes = layer.input_quantizer, codes
-        self.alike = None if self.quantizer.spec.dynamic else alike
+        self.balanced = None if self.quantizer.spec.dynamic else balanced
         self.scale = layer._buffers.get("input_scale")
         self.peak = torch.zeros(len(codes), layer.in_features)
         self.low = torch.full((len(codes),), math.inf)
@@ -34,14 +35,18 @@ class Inputs:
         self.largest, self.where = 0.0, (-1, -1, -1)  # language, sentence, position
 
     def add(self, x: Tensor, batch: Batch, spoken: Tensor) -> None:
-        """x [B, T, D], or [B, D] after pooling; spoken [B]: the number of each sentence's
-        language."""
+        """Add one batch.
+
+        x: inputs of the module [B, T, D], or [B, D] after pooling
+        batch: whose inputs they are
+        spoken: number of each sentence's language [B]
+        """
         x = x if self.scale is None else x / self.scale
         real = batch.real if x.dim() == 3 else torch.ones(len(x), dtype=torch.bool)
         exact = exact_codes(self.quantizer, x)[real]  # [N, D]
         outside = [
             self._outside(exact),
-            self._outside(exact if self.alike is None else exact_codes(self.alike, x)[real]),
+            self._outside(exact if self.balanced is None else exact_codes(self.balanced, x)[real]),
         ]
         error = (self.quantizer._quantize(x) - x)[real].double()
         language = (spoken[:, None].expand(x.shape[:2]) if x.dim() == 3 else spoken)[real]
@@ -55,8 +60,8 @@ class Inputs:
         self.high.scatter_reduce_(0, language, x.amax(1), "amax")
         wide = x.double()
         self.powers += torch.stack([(wide**k).sum() for k in (1, 2, 3, 4)])
-        parts = [torch.full((len(x),), x.shape[1]), *outside, (error**2).sum(1), (wide**2).sum(1)]
-        self.sums.index_add_(0, language, torch.stack([p.double() for p in parts], 1))
+        columns = [torch.full((len(x),), x.shape[1]), *outside, (error**2).sum(1), (wide**2).sum(1)]
+        self.sums.index_add_(0, language, torch.stack([p.double() for p in columns], 1))
         peaks = size.amax(1)
         self.tokens.append(peaks)
         if float(peaks.max()) > self.largest:
@@ -96,11 +101,15 @@ class Norm:
         self.sums = torch.zeros(2, 2, dtype=torch.float64)
 
     def add(self, exact: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], real: Tensor) -> None:
-        """(before, after), each [B, T, D]; padding never counts."""
+        """Add one batch; padding never counts.
+
+        exact, other: (before, after) the LayerNorm, each [B, T, D]
+        real: which tokens are not padding [B, T]
+        """
         for side, (x, y) in enumerate(zip(exact, other, strict=True)):
             x, y = (t[real].double() if t.shape[:2] == real.shape else t.double() for t in (x, y))
             self.sums[side] += torch.stack([((y - x) ** 2).sum(), (x**2).sum()])
 
     def relative(self, side: int) -> float:
         error, signal = self.sums[side].tolist()
-        return math.sqrt(error / signal) if signal else 0.0
+        return relative_l2(error, signal)

@@ -14,9 +14,9 @@ batch          every batch is shuffled and run as two of half the size, so that 
 
 What is measured is of a kind:
 
-site     the place `name` of `sdq.analyses.depth.sites`; relative_l2, sqnr_db, mean_abs, frobenius
-         as in `depth`, where the difference is that between two passes in which everything
-         quantizes and the signal is FP32's: to be held against the accumulated error
+site     the place `name` of `sdq.analyses.layerwise_error.sites`; relative_l2, sqnr_db, mean_abs,
+         frobenius as in `layerwise_error`, where the difference is that between two passes in which
+         everything quantizes and the signal is FP32's: to be held against the accumulated error
 module   the module `name` alone quantizes; kl (of the plain answers from the repeated ones, nats)
          and flips (share of positions, 0..1), to be held against the same of FP32 from quantized
          answers, the measure "one" of `scan`; loss (nats) and accuracy (0..1): by how much the mean
@@ -39,9 +39,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdq.analyses.changes import METRICS, Answers, Changes
-from sdq.analyses.depth import EVERY, Sums, sites, watch
-from sdq.analyses.sensitivity import Forward, Passes, check, instead
+from sdq.analyses.divergence import METRICS, DivergenceSums, Reference
+from sdq.analyses.layerwise_error import EVERY, Sums, capture_outputs, sites
+from sdq.analyses.sensitivity import Forward, Passes, check, patch_forwards
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces
 from sdq.models.structure import Module, modules
@@ -64,7 +64,7 @@ _COLUMNS = [
 
 
 @torch.inference_mode()
-def floor(
+def noise_floor(
     student: nn.Module,
     data: Encoded,
     languages: list[str],
@@ -76,6 +76,10 @@ def floor(
 ) -> pd.DataFrame:
     """How far repetitions of a measurement are from the plain one, quantizers as they are.
 
+    student: quantized, in eval mode
+    repeats: of each cause, at least 1
+    seed: of perturbations and shuffles
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     amount: relative L2 by which a perturbation moves the word embedding.
     sentences: about how many, evenly picked, the kind "module" takes (all of them would take as
@@ -105,8 +109,8 @@ def floor(
     ]
     whole = {"name": EVERY, "role": EVERY, "block": -1, "order": -1}
     for kind, cause in product(("fp32", "model"), CAUSES):
-        moved = [_moved(answers, (kind, cause, i)) for i in numbers]
-        rows += _rows({"kind": kind} | whole, cause, moved)
+        shifts = [_absolute_means(answers, (kind, cause, i)) for i in numbers]
+        rows += _rows({"kind": kind} | whole, cause, shifts)
     for cause in CAUSES:
         shifted = [_shifted(answers, cause, i) for i in numbers]
         rows += _rows({"kind": "model"} | whole, cause, shifted)
@@ -114,8 +118,8 @@ def floor(
     alone = _alone(repeated, data.some(some), [languages[i] for i in some], batch_size)
     for order, m in enumerate(modules(student)):
         for cause in CAUSES if (m.name, CAUSES[0], 0) in alone.sums else ():
-            moved = [_moved(alone, (m.name, cause, i)) for i in numbers]
-            rows += _rows({"kind": "module"} | _named(m, order), cause, moved)
+            shifts = [_absolute_means(alone, (m.name, cause, i)) for i in numbers]
+            rows += _rows({"kind": "module"} | _named(m, order), cause, shifts)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -136,8 +140,8 @@ class _Repetition:
     def of(self, plain: Tensor) -> Tensor:
         """The same sentences of the plain pass: [B, T, D] or [B, D] -> that of this repetition's
         batch."""
-        mine = plain[self.rows]
-        return mine[:, : self.batch.real.shape[1]] if mine.dim() == 3 else mine
+        selected = plain[self.rows]
+        return selected[:, : self.batch.real.shape[1]] if selected.dim() == 3 else selected
 
 
 @dataclass(frozen=True)
@@ -170,15 +174,14 @@ class _Repeated:
     def _perturbed(
         self, batch: Batch, draw: torch.Generator
     ) -> dict[str, Callable[[Forward], Forward]]:
-        found = ((m.name, self.student.get_submodule(m.name)) for m in modules(self.student))
+        named = ((m.name, self.student.get_submodule(m.name)) for m in modules(self.student))
         name, width = next(
             (name, module.embedding_dim)
-            for name, module in found
+            for name, module in named
             if isinstance(module, nn.Embedding)
         )
-        noise = self.amount * torch.randn(
-            *batch.real.shape, width, generator=draw
-        )  # [B, T, D], the same in every pass of the repetition
+        # [B, T, D], the same in every pass of the repetition
+        noise = self.amount * torch.randn(*batch.real.shape, width, generator=draw)
 
         def make(forward: Forward) -> Forward:
             def run(*args: Any, **kwargs: Any) -> Tensor:
@@ -196,7 +199,7 @@ def _whole(
     data: Encoded,
     languages: list[str],
     batch_size: int,
-) -> tuple[dict[tuple[str, str, str], list[Sums]], Changes]:
+) -> tuple[dict[tuple[str, str, str], list[Sums]], DivergenceSums]:
     """(differences by kind, place and cause, one per repetition; changes of the answers by kind,
     cause and repetition) of whole passes.
 
@@ -205,7 +208,7 @@ def _whole(
     """
     student = repeated.student
     errors: dict[tuple[str, str, str], list[Sums]] = {}
-    everything, answers = tuple(quantized_modules(student)), Changes(languages)
+    everything, answers = tuple(quantized_modules(student)), DivergenceSums(languages)
     for m, _ in places:
         errors |= {
             (kind, m.name, cause): [Sums(1) for _ in range(repeated.repeats)]
@@ -215,7 +218,7 @@ def _whole(
     for batch in in_pieces(student, data, batch_size, copies=3):
         exact, sharp = _look(student, places, batch, (), {})
         plain, rounded = _look(student, places, batch, everything, {})
-        first = Answers(sharp, batch, data.token)
+        first = Reference(sharp, batch, data.token)
         answers.count(batch.at, first.counts)
         answers.add(("scan", "", 0), batch.at, first.change(rounded))
         for again in repeated.times(data, batch):
@@ -234,13 +237,13 @@ def _whole(
                     errors[kind, m.name, again.cause][again.number].add(
                         signal, difference, real, one
                     )
-                change = Answers(again.of(said), again.batch, data.token).change(logits[kind])
+                change = Reference(again.of(said), again.batch, data.token).change(logits[kind])
                 answers.add(
                     ("fp32" if kind == "fp32" else "model", again.cause, again.number),
                     again.batch.at,
                     change,
                 )
-            change = Answers(logits["fp32"], again.batch, data.token).change(logits["site"])
+            change = Reference(logits["fp32"], again.batch, data.token).change(logits["site"])
             answers.add(("scan", again.cause, again.number), again.batch.at, change)
     return errors, answers
 
@@ -253,21 +256,29 @@ def _look(
     changed: Mapping[str, Callable[[Forward], Forward]],
 ) -> tuple[dict[str, Tensor], Tensor]:
     """(what comes out of each place, logits) of a pass in which these modules quantize."""
-    with watch(student, places) as seen, only(student, quantizing), instead(student, changed):
+    with (
+        capture_outputs(student, places) as seen,
+        only(student, quantizing),
+        patch_forwards(student, changed),
+    ):
         logits = student(**batch.inputs).logits
         return seen(), logits
 
 
-def _alone(repeated: _Repeated, data: Encoded, languages: list[str], batch_size: int) -> Changes:
+def _alone(
+    repeated: _Repeated, data: Encoded, languages: list[str], batch_size: int
+) -> DivergenceSums:
     """Changes of the answers with one module quantizing, by module, cause and repetition."""
-    passes, changes = Passes(repeated.student, data), Changes(languages)
+    passes, changes = Passes(repeated.student, data), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         plain = dict(passes.of(batch))
-        changes.count(batch.at, Answers(plain[EVERY], batch, data.token).counts)
+        changes.count(batch.at, Reference(plain[EVERY], batch, data.token).counts)
         for again in repeated.times(data, batch):
-            with instead(repeated.student, again.changed):
+            with patch_forwards(repeated.student, again.changed):
                 for name, logits in passes.of(again.batch):
-                    change = Answers(again.of(plain[name]), again.batch, data.token).change(logits)
+                    change = Reference(again.of(plain[name]), again.batch, data.token).change(
+                        logits
+                    )
                     changes.add((name, again.cause, again.number), again.batch.at, change)
     return changes
 
@@ -279,11 +290,11 @@ def _named(m: Module, order: int) -> dict[str, Any]:
     return {"name": m.name, "role": m.role, "block": m.block, "order": order}
 
 
-def _moved(changes: Changes, key: tuple[str, str, int]) -> dict[str, float]:
+def _absolute_means(changes: DivergenceSums, key: tuple[str, str, int]) -> dict[str, float]:
     return {metric: abs(value) for metric, value in changes.means(key).items()}
 
 
-def _shifted(answers: Changes, cause: str, number: int) -> dict[str, float]:
+def _shifted(answers: DivergenceSums, cause: str, number: int) -> dict[str, float]:
     plain, again = answers.means(("scan", "", 0)), answers.means(("scan", cause, number))
     return {f"{metric}_shift": abs(again[metric] - plain[metric]) for metric in METRICS[:2]}
 

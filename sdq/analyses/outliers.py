@@ -1,8 +1,8 @@
 """Why a module breaks: what stands out in its weight and its inputs, which language suffers, and
 what produces it. Streams; holds one batch at a time.
 
-What removing a cause wins is measured in `sdq.analyses.removal`; here it is only seen. A cause is a
-short code:
+What removing a cause wins is measured in `sdq.analyses.ablation`; here it is only seen. A cause is
+a short code:
 
 outlier_unit   a hidden unit of the input whose peak stretches the range all units share (Dettmers
                et al. 2022, arXiv 2208.07339)
@@ -36,6 +36,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sdq.analyses.error_measures import relative_l2
 from sdq.analyses.input_statistics import Inputs, Norm
 from sdq.analyses.wiring import input_taps, layer_norms, producers, strength
 from sdq.data.batches import Batch, Encoded
@@ -66,17 +67,20 @@ MOST = 4  # units listed per module
 
 
 @torch.inference_mode()
-def why(
+def outlier_statistics(
     student: nn.Module,
     data: Encoded,
     languages: list[str],
-    alike: nn.Module | None = None,
+    balanced: nn.Module | None = None,
     batch_size: int = 32,
 ) -> pd.DataFrame:
     """What stands out: one row per quantized module and cause, and per LayerNorm.
 
+    student: quantized, in eval mode
+    data: sentences
+    batch_size: sentences of a forward pass
     languages: a code per sentence of `data`.
-    alike: the model with static ranges measured on all languages, for the cause "calibration".
+    balanced: the model with static ranges measured on all languages, for the cause "calibration".
 
     module, role, block
     cause: see above; a module has several outlier units: the largest, and up to MOST - 1 more
@@ -98,7 +102,7 @@ def why(
     named = {m.name: m for m in modules(student)}
     quantized = quantized_modules(student)
     sites = {
-        name: Inputs(layer, codes, None if alike is None else _quantizer(alike, name))
+        name: Inputs(layer, codes, None if balanced is None else _quantizer(balanced, name))
         for name, layer in quantized.items()
         if isinstance(layer, QuantLinear) and layer.input_quantizer is not None
     }
@@ -165,7 +169,7 @@ def _row(
     language: str = "",
     **more: Any,
 ) -> dict[str, Any]:
-    known = {
+    columns = {
         "module": m.name,
         "role": m.role,
         "block": m.block,
@@ -177,7 +181,7 @@ def _row(
         "language": language,
     }
     return (
-        known
+        columns
         | {
             "source": "",
             "source_value": math.nan,
@@ -211,7 +215,7 @@ def _rows(
     )
     rows += _language_rows(m, site)
     *_, error, signal = site.sums[site.sums[:, 0] > 0].T
-    lost = math.sqrt(float(error.sum() / signal.sum())) if signal.sum() else 0.0
+    lost = relative_l2(float(error.sum()), float(signal.sum()))
     unused = 1 - float(site.used.double().mean())
     rows.append(_row(m, "heavy_tails", site.kurtosis(), math.nan, "kurtosis"))
     rows.append(_row(m, "unused_inputs", unused, math.nan, "share of codes"))
@@ -240,13 +244,13 @@ def _language_rows(m: Module, site: Inputs) -> list[dict[str, Any]]:
     """The languages whose inputs are clipped most and need the widest range."""
     here = site.sums[:, 0] > 0
     spoken = [code for code, some in zip(site.codes, here.tolist(), strict=True) if some]
-    values, clipped, clipped_alike = site.sums[here][:, :3].T
+    values, clipped, clipped_balanced = site.sums[here][:, :3].T
     share, most = (clipped / values).numpy(), int(clipped.div(values).argmax())
     worst = float(share[most])
     rows = [_row(m, "clipped", worst, float(np.median(share)), "share", language=spoken[most])]
-    if site.alike is not None:
-        alike = float(clipped_alike[most] / values[most])
-        rows.append(_row(m, "calibration", worst, alike, "share", language=spoken[most]))
+    if site.balanced is not None:
+        balanced = float(clipped_balanced[most] / values[most])
+        rows.append(_row(m, "calibration", worst, balanced, "share", language=spoken[most]))
     width = (site.high - site.low)[here].numpy()
     widest, usual = int(width.argmax()), float(np.median(width))
     rows.append(
@@ -299,4 +303,4 @@ def _rounded(
         error += float(((dequantize(codes, s, z) - part).double() ** 2).sum())
         signal += float((part.double() ** 2).sum())
     unused = 1 - used / (ranges * (top - bottom + 1))
-    return unused, math.sqrt(error / signal) if signal else 0.0
+    return unused, relative_l2(error, signal)

@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdq.analyses.changes import Answers, Changes, columns
-from sdq.analyses.depth import EVERY
+from sdq.analyses.divergence import DivergenceSums, Reference, columns
+from sdq.analyses.layerwise_error import EVERY
 from sdq.data.batches import Batch, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules
@@ -40,6 +40,8 @@ def scan(
 ) -> pd.DataFrame:
     """How much the answers change from FP32 (quantizers off, same weights).
 
+    student: quantized, in eval mode
+    batch_size: sentences of a forward pass
     data, languages: sentences, and a code for each.
     measures: "one": a module alone quantizes; "but_one": all the others do; "all": every module
         does, in rows of module "all". With "but_one" and "all" rows of the measure "added" say what
@@ -64,59 +66,67 @@ def scan(
     forwards meanwhile. Raises ValueError for an unknown measure, other than one language per
     sentence, no sentence, or a model in training mode.
     """
-    return table(student, changes(student, data, languages, measures, batch_size, reuse))
+    return scan_table(student, divergences(student, data, languages, measures, batch_size, reuse))
 
 
 @torch.inference_mode()
-def changes(
+def divergences(
     student: nn.Module,
     data: Encoded,
     languages: list[str],
     measures: Collection[Measure] = ("one", "but_one"),
     batch_size: int = 64,
     reuse: bool = True,
-) -> Changes:
-    """What `table` and `alone` are made of: the changes of each sentence, by (module, measure).
+) -> DivergenceSums:
+    """The changes of each sentence by (module, measure): what `scan_table` and `alone` are of.
     Arguments and errors as of `scan`."""
     if unknown := set(measures) - set(get_args(Measure)):
         raise ValueError(f"measures must be among {list(get_args(Measure))}, got {sorted(unknown)}")
     check(student, data, languages)
-    passes, found = Passes(student, data, reuse), Changes(languages)
+    passes, sums = Passes(student, data, reuse), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         ones = passes.of(batch, each="one" in measures)
-        exact = Answers(next(ones)[1], batch, data.token)
-        found.count(batch.at, exact.counts)
+        exact = Reference(next(ones)[1], batch, data.token)
+        sums.count(batch.at, exact.counts)
         for name, logits in ones:
-            found.add((name, "one"), batch.at, exact.change(logits))
+            sums.add((name, "one"), batch.at, exact.change(logits))
         if not {"but_one", "all"} & set(measures):
             continue
         for name, logits in passes.of(batch, but=True, each="but_one" in measures):
             if (measure := "all" if name == EVERY else "but_one") in measures:
-                found.add((name, measure), batch.at, exact.change(logits))
+                sums.add((name, measure), batch.at, exact.change(logits))
     for name in passes.names if {"but_one", "all"} <= set(measures) else ():
-        found.sums[name, "added"] = found.sums[EVERY, "all"] - found.sums[name, "but_one"]
-    return found
+        sums.sums[name, "added"] = sums.sums[EVERY, "all"] - sums.sums[name, "but_one"]
+    return sums
 
 
-def table(student: nn.Module, changes: Changes) -> pd.DataFrame:
-    """The changes as the rows that `scan` describes."""
-    known = {
+def scan_table(student: nn.Module, measured: DivergenceSums) -> pd.DataFrame:
+    """The changes as the rows that `scan` describes.
+
+    student: the model that was measured
+    measured: by `divergences`
+    """
+    described = {
         m.name: {"module": m.name, "role": m.role, "block": m.block, "order": i}
         for i, m in enumerate(modules(student))
     }
-    known[EVERY] = {"module": EVERY, "role": EVERY, "block": -1, "order": -1}
+    described[EVERY] = {"module": EVERY, "role": EVERY, "block": -1, "order": -1}
     order = (*get_args(Measure), "added")
-    keys = sorted(changes.sums, key=lambda key: order.index(key[1]))
+    keys = sorted(measured.sums, key=lambda key: order.index(key[1]))
     rows = [
-        known[name] | {"measure": measure} | row
+        described[name] | {"measure": measure} | row
         for name, measure in keys
-        for row in changes.rows((name, measure))
+        for row in measured.rows((name, measure))
     ]
     return pd.DataFrame(rows, columns=columns("module", "role", "block", "order", "measure"))
 
 
-def alone(student: nn.Module, changes: Changes, ids: list[str]) -> pd.DataFrame:
-    """Which module alone flips which sentence; `ids` names the sentences.
+def alone(student: nn.Module, measured: DivergenceSums, ids: list[str]) -> pd.DataFrame:
+    """Which module alone flips which sentence.
+
+    student: the model that was measured
+    measured: by `divergences`, with "one"
+    ids: names of the sentences
 
     id, language, module, role, block
     kl: nats, mean over the sentence's scored positions
@@ -124,32 +134,35 @@ def alone(student: nn.Module, changes: Changes, ids: list[str]) -> pd.DataFrame:
 
     Of a sentence only the modules that flip something and the TOP of largest kl have a row, the one
     of largest kl first. Sentences without a scored position have none. Raises ValueError if
-    `changes` were not measured with "one".
+    `measured` was not measured with "one".
     """
-    known = {m.name: m for m in modules(student)}
-    names = [name for name, measure in changes.sums if measure == "one"]
+    by_name = {m.name: m for m in modules(student)}
+    names = [name for name, measure in measured.sums if measure == "one"]
     if not names:
         raise ValueError(
             'the changes must hold the measure "one", they do not; measure them with '
             'measures=("one",)'
         )
-    sums = torch.stack(
-        [changes.sums[name, "one"][:, :2] for name in names], 1
-    )  # [sentences, modules, 2]
-    means = sums / changes.counts[:, :1, None]
+    # [sentences, modules, 2]
+    sums = torch.stack([measured.sums[name, "one"][:, :2] for name in names], 1)
+    means = sums / measured.counts[:, :1, None]
     rows = []
-    for i in torch.nonzero(changes.counts[:, 0])[:, 0].tolist():
+    for i in torch.nonzero(measured.counts[:, 0])[:, 0].tolist():
         for place, at in enumerate(means[i, :, 0].argsort(descending=True, stable=True).tolist()):
             kl, flips = means[i, at].tolist()
             if flips > 0 or place < TOP:
-                m = known[names[at]]
-                rows.append((ids[i], changes.languages[i], m.name, m.role, m.block, kl, flips))
+                m = by_name[names[at]]
+                rows.append((ids[i], measured.languages[i], m.name, m.role, m.block, kl, flips))
     return pd.DataFrame(rows, columns=["id", "language", "module", "role", "block", "kl", "flips"])
 
 
 def check(student: nn.Module, data: Encoded, languages: list[str]) -> None:
     """ValueError for other than one language per sentence, no sentence, or a model in training
-    mode."""
+    mode.
+
+    student: the model to measure
+    data, languages: sentences, and a code for each
+    """
     if len(languages) != len(data):
         raise ValueError(
             f"each of the {len(data)} sentences must have one language, got {len(languages)} "
@@ -184,6 +197,10 @@ class Passes:
         """("all", logits of FP32) and then, with `each`, per module (its name, logits when it alone
         quantizes).
 
+        batch: of the data
+        but: whether all modules but one quantize, instead of one alone
+        each: whether there are passes of single modules
+
         With `but`: ("all", logits when all quantize), then (name, logits when all but this one do).
         """
         logits, before = run(
@@ -199,7 +216,7 @@ class Passes:
 
 
 @contextmanager
-def instead(
+def patch_forwards(
     model: nn.Module, forwards: Mapping[str, Callable[[Forward], Forward]]
 ) -> Iterator[None]:
     """Inside, each named module's forward is what the function makes of it; afterwards, also when
@@ -246,29 +263,37 @@ def _ended_before(
 
     with (
         only(model, ()),
-        instead(model, {name: timed(name) for name, _ in model.named_modules() if name}),
+        patch_forwards(model, {name: timed(name) for name, _ in model.named_modules() if name}),
     ):
         model(**batch.inputs)
-    around = {
-        n: [n[:i] for i, letter in enumerate(n) if letter == "."] for n in begun
-    }  # the modules that hold it
-    found = {}
+    # the modules that hold it
+    around = {n: [n[:i] for i, letter in enumerate(n) if letter == "."] for n in begun}
+    ended_before = {}
     for name in names:
         start = begun.get(name, [math.inf])[0]
         earlier = {n: None for n, times in begun.items() if len(times) == 1 and ended[n] < start}
-        found[name] = tuple(n for n in earlier if not any(outer in earlier for outer in around[n]))
-    return found
+        ended_before[name] = tuple(
+            n for n in earlier if not any(outer in earlier for outer in around[n])
+        )
+    return ended_before
 
 
 def run(
     student: nn.Module,
     batch: Batch,
     quantizing: Collection[str],
-    known: Mapping[str, Any] | None = None,
+    cached: Mapping[str, Any] | None = None,
     keep: Collection[str] = (),
 ) -> tuple[Tensor, dict[str, Any]]:
     """(logits, outputs of the modules to `keep`) of a pass in which only `quantizing` quantizes and
-    modules of `known` outputs do not run."""
+    `cached` modules do not run.
+
+    student: quantized, in eval mode
+    batch: its inputs
+    quantizing: names of the modules that quantize
+    cached: module -> its output, given back without running it
+    keep: names of the modules whose outputs are returned
+    """
     outputs: dict[str, Any] = {}
 
     def given(value: Any) -> Callable[[Forward], Forward]:
@@ -279,9 +304,9 @@ def run(
             lambda *args, **kwargs: outputs.setdefault(name, forward(*args, **kwargs))
         )
 
-    forwards = {name: given(value) for name, value in (known or {}).items()} | {
+    forwards = {name: given(value) for name, value in (cached or {}).items()} | {
         name: noted(name) for name in keep
     }
-    with only(student, quantizing), instead(student, forwards):
+    with only(student, quantizing), patch_forwards(student, forwards):
         logits: Tensor = student(**batch.inputs).logits
     return logits, outputs

@@ -3,7 +3,6 @@ here, drawn elsewhere."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.bins import BINS, binned
+from sdq.analyses.error_measures import sqnr_db
 from sdq.models.structure import modules
 from sdq.quant.integer import code_range, quantize
 from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
-from sdq.results import NO_ERROR_DB
 
 _PIECE = 1 << 20  # weights that are looked at at a time
 CHANNELS = 768  # of a longer table (an embedding) the channels of largest reach are kept
@@ -87,17 +86,17 @@ def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float
             codes = quantize(piece, s, z, spec.bits, spec.symmetric)
             back = (codes - z) * s
             exact = (piece / s).round() + z
-            parts = (
+            errors = (
                 ((back - piece).double() ** 2).sum(),
                 (piece.double() ** 2).sum(),
                 ((exact < bottom) | (exact > top)).sum().double(),
             )
-            sums += torch.stack(parts)
+            sums += torch.stack(errors)
             counts += _counts(back, low, high)
             seen.scatter_(1, (codes - bottom).long(), True)
         used += int(seen.sum())
     noise, signal, clipped = (sums / rows.numel()).tolist()
-    grid = ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy()
+    representable = ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy()
     return {
         "quantized": counts.astype(np.int32),
         "bits": spec.bits,
@@ -107,11 +106,11 @@ def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float
         "scale_low": float(scale.min()),
         "scale_high": float(scale.max()),
         "mse": noise,
-        "sqnr_db": 10 * math.log10(signal / noise) if noise and signal else NO_ERROR_DB,
+        "sqnr_db": sqnr_db(noise, signal),
         "clipped": clipped,
         "codes_used": used / len(scale),
         "codes": top - bottom + 1,
-        "grid": grid if len(scale) == 1 else None,
+        "grid": representable if len(scale) == 1 else None,
     }
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from sdq.analyses.changes import Answers, Changes, columns
+from sdq.analyses.divergence import DivergenceSums, Reference, columns
 from sdq.analyses.sensitivity import check
 from sdq.data.batches import Encoded
 from sdq.quant.layers import ActivationQuantizer, Quantizer, WeightQuantizer
@@ -21,11 +21,15 @@ PARTS: dict[str, type[Quantizer]] = {
 
 
 @torch.inference_mode()
-def parts(
+def weights_vs_activations(
     student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> pd.DataFrame:
     """How much the answers change from FP32 (quantizers off, same weights) by rounding the weights
-    or the activations; `languages`: a code per sentence.
+    or the activations.
+
+    student: quantized, in eval mode
+    data, languages: sentences, and a code for each
+    batch_size: sentences of a forward pass
 
     One row per part and language:
 
@@ -40,10 +44,10 @@ def parts(
     sentence, no sentence, or a model in training mode.
     """
     check(student, data, languages)
-    names, changes = list(quantized_modules(student)), Changes(languages)
+    names, changes = list(quantized_modules(student)), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         with only(student, ()):
-            exact = Answers(student(**batch.inputs).logits, batch, data.token)
+            exact = Reference(student(**batch.inputs).logits, batch, data.token)
         changes.count(batch.at, exact.counts)
         for part, kind in PARTS.items():
             with only(student, names, kind):

@@ -20,8 +20,8 @@ _PRODUCERS = {"attention_output": "v", "ffn_out": "ffn_in"}
 def input_taps(model: nn.Module, names: Collection[str]) -> dict[str, Side]:
     """What `listen` must tap for the inputs of the named modules, at every layer they run as."""
     wanted = [m for m in modules(model) if m.name in names]
-    found: dict[str, Side] = {m.name: "input" for m in wanted if m.block < 0}
-    return found | {
+    taps: dict[str, Side] = {m.name: "input" for m in wanted if m.block < 0}
+    return taps | {
         step.tap(m.name): "input" for step in steps(model) for m in wanted if m.block == step.block
     }
 
@@ -59,7 +59,7 @@ def producers(student: nn.Module, batch: Batch) -> dict[str, str]:
         # a reader sees the LayerNorm's very numbers, or a view of them (the first token): both
         # begin at the same address
         at = {tensor.data_ptr(): name for name, tensor in made.items()}
-        found = {
+        norm_readers = {
             m.name: at[read[m.name].data_ptr()] for m in linear if read[m.name].data_ptr() in at
         }
     by_role = {(m.role, m.block): m.name for m in linear}
@@ -69,10 +69,10 @@ def producers(student: nn.Module, batch: Batch) -> dict[str, str]:
         if (_PRODUCERS.get(m.role), m.block) in by_role
     }
     heads = [m.name for m in linear if m.role == "head"]
-    made_by |= {reader: maker for maker, reader in pairwise(heads) if reader not in found}
+    made_by |= {reader: maker for maker, reader in pairwise(heads) if reader not in norm_readers}
     size: dict[str, Any] = {m.name: student.get_submodule(m.name) for m in linear}
     # of a gated feed-forward or fused heads the rows are not one by one the units that are read
-    return found | {
+    return norm_readers | {
         reader: maker
         for reader, maker in made_by.items()
         if size[maker].out_features == size[reader].in_features

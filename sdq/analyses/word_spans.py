@@ -20,6 +20,11 @@ def spans(data: Encoded, at: int, tokenizer: Any, example: Example) -> list[tupl
     """The words of one sentence, each with the positions of its tokens. Special tokens belong to
     none.
 
+    data: tokenized sentences
+    at: position of the sentence in it
+    tokenizer: that made `data`
+    example: the sentence
+
     For tasks with a tag per word these are the words of `example` that have a token, else what
     `merged` makes of the pieces.
     """
@@ -43,7 +48,12 @@ def spans(data: Encoded, at: int, tokenizer: Any, example: Example) -> list[tupl
 
 def numbers(data: Encoded, at: int, groups: int) -> Sequence[int]:
     """Which word of a sentence each of its groups of tokens is; words without a token (cut off, of
-    letters without width) have none."""
+    letters without width) have none.
+
+    data: tokenized sentences
+    at: position of the sentence in it
+    groups: how many groups of tokens it has
+    """
     return range(groups) if data.words is None else data.words[at]
 
 

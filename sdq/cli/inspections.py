@@ -95,7 +95,7 @@ def remedy(
 ) -> None:
     """Choose the widths of a run's modules anew, the best of a size or the smallest of a cost, and
     write the recipe."""
-    from sdq.inspection.remedies import one_limit, wanted, words
+    from sdq.inspection.remedies import choice_summary, one_limit, recipe_within
     from sdq.inspection.storage import inspect as look
 
     store, out = Store.default(), path_of(out, "the recipe's file")
@@ -103,7 +103,7 @@ def remedy(
     one_limit(size, tolerate)
     with Line(quiet=False) as line:
         costs = look(run, store, only=("costs",), progress=line)["costs"]
-    recipe, choice = wanted(report, costs, size, tolerate)
+    recipe, choice = recipe_within(report, costs, size, tolerate)
     try:
         files.write_text(out, recipe.model_dump_json(indent=1))
     except OSError as error:
@@ -112,6 +112,6 @@ def remedy(
             "another with --out"
         ) from error
     typer.echo(
-        f"{words(report, costs, choice)}\n{out}: python -m sdq run {out} --model {report.model} "
-        f"--task {report.task}"
+        f"{choice_summary(report, costs, choice)}\n{out}: python -m sdq run {out} "
+        f"--model {report.model} --task {report.task}"
     )

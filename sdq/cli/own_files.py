@@ -48,7 +48,7 @@ def check(
 
     loaded = load_task(task)
     found = data.check(loaded)
-    typer.echo(data.as_json(loaded, found) if as_json else data.words(loaded, found))
+    typer.echo(data.as_json(loaded, found) if as_json else data.summary(loaded, found))
 
 
 def task_schema() -> None:

@@ -39,6 +39,7 @@ _CODE = re.compile(CODE)
 def assemble(file: TaskFile, sources: Iterable[Source], name: str, fingerprint: str) -> Task:
     """The task of a task file, from its data files.
 
+    file: what the task is
     sources: the data files, each with its split and language
     name: what the task is remembered by
     fingerprint: of the content of all files
@@ -104,6 +105,7 @@ class Builder:
     ) -> None:
         """The rows of one file.
 
+        rows: of the file
         source: the file, with its split and language
         classes: column -> the names that its numbers stand for
 
@@ -334,5 +336,5 @@ def _some(names: Iterable[str]) -> str:
 def load(path: Path, name: str) -> Task:
     """The task that the file at `path` describes; `name` is what it is remembered by."""
     file = taskfile.read(path)
-    task = assemble(file, taskfile.locate(file, path.parent), name, taskfile.fingerprint(path))
+    task = assemble(file, taskfile.locate(file, path.parent), name, taskfile.content_hash(path))
     return task if name.startswith("hub:") else replace(task, title=file.name)

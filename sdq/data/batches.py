@@ -49,9 +49,8 @@ class Encoded:
     labels: list[list[int]]  # one label, or one per subword
     token: bool
     pad: int
-    types: list[list[int]] | None = (
-        None  # of pairs, where the model tells the two texts apart: 0 or 1 per subword
-    )
+    # of pairs, where the model tells the two texts apart: 0 or 1 per subword
+    types: list[list[int]] | None = None
     cut: int = 0  # how many were longer than the tokenizer or the task allows
     words: list[list[int]] | None = None
     sizes: list[int] | None = None
@@ -101,8 +100,8 @@ class Encoded:
     def followed_by(self, other: Encoded) -> Encoded:
         """These examples, then those of the other. Both of the same task."""
 
-        def of(mine: list[T] | None, theirs: list[T] | None) -> list[T] | None:
-            return None if mine is None or theirs is None else mine + theirs
+        def of(ours: list[T] | None, theirs: list[T] | None) -> list[T] | None:
+            return None if ours is None or theirs is None else ours + theirs
 
         return replace(
             self,
@@ -143,9 +142,15 @@ class Encoded:
 def encode(
     examples: list[Example], task: Task, tokenizer: Any, longest: int | None = None
 ) -> Encoded:
-    """Tokenize. In token tasks the label stands on a word's first subword; inputs longer than
-    `longest` (else what the task says, or the tokenizer allows) are cut, of a pair the longer text
-    first. A sentence without labels gets the first one: it must never be scored."""
+    """Tokenize. In token tasks the label stands on a word's first subword; longer inputs are cut,
+    of a pair the longer text first. A sentence without labels gets the first one: it must never be
+    scored.
+
+    examples: of the task, N
+    task: theirs
+    tokenizer: a fast one
+    longest: tokens of an input; None: what the task says, or the tokenizer allows
+    """
     longest = longest or min(task.longest, tokenizer.model_max_length)
     place, names = (
         {label: i for i, label in enumerate(task.labels)},

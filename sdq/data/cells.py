@@ -94,6 +94,7 @@ def words_of(value: Any, tags: bool = False, fitting: int = 0) -> tuple[str, ...
     """Words or tags of a cell: a list, a list as JSON, Python, pandas or numpy write it, or text
     with spaces between.
 
+    value: the cell
     tags: whether the cell holds tags: `[7]` is a list of one then, and else a word
     fitting: text that begins like a list and is none, `("So" he said)`, is text if it has that many
         words; 0: nobody knows
@@ -193,8 +194,8 @@ def _once(text: str) -> str:
 
 def _joined(text: str) -> bool:
     """Whether tags have commas and the like between them, and no space: `O,B-PER` is no tag."""
-    parts = re.split(r"[,;|]", text)
-    return len(parts) > 1 and (all(map(_TAG.fullmatch, parts)) or set(parts) <= UPOS)
+    tags = re.split(r"[,;|]", text)
+    return len(tags) > 1 and (all(map(_TAG.fullmatch, tags)) or set(tags) <= UPOS)
 
 
 _OPEN = re.compile(r"\s*(?:array|list|tuple|set)?[\[({\s]+")

@@ -130,7 +130,7 @@ def _counted(task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     return counts, sentences
 
 
-def words(task: Task, checked: Checked) -> str:
+def summary(task: Task, checked: Checked) -> str:
     """What was found, for a terminal: sentences by language and split, labels by split and
     language, warnings."""
     kind = task.file_kind or {"sequence": "sentence"}.get(task.kind, task.kind)

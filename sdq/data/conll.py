@@ -31,7 +31,12 @@ GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) na
 
 def read_conllu(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`.
-    Multiword ranges and empty nodes are left out."""
+    Multiword ranges and empty nodes are left out.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
+    """
     count = 0
     for block in blocks(path):
         comments: dict[str, Any] = {}
@@ -78,10 +83,15 @@ def conll_head(path: Path, names: tuple[str, ...] = (), most: int = 400) -> Head
     """The columns of a CoNLL file, as its own comment, `names` or their numbers call them, with the
     values of its first `most` words.
 
+    path: the file
+    names: of all its columns; none: its own
+    most: words that are read
+
     The first is called tokens. Another is called tags only where nothing else can be meant: the
     second of two, or the last if its values, and those of no other column, are tags of spans (O,
-    B-x, I-x; O alone is none). Where the first alone looks like tags, or counts the words, nothing
-    is called either. UserError if `names` are not as many as there are columns.
+    B-x, I-x; O alone is none). Where the first alone looks like tags, counts the words or names
+    their sentence, nothing is called either. UserError if `names` are not as many as there are
+    columns.
     """
     given: tuple[str, ...] = ()
     rows: list[list[str]] = []
@@ -137,12 +147,21 @@ def _numbered(values: tuple[str, ...]) -> bool:
     )
 
 
+def _repeated(values: tuple[str, ...]) -> bool:
+    """Whether most values are those of the word before, as the id of a sentence is: words are
+    hardly ever."""
+    same = sum(now == before for before, now in itertools.pairwise(values))
+    return len(values) > 3 and 2 * same >= len(values) - 1
+
+
 def words_at(values: tuple[tuple[str, ...], ...]) -> int:
-    """Which column holds the words, from 0: the first that neither counts them nor, where no other
-    does, looks like tags."""
+    """Which column holds the words, from 0: the first that neither counts them, nor, of three or
+    more, names their sentence, nor, where no other does, looks like tags."""
     if _turned(values):
         return 1
-    return next((i for i, column in enumerate(values) if not _numbered(column)), 0)
+    names = [len(values) > 2 and _repeated(column) for column in values]
+    likely = [i for i, column in enumerate(values) if not (_numbered(column) or names[i])]
+    return next(iter(likely), next((i for i, c in enumerate(values) if not _numbered(c)), 0))
 
 
 def _named_at_start(content: str) -> tuple[str, ...]:
@@ -192,7 +211,12 @@ def _looks(column: tuple[str, ...]) -> str:
 
 def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     """What to say when a CoNLL file has no column that is called `wanted`: all columns with
-    examples, and the one that looks right."""
+    examples, and the one that looks right.
+
+    path: the file
+    names: of its columns, if the task file gives them
+    wanted: the column that is missing
+    """
     head = conll_head(path, names)
     likely = proposed(head)
     number, looks = likely or (len(head.called), "a guess")
@@ -226,6 +250,10 @@ def _code_before_words(path: Path, layout: Layout, at: int) -> str:
 def read_conll(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head`
     says; each also by its number from 1.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
 
     Lines with -DOCSTART- are left out, and comments before a sentence (see `without_comments`).
     """

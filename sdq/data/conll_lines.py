@@ -51,7 +51,7 @@ class Layout:
 
     width: int
     tabs: bool
-    known: frozenset[str]
+    tags: frozenset[str]
     header: int = 0  # number of the line that names the columns; 0: none does
 
     def fields(self, line: str) -> list[str]:
@@ -69,12 +69,12 @@ def file_layout(path: Path, most: int = 400) -> Layout:
     tabs, width = layout_of([content for _, content in words])
     fields = [fields_of(content, tabs, width) for _, content in words]
     header = 0
-    known = frozenset(row[-1] for row in fields[1:])
-    if known and names_columns(fields[0], words=True) and fields[0][-1] not in known:
+    tags = frozenset(row[-1] for row in fields[1:])
+    if tags and names_columns(fields[0], words=True) and fields[0][-1] not in tags:
         header = words[0][0]
     else:
-        known |= {row[-1] for row in fields[:1]}
-    return Layout(width, tabs, known, header)
+        tags |= {row[-1] for row in fields[:1]}
+    return Layout(width, tabs, tags, header)
 
 
 _NOTED = re.compile(r"#+(?:[ \t]|$)|#+[\w.:-]+[ \t]*=|#(?:begin|end) document\b")
@@ -83,6 +83,10 @@ _NAMED = re.compile(r"#+ +[\w.:-]+ += ")
 
 def without_comments(path: Path, block: Block, layout: Layout) -> Block:
     """The words of a block: without -DOCSTART-, and without the comments before them.
+
+    path: the file, for errors
+    block: lines between blank ones, with their numbers
+    layout: of the file
 
     A comment is `# text` or `#name=value` with another number of fields than words have, or `# name
     = value`. UserError for what may be either: `# newdoc` where words have two fields with a space
@@ -109,7 +113,7 @@ def without_comments(path: Path, block: Block, layout: Layout) -> Block:
 
 def _is_tag(field: str, layout: Layout) -> bool:
     return (
-        field in layout.known
+        field in layout.tags
         or is_span([field])
         or is_speech([field])
         or not any(c.isalnum() for c in field)

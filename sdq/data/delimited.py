@@ -105,7 +105,12 @@ def _ends_empty(fields: list[str], otherwise: str) -> str:
 
 def read_csv(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Fields between commas (or what the first line has instead), quoted as in RFC 4180; a row is
-    where it begins."""
+    where it begins.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
+    """
     if asked.quoting == "none":
         return read_tsv(path, asked, form)
     return _quoted(path, asked, form)
@@ -171,7 +176,12 @@ def _quoted_after_space(path: Path, delimiter: str) -> bool:
 
 def read_tsv(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
     """Fields between tabs, one row a line. Quotes mean nothing unless asked, as in the files of
-    XNLI, PAWS-X and XGLUE."""
+    XNLI, PAWS-X and XGLUE.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
+    """
     if asked.quoting == "double":
         return _quoted(path, asked, form)
     return _unquoted(path, asked, form)

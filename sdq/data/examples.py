@@ -30,6 +30,8 @@ class ExampleReader:
     def read(self, place: Place, language: str, id: str) -> Example:
         """The example of a row. UserError for cells that are not what the task file says.
 
+        place: the row
+
         language: as the task calls it
         id: of the example, unique within its language and split
         """

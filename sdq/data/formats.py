@@ -28,8 +28,12 @@ def read(
     quoting: Quoting | None = None,
     remark: Callable[[str], None] = lambda said: None,
 ) -> Iterator[Row]:
-    """The rows of a file, read as what it is by its content. `names`, `quoting`, `remark`: see
-    Asked.
+    """The rows of a file, read as what it is by its content.
+
+    path: the file
+    names: of its columns, if it does not name them
+    quoting: what quotes mean; None: what is usual for the format
+    remark: is told what a reader of results should know
 
     Raises UserError naming the file, the line and the remedy for what cannot be read rightly, or
     exceeds a limit of sdq.io.limits.
@@ -83,7 +87,12 @@ def _object(value: Any, said: str) -> dict[str, Any]:
 
 
 def read_jsonl(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
-    """One JSON object a line."""
+    """One JSON object a line.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
+    """
     for i, line in lines(path):
         if is_blank(line):
             continue
@@ -103,7 +112,12 @@ def read_jsonl(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
 
 
 def read_json(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
-    """An array of JSON objects, one decoded at a time."""
+    """An array of JSON objects, one decoded at a time.
+
+    path: the file
+    asked: how to read it
+    form: what it was recognised as
+    """
     text = "".join(line for _, line in lines(path, longest=limits().data_file_mb * 10**6))
     at, line, count = _after(text, text.index("[") + 1), 1, 0
     seen = 0

@@ -132,7 +132,9 @@ def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text
     """The task file of an entry in the data folder; fetched there first if it is not. UserError
     with one sentence if that cannot be.
 
-    `root` is the pattern of its files; a local folder of the same layout serves as well.
+    name: one of ENTRIES
+    root: pattern of its files; a local folder of the same layout serves as well
+    tell: is told what is fetched
     """
     entry, folder = _entry(name), home() / f"hub-{name}"
     if (folder / "task.json").is_file():

@@ -42,8 +42,13 @@ def occurring(
     seen: Collection[str],
     remark: Callable[[str, str], None],
 ) -> list[str]:
-    """The labels of a task that lists none: as files name and order them (`classes`: names -> the
-    first file that has them), then the others that occur."""
+    """The labels of a task that lists none: as files name and order them, then the others that
+    occur.
+
+    classes: names of labels in a file's order -> the first file that has them
+    seen: the labels that occur
+    remark: is told (what, file)
+    """
     labels = list(dict.fromkeys(name for names in classes for name in names))
     first = next(iter(classes.values()), "")
     for names, file in classes.items():

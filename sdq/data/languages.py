@@ -49,30 +49,30 @@ def subtags(code: str) -> Subtags:
     Variants, extensions (-u-...) and private use (-x-...) tell nothing about language, script or
     region.
     """
-    parts = code.replace("_", "-").split("-")
-    base = parts.pop(0)
+    rest = code.replace("_", "-").split("-")
+    base = rest.pop(0)
     base = base.lower()
-    if base == "zh" and [part.lower() for part in parts[:2]] == ["min", "nan"]:
-        base, parts = "nan", parts[2:]
+    if base == "zh" and [part.lower() for part in rest[:2]] == ["min", "nan"]:
+        base, rest = "nan", rest[2:]
     was = base
     base = ISO_639_3.get(base, OTHER_CODES.get(base, base))
     for _ in range(3):  # extended language subtags: zh-yue is yue, ar-arb is ar
-        if parts and len(parts[0]) == 3 and parts[0].isalpha():
-            extended = parts.pop(0).lower()
+        if rest and len(rest[0]) == 3 and rest[0].isalpha():
+            extended = rest.pop(0).lower()
             base = ISO_639_3.get(extended, OTHER_CODES.get(extended, extended))
     script = (
-        parts.pop(0).title()
-        if parts and len(parts[0]) == 4 and parts[0].isalpha()
+        rest.pop(0).title()
+        if rest and len(rest[0]) == 4 and rest[0].isalpha()
         else "Latn"
         if was == "sh"
         else ""
     )
     region = ""
-    if parts and (
-        (len(parts[0]) == 2 and parts[0].isalpha())
-        or (len(parts[0]) == 3 and parts[0].isascii() and parts[0].isdigit())
+    if rest and (
+        (len(rest[0]) == 2 and rest[0].isalpha())
+        or (len(rest[0]) == 3 and rest[0].isascii() and rest[0].isdigit())
     ):
-        region = parts.pop(0).upper()
+        region = rest.pop(0).upper()
     return Subtags(base, script, region)
 
 
@@ -129,11 +129,11 @@ _WORDS = (
 _SHORTENED = "br cs ga ha hr it la ml ms mt ne pa sa sk te tr"
 
 
-def in_name(stem: str, known: Collection[str]) -> str:
+def language_in_name(stem: str, other_words: Collection[str]) -> str:
     """The language code in the name of a file (without its ending), "" if there is none, or two.
 
     A code with its script or region, as written (deu_Latn, zh_TW, es-419), counts before one alone
-    (de, deu). `known`: words of the name that say something else (train, test).
+    (de, deu). `other_words`: words of the name that say something else (train, test).
     """
     parts = re.findall(r"[^\W_]+|[\W_]+", stem)
     parts = parts if parts and parts[0][0].isalnum() else parts[1:]
@@ -143,7 +143,7 @@ def in_name(stem: str, known: Collection[str]) -> str:
         length = _length(words[i:], gaps[i + 1 :])
         if length > 1:
             long.append("".join(parts[2 * i : 2 * (i + length) - 1]))
-        elif length and _plausible(i, words, gaps, known):
+        elif length and _plausible(i, words, gaps, other_words):
             short.append(words[i].lower())
         i += max(length, 1)
     codes = set(long or short)
@@ -169,14 +169,16 @@ def _is_region(base: str, word: str) -> bool:
     return word.isdigit() or (word.isupper() and base.islower()) or word.lower() not in LANGUAGES
 
 
-def _plausible(i: int, words: Sequence[str], gaps: Sequence[str], known: Collection[str]) -> bool:
+def _plausible(
+    i: int, words: Sequence[str], gaps: Sequence[str], other_words: Collection[str]
+) -> bool:
     """Whether a short code in the name of a file means a language there."""
     word, before, after = words[i].lower(), gaps[i], gaps[i + 1]
-    follows = i > 0 and words[i - 1].lower() in known
+    follows = i > 0 and words[i - 1].lower() in other_words
     alone = before in ("", ".") and after in ("", ".")
     if word in _WORDS.split(" "):
         return alone or (follows and after in ("", "."))
     if word in _SHORTENED.split(" "):
-        leads = i + 1 < len(words) and words[i + 1].lower() in known
+        leads = i + 1 < len(words) and words[i + 1].lower() in other_words
         return follows or leads or alone or not after
     return True

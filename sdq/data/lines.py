@@ -222,8 +222,13 @@ def spaced(text: str) -> list[str]:
 
 
 def settings_of(model: type[M], data: bytes, what: str, called: str) -> M:
-    """The settings, `what` they are, in the bytes of a JSON file that errors call `called`.
-    UserError with one sentence for anything else."""
+    """The settings in the bytes of a JSON file. UserError with one sentence for anything else.
+
+    model: the settings' class
+    data: bytes of the file
+    what: they are, for errors
+    called: the file's name, for errors
+    """
     called = one_line(called, 300)
     try:
         value = strict(data.decode("utf-8-sig"))

@@ -19,7 +19,7 @@ def lead_with_space_(tokenizer: Any, called: str) -> bool:
     """
     if not _loses_space(tokenizer):
         return False
-    for change_ in _changes(tokenizer):
+    for change_ in _ways_to_prepend(tokenizer):
         pre_tokenizer, normalizer = tokenizer.pre_tokenizer, tokenizer.normalizer
         change_()
         if not _loses_space(tokenizer):
@@ -49,7 +49,7 @@ def _marked(tokenizer: Any, text: str) -> str:
     )
 
 
-def _changes(tokenizer: Any) -> Iterator[Callable[[], None]]:
+def _ways_to_prepend(tokenizer: Any) -> Iterator[Callable[[], None]]:
     """What may give words their space, the narrowest change first."""
     from tokenizers import normalizers
 
@@ -61,5 +61,5 @@ def _changes(tokenizer: Any) -> Iterator[Callable[[], None]]:
     # where a text is split first (Llama 3), ByteLevel would put a space before every part of a
     # word, as before "'t" of "don't"
     before = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
-    for parts in ([normalizers.Prepend(" "), *before], [*before, normalizers.Prepend(" ")]):
-        yield partial(setattr, tokenizer, "normalizer", normalizers.Sequence(parts))
+    for sequence in ([normalizers.Prepend(" "), *before], [*before, normalizers.Prepend(" ")]):
+        yield partial(setattr, tokenizer, "normalizer", normalizers.Sequence(sequence))

@@ -83,6 +83,7 @@ class Place:
     def several(self, column: str, tags: bool = False, fitting: int = 0) -> tuple[str, ...]:
         """A cell of words: a list in any usual writing, or text with spaces between.
 
+        column: that holds it
         tags: whether it holds tags
         fitting: how many there should be; 0: nobody knows (see cells.words_of)
 

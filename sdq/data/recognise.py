@@ -200,8 +200,12 @@ def layout_of(lines: list[str]) -> tuple[bool, int]:
 
 
 def fields_of(line: str, tabs: bool = True, width: int = 0) -> list[str]:
-    """The fields of a line of CoNLL: between tabs if there are any, or else spaces. `width`: how
-    many there should be; empty ones after them are none."""
+    """The fields of a line of CoNLL: between tabs if there are any, or else spaces.
+
+    line: of a CoNLL file
+    tabs: whether tabs stand between fields
+    width: how many fields there should be; empty ones after them are none
+    """
     fields = line.split("\t") if tabs and "\t" in line else spaced(line)
     while 0 < width < len(fields) and not fields[-1]:
         fields.pop()

@@ -12,6 +12,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from sdq.data import assemble
 from sdq.data.kept import KEPT, home, kept
 from sdq.data.tagging import CONLLEVAL
 from sdq.data.task import SPLITS, Example, Task
-from sdq.io.sealed import as_shipped
+from sdq.io.sealed import as_shipped, state
 from sdq.results import title
 from sdq.settings import ASSETS, UserError, one_line, path_of
 
@@ -52,7 +53,7 @@ def _embedded(name: str, only: str | None = None) -> Task:
         tuple(card["languages"]),
         "en",
         card[name]["metric"],
-        fingerprint(name),
+        task_fingerprint(name),
         splits,
         tagging=CONLLEVAL if kind == "token" else None,
     )
@@ -62,7 +63,7 @@ def _embedded(name: str, only: str | None = None) -> Task:
 TASKS: dict[str, Callable[..., Task]] = {"intent": _embedded, "slots": _embedded}
 
 
-def address(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The name under which a task is remembered: the same from every working directory. UserError
     for an unknown task."""
     if name in TASKS or (
@@ -103,11 +104,11 @@ def called(name: str) -> str:
     return title(name)
 
 
-def fingerprint(name: str, fetch: bool = False) -> str:
+def task_fingerprint(name: str, fetch: bool = False) -> str:
     """16 hex digits that name the content of a task, without reading its examples. UserError for an
     unknown task, and for one of the Hub that is not in the data folder: with `fetch` it is fetched
     first."""
-    name = address(name)
+    name = canonical_name(name)
     if fetch and name.startswith("hub:"):
         from sdq.data import hub
 
@@ -121,17 +122,22 @@ def fingerprint(name: str, fetch: bool = False) -> str:
             "`python -m sdq mini build`"
         )
     as_shipped(path.parent)
-    return hashlib.sha256(path.read_bytes() + name.encode()).hexdigest()[:16]
+    return _hash_of(state(path), name)
+
+
+@lru_cache(maxsize=8)
+def _hash_of(file: tuple[str, int, int, int], name: str) -> str:
+    return hashlib.sha256(Path(file[0]).read_bytes() + name.encode()).hexdigest()[:16]
 
 
 def load_task(name: str, only: str | None = None) -> Task:
     """The task of that name; of an embedded one the split `only` alone, if one is named: the whole
     takes 150 MB. One of the Hub is fetched if it is not here. Raises UserError for one that is
     unknown or cannot be read as it says."""
-    name = address(name)
+    name = canonical_name(name)
     with _uncollected():
         if name in TASKS:
-            fingerprint(name)
+            task_fingerprint(name)
             return TASKS[name](name) if only is None else TASKS[name](name, only)
         return _source(name)[1]()
 
@@ -156,15 +162,15 @@ def _source(name: str) -> tuple[Callable[[], str], Callable[[], Task]]:
     if kind == "xglue":
         from sdq.data import xglue
 
-        return lambda: xglue.fingerprint(Path(rest)), lambda: xglue.load(Path(rest))
+        return lambda: xglue.content_hash(Path(rest)), lambda: xglue.load(Path(rest))
     from sdq.data import taskfile
 
     if kind == "hub":
         from sdq.data import hub
 
         return (
-            lambda: taskfile.fingerprint(hub.fetched(rest)),
+            lambda: taskfile.content_hash(hub.fetched(rest)),
             lambda: assemble.load(hub.fetch(rest), name),
         )
     path = Path(name) if name.endswith(".json") else home() / name / "task.json"
-    return lambda: taskfile.fingerprint(path), lambda: assemble.load(path, name)
+    return lambda: taskfile.content_hash(path), lambda: assemble.load(path, name)

@@ -22,12 +22,8 @@ _SHOWN = 5
 def recognised(sentences: Iterable[Sequence[str]], labels: Iterable[str] = ()) -> Tagging | None:
     """The scheme of gold tags, sentence by sentence; None if they are of none. `labels`: further
     tags that a model may give."""
-    # of neighbours, with O at both ends: they tell what is ill-formed
-    pairs: Counter[tuple[str, str]] = Counter()
-    often: Counter[str] = Counter()
-    for tags in sentences:
-        often.update(tags)
-        pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
+    pairs = _pairs(sentences := list(sentences))
+    often = Counter(tag for tags in sentences for tag in tags)
     names = {*labels, *often}
     if not names - {"O"}:
         return None
@@ -59,16 +55,29 @@ def _by_letters(form: Tagging, pairs: Counter[tuple[str, str]], names: set[str])
         said.append(
             "no tag begins with B-, so that IOB1 and IO are the same: a run of one kind is one span"
         )
-    if odd[best]:
-        (before, tag), n = odd[best].most_common(1)[0]
-        where = f"{tag} at the beginning or after O" if before == "O" else f"{before} before {tag}"
-        said.append(
-            f"tags are ill-formed in {best} at {odd[best].total():,} "
-            f"place{'' if odd[best].total() == 1 else 's'}, most often {where} ({n:,}), and what "
-            "makes no whole span is not counted; correct the data, or set `scheme` to conlleval, "
-            "which counts ill-formed spans too"
-        )
-    return replace(form, scheme=best, said=tuple(said))
+    return replace(form, scheme=best, said=(*said, *_said_ill_formed(best, odd[best])))
+
+
+def _said_ill_formed(scheme: Scheme, odd: Counter[tuple[str, str]]) -> tuple[str, ...]:
+    """What to say of the neighbours that a scheme does not allow; nothing if there are none."""
+    if not odd:
+        return ()
+    (before, tag), n = odd.most_common(1)[0]
+    where = f"{tag} at the beginning or after O" if before == "O" else f"{before} before {tag}"
+    return (
+        f"tags are ill-formed in {scheme} at {odd.total():,} "
+        f"place{'' if odd.total() == 1 else 's'}, most often {where} ({n:,}), and what "
+        "makes no whole span is not counted; correct the data, or set `scheme` to conlleval, "
+        "which counts ill-formed spans too",
+    )
+
+
+def _pairs(sentences: Iterable[Sequence[str]]) -> Counter[tuple[str, str]]:
+    """How often which tag follows which, with O at both ends: they tell what is ill-formed."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    for tags in sentences:
+        pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
+    return pairs
 
 
 def _ill_formed(tagging: Tagging, pairs: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
@@ -126,18 +135,18 @@ def foreign(tagging: Tagging, labels: Sequence[str], extra: Sequence[str]) -> tu
     roles = {tag: parsed(tag, tagging.delimiter, tagging.suffix) for tag in (*labels, *extra)}
     ends = [tag for tag in extra if (role := roles[tag]) and role[0] in "ES"]
     letters = {tag[-1 if tagging.suffix else 0] for tag in ends}
-    theirs = "BILOU" if letters & {"L", "U"} else "IOBES"
+    model_scheme = "BILOU" if letters & {"L", "U"} else "IOBES"
     if ends and tagging.scheme in ("IOB1", "IOB2"):
         return (
-            f"the model must tag in the scheme of the task, its tags are {theirs} "
+            f"the model must tag in the scheme of the task, its tags are {model_scheme} "
             f"({listed(ends, _SHOWN)}) and the task's {tagging.scheme}, which counts no span with "
             f"them; {CONLLEVAL_COUNTS}, or take a model that was trained on {tagging.scheme}"
         ), ""
     if letters & {"L", "U", "W"} and tagging.scheme == "conlleval":
         return "", (
-            f"the model's tags are {theirs} ({listed(ends, _SHOWN)}), of which conlleval knows no "
-            "L-, U- and W-: neighbours of one kind count as one span; call them E- and S- in the "
-            "model's id2label"
+            f"the model's tags are {model_scheme} ({listed(ends, _SHOWN)}), of which conlleval "
+            "knows no L-, U- and W-: neighbours of one kind count as one span; call them E- and S- "
+            "in the model's id2label"
         )
     begins = [tag for tag in extra if (role := roles[tag]) and role[0] == "B"]
     if (
@@ -180,19 +189,19 @@ def mismatched(tagging: Tagging, answers: Iterable[Sequence[str]]) -> str:
     other: dict[Scheme | None, Scheme] = {"IOB1": "IOB2", "IOB2": "IOB1"}
     if tagging.scheme not in other:
         return ""
-    theirs = replace(tagging, scheme=other[tagging.scheme])
+    other_tagging = replace(tagging, scheme=other[tagging.scheme])
     pairs: Counter[tuple[str, str]] = Counter()
     spans = 0
     for tags in answers:
         pairs.update(zip(("O", *tags), (*tags, "O"), strict=True))
-        spans += len(theirs.spans(tags))
-    odd, less = (_ill_formed(one, pairs).total() for one in (tagging, theirs))
+        spans += len(other_tagging.spans(tags))
+    odd, less = (_ill_formed(one, pairs).total() for one in (tagging, other_tagging))
     if 2 * odd <= spans or less >= odd:
         return ""
     return (
         f"the FP32 model's answers are ill-formed in {tagging.scheme}, the scheme of the task, at "
         f"{odd:,} place{'' if odd == 1 else 's'}, where no span or half a span is counted, and in "
-        f"{theirs.scheme} at {less:,}: if the model was trained on {theirs.scheme}, "
+        f"{other_tagging.scheme} at {less:,}: if the model was trained on {other_tagging.scheme}, "
         f"{CONLLEVAL_COUNTS}"
     )
 
@@ -241,7 +250,7 @@ def settled(
         return metric or "f1", Tagging("IO")
     tagging = recognised(sentences, labels)
     if scheme is not None:
-        return metric or "f1", _asked(scheme, tagging, labels, task)
+        return metric or "f1", _asked(scheme, tagging, sentences, labels, task)
     if tagging is not None:
         return metric or "f1", tagging
     shown = listed(labels, _SHOWN)
@@ -262,7 +271,13 @@ def settled(
     )
 
 
-def _asked(scheme: Scheme, tagging: Tagging | None, labels: Sequence[str], task: str) -> Tagging:
+def _asked(
+    scheme: Scheme,
+    tagging: Tagging | None,
+    sentences: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    task: str,
+) -> Tagging:
     """How tags make spans by the scheme that a task file asks for."""
     form = tagging or Tagging(None)
     if scheme == "conlleval":
@@ -274,8 +289,11 @@ def _asked(scheme: Scheme, tagging: Tagging | None, labels: Sequence[str], task:
                 or (parsed(tag, delimiter, suffix) and tag[-1 if suffix else 0] in _LETTERS[scheme])
                 for tag in labels
             ):
-                said = tagging.said if tagging is not None and tagging.scheme == scheme else ()
-                return Tagging(scheme, delimiter, suffix, said)
+                if tagging is not None and tagging.scheme == scheme:
+                    return Tagging(scheme, delimiter, suffix, tagging.said)
+                asked = Tagging(scheme, delimiter, suffix)
+                odd = _ill_formed(asked, _pairs(sentences))
+                return replace(asked, said=_said_ill_formed(scheme, odd))
     raise UserError(
         f"`scheme` is {scheme}, whose tags must be O or begin with one of its letters, task {task} "
         f"has {listed(labels, _SHOWN)}; take `scheme` out, or set conlleval"

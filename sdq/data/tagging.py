@@ -16,9 +16,8 @@ from typing import Literal
 Scheme = Literal["IOB1", "IOB2", "IOBES", "BILOU", "IO", "conlleval"]
 Span = tuple[str, int, int]  # kind, first word, last word
 SPAN_METRICS = ("f1", "precision")
-NO_ANSWER = (
-    "∅"  # stands in the place of a word that was not answered: no subword of it went into the model
-)
+# stands in the place of a word that was not answered: no subword of it went into the model
+NO_ANSWER = "∅"
 COUNTED = {
     "IOB1": "a span begins with I-, or with B- after a span of the same kind (seqeval, strict)",
     "IOB2": "a span begins with B- and goes on with I- of the same kind (seqeval, strict)",
@@ -95,6 +94,7 @@ CONLLEVAL = Tagging("conlleval")
 def parsed(tag: str, delimiter: str, suffix: bool) -> tuple[str, str] | None:
     """A tag as (role of its letter: B, I, E, S or O; kind); None if it has no such letter.
 
+    tag: as it is written
     delimiter: what stands between letter and kind
     suffix: whether the letter stands after the kind
     """

@@ -297,7 +297,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
     return sources
 
 
-def fingerprint(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """16 hex digits from the task file and the content of its files."""
     file = read(path)
     digest = hashlib.sha256(SINCE.encode() + file.model_dump_json(exclude_defaults=True).encode())

@@ -21,6 +21,7 @@ RULES = 1  # raised when anything below is found or said otherwise: what is kept
 IMBALANCE = 20  # the commonest label this many times as often as the rarest
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")  # without a width
 FEW = 30  # test sentences of a language
+ALONE = 10  # sentences of one word that are no chance
 
 
 class Warned(NamedTuple):
@@ -33,12 +34,14 @@ class Warned(NamedTuple):
 def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> Iterator[Warned]:
     """What of a task's data may spoil a result.
 
+    task: whose data are checked
     counts: split, language, label, count (sentences; of tags, words)
     sentences: split, language, sentences, empty (texts)
     """
     yield from _repeated(task)
-    yield from _alike(task)
+    yield from _spelled_twice(task)
     yield from _absent(task)
+    yield from _torn(task)
     if task.kind != "retrieval":  # whose labels are the sentences themselves
         yield from _of_labels(task, counts)
     for row in sentences[sentences["empty"] > 0].itertuples():
@@ -73,8 +76,8 @@ def all_warnings(task: Task, counts: pd.DataFrame, sentences: pd.DataFrame) -> I
 
 def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
     """Labels that a model cannot learn, and those it need not."""
-    labelled = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
-    trained = labelled.set_index("label")["count"]
+    train_counts = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
+    trained = train_counts.set_index("label")["count"]
     for split in ("dev", "test"):
         unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
         if unseen:
@@ -92,6 +95,20 @@ def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
         )
 
 
+def _torn(task: Task) -> Iterator[Warned]:
+    """Splits in which every sentence is one word, as where a row of a table is a word: no model
+    sees a word beside the others then."""
+    for split in SPLITS:
+        sizes = [len(e.words) for e in task.splits[split]] if task.kind == "token" else []
+        if len(sizes) >= ALONE and max(sizes) == 1:
+            yield Warned(
+                "torn" * (split == "test"),
+                f"Every sentence in {split} is one word: if a row of the file is a word, the model "
+                "sees none beside another; write a sentence a row (a list of words and one of "
+                "tags), or CoNLL with blank lines between sentences.",
+            )
+
+
 def folded(text: str) -> str:
     """A text without what two copies of it may differ in: Unicode form, case, white space,
     characters without a width."""
@@ -106,16 +123,20 @@ def folded(text: str) -> str:
 
 def _repeated(task: Task) -> Iterator[Warned]:
     """What is in more than one split: it makes scores too good."""
-    # what is folded -> split -> what was written
-    homes: dict[bytes, dict[str, set[bytes]]] = defaultdict(lambda: defaultdict(set))
-    for split in SPLITS:
+    # few texts are in two splits: which ones is found first; what was written is kept of them
+    places: dict[bytes, int] = defaultdict(int)  # what is folded -> a bit for each of its splits
+    for number, split in enumerate(SPLITS):
         for e in task.splits[split]:
             if not is_empty(e):
-                homes[_digest(e.language, folded(e.text), folded(e.second or ""))][split].add(
-                    _digest(e.text.strip(), (e.second or "").strip())
-                )
+                places[_folded(e)] |= 1 << number
+    shared = {key for key, splits in places.items() if splits.bit_count() > 1}
+    written: dict[bytes, dict[str, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
+    for split in SPLITS if shared else ():
+        for e in task.splits[split]:
+            if not is_empty(e) and (key := _folded(e)) in shared:
+                written[key][split].add((e.text.strip(), (e.second or "").strip()))
     for one, two in (("train", "dev"), ("train", "test"), ("dev", "test")):
-        both = [splits for splits in homes.values() if one in splits and two in splits]
+        both = [splits for splits in written.values() if one in splits and two in splits]
         if both:
             other = sum(not splits[one] & splits[two] for splits in both)
             but = (
@@ -131,11 +152,13 @@ def _repeated(task: Task) -> Iterator[Warned]:
             )
 
 
-def _digest(*parts: str) -> bytes:
+def _folded(e: Example) -> bytes:
+    """A digest of an example, the same for every copy of it."""
+    parts = e.language, folded(e.text), folded(e.second or "")
     return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 
 
-def _alike(task: Task) -> Iterator[Warned]:
+def _spelled_twice(task: Task) -> Iterator[Warned]:
     """Labels and languages that are written in two ways."""
     names: dict[str, list[str]] = defaultdict(list)
     for label in task.labels if task.kind != "retrieval" else ():

@@ -170,7 +170,7 @@ def sources(folder: Path, task: str) -> list[Source]:
     return sources
 
 
-def fingerprint(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """16 hex digits from the content of the task's files and how they are read."""
     folder, task, most = _which(path)
     # earlier runs joined tags to words by order, and labels to a head's outputs by order
@@ -214,7 +214,7 @@ def load(path: Path) -> Task:
                 most,
             ),
         )
-    return builder.task(f"xglue:{path}", fingerprint(path))
+    return builder.task(f"xglue:{path}", content_hash(path))
 
 
 def _rows(source: Source, official: Official) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.labels import language_name, run_names, width
 from sdq.results import Report
 
@@ -26,6 +26,7 @@ def drop_table(
     """One row per language and quantized run; languages by falling drop of the first quantized run,
     the trained-on one last. Scores in %, drops in points.
 
+    reports: runs; the FP32 ones are left out
     sentences: run id -> per-sentence table; adds the number of sentences.
     fp32: that of the FP32 run; adds the paired 95 % bounds and the test of
         sdq.evaluate.significance: p, p_holm, test, lost, gained, clusters, detectable (points).
@@ -36,13 +37,13 @@ def drop_table(
     if not quantized:
         raise ValueError("reports must hold at least one quantized run, got none")
     first = quantized[0]
-    lost = {
+    drops = {
         code: first.reference.by_language[code] - value
         for code, value in first.quantized.by_language.items()
     }
-    order = sorted(lost, key=lambda code: (code == first.labelled, -lost[code]))
+    order = sorted(drops, key=lambda code: (code == first.labelled, -drops[code]))
     tested = {
-        r.run: verdicts(fp32, sentences[r.run], order, (r.labelled,)).set_index("language")
+        r.run: paired_tests(fp32, sentences[r.run], order, (r.labelled,)).set_index("language")
         for r in quantized
         if sentences is not None and fp32 is not None and r.run in sentences
     }
@@ -88,8 +89,8 @@ def _drop_row(
         "clusters": pd.NA,
     }
     if tested is not None:
-        found = tested.loc[code]
-        row |= {"low": -found["high"], "high": -found["low"]} | {
-            name: found[name] for name in (*_TESTED, "test", "lost", "gained", "clusters")
+        test = tested.loc[code]
+        row |= {"low": -test["high"], "high": -test["low"]} | {
+            name: test[name] for name in (*_TESTED, "test", "lost", "gained", "clusters")
         }
     return row

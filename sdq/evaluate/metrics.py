@@ -36,15 +36,23 @@ class Scoring:
 def accuracy(
     gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL
 ) -> Counted:
-    """1 of 1 for the right label."""
+    """1 of 1 for the right label.
+
+    gold, answers: one label each
+    tagging: unused
+    """
     return int(answers[0][0] == gold[0][0]), 1, 1
 
 
 def span_f1(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
     """Micro F1 over the spans that the tags make (see sdq.data.tagging): a span is right if its
-    kind and both ends are."""
-    mine, theirs = _spans(gold, answers, tagging)
-    return len(mine & theirs), len(mine), len(theirs)
+    kind and both ends are.
+
+    gold, answers: the tags of one sentence
+    tagging: how tags make spans
+    """
+    predicted, true = _spans(gold, answers, tagging)
+    return len(predicted & true), len(predicted), len(true)
 
 
 def span_precision(
@@ -53,15 +61,23 @@ def span_precision(
     """Micro precision over the same spans, `gold` set to what was predicted: with conlleval XGLUE's
     official score of POS. That takes the first letter of a part of speech for B, I, E, S or O and
     the rest for a kind, so that neighbours of one kind are mostly one span, and some are never
-    found."""
-    mine, theirs = _spans(gold, answers, tagging)
-    return len(mine & theirs), len(mine), len(mine)
+    found.
+
+    gold, answers: the tags of one sentence
+    tagging: how tags make spans
+    """
+    predicted, true = _spans(gold, answers, tagging)
+    return len(predicted & true), len(predicted), len(predicted)
 
 
 def token_accuracy(
     gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL
 ) -> Counted:
-    """Right tags of all tags; a word without an answer (cut off, or of no subword) is wrong."""
+    """Right tags of all tags; a word without an answer (cut off, or of no subword) is wrong.
+
+    gold, answers: the tags of one sentence
+    tagging: unused
+    """
     return (
         sum(a == b for a, b in zip(gold[0], answers[0], strict=False)),
         len(gold[0]),
@@ -72,6 +88,9 @@ def token_accuracy(
 def ndcg(gold: Sequence[Tags], answers: Sequence[Tags], tagging: Tagging = CONLLEVAL) -> Counted:
     """nDCG of the documents of one query, ranked by the predicted label, gains the true labels,
     ties averaged (as scikit-learn does, and XGLUE).
+
+    gold, answers: one label, a whole number, per document of the query
+    tagging: unused
 
     tp is the query's nDCG, so that the mean over queries comes out. A query with fewer than two
     documents is left out, and one without a relevant document counts 0, as it does there.
@@ -123,9 +142,8 @@ def units(examples: Sequence[Example], metric: str) -> list[tuple[str, list[int]
     queries of one language."""
     if SCORINGS[metric].unit == "sentence":
         return [(e.id, [i]) for i, e in enumerate(examples)]
-    order = sorted(
-        range(len(examples)), key=lambda i: (examples[i].language, examples[i].group)
-    )  # stable
+    # stable
+    order = sorted(range(len(examples)), key=lambda i: (examples[i].language, examples[i].group))
     return [
         (examples[at[0]].group, at)
         for _, group in groupby(order, key=lambda i: (examples[i].language, examples[i].group))
@@ -140,7 +158,13 @@ def tally(
     metric: str,
     tagging: Tagging | None = None,
 ) -> pd.DataFrame:
-    """One row per unit; `tagging`: how tags make spans, conlleval if None.
+    """One row per unit.
+
+    examples: of a split
+    answers: labels of each, one per word where words have tags
+    margins: top-1 minus top-2 logit of each
+    metric: one of SCORINGS
+    tagging: how tags make spans; conlleval if None
 
     id, language
     tp, predicted, gold: counts
@@ -166,9 +190,16 @@ def tally(
     )
 
 
-def beside(table: pd.DataFrame, examples: Sequence[Example], task: Task) -> dict[str, pd.DataFrame]:
+def secondary_outcomes(
+    table: pd.DataFrame, examples: Sequence[Example], task: Task
+) -> dict[str, pd.DataFrame]:
     """The tables of the metrics reported beside the one that counts, by name, from the answers in
-    the table of that one."""
+    the table of that one.
+
+    table: of `tally` by the metric that counts
+    examples: that it was made of
+    task: theirs
+    """
     answers: list[Tags] = [()] * len(examples)
     for (_, at), given in zip(units(examples, task.metric), table["answer"], strict=True):
         labels = given.split() if task.kind == "token" or len(at) > 1 else [given]

@@ -24,15 +24,19 @@ def smallest_change(n: int, flipping: float, power: float = POWER, level: float 
     """The smallest change (share of sentences, 0..1) that McNemar's test finds with this power,
     when the share `flipping` of n sentences flips.
 
+    n: sentences, at least 1
+    flipping: share of them that flips, 0..1
+    power: share of tests that find it, 0..1
+    level: of the two-sided test, 0..1
+
     It cannot be larger than that share: where the formula says so, all flips would have to go one
     way, and it is solved for a share as large as the change. ValueError without sentences.
     """
     if n < 1:
         raise ValueError(f"n must be at least one sentence, got {n}")
     a, b = _quantiles(power, level)
-    slope = (a * math.sqrt(n) + b * math.sqrt(max(0.0, n + b**2 - a**2))) / (
-        n + b**2
-    )  # the formula solved for d is slope * sqrt(psi)
+    # the formula solved for d is slope * sqrt(psi)
+    slope = (a * math.sqrt(n) + b * math.sqrt(max(0.0, n + b**2 - a**2))) / (n + b**2)
     return min(1.0, slope * math.sqrt(max(flipping, slope**2)))
 
 
@@ -40,7 +44,12 @@ def sentences_needed(
     change: float, flipping: float, power: float = POWER, level: float = LEVEL
 ) -> float:
     """How many sentences McNemar's test needs to find this change when the share `flipping` flips;
-    infinite for no change."""
+    infinite for no change.
+
+    change: share of sentences, -1..1
+    flipping: share of sentences that flips, 0..1
+    power, level: as of `smallest_change`
+    """
     if not change:
         return math.inf
     a, b = _quantiles(power, level)
@@ -52,5 +61,9 @@ def sentences_needed(
 
 def of_error(error: float, power: float = POWER, level: float = LEVEL) -> float:
     """The smallest change that any test with this standard error finds, by the normal
-    approximation; in the unit of the error."""
+    approximation; in the unit of the error.
+
+    error: standard error, >= 0
+    power, level: as of `smallest_change`
+    """
     return sum(_quantiles(power, level)) * error

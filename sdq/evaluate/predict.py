@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from sdq.data.batches import Batch, Encoded
 from sdq.data.tagging import NO_ANSWER
 from sdq.data.task import Example, Task
-from sdq.evaluate.metrics import beside, tally
+from sdq.evaluate.metrics import secondary_outcomes, tally
 from sdq.evaluate.statistics import by_language, means
 from sdq.models.heads import answered
 from sdq.models.hooks import listen, tensor_of
@@ -35,6 +36,10 @@ def predict(
     for one that went into the model without a subword (cut off, empty, of letters without width).
     Margin: smallest top-1 minus top-2 logit.
 
+    model: in eval mode
+    data: tokenized examples
+    progress: is told how many are done
+
     UserError if logits are not finite numbers: on which sentences, and since which layer.
     """
     answers: list[list[int]] = [[] for _ in range(len(data))]
@@ -55,11 +60,12 @@ def predict(
             logits = logits[:, None]
         best, top = answered(model, logits), logits.topk(2, dim=-1).values
         scored = batch.scored if data.token else batch.scored[:, None]
-        for row, i in enumerate(batch.at):
-            at = scored[row]
-            answers[i] = _by_word(data, i, best[row, at].tolist())
-            gap = (top[row, at, 0] - top[row, at, 1]).tolist()
-            margins[i] = min(gap, default=0.0)
+        # of a batch at once: one copy of what all its sentences are scored by
+        ids = iter(best[scored].tolist())
+        gaps = iter((top[..., 0] - top[..., 1])[scored].tolist())
+        for i, n in zip(batch.at, scored.sum(1).tolist(), strict=True):
+            answers[i] = _by_word(data, i, [*islice(ids, n)])
+            margins[i] = min(islice(gaps, n), default=0.0)
         done += len(batch.at)
         progress(done)
     if broken is not None or spoilt:
@@ -86,22 +92,36 @@ def outcomes(
     examples: list[Example], answers: list[list[int]], margins: list[float], task: Task
 ) -> pd.DataFrame:
     """One row per sentence (of a ranking: per query): id, language, tp, predicted, gold (counts,
-    see sdq.evaluate.metrics), answer, margin."""
+    see sdq.evaluate.metrics), answer, margin.
+
+    examples: of a split
+    answers: label ids of each, as of `predict`
+    margins: of each, logits
+    task: theirs
+    """
     named = [[NO_ANSWER if i == NONE else task.outputs[i] for i in answer] for answer in answers]
     return tally(examples, named, margins, task.metric, task.tagging)
 
 
 def scores(table: pd.DataFrame, task: Task) -> Scores:
     """Scores per language in the task's order, and their means."""
-    found = by_language(table)
-    ordered = {code: found[code] for code in task.languages if code in found}
+    by_code = by_language(table)
+    ordered = {code: by_code[code] for code in task.languages if code in by_code}
     mean, zero_shot = means(ordered, task.labelled)
     return Scores(mean=mean, zero_shot_mean=zero_shot, by_language=ordered)
 
 
-def scores_beside(table: pd.DataFrame, examples: list[Example], task: Task) -> dict[str, Scores]:
-    """Scores by the metrics that are reported beside the one that counts, by name."""
-    return {metric: scores(rows, task) for metric, rows in beside(table, examples, task).items()}
+def secondary_scores(table: pd.DataFrame, examples: list[Example], task: Task) -> dict[str, Scores]:
+    """Scores by the metrics that are reported beside the one that counts, by name.
+
+    table: of `outcomes`
+    examples: that it was made of
+    task: theirs
+    """
+    return {
+        metric: scores(rows, task)
+        for metric, rows in secondary_outcomes(table, examples, task).items()
+    }
 
 
 # --- numbers that are none
@@ -109,7 +129,12 @@ def scores_beside(table: pd.DataFrame, examples: list[Example], task: Task) -> d
 
 def watched(model: nn.Module, data: Encoded, batch_size: int) -> Iterator[dict[str, Tensor]]:
     """The inputs of all examples in batches, for passes through `model`. UserError after the first
-    whose logits are not finite numbers."""
+    whose logits are not finite numbers.
+
+    model: in eval mode
+    data: tokenized examples
+    batch_size: of them in a batch
+    """
     seen: dict[str, Tensor] = {}
     with listen(
         model, {"": "output"}, lambda tap, module, args, kwargs, out: seen.update(logits=out.logits)

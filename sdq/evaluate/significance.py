@@ -1,6 +1,6 @@
 """What changed between two runs over the same sentences, and what of it is more than chance:
-`verdicts` for each language and their means, `interaction` for whether some languages lose more
-than others. Pages, the command line and reports all ask here. Needs no torch.
+`paired_tests` for each language and their means, `interaction` for whether some languages lose
+more than others. Pages, the command line and reports all ask here. Needs no torch.
 """
 
 from __future__ import annotations
@@ -45,17 +45,21 @@ def _listed(tables: Tables) -> list[pd.DataFrame]:
     return [tables] if isinstance(tables, pd.DataFrame) else list(tables)
 
 
-def verdicts(
+def paired_tests(
     base: Tables,
     other: Tables,
     languages: Sequence[str],
-    labelled: Collection[str] = (),
+    training_languages: Collection[str] = (),
     seed: int = 0,
 ) -> pd.DataFrame:
     """How `other` differs from `base` on the same sentences, per-sentence tables or one per seed.
 
+    languages: codes, in the order of the rows
+    training_languages: codes of those with labels in training
+    seed: of the bootstrap and the randomisation
+
     A row per language, one for the mean of "all", one for that of the "zero-shot" ones (not in
-    `labelled`); missing where it is not defined:
+    `training_languages`); missing where it is not defined:
 
     language
     base, other: score, %
@@ -73,16 +77,18 @@ def verdicts(
     """
     left, right = _listed(base), _listed(other)
     languages = list(languages)
-    found = resample([left, right], languages, seed)
-    alone = len(left) == len(right) == 1
-    null = swapped(left[0], right[0], languages, seed) if alone else None
-    zero = [code for code in languages if code not in labelled]
+    resampled = resample([left, right], languages, seed)
+    single_seed = len(left) == len(right) == 1
+    null = swapped(left[0], right[0], languages, seed) if single_seed else None
+    zero = [code for code in languages if code not in training_languages]
     wanted = [(code, [code]) for code in languages] + (
         [(ALL, languages)] if len(languages) > 1 else []
     )
     wanted += [(ZERO_SHOT, zero)] if 0 < len(zero) < len(languages) else []
     facts = _facts(left[0], right[0], languages)
-    rows = [_row(name, codes, found, languages, facts.loc[codes], null) for name, codes in wanted]
+    rows = [
+        _row(name, codes, resampled, languages, facts.loc[codes], null) for name, codes in wanted
+    ]
     table = pd.DataFrame(rows).astype({"lost": "Int64", "gained": "Int64"})
     table.insert(
         table.columns.get_loc("p") + 1,
@@ -94,15 +100,15 @@ def verdicts(
 
 def _facts(base: pd.DataFrame, other: pd.DataFrame, languages: list[str]) -> pd.DataFrame:
     """Per language: n, clusters, lost, gained, and whether each sentence has one answer."""
-    mine = base[base["language"].isin(languages)].assign(
+    before = base[base["language"].isin(languages)].assign(
         cluster=lambda t: clusters(t["id"]), single=_one_answer
     )
-    theirs = other[other["language"].isin(languages)].assign(single=_one_answer)
-    found = mine.groupby("language").agg(
+    after = other[other["language"].isin(languages)].assign(single=_one_answer)
+    facts = before.groupby("language").agg(
         n=("id", "size"), clusters=("cluster", "nunique"), single=("single", "all")
     )
-    found["single"] &= theirs.groupby("language")["single"].all()
-    return found.join(flips(mine, theirs)).loc[languages]
+    facts["single"] &= after.groupby("language")["single"].all()
+    return facts.join(flips(before, after)).loc[languages]
 
 
 def _one_answer(table: pd.DataFrame) -> pd.Series[Any]:
@@ -114,16 +120,16 @@ def _one_answer(table: pd.DataFrame) -> pd.Series[Any]:
 def _row(
     name: str,
     codes: list[str],
-    found: Resampled,
+    resampled: Resampled,
     languages: list[str],
     facts: pd.DataFrame,
     null: Counts | None,
 ) -> dict[str, Any]:
-    """A row of `verdicts` on the mean over `codes`; `facts` are those of these languages, `null`
-    the changes that chance gives."""
+    """A row of `paired_tests` on the mean over `codes`; `facts` are those of these languages,
+    `null` the changes that chance gives."""
     weights = _weights(codes, languages)
-    before, after = (float((seeds @ weights).mean()) for seeds in found.observed)
-    estimate = found.estimate(weights, change)
+    before, after = (float((seeds @ weights).mean()) for seeds in resampled.observed)
+    estimate = resampled.estimate(weights, change)
     row: dict[str, Any] = {
         "language": name,
         "base": 100 * before,
@@ -173,6 +179,11 @@ def interaction(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Do groups of languages lose more than `home`, the trained-on ones?
+
+    base, other: per-sentence tables, one or one per seed
+    groups: name -> codes of languages
+    home: codes of the trained-on languages
+    seed: of the bootstrap
 
     A row for "trained on" and one per group:
 
@@ -239,7 +250,7 @@ def _lost(draws: Resampled, weights: Counts, home: Counts | None) -> dict[str, f
 
 
 def named_test(verdict: Mapping[str, Any]) -> str:
-    """The test behind the p of a row of `verdicts`, in words."""
+    """The test behind the p of a row of `paired_tests`, in words."""
     if verdict["test"] == MCNEMAR:
         return "exact McNemar test"
     if verdict["test"] == SEEDS:
@@ -253,8 +264,8 @@ def named_test(verdict: Mapping[str, Any]) -> str:
 
 
 def power_text(table: pd.DataFrame) -> str:
-    """What the sentences of a table of `verdicts` can show: "With 200 sentences per language a drop
-    under 2.6 points cannot be seen ..."."""
+    """What the sentences of a table of `paired_tests` can show: "With 200 sentences per language a
+    drop under 2.6 points cannot be seen ..."."""
     each = table[~table["language"].isin((ALL, ZERO_SHOT))]
     counts, least = sorted(set(each["n"])), each["detectable"]
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

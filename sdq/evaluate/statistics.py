@@ -30,20 +30,21 @@ import pandas as pd
 from sdq.settings import UserError
 
 Counts = np.ndarray[Any, Any]
-Of = Callable[
-    ..., Counts
-]  # the scores of each model [..., languages] -> the quantity of interest [..., languages]
+# the scores of each model [..., languages] -> the quantity of interest [..., languages]
+Of = Callable[..., Counts]
 DRAWS = 4000
 SWAPS = 10_000
 _CHUNK = 2000  # swaps, or clusters, at a time
 _DRAWN = 64 * 10**6  # bytes of draws that are kept at most: all tasks together, in the web process
-_FILLING = (
-    r"(\.(?:train|dev|test)\.\d+)\.\d+$"  # how ids of the embedded tasks end: split, frame, filling
-)
+# how ids of the embedded tasks end: split, frame, filling
+_FILLING = r"(\.(?:train|dev|test)\.\d+)\.\d+$"
 
 
 def score(tp: Counts, predicted: Counts, gold: Counts) -> float:
-    """Score in 0..1 of sentences [N]; 0 if nothing is gold or predicted."""
+    """Score in 0..1 of sentences [N]; 0 if nothing is gold or predicted.
+
+    tp, predicted, gold: counts per sentence [N], >= 0
+    """
     total = predicted.sum() + gold.sum()
     return float(2 * tp.sum() / total) if total else 0.0
 
@@ -58,9 +59,9 @@ def by_language(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def means(scores: Mapping[str, float], labelled: str) -> tuple[float, float]:
+def means(scores: Mapping[str, float], training_language: str) -> tuple[float, float]:
     """(mean over all languages, mean over those without labels in training)."""
-    zero = [v for k, v in scores.items() if k != labelled]
+    zero = [v for k, v in scores.items() if k != training_language]
     return float(np.mean(list(scores.values()))), float(np.mean(zero)) if zero else float("nan")
 
 
@@ -86,8 +87,10 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
         for t in tables
     ]
     rows = kept[0][["language", "id"]].to_numpy()
-    alike = all(np.array_equal(rows, other[["language", "id"]].to_numpy()) for other in kept[1:])
-    if not alike or kept[0]["language"].nunique() < len(set(languages)):
+    same_sentences = all(
+        np.array_equal(rows, other[["language", "id"]].to_numpy()) for other in kept[1:]
+    )
+    if not same_sentences or kept[0]["language"].nunique() < len(set(languages)):
         ids = {
             code: [t.loc[t["language"] == code, "id"].tolist() for t in kept] for code in languages
         }
@@ -120,13 +123,17 @@ def gathered(tables: Sequence[pd.DataFrame], languages: Sequence[str]) -> Counts
 def _ratio(sums: Counts, axis: int) -> Counts:
     """(tp, predicted + gold) along an axis -> score, 0 where nothing is gold or predicted."""
     tp, total = np.take(sums, 0, axis), np.take(sums, 1, axis)
-    found: Counts = np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
-    return found
+    ratio: Counts = np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
+    return ratio
 
 
 def draw_counts(n: int, draws: int, seed: int) -> Counts:
     """How often each of n clusters is drawn: [n, draws]. Kept as bytes, because a page asks for it
-    once per run."""
+    once per run.
+
+    n: clusters
+    draws, seed: of the bootstrap
+    """
     key = n, draws, seed
     with _lock:
         found = _kept.pop(key, None)
@@ -170,11 +177,16 @@ class Resampled:
 
     def estimate(self, weights: Counts, of: Of, level: float = 0.95) -> Estimate:
         """Of the sum over languages of `weights` [languages] times what `of` makes of the models'
-        scores: `lambda a, b: b - a` is the change."""
+        scores: `lambda a, b: b - a` is the change.
+
+        weights: [languages]
+        of: scores of the models, each [languages, ...] -> a quantity of that shape
+        level: of the interval, 0..1
+        """
         centre = [seeds.mean(0) for seeds in self.observed]
         value = float(weights @ of(*centre))
         draws = weights @ of(*(d.T for d in self.drawn)).T  # [draws]
-        draws = draws + self._seeds_moved(weights, of, centre, len(draws))
+        draws = draws + self._seed_shifts(weights, of, centre, len(draws))
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
         beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
         return Estimate(
@@ -185,26 +197,26 @@ class Resampled:
             min(1.0, 2 * (beyond + 1) / (len(draws) + 1)),
         )
 
-    def _seeds_moved(
+    def _seed_shifts(
         self, weights: Counts, of: Of, centre: list[Counts], draws: int
     ) -> Counts | float:
         """By how much other seeds would move the quantity, at random: Student's t, its degrees of
         freedom by Welch and Satterthwaite. 0 with one seed each."""
-        parts = []
+        variances = []
         for i, seeds in enumerate(self.observed):
             if len(seeds) > 1:
                 values = np.array(
                     [weights @ of(*centre[:i], one, *centre[i + 1 :]) for one in seeds]
                 )
-                parts.append((values.var(ddof=1) / len(seeds), len(seeds) - 1))
-        total = sum(v for v, _ in parts)
+                variances.append((values.var(ddof=1) / len(seeds), len(seeds) - 1))
+        total = sum(v for v, _ in variances)
         if not total:
             return 0.0
-        freedom = total**2 / sum(v**2 / k for v, k in parts)
-        moved: Counts = np.sqrt(total) * np.random.default_rng([self.seed, 2]).standard_t(
+        freedom = total**2 / sum(v**2 / k for v, k in variances)
+        shifts: Counts = np.sqrt(total) * np.random.default_rng([self.seed, 2]).standard_t(
             freedom, draws
         )
-        return moved
+        return shifts
 
 
 def resample(
@@ -213,8 +225,11 @@ def resample(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Resampled:
-    """Draw the clusters anew for one model or two, alike for both. Each model is a list of
-    per-sentence tables, one per seed.
+    """Draw the clusters anew for one model or two, alike for both.
+
+    models: one or two; of each its per-sentence tables, one per seed
+    languages: codes
+    seed, draws: of the bootstrap
 
     UserError for tables that do not hold the same sentences.
     """
@@ -222,20 +237,21 @@ def resample(
     weights = draw_counts(counts.shape[-1], draws, seed)
     # seeded by the language, so that a language has the same interval whichever others stand beside
     # it
+    # [2, languages, draws]
     extra = np.stack(
         [
             np.random.default_rng([seed, *code.encode()]).poisson(0.5, (2, draws))
             for code in languages
         ],
         axis=1,
-    )  # [2, languages, draws]
+    )
     observed, drawn, first = [], [], 0
     for i, tables in enumerate(models):
-        mine = counts[first : first + len(tables)]
+        model_counts = counts[first : first + len(tables)]
         first += len(tables)
-        sums = mine.astype(np.float32) @ weights  # [seeds, 2, languages, draws]
+        sums = model_counts.astype(np.float32) @ weights  # [seeds, 2, languages, draws]
         sums += np.stack([extra[i], 2 * extra.sum(0)])
-        observed.append(_ratio(mine.sum(-1), 1))
+        observed.append(_ratio(model_counts.sum(-1), 1))
         drawn.append(_ratio(sums, 1).mean(0).astype(float))
     return Resampled(tuple(observed), tuple(drawn), seed)
 
@@ -243,10 +259,14 @@ def resample(
 def intervals(
     table: pd.DataFrame, languages: Sequence[str], seed: int = 0, draws: int = DRAWS
 ) -> dict[str, tuple[float, float]]:
-    """Language -> 95 % interval of its score, 0..1."""
-    found = resample([[table]], languages, seed, draws)
+    """Language -> 95 % interval of its score, 0..1.
+
+    table: of one model, a row per sentence
+    languages, seed, draws: as of `resample`
+    """
+    resampled = resample([[table]], languages, seed, draws)
     return {
-        code: found.estimate(w, lambda a: a)[1:3]
+        code: resampled.estimate(w, lambda a: a)[1:3]
         for code, w in zip(languages, np.eye(len(languages)), strict=True)
     }
 
@@ -254,8 +274,11 @@ def intervals(
 def mean_interval(
     runs: Sequence[pd.DataFrame], languages: Sequence[str], seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, float, float]:
-    """(mean over languages and seeds, low, high): the interval is over the clusters and, where
-    `runs` are several seeds, over seeds."""
+    """(mean over languages and seeds, low, high), the interval over clusters and, if many, seeds.
+
+    runs: per-sentence tables, one per seed
+    languages, seed, draws: as of `resample`
+    """
     return resample([runs], languages, seed, draws).estimate(
         np.full(len(languages), 1 / len(languages)), lambda a: a
     )[:3]
@@ -271,22 +294,27 @@ def swapped(
     """Change of each language's score when it is chance which model gave which answer: [languages,
     draws].
 
+    base, other: per-sentence tables
+    languages: codes
+    seed, draws: of the randomisation
+
     Approximate randomisation (Noreen 1989): the two models' outcomes are swapped at random in each
     cluster, in all its languages alike.
     """
     rng = np.random.default_rng([seed, 3])
     first, second = gathered([base, other], languages)  # [2, languages, clusters]
     unlike = (second != first).any((0, 1))  # where both agree, a swap changes nothing
-    moved = (second - first)[..., unlike]
-    found = []
+    differences = (second - first)[..., unlike]
+    changes = []
     for start in range(0, draws, _CHUNK):
+        # in double precision: ties count
         swap = rng.integers(0, 2, (len(unlike), min(_CHUNK, draws - start)), dtype=np.int8)[
             unlike
-        ].astype(float)  # in double precision: ties count
-        given = moved @ swap  # [2, languages, draws]
+        ].astype(float)
+        given = differences @ swap  # [2, languages, draws]
         a, b = first.sum(-1)[..., None] + given, second.sum(-1)[..., None] - given
-        found.append(_ratio(b, 0) - _ratio(a, 0))
-    return np.concatenate(found, axis=-1)
+        changes.append(_ratio(b, 0) - _ratio(a, 0))
+    return np.concatenate(changes, axis=-1)
 
 
 def mcnemar(lost: int, gained: int) -> float:
@@ -300,8 +328,13 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 def flips(base: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Sentences right with only one of two models: index language, columns lost (only `base` has it
-    right) and gained. Matched by language and id."""
+    """Sentences right with only one of two models (index: language; matched by language and id).
+
+    base, other: per-sentence tables
+
+    lost: sentences that only `base` has right
+    gained: sentences that only `other` has right
+    """
     before, after = (table.set_index(["language", "id"]).pipe(right) for table in (base, other))
     before, after = before.align(after, join="inner")
     return (
@@ -315,8 +348,8 @@ def holm(p: Sequence[float] | Counts) -> Counts:
     """p-values adjusted for their number (Holm 1979): the chance that any of them is so small, were
     there nothing to find. NaN stays NaN."""
     values = np.asarray(p, dtype=float)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
+    defined = np.flatnonzero(~np.isnan(values))
+    order = defined[np.argsort(values[defined], kind="stable")]
     out = np.full(len(values), np.nan)
     out[order] = np.minimum(
         1.0, np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1))

@@ -99,7 +99,7 @@ def summary(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def reading(pairs: pd.DataFrame, verdict: Mapping[str, Any], setting: str, where: str) -> str:
     """How many answers are lost and gained, the net, and whether chance splits flips so unevenly.
-    `verdict` is a row of sdq.evaluate.significance.verdicts."""
+    `verdict` is a row of sdq.evaluate.significance.paired_tests."""
     lost, gained, p = verdict["lost"], verdict["gained"], verdict["p"]
     n, net = len(pairs), gained - lost
     if not lost + gained:

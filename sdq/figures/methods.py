@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.evaluate.statistics import mean_interval, p_cell, p_text
 from sdq.labels import language_name, run_names, width
 from sdq.results import METRICS, Report
@@ -81,7 +81,7 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
             _, low, high = mean_interval([mine], codes)
             row |= {"low": 100 * low, "high": 100 * high}
         if report is not first and mine is not None and base is not None and paired(base, mine):
-            against = verdicts(base, mine, codes).iloc[-1]  # of the mean over the languages
+            against = paired_tests(base, mine, codes).iloc[-1]  # of the mean over the languages
             row |= {
                 "difference low": against["low"],
                 "difference high": against["high"],

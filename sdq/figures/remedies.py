@@ -23,7 +23,7 @@ from sdq.figures.curves import legend_height
 from sdq.figures.methods import bracket
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.figures.weights import Picture
-from sdq.inspection.remedies import present
+from sdq.inspection.remedies import current_choice
 from sdq.labels import module_label
 from sdq.results import METRICS, Report
 
@@ -77,7 +77,7 @@ def _ends(report: Report, costs: pd.DataFrame) -> list[dict[str, Any]]:
         "remedy": RUN,
         "kind": RUN,
         "MB": report.size_bytes["quantized_simulated"] / 1e6,
-        "predicted": present(costs).cost,
+        "predicted": current_choice(costs).cost,
         "zero-shot": now,
         "change": 0.0,
         "run id": report.run,

@@ -57,14 +57,14 @@ def diagnose(report: Report, tables: Tables) -> Diagnosis:
     its FP32 run) give the languages' drops their intervals. Raises ValueError if the scan has no
     measure "one".
     """
-    found = module_findings(report, tables)
+    findings = module_findings(report, tables)
     if (lost := calibration_finding(report, tables)) is not None:
-        found = [*found, lost]
-    found.sort(key=lambda finding: -finding.cost)
+        findings = [*findings, lost]
+    findings.sort(key=lambda finding: -finding.cost)
     return Diagnosis(
         run=report.run,
         opening=_opening(report, tables),
-        findings=tuple(found),
+        findings=tuple(findings),
         languages=_languages(report, tables),
         remedy=_remedy(report, tables),
     )
@@ -80,7 +80,7 @@ def _opening(report: Report, tables: Tables) -> tuple[Sentence, ...]:
     text = (
         f"{name} has a mean {measure(report.metric)} of {after:.1f} % {where}, FP32 {before:.1f} %"
     )
-    found = [
+    sentences = [
         Sentence(text=f"{text}.", table="report", columns=("quantized.mean", "reference.mean"))
     ]
     scan = tables["sensitivity"]
@@ -91,14 +91,14 @@ def _opening(report: Report, tables: Tables) -> tuple[Sentence, ...]:
             f"On {row['sentences']} sentences its answers are a KL of {nats(row['kl'])} "
             f"nats{interval(row['kl_low'], row['kl_high'])} from those of FP32"
         )
-        found.append(
+        sentences.append(
             Sentence(
                 text=f"{text}, and {share(row['flips'])} of them change.",
                 table="sensitivity",
                 columns=("kl", "kl_low", "kl_high", "flips"),
             )
         )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
@@ -127,18 +127,18 @@ def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
             f"{len(rows)} languages the smallest p is {rows['p_holm'].min():.2f}."
         )
         return (Sentence(text=text, table=table, columns=columns),)
-    parts: list[str] = []
+    losses: list[str] = []
     for row in surely.sort_values("drop", ascending=False).head(WORST).to_dict("records"):
         how = (
             f"{row['drop']:.1f}"
-            if parts
+            if losses
             else f"loses most, {row['drop']:.1f} points of {measure(report.metric)}"
         )
-        parts.append(
+        losses.append(
             f"{row['language']} {how}"
             + (f" ({row['low']:.1f} to {row['high']:.1f})" if tested else "")
         )
-    text = f"{parts[0]}{'; then ' if parts[1:] else ''}{', '.join(parts[1:])}."
+    text = f"{losses[0]}{'; then ' if losses[1:] else ''}{', '.join(losses[1:])}."
     if tested:
         lose = "loses" if len(surely) == 1 else "lose"
         text += (

@@ -46,7 +46,7 @@ class Finding(Settings):
     label: str = Field(description="What it is, in words")
     module: str = Field(description="The module's name; empty: the whole model")
     cause: str = Field(
-        description="Code of the reason found (see sdq.analyses.removal); empty: none was"
+        description="Code of the reason found (see sdq.analyses.ablation); empty: none was"
     )
     at: int = Field(
         description="Hidden unit, row, column or token position of the cause; -1: no single one"
@@ -79,7 +79,7 @@ def module_findings(report: Report, tables: Tables) -> list[Finding]:
     ]
 
 
-def _module(report: Report, row: Row, why: pd.DataFrame | None, place: int) -> Finding:
+def _module(report: Report, row: Row, all_causes: pd.DataFrame | None, place: int) -> Finding:
     label = module_label(row["module"], row["role"], row["block"])
     start = f"{label[:1].upper()}{label[1:]}"
     which = ("breaks the answers most", "comes second", "comes third")[place]
@@ -92,8 +92,8 @@ def _module(report: Report, row: Row, why: pd.DataFrame | None, place: int) -> F
         text += f", {_above(row['kl'], row['floor'])}"
     sentences = [Sentence(text=f"{text}.", table="sensitivity", columns=columns)]
     cause, page = None, "why"
-    if why is not None:
-        causes = why[why["module"] == row["module"]]
+    if all_causes is not None:
+        causes = all_causes[all_causes["module"] == row["module"]]
         cause = reason(causes)
         sentences += _because(causes, cause)
         page = (
@@ -120,13 +120,13 @@ def _module(report: Report, row: Row, why: pd.DataFrame | None, place: int) -> F
     )
 
 
-def _above(kl: float, floor: float) -> str:
-    if nats(floor) == "0":
+def _above(kl: float, noise_floor: float) -> str:
+    if nats(noise_floor) == "0":
         return "and its noise floor is 0"
-    times = kl / floor
+    times = kl / noise_floor
     return (
         f"{f'{times:.1f}' if times < 1000 else 'more than 1000'} times its noise floor of "
-        f"{nats(floor)}"
+        f"{nats(noise_floor)}"
     )
 
 
@@ -140,7 +140,7 @@ def _because(rows: pd.DataFrame, cause: Row | None) -> list[Sentence]:
                 columns=columns,
             )
         ]
-        if (other := _beside(rows, cause)) is not None:
+        if (other := _second_cause(rows, cause)) is not None:
             reasons.append(
                 Sentence(
                     text=f"A smaller part is another: {described(other)}; {_won(other)}.",
@@ -169,7 +169,7 @@ def _won(row: Row) -> str:
     return f"{won}, {share(min(1.0, row['gain'] / row['kl']))} of it"
 
 
-def _beside(rows: pd.DataFrame, cause: Row) -> Row | None:
+def _second_cause(rows: pd.DataFrame, cause: Row) -> Row | None:
     """What surely explains a further part, on the other side of the module: of its input if the
     reason is in its weight, and the other way round."""
     if "kept" not in rows or cause["cause"] in GENERAL:

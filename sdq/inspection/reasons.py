@@ -10,9 +10,8 @@ import pandas as pd
 
 from sdq.labels import language_name, nats, share
 
-FAR = (
-    4.0  # times the median unit: an outlier (sdq.analyses.outliers lists further units beyond that)
-)
+# times the median unit: an outlier (sdq.analyses.outliers lists further units beyond that)
+FAR = 4.0
 
 
 EXPLAINS = 0.5  # of a module's KL must vanish with a cause for that to be called the reason
@@ -83,7 +82,7 @@ CAUSES: dict[str, tuple[str, str]] = {
 }
 
 
-# in tables older than `kept` of sdq.analyses.removal: the unit, and the column of the weight that
+# in tables older than `kept` of sdq.analyses.ablation: the unit, and the column of the weight that
 # reads it
 _BOTH = "with that unit in FP32"
 
@@ -114,16 +113,17 @@ def reason(rows: pd.DataFrame) -> dict[str, Any] | None:
     none won EXPLAINS of the module's KL."""
     tried = rows[rows["gain"].notna() & rows["cause"].isin(list(CAUSES))]
     for general in (False, True):
-        mine = tried[tried["cause"].isin(GENERAL) == general]
-        if mine.empty or not mine["gain"].max() >= EXPLAINS * mine["kl"].iloc[0]:
+        causes = tried[tried["cause"].isin(GENERAL) == general]
+        if causes.empty or not causes["gain"].max() >= EXPLAINS * causes["kl"].iloc[0]:
             continue
         side = (
-            mine["cause"].isin(list(SEEN_ON))
-            if "kept" in mine
-            else pd.Series(True, index=mine.index)
+            causes["cause"].isin(list(SEEN_ON))
+            if "kept" in causes
+            else pd.Series(True, index=causes.index)
         )
-        enough = mine[
-            (mine["gain"] >= ALIKE * mine["gain"].max()) & (side == side[mine["gain"].idxmax()])
+        enough = causes[
+            (causes["gain"] >= ALIKE * causes["gain"].max())
+            & (side == side[causes["gain"].idxmax()])
         ]
         order = enough["cause"].map(list(CAUSES).index)
         return dict(enough[order == order.min()].sort_values("gain", ascending=False).iloc[0])

@@ -22,60 +22,73 @@ class Analysis:
     compute: Callable[[Subject, Inspection], Tables]
 
 
-def _sensitivity(subject: Subject, how: Inspection) -> Tables:
-    from sdq.analyses.sensitivity import alone, changes, table
+def _sensitivity(subject: Subject, settings: Inspection) -> Tables:
+    from sdq.analyses.sensitivity import alone, divergences, scan_table
 
-    found = changes(
-        subject.student, subject.data, subject.languages, ("one", "but_one", "all"), how.batch_size
+    measured = divergences(
+        subject.student,
+        subject.data,
+        subject.languages,
+        ("one", "but_one", "all"),
+        settings.batch_size,
     )
     return {
-        "sensitivity": table(subject.student, found),
-        "alone": alone(subject.student, found, [e.id for e in subject.examples]),
+        "sensitivity": scan_table(subject.student, measured),
+        "alone": alone(subject.student, measured, [e.id for e in subject.examples]),
     }
 
 
-def _estimate(subject: Subject, how: Inspection) -> Tables:
+def _estimate(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.fisher import estimate
 
-    return {"estimate": estimate(subject.student, subject.data, how.batch_size)}
+    return {"estimate": estimate(subject.student, subject.data, settings.batch_size)}
 
 
-def _parts(subject: Subject, how: Inspection) -> Tables:
-    from sdq.analyses.weights_vs_activations import parts
-
-    return {"parts": parts(subject.student, subject.data, subject.languages, how.batch_size)}
-
-
-def _floor(subject: Subject, how: Inspection) -> Tables:
-    from sdq.analyses.noise_floor import floor
+def _weights_vs_activations(subject: Subject, settings: Inspection) -> Tables:
+    from sdq.analyses.weights_vs_activations import weights_vs_activations
 
     return {
-        "floor": floor(
-            subject.student, subject.data, subject.languages, how.repeats, how.seed, how.batch_size
+        "parts": weights_vs_activations(
+            subject.student, subject.data, subject.languages, settings.batch_size
         )
     }
 
 
-def _attribution(subject: Subject, how: Inspection) -> Tables:
-    from sdq.analyses.attribution import SENTENCES, drift, words
+def _noise_floor(subject: Subject, settings: Inspection) -> Tables:
+    from sdq.analyses.noise_floor import noise_floor
+
+    return {
+        "floor": noise_floor(
+            subject.student,
+            subject.data,
+            subject.languages,
+            settings.repeats,
+            settings.seed,
+            settings.batch_size,
+        )
+    }
+
+
+def _attribution(subject: Subject, settings: Inspection) -> Tables:
+    from sdq.analyses.attribution import SENTENCES, drift, word_attributions
     from sdq.pipeline.student import stratified_sample
 
-    chosen = stratified_sample(subject.examples, min(how.sentences, SENTENCES))
+    chosen = stratified_sample(subject.examples, min(settings.sentences, SENTENCES))
     data = subject.data.some([subject.examples.index(example) for example in chosen])
     teacher = subject.teacher if subject.recipe.training is not None else None
-    found = words(
+    attributions = word_attributions(
         subject.student,
         teacher,
         data,
         chosen,
         subject.task.outputs,
         subject.tokenizer,
-        seed=how.seed,
+        seed=settings.seed,
     )
-    return {"words": found, "drift": drift(found)}
+    return {"words": attributions, "drift": drift(attributions)}
 
 
-def _conductance(subject: Subject, how: Inspection) -> Tables:
+def _conductance(subject: Subject, settings: Inspection) -> Tables:
     from sdq.analyses.conductance import conductance
 
     return {
@@ -84,27 +97,27 @@ def _conductance(subject: Subject, how: Inspection) -> Tables:
             subject.data,
             subject.languages,
             subject.tables.get("sensitivity"),
-            how.batch_size,
+            settings.batch_size,
         )
     }
 
 
-def _why(subject: Subject, how: Inspection) -> Tables:
-    from sdq.inspection.root_causes import found
+def _root_causes(subject: Subject, settings: Inspection) -> Tables:
+    from sdq.inspection.root_causes import root_causes
 
-    return found(subject, how)
-
-
-def _costs(subject: Subject, how: Inspection) -> Tables:
-    from sdq.inspection.trials import price
-
-    return price(subject, how)
+    return root_causes(subject, settings)
 
 
-def _remedies(subject: Subject, how: Inspection) -> Tables:
-    from sdq.inspection.trials import tried
+def _bitwidth_sensitivity(subject: Subject, settings: Inspection) -> Tables:
+    from sdq.inspection.trials import price_widths
 
-    return tried(subject, how)
+    return price_widths(subject, settings)
+
+
+def _remedies(subject: Subject, settings: Inspection) -> Tables:
+    from sdq.inspection.trials import try_remedies
+
+    return try_remedies(subject, settings)
 
 
 # name -> analysis, in the order in which they are computed; a later one may read the tables of
@@ -117,16 +130,22 @@ ANALYSES: dict[str, Analysis] = {
     ),
     "estimate": Analysis("The same, estimated from gradients", ("estimate",), _estimate),
     "parts": Analysis(
-        "Whether the weights or the activations break the answers", ("parts",), _parts
+        "Whether the weights or the activations break the answers",
+        ("parts",),
+        _weights_vs_activations,
     ),
-    "floor": Analysis("How much all this moves by itself: the noise floor", ("floor",), _floor),
+    "floor": Analysis(
+        "How much all this moves by itself: the noise floor", ("floor",), _noise_floor
+    ),
     "why": Analysis(
-        "Why the worst modules break, and what removing each cause wins", ("why", "mismatch"), _why
+        "Why the worst modules break, and what removing each cause wins",
+        ("why", "mismatch"),
+        _root_causes,
     ),
     "costs": Analysis(
         "What each width of each module costs, and what is to be had at which size",
         ("costs", "pareto"),
-        _costs,
+        _bitwidth_sensitivity,
     ),
     "remedies": Analysis(
         "What helps: other recipes, run and compared with this one", ("remedies",), _remedies

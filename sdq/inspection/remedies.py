@@ -1,8 +1,8 @@
 """What to do about a quantized run: recipes that may mend it, chosen by what each width of each
 module costs. Needs no torch.
 
-The costs come from unlabelled train sentences (see `sdq.analyses.costs`); the test split only
-measures what the recipes win (see `sdq.inspection.trials`).
+The costs come from unlabelled train sentences (see `sdq.analyses.bitwidth_sensitivity`); the test
+split only measures what the recipes win (see `sdq.inspection.trials`).
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Remedy:
     predicted: float | None = None
 
 
-def present(costs: pd.DataFrame) -> Choice:
+def current_choice(costs: pd.DataFrame) -> Choice:
     """What the run has now, as a choice from its table of costs."""
     return choice_of(costs[costs["present"]])
 
 
-def at(point: Mapping[str, Any], costs: pd.DataFrame) -> Choice:
+def choice_at(point: Mapping[str, Any], costs: pd.DataFrame) -> Choice:
     """The choice behind a row of the table "pareto"."""
     widths, ranges = json.loads(point["widths"]), json.loads(point["ranges"])
     taken = [
@@ -61,47 +61,62 @@ def at(point: Mapping[str, Any], costs: pd.DataFrame) -> Choice:
     return choice_of(costs[taken])
 
 
-def mixed(recipe: Recipe, choice: Choice, code: str) -> Recipe:
-    """The recipe with the widths of a choice; `code` is added to its name."""
+def mixed_precision_recipe(recipe: Recipe, choice: Choice, code: str) -> Recipe:
+    """The recipe with the widths of a choice.
+
+    recipe: the run's
+    choice: of a width per module
+    code: is added to the recipe's name
+    """
     return _named(recipe, code, rules=rules(choice, recipe.rules))
 
 
-def wanted(
-    report: Report, costs: pd.DataFrame, size: float | None = None, tolerated: float | None = None
+def recipe_within(
+    report: Report, costs: pd.DataFrame, size: float | None = None, max_cost: float | None = None
 ) -> tuple[Recipe, Choice]:
     """The recipe of least cost whose model takes at most `size` bytes (simulated); or the smallest
-    whose summed cost (nats) is at most `tolerated`.
+    whose summed cost (nats) is at most `max_cost`.
+
+    report: of the run
+    costs: the table "costs" of its inspection
+    size: bytes, simulated
+    max_cost: nats
 
     And the choice of widths in it. UserError unless exactly one limit is given, and if no widths
     meet it.
     """
-    one_limit(size, tolerated)
-    rest = report.size_bytes["quantized_simulated"] - present(costs).bytes
+    one_limit(size, max_cost)
+    rest = report.size_bytes["quantized_simulated"] - current_choice(costs).bytes
     least = rest + int(costs.groupby("module")["bytes"].min().sum())
     if size is not None and not size >= least:
         raise UserError(
             f"the size must be at least {least} bytes, the least that the widths in the table can "
             f"reach, got {size:.0f}; allow more"
         )
-    choice = choose(costs, None if size is None else size - rest, tolerated)
-    return mixed(
+    choice = choose(costs, None if size is None else size - rest, max_cost)
+    return mixed_precision_recipe(
         Recipe.model_validate(report.recipe), choice, f"mixed-{(rest + choice.bytes) / 1e6:.2f}mb"
     ), choice
 
 
-def one_limit(size: float | None, tolerated: float | None) -> None:
+def one_limit(size: float | None, max_cost: float | None) -> None:
     """UserError unless exactly one of them is given."""
-    if (size is None) == (tolerated is None):
+    if (size is None) == (max_cost is None):
         raise UserError(
             "exactly one limit must be given, a size or a tolerated cost, got "
             f"{'neither' if size is None else 'both'}"
         )
 
 
-def words(report: Report, costs: pd.DataFrame, choice: Choice) -> str:
+def choice_summary(report: Report, costs: pd.DataFrame, choice: Choice) -> str:
     """A choice beside the run it is made from: size, predicted cost, and how many modules have
-    which width."""
-    now, full = present(costs), report.size_bytes["quantized_simulated"]
+    which width.
+
+    report: of the run
+    costs: the table "costs" of its inspection
+    choice: of a width per module
+    """
+    now, full = current_choice(costs), report.size_bytes["quantized_simulated"]
     size = full - now.bytes + choice.bytes
     counts = ", ".join(
         f"{n} {'in FP32' if bits == FP else f'of {bits} bits'}"
@@ -115,29 +130,34 @@ def words(report: Report, costs: pd.DataFrame, choice: Choice) -> str:
 
 
 def candidates(recipe: Recipe, costs: pd.DataFrame, size: int) -> list[Remedy]:
-    """The remedies that apply to a recipe whose model takes `size` bytes (simulated)."""
-    found = [*_mixed(recipe, costs, size), *_kept(recipe, costs)]
+    """The remedies that apply to a recipe.
+
+    recipe: the run's
+    costs: the table "costs" of its inspection
+    size: of the run's model, bytes, simulated
+    """
+    remedies = [*_mixed_widths(recipe, costs, size), *_kept(recipe, costs)]
     if recipe.migration is None and any(rule.activation for rule in recipe.rules):
         what = f"Move outliers from activations into weights (SmoothQuant, strength {STRENGTH:g})"
-        found.append(Remedy("migration", what, _named(recipe, "migrated", migration=STRENGTH)))
-    if "tensor" in present(costs).ranges.values():
-        found.append(_by_channel(recipe, costs))
+        remedies.append(Remedy("migration", what, _named(recipe, "migrated", migration=STRENGTH)))
+    if "tensor" in current_choice(costs).ranges.values():
+        remedies.append(_by_channel(recipe, costs))
     if recipe.calibration.languages != "all" and any(
         rule.activation and not rule.activation.dynamic for rule in recipe.rules
     ):
         everywhere = recipe.calibration.model_copy(update={"languages": "all"})
-        found.append(
+        remedies.append(
             Remedy(
                 "calibration",
                 "Calibrate on sentences of all languages",
                 _named(recipe, "calibrated", calibration=everywhere),
             )
         )
-    return [remedy for remedy in found if remedy.recipe.canonical() != recipe.canonical()]
+    return [remedy for remedy in remedies if remedy.recipe.canonical() != recipe.canonical()]
 
 
-def _mixed(recipe: Recipe, costs: pd.DataFrame, size: int) -> Iterator[Remedy]:
-    rest, least = size - present(costs).bytes, costs.groupby("module")["bytes"].min().sum()
+def _mixed_widths(recipe: Recipe, costs: pd.DataFrame, size: int) -> Iterator[Remedy]:
+    rest, least = size - current_choice(costs).bytes, costs.groupby("module")["bytes"].min().sum()
     for share in SHARES:
         if share * size - rest < least:
             continue
@@ -149,7 +169,7 @@ def _mixed(recipe: Recipe, costs: pd.DataFrame, size: int) -> Iterator[Remedy]:
         yield Remedy(
             code,
             f"Mixed widths, {'as large as this run' if share == 1 else than}",
-            mixed(recipe, choice, code),
+            mixed_precision_recipe(recipe, choice, code),
             choice.cost,
         )
 
@@ -187,15 +207,15 @@ def _by_channel(recipe: Recipe, costs: pd.DataFrame) -> Remedy:
 def by_channel(costs: pd.DataFrame) -> Choice:
     """What the run has now, but with a range per output channel wherever there is one for a whole
     weight."""
-    now = present(costs)
-    wanted = {
+    now = current_choice(costs)
+    kept = {
         m: (bits, "channel" if now.ranges[m] == "tensor" else now.ranges[m])
         for m, bits in now.widths.items()
     }
     return choice_of(
         costs[
             [
-                wanted[m] == (b, r)
+                kept[m] == (b, r)
                 for m, b, r in zip(costs["module"], costs["bits"], costs["ranges"], strict=True)
             ]
         ]

@@ -19,53 +19,68 @@ WORST = 5  # modules whose causes are removed
 MORE = 4
 
 
-def found(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
-    """why: the columns of `sdq.analyses.outliers.why` and `sdq.analyses.removal.removal`, and
-    token: the subword that a row of the embedding or a massive activation belongs to, else empty.
-    Causes are removed from the WORST modules of the scan.
+def root_causes(subject: Subject, settings: Inspection) -> dict[str, pd.DataFrame]:
+    """The two tables, by name.
 
-    mismatch: see `sdq.analyses.calibration_mismatch.mismatch`, on MORE times the sentences; without
-    static ranges it has no rows.
+    why: the columns of `sdq.analyses.outliers` and `sdq.analyses.ablation`, and token: the subword
+        that a row of the embedding or a massive activation belongs to, else empty. Causes are
+        removed from the WORST modules of the scan.
+    mismatch: see `sdq.analyses.calibration_mismatch`, on MORE times the sentences; without static
+        ranges it has no rows.
     """
-    from sdq.analyses.calibration_mismatch import COLUMNS, mismatch, recalibrated, static
-    from sdq.analyses.outliers import why
-    from sdq.analyses.removal import removal
+    from sdq.analyses.ablation import ablation
+    from sdq.analyses.calibration_mismatch import (
+        COLUMNS,
+        calibration_mismatch,
+        recalibrated,
+        static,
+    )
+    from sdq.analyses.outliers import outlier_statistics
     from sdq.data.batches import Encoded, encode
     from sdq.pipeline.student import calibration_examples, calibration_languages, stratified_sample
 
     student, data, spoken, recipe = subject.student, subject.data, subject.languages, subject.recipe
-    own: Encoded | None = None
-    alike, lost = None, pd.DataFrame(columns=COLUMNS)
+    calibration: Encoded | None = None
+    balanced, mismatch = None, pd.DataFrame(columns=COLUMNS)
     if static(student):
         everywhere = recipe.model_copy(
             update={"calibration": recipe.calibration.model_copy(update={"languages": "all"})}
         )
-        own, every = (
+        calibration, every = (
             encode(calibration_examples(r, subject.task), subject.task, subject.tokenizer)
             for r in (recipe, everywhere)
         )
-        alike = recalibrated(
+        balanced = recalibrated(
             student, (b.inputs for b in every.in_order(recipe.calibration.batch_size))
         )
-        more = stratified_sample(subject.task.examples("test"), MORE * how.sentences)
+        more = stratified_sample(subject.task.examples("test"), MORE * settings.sentences)
         asked = encode(more, subject.task, subject.tokenizer)
-        lost = mismatch(
+        mismatch = calibration_mismatch(
             student,
-            alike,
+            balanced,
             asked,
             [e.language for e in more],
             calibration_languages(recipe, subject.task),
-            how.batch_size,
+            settings.batch_size,
         )
-    table = why(student, data, spoken, alike, how.batch_size)
+    table = outlier_statistics(student, data, spoken, balanced, settings.batch_size)
     table = table.join(
-        removal(student, data, spoken, table, worst(subject, how), own, alike, how.batch_size)
+        ablation(
+            student,
+            data,
+            spoken,
+            table,
+            worst(subject, settings),
+            calibration,
+            balanced,
+            settings.batch_size,
+        )
     )
     table["token"] = [_token(subject, row) for row in table.to_dict("records")]
-    return {"why": table, "mismatch": lost}
+    return {"why": table, "mismatch": mismatch}
 
 
-def worst(subject: Subject, how: Inspection) -> list[str]:
+def worst(subject: Subject, settings: Inspection) -> list[str]:
     """The WORST modules by what each alone does to the answers; of those above the noise floor,
     where that was measured before."""
     tables = subject.tables
@@ -79,7 +94,7 @@ def worst(subject: Subject, how: Inspection) -> list[str]:
 
         measures: tuple[Measure, ...] = ("one",)
         rows = one_at_a_time(
-            scan(subject.student, subject.data, subject.languages, measures, how.batch_size)
+            scan(subject.student, subject.data, subject.languages, measures, settings.batch_size)
         )
     return list(rows.sort_values("kl", ascending=False)["module"][:WORST])
 

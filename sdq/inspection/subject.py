@@ -29,7 +29,14 @@ def student_of(
     recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, weights: Path | None = None
 ) -> nn.Module:
     """The quantized model of a recipe (see `build_student`), on the task's own sentences. Without
-    rules: the teacher."""
+    rules: the teacher.
+
+    recipe: how the model is quantized
+    teacher: the FP32 model
+    task: whose sentences it is calibrated on
+    tokenizer: the teacher's
+    weights: of a trained student; None: the teacher's
+    """
     if not recipe.rules:
         return teacher
     calibration = (
@@ -49,16 +56,20 @@ class Subject:
     tokenizer: Any
     student: nn.Module
     examples: list[Example]
-    tables: dict[str, pd.DataFrame] = field(
-        default_factory=dict
-    )  # what earlier analyses of the same inspection gave
+    # what earlier analyses of the same inspection gave
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     report: Report | None = None  # of the run, and where that is kept
     store: Store | None = None
 
     @classmethod
     def of_run(cls, report: Report, store: Store, sentences: int) -> Subject:
         """The subject of a finished run. UserError if it is FP32, or a trained student's weights
-        are not on this machine."""
+        are not on this machine.
+
+        report: of the run
+        store: where it is kept
+        sentences: how many of the test split, spread over the languages
+        """
         recipe, task = Recipe.model_validate(report.recipe), load_task(report.task)
         if not recipe.rules:
             raise UserError(

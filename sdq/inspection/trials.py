@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sdq.inspection.remedies import candidates, present
+from sdq.inspection.remedies import candidates, current_choice
 from sdq.quant.mixed_precision import pareto
 from sdq.recipe import Recipe
 from sdq.settings import UserError
@@ -37,30 +37,30 @@ _COLUMNS = [
 ]
 
 
-def price(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
-    """The tables "costs" (see `sdq.analyses.costs`) and "pareto" (see
+def price_widths(subject: Subject, settings: Inspection) -> dict[str, pd.DataFrame]:
+    """The tables "costs" (see `sdq.analyses.bitwidth_sensitivity`) and "pareto" (see
     `sdq.quant.mixed_precision.pareto`; bytes are of the whole model, simulated).
 
     Of the FP32 model under the rules of the run, also if the run trains: a recipe with other widths
     would train from there as well. UserError if the rules round no weight.
     """
-    from sdq.analyses.costs import costs
+    from sdq.analyses.bitwidth_sensitivity import bitwidth_sensitivity
     from sdq.quant.size import size_bytes
 
     student = _untrained(subject, subject.recipe)
-    table = costs(student, *_text(subject, how), batch_size=how.batch_size)
+    table = bitwidth_sensitivity(student, *_text(subject, settings), batch_size=settings.batch_size)
     if table.empty:
         raise UserError(
             "a recipe must round weights for their widths to be chosen, this one rounds "
             "activations only; choose another run"
         )
     front = pareto(table)
-    rest = size_bytes(student)["quantized_simulated"] - present(table).bytes
+    rest = size_bytes(student)["quantized_simulated"] - current_choice(table).bytes
     return {"costs": table, "pareto": front.assign(bytes=front["bytes"] + rest)}
 
 
-def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
-    """The table "remedies": each of `candidates`, run on the test split (or on `how.tested`
+def try_remedies(subject: Subject, settings: Inspection) -> dict[str, pd.DataFrame]:
+    """The table "remedies": each of `candidates`, run on the test split (or on `settings.tested`
     sentences of it) and paired with the run itself.
 
     remedy, what: its code, and in words
@@ -76,16 +76,16 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
     A recipe that trains is not run here: what it gives is missing, unless it is stored, and
     `predicted` is before training.
     """
-    from sdq.analyses.costs import total
+    from sdq.analyses.bitwidth_sensitivity import summed_sensitivity
     from sdq.quant.size import size_bytes
 
-    text, trial = _text(subject, how), _Trial(subject, how)
+    text, trial = _text(subject, settings), _Trial(subject, settings)
     size = size_bytes(_untrained(subject, subject.recipe))["quantized_simulated"]
     before, rows = trial.run(subject.recipe, subject.student), []
     for remedy in candidates(subject.recipe, subject.tables["costs"], size):
         student = _untrained(subject, remedy.recipe)
         predicted = (
-            total(student, *text, batch_size=how.batch_size)
+            summed_sensitivity(student, *text, batch_size=settings.batch_size)
             if remedy.predicted is None
             else remedy.predicted
         )
@@ -100,7 +100,7 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
         }
         row["bytes"] = size_bytes(student)["quantized_simulated"]
         if before is not None and (after := trial.run(remedy.recipe, student)) is not None:
-            row |= _won(before, after, subject.task.labelled, how.seed)
+            row |= _won(before, after, subject.task.labelled, settings.seed)
         rows.append(row)
     return {
         "remedies": pd.DataFrame(rows, columns=_COLUMNS).astype({"bytes": "int64", "n": "int64"})
@@ -109,10 +109,10 @@ def tried(subject: Subject, how: Inspection) -> dict[str, pd.DataFrame]:
 
 def _won(before: pd.DataFrame, after: pd.DataFrame, labelled: str, seed: int) -> dict[str, Any]:
     """The scores of a remedy, and what it changes in the languages without labels."""
-    from sdq.evaluate.significance import ALL, ZERO_SHOT, verdicts
+    from sdq.evaluate.significance import ALL, ZERO_SHOT, paired_tests
 
     languages = list(dict.fromkeys(before["language"]))
-    rows = verdicts(before, after, languages, (labelled,), seed).set_index("language")
+    rows = paired_tests(before, after, languages, (labelled,), seed).set_index("language")
     name = next((name for name in (ZERO_SHOT, ALL) if name in rows.index), rows.index[0])
     zero = rows.loc[name]
     return {
@@ -125,13 +125,15 @@ def _won(before: pd.DataFrame, after: pd.DataFrame, labelled: str, seed: int) ->
 class _Trial:
     """Answers of recipes on the test sentences that remedies are scored on."""
 
-    def __init__(self, subject: Subject, how: Inspection) -> None:
+    def __init__(self, subject: Subject, settings: Inspection) -> None:
         from sdq.data.batches import encode
         from sdq.pipeline.student import stratified_sample
 
         every = subject.task.examples("test")
-        self.subject, self.whole = subject, how.tested is None
-        self.examples = every if how.tested is None else stratified_sample(every, how.tested)
+        self.subject, self.whole = subject, settings.tested is None
+        self.examples = (
+            every if settings.tested is None else stratified_sample(every, settings.tested)
+        )
         self.data = encode(self.examples, subject.task, subject.tokenizer)
 
     def stored(self, recipe: Recipe) -> str:
@@ -166,9 +168,9 @@ def _untrained(subject: Subject, recipe: Recipe) -> nn.Module:
     )
 
 
-def _text(subject: Subject, how: Inspection) -> tuple[Any, list[str]]:
+def _text(subject: Subject, settings: Inspection) -> tuple[Any, list[str]]:
     """(unlabelled train sentences in all languages, tokenized; a language per sentence)"""
     from sdq.data.batches import encode
 
-    examples = subject.unlabelled(how.sentences)
+    examples = subject.unlabelled(settings.sentences)
     return encode(examples, subject.task, subject.tokenizer), [e.language for e in examples]

@@ -38,7 +38,7 @@ ALONE = {
 _slots = threading.Condition()
 _busy = 0
 
-Answer = tuple[dict[str, Any], dict[str, pd.DataFrame]]
+Decoded = tuple[dict[str, Any], dict[str, pd.DataFrame]]
 
 
 class Busy(UserError):
@@ -48,10 +48,10 @@ class Busy(UserError):
 def preview(path: Path) -> pd.DataFrame:
     """The first rows of a file, all columns as text. UserError if it cannot be read, or takes more
     than the limits allow."""
-    found = _previews([path])[0]
-    if isinstance(found, UserError):
-        raise found
-    return found
+    previewed = _previews([path])[0]
+    if isinstance(previewed, UserError):
+        raise previewed
+    return previewed
 
 
 def previews(paths: Sequence[Path]) -> list[pd.DataFrame | UserError]:
@@ -63,7 +63,9 @@ def previews(paths: Sequence[Path]) -> list[pd.DataFrame | UserError]:
         raise
     except UserError as error:
         return (
-            [error] if len(paths) == 1 else [found for path in paths for found in previews([path])]
+            [error]
+            if len(paths) == 1
+            else [previewed for path in paths for previewed in previews([path])]
         )
 
 
@@ -113,7 +115,7 @@ def trained(task: str) -> tuple[str, ...]:
     return tuple(ask("trained", f"task {Path(task).name[:60]}", task=task)[0]["languages"])
 
 
-def ask(question: str, about: str, **given: Any) -> Answer:
+def ask(question: str, about: str, **given: Any) -> Decoded:
     """What a child answers: (fields, tables). `about`: what is decoded, as the sentence of an error
     calls it.
 
@@ -121,13 +123,13 @@ def ask(question: str, about: str, **given: Any) -> Answer:
     the limits allow.
     """
     most = limits()
-    with _slot(most), tempfile.TemporaryFile() as answer:
+    with _slot(most), tempfile.TemporaryFile() as output:
         wish = json.dumps({"question": question, "given": given})
         env = {**os.environ, **ALONE}
         child = subprocess.Popen(
             CHILD,
             stdin=subprocess.PIPE,
-            stdout=answer,
+            stdout=output,
             stderr=subprocess.DEVNULL,
             cwd=ROOT,
             env=env,
@@ -147,19 +149,19 @@ def ask(question: str, about: str, **given: Any) -> Answer:
             raise _beyond(about, f"{most.answer_mb} MB of answer")
         if child.returncode != 0:  # refused memory, or ended by the system
             raise _beyond(about, f"{most.decode_memory_mb} MB of memory")
-        answer.seek(0)
-        return _read(answer)
+        output.seek(0)
+        return _read(output)
 
 
-def _read(answer: Any) -> Answer:
+def _read(output: Any) -> Decoded:
     import pyarrow
 
-    head = json.loads(answer.readline())
+    head = json.loads(output.readline())
     if "error" in head:
         raise UserError(str(head["error"]))
     tables = {}
     for name, said in head["tables"].items():
-        with pyarrow.ipc.open_stream(answer) as stream:
+        with pyarrow.ipc.open_stream(output) as stream:
             tables[name] = stream.read_all().to_pandas()
         tables[name].attrs = said
     return head["fields"], tables

@@ -82,26 +82,26 @@ def missing(fields: Mapping[str, Any], files: Sequence[Incoming]) -> list[str]:
     """What a task lacks before it can be checked and kept, a few words each: "a name", "files of
     test". `fields`: see `keep`."""
     columns = fields["columns"]
-    found = [] if fields["name"] else ["a name"]
-    found += [] if fields["training_language"] else ["the language with labels for training"]
+    lacking = [] if fields["name"] else ["a name"]
+    lacking += [] if fields["training_language"] else ["the language with labels for training"]
     taken: list[Any] = []
     for role in NEEDED[fields["kind"]]:
         if columns.get(role) is None or columns[role] in taken:
-            found.append(f"a column of its own for {_ROLES.get(role, role)}")
+            lacking.append(f"a column of its own for {_ROLES.get(role, role)}")
         taken.append(columns.get(role))
     splits = {file.split for file in files}
     if "all" in splits and len(splits) > 1:
-        found.append("one way to split (`all` for every file, or train, dev and test)")
+        lacking.append("one way to split (`all` for every file, or train, dev and test)")
     elif (
         "all" not in splits
         and "split" not in columns
         and (absent := [split for split in SPLITS if split not in splits])
     ):
-        found.append(
+        lacking.append(
             f"files of {' and '.join(absent)} (or the split `all` for every file, which is then "
             "divided)"
         )
-    return found
+    return lacking
 
 
 def checked(path: Path) -> Checked:
@@ -158,11 +158,11 @@ def keep(
             file = parse(json.dumps({**fields, "splits": patterns}).encode(), "as chosen here")
             write_text(made / "task.json", file.model_dump_json(indent=1, exclude_defaults=True))
             with called_as_brought(brought):
-                found = checking(made / "task.json")
+                report = checking(made / "task.json")
             _settle(made, folder, replace, who)
     except OSError as error:
         raise unwritable(home(), error) from error
-    return folder / "task.json", found
+    return folder / "task.json", report
 
 
 def _may_take(folder: Path, replace: bool, who: Visitor) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from sdq.data.column_names import COLUMN_NAMES
 from sdq.data.conll import conll_head, proposed, words_at
 from sdq.data.formats import read
-from sdq.data.languages import in_name
+from sdq.data.languages import language_in_name
 from sdq.data.parquet import as_names, class_labels, named
 from sdq.data.recognise import CALLED, ENDINGS, recognise
 from sdq.data.schemes import metrics_for
@@ -40,8 +40,10 @@ def guess(name: str) -> tuple[str, str]:
     ("dev", "eng"); "all" and "" where it does not."""
     while (ending := Path(name).suffix.lower()) in (*ENDINGS, *_SAY_NOTHING):
         name = name[: -len(ending)]
-    parts = [part.lower() for part in re.split(r"[^A-Za-z]+", name) if part]
-    return next((_SPLITS[part] for part in parts if part in _SPLITS), "all"), in_name(name, _SPLITS)
+    words = [part.lower() for part in re.split(r"[^A-Za-z]+", name) if part]
+    return next((_SPLITS[part] for part in words if part in _SPLITS), "all"), language_in_name(
+        name, _SPLITS
+    )
 
 
 def preview(path: Path) -> pd.DataFrame:
@@ -52,7 +54,7 @@ def preview(path: Path) -> pd.DataFrame:
     is likely to be predicted, and which column is likely to hold what), `looks` (what the column
     proposed for tags looks like), `remarks` (a sentence each).
     """
-    found, remarks, classes = recognise(path), list[str](), class_labels(path)
+    form, remarks, classes = recognise(path), list[str](), class_labels(path)
     rows = [row.cells for row in islice(read(path, remark=remarks.append), ROWS)]
     remarks += [
         as_names(column, names) for column, names in classes.items() if rows and column in rows[0]
@@ -65,10 +67,10 @@ def preview(path: Path) -> pd.DataFrame:
     )
     kind, columns = propose(list(table.columns))
     looks = ""
-    if found.name == "conllu":
+    if form.name == "conllu":
         columns.pop("id", None)  # the first column of CoNLL-U numbers words
         columns |= {"id": "sent_id"} if "sent_id" in table else {}
-    if found.name == "conll":
+    if form.name == "conll":
         head = conll_head(path)
         number, looks = proposed(head) or (len(head.called), "a guess")
         words = words_at(head.values)
@@ -78,7 +80,7 @@ def preview(path: Path) -> pd.DataFrame:
             | ({"tags": head.called[number - 1]} if len(head.called) > 1 else {}),
         )
     table.attrs = {
-        "format": CALLED[found.name],
+        "format": CALLED[form.name],
         "kind": kind,
         "columns": columns,
         "looks": looks,
@@ -90,9 +92,8 @@ def preview(path: Path) -> pd.DataFrame:
 def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
     """The metrics that answers of this kind can be scored by, the one to propose first. `tags`: of
     some words, where words have tags."""
-    usual = (
-        metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]
-    )  # O alone says nothing
+    # O alone says nothing
+    usual = metrics_for([tags])[0] if kind == "token" and set(tags) - {"O"} else USUAL[kind]
     fitting = [name for name, metric in METRICS.items() if kind in metric.kinds]
     return tuple(sorted(fitting, key=lambda name: name != usual))
 

@@ -24,17 +24,14 @@ def bound(most: Limits) -> None:
     memory = most.decode_memory_mb * 10**6
     for kind, value in (
         (resource.RLIMIT_DATA, memory),
-        (
-            resource.RLIMIT_AS,
-            4 * memory,
-        ),  # also what is mapped and never filled, as libraries and files are
+        # also what is mapped and never filled, as libraries and files are
+        (resource.RLIMIT_AS, 4 * memory),
         (resource.RLIMIT_CPU, most.decode_seconds + 1),
         (resource.RLIMIT_FSIZE, most.answer_mb * 10**6),
         (resource.RLIMIT_CORE, 0),
     ):
-        with contextlib.suppress(
-            ValueError, OSError
-        ):  # a system without this bound, or with a smaller one
+        # a system without this bound, or with a smaller one
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (value, value))
 
 
@@ -56,11 +53,11 @@ def _check(task: str) -> tuple[dict[str, Any], dict[str, Any]]:
     from sdq.data.registry import load_task
 
     path = Path(task)
-    found = dict(
+    fields = dict(
         vars(check(load(path, path.parent.name) if path.suffix == ".json" else load_task(task)))
     )
-    tables = {name: found.pop(name) for name in ("counts", "sentences")}
-    return found, tables
+    tables = {name: fields.pop(name) for name in ("counts", "sentences")}
+    return fields, tables
 
 
 def rows(task: str) -> Any:
@@ -78,24 +75,24 @@ def rows(task: str) -> Any:
 
     data = load_task(task, "test")
     token, examples = data.kind == "token", data.examples("test")
-    found = []
+    records = []
     for id, at in units(examples, data.metric):
-        mine = [examples[i] for i in at]
-        seconds = [e.second for e in mine if e.second is not None]
+        unit = [examples[i] for i in at]
+        seconds = [e.second for e in unit if e.second is not None]
         numbered = (
             [f"{i}. {second}" for i, second in enumerate(seconds, 1)] if len(at) > 1 else seconds
         )
-        gold = " ".join(label for e in mine for label in e.targets)
-        found.append(
+        gold = " ".join(label for e in unit for label in e.targets)
+        records.append(
             (
                 id,
-                mine[0].language,
-                " → ".join([mine[0].text, *numbered]),
+                unit[0].language,
+                " → ".join([unit[0].text, *numbered]),
                 gold,
-                joined(mine[0].words) if token else "",
+                joined(unit[0].words) if token else "",
             )
         )
-    return pd.DataFrame(found, columns=["id", "language", "text", "gold", "words"])
+    return pd.DataFrame(records, columns=["id", "language", "text", "gold", "words"])
 
 
 def _sentences(task: str) -> tuple[dict[str, Any], dict[str, Any]]:

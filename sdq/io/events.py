@@ -18,6 +18,7 @@ from typing import Any
 from sdq.io import files
 
 LONGEST = 1_000_000  # bytes of one event
+Progress = Callable[[dict[str, Any]], None]  # is told the events of a computation
 
 
 def _number(value: Any) -> bool:
@@ -84,8 +85,8 @@ def _parsed(path: Path) -> tuple[list[dict[str, Any]], int]:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError:
         return [], 0
-    found = [_event(line) for line in lines]
-    return [dict(event) for event in found if event is not None], found.count(None)
+    parsed = [_event(line) for line in lines]
+    return [dict(event) for event in parsed if event is not None], parsed.count(None)
 
 
 @lru_cache(maxsize=4096)

@@ -60,9 +60,9 @@ def _misspelt(problems: Sequence[Any]) -> tuple[tuple[int | str, ...], str] | No
     """(where a field is missing, the unknown name beside it that was likely meant for it)."""
     missing = [tuple(p["loc"]) for p in problems if p["type"] == "missing"]
     for loc in (tuple(p["loc"]) for p in problems if p["type"] == "extra_forbidden"):
-        beside = {str(one[-1]): one for one in missing if one[:-1] == loc[:-1]}
-        if near := difflib.get_close_matches(str(loc[-1]), beside, 1):
-            return beside[near[0]], str(loc[-1])
+        siblings = {str(one[-1]): one for one in missing if one[:-1] == loc[:-1]}
+        if near := difflib.get_close_matches(str(loc[-1]), siblings, 1):
+            return siblings[near[0]], str(loc[-1])
     return None
 
 
@@ -154,9 +154,10 @@ def _walk(model: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Field
             at, path = info.annotation, [*path, part]
         elif part == "[key]":
             at, info = keys, None
+        # "dict[str,str]" is the name of a kind
         elif (dicts := [one for one in options if get_origin(one) is dict]) and not re.match(
             r"\w+\[", part
-        ):  # "dict[str,str]" is the name of a kind
+        ):
             keys, inner_type = get_args(dicts[0])
             path, at, info = [*path, part], inner_type, None
     return path, at, info
@@ -223,11 +224,11 @@ def _bounds(bounds: tuple[Any, ...]) -> str:
     low = f"{by['ge']}" if "ge" in by else None
     if low is not None and "le" in by:
         return f" from {low} to {by['le']}"
-    parts = [f"of at least {low}"] if low is not None else []
-    parts += [f"above {by['gt']}"] if "gt" in by else []
-    parts += [f"of at most {by['le']}"] if "le" in by else []
-    parts += [f"below {by['lt']}"] if "lt" in by else []
-    return f" {' and '.join(parts)}" if parts else ""
+    bounds_said = [f"of at least {low}"] if low is not None else []
+    bounds_said += [f"above {by['gt']}"] if "gt" in by else []
+    bounds_said += [f"of at most {by['le']}"] if "le" in by else []
+    bounds_said += [f"below {by['lt']}"] if "lt" in by else []
+    return f" {' and '.join(bounds_said)}" if bounds_said else ""
 
 
 def _got(value: Any, annotation: Any) -> str:

@@ -4,6 +4,7 @@ old file or the new one, never half of one."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import math
@@ -22,11 +23,15 @@ ASKED = ("request", "job.json", "worker.pid")  # written by whoever asks for a r
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A part file beside `path`, to be written inside; it takes the place of `path` once it is
-    whole and on the disk.
+    whole and on the disk. A pipe or a device, which a rename would put out of the way, is refused.
 
     Whatever is raised inside leaves `path` as it was, and no part file; those that killed processes
     of this machine left beside it are removed. OSError if the disk refuses.
     """
+    if not path.name or path.name == "..":
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
     part = path.with_name(f"{path.name}.{_MACHINE}-{os.getpid()}-{threading.get_ident()}.part")
     for left in path.parent.glob(f"{glob.escape(path.name)}.{_MACHINE}-*-*.part"):
         if not _lives(left.name.split("-")[-2]):
@@ -103,9 +108,8 @@ def alone(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
             except BlockingIOError:
                 waiting()
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if not _is(
-                handle, folder / LOCK
-            ):  # whoever had it has finished, and taken the file away
+            # whoever had it has finished, and taken the file away
+            if not _is(handle, folder / LOCK):
                 continue
             for part in folder.glob("*.part"):
                 if not part.name.startswith(ASKED):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+# what spreadsheets begin a formula with (OWASP, CSV injection)
 _FORMULA = (
     "=",
     "+",
@@ -24,11 +25,10 @@ _FORMULA = (
     "＋",
     "－",
     "＠",
-)  # what spreadsheets begin a formula with (OWASP, CSV injection)
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_MARKS = re.compile(
-    r"([\\`*_{}\[\]<>#|~$!&]|:(?=[\w+/-]+[:\[]))"
-)  # a colon before :names: and :colours[ of Streamlit only
+# a colon before :names: and :colours[ of Streamlit only
+_MARKS = re.compile(r"([\\`*_{}\[\]<>#|~$!&]|:(?=[\w+/-]+[:\[]))")
 _START = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -77,8 +77,8 @@ def quoted(text: object) -> str:
 def quoted_sentence(text: object) -> str:
     """One of our own sentences, which may name something from outside: as `quoted`, but `commands`
     stay as they are."""
-    parts = re.split(r"(`[^`\n]+`)", " ".join(str(text).splitlines()))
-    return "".join(part if i % 2 else _MARKS.sub(r"\\\1", part) for i, part in enumerate(parts))
+    spans = re.split(r"(`[^`\n]+`)", " ".join(str(text).splitlines()))
+    return "".join(part if i % 2 else _MARKS.sub(r"\\\1", part) for i, part in enumerate(spans))
 
 
 def tex(text: str) -> str:

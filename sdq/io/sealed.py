@@ -38,11 +38,15 @@ def text(sums: Sums) -> str:
     return json.dumps({"format": FORMAT, "files": listed, "sha256": _over(listed)}, indent=1) + "\n"
 
 
-def write(path: Path, names: Iterable[str], known: Sums | None = None) -> None:
-    """Seal the files of these names that lie beside `path`, with those already `known`. OSError if
-    the disk refuses."""
+def write(path: Path, names: Iterable[str], previous: Sums | None = None) -> None:
+    """Seal files. OSError if the disk refuses.
+
+    path: of the seal
+    names: of files beside it
+    previous: sums that it keeps
+    """
     files.write_text(
-        path, text({**(known or {}), **{name: _sum(path.parent / name) for name in names}})
+        path, text({**(previous or {}), **{name: _sum(path.parent / name) for name in names}})
     )
 
 
@@ -58,22 +62,23 @@ def read(path: Path) -> Sums | None:
 
 
 def fault(path: Path, sums: Sums | None, name: str = "") -> str | None:
-    """What is wrong with a file that a seal tells of (None: of an earlier version, which tells
-    nothing): a few words; None if it is as it was written.
+    """What is wrong with a file that a seal tells of: a few words; None if it is as it was written.
 
-    `name` is what the seal calls it, if that is not its file name.
+    path: of the file
+    sums: of its seal; None: of an earlier version, which tells nothing
+    name: what the seal calls it; "": its file name
     """
     name = name or path.name
     try:
-        found = state(path)
+        current = state(path)
         if sums is None:
             return None
         if name not in sums:
             return "it is not among those that were written"
         digest, size = sums[name]
-        if found[1] != size:
-            return f"it has {found[1]:,} bytes, {size:,} were written"
-        return None if _digest(*found) == digest else "its SHA-256 is another one"
+        if current[1] != size:
+            return f"it has {current[1]:,} bytes, {size:,} were written"
+        return None if _digest(*current) == digest else "its SHA-256 is another one"
     except OSError as error:
         return (
             "it is not there"
@@ -82,35 +87,52 @@ def fault(path: Path, sums: Sums | None, name: str = "") -> str | None:
         )
 
 
-def table(path: Path, what: str, way: str, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A Parquet table with at least these columns. Damaged, with `what` it is of and the `way` out,
-    for whatever else the file holds."""
+def read_table(path: Path, what: str, way: str, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A Parquet table. Damaged for whatever else the file holds.
+
+    path: of the file
+    what: it is of, for errors
+    way: out, for errors
+    columns: that it must have
+    """
     import pyarrow as pa
 
     try:
-        found = pd.read_parquet(path)
+        frame = pd.read_parquet(path)
     except (OSError, ValueError, TypeError, KeyError, MemoryError, pa.ArrowException) as error:
         raise damaged(path, what, "it is no whole Parquet file", way) from error
-    if absent := [name for name in columns if name not in found.columns]:
+    if absent := [name for name in columns if name not in frame.columns]:
         raise damaged(path, what, f"the column {absent[0]!r} is missing", way)
-    return found
+    return frame
 
 
-def document(path: Path, what: str, way: str) -> dict[str, Any]:
-    """A JSON object. Damaged for whatever else the file holds, or if it is not there."""
+def read_json(path: Path, what: str, way: str) -> dict[str, Any]:
+    """A JSON object. Damaged for whatever else the file holds, or if it is not there.
+
+    path: of the file
+    what: it is of, for errors
+    way: out, for errors
+    """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, what, "it is no whole JSON file", way) from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise damaged(path, what, "it holds no JSON object", way)
-    return found
+    return value
 
 
-def damaged(path: Path, what: str, why: str, way: str) -> Damaged:
-    """The one sentence about a damaged file: `what` it is of, `why` it is thought so, the `way`
-    out."""
-    return Damaged(f"{path.name} of {what} must be as it was written, it is damaged: {why}; {way}")
+def damaged(path: Path, what: str, reason: str, way: str) -> Damaged:
+    """The one sentence about a damaged file.
+
+    path: of the file
+    what: it is of
+    reason: why it is thought so
+    way: out
+    """
+    return Damaged(
+        f"{path.name} of {what} must be as it was written, it is damaged: {reason}; {way}"
+    )
 
 
 def aside(path: Path, place: Path) -> Path:
@@ -133,13 +155,13 @@ def _over(listed: Mapping[str, Any]) -> str:
 def state(path: Path) -> tuple[str, int, int, int]:
     """What a file's content is remembered by: as long as this stays the same, it is not read
     again."""
-    found = path.stat()
-    return str(path), found.st_size, found.st_mtime_ns, found.st_ino
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def _sum(path: Path) -> tuple[str, int]:
-    found = state(path)
-    return _digest(*found), found[1]
+    current = state(path)
+    return _digest(*current), current[1]
 
 
 @lru_cache(maxsize=8192)
@@ -153,12 +175,12 @@ def _read(path: str, size: int, changed: int, inode: int) -> Sums | None:
     if size == 0:
         return None
     try:
-        found = json.loads(Path(path).read_bytes().decode("utf-8"))
-        listed = found["files"]
+        seal = json.loads(Path(path).read_bytes().decode("utf-8"))
+        listed = seal["files"]
         if (
-            found["format"] != FORMAT
-            or found["sha256"] != _over(listed)
-            or set(found) != {"format", "files", "sha256"}
+            seal["format"] != FORMAT
+            or seal["sha256"] != _over(listed)
+            or set(seal) != {"format", "files", "sha256"}
         ):
             raise ValueError(path)
         return {
@@ -184,18 +206,18 @@ def as_shipped(folder: Path) -> None:
     for name in sums or ():
         if (
             name.startswith(f"{folder.name}/")
-            and (why := fault(folder.parent / name, sums, name)) is not None
+            and (reason := fault(folder.parent / name, sums, name)) is not None
         ):
-            raise damaged(Path(name), "the embedded model", why, way)
+            raise damaged(Path(name), "the embedded model", reason, way)
 
 
 def seal_embedded(folder: Path) -> None:
     """Write the SHA-256 of every file of assets/mini that `as_shipped` checks. OSError if the disk
     refuses."""
-    parts = [
+    shipped = [
         path
         for part in ("data", "encoder", "intent", "slots")
         for path in (folder / part).glob("*")
         if path.is_file()
     ]
-    write(folder / SEAL, sorted(str(path.relative_to(folder)) for path in parts))
+    write(folder / SEAL, sorted(str(path.relative_to(folder)) for path in shipped))

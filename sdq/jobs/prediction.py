@@ -13,7 +13,7 @@ from torch import nn
 from sdq.data.batches import encode
 from sdq.data.languages import unspaced
 from sdq.data.lines import spaced
-from sdq.data.registry import fingerprint, load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.tagging import NO_ANSWER
 from sdq.data.task import Example, Task
 from sdq.inspection.subject import student_of
@@ -36,7 +36,7 @@ def _task(name: str, content: str) -> Task:
 
 def task_of(name: str) -> Task:
     """The task of that name, kept until its data change."""
-    return _task(name, fingerprint(name))
+    return _task(name, task_fingerprint(name))
 
 
 @lru_cache(maxsize=4)

@@ -45,7 +45,7 @@ from sdq.io.files import age, private, write_text
 from sdq.io.limits import limits
 from sdq.jobs import turns
 from sdq.jobs.processes import process_of
-from sdq.models.checkpoint import address
+from sdq.models.checkpoint import canonical_name
 from sdq.recipe import Recipe
 from sdq.service.visitors import Role, askers, claim
 from sdq.settings import PROGRESS, ROOT, Settings, UserError, unwritable
@@ -122,7 +122,7 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
 
     UserError for a model or task that does not exist, or a data folder that cannot be written.
     """
-    model = address(model)
+    model = canonical_name(model)
     run = identify(recipe, model, task)
     if not store.done(run, weights=True):
         _want(

@@ -25,7 +25,13 @@ TASKS = ("intent", "slots")
 
 def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
     """Every stage; what `work` already holds is not computed again. Prints tokens per second, ETA
-    and the scores."""
+    and the scores.
+
+    folder: of the corpus
+    work: of what is intermediate
+    out: of the models
+    seed: of pretraining and fine-tuning
+    """
     started = time.perf_counter()
     # what is in the making is not as it shipped; `finish` seals it again
     (out / SEAL).unlink(missing_ok=True)
@@ -46,9 +52,9 @@ def finish(out: Path, seed: int = 0) -> None:
     scored = {}
     for name in TASKS:
         task = load_task(name)
-        model, words, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
+        model, subwords, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
         test = task.examples("test")
-        result = scores(outcomes(test, *predict(model, encode(test, task, words)), task), task)
+        result = scores(outcomes(test, *predict(model, encode(test, task, subwords)), task), task)
         scored[name] = {
             "mean": result.mean,
             "zero_shot_mean": result.zero_shot_mean,
@@ -59,7 +65,7 @@ def finish(out: Path, seed: int = 0) -> None:
             f"{result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
             flush=True,
         )
-        save(model, words, out / name)
+        save(model, subwords, out / name)
     card = json.loads((out / "build.json").read_text())
     card |= {
         "scores": scored,
@@ -71,7 +77,12 @@ def finish(out: Path, seed: int = 0) -> None:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write config, fp16 safetensors and tokenizer: what `from_pretrained` reads."""
+    """Write config, fp16 safetensors and tokenizer: what `from_pretrained` reads.
+
+    model: a model of transformers
+    tokenizer: its tokenizer
+    folder: is written into
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -90,7 +101,13 @@ def pretrained(
     folder: Path, work: Path, plan: pretrain.Plan, until: int | None = None
 ) -> pretrain.Encoder:
     """Corpus -> tokenizer -> sentence vectors -> trained encoder; everything intermediate stays in
-    `work`."""
+    `work`.
+
+    folder: of the corpus
+    work: of what is intermediate
+    plan: of the training
+    until: the step to stop at; None: at the end
+    """
     started = time.perf_counter()
     pairs = corpus.parallel(folder)
     general = len(pairs)
@@ -103,11 +120,11 @@ def pretrained(
     )
     if not (work / "tokenizer" / "tokenizer.json").exists():
         tokenizer.train(pairs[:general], work / "tokenizer", plan.vocabulary)
-    words = tokenizer.load(work / "tokenizer")
-    batches = pretrain.Batches(pairs, words, plan)
+    subwords = tokenizer.load(work / "tokenizer")
+    batches = pretrain.Batches(pairs, subwords, plan)
     targets = F.normalize(
         torch.cat(
-            [torch.from_numpy(teacher.vectors(part, work)) for part in batches.parts if part]
+            [torch.from_numpy(teacher.vectors(part, work)) for part in batches.stages if part]
         ),
         dim=-1,
     )

@@ -141,6 +141,10 @@ def more(folder: Path = TEXT) -> Language:
 def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
     """Put the chosen values into the frame and tag the words.
 
+    language: of the sentence
+    frame: whose holes are filled
+    choice: slot -> number of the value
+
     Raises ValueError if a word is only partly inside a slot (then the value needs a form of its
     own).
     """
@@ -211,7 +215,12 @@ def _is_mark(item: tuple[str, str]) -> bool:
 
 def allowed(language: Language, slot: str, split: str) -> range:
     """Positions a split may use: test takes the kept values where a slot has some, train and dev
-    the others."""
+    the others.
+
+    language: of the values
+    slot: their name
+    split: train, dev or test
+    """
     total, kept = len(language.values[slot]), language.kept[slot]
     if kept == total:
         return range(total)
@@ -219,8 +228,14 @@ def allowed(language: Language, slot: str, split: str) -> range:
 
 
 def choices(english: Language, frame: Frame, count: int, seed: int = 0) -> list[dict[str, int]]:
-    """`count` different value choices for a frame, the same for every language (drawn from the
-    English file)."""
+    """Different value choices for a frame, the same for every language (drawn from the English
+    file).
+
+    english: the English file
+    frame: whose slots are filled
+    count: how many, if there are so many
+    seed: of the draw
+    """
     rng = random.Random(f"{seed}/{frame.id}")
     slots = sorted(set(frame.slots))
     ranges = [allowed(english, slot, frame.split) for slot in slots]
@@ -317,9 +332,9 @@ if __name__ == "__main__":
     import sys
 
     codes = sys.argv[1:] or LANGUAGES
-    found = [line for code in codes for line in problems(code)]
-    print("\n".join(found) or f"{', '.join(codes)}: no problem found")
-    if len(codes) == 1 and not found:
+    issues = [line for code in codes for line in problems(code)]
+    print("\n".join(issues) or f"{', '.join(codes)}: no problem found")
+    if len(codes) == 1 and not issues:
         en, lang = read("en"), read(codes[0])
         for i, (key, frame) in enumerate(en.frames.items()):
             if i % 12 == 0:
@@ -331,4 +346,4 @@ if __name__ == "__main__":
                         f"{w}/{t}" if t != "O" else w for w, t in zip(s.tokens, s.tags, strict=True)
                     ),
                 )
-    sys.exit(bool(found))
+    sys.exit(bool(issues))

@@ -106,7 +106,7 @@ class Encoder(nn.Module):
         self.of_first = nn.Linear(plan.hidden, sentence_size)
         self.of_mean = nn.Linear(plan.hidden, sentence_size)
 
-    def words(self, states: Tensor, at: Tensor) -> Tensor:
+    def token_logits(self, states: Tensor, at: Tensor) -> Tensor:
         """states [B, T, D], at [B, T] bool -> logits [at.sum(), V]."""
         x = self.norm(F.gelu(self.transform(states[at])))
         logits: Tensor = x @ self.model.embeddings.word_embeddings.weight.T + self.bias
@@ -119,12 +119,12 @@ class Batches:
     def __init__(self, pairs: list[Pair], tokenizer: PreTrainedTokenizerFast, plan: Plan) -> None:
         self.plan, self.mask_id = plan, tokenizer.mask_token_id
         # English sentences by when they join: general, then each late source
-        self.parts: list[list[str]] = []
+        self.stages: list[list[str]] = []
         earlier: set[str] = set()
         for sources in (set(SOURCES), *({s} for s in LATE)):
-            self.parts.append(sorted({p.english for p in pairs if p.source in sources} - earlier))
-            earlier |= set(self.parts[-1])
-        self.english = [text for part in self.parts for text in part]
+            self.stages.append(sorted({p.english for p in pairs if p.source in sources} - earlier))
+            earlier |= set(self.stages[-1])
+        self.english = [text for part in self.stages for text in part]
         place = {text: i for i, text in enumerate(self.english)}
         self.target = np.array([place[p.english] for p in pairs])
         self.other = np.array([p.language != "en" for p in pairs])
@@ -167,7 +167,12 @@ class Batches:
         self, rows: list[list[int]], rate: float, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """rows -> ids with noise [B, T], original ids [B, T], which positions were chosen [B,
-        T]."""
+        T].
+
+        rows: of the corpus, B
+        rate: share of tokens, 0..1
+        rng: of the choice
+        """
         width = max(map(len, rows))
         ids = np.full((len(rows), width), 1)
         for i, row in enumerate(rows):
@@ -191,8 +196,13 @@ def _ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], longest: int) -> 
 def loss_of(
     encoder: Encoder, data: Batches, targets: Tensor, step: int
 ) -> tuple[dict[str, Tensor], int]:
-    """The terms of one step and how many tokens were read. `targets` [N, S]: unit sentence vectors
-    of data.english."""
+    """The terms of one step and how many tokens were read.
+
+    encoder: the model
+    data: its batches
+    targets: unit sentence vectors of data.english [N, S]
+    step: of the plan
+    """
     plan = data.plan
     at, rng = data.draw(step)
     english = data.target[at]
@@ -202,10 +212,10 @@ def loss_of(
     noisy, ids, chosen = data.masked(rows, plan.mask, rng)
     keep = ids != 1
     states = encoder.model(noisy, attention_mask=keep.long()).last_hidden_state
-    terms = {"mlm": F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])}
+    terms = {"mlm": F.cross_entropy(encoder.token_logits(states, chosen).float(), ids[chosen])}
     # each row must be as near to the step's English sentences and to 1024 random others as its own
     # English sentence is
-    readable = len(data.english) if step >= plan.general_steps else len(data.parts[0])
+    readable = len(data.english) if step >= plan.general_steps else len(data.stages[0])
     # [B + 1024, S]
     bank = torch.cat(
         [targets[torch.from_numpy(english)], targets[torch.from_numpy(rng.choice(readable, 1024))]]
@@ -229,7 +239,7 @@ def loss_of(
     ]
     noisy, ids, chosen = data.masked(joined, plan.mask_pairs, rng)
     states = encoder.model(noisy, attention_mask=(ids != 1).long()).last_hidden_state
-    terms["tlm"] = F.cross_entropy(encoder.words(states, chosen).float(), ids[chosen])
+    terms["tlm"] = F.cross_entropy(encoder.token_logits(states, chosen).float(), ids[chosen])
     return terms, int(keep.sum() + (ids != 1).sum())
 
 
@@ -243,6 +253,9 @@ def train(
 ) -> Encoder:
     """Run (or take up again) the plan.
 
+    data: batches of the corpus
+    plan: steps, rates, sizes
+    device: of torch
     targets: [N, S], unit sentence vectors of data.english
     folder: where checkpoints and a log of losses are kept
     until: the step to stop at; None: at the end of the plan

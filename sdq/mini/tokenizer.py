@@ -43,6 +43,9 @@ def train(
 ) -> None:
     """Train a unigram tokenizer on sentences drawn with p(language) ~ share^alpha, and save it.
 
+    folder: is written into
+    alpha: 0: languages alike, 1: as they are
+    seed: of the draw
     pairs: the sentences, with their translations
     vocabulary: how many pieces it gets
     budget: how many sentences are drawn

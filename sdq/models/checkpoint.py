@@ -36,6 +36,10 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
     """The folder of a model: an embedded name (`mini`, which has one model per task), a local path,
     or a Hub name (see sdq.models.hub).
 
+    name: of the model
+    task: of the run; "mini" has a model for each
+    fetch: whether a Hub model that is not in the cache is fetched
+
     A Hub model is looked for in the local cache; with `fetch` it is fetched if it is not there.
     Raises UserError if there is no such model or it lacks what one needs.
     """
@@ -59,7 +63,11 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
 def ready(name: str, task: str, head: bool = True) -> None:
     """UserError if a model cannot be run on a task: as folder_of, or if neither its config.json nor
     its weights have a `head` where one is needed. Which labels a head has is seen when it is
-    loaded."""
+    loaded.
+
+    name, task: as of `folder_of`
+    head: whether the task needs one
+    """
     folder = folder_of(name, task)
     kinds = config_of(folder).get("architectures")
     if (
@@ -82,7 +90,7 @@ def ready(name: str, task: str, head: bool = True) -> None:
         )
 
 
-def address(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The name under which a model is remembered: of a folder its path, the same from every working
     directory."""
     folder = path_of(name, "a model")
@@ -253,7 +261,13 @@ def _last_token(path: Path, changed: int, size: int) -> tuple[str, int]:
 
 
 def too_large(folder: Path, rows: int, more: int, token: str, at: int) -> UserError:
-    """What to say about a tokenizer that has more tokens than the model has embeddings."""
+    """What to say about a tokenizer that has more tokens than the model has embeddings.
+
+    folder: of the model
+    rows: embeddings
+    more: tokens beyond them
+    token, at: the last token, and its id
+    """
     return UserError(
         f"the tokenizer must have at most as many tokens as the model has embeddings ({rows}), in "
         f"{folder} it has {more} more ({one_line(token, 60)!r} is {at}); resize the model's "
@@ -266,14 +280,23 @@ def config_of(folder: Path) -> dict[str, Any]:
     return read_json(folder / "config.json")
 
 
-def fingerprint(folder: Path) -> str:
+def checkpoint_fingerprint(folder: Path) -> str:
     """SHA-256 over weights, config and tokenizer of a folder, wherever it lies; needs no torch.
-    First 16 hex digits."""
+    First 16 hex digits. Files are not read again while their size, time and inode stay."""
+    files = (
+        path
+        for path in sorted(folder.glob("*"))
+        if path.suffix in (".safetensors", ".json", ".model", ".txt") and path.is_file()
+    )
+    return _fingerprint(tuple(sealed.state(path) for path in files))
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(files: tuple[tuple[str, int, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.suffix in (".safetensors", ".json", ".model", ".txt") and path.is_file():
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+    for path, *_ in files:
+        digest.update(Path(path).name.encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()[:16]

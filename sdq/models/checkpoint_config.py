@@ -57,7 +57,12 @@ _DTYPES = ("float64", "double", "float32", "float", "float16", "half", "bfloat16
 
 def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
     """UserError if config.json has values that no encoder has, declares more than these weights
-    hold, or the weights are no floating point numbers."""
+    hold, or the weights are no floating point numbers.
+
+    config: what config.json says
+    tensors: of the weights, by name
+    folder: of the model, for errors
+    """
     where = folder / "config.json"
     _values(config, where)
     old = {"gamma": "weight", "beta": "bias"}
@@ -122,16 +127,21 @@ def _values(config: Mapping[str, Any], where: Path) -> None:
 
 def no_own_code(said: Mapping[str, Any], where: Path, kinds: tuple[str, ...]) -> None:
     """UserError if a file of a model names classes of its own in place of those of transformers
-    that begin with one of `kinds`."""
+    that begin with one of `kinds`.
+
+    said: what the file says
+    where: the file, for errors
+    kinds: beginnings of names of classes
+    """
     maps = said.get("auto_map") or {}
     if not isinstance(maps, dict):
         raise wrong("auto_map", "an object", where, maps, "correct it, or take it out")
     for name, own in maps.items():
         if name.startswith(kinds):
-            theirs = own if isinstance(own, str) else [one for one in own or () if one]
+            classes = own if isinstance(own, str) else [one for one in own or () if one]
             raise UserError(
                 "a model must need no code but that of transformers, which alone is run here, "
-                f"auto_map in {where} puts code of its own ({_value(theirs)}) in the place of "
+                f"auto_map in {where} puts code of its own ({_value(classes)}) in the place of "
                 f"{name}; save it as a model of transformers, or take auto_map out if that has its "
                 "very class now"
             )
@@ -144,7 +154,14 @@ def wrong(
     value: Any,
     todo: str = "save the model again with save_pretrained",
 ) -> UserError:
-    """What to say of a value in config.json."""
+    """What to say of a value in config.json.
+
+    key: in config.json
+    wanted: what it must be
+    where: the file
+    value: what it is
+    todo: the way out
+    """
     return UserError(f"{key} must be {wanted} in {where}, got {_value(value)}; {todo}")
 
 

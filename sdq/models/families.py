@@ -44,7 +44,7 @@ class Family:
     guessed: bool = False
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Which names have which role, for people to check a guess."""
         return ", ".join(
             f"{role} = {name.replace(chr(92), '')}" for role, name in self.inside.items()

@@ -23,13 +23,14 @@ def joined_(model: nn.Module, joint: Joint, labels: Sequence[str], where: Path) 
     """Put the outputs of a model's head into the order of a task's labels, the others after them,
     and name them so in its configuration.
 
+    model: with a head of N outputs
     joint: which output becomes which
     labels: of the task
     where: the model's config.json, for errors
 
     UserError for a head whose outputs cannot be put into another order.
     """
-    if joint.moved:
+    if joint.reordered:
         _permute_(model, joint.order, where)
     config: Any = model.config
     config.id2label = dict(enumerate([*labels, *joint.extra]))

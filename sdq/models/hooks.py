@@ -45,6 +45,10 @@ def listen(model: nn.Module, taps: Mapping[str, Side], see: See) -> Iterator[Non
     """Inside, `see` is told (tap, module, args, kwargs, output) of each tapped call while the pass
     runs, and nothing is kept.
 
+    model: not a shared one: it gets hooks
+    taps: name -> side
+    see: is called as above
+
     An "input" is told before the module runs, with None for its output. What `see` itself runs is
     not told. Taps, hooks and errors as of `capture`.
     """
@@ -100,6 +104,11 @@ def tensor_of(value: Any) -> Tensor:
 def in_pieces(model: nn.Module, data: Encoded, batch_size: int, copies: int = 1) -> Iterator[Batch]:
     """All examples once, as `Encoded.in_order`, in batches of so few tokens that `copies` of what
     all modules put out fit into ROOM.
+
+    model: rewritten or not
+    data: tokenized examples
+    batch_size: examples of a batch at most
+    copies: of the outputs of all modules
 
     A small model gets whole batches. Ranges that are measured on a whole batch (dynamic, per
     tensor) depend on its size.

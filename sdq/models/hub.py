@@ -40,7 +40,7 @@ def split(name: str) -> tuple[str, str] | None:
     if match is None or ".." in name or "--" in match["id"]:
         return None
     return match["id"], match["revision"] or next(
-        (known.revision for known in CURATED if known.name == match["id"]), "main"
+        (curated.revision for curated in CURATED if curated.name == match["id"]), "main"
     )
 
 
@@ -48,11 +48,13 @@ def cached(name: str) -> Path | None:
     """The folder of a model in the local cache, if its configuration and safetensors are there."""
     from huggingface_hub import try_to_load_from_cache
 
-    parts = split(name)
-    if parts is None:
+    repository_revision = split(name)
+    if repository_revision is None:
         return None
-    found = try_to_load_from_cache(parts[0], "config.json", revision=parts[1])
-    folder = Path(found).parent if isinstance(found, str) else None
+    config = try_to_load_from_cache(
+        repository_revision[0], "config.json", revision=repository_revision[1]
+    )
+    folder = Path(config).parent if isinstance(config, str) else None
     return folder if folder is not None and any(folder.glob("*.safetensors")) else None
 
 
@@ -72,10 +74,10 @@ def fetch(name: str) -> Path:
     with one sentence if it cannot be."""
     if (folder := cached(name)) is not None:
         return folder
-    parts = split(name)
-    if parts is None:
+    repository_revision = split(name)
+    if repository_revision is None:
         raise UserError(f"a Hub model must be named owner/model, got {name[:80]!r}")
-    repository, revision = parts
+    repository, revision = repository_revision
     from huggingface_hub import HfApi, constants, snapshot_download
 
     if constants.HF_HUB_OFFLINE:
@@ -123,12 +125,12 @@ def _asked(name: str, work: Callable[[], Any], seconds: float | None = None) -> 
     """
     from huggingface_hub.errors import HfHubHTTPError
 
-    answer: list[Any] = []
+    results: list[Any] = []
     failure: list[Exception] = [TimeoutError("no answer in time")]
 
     def run() -> None:
         try:
-            answer.append(work())
+            results.append(work())
         # the client's own kinds, which change with the library it is built on
         except Exception as error:
             failure[0] = error
@@ -136,8 +138,8 @@ def _asked(name: str, work: Callable[[], Any], seconds: float | None = None) -> 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if answer:
-        return answer[0]
+    if results:
+        return results[0]
     said = (str(failure[0]).strip().splitlines() or [type(failure[0]).__name__])[0][:160]
     if isinstance(failure[0], HfHubHTTPError):
         raise UserError(

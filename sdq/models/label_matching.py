@@ -38,7 +38,7 @@ class Joint:
     remark: str = ""
 
     @property
-    def moved(self) -> bool:
+    def reordered(self) -> bool:
         """Whether any output changes its place."""
         return self.order != tuple(range(len(self.order)))
 
@@ -176,12 +176,12 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
             "say under `labels` of the task file what the model calls them (or list the others "
             "there, if no row has these)"
         )
-        if alike := written_as(never, names):
-            pairs = _listed([f'"{label}": "{name}"' for label, name in alike.items()])
-            theirs, ours = (scheme_of(tags) for tags in (names, labels))
+        if renamed := written_as(never, names):
+            pairs = _listed([f'"{label}": "{name}"' for label, name in renamed.items()])
+            model_scheme, task_scheme = (scheme_of(tags) for tags in (names, labels))
             way = (
-                f"the model's tags are {theirs}, the task's {ours}, so map these under `labels` of "
-                f"the task file ({{{pairs}}}) and list the others with them"
+                f"the model's tags are {model_scheme}, the task's {task_scheme}, so map these "
+                f"under `labels` of the task file ({{{pairs}}}) and list the others with them"
             )
         raise UserError(
             "the model must have learned every label of the task, it has labels the model never "
@@ -231,14 +231,14 @@ def _by_order(
         )
     if not unnamed and not _counts(names, labels) and not _counts(labels, names):
         return None
-    why = "none of the names in its config.json is that of a label"
-    why = "its config.json names none" if unnamed else why
+    reason = "none of the names in its config.json is that of a label"
+    reason = "its config.json names none" if unnamed else reason
     called = [str(i) if unnamed else f"{i} ({name})" for i, name in enumerate(names)]
     pairs = [f"{output} = {label}" for output, label in zip(called, labels, strict=True)]
     return Joint(
         tuple(range(len(names))),
         remark=f"the order of the head's outputs was assumed to be that of the task's labels, as "
-        f"{why}: output {_listed(pairs)}",
+        f"{reason}: output {_listed(pairs)}",
     )
 
 

@@ -24,6 +24,7 @@ from sdq.models.skeleton import (
     configuration,
     in_one_sentence,
     keeps_tokens,
+    minds_padding,
     of_kind,
     same_shapes,
     skeleton,
@@ -31,6 +32,7 @@ from sdq.models.skeleton import (
 from sdq.models.structure import encoder_family, modules, steps
 from sdq.models.tensor_names import (
     adapted,
+    crowded,
     foreign,
     lacking,
     placed,
@@ -49,6 +51,8 @@ def load(
     remedy: str = "fine-tune it on this task first",
 ) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) of a folder.
+
+    folder: of the model
 
     kind: "token", or anything else for one answer per sentence or pair
     labels: output i of the model is label i; outputs that the task has no label for come after them
@@ -71,8 +75,8 @@ def load(
             f"{'it is a base model: ' if none else ''}its weights lack {shown(missing)}; {remedy}"
         )
     joined_(model, joint, labels, where)
-    if odd:
-        remark_(model, odd)
+    for said in filter(None, (odd, minds_padding(model))):
+        remark_(model, said)
     return model, fitting(
         tokenizer_of(folder, longest(model), apart=kind == "token"), model, folder
     )
@@ -87,10 +91,12 @@ def encoder(folder: Path) -> nn.Module:
 
 
 def start(
-    folder: Path, kind: str, labels: tuple[str, ...], seed: int, **changes: Any
+    folder: Path, kind: str, labels: tuple[str, ...], seed: int, **overrides: Any
 ) -> tuple[nn.Module, Any]:
     """(model in float32 and eval mode, fast tokenizer) to be fine-tuned: the encoder of a folder
     under a head of these labels.
+
+    folder: of the model
 
     kind, labels: as of `load`
     seed: the head starts from it, unless the folder has one of that shape: that is joined to the
@@ -101,8 +107,8 @@ def start(
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
     }
-    changes["problem_type"] = None  # of the head that was there before
-    model, missing = _read(folder, kind, new_head=True, **named, **changes)
+    overrides["problem_type"] = None  # of the head that was there before
+    model, missing = _read(folder, kind, new_head=True, **named, **overrides)
     if missing:
         if not _headless(model, missing):
             remark_(model, f"the weights lack {shown(missing)} of the head: it starts anew")
@@ -136,6 +142,7 @@ def longest(model: nn.Module) -> int | None:
 def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) -> Any:
     """The fast tokenizer of a folder. UserError if there is none that can be read, or be made to.
 
+    folder: of the model
     longest: how many tokens it cuts at, if it would not earlier
     apart: it is given words, and takes each as it is in a text (see sdq.data.pieces)
     """
@@ -160,15 +167,14 @@ def tokenizer_of(folder: Path, longest: int | None = None, apart: bool = False) 
                 f"{what}; save it again with save_pretrained"
             )
     if apart and lead_with_space_(tokenizer.backend_tokenizer, f"the tokenizer in {folder}"):
-        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = (
-            True  # as saved with the model that is fine-tuned with it
-        )
+        # as saved with the model that is fine-tuned with it
+        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True
     tokenizer.model_max_length = _room(tokenizer, longest, folder)
     return tokenizer
 
 
 def _read(
-    folder: Path, kind: str, new_head: bool = False, **changes: Any
+    folder: Path, kind: str, new_head: bool = False, **overrides: Any
 ) -> tuple[nn.Module, list[str]]:
     """(model, names of its head's weights that the folder does not have). `changes` replace entries
     of the configuration; with a `new_head` one of another shape is put aside."""
@@ -181,7 +187,7 @@ def _read(
         "retrieval": transformers.AutoModel,
     }.get(kind, transformers.AutoModelForSequenceClassification)
     wanted = f"the model in {folder} must be an encoder that transformers loads for {asks(kind)}"
-    config = configuration(folder, auto, asks(kind), **changes)
+    config = configuration(folder, auto, asks(kind), **overrides)
     with in_one_sentence(wanted):
         plan = skeleton(auto, config)
     asks_for_text_alone(plan, folder)
@@ -190,6 +196,8 @@ def _read(
     if not encoder_family(plan).guessed:  # else transformers may know the tensors by other names
         places = plan.state_dict()
         at = {name: placed(name, places, str(plan.base_model_prefix)) for name in tensors}
+        if error := crowded(at, folder):
+            raise error
         lost = places.keys() - at.values()
         _encoder_is_whole(
             lost, top, [name for name in tensors if not at[name]], tensors, folder, plan
@@ -264,7 +272,12 @@ def _headless(model: nn.Module, missing: Collection[str]) -> bool:
 def fitting(tokenizer: Any, model: nn.Module, folder: Path) -> Any:
     """The tokenizer, once it is known that the model has a row for everything that it yields; it
     numbers the texts of a pair only if the model tells them apart. UserError if the two are not of
-    one another."""
+    one another.
+
+    tokenizer: of the folder
+    model: of the folder
+    folder: for errors
+    """
     table: Any = model.get_input_embeddings()  # type: ignore[operator]
     rows = int(table.num_embeddings)
     with in_one_sentence(

@@ -51,7 +51,12 @@ class Retriever(nn.Module):
 
 @torch.no_grad()
 def index_(retriever: Retriever, sentences: Encoded, batch_size: int = 64) -> None:
-    """Embed the sentences that can be found, one row of the index each."""
+    """Embed the sentences that can be found, one row of the index each.
+
+    retriever: gets the index
+    sentences: tokenized, N
+    batch_size: of them in a batch
+    """
     rows: list[Tensor] = [torch.empty(0)] * len(sentences)
     for batch in sentences.in_order(batch_size):
         for at, row in zip(batch.at, retriever.embed(**batch.inputs), strict=True):
@@ -64,7 +69,12 @@ def load_for(
 ) -> tuple[nn.Module, Any]:
     """(FP32 model in eval mode, tokenizer) of a folder that can do the task: a classifier (see
     sdq.models.loading.load), or for a retrieval task any encoder, with the test sentences of the
-    labelled language as its index. UserError as `load`."""
+    labelled language as its index. UserError as `load`.
+
+    task: that the model is to do
+    folder: of the model
+    remedy: what to do about a head that does not fit, for errors
+    """
     if task.kind != "retrieval":
         return load(folder, task.kind, task.labels, remedy)
     model = encoder(folder)

@@ -36,9 +36,15 @@ _KINDS = {
 }
 
 
-def configuration(folder: Path, auto: Any, asked: str, **changes: Any) -> Any:
-    """The configuration of a folder's model for a class of transformers (`auto`), with `changes`.
-    UserError if transformers has no such model."""
+def configuration(folder: Path, auto: Any, asked: str, **overrides: Any) -> Any:
+    """The configuration of a folder's model for a class of transformers. UserError if transformers
+    has no such model.
+
+    folder: of the model
+    auto: a class of transformers
+    asked: what is wanted of the folder, for errors
+    overrides: entries that are replaced
+    """
     from transformers import AutoConfig
     from transformers.activations import ACT2FN
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -54,7 +60,7 @@ def configuration(folder: Path, auto: Any, asked: str, **changes: Any) -> Any:
     if kind in CONFIG_MAPPING:
         with in_one_sentence(f"the model in {folder} must be an encoder that transformers loads"):
             config = AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, **HOW, **changes
+                folder, local_files_only=True, trust_remote_code=False, **HOW, **overrides
             )
         config._attn_implementation = "eager"
         if type(config) in auto._model_mapping:
@@ -68,7 +74,13 @@ def configuration(folder: Path, auto: Any, asked: str, **changes: Any) -> Any:
 
 def of_kind(config: Mapping[str, Any], folder: Path, kind: str, remedy: str) -> str:
     """UserError if config.json says that the head gives answers of another kind, or is of a class
-    of its own: its weights may have the shape that is asked for. What is to be remarked on."""
+    of its own: its weights may have the shape that is asked for. What is to be remarked on.
+
+    config: what config.json says
+    folder: of the model, for errors
+    kind: of the head
+    remedy: the way out, for errors
+    """
     import transformers
     from transformers.models.auto import modeling_auto as auto
 
@@ -154,7 +166,12 @@ def asks_for_text_alone(model: nn.Module, folder: Path) -> None:
 
 def keeps_tokens(model: nn.Module, names: Collection[str], folder: Path) -> None:
     """UserError if one of the named modules is given anything but a row for every token, or one
-    for every sentence: what is measured of it could not be told from padding."""
+    for every sentence: what is measured of it could not be told from padding.
+
+    model: loaded
+    names: of its modules
+    folder: for errors
+    """
     seen: dict[str, Shape] = {}
     hooks = [
         model.get_submodule(name).register_forward_pre_hook(
@@ -179,6 +196,26 @@ def keeps_tokens(model: nn.Module, names: Collection[str], folder: Path) -> None
             )
 
 
+def minds_padding(model: nn.Module) -> str:
+    """What to remark on a model that answers a sentence in another way once padding, which its mask
+    leaves out, follows it; "" if it does not, or cannot be asked."""
+    config: Any = model.config
+    with torch.no_grad(), suppress(Exception):  # what it cannot take shows with real sentences
+        ids = torch.arange(4)[None] % int(config.vocab_size)  # [1, 4]: any tokens will do
+        mask, more = torch.ones_like(ids), torch.full((1, 5), int(config.pad_token_id or 0))
+        alone = model(input_ids=ids, attention_mask=mask).logits
+        masks = torch.cat([mask, torch.zeros_like(more)], 1)
+        padded = model(input_ids=torch.cat([ids, more], 1), attention_mask=masks).logits
+        padded = padded[:, :4] if alone.dim() == 3 else padded
+        if float((alone - padded).abs().max()) > 1e-3 * float(alone.abs().max()):
+            return (
+                f"{type(model).__name__} answers a sentence in another way where padding follows "
+                "it: scores depend on which sentences are in a batch together, and differ from "
+                "those of each sentence alone"
+            )
+    return ""
+
+
 def _shapes(model: nn.Module) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
@@ -188,6 +225,7 @@ def same_shapes(
 ) -> None:
     """UserError if a tensor of the files has another shape than in the model.
 
+    folder: for errors
     tensors: of the files
     model: a skeleton (see `skeleton`)
     auto: the class of transformers that loads it
@@ -202,10 +240,10 @@ def same_shapes(
     at, (have, want) = next(iter(differing.items()))
     name = next(n for n in tensors if placed(n, (at,), prefix))
     more = f" (and {len(differing) - 1} more do not fit)" if len(differing) > 1 else ""
-    why = _disagrees(tensors, differing, auto, config, prefix)
+    reason = _disagrees(tensors, differing, auto, config, prefix)
     raise UserError(
         f"every tensor must have the shape that config.json asks for, {one_line(name, 120)} in "
-        f"{folder} has {_size(have)}, and should have {_size(want)}{more}; {why}"
+        f"{folder} has {_size(have)}, and should have {_size(want)}{more}; {reason}"
     )
 
 
@@ -230,7 +268,7 @@ def _disagrees(
     said = {**config.to_dict(), "num_labels": config.num_labels}
     best = len(misshapen(tensors, _shapes(skeleton(auto, config)), prefix))
     saved = "take the config.json that was saved with these weights"
-    why = saved
+    advice = saved
     for have, want in list(pairs)[:4]:
         for key, value in said.items():
             if type(value) is not int or want not in (value, 2 * value, 3 * value):
@@ -245,11 +283,11 @@ def _disagrees(
             if left < best:
                 key = "number of labels (id2label)" if key == "num_labels" else key
                 best = left
-                why = (
+                advice = (
                     f"its {key} is {value}, that of the weights {have // times}: correct it, or "
                     f"{saved}"
                 )
-    return why
+    return advice
 
 
 @contextmanager

@@ -108,7 +108,10 @@ def remarks(model: nn.Module) -> list[str]:
     layers share weights; what was permuted or assumed when it was loaded."""
     family, layers, apart = encoder_family(model), len(steps(model)), len(blocks(model))
     sentences = (
-        [f"the roles of this architecture's layers were guessed from its structure: {family.words}"]
+        [
+            "the roles of this architecture's layers were guessed from its structure: "
+            f"{family.description}"
+        ]
         if family.guessed
         else []
     )

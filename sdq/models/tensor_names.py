@@ -74,14 +74,14 @@ def wrapped(names: Collection[str], wanted: Collection[str]) -> str | None:
     """The prefix that a wrapper left on the names of a file, if they are the `wanted` names but for
     it: `module.`, `_orig_mod.`, `model.`"""
     for name in names:
-        parts = name.split(".")
-        if inside := [part for part in parts if part in _WRAPPERS]:
-            last = len(parts) - parts[::-1].index(inside[-1])
+        components = name.split(".")
+        if inside := [part for part in components if part in _WRAPPERS]:
+            last = len(components) - components[::-1].index(inside[-1])
             return ".".join(
                 [
                     *(
-                        parts[:last]
-                        if all(part in _WRAPPERS for part in parts[:last])
+                        components[:last]
+                        if all(part in _WRAPPERS for part in components[:last])
                         else inside[:1]
                     ),
                     "",
@@ -123,27 +123,28 @@ def adapted(names: Iterable[str], folder: Path) -> UserError | None:
 def lacking(lost: Sequence[str], tensors: Collection[str], folder: Path, prefix: str) -> UserError:
     """What to say if the files do not have tensors of the encoder.
 
+    folder: of the model, for errors
     lost: the names of those that are missing
     tensors: the names of those that are there
     prefix: that names of the encoder begin with
     """
     layers = 1 + _last_layer(tensors)
     if other := foreign(tensors, prefix):
-        why = (
+        remedy = (
             f"the names of the weights begin with {other!r}, the prefix of another architecture "
             f"(that of its model_type is {prefix!r}): correct model_type in config.json, or take "
             "the config.json that was saved with these weights"
         )
     elif all((match := _LAYER.search(name)) and int(match[1]) >= layers > 0 for name in lost):
-        why = (
+        remedy = (
             f"the weights have {layers} layers: correct num_hidden_layers in config.json, or take "
             "the config.json that was saved with these weights"
         )
     else:
-        why = "copy the folder again, or take the config.json that was saved with these weights"
+        remedy = "copy the folder again, or take the config.json that was saved with these weights"
     return UserError(
         f"the weights in {folder} must be those of its config.json, they lack {len(lost)} tensors "
-        f"of the encoder ({shown(lost)}); {why}"
+        f"of the encoder ({shown(lost)}); {remedy}"
     )
 
 
@@ -158,6 +159,7 @@ def without_a_place(
     """What to say if a file has tensors that the model does not: None if all of them are known to
     be harmless.
 
+    folder: of the model, for errors
     names: of the tensors that the model has no place for
     layers: how many the model has
     new_head: whether it gets another head, or none; then heads of tasks are harmless
@@ -173,28 +175,29 @@ def without_a_place(
     if not lost:
         return None
     if any(_ADAPTERS.search(name) for name in lost):
-        why = _MERGE
+        remedy = _MERGE
     elif any("distance_embedding" in name or "relative" in name for name in lost):
-        why = (
+        remedy = (
             "relative positions (position_embedding_type) are no longer computed by transformers "
             "for this architecture: take a model with absolute positions"
         )
     elif _last_layer(lost) >= layers:
-        why = (
+        remedy = (
             f"num_hidden_layers in config.json says {layers}: correct it, or take the config.json "
             "that was saved with these weights"
         )
     else:
-        why = (
+        remedy = (
             "without them it would be another model: take one whose architecture transformers "
             "has, with the config.json it was saved with"
         )
-    return _homeless(lost, folder, why)
+    return _homeless(lost, folder, remedy)
 
 
 def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
     """The name that transformers gives a tensor of a file in a model; None if it has none.
 
+    name: in the file
     wanted: the names in the model
     prefix: of the encoder in a model with a head, which one of the two may lack
     """
@@ -205,11 +208,25 @@ def placed(name: str, wanted: Collection[str], prefix: str) -> str | None:
     return next((way for way in ways if way in wanted), None)
 
 
+def crowded(at: Mapping[str, str | None], folder: Path) -> UserError | None:
+    """What to say if two tensors of the files have one place in the model, of which only one can be
+    taken; None if none do. `at`: name in the files -> place."""
+    there: dict[str, str] = {}
+    for name, place in at.items():
+        if place is not None and (other := there.setdefault(place, name)) != name:
+            return UserError(
+                f"every place in the model must have one tensor, {shown([other, name])} in "
+                f"{folder} have the same; take one of the two out"
+            )
+    return None
+
+
 def misshapen(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], prefix: str
 ) -> dict[str, tuple[Shape, Shape]]:
     """Name in the model -> (shape in the file, shape that the model wants), where they differ.
 
+    tensors: of the file, by name
     wanted: name in the model -> shape
     prefix: as of `placed`
     """
@@ -217,8 +234,8 @@ def misshapen(
     return {at: (shape, wanted[at]) for at, shape in pairs if at and shape != wanted[at]}
 
 
-def _homeless(lost: list[str], folder: Path, why: str) -> UserError:
+def _homeless(lost: list[str], folder: Path, remedy: str) -> UserError:
     return UserError(
         f"every tensor of the weights must have a place in the model, {shown(lost)} in {folder} "
-        f"{'has' if len(lost) == 1 else 'have'} none; {why}"
+        f"{'has' if len(lost) == 1 else 'have'} none; {remedy}"
     )

@@ -129,10 +129,10 @@ def _entry(path: Path, name: str, entry: Any, size: int) -> Tensor:
     return Tensor(str(dtype), shape)
 
 
-def _broken(path: Path, why: str) -> UserError:
+def _broken(path: Path, reason: str) -> UserError:
     return UserError(
-        f"weights must be a whole safetensors file, {path} is none and it was refused: {why}; copy "
-        "the file again"
+        f"weights must be a whole safetensors file, {path} is none and it was refused: {reason}; "
+        "copy the file again"
     )
 
 

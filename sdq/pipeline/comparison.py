@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
 
 
 def compared(base: Report, other: Report, store: Store) -> pd.DataFrame:
-    """How `other` differs from `base`, see `sdq.evaluate.significance.verdicts`.
+    """How `other` differs from `base`, see `sdq.evaluate.significance.paired_tests`.
 
     UserError for runs of two models or tasks, of two states of them, or on other sentences.
     """
@@ -27,6 +27,6 @@ def compared(base: Report, other: Report, store: Store) -> pd.DataFrame:
         )
     before, after = (store.sentences(report.run) for report in (base, other))
     try:
-        return verdicts(before, after, list(base.quantized.by_language), (base.labelled,))
+        return paired_tests(before, after, list(base.quantized.by_language), (base.labelled,))
     except UserError as error:
         raise UserError(f"{base.run} and {other.run}: {error}") from error

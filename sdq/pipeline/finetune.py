@@ -11,20 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from sdq.data.batches import encode
-from sdq.data.registry import fingerprint as task_fingerprint
-from sdq.data.registry import load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import Task
 from sdq.evaluate.predict import outcomes, predict, scores
 from sdq.io import files, sealed
 from sdq.io.boundary import begun, boundary
-from sdq.models.checkpoint import CARD, address, base_of, fingerprint
+from sdq.io.events import Progress
+from sdq.models.checkpoint import CARD, base_of, canonical_name, checkpoint_fingerprint
 from sdq.models.heads import loading_remarks
 from sdq.models.loading import start
 from sdq.settings import UserError, path_of, unfitting
@@ -34,7 +33,6 @@ from sdq.train.loop import train_
 from sdq.train.resume import History
 from sdq.train.settings import Training
 
-Progress = Callable[[dict[str, Any]], None]
 WORK = "unfinished"  # the folder of what is not finished, inside the other
 MINI = {  # how the shipped models were made
     "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4, dropout=True),
@@ -87,8 +85,8 @@ def finetune(
     task = load_task(task_name)
     folder = base_of(model, fetch=True)
     card: dict[str, Any] = {
-        "base": address(model),
-        "weights": fingerprint(folder),
+        "base": canonical_name(model),
+        "weights": checkpoint_fingerprint(folder),
         "task": task.name,
         "data": task.fingerprint,
         "language": task.labelled,
@@ -182,7 +180,7 @@ def _read(path: Path) -> dict[str, Any]:
         f"the fine-tuning in {path.parent}",
         "it is set aside, and the fine-tuning begins anew",
     )
-    card = sealed.document(path, what, way)
+    card = sealed.read_json(path, what, way)
     sums = card.get("sha256")
     for name, digest in sums.items() if isinstance(sums, dict) else ():
         place = path.parent / Path(name).name
@@ -215,7 +213,7 @@ def teacher(
     training = training or usual(model, task_name)
     key = json.dumps(
         [
-            fingerprint(base_of(model, fetch=progress is not None)),
+            checkpoint_fingerprint(base_of(model, fetch=progress is not None)),
             task_fingerprint(task_name, fetch=progress is not None),
             training.model_dump(mode="json"),
         ]

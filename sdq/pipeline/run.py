@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdq.data.registry import fingerprint as task_fingerprint
-from sdq.data.registry import load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import Example, Task
 from sdq.io import files
 from sdq.io.boundary import begun, boundary
-from sdq.models.checkpoint import address, folder_of, ready, remedy
+from sdq.io.events import Progress
+from sdq.models.checkpoint import canonical_name, folder_of, ready, remedy
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import ENGINE, Store, run_id
-from sdq.store.identity import weights_of
+from sdq.store.identity import weights_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from sdq.data.batches import Encoded
     from sdq.train.resume import History
 
-Progress = Callable[[dict[str, Any]], None]
 INSPECTED = 8  # sentences per language
 
 
@@ -40,14 +40,16 @@ class Request:
     recipe: Recipe
     model: str
     task: str
+    folder: Path
     weights: str
     data: str
 
     @classmethod
     def of(cls, recipe: Recipe, model: str, task: str) -> Request:
         """The request behind names. UserError for a model or task that is not there."""
-        data, model = task_fingerprint(task, fetch=True), address(model)
-        return cls(recipe, model, task, weights_of(model, task, fetch=True), data)
+        data, model = task_fingerprint(task, fetch=True), canonical_name(model)
+        folder = folder_of(model, task, fetch=True)
+        return cls(recipe, model, task, folder, weights_in(folder, model), data)
 
     @property
     def run(self) -> str:
@@ -57,6 +59,19 @@ class Request:
     def reference(self) -> str:
         """The run that scores the FP32 model."""
         return run_id(Recipe(), self.weights, self.data)
+
+    def check(self, task: Task) -> None:
+        """UserError if the model, or the `task` that was read, is not what the request names: it
+        was replaced since, say while this run waited."""
+        for what, name, asked, now in (
+            ("model", self.model, self.weights, weights_in(self.folder, self.model)),
+            ("task", task.name, self.data, task.fingerprint),
+        ):
+            if asked != now:
+                raise UserError(
+                    f"the {what} {name} must stay as it is while a run reads it, it was replaced; "
+                    "run the recipe again"
+                )
 
 
 @boundary()
@@ -134,8 +149,9 @@ class _Computation:
         self.request, self.recipe, self.store, self.tell = request, request.recipe, store, tell
         self.seconds: dict[str, float] = {}
         with self.stage("load", "Reading the model and the sentences"):
-            folder = folder_of(request.model, task.name)
-            self.teacher, self.tokenizer = load_for(task, folder, remedy(request.model, task.name))
+            advice = remedy(request.model, task.name)
+            self.teacher, self.tokenizer = load_for(task, request.folder, advice)
+            request.check(task)
             self.task = task = widened(task, self.teacher)
             self.test = task.examples("test")
             chosen = calibration_examples(self.recipe, task)
@@ -243,7 +259,7 @@ class _Computation:
     def look_into(self, student: nn.Module) -> None:
         """Keep the tables of weights, activations and errors."""
         from sdq.analyses.activations import activations
-        from sdq.analyses.depth import depth
+        from sdq.analyses.layerwise_error import layerwise_error
         from sdq.analyses.weights import weights
         from sdq.quant.rewrite import quantizers
 
@@ -258,7 +274,7 @@ class _Computation:
         if quantizers(student):
             moved = self.teacher if self.recipe.training else None
             for name, table in zip(
-                ("depth", "tokens"), depth(student, moved, data, languages), strict=True
+                ("depth", "tokens"), layerwise_error(student, moved, data, languages), strict=True
             ):
                 keep(run, name, table)
         keep(run, "sample", _sample(examples, data, self.tokenizer))
@@ -271,11 +287,11 @@ class _Computation:
         history: History | None,
     ) -> Report:
         """The report of what came out."""
-        from sdq.evaluate.predict import scores, scores_beside
+        from sdq.evaluate.predict import scores, secondary_scores
         from sdq.quant.size import size_bytes
 
         request, task = self.request, self.task
-        before, after = (scores_beside(table, self.test, task) for table in (reference, result))
+        before, after = (secondary_scores(table, self.test, task) for table in (reference, result))
         return Report(
             run=request.run,
             recipe=self.recipe.model_dump(mode="json"),

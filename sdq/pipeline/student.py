@@ -15,7 +15,7 @@ from sdq.data.task import Example, Task
 from sdq.evaluate.predict import predict, watched
 from sdq.quant.packed import unpack_
 from sdq.quant.rewrite import calibrate_, rewrite
-from sdq.quant.smoothquant import migrate
+from sdq.quant.smoothquant import smoothquant
 from sdq.recipe import Recipe
 from sdq.settings import UserError
 from sdq.store import PACKED
@@ -43,7 +43,9 @@ def build_student(
             else watched(teacher, calibration, recipe.calibration.batch_size)
         )
 
-    base = teacher if recipe.migration is None else migrate(teacher, batches(), recipe.migration)
+    base = (
+        teacher if recipe.migration is None else smoothquant(teacher, batches(), recipe.migration)
+    )
     # what is not trained, and what a file takes the place of, is shared with the teacher
     shared = frozen_by(recipe.training if weights is None else None, base)
     student = rewrite(base, recipe.rules, share=shared)

@@ -25,6 +25,10 @@ def code_range(bits: int, symmetric: bool) -> tuple[int, int]:
 def scale_and_zero(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
     """Range -> (scale > 0, zero_point), both float32 of low's shape; zero_point holds integers.
 
+    low, high: ends of the range, low <= high
+    bits: 2 to 8
+    symmetric: whether zero_point is 0
+
     The range is widened to contain 0. A range of zero width gets scale 1: its only value, 0, is
     then exact.
     """
@@ -40,13 +44,22 @@ def scale_and_zero(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tup
 
 
 def quantize(x: Tensor, scale: Tensor, zero: Tensor, bits: int, symmetric: bool) -> Tensor:
-    """x -> integer codes (int32), clipped to the code range. scale and zero broadcast against x."""
+    """x -> integer codes (int32), clipped to the code range.
+
+    x: float, any shape
+    scale, zero: broadcast against x
+    bits, symmetric: as of `scale_and_zero`
+    """
     bottom, top = code_range(bits, symmetric)
     return ((x / scale).round() + zero).clamp(bottom, top).to(torch.int32)
 
 
 def dequantize(codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    """Integer codes -> real values (float32): scale * (code - zero)."""
+    """Integer codes -> real values (float32): scale * (code - zero).
+
+    codes: int32, any shape
+    scale, zero: broadcast against them
+    """
     return (codes.to(torch.float32) - zero) * scale
 
 
@@ -56,8 +69,11 @@ def fake_quantize(
     """dequantize(quantize(x)) with the straight-through gradient: 1 where x is inside the range, 0
     where it is clipped.
 
-    `covered`: the range was read off x itself, so that nothing is clipped; the result is the same,
-    with half the work. Source: Bengio et al. 2013 (straight-through estimator); Jacob et al. 2018,
+    x, scale, zero, bits, symmetric: as of `quantize`
+    covered: whether the range was read off x itself, so that nothing is clipped: the same result
+        with half the work
+
+    Source: Bengio et al. 2013 (straight-through estimator); Jacob et al. 2018,
     section 3 (fake quantization).
     """
     how = _Covered if covered and symmetric else _StraightThrough
@@ -100,8 +116,12 @@ def integer_linear(
 ) -> Tensor:
     """Linear layer on codes alone: int64 accumulation, one rescale at the end.
 
-    x [..., I] codes with per-tensor or per-token scale [..., 1]; w [O, I] symmetric codes with
-    scale [O, 1] or scalar. Returns float32 [..., O] without bias.
+    x: codes [..., I]
+    x_scale, x_zero: per tensor, or per token [..., 1]
+    w: symmetric codes [O, I]
+    w_scale: [O, 1] or scalar
+
+    Returns float32 [..., O] without bias.
     """
     accumulator = (x.to(torch.int64) - x_zero.to(torch.int64)) @ w.to(torch.int64).T
     return accumulator.to(torch.float32) * (x_scale * w_scale.reshape(-1))

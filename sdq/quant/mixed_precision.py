@@ -46,25 +46,29 @@ class Choice:
 
 
 def choose(
-    table: pd.DataFrame, budget_bytes: float | None = None, tolerated: float | None = None
+    table: pd.DataFrame, budget_bytes: float | None = None, max_cost: float | None = None
 ) -> Choice:
     """The widths of least summed cost whose bytes are at most `budget_bytes`; or the smallest whose
-    summed cost is at most `tolerated`.
+    summed cost is at most `max_cost`.
+
+    table: of costs
+    budget_bytes: of the weights, simulated
+    max_cost: in the unit of the table
 
     Of equal costs it is the smallest, of equal sizes the one of least cost. Costs are equal if they
     differ by less than 1e-12 of the largest in the table, which is also what the choice may exceed
-    the tolerated cost by; its bytes never exceed the budget. ValueError unless exactly one limit is
+    `max_cost` by; its bytes never exceed the budget. ValueError unless exactly one limit is
     given and the table is sound; UserError if no choice of widths meets the limit.
     """
-    if (budget_bytes is None) == (tolerated is None):
-        both = "neither" if tolerated is None else "both"
+    if (budget_bytes is None) == (max_cost is None):
+        both = "neither" if max_cost is None else "both"
         raise ValueError(f"exactly one of budget_bytes and tolerated must be given, got {both}")
     front = _Front(table)
     if budget_bytes is not None:
         limit, least, what, unit = budget_bytes, float(front.bytes[0]), "the budget", " bytes"
     else:
-        assert tolerated is not None
-        limit, least, what, unit = tolerated, front.least_cost(), "the tolerated cost", ""
+        assert max_cost is not None
+        limit, least, what, unit = max_cost, front.least_cost(), "the tolerated cost", ""
     if not limit >= least - (0 if unit else front.slack):  # also refuses NaN
         reach = f"{int(least) if unit else least}{unit}"
         raise UserError(
@@ -78,6 +82,9 @@ def pareto(table: pd.DataFrame, points: int = 20) -> pd.DataFrame:
     """What is to be had at which size: bytes (simulated), cost (predicted, unit of the table),
     widths and ranges (per module, as JSON).
 
+    table: of costs
+    points: at least 2
+
     At most `points` >= 2 choices, from the smallest to that of least cost, at budgets evenly spaced
     in the logarithm of the size; each row is larger than the one before and costs less, none is
     dominated by any choice of widths. ValueError as for `choose`.
@@ -86,12 +93,12 @@ def pareto(table: pd.DataFrame, points: int = 20) -> pd.DataFrame:
         raise ValueError(f"there must be at least 2 points, got {points}")
     front = _Front(table)
     smallest, best = front.within(front.bytes[0]), front.smallest(front.least_cost())
-    found = {smallest.bytes: smallest, best.bytes: best}
+    choices = {smallest.bytes: smallest, best.bytes: best}
     for budget in np.geomspace(smallest.bytes, best.bytes, points)[1:-1]:
         choice = front.within(max(float(budget), smallest.bytes))
-        found[choice.bytes] = choice
+        choices[choice.bytes] = choice
     rows: list[tuple[int, float, str, str]] = []
-    for size, choice in sorted(found.items()):
+    for size, choice in sorted(choices.items()):
         if not rows or choice.cost < rows[-1][1]:
             rows.append(
                 (
@@ -117,7 +124,7 @@ def rules(choice: Choice, base: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """
     made = []
     for name, bits in choice.widths.items():
-        rule = holding(name, choice.roles.get(name), base) or Rule()
+        rule = last_matching_rule(name, choice.roles.get(name), base) or Rule()
         if bits == FP:
             made += [Rule(name=name)] if rule.weight or rule.activation else []
         elif rule.weight is None:
@@ -151,24 +158,33 @@ def keep_worst(
     of equal ones the first.
 
     costs: module -> what quantizing it costs (any unit, higher is worse), such as a column of
-    `sdq.analyses.sensitivity.scan` by module. ValueError for a k outside 0..modules, or costs that
+        `sdq.analyses.sensitivity.scan` by module
+    k: modules, from 0 to all of them
+    base: the rules of the recipe
+
+    ValueError for a k outside 0..modules, or costs that
     are not finite.
     """
-    known = {str(name): float(cost) for name, cost in costs.items()}
-    if not 0 <= k <= len(known):
-        raise ValueError(f"k must be from 0 to the number of modules, {len(known)}, got {k}")
-    if wrong := [name for name, cost in known.items() if not math.isfinite(cost)]:
+    by_module = {str(name): float(cost) for name, cost in costs.items()}
+    if not 0 <= k <= len(by_module):
+        raise ValueError(f"k must be from 0 to the number of modules, {len(by_module)}, got {k}")
+    if wrong := [name for name, cost in by_module.items() if not math.isfinite(cost)]:
         raise ValueError(
-            f"costs must be finite numbers, that of {wrong[0]} is {known[wrong[0]]}; measure it "
-            "again"
+            f"costs must be finite numbers, that of {wrong[0]} is {by_module[wrong[0]]}; measure "
+            "it again"
         )
-    worst = sorted(known, key=lambda name: -known[name])[:k]
+    worst = sorted(by_module, key=lambda name: -by_module[name])[:k]
     return (*base, *(Rule(name=name) for name in worst))
 
 
-def holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
-    """The base rule that rewrite would take for a module: the last that matches."""
-    found = None
+def last_matching_rule(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
+    """The base rule that rewrite would take for a module: the last that matches.
+
+    name: of the module
+    role: of the module; None: not known
+    base: the rules of the recipe
+    """
+    matched = None
     for rule in base:
         if not fnmatchcase(name, rule.name):
             continue
@@ -178,8 +194,8 @@ def holding(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:
                 f"none for {name}; add it from sdq.models.structure.modules"
             )
         if not rule.roles or role in rule.roles:
-            found = rule
-    return found
+            matched = rule
+    return matched
 
 
 def weight_bytes(shape: tuple[int, ...], spec: WeightSpec | None) -> int:
@@ -189,9 +205,8 @@ def weight_bytes(shape: tuple[int, ...], spec: WeightSpec | None) -> int:
 
     if spec is None:
         return 4 * math.prod(shape)
-    ranges = spec.granularity.rows(torch.empty(shape, device="meta")).shape[
-        0
-    ]  # no memory, no numbers
+    # no memory, no numbers
+    ranges = spec.granularity.rows(torch.empty(shape, device="meta")).shape[0]
     return math.ceil(math.prod(shape) * spec.bits / 8) + ranges * (4 if spec.symmetric else 5)
 
 
@@ -213,21 +228,25 @@ class _Front:
         _check(table)
         cost, size = table["cost"].to_numpy(float), table["bytes"].to_numpy(np.int64)
         self.table, self.slack = table, float(_ROUNDING * np.abs(cost).max())
+        # [choices], from the smallest to the largest
         self.costs, self.bytes = (
             np.zeros(1),
             np.zeros(1, np.int64),
-        )  # [choices], from the smallest to the largest
+        )
         self._steps: list[tuple[Array, Array]] = []  # per module: choice before it, and row taken
         for _, rows in table.reset_index(drop=True).groupby("module", sort=False).groups.items():
-            mine = np.asarray(rows)
-            costs = (self.costs[:, None] + cost[mine]).ravel()
-            sizes = (self.bytes[:, None] + size[mine]).ravel()
+            candidates = np.asarray(rows)
+            costs = (self.costs[:, None] + cost[candidates]).ravel()
+            sizes = (self.bytes[:, None] + size[candidates]).ravel()
             order = np.lexsort((costs, sizes))
             cheapest = np.minimum.accumulate(costs[order])
             kept = order[np.append(True, cheapest[1:] < cheapest[:-1])]
             self.costs, self.bytes = costs[kept], sizes[kept]
             self._steps.append(
-                ((kept // len(mine)).astype(np.int32), mine[kept % len(mine)].astype(np.int32))
+                (
+                    (kept // len(candidates)).astype(np.int32),
+                    candidates[kept % len(candidates)].astype(np.int32),
+                )
             )
 
     def least_cost(self) -> float:
@@ -238,9 +257,9 @@ class _Front:
         last = int(np.searchsorted(self.bytes, budget, side="right")) - 1
         return self.smallest(self.costs[last])
 
-    def smallest(self, tolerated: float) -> Choice:
+    def smallest(self, max_cost: float) -> Choice:
         """The smallest choice of at most this cost."""
-        at = int(np.argmax(self.costs <= tolerated + self.slack))
+        at = int(np.argmax(self.costs <= max_cost + self.slack))
         rows = []
         for before, row in reversed(self._steps):
             rows.append(int(row[at]))

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 
 LARGEST = 1e38  # a third of what float32 has: both ends of a range, and its width, are then numbers
-_PIECE = (
-    1 << 22
-)  # numbers that are counted at a time, so that a table of any size takes the same memory
+# numbers that are counted at a time, so that a table of any size takes the same memory
+_PIECE = 1 << 22
 
 
 class _Observer(Settings):

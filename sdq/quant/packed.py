@@ -19,11 +19,11 @@ from sdq.quant.rewrite import quantized_modules
 def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
     """Tensors by name: codes (uint8, 8 // bits of them to a byte) with scale and zero-point for
     every quantized weight that differs from the teacher's, and whatever else differs as it is."""
-    known, rounded = teacher.state_dict(), set()
+    reference, rounded = teacher.state_dict(), set()
     out: dict[str, Tensor] = {}
     for name, module in quantized_modules(student).items():
         quantizer = module.weight_quantizer
-        if quantizer is None or torch.equal(module.weight, known[f"{name}.weight"]):
+        if quantizer is None or torch.equal(module.weight, reference[f"{name}.weight"]):
             continue
         spec = quantizer.spec
         scale, zero = quantizer.ranges(module.weight)
@@ -37,12 +37,12 @@ def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
             f"{name}.zero": zero.clone(),
         }
         rounded.add(f"{name}.weight")
-    moved = {
+    changed = {
         k: v
         for k, v in student.state_dict().items()
-        if k not in rounded and (k not in known or not torch.equal(v, known[k]))
+        if k not in rounded and (k not in reference or not torch.equal(v, reference[k]))
     }
-    return out | {k: v.clone() for k, v in moved.items()}
+    return out | {k: v.clone() for k, v in changed.items()}
 
 
 @torch.no_grad()
@@ -62,9 +62,8 @@ def unpack_(student: nn.Module, packed: dict[str, Tensor]) -> None:
         back = dequantize(rows, left.pop(f"{name}.scale"), left.pop(f"{name}.zero")).reshape(
             module.weight.shape
         )
-        module.weight = nn.Parameter(
-            back, module.weight.requires_grad
-        )  # not into its memory: that may be the teacher's
+        # not into its memory: that may be the teacher's
+        module.weight = nn.Parameter(back, module.weight.requires_grad)
         module.weight_quantizer.enabled = False
     missing = student.load_state_dict(left, strict=False, assign=True)
     if missing.unexpected_keys:

@@ -27,8 +27,12 @@ from sdq.quant.spec import Rule
 def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()) -> nn.Module:
     """A deep copy of the model in which every matched Linear and Embedding is fake-quantized.
 
-    `share`: names of parameters whose memory it shares with the model, which then nobody may write
-    to: what training freezes, or all if nothing is trained. Raises ValueError for a rule that
+    model: is not touched
+    rules: the last that matches a module counts
+    share: names of parameters whose memory the copy shares with the model, which then nobody may
+        write to: what training freezes, or all if nothing is trained
+
+    Raises ValueError for a rule that
     matches nothing.
     """
     shared = {
@@ -39,17 +43,17 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
     student = copy.deepcopy(model, shared)
     forward_pass = ForwardPass()
     chosen: dict[str, Rule] = {}
-    known = modules(student)
+    candidates = modules(student)
     for rule in rules:
         matched = [
             m
-            for m in known
+            for m in candidates
             if (not rule.roles or m.role in rule.roles) and fnmatchcase(m.name, rule.name)
         ]
         if not matched:
             raise ValueError(
                 f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with "
-                f"name {rule.name!r} match none of {len(known)}"
+                f"name {rule.name!r} match none of {len(candidates)}"
             )
         chosen |= {m.name: rule for m in matched}
     for name, rule in chosen.items():
@@ -75,8 +79,8 @@ def quantizers(model: nn.Module) -> dict[str, Quantizer]:
 
 def quantized_modules(model: nn.Module) -> dict[str, QuantLinear | QuantEmbedding]:
     """Every quantized module of a rewritten model, by name, in forward order."""
-    found = {m.name: model.get_submodule(m.name) for m in modules(model)}
-    return {name: m for name, m in found.items() if isinstance(m, (QuantLinear, QuantEmbedding))}
+    by_name = {m.name: model.get_submodule(m.name) for m in modules(model)}
+    return {name: m for name, m in by_name.items() if isinstance(m, (QuantLinear, QuantEmbedding))}
 
 
 @contextmanager
@@ -84,7 +88,12 @@ def only(
     model: nn.Module, names: Iterable[str], kind: type[Quantizer] = Quantizer
 ) -> Iterator[None]:
     """Inside, just the named modules quantize, and of them just the quantizers of this kind; before
-    and after, everything is as it was."""
+    and after, everything is as it was.
+
+    model: rewritten
+    names: of modules
+    kind: of quantizers
+    """
     wanted = set(names)
     before = [
         (name.rpartition(".")[0] in wanted, q, q.enabled) for name, q in quantizers(model).items()
@@ -129,7 +138,12 @@ def calibrate_(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> None:
 
 def set_noise_(model: nn.Module, noise: float, refresh: int = 1) -> None:
     """Set Quant-Noise's p (share of elements quantized in training) and how often weight ranges are
-    measured."""
+    measured.
+
+    model: rewritten
+    noise: p, 0..1
+    refresh: steps between measurements, at least 1
+    """
     for q in quantizers(model).values():
         q.noise = noise
         if isinstance(q, WeightQuantizer):

@@ -1,5 +1,5 @@
-"""migrate(model, batches) -> a copy whose activations are easier to quantize: outlier channels move
-from activations into weights.
+"""smoothquant(model, batches) -> a copy whose activations are easier to quantize: outlier channels
+move from activations into weights.
 
 SmoothQuant (Xiao et al. 2023, arXiv 2211.10438, equations 3 and 4): y = x W^T = (x / s) (W s)^T
 with one s_j > 0 per input channel j.
@@ -52,37 +52,42 @@ class ScaledLinear(nn.Linear):
 
 
 @torch.no_grad()
-def migrate(
+def smoothquant(
     model: nn.Module, batches: Iterable[dict[str, Tensor]], strength: float = 0.5
 ) -> nn.Module:
     """A deep copy that computes the same up to float rounding, in which the inputs of q, k, v and
     ffn_in are divided by channel.
 
-    batches: model inputs with [B, T] tensors, read once; padding has no influence. strength (alpha
-    of the paper): 0 evens out the weights' channels, 1 the activations', between them both give
-    way. Raises ValueError for a strength outside 0..1, batches without a real token, activations
+    model: plain, not rewritten
+    batches: model inputs with [B, T] tensors, read once; padding has no influence
+    strength: alpha of the paper, 0..1: 0 evens out the weights' channels, 1 the activations',
+        between them both give way
+
+    Raises ValueError for a strength outside 0..1, batches without a real token, activations
     that are not finite, or a model that is rewritten or migrated already.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"the migration strength must be from 0 to 1, got {strength}")
-    smooth = copy.deepcopy(model)
-    groups = readers(smooth)
-    peaks = _peaks(smooth, [names[0] for names in groups], batches)
+    student = copy.deepcopy(model)
+    groups = layernorm_readers(student)
+    peaks = _peaks(student, [names[0] for names in groups], batches)
     for names in groups:
-        layers: list[Any] = [smooth.get_submodule(name) for name in names]
-        weight = torch.stack([layer.weight.abs().amax(0) for layer in layers]).amax(
-            0
-        )  # k x [O, D] -> [D]
-        scale = factors(peaks[names[0]], weight, strength)
+        layers: list[Any] = [student.get_submodule(name) for name in names]
+        # k x [O, D] -> [D]
+        weight = torch.stack([layer.weight.abs().amax(0) for layer in layers]).amax(0)
+        scale = smoothing_factors(peaks[names[0]], weight, strength)
         for name, layer in zip(names, layers, strict=True):
             parent, _, child = name.rpartition(".")
-            setattr(smooth.get_submodule(parent), child, _scaled(layer, scale))
-    return smooth
+            setattr(student.get_submodule(parent), child, _scaled(layer, scale))
+    return student
 
 
-def factors(activation: Tensor, weight: Tensor, strength: float) -> Tensor:
+def smoothing_factors(activation: Tensor, weight: Tensor, strength: float) -> Tensor:
     """s [D] = max|x_j|^strength / max|w_j|^(1 - strength) (Xiao et al. 2023, equation 4) from the
     two maxima, each [D] and >= 0.
+
+    activation, weight: largest |x| and |w| of each channel [D], >= 0
+    strength: alpha of the paper, 0..1
 
     Finite and positive in every channel. A channel in which no activation was seen (less than
     float32's epsilon of the largest) gets 1: what may come there later is unknown. A column of
@@ -97,11 +102,11 @@ def factors(activation: Tensor, weight: Tensor, strength: float) -> Tensor:
     return torch.where(usable, scale, 1.0).float()
 
 
-def readers(model: nn.Module) -> list[tuple[str, ...]]:
+def layernorm_readers(model: nn.Module) -> list[tuple[str, ...]]:
     """Names of the Linear layers that read one LayerNorm each, in forward order. ValueError if one
     is no plain Linear."""
-    found = modules(model)
-    for m in found:
+    candidates = modules(model)
+    for m in candidates:
         if (
             any(m.role in roles for roles in _READERS)
             and type(layer := model.get_submodule(m.name)) is not nn.Linear
@@ -110,9 +115,9 @@ def readers(model: nn.Module) -> list[tuple[str, ...]]:
                 f"the model must have plain Linear layers, {m.name} is a {type(layer).__name__}; "
                 "migrate once, and before rewrite"
             )
-    last = max(m.block for m in found)
+    last = max(m.block for m in candidates)
     return [
-        tuple(m.name for m in found if m.block == block and m.role in roles)
+        tuple(m.name for m in candidates if m.block == block and m.role in roles)
         for block in range(last + 1)
         for roles in _READERS
     ]
@@ -124,9 +129,8 @@ def _scaled(layer: nn.Linear, scale: Tensor) -> ScaledLinear:
     twin = ScaledLinear.__new__(ScaledLinear)
     twin.__dict__.update(layer.__dict__)
     twin.weight.mul_(scale.to(layer.weight))
-    twin.register_buffer(
-        "input_scale", scale.to(layer.weight, copy=True)
-    )  # its own: safetensors refuses shared ones
+    # its own: safetensors refuses shared ones
+    twin.register_buffer("input_scale", scale.to(layer.weight, copy=True))
     return twin
 
 

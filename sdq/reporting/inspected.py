@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from sdq.data.registry import fingerprint, load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import joined
 from sdq.figures import (
     activations,
@@ -39,7 +39,7 @@ from sdq.figures import (
 )
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
-from sdq.inspection.remedies import at
+from sdq.inspection.remedies import choice_at
 from sdq.labels import width
 from sdq.results import METRICS, Report
 from sdq.settings import UserError
@@ -175,7 +175,9 @@ def _widths(tables: Tables, report: Report, theme: Theme) -> Picture:
     nearest = front.iloc[
         int((front["bytes"] - report.size_bytes["quantized_simulated"]).abs().argmin())
     ]
-    return widths.widths_picture(at(nearest.to_dict(), tables["costs"]), tables["costs"], theme)
+    return widths.widths_picture(
+        choice_at(nearest.to_dict(), tables["costs"]), tables["costs"], theme
+    )
 
 
 def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
@@ -204,7 +206,7 @@ def _texts(task: str, content: str) -> pd.DataFrame:
 
 def _pairs(tables: Tables, report: Report) -> pd.DataFrame:
     """What FP32 and the run answered to each test sentence."""
-    texts = _texts(report.task, fingerprint(report.task))  # of a task that is here
+    texts = _texts(report.task, task_fingerprint(report.task))  # of a task that is here
     return examples.pair(tables["reference"], tables["sentences"], texts)
 
 

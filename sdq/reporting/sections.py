@@ -18,7 +18,7 @@ from sdq.figures import depth, depth_rows, drops, languages, sample_size, scores
 from sdq.figures.style import Theme
 from sdq.inspection.diagnosis import diagnose
 from sdq.inspection.storage import missing, paths, read
-from sdq.inspection.storage import table as read_table
+from sdq.inspection.storage import read_table as read_table
 from sdq.io.sealed import Damaged
 from sdq.labels import run_names
 from sdq.reporting import inspected

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sdq.data.registry import TASKS, address, load_task
+from sdq.data.registry import TASKS, canonical_name, load_task
+from sdq.io.events import Progress
 from sdq.pipeline.finetune import usual
 from sdq.reproduce.cost import cost, duration
-from sdq.reproduce.grid import Grid, Progress, fill, noisy, scored
+from sdq.reproduce.grid import Grid, fill, noisy, scored
 from sdq.reproduce.tables import write
 from sdq.settings import UserError
 from sdq.store import Store
@@ -101,5 +102,6 @@ def _xglue(folder: Path, tasks: str, limit: int | None) -> tuple[str, ...]:
             "extract xglue_full_dataset.tar.gz and name its folder"
         )
     return tuple(
-        address(f"xglue:{folder / name}{'' if limit is None else f'@{limit}'}") for name in chosen
+        canonical_name(f"xglue:{folder / name}{'' if limit is None else f'@{limit}'}")
+        for name in chosen
     )

@@ -8,7 +8,7 @@ language; what is stored is not done again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 from sdq.data.registry import TASKS, called
 from sdq.evaluate.statistics import mean_interval
+from sdq.io.events import Progress
 from sdq.pipeline.finetune import teacher, usual
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS, Recipe
@@ -26,7 +27,6 @@ from sdq.train.losses import KLD, Attention
 from sdq.train.settings import Training
 
 ALL = "mean"
-Progress = Callable[[dict[str, Any]], None]
 
 
 def methods(steps: int | None = None, learning_rate: float | None = None) -> dict[str, Recipe]:

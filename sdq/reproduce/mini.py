@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.evaluate.statistics import mean_interval, p_text
 from sdq.io import files
 from sdq.recipe import PRESETS
@@ -175,7 +175,7 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
     report = loaded["fp32"][0][0]
     every = list(report.quantized.by_language)
     zero = [code for code in every if code != report.labelled]
-    damage = verdicts(fp32, ptq, zero).iloc[-1]
+    damage = paired_tests(fp32, ptq, zero).iloc[-1]
     lost = damage["change"]
     head = (
         f"| method | {report.labelled} | mean of 15 | mean of {len(zero)} zero-shot [95 %] | "
@@ -191,7 +191,7 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
             f"{100 * overall:.1f}",
             _score(tables, zero),
         ]
-        gain = verdicts(ptq, tables, zero).iloc[-1]
+        gain = paired_tests(ptq, tables, zero).iloc[-1]
         cells.append(
             ""
             if name in names[:2]
@@ -200,7 +200,9 @@ def _table(store: Store, seeds: list[int], task: str, tag: str) -> list[str]:
             else "loss under 0.5 points"
         )
         cells.append("" if name in names[:2] else _difference(gain))
-        cells.append("" if name in names[:3] else _difference(verdicts(qat, tables, zero).iloc[-1]))
+        cells.append(
+            "" if name in names[:3] else _difference(paired_tests(qat, tables, zero).iloc[-1])
+        )
         label = name + (
             " (our extension: unlabelled text in all languages)" if "multi" in name else ""
         )

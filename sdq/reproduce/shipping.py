@@ -12,8 +12,9 @@ import pandas as pd
 
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
-from sdq.inspection.storage import Progress, inspect, inspection_id, paths
+from sdq.inspection.storage import inspect, inspection_id, paths
 from sdq.io import events, sealed
+from sdq.io.events import Progress
 from sdq.io.files import replacing, settle, write_bytes, write_text
 from sdq.io.sealed import SEAL, as_shipped, seal_embedded
 from sdq.recipe import Recipe, preset_of

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sdq.data.registry import fingerprint as task_fingerprint
-from sdq.models.checkpoint import fingerprint, folder_of
+from pathlib import Path
+
+from sdq.data.registry import task_fingerprint
+from sdq.models.checkpoint import checkpoint_fingerprint, folder_of
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
@@ -16,7 +18,12 @@ def weights_of(model: str, task: str, fetch: bool = False) -> str:
     """What a run id and spec.json say of the model: the fingerprint of its folder, and how models
     are read. The embedded one is read as ever, and its shipped runs keep their ids. Errors, and
     `fetch`, as sdq.models.checkpoint.folder_of."""
-    return fingerprint(folder_of(model, task, fetch)) + ("" if model == "mini" else REVISION)
+    return weights_in(folder_of(model, task, fetch), model)
+
+
+def weights_in(folder: Path, model: str) -> str:
+    """`weights_of` the model that lies in this folder."""
+    return checkpoint_fingerprint(folder) + ("" if model == "mini" else REVISION)
 
 
 def identify(recipe: Recipe, model: str, task: str) -> str:

@@ -221,7 +221,7 @@ class Store:
                 f"run {run} must have the table {name!r} to be shown here, it has none; choose a "
                 "quantized run, or run its recipe again if an older version made it"
             )
-        return sealed.table(path, f"run {run}", AGAIN, COLUMNS[name])
+        return sealed.read_table(path, f"run {run}", AGAIN, COLUMNS[name])
 
     def finish(self, report: Report, sentences: pd.DataFrame) -> None:
         """Write the results, then the marker that makes the run count. UserError if the disk
@@ -296,7 +296,7 @@ class Store:
         path = self._sound(run, "sentences.parquet")
         if path is None:
             raise sealed.damaged(Path("sentences.parquet"), f"run {run}", "it is not there", AGAIN)
-        return sealed.table(path, f"run {run}", AGAIN, COLUMNS["sentences"])
+        return sealed.read_table(path, f"run {run}", AGAIN, COLUMNS["sentences"])
 
     def listing(self) -> tuple[tuple[str, float], ...]:
         """(run, time of finishing) of all finished runs, newest first. Shipped ones come last, at

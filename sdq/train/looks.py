@@ -11,13 +11,11 @@ from sdq.data.task import Example
 from sdq.train.settings import Training
 
 SHARE = 0.2  # of a training's time that may go into looks at dev
-FORWARD = (
-    1 / 3
-)  # of the time of a training step: that is a forward pass and, twice as long, the way back
+# of the time of a training step: that is a forward pass and, twice as long, the way back
+FORWARD = 1 / 3
 FREE = 2000  # sentences over all looks that are not worth saving: seconds
-FEWEST = (
-    200  # sentences of a look: with fewer, chance picks the weights; then it is looked less often
-)
+# sentences of a look: with fewer, chance picks the weights; then it is looked less often
+FEWEST = 200
 
 
 def looks(training: Training, size: int) -> tuple[Training, int]:
@@ -37,8 +35,13 @@ def looks(training: Training, size: int) -> tuple[Training, int]:
 
 
 def sample(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
-    """`number` of the examples in their order, drawn with the seed. Every example is as likely as
-    any other, and every label (of tags: every set of them) has its share, rounded down or up."""
+    """Some of the examples in their order, drawn with the seed. Every example is as likely as any
+    other, and every label (of tags: every set of them) has its share, rounded down or up.
+
+    examples: of dev
+    number: how many are drawn
+    seed: of the draw
+    """
     if number >= len(examples):
         return list(examples)
     chance = random.Random(seed)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.data.batches import IGNORE, Batch, Encoded
+from sdq.io.events import Progress
 from sdq.io.sealed import aside
 from sdq.models.hooks import Side, capture
 from sdq.models.structure import blocks, heads, modules, taps
@@ -21,8 +22,6 @@ from sdq.settings import UserError
 from sdq.train.losses import Seen, tap_of
 from sdq.train.resume import History, State, Unusable, resume_, save
 from sdq.train.settings import Training
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 class Watched:
@@ -59,12 +58,17 @@ def losses(
     teacher: Watched | None,
     batch: Batch,
     terms: tuple[Any, ...],
-    labelled: Tensor,
+    has_label: Tensor,
 ) -> dict[str, Tensor]:
-    """Every term of one batch, unweighted. `labelled` [B] marks sentences whose labels may be
-    used."""
+    """Every term of one batch, unweighted.
+
+    student, teacher: tapped; without a teacher no terms of distillation
+    batch: B sentences
+    terms: of distillation
+    has_label: sentences whose labels may be used [B]
+    """
     seen = student(batch)
-    usable = labelled.reshape(-1, *[1] * (batch.labels.dim() - 1))
+    usable = has_label.reshape(-1, *[1] * (batch.labels.dim() - 1))
     gold = torch.where(usable, batch.labels, torch.full_like(batch.labels, IGNORE))
     # a sum over the labelled positions divided by their number, so that a batch without labels
     # gives 0, not NaN
@@ -100,6 +104,10 @@ def train_(
 ) -> History:
     """Train in place; the weights of the best look at dev are kept, the later ones at a tie.
 
+    model: rewritten or not
+    train: sentences in the training language
+    settings: of the training
+    progress: is told every event
     check: the score of the training language's dev split, higher is better.
     teacher: the FP32 model that distillation terms compare with, never a part of the model.
     unlabelled: sentences in other languages, half of each batch if the settings say so.
@@ -118,15 +126,15 @@ def train_(
         state = _begun(checkpoint, model, optimizer, settings.steps, progress)
         last = settings.steps if state.bad < settings.patience else state.step
         batches = enumerate(_stream(train, unlabelled, settings, seed), 1)
-        for step, (batch, labelled) in itertools.islice(batches, state.step, last):
+        for step, (batch, has_label) in itertools.islice(batches, state.step, last):
             state.step, ends = step, step == settings.steps
             model.train()
-            parts = losses(student, watched_teacher, batch, terms, labelled)
-            loss = _total(parts, settings, step)
+            term_losses = losses(student, watched_teacher, batch, terms, has_label)
+            loss = _total(term_losses, settings, step)
             _descend_(model, optimizer, loss, _rate(step, settings))
             if step % 10 == 0 or ends:
                 row = {"step": float(step), "loss": loss.item()}
-                row |= {k: v.item() for k, v in parts.items()}
+                row |= {k: v.item() for k, v in term_losses.items()}
                 state.history.steps.append(row)
                 progress({"event": "step", "of": settings.steps, **row, "step": step})
             if step % settings.check_every == 0 or ends:
@@ -227,9 +235,11 @@ def _rate(step: int, settings: Training) -> float:
     return settings.learning_rate * min(step / warm, falling)
 
 
-def _total(parts: dict[str, Tensor], settings: Training, step: int) -> Tensor:
+def _total(term_losses: dict[str, Tensor], settings: Training, step: int) -> Tensor:
     """The loss of a step: cross-entropy and the weighted terms. UserError if it is not finite."""
-    loss = parts["ce"] + sum(term.weight * parts[term.kind] for term in settings.distillation)
+    loss = term_losses["ce"] + sum(
+        term.weight * term_losses[term.kind] for term in settings.distillation
+    )
     if not torch.isfinite(loss):
         raise UserError(
             f"training diverged at step {step}: the loss is not a finite number; lower the "
@@ -265,9 +275,9 @@ def _stream(
     both = train.followed_by(unlabelled)
     half = max(1, settings.batch_size // 2)
     other = unlabelled.shuffled(half, seed + 1)
-    for labelled in train.shuffled(half, seed):
-        at = labelled.at + [len(train) + i for i in next(other).at]
-        yield both.batch(at), torch.arange(len(at)) < len(labelled.at)
+    for supervised in train.shuffled(half, seed):
+        at = supervised.at + [len(train) + i for i in next(other).at]
+        yield both.batch(at), torch.arange(len(at)) < len(supervised.at)
 
 
 def without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:

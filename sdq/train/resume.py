@@ -66,7 +66,12 @@ class State:
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, at once or not at all. OSError if the disk refuses."""
+    """A safetensors file, at once or not at all. OSError if the disk refuses.
+
+    path: of the file
+    tensors: by name
+    metadata: text by name
+    """
     with files.replacing(path) as part:
         try:
             save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=metadata)
@@ -76,7 +81,12 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
 
 def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Write everything that the next step depends on, the random state included; at once or not at
-    all."""
+    all.
+
+    path: of the checkpoint
+    model, optimizer: as they are after the step
+    state: of the training
+    """
     tensors = {f"model/{k}": v.detach() for k, v in moving(model).items()} | {
         f"best/{k}": v for k, v in state.best_state.items()
     }
@@ -108,8 +118,12 @@ def _sum(tensors: Mapping[str, Tensor], told: str) -> str:
 
 def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> State:
     """Put the saved weights and random state back; returns where the training was. Unusable, with
-    nothing changed, for a file that is damaged or of another training than this one of so many
-    `steps`."""
+    nothing changed, for a file that is damaged or of another training than this one.
+
+    path: of the checkpoint
+    model, optimizer: are written into
+    steps: of the training
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

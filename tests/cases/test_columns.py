@@ -106,6 +106,16 @@ def test_a_last_column_that_some_words_have_is_one(tmp_path: Path) -> None:
     assert task.labels == ("O", "B-LOC", "B-PER")
 
 
+@pytest.mark.parametrize("between", [" ", "\t"])
+def test_the_id_of_a_sentence_is_no_word(tmp_path: Path, between: str) -> None:
+    words = [("Anna", "B-PER"), ("Smith", "I-PER"), ("sees", "O"), ("Oslo", "B-LOC")]
+    lines = [
+        "".join(f"{between.join((f's{i}', *word))}\n" for word in words) + "\n" for i in range(3)
+    ]
+    said = loaded(task_folder(tmp_path, {"train/en": "".join(lines)}, ".conll", "token"))
+    refused(said, '"tokens": "2"', '"tags": "3"')
+
+
 def test_a_word_without_a_tag_is_none_with_a_tab(tmp_path: Path) -> None:
     said = loaded(
         task_folder(tmp_path, {"train/en": "Anna\tB-PER\nNew York\t\n"}, ".conll", "token")

@@ -125,6 +125,21 @@ def test_two_tensors_for_one_place_are_refused(doors: Doors, model: Path, task: 
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("classifier.weight", "bert.classifier.weight"),
+        ("bert.embeddings.word_embeddings.weight", "embeddings.word_embeddings.weight"),
+    ],
+)
+def test_a_tensor_with_and_without_the_prefix_is_refused(
+    doors: Doors, model: Path, task: Path, name: str, other: str
+) -> None:
+    """Which of the two transformers takes is chance: a head turned round would be scored."""
+    said = doors.refused(edit_weights(model, lambda s: s | {other: -s[name]}), task, other)
+    assert "one tensor" in said
+
+
 @pytest.mark.parametrize("case", PLACELESS)
 def test_what_has_no_place_is_named(doors: Doors, model: Path, task: Path, case: str) -> None:
     change, named = PLACELESS[case]

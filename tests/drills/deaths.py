@@ -156,11 +156,11 @@ def _finetune(place: Place) -> None:
 
 
 def _remedy(place: Place) -> None:
-    from sdq.inspection.remedies import wanted
+    from sdq.inspection.remedies import recipe_within
     from sdq.io import files
 
     costs = inspect(place.run(), place.store, only=("costs",))["costs"]
-    recipe, _ = wanted(place.store.report(place.run()), costs, None, 1.0)
+    recipe, _ = recipe_within(place.store.report(place.run()), costs, None, 1.0)
     try:
         files.write_text(place.folder / "recipe.json", recipe.model_dump_json(indent=1))
     except OSError as error:  # as the command line says it

@@ -1,4 +1,4 @@
-"""Rounding error through depth, measured in another way than sdq.analyses.depth does."""
+"""Rounding error through depth, measured in another way than sdq.analyses.layerwise_error does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdq.analyses.depth import alone_in
+from sdq.analyses.layerwise_error import alone_in
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces, listen, tensor_of
 from sdq.models.structure import taps

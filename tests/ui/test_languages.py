@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.labels import language_name
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -45,7 +45,7 @@ def test_it_shows_the_drops_of_the_reports(store: Store, task: str) -> None:
             100 * (ptq.reference.by_language[code] - score)
         )
     worst = mine.index[0]
-    tested = verdicts(
+    tested = paired_tests(
         store.sentences(reports["fp32"].run), store.sentences(ptq.run), list(mine.index), ("en",)
     ).set_index("language")
     exact = tested.loc[worst]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from pages.components.errors import without
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
@@ -31,7 +31,7 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:
         f"{100 * ptq.quantized.zero_shot_mean:.1f} ["
     )
     codes = [code for code in made_up.LANGUAGES if code != "en"]
-    against = verdicts(store.sentences(full.run), store.sentences(ptq.run), codes).iloc[-1]
+    against = paired_tests(store.sentences(full.run), store.sentences(ptq.run), codes).iloc[-1]
     written = f"{against['change']:+.1f} [{against['low']:+.1f}, {against['high']:+.1f}]".replace(
         "-", "−"
     )

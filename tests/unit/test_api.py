@@ -79,3 +79,40 @@ def test_quantize_refuses_in_one_sentence(tiny: Callable[..., nn.Module]) -> Non
         sdq.quantize(nn.Linear(3, 4), "ptq-w4a8")
     with pytest.raises(sdq.UserError, match="do you mean ptq-w4a8"):
         sdq.quantize(tiny("bert"), "ptq-w4a88")
+
+
+MODEL = nn.Linear(2, 2)
+WRONG: dict[str, Callable[[], Any]] = {
+    "no recipe": lambda: sdq.run(None),  # type: ignore[arg-type]
+    "a recipe as an object": lambda: sdq.run({"name": "x"}),  # type: ignore[arg-type]
+    "no model": lambda: sdq.run("fp32", None),  # type: ignore[arg-type]
+    "a model for its folder": lambda: sdq.run("fp32", MODEL),  # type: ignore[arg-type]
+    "no task": lambda: sdq.run("fp32", "mini", 5),  # type: ignore[arg-type]
+    "a folder for a store": lambda: sdq.run("fp32", store=Path("x")),  # type: ignore[arg-type]
+    "bytes for a task": lambda: sdq.load_task(b"intent"),  # type: ignore[arg-type]
+    "no run": lambda: sdq.inspect(None),  # type: ignore[arg-type]
+    "no runs": lambda: sdq.compare(None, 5),  # type: ignore[arg-type]
+    "no path": lambda: sdq.report(["0" * 12], None),  # type: ignore[arg-type]
+    "an empty path": lambda: sdq.report(["0" * 12], ""),
+    "a path with a NUL": lambda: sdq.report(["0" * 12], "\0"),
+    "a folder to quantize": lambda: sdq.quantize("mini", "fp32"),  # type: ignore[arg-type]
+    "half precision": lambda: sdq.quantize(MODEL.half(), "ptq-int8-dynamic"),
+    "one batch": lambda: sdq.quantize(nn.Linear(2, 2), "fp32", calibration=BATCH),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_values_of_another_type_are_refused_in_a_sentence(case: str) -> None:
+    with pytest.raises(sdq.UserError) as error:
+        WRONG[case]()
+    assert "fault of the program" not in str(error.value)
+    assert "; " in str(error.value)
+
+
+def test_paths_may_be_paths() -> None:
+    with pytest.raises(sdq.UserError, match="recipe file must exist"):
+        sdq.run(Path("nowhere.json"))
+    with pytest.raises(sdq.UserError, match=r"task file|nowhere"):
+        sdq.load_task(Path("nowhere.json"))
+    with pytest.raises(sdq.UserError, match=r"nowhere"):
+        sdq.run("fp32", Path("nowhere/model"), "intent")

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from sdq.analyses import attribution
-from sdq.analyses.attribution import attributions, words
-from sdq.analyses.sensitivity import instead
+from sdq.analyses.attribution import attributions, word_attributions
+from sdq.analyses.sensitivity import patch_forwards
 from sdq.analyses.word_spans import spans
 from sdq.data.batches import Encoded
 from sdq.evaluate.predict import predict
@@ -29,7 +29,7 @@ STEPS = 24
 def gains(model: nn.Module, data: Encoded, answers: list[list[int]]) -> list[float]:
     """Logits of the answers on the sentence minus those on the sentence of mask tokens; each
     sentence by itself."""
-    found = []
+    attributed = []
     for i in range(len(data)):
         batch = data.batch([i])
         hidden = {
@@ -43,8 +43,8 @@ def gains(model: nn.Module, data: Encoded, answers: list[list[int]]) -> list[flo
             logits = model(**inputs).logits[0]
             asked = logits[batch.scored[0]] if data.token else logits[None]
             values.append(float(sum(row[k] for row, k in zip(asked, answers[i], strict=True))))
-        found.append(values[0] - values[1])
-    return found
+        attributed.append(values[0] - values[1])
+    return attributed
 
 
 def hooks(model: nn.Module) -> int:
@@ -72,19 +72,19 @@ def test_the_attributions_of_a_sentence_add_up_to_the_gain(
     )
     data = data_of(model, kind)
     answers = predict(model, data)[0]
-    found, delta = attributions(model, data, answers, Pieces(), STEPS)
+    attributed, delta = attributions(model, data, answers, Pieces(), STEPS)
     with torch.no_grad():
         wanted = gains(model, data, answers)
-    for values, gain, missing in zip(found, wanted, delta, strict=True):
+    for values, gain, missing in zip(attributed, wanted, delta, strict=True):
         assert values.sum() == pytest.approx(gain, rel=2e-3, abs=2e-3)
         assert values.sum() - missing == pytest.approx(gain, rel=1e-4, abs=1e-4)
-    assert max(abs(values).max() for values in found) > 0.01
+    assert max(abs(values).max() for values in attributed) > 0.01
 
 
 def test_it_is_the_integral_of_the_slope_along_the_path(tiny: Callable[..., Any]) -> None:
     model = tiny("xlmr")
     data = data_of(model, "sequence")
-    found = attributions(model, data, [[1]] * len(data), Pieces(), STEPS)[0][0]
+    attributed = attributions(model, data, [[1]] * len(data), Pieces(), STEPS)[0][0]
     inputs = data.batch([0]).inputs
     table = model.get_submodule("roberta.embeddings.word_embeddings").weight
     x = table[inputs["input_ids"]].detach()  # [1, T, D]
@@ -92,11 +92,11 @@ def test_it_is_the_integral_of_the_slope_along_the_path(tiny: Callable[..., Any]
     total = torch.zeros_like(x)
     for k in range(100):  # midpoints
         at = (base + (k + 0.5) / 100 * (x - base)).requires_grad_()
-        with instead(
+        with patch_forwards(
             model, {"roberta.embeddings.word_embeddings": lambda forward, at=at: lambda ids: at}
         ):  # type: ignore[misc]
             total += torch.autograd.grad(model(**inputs).logits[0, 1], at)[0] / 100
-    assert np.allclose(found, ((x - base) * total).sum(-1)[0], atol=2e-3)
+    assert np.allclose(attributed, ((x - base) * total).sum(-1)[0], atol=2e-3)
 
 
 def test_special_tokens_and_padding_get_exactly_nothing(
@@ -105,13 +105,13 @@ def test_special_tokens_and_padding_get_exactly_nothing(
     model = tiny(family, kind)
     data = data_of(model, kind)
     answers = predict(model, data)[0]
-    found, _ = attributions(model, data, answers, Pieces(), 8)
-    for ids, values in zip(data.ids, found, strict=True):
+    attributed, _ = attributions(model, data, answers, Pieces(), 8)
+    for ids, values in zip(data.ids, attributed, strict=True):
         assert len(values) == len(ids)  # none for padding
         assert [value == 0 for value in values] == [token == 2 for token in ids]
     assert data.ids[0][3] == Pieces.unk_token_id  # an unknown piece is none of the special ones
     alone = attributions(model, data.some([1]), [answers[1]], Pieces(), 8)[0][0]
-    assert np.allclose(alone, found[1], atol=1e-5)  # it had padding beside the longer one
+    assert np.allclose(alone, attributed[1], atol=1e-5)  # it had padding beside the longer one
 
 
 def test_with_rounded_activations_the_sum_misses_the_gain_however_many_steps(
@@ -139,8 +139,8 @@ def test_quantizers_off_is_the_teacher_bit_for_bit(tiny: Callable[..., Any], kin
     teacher = tiny("xlmr", kind)
     student = rewrite(teacher, ROUGH)
     data = data_of(teacher, kind)
-    one = words(student, None, data, examples_of(data), LABELS, Pieces(), 6)
-    two = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
+    one = word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 6)
+    two = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert not np.allclose(one["fp32"], one["quantized"], atol=1e-3)
 
@@ -150,7 +150,7 @@ def test_both_models_are_asked_for_the_answer_of_fp32(tiny: Callable[..., Any]) 
     target also where the student's differs."""
     teacher, student = tiny("xlmr", seed=1), rewrite(tiny("xlmr", seed=0), WEIGHTS)
     data = data_of(teacher, "sequence")
-    table = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
+    table = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 6)
     wanted = predict(teacher, data)[0]
     given = predict(student, data)[0]
     assert wanted != given
@@ -158,13 +158,13 @@ def test_both_models_are_asked_for_the_answer_of_fp32(tiny: Callable[..., Any]) 
         (teacher, "fp32", "delta_fp32"),
         (student, "quantized", "delta_quantized"),
     ):
-        found, deltas = attributions(model, data, wanted, Pieces(), 6)
+        attributed, deltas = attributions(model, data, wanted, Pieces(), 6)
         for i in range(len(data)):
-            mine = table[table["id"] == f"s{i}"]
-            assert mine[column].sum() == pytest.approx(found[i].sum(), abs=1e-6)
-            assert set(mine[delta]) == {deltas[i]}
-            assert set(mine["target"]) == {LABELS[wanted[i][0]]}
-            assert set(mine["answer"]) == {LABELS[given[i][0]]}
+            rows = table[table["id"] == f"s{i}"]
+            assert rows[column].sum() == pytest.approx(attributed[i].sum(), abs=1e-6)
+            assert set(rows[delta]) == {deltas[i]}
+            assert set(rows["target"]) == {LABELS[wanted[i][0]]}
+            assert set(rows["answer"]) == {LABELS[given[i][0]]}
 
 
 @pytest.mark.parametrize("kind", ["sequence", "token"])
@@ -172,27 +172,30 @@ def test_words_add_up_their_tokens(tiny: Callable[..., Any], kind: str) -> None:
     model = tiny("xlmr", kind)
     data = data_of(model, kind)
     examples = examples_of(data)
-    table = words(rewrite(model, WEIGHTS), None, data, examples, LABELS, Pieces(), 4)
+    table = word_attributions(rewrite(model, WEIGHTS), None, data, examples, LABELS, Pieces(), 4)
     wanted = predict(model, data)[0]
-    found = attributions(model, data, wanted, Pieces(), 4)[0]
+    attributed = attributions(model, data, wanted, Pieces(), 4)[0]
     for i, example in enumerate(examples):
-        mine = table[table["id"] == example.id]
+        rows = table[table["id"] == example.id]
         grouped = spans(data, i, Pieces(), example)
+        # every token but the special ones, once
         assert sorted(at for _, group in grouped for at in group) == list(
             range(1, len(data.ids[i]) - 1)
-        )  # every token but the special ones, once
-        assert list(mine["word"]) == [word for word, _ in grouped]
-        assert list(mine["position"]) == list(range(len(grouped)))
-        assert list(mine["fp32"]) == pytest.approx([found[i][group].sum() for _, group in grouped])
+        )
+        assert list(rows["word"]) == [word for word, _ in grouped]
+        assert list(rows["position"]) == list(range(len(grouped)))
+        assert list(rows["fp32"]) == pytest.approx(
+            [attributed[i][group].sum() for _, group in grouped]
+        )
         if kind == "token":
-            assert list(mine["word"]) == list(example.words)
-            assert list(mine["target"]) == [LABELS[k] for k in wanted[i]]
+            assert list(rows["word"]) == list(example.words)
+            assert list(rows["target"]) == [LABELS[k] for k in wanted[i]]
 
 
 def test_the_nudge_moves_the_embeddings_by_their_last_digits(tiny: Callable[..., Any]) -> None:
     student = rewrite(tiny("xlmr"), WEIGHTS)
     data = data_of(student, "sequence")
-    table = words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+    table = word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
     moved = (table["nudged"] - table["quantized"]).abs()
     assert 0 < moved.max() < 1e-4
 
@@ -217,10 +220,10 @@ def test_nothing_stays_behind_when_a_layer_raises(
     monkeypatch.setattr(attribution, "_TOKENS", 1)  # a forward pass per step
     if when == 60:  # all goes well
         monkeypatch.undo()
-        words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+        word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
     else:
         with pytest.raises(ArithmeticError):
-            words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+            word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
     assert hooks(student) == own
     assert all(q.enabled for q in quantizers(student).values())
     embedding = student.get_submodule("roberta.embeddings.word_embeddings")
@@ -234,13 +237,13 @@ def test_what_it_cannot_do_it_refuses(tiny: Callable[..., Any]) -> None:
     with pytest.raises(
         ValueError, match="as many examples as tokenized sentences, and one at least, got 3 and 4"
     ):
-        words(student, None, data, examples_of(data)[1:], LABELS, Pieces())
+        word_attributions(student, None, data, examples_of(data)[1:], LABELS, Pieces())
     unmasked = Pieces()
     unmasked.mask_token_id = None
     with pytest.raises(ValueError, match="must have a mask token"):
-        words(student, None, data, examples_of(data), LABELS, unmasked)
+        word_attributions(student, None, data, examples_of(data), LABELS, unmasked)
     with pytest.raises(ValueError, match="eval mode"):
-        words(student.train(), None, data, examples_of(data), LABELS, Pieces())
+        word_attributions(student.train(), None, data, examples_of(data), LABELS, Pieces())
 
 
 def test_it_runs_after_a_scan_in_inference_mode(tiny: Callable[..., Any]) -> None:
@@ -251,7 +254,7 @@ def test_it_runs_after_a_scan_in_inference_mode(tiny: Callable[..., Any]) -> Non
     with torch.inference_mode():
         used(**data.batch([0, 1]).inputs)
     tables = [
-        words(student, None, data, examples_of(data), LABELS, Pieces(), 4)
+        word_attributions(student, None, data, examples_of(data), LABELS, Pieces(), 4)
         for student in (fresh, used)
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sdq.analyses import outliers as room
-from sdq.analyses.outliers import why
+from sdq.analyses.outliers import outlier_statistics
 from sdq.analyses.wiring import input_taps, layer_norms, producers
 from sdq.inspection import reasons
 from sdq.models.hooks import capture
@@ -31,7 +31,7 @@ from tests.helpers.training import text
 )
 def test_inputs_are_counted_as_a_plain_loop_counts_them(name: str, tiny: Any) -> None:
     student, data = made(tiny)
-    table = why(student, data, spoken(12), batch_size=5)
+    table = outlier_statistics(student, data, spoken(12), batch_size=5)
     x, codes = tokens(student, data, name)
     peak = x.abs().amax(0)
     unit = row(table, name, "outlier_unit")
@@ -69,7 +69,7 @@ def test_clipping_and_codes_are_counted_by_hand(tiny: Any) -> None:
     exact = (x / quantizer.scale).round() + quantizer.zero
     outside = ((exact < 0) | (exact > 63)).float().mean(1)
     shares = {code: float(outside[[c == code for c in codes]].mean()) for code in CODES}
-    table = why(student, data, spoken(12))
+    table = outlier_statistics(student, data, spoken(12))
     clipped = row(table, name, "clipped")
     assert max(shares.values()) > 0
     assert (clipped["language"], clipped["value"]) == (
@@ -88,11 +88,11 @@ def test_weights_are_counted_by_hand(tiny: Any) -> None:
     student, data = made(tiny)
     name = "roberta.encoder.layer.0.intermediate.dense"
     weight = quantized_modules(student)[name].weight.detach()
-    table = why(student, data, spoken(12))
+    table = outlier_statistics(student, data, spoken(12))
     rows, columns = weight.abs().amax(1), weight.abs().amax(0)
     for cause, peaks in (("weight_row", rows), ("weight_range", rows), ("weight_column", columns)):
-        found = row(table, name, cause)
-        assert (found["at"], found["value"], found["usual"]) == (
+        observed = row(table, name, cause)
+        assert (observed["at"], observed["value"], observed["usual"]) == (
             int(peaks.argmax()),
             float(peaks.max()),
             float(peaks.median()),
@@ -110,24 +110,23 @@ def test_weights_are_counted_by_hand(tiny: Any) -> None:
 
 def test_a_range_per_row_is_no_shared_range(tiny: Any) -> None:
     student, data = made(tiny, weight=WeightSpec(bits=4))
-    assert "weight_range" not in set(why(student, data, spoken(12))["cause"])
+    assert "weight_range" not in set(outlier_statistics(student, data, spoken(12))["cause"])
 
 
 @pytest.mark.parametrize("activation", [STATIC, ActivationSpec(bits=6)], ids=["static", "token"])
 def test_neither_batches_nor_padding_matter(activation: ActivationSpec, tiny: Any) -> None:
     student, data = made(tiny, activation)
-    one, many = (why(student, data, spoken(12), batch_size=size) for size in (1, 12))
+    one, many = (outlier_statistics(student, data, spoken(12), batch_size=size) for size in (1, 12))
     assert list(one["cause"]) == list(many["cause"])
     damping = one["cause"] == "damping"
     pd.testing.assert_frame_equal(one[~damping], many[~damping], rtol=1e-4, atol=1e-6)
-    assert np.allclose(
-        one[damping]["value"], many[damping]["value"], rtol=0.2
-    )  # rounding is a staircase
+    # rounding is a staircase
+    assert np.allclose(one[damping]["value"], many[damping]["value"], rtol=0.2)
 
 
 def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
     student, data = made(tiny, activation=None)
-    assert set(why(student, data, spoken(12))["cause"]) == {
+    assert set(outlier_statistics(student, data, spoken(12))["cause"]) == {
         "weight_row",
         "weight_column",
         "weight_range",
@@ -137,7 +136,7 @@ def test_only_what_is_quantized_has_causes(tiny: Any) -> None:
         "damping",
     }
     student, data = made(tiny, weight=None)
-    causes = set(why(student, data, spoken(12))["cause"])
+    causes = set(outlier_statistics(student, data, spoken(12))["cause"])
     assert {"outlier_unit", "clipped", "inputs"} <= causes
     assert not {"weight_row", "weights"} & causes
 
@@ -148,9 +147,9 @@ def test_producers_make_the_units_that_are_read(architecture: str, tiny: Any) ->
     everywhere."""
     model = tiny(architecture)
     data = text(n=3, pad=model.config.pad_token_id)
-    found = producers(model, next(data.in_order(1)))
-    assert found
-    for reader, maker in list(found.items())[:10]:
+    observed = producers(model, next(data.in_order(1)))
+    assert observed
+    for reader, maker in list(observed.items())[:10]:
         module = model.get_submodule(maker)
         before = [p.detach().clone() for p in module.parameters()]
         for p in module.parameters():
@@ -165,18 +164,18 @@ def test_producers_make_the_units_that_are_read(architecture: str, tiny: Any) ->
 
 def test_in_bert_every_reader_has_its_producer(tiny: Any) -> None:
     model = tiny("xlmr")
-    found = producers(model, next(text(n=3).in_order(1)))
+    observed = producers(model, next(text(n=3).in_order(1)))
     layer = "roberta.encoder.layer"
-    assert found[f"{layer}.0.attention.self.key"] == "roberta.embeddings.LayerNorm"
-    assert found[f"{layer}.1.attention.self.key"] == f"{layer}.0.output.LayerNorm"
-    assert found[f"{layer}.1.attention.output.dense"] == f"{layer}.1.attention.self.value"
-    assert found[f"{layer}.1.intermediate.dense"] == f"{layer}.1.attention.output.LayerNorm"
-    assert found[f"{layer}.1.output.dense"] == f"{layer}.1.intermediate.dense"
-    assert (found["classifier.dense"], found["classifier.out_proj"]) == (
+    assert observed[f"{layer}.0.attention.self.key"] == "roberta.embeddings.LayerNorm"
+    assert observed[f"{layer}.1.attention.self.key"] == f"{layer}.0.output.LayerNorm"
+    assert observed[f"{layer}.1.attention.output.dense"] == f"{layer}.1.attention.self.value"
+    assert observed[f"{layer}.1.intermediate.dense"] == f"{layer}.1.attention.output.LayerNorm"
+    assert observed[f"{layer}.1.output.dense"] == f"{layer}.1.intermediate.dense"
+    assert (observed["classifier.dense"], observed["classifier.out_proj"]) == (
         f"{layer}.1.output.LayerNorm",
         "classifier.dense",
     )
-    assert len(found) == len(modules(model)) - 1
+    assert len(observed) == len(modules(model)) - 1
 
 
 def test_the_unit_carries_the_gain_that_made_it(tiny: Any) -> None:
@@ -185,7 +184,7 @@ def test_the_unit_carries_the_gain_that_made_it(tiny: Any) -> None:
     norm.weight.data[7] *= 30
     student, data = made(tiny, model=model)
     unit = row(
-        why(student, data, spoken(12)),
+        outlier_statistics(student, data, spoken(12)),
         "roberta.encoder.layer.1.attention.self.value",
         "outlier_unit",
     )
@@ -196,7 +195,7 @@ def test_the_unit_carries_the_gain_that_made_it(tiny: Any) -> None:
 
 def test_damping_is_the_error_before_and_after(tiny: Any) -> None:
     student, data = made(tiny, ActivationSpec(bits=4))
-    table = why(student, data, spoken(12), batch_size=12)
+    table = outlier_statistics(student, data, spoken(12), batch_size=12)
     name = "roberta.encoder.layer.1.output.LayerNorm"
     (batch,) = data.in_order(12)
     errors = []
@@ -208,8 +207,8 @@ def test_damping_is_the_error_before_and_after(tiny: Any) -> None:
                 student(**batch.inputs)
             exact = seen[name][batch.real]
         errors.append(float((quantized - exact).norm() / exact.norm()))
-    found = row(table, name, "damping")
-    assert (found["usual"], found["value"]) == (
+    observed = row(table, name, "damping")
+    assert (observed["usual"], observed["value"]) == (
         pytest.approx(errors[0], rel=1e-5),
         pytest.approx(errors[1], rel=1e-5),
     )

@@ -13,9 +13,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from sdq.analyses.changes import METRICS, Answers
 from sdq.analyses.conductance import MEASURES, _flow, _switched, conductance
-from sdq.analyses.sensitivity import instead, scan
+from sdq.analyses.divergence import METRICS, Reference
+from sdq.analyses.sensitivity import patch_forwards, scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
@@ -53,8 +53,8 @@ def damage(student: nn.Module, data: Encoded, switches: dict[str, Tensor]) -> Te
     batch = data.batch(list(range(len(data))))
     with torch.no_grad():
         with only(student, ()):
-            exact = Answers(student(**batch.inputs).logits, batch, data.token)
-        with instead(
+            exact = Reference(student(**batch.inputs).logits, batch, data.token)
+        with patch_forwards(
             student, {name: _switched(student, name, switch) for name, switch in switches.items()}
         ):
             return exact.change(student(**batch.inputs).logits)
@@ -73,13 +73,13 @@ def test_it_adds_up_to_the_damage_of_the_whole_model(
     for level in ("module", "block"):
         for measure in MEASURES:
             for code in ("all", "en", "de", "sw"):
-                mine = picked(table, level, measure, code)
+                rows = picked(table, level, measure, code)
                 total = whole.set_index("language").loc[code, measure]
-                size = mine["value"].abs().sum()
-                assert list(mine["total"]) == pytest.approx([total] * len(mine))
-                assert mine["value"].sum() == pytest.approx(total, abs=0.02 * size)
-                assert mine["delta"].iloc[0] == pytest.approx(mine["value"].sum() - total)
-                assert list(mine["share"]) == pytest.approx(list(mine["value"] / total))
+                size = rows["value"].abs().sum()
+                assert list(rows["total"]) == pytest.approx([total] * len(rows))
+                assert rows["value"].sum() == pytest.approx(total, abs=0.02 * size)
+                assert rows["delta"].iloc[0] == pytest.approx(rows["value"].sum() - total)
+                assert list(rows["share"]) == pytest.approx(list(rows["value"] / total))
 
 
 def test_a_block_is_the_sum_of_its_modules(tiny: Callable[..., Any]) -> None:
@@ -102,18 +102,18 @@ def test_it_is_the_slope_along_the_switch(tiny: Callable[..., Any], kind: str) -
     batch = data.batch(list(range(len(data))))
     names = list(quantized_modules(student))
     with torch.no_grad(), only(student, ()):
-        exact = Answers(student(**batch.inputs).logits, batch, data.token)
-    found = _flow(student, batch, exact, names, 1)  # [B, modules, 4]
+        exact = Reference(student(**batch.inputs).logits, batch, data.token)
+    flow = _flow(student, batch, exact, names, 1)  # [B, modules, 4]
     half = {name: torch.full((len(data),), 0.5) for name in names}
     for k in (0, 3, 9):
         up, down = ({**half, names[k]: half[names[k]] + step} for step in (1e-3, -1e-3))
         slope = (damage(student, data, up) - damage(student, data, down)) / 2e-3
         for measure in MEASURES:
             at = METRICS.index(measure)
-            assert found[:, k, at].tolist() == pytest.approx(
+            assert flow[:, k, at].tolist() == pytest.approx(
                 slope[:, at].tolist(), rel=1e-3, abs=1e-6
             )
-    assert not found[..., METRICS.index("flips")].any()
+    assert not flow[..., METRICS.index("flips")].any()
 
 
 def test_the_path_goes_from_fp32_to_quantized(tiny: Callable[..., Any], family: str) -> None:
@@ -129,7 +129,7 @@ def test_the_path_goes_from_fp32_to_quantized(tiny: Callable[..., Any], family: 
                 name: _switched(student, name, torch.full((3,), switch))
                 for name in quantized_modules(student)
             }
-            with instead(student, forwards):
+            with patch_forwards(student, forwards):
                 assert torch.allclose(
                     student(**batch.inputs).logits, wanted, atol=0 if switch == 0 else 2e-2
                 )

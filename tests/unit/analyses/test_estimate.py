@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.analyses import fisher
-from sdq.analyses.depth import EVERY
 from sdq.analyses.fisher import agreement, estimate
+from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.evaluate.ranking import Agreement
@@ -30,7 +30,7 @@ from tests.helpers.training import text
 
 def roundings(module: Any, x: Tensor) -> dict[str, Tensor]:
     """What rounding the weight alone and the input alone does to the module's output."""
-    exact, found = (
+    exact, estimated = (
         F.embedding(x, module.weight)
         if isinstance(module, QuantEmbedding)
         else F.linear(x, module.weight, module.bias),
@@ -41,10 +41,10 @@ def roundings(module: Any, x: Tensor) -> dict[str, Tensor]:
             others = [q for n, q in module.named_children() if n != quantizer]
             for q in others:
                 q.enabled = False
-            found[part] = module(x) - exact
+            estimated[part] = module(x) - exact
             for q in others:
                 q.enabled = True
-    return found
+    return estimated
 
 
 def curvature(student: nn.Module, data: Encoded) -> pd.DataFrame:
@@ -106,9 +106,8 @@ def test_the_estimate_is_the_curvature_from_whole_jacobians(
     expected = curvature(student, data)
     assert list(table.index) == list(expected.index)
     assert np.allclose(table["weight"], expected["weight"], rtol=1e-3, atol=1e-12)
-    assert np.allclose(
-        table["activation"], expected["activation"], rtol=0.02, atol=1e-12
-    )  # another batch may round another way
+    # another batch may round another way
+    assert np.allclose(table["activation"], expected["activation"], rtol=0.02, atol=1e-12)
     assert np.allclose(table["estimate"], table["weight"] + table["activation"])
     assert (expected.loc[table["role"] != "embedding"] > 0).all(axis=None)
 
@@ -158,9 +157,8 @@ def test_the_estimate_does_not_depend_on_batches_or_chance(tiny: Any) -> None:
     assert np.allclose(one["weight"], many["weight"], rtol=1e-3)
     assert np.allclose(one["activation"], many["activation"], rtol=0.05)
     torch.manual_seed(5)
-    assert torch.equal(
-        torch.random.get_rng_state(), state
-    )  # nothing is drawn from the generator others use
+    # nothing is drawn from the generator others use
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert not estimate(student, data, draws=1)["estimate"].equals(many["estimate"])
 
 
@@ -219,9 +217,8 @@ def test_agreement() -> None:
     )
     assert agreement(guess, exact_table([1, 4, 9, 16, 25])) == pytest.approx((1.0, 5))
     assert agreement(guess, exact_table([5, 4, 3, 2, 1])) == pytest.approx((-1.0, 5))
-    assert agreement(guess, exact_table([1, 3, 2, 5, 4])).rho == pytest.approx(
-        1 - 6 * 4 / (5 * 24)
-    )  # 1 - 6 sum d^2 / (n (n^2 - 1))
+    # 1 - 6 sum d^2 / (n (n^2 - 1))
+    assert agreement(guess, exact_table([1, 3, 2, 5, 4])).rho == pytest.approx(1 - 6 * 4 / (5 * 24))
     assert agreement(guess, exact_table([1, 1, 2, 2, 3])).rho == pytest.approx(
         np.corrcoef([1, 2, 3, 4, 5], [1.5, 1.5, 3.5, 3.5, 5])[0, 1]
     )

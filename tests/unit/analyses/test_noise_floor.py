@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.analyses import noise_floor as module
-from sdq.analyses.depth import EVERY, sites, watch
-from sdq.analyses.noise_floor import CAUSES, floor
-from sdq.analyses.sensitivity import instead
-from sdq.analyses.weights_vs_activations import parts
+from sdq.analyses.layerwise_error import EVERY, capture_outputs, sites
+from sdq.analyses.noise_floor import CAUSES, noise_floor
+from sdq.analyses.sensitivity import patch_forwards
+from sdq.analyses.weights_vs_activations import weights_vs_activations
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
@@ -34,15 +34,14 @@ NUMBERS = ["value", "high"]
 def test_what_does_not_change_does_not_move(family: str, tiny: Any) -> None:
     student = rewrite(tiny(family), W8A8)
     data = text(n=5, pad=pad_of(student))
-    still = floor(student, data, spoken(data), repeats=2, batch_size=3, amount=0.0)
+    still = noise_floor(student, data, spoken(data), repeats=2, batch_size=3, amount=0.0)
     same = of(still, cause="perturbation")
     assert (same.loc[same["measure"] != "sqnr_db", NUMBERS] == 0).all(axis=None)
     assert (same.loc[same["measure"] == "sqnr_db", NUMBERS] == 200).all(axis=None)
     assert set(same.loc[same["kind"] == "site", "name"]) == {m.name for m, _ in sites(student)}
     assert list(of(same, kind="module", measure="kl")["name"]) == [m.name for m in modules(student)]
-    assert (of(still, kind="fp32", measure="relative_l2")[NUMBERS] < 1e-5).all(
-        axis=None
-    )  # other company alone moves FP32 by its last bits
+    # other company alone moves FP32 by its last bits
+    assert (of(still, kind="fp32", measure="relative_l2")[NUMBERS] < 1e-5).all(axis=None)
 
 
 def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
@@ -51,12 +50,13 @@ def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
     assert last.role == "block"
     for amount in (1e-5, 1e-3):
         table = of(
-            floor(student, data, spoken(data), amount=amount, sentences=4), cause="perturbation"
+            noise_floor(student, data, spoken(data), amount=amount, sentences=4),
+            cause="perturbation",
         )
-        found = of(table, name=last.name, measure="relative_l2").set_index("kind")["value"]
-        moved[amount] = found["site"]
+        measured = of(table, name=last.name, measure="relative_l2").set_index("kind")["value"]
+        moved[amount] = measured["site"]
         if amount == 1e-5:
-            assert found["site"] > 20 * found["fp32"]
+            assert measured["site"] > 20 * measured["fp32"]
             assert of(table, kind="fp32", name=EVERY, measure="kl")["high"].item() < 1e-8
     assert moved[1e-3] > 2 * moved[1e-5]
     whole_model = of(table, kind="model").set_index("measure")["high"]
@@ -66,27 +66,27 @@ def test_rounding_makes_more_of_a_tiny_change(tiny: Any) -> None:
 
 
 def test_company_matters_where_a_range_is_shared(tiny: Any) -> None:
-    teacher, data, found = tiny("xlmr"), text(n=12), {}
+    teacher, data, measured = tiny("xlmr"), text(n=12), {}
     for name, spec in {
         "tensor": ActivationSpec(bits=6, granularity=PerTensor()),
         "token": ActivationSpec(bits=6),
     }.items():
         student = rewrite(teacher, (Rule(activation=spec),))
         table = of(
-            floor(student, data, spoken(data), repeats=2, batch_size=6, sentences=6), cause="batch"
+            noise_floor(student, data, spoken(data), repeats=2, batch_size=6, sentences=6),
+            cause="batch",
         )
-        found[name] = of(table, kind="site", role="block", measure="relative_l2")["value"].max()
+        measured[name] = of(table, kind="site", role="block", measure="relative_l2")["value"].max()
         if name == "tensor":
             assert (of(table, kind="module", measure="kl", role="ffn_in")["value"] > 1e-7).all()
             alone = of(
-                floor(student, data.some([0, 5]), ["en", "de"], repeats=1, batch_size=1),
+                noise_floor(student, data.some([0, 5]), ["en", "de"], repeats=1, batch_size=1),
                 cause="batch",
             )
-            assert (
-                alone.loc[alone["measure"] != "sqnr_db", "high"] == 0
-            ).all()  # a batch of one has no company
-    assert found["tensor"] > 0.02
-    assert found["token"] < found["tensor"] / 20
+            # a batch of one has no company
+            assert (alone.loc[alone["measure"] != "sqnr_db", "high"] == 0).all()
+    assert measured["tensor"] > 0.02
+    assert measured["token"] < measured["tensor"] / 20
 
 
 # --- the floor against plain loops
@@ -117,7 +117,7 @@ def test_a_repetition_is_the_same_sentences_again(tiny: Any) -> None:
                 r.of(batch.inputs["input_ids"][..., None])[..., 0], r.batch.inputs["input_ids"]
             )
             assert bool(r.changed) == (r.cause == "perturbation")
-        with torch.no_grad(), instead(student, again[0].changed):
+        with torch.no_grad(), patch_forwards(student, again[0].changed):
             moved = [table(batch.inputs["input_ids"]) for _ in range(2)]
         assert torch.equal(*moved)  # the same noise in every pass of one repetition
         relative = (moved[0] - plain).norm(dim=-1) / plain.norm(dim=-1)
@@ -130,9 +130,9 @@ def passes(
 ) -> tuple[dict[str, Tensor], Tensor]:
     with (
         torch.no_grad(),
-        watch(student, sites(student)) as seen,
+        capture_outputs(student, sites(student)) as seen,
         only(student, quantizing),
-        instead(student, changed),
+        patch_forwards(student, changed),
     ):
         logits = student(**batch.inputs).logits
         return seen(), logits
@@ -159,8 +159,8 @@ def add_places(
                 signal.numel(),
                 1,
             ]
-            known = sums.setdefault(place, [0.0, 0.0, 0.0, 0, 0])
-            sums[place] = [k + t for k, t in zip(known, terms, strict=True)]
+            so_far = sums.setdefault(place, [0.0, 0.0, 0.0, 0, 0])
+            sums[place] = [k + t for k, t in zip(so_far, terms, strict=True)]
 
 
 def of_answer(z: Tensor, y: Tensor, f: Tensor, e: Tensor, gold: int) -> dict[str, float]:
@@ -231,16 +231,16 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
         Rule(weight=WeightSpec(bits=4), activation=ActivationSpec(bits=4, granularity=PerTensor())),
     )
     student, data = rewrite(tiny("xlmr", "token" if token else "sequence"), rules), text(token, n=9)
-    table = floor(
+    table = noise_floor(
         student, data, spoken(data), repeats=3, seed=3, batch_size=5, amount=1e-2, sentences=9
     )
     assert not table.duplicated(["kind", "name", "measure", "cause"]).any()
     everything = list(quantized_modules(student))
     for cause in CAUSES:
-        mine = of(table, cause=cause)
+        selected = of(table, cause=cause)
         for kinds, quantizing in ((("site", "model"), everything), (("fp32",), [])):
             expected = by_hand(student, data, quantizing, cause)
-            rows = mine[mine["kind"].isin(kinds) & (mine["measure"] != "sqnr_db")]
+            rows = selected[selected["kind"].isin(kinds) & (selected["measure"] != "sqnr_db")]
             assert len(rows) == len(expected) - (0 if quantizing else 2)
             for row in rows.to_dict("records"):
                 assert [row[n] for n in NUMBERS] == pytest.approx(
@@ -248,7 +248,7 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
                 ), row
         for name in everything[::3]:
             expected = by_hand(student, data, [name], cause)
-            rows = of(mine, kind="module", name=name)
+            rows = of(selected, kind="module", name=name)
             assert list(rows["measure"]) == ["kl", "flips", "loss", "accuracy"]
             for row in rows.to_dict("records"):
                 assert [row[n] for n in NUMBERS] == pytest.approx(
@@ -266,7 +266,7 @@ def test_fewer_sentences_are_spread_evenly(tiny: Any, monkeypatch: pytest.Monkey
     student, data, asked = rewrite(tiny("xlmr"), W8A8), text(n=13), []
     some = Encoded.some
     monkeypatch.setattr(Encoded, "some", lambda self, at: (asked.append(at), some(self, at))[1])
-    floor(student, data, spoken(data), repeats=1, sentences=4)
+    noise_floor(student, data, spoken(data), repeats=1, sentences=4)
     assert asked == [[0, 3, 6, 9, 12]]
     paired = Encoded(
         data.ids, data.labels, False, 1, [[i % 2] * len(row) for i, row in enumerate(data.ids)]
@@ -283,7 +283,7 @@ def test_the_seed_decides_and_nothing_else(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr", "token"), ROUGH), text(True, n=6)
     state = torch.random.get_rng_state()
     one, again, other = (
-        floor(student, data, spoken(data), repeats=2, seed=seed, batch_size=4, amount=1e-3)
+        noise_floor(student, data, spoken(data), repeats=2, seed=seed, batch_size=4, amount=1e-3)
         for seed in (1, 1, 2)
     )
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -307,7 +307,7 @@ def test_everything_is_as_it_was_when_the_model_raises(call: int, tiny: Any) -> 
     layer.forward = forward
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()]
     with pytest.raises(ArithmeticError, match="this layer"):
-        floor(student, data, spoken(data), batch_size=3)
+        noise_floor(student, data, spoken(data), batch_size=3)
     assert layer.__dict__.pop("forward") is forward
     assert not [m for m in student.modules() if "forward" in m.__dict__]
     assert all(q.enabled for q in quantizers(student).values())
@@ -317,7 +317,7 @@ def test_everything_is_as_it_was_when_the_model_raises(call: int, tiny: Any) -> 
 
 def test_what_must_be_given(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr"), ROUGH), text(n=4)
-    for measure in (floor, parts):
+    for measure in (noise_floor, weights_vs_activations):
         with pytest.raises(ValueError, match="one language"):
             measure(student, data, ["en"] * 3)
         with pytest.raises(ValueError, match="at least one sentence"):
@@ -326,4 +326,4 @@ def test_what_must_be_given(tiny: Any) -> None:
             measure(student.train(), data, ["en"] * 4)
         student.eval()
     with pytest.raises(ValueError, match="repeats must be at least 1"):
-        floor(student, data, ["en"] * 4, repeats=0)
+        noise_floor(student, data, ["en"] * 4, repeats=0)

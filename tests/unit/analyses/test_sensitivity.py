@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.sensitivity import scans
-from sdq.analyses.changes import METRICS, _mean
-from sdq.analyses.depth import EVERY
+from sdq.analyses.divergence import METRICS, _mean
 from sdq.analyses.fisher import estimate
-from sdq.analyses.sensitivity import alone, changes, scan
+from sdq.analyses.layerwise_error import EVERY
+from sdq.analyses.sensitivity import alone, divergences, scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
@@ -69,15 +69,14 @@ def test_every_pass_is_bit_for_bit_a_whole_one(
     calibrate_(student, [b.inputs for b in batches])
     passes = Passes(student)
     scan(student, data, spoken(data), ("one", "but_one", "all"), batch_size=4)
-    at_once = len(passes.seen) - 2 * (
-        1 + len(measured(student))
-    )  # what is not a pass over a batch finds out the order
+    # what is not a pass over a batch finds out the order
+    at_once = len(passes.seen) - 2 * (1 + len(measured(student)))
     assert at_once == 1
     seen, expected = passes.seen[at_once:], [set(), *measured(student).values()]
     for i, batch in enumerate(batches):
-        mine = seen[i * len(expected) : (i + 1) * len(expected)]
-        assert sorted(map(sorted, (q for q, _ in mine))) == sorted(map(sorted, expected))
-        for quantizing, logits in mine:
+        selected = seen[i * len(expected) : (i + 1) * len(expected)]
+        assert sorted(map(sorted, (q for q, _ in selected))) == sorted(map(sorted, expected))
+        for quantizing, logits in selected:
             assert torch.equal(logits, whole(student, batch, quantizing)), sorted(quantizing)
     exact = whole(student, batches[0], ())
     assert not torch.equal(exact, whole(student, batches[0], set(quantized_modules(student))))
@@ -93,9 +92,8 @@ def test_what_ended_before_the_change_does_not_run_again(
     scan(student, data, spoken(data), (measure,))
     layers = 2 * 6 + 1
     runs = 2 if measure == "one" else 3  # the order; the exact pass; the fully quantized one
-    assert len(calls) == runs * layers + layers + sum(
-        range(1, layers + 1)
-    )  # the embedding, then each Linear and those behind it
+    # the embedding, then each Linear and those behind it
+    assert len(calls) == runs * layers + layers + sum(range(1, layers + 1))
     before = scan(student, data, spoken(data), (measure,))
     pd.testing.assert_frame_equal(
         scan(student, data, spoken(data), (measure,), reuse=False), before, check_exact=True
@@ -110,9 +108,9 @@ def test_a_module_that_is_never_called_changes_nothing(tiny: Any) -> None:
     assert set(table["module"]) == set(quantized_modules(student))
     spare = table[(table["module"] == "spare") & (table["measure"] == "one")]
     assert (spare[list(METRICS)] == 0).all(axis=None)
-    found = estimate(student, data).set_index("module")
-    assert found.loc["spare", "estimate"] == 0
-    assert (found.drop("spare")["estimate"] > 0).all()
+    measurement = estimate(student, data).set_index("module")
+    assert measurement.loc["spare", "estimate"] == 0
+    assert (measurement.drop("spare")["estimate"] > 0).all()
 
 
 @pytest.mark.parametrize("raising", ["attention.self.key", "output.dense", "attention.self"])
@@ -142,9 +140,9 @@ def test_everything_is_as_it_was_when_the_model_raises(raising: str, call: int, 
 
 @pytest.mark.slow
 def test_the_scan_of_mini_takes_six_tenths_of_one_without_reuse() -> None:
-    found = scans()
-    assert all(equal for _, equal in found)
-    assert statistics.median(ratio for ratio, _ in found) <= 0.6
+    measurement = scans()
+    assert all(equal for _, equal in measurement)
+    assert statistics.median(ratio for ratio, _ in measurement) <= 0.6
 
 
 # --- the scan: what it measures
@@ -155,16 +153,16 @@ def by_hand(
 ) -> dict[tuple[str, str], dict[int, list[list[float]]]]:
     """(module, measure) -> sentence -> [kl, flip, loss, right] of each of its scored positions,
     with plain loops."""
-    found: dict[tuple[str, str], dict[int, list[list[float]]]] = {}
+    measurement: dict[tuple[str, str], dict[int, list[list[float]]]] = {}
     for key, quantizing in measured(student).items():
-        mine = found.setdefault(key, {})
+        selected = measurement.setdefault(key, {})
         for batch in data.in_order(size):
             exact, other = (
                 whole(student, batch, ()).double(),
                 whole(student, batch, quantizing).double(),
             )
             for row, i in enumerate(batch.at):
-                rows = mine.setdefault(i, [])
+                rows = selected.setdefault(i, [])
                 for t, label in enumerate(data.labels[i]):
                     if label != IGNORE:
                         z, y = (
@@ -179,7 +177,7 @@ def by_hand(
                         rows.append(
                             [float(kl), float(z.argmax() != y.argmax()), float(loss), float(right)]
                         )
-    return found
+    return measurement
 
 
 @pytest.mark.parametrize("token", [False, True])
@@ -191,9 +189,8 @@ def test_the_table_says_what_plain_loops_say(token: bool, tiny: Any) -> None:
     languages = spoken(data)
     table = scan(student, data, languages, ("one", "but_one", "all"), batch_size=6)
     expected = by_hand(student, data, 6)
-    for name in quantized_modules(
-        student
-    ):  # what a module adds is a difference within each sentence
+    # what a module adds is a difference within each sentence
+    for name in quantized_modules(student):
         whole_model, rest = expected[EVERY, "all"], expected[name, "but_one"]
         expected[name, "added"] = {
             i: (np.array(whole_model[i]) - np.array(rest[i])).tolist() for i in whole_model
@@ -234,15 +231,15 @@ def test_which_module_alone_flips_which_sentence(token: bool, tiny: Any) -> None
     student, data = rewrite(tiny("xlmr", "token" if token else "sequence"), rules), text(token, n=9)
     if token:
         data.labels[4][:] = [IGNORE] * len(data.labels[4])  # nothing is asked there
-    found, ids = (
-        changes(student, data, spoken(data), ("one", "but_one"), batch_size=4),
+    measurement, ids = (
+        divergences(student, data, spoken(data), ("one", "but_one"), batch_size=4),
         [f"s{i}" for i in range(9)],
     )
-    rows = alone(student, found, ids)
-    known, expected = {m.name: m for m in modules(student)}, by_hand(student, data, 4)
+    rows = alone(student, measurement, ids)
+    by_name, expected = {m.name: m for m in modules(student)}, by_hand(student, data, 4)
     for i, sentence in enumerate(ids):
-        mine = rows[rows["id"] == sentence]
-        values = {name: expected[name, "one"][i] for name in known if expected[name, "one"][i]}
+        selected = rows[rows["id"] == sentence]
+        values = {name: expected[name, "one"][i] for name in by_name if expected[name, "one"][i]}
         assert bool(values) == (not token or i != 4)
         kl = {
             name: sum(p[0] for p in positions) / len(positions)
@@ -253,21 +250,23 @@ def test_which_module_alone_flips_which_sentence(token: bool, tiny: Any) -> None
             for name, positions in values.items()
         }
         worst = sorted(kl, key=lambda name: -kl[name])
-        assert list(mine["module"]) == [
+        assert list(selected["module"]) == [
             name for place, name in enumerate(worst) if flips[name] or place < 3
         ]
-        assert list(mine["kl"]) == pytest.approx(
-            [kl[name] for name in mine["module"]], rel=1e-5, abs=1e-9
+        assert list(selected["kl"]) == pytest.approx(
+            [kl[name] for name in selected["module"]], rel=1e-5, abs=1e-9
         )
-        assert list(mine["flips"]) == pytest.approx([flips[name] for name in mine["module"]])
-        assert set(mine["language"]) <= {spoken(data)[i]}
-        assert [(r.role, r.block) for r in mine.itertuples()] == [
-            (known[name].role, known[name].block) for name in mine["module"]
+        assert list(selected["flips"]) == pytest.approx(
+            [flips[name] for name in selected["module"]]
+        )
+        assert set(selected["language"]) <= {spoken(data)[i]}
+        assert [(r.role, r.block) for r in selected.itertuples()] == [
+            (by_name[name].role, by_name[name].block) for name in selected["module"]
         ]
     assert 0 < (rows["flips"] > 0).sum() < len(rows)
     assert rows.groupby("id").size().max() > 3
     with pytest.raises(ValueError, match='measure "one"'):
-        alone(student, changes(student, data, spoken(data), ("all",)), ids)
+        alone(student, divergences(student, data, spoken(data), ("all",)), ids)
 
 
 def test_interval_of_sentences_with_several_positions() -> None:
@@ -295,9 +294,8 @@ def test_the_scan_is_blind_to_padding_and_batching(tiny: Any) -> None:
     alone, together = (scan(student, data, spoken(data), batch_size=size) for size in (1, 12))
     keys = ["module", "measure", "language", "sentences", "positions"]
     assert alone[keys].equals(together[keys])
-    assert np.allclose(
-        alone["kl"], together["kl"], rtol=0.05
-    )  # rounding is chaotic; padding would move it far more
+    # rounding is chaotic; padding would move it far more
+    assert np.allclose(alone["kl"], together["kl"], rtol=0.05)
     assert np.allclose(alone["loss"], together["loss"], rtol=0.05, atol=3e-5)
 
 

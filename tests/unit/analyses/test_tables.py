@@ -12,7 +12,7 @@ from torch import nn
 
 from sdq.analyses.activations import activations
 from sdq.analyses.bins import BINS, binned
-from sdq.analyses.depth import EVERY, depth, sites
+from sdq.analyses.layerwise_error import EVERY, layerwise_error, sites
 from sdq.analyses.weights import weights
 from sdq.data.batches import Encoded
 from sdq.models.hooks import capture
@@ -93,9 +93,8 @@ def test_weights_against_direct_computation(tiny: Any) -> None:
         )
         assert row.fp32.sum() == row.quantized.sum() == weight.numel()
         assert (row.low, row.high) == (float(weight.min()), float(weight.max()))
-        assert (
-            abs(row.fp32 - np.histogram(weight.numpy(), BINS, (row.low, row.high))[0]).max() <= 2
-        )  # a value on an edge may fall to either side
+        # a value on an edge may fall to either side
+        assert abs(row.fp32 - np.histogram(weight.numpy(), BINS, (row.low, row.high))[0]).max() <= 2
         assert row.codes_used == len(back.unique())
         assert row.codes == len(row.grid) == 7
         assert set(back.unique().tolist()) <= set(row.grid.tolist())
@@ -134,18 +133,18 @@ def test_an_unquantized_model_has_weights_too(tiny: Any) -> None:
 # --- activations
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_activations_against_direct_computation(tiny: Any, static: bool) -> None:
+@pytest.mark.parametrize(("static", "bits"), [(False, 4), (True, 4), (True, 2)])
+def test_activations_against_direct_computation(tiny: Any, static: bool, bits: int) -> None:
     spec = (
         ActivationSpec(
-            bits=4,
+            bits=bits,
             symmetric=False,
             granularity=PerTensor(),
             dynamic=False,
-            observer=Percentile(percent=95),
+            observer=Percentile(percent=95 if bits > 2 else 80),
         )
         if static
-        else ActivationSpec(bits=4)
+        else ActivationSpec(bits=bits)
     )
     student, data = rewrite(tiny("xlmr"), (Rule(activation=spec),)), text(n=20)
     calibrate_(student, [b.inputs for b in data.in_order(8)])
@@ -164,30 +163,30 @@ def test_activations_against_direct_computation(tiny: Any, static: bool) -> None
         back = quantizer(x[None])[0]
     for code in LANGUAGES:
         row = table[(table["module"] == name) & (table["language"] == code)].iloc[0]
-        mine = torch.tensor([c == code for c in languages])
-        assert row["counts"].sum() == x[mine].numel()
+        selected = torch.tensor([c == code for c in languages])
+        assert row["counts"].sum() == x[selected].numel()
         assert row["low"] == pytest.approx(float(x.min()), abs=1e-5)
-        assert row["language_high"] == pytest.approx(float(x[mine].max()), abs=1e-5)
-        error = (back - x)[mine].double()
+        assert row["language_high"] == pytest.approx(float(x[selected].max()), abs=1e-5)
+        error = (back - x)[selected].double()
         assert row["mse"] == pytest.approx(float((error**2).mean()), rel=1e-3)
         scale, zero = (float(t.flatten()[0]) for t in quantizer.ranges(x[None]))
         if static:
-            low, high = (0 - zero) * scale, (15 - zero) * scale
+            low, high = (0 - zero) * scale, (2**bits - 1 - zero) * scale
             assert row["range_low"] == pytest.approx(low, rel=1e-5)
             assert row["range_high"] == pytest.approx(high, rel=1e-5)
-            clipped = ((x < low - scale / 2) | (x > high + scale / 2))[mine]
+            clipped = ((x < low - scale / 2) | (x > high + scale / 2))[selected]
             assert row["clipped"] == pytest.approx(
                 float(clipped.double().mean()), abs=2 / x.numel()
             )
             assert row["clipped"] > 0.01
         else:
             assert row["clipped"] == 0
-    mine = profile[profile["module"] == name].iloc[0]
-    assert np.allclose(mine["dimension_peak"], x.abs().amax(0), atol=1e-5)
-    assert np.allclose(mine["dimension_rms"], (x**2).mean(0).sqrt(), atol=1e-5)
+    selected = profile[profile["module"] == name].iloc[0]
+    assert np.allclose(selected["dimension_peak"], x.abs().amax(0), atol=1e-5)
+    assert np.allclose(selected["dimension_rms"], (x**2).mean(0).sqrt(), atol=1e-5)
     first = torch.tensor([p == 0 for p in positions])
-    assert mine["position_low"][0] == pytest.approx(float(x[first].min()), abs=1e-5)
-    assert len(mine["position_high"]) == max(positions) + 1
+    assert selected["position_low"][0] == pytest.approx(float(x[first].min()), abs=1e-5)
+    assert len(selected["position_high"]) == max(positions) + 1
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-44, 1e-30, 1e37])
@@ -244,7 +243,7 @@ def test_depth_agrees_with_block_errors_measured_otherwise(tiny: Any) -> None:
         )
         for b in layer_errors(student, teacher, data)
     ]
-    table, _ = depth(student, teacher, data, spoken(data))
+    table, _ = layerwise_error(student, teacher, data, spoken(data))
     every = table[table["language"] == EVERY]
     for block, (_, accumulated, db, attention, gap) in enumerate(before):
         here = every[every["block"] == block].set_index(["role", "measure"])
@@ -260,7 +259,7 @@ def test_depth_agrees_with_block_errors_measured_otherwise(tiny: Any) -> None:
 
 def test_local_error_is_that_of_one_module_on_exact_inputs(tiny: Any) -> None:
     student, data = rewrite(tiny("bert"), PER_TENSOR), text(n=9, pad=0)
-    table, _ = depth(student, None, data, ["en"] * 9)
+    table, _ = layerwise_error(student, None, data, ["en"] * 9)
     assert set(table["measure"]) == {"local", "accumulated"}
     batch = data.batch(list(range(9)))
     for name in list(quantized_modules(student))[1:4]:
@@ -285,23 +284,22 @@ def test_local_error_is_that_of_one_module_on_exact_inputs(tiny: Any) -> None:
 
 def test_depth_is_blind_to_padding_and_batching(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr"), PER_TENSOR), text(n=12)
-    one, tokens = depth(student, None, data, spoken(data), batch_size=1)
-    many, same = depth(student, None, data, spoken(data), batch_size=12)
+    one, tokens = layerwise_error(student, None, data, spoken(data), batch_size=1)
+    many, same = layerwise_error(student, None, data, spoken(data), batch_size=12)
     for column in ("relative_l2", "mean_abs", "frobenius"):
-        assert np.allclose(
-            one[column], many[column], rtol=0.05
-        )  # rounding is chaotic; padding would move it far more
+        # rounding is chaotic; padding would move it far more
+        assert np.allclose(one[column], many[column], rtol=0.05)
     assert len(tokens) == len(same) == sum(map(len, data.ids)) * len(blocks(student))
 
 
 def test_no_quantizers_no_error_and_hooks_are_gone(tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr"), PER_TENSOR), text(n=5)
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()]
-    depth(student, None, data, ["en"] * 5)
+    layerwise_error(student, None, data, ["en"] * 5)
     activations(student, data, ["en"] * 5)
     assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()] == hooks
     exact = rewrite(tiny("xlmr"), ())
-    table, _ = depth(exact, None, data, ["en"] * 5)
+    table, _ = layerwise_error(exact, None, data, ["en"] * 5)
     assert (table["relative_l2"] == 0).all()
     assert (table["sqnr_db"] == 200).all()
 

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdq.analyses.depth import EVERY
+from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import scan
-from sdq.analyses.weights_vs_activations import PARTS, parts
+from sdq.analyses.weights_vs_activations import PARTS, weights_vs_activations
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import Rule, WeightSpec
@@ -20,7 +20,7 @@ from tests.helpers.training import text
 
 def test_both_is_what_the_scan_says_of_the_whole_model(kind: str, tiny: Any) -> None:
     student, data = rewrite(tiny("xlmr", kind), ROUGH), text(kind == "token", n=12)
-    table = parts(student, data, spoken(data), batch_size=5)
+    table = weights_vs_activations(student, data, spoken(data), batch_size=5)
     both = of(table, part="both").drop(columns="part").reset_index(drop=True)
     every = of(scan(student, data, spoken(data), ("all",), batch_size=5), measure="all")
     pd.testing.assert_frame_equal(
@@ -41,18 +41,19 @@ def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: A
     )
     for model in (student, by_hand):
         calibrate_(model, [b.inputs for b in data.in_order(12)])
-    found, expected = (
-        of(parts(student, data, spoken(data)), part=part),
-        of(parts(by_hand, data, spoken(data)), part="both"),
+    one_part, expected = (
+        of(weights_vs_activations(student, data, spoken(data)), part=part),
+        of(weights_vs_activations(by_hand, data, spoken(data)), part="both"),
     )
     pd.testing.assert_frame_equal(
-        found.drop(columns="part"),
-        expected.drop(columns="part").set_axis(found.index),
+        one_part.drop(columns="part"),
+        expected.drop(columns="part").set_axis(one_part.index),
         check_exact=True,
     )
-    assert (found["kl"] > 0).all()
+    assert (one_part["kl"] > 0).all()
     other = of(
-        parts(by_hand, data, spoken(data)), part="activations" if part == "weights" else "weights"
+        weights_vs_activations(by_hand, data, spoken(data)),
+        part="activations" if part == "weights" else "weights",
     )
     assert (other["kl"] == 0).all()
 
@@ -60,14 +61,14 @@ def test_a_part_is_a_model_that_has_no_other(part: str, activation: str, tiny: A
 @pytest.mark.parametrize("kind_of", [WeightQuantizer, ActivationQuantizer])
 def test_only_one_kind_of_quantizer_is_on(kind_of: Any, tiny: Any) -> None:
     student = rewrite(tiny("xlmr"), ROUGH)
-    found = quantizers(student)
-    off = next(name for name, q in found.items() if isinstance(q, kind_of))
-    found[off].enabled = False  # by the caller
-    before = {name: q.enabled for name, q in found.items()}
+    by_name = quantizers(student)
+    off = next(name for name, q in by_name.items() if isinstance(q, kind_of))
+    by_name[off].enabled = False  # by the caller
+    before = {name: q.enabled for name, q in by_name.items()}
     with only(student, quantized_modules(student), kind_of):
-        assert {name for name, q in found.items() if q.enabled} == {
-            name for name, q in found.items() if isinstance(q, kind_of) and name != off
+        assert {name for name, q in by_name.items() if q.enabled} == {
+            name for name, q in by_name.items() if isinstance(q, kind_of) and name != off
         }
     with contextlib.suppress(ArithmeticError), only(student, quantized_modules(student), kind_of):
         raise ArithmeticError
-    assert {name: q.enabled for name, q in found.items()} == before
+    assert {name: q.enabled for name, q in by_name.items()} == before

@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import spearmanr, ttest_1samp
 
 from sdq.analyses import attribution, word_spans
-from sdq.analyses.attribution import attributions, drift, words
+from sdq.analyses.attribution import attributions, drift, word_attributions
 from sdq.analyses.word_spans import merged, spans
 from sdq.data.batches import IGNORE, Encoded
 from sdq.data.registry import load_task
@@ -61,19 +61,19 @@ def subject_of(name: str) -> Subject:
 )
 def test_as_an_analysis_it_takes_the_real_teacher_of_a_trained_student(name: str) -> None:
     subject, how = subject_of(name), Inspection(sentences=2)
-    table, found = (
+    table, drifts = (
         ANALYSES["attribution"].compute(subject, how)[part] for part in ("words", "drift")
     )
-    assert list(found["language"]) == ["all", "ar", "th"]
-    assert found["completeness_fp32"].max() < 0.01
-    assert found["floor"].iloc[0] > 0.9
-    assert found["rank_correlation"].iloc[0] < found["floor"].iloc[0]
+    assert list(drifts["language"]) == ["all", "ar", "th"]
+    assert drifts["completeness_fp32"].max() < 0.01
+    assert drifts["floor"].iloc[0] > 0.9
+    assert drifts["rank_correlation"].iloc[0] < drifts["floor"].iloc[0]
     wanted = predict(subject.teacher, subject.data)[0]
     exact = attributions(subject.teacher, subject.data, wanted, subject.tokenizer)[0]
     for i, example in enumerate(subject.examples):
-        mine = table[table["language"] == example.language]
-        assert mine["fp32"].sum() == pytest.approx(exact[i].sum(), abs=1e-9)
-        assert "".join(mine["word"]) == unicodedata.normalize("NFKC", example.text).replace(" ", "")
+        rows = table[table["language"] == example.language]
+        assert rows["fp32"].sum() == pytest.approx(exact[i].sum(), abs=1e-9)
+        assert "".join(rows["word"]) == unicodedata.normalize("NFKC", example.text).replace(" ", "")
 
 
 def test_as_an_analysis_conductance_stands_beside_the_scan_that_was_made_before() -> None:
@@ -166,11 +166,11 @@ def made_up(sentences: int = 6, per: int = 7, seed: int = 0) -> pd.DataFrame:
 
 def test_drift_of_one_language_is_a_mean_over_its_sentences() -> None:
     table = made_up()
-    found = drift(table).set_index("language")
-    mine = table[table["language"] == "ar"]
-    parts = [part for _, part in mine.groupby("id")]
+    drifts = drift(table).set_index("language")
+    rows = table[table["language"] == "ar"]
+    parts = [part for _, part in rows.groupby("id")]
     rho = [spearmanr(p["fp32"], p["quantized"]).statistic for p in parts]
-    row = found.loc["ar"]
+    row = drifts.loc["ar"]
     assert (row["sentences"], row["words"]) == (6, 42)
     assert row["rank_correlation"] == pytest.approx(np.mean(rho))
     interval = ttest_1samp(rho, 0).confidence_interval(0.95)
@@ -194,10 +194,10 @@ def test_over_all_languages_translations_are_one_draw() -> None:
     twice = pd.concat(
         [table[table["language"] == "en"].assign(language=code) for code in ("en", "de", "sw")]
     )
-    found = drift(twice).set_index("language")
-    assert found.loc["all", "sentences"] == 18
+    drifts = drift(twice).set_index("language")
+    assert drifts.loc["all", "sentences"] == 18
     for column in ("rank_correlation", "rank_low", "rank_high", "sign_low", "sign_high"):
-        assert found.loc["all", column] == pytest.approx(found.loc["en", column])
+        assert drifts.loc["all", column] == pytest.approx(drifts.loc["en", column])
 
 
 def test_too_few_words_or_sentences_have_no_interval() -> None:
@@ -216,7 +216,7 @@ def test_only_is_left_on_the_student_alone(tiny: Callable[..., Any]) -> None:
     """A teacher that is itself a quantized model keeps its quantizers."""
     teacher, student = rewrite(tiny("xlmr", seed=1), WEIGHTS), rewrite(tiny("xlmr"), WEIGHTS)
     data = data_of(teacher, "sequence")
-    table = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
+    table = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
     with only(teacher, ()):
-        exact = words(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
+        exact = word_attributions(student, teacher, data, examples_of(data), LABELS, Pieces(), 4)
     assert not np.allclose(table["fp32"], exact["fp32"])

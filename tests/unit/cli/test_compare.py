@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdq import __main__ as cli
-from sdq.evaluate.significance import power_text, verdicts
+from sdq.evaluate.significance import paired_tests, power_text
 from sdq.evaluate.statistics import p_cell
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -53,7 +53,7 @@ def test_a_row_per_language_with_holm_and_what_cannot_be_seen(
     assert (code, err) == (0, "")
     store = Store(folder / "runs", shipped=None)
     for other in runs[1:]:
-        table = verdicts(
+        table = paired_tests(
             store.sentences(runs[0].run),
             store.sentences(other.run),
             list(made_up.LANGUAGES),
@@ -86,7 +86,7 @@ def test_json_holds_every_number(
     assert code == 0
     assert found["base"] == runs[0].run
     rows = found["runs"][runs[1].run]
-    table = verdicts(
+    table = paired_tests(
         store.sentences(runs[0].run), store.sentences(runs[1].run), list(made_up.LANGUAGES), ("en",)
     )
     assert [row["language"] for row in rows] == [*made_up.LANGUAGES, "all", "zero-shot"]

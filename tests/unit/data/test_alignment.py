@@ -30,8 +30,8 @@ from sdq.data.pieces import lead_with_space_
 from sdq.data.registry import load_task
 from sdq.data.tagging import NO_ANSWER, Tagging
 from sdq.data.task import Example, Task
-from sdq.evaluate.metrics import beside
-from sdq.evaluate.predict import NONE, outcomes, predict, scores, scores_beside
+from sdq.evaluate.metrics import secondary_outcomes
+from sdq.evaluate.predict import NONE, outcomes, predict, scores, secondary_scores
 from sdq.jobs.prediction import _row
 from sdq.models.loading import tokenizer_of
 from sdq.results import Report
@@ -40,6 +40,7 @@ from tests.helpers.tokenizers import CORPUS, LABELS, PLAIN
 
 DOCUMENTS = 1000  # of each of two tokenizers
 LONGEST = 12
+# of no or of strange subwords
 NOTHING = (
     "",
     "\u200e",
@@ -48,7 +49,7 @@ NOTHING = (
     "\u200e\u200e",
     "\u2060",
     "\ufeff",
-)  # of no or of strange subwords
+)
 
 
 def wordpiece(folder: Path) -> Path:
@@ -106,13 +107,13 @@ def tagger(size: int) -> nn.Module:
 
 def documents(seed: int) -> list[Example]:
     rng = random.Random(seed)
-    found = []
+    aligned = []
     for i in range(DOCUMENTS):
         words = tuple(
             rng.choice(PLAIN) if rng.random() < 0.75 else rng.choice(NOTHING)
             for _ in range(rng.randint(1, 9))
         )
-        found.append(
+        aligned.append(
             Example(
                 f"{i:06d}",
                 rng.choice(("de", "en", "th")),
@@ -121,7 +122,7 @@ def documents(seed: int) -> list[Example]:
                 tuple(rng.choice(LABELS) for _ in words),
             )
         )
-    return found
+    return aligned
 
 
 def task_of(examples: list[Example]) -> Task:
@@ -161,21 +162,20 @@ def by_hand(
             input_ids=coded["input_ids"], attention_mask=coded["attention_mask"]
         ).logits.argmax(-1)
         for row, example in enumerate(some):
-            for place, word in reversed(
-                list(enumerate(coded.word_ids(row)))
-            ):  # the first subword is written last
+            # the first subword is written last
+            for place, word in reversed(list(enumerate(coded.word_ids(row)))):
                 if word is not None:
                     given[example.id, word] = LABELS[int(best[row, place])]
     counts: dict[str, list[int]] = defaultdict(lambda: [0] * 5)
     for e in examples:
         answers = [given.get((e.id, k)) for k in range(len(e.words))]
-        mine, gold = (
+        ours, gold = (
             {(s.tag, s.start, s.end) for s in Tokens([t or "O" for t in tags], IOB2).entities}
             for tags in (answers, e.targets)
         )
         add = (
-            len(mine & gold),
-            len(mine),
+            len(ours & gold),
+            len(ours),
             len(gold),
             sum(a == g for a, g in zip(answers, e.targets, strict=True)),
             len(e.words),
@@ -192,13 +192,13 @@ def test_two_thousand_documents_are_scored_as_by_hand(
 ) -> None:
     examples = documents(len(options))
     folder = make(tmp_path)
-    theirs, mine = (
+    theirs, ours = (
         AutoTokenizer.from_pretrained(folder, **options),
         tokenizer_of(folder, 32, apart=True),
     )
-    model, task = tagger(len(mine)), task_of(examples)
+    model, task = tagger(len(ours)), task_of(examples)
     given, counts = by_hand(model, theirs, examples)
-    data = encode(examples, task, mine)
+    data = encode(examples, task, ours)
     answers, margins = predict(model, data)
     for e, row in zip(examples, answers, strict=True):
         assert [None if i == NONE else LABELS[i] for i in row] == [
@@ -208,8 +208,8 @@ def test_two_thousand_documents_are_scored_as_by_hand(
     assert silent > 300  # words of nothing, and words behind the cut
     assert data.cut > 50
     table = outcomes(examples, answers, margins, task)
-    found, told = scores(table, task), scores_beside(table, examples, task)["token_accuracy"]
-    tokens = beside(table, examples, task)["token_accuracy"]
+    by_tag, told = scores(table, task), secondary_scores(table, examples, task)["token_accuracy"]
+    tokens = secondary_outcomes(table, examples, task)["token_accuracy"]
     for code, (tp, predicted, gold, right, words) in counts.items():
         assert table[table["language"] == code][["tp", "predicted", "gold"]].sum().tolist() == [
             tp,
@@ -217,12 +217,11 @@ def test_two_thousand_documents_are_scored_as_by_hand(
             gold,
         ]
         assert tokens[tokens["language"] == code][["tp", "gold"]].sum().tolist() == [right, words]
-        assert found.by_language[code] == 2 * tp / (predicted + gold)
+        assert by_tag.by_language[code] == 2 * tp / (predicted + gold)
         assert told.by_language[code] == 2 * right / (2 * words)
     for e, answer in zip(examples, table["answer"], strict=True):
-        assert len(answer.split()) == len(
-            e.words
-        )  # one entry per word, also of those without an answer
+        # one entry per word, also of those without an answer
+        assert len(answer.split()) == len(e.words)
 
 
 def test_answers_stay_with_their_words_in_subsets(tmp_path: Path) -> None:
@@ -233,8 +232,8 @@ def test_answers_stay_with_their_words_in_subsets(tmp_path: Path) -> None:
     assert predict(model, data.some([7, 3, 31]))[0] == [whole[7], whole[3], whole[31]]
     assert predict(model, data.some([7]).followed_by(data.some([3])))[0] == [whole[7], whole[3]]
     for i, e in enumerate(examples):  # the groups of tokens that attributions are summed over
-        found = spans(data, i, tokenizer, e)
-        assert [word for word, _ in found] == [
+        words = spans(data, i, tokenizer, e)
+        assert [word for word, _ in words] == [
             e.words[k] for k in range(len(e.words)) if whole[i][k] != NONE
         ]
 

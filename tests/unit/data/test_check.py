@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sdq.data import check as data
-from sdq.data.check import as_json, bearing, check, words
+from sdq.data.check import as_json, bearing, check, summary
 from sdq.data.registry import load_task
 from sdq.data.task import Example, Task
 
@@ -40,11 +40,11 @@ def change(task: Task, split: str, **changed: Any) -> Task:
 
 
 def without(task: Task, split: str, language: str, keep: int = 0) -> Task:
-    mine = [e for e in task.splits[split] if e.language == language][:keep]
+    examples = [e for e in task.splits[split] if e.language == language][:keep]
     return replace(
         task,
         splits=task.splits
-        | {split: [e for e in task.splits[split] if e.language != language] + mine},
+        | {split: [e for e in task.splits[split] if e.language != language] + examples},
     )
 
 
@@ -103,6 +103,23 @@ def test_what_is_planted_is_found(case: str) -> None:
     assert any(said in warning for warning in check(task).warnings), check(task).warnings
 
 
+@pytest.mark.parametrize("words", [("word",), ("two", "words")])
+def test_a_table_of_a_word_a_row_is_said_to_be_one(words: tuple[str, ...]) -> None:
+    splits = {
+        split: [
+            replace(e, text=f"{e.text} {i}", words=words, targets=e.targets * len(words))
+            for i, e in enumerate(examples)
+        ]
+        for split, examples in clean().splits.items()
+    }
+    task = replace(clean(), kind="token", metric="token_accuracy", splits=splits)
+    torn = [said for said in check(task).warnings if "one word" in said]
+    assert len(torn) == (3 if len(words) == 1 else 0)
+    assert any("one word" in said for said in bearing(replace(task, fingerprint=words[0]))) == (
+        len(words) == 1
+    )
+
+
 def test_pairs_are_repeated_only_if_both_texts_are() -> None:
     first = next(e for e in clean().splits["train"] if e.language == "de")
     other = change(change(clean(), "train", second="one"), "test", text=first.text, second="two")
@@ -116,7 +133,7 @@ def test_pairs_are_repeated_only_if_both_texts_are() -> None:
 @pytest.mark.parametrize("name", ["intent", "slots"])
 def test_counts_are_those_of_a_plain_loop(name: str) -> None:
     task = load_task(name)
-    found = check(task)
+    report = check(task)
     expected = Counter(
         (split, e.language, label)
         for split, examples in task.splits.items()
@@ -124,16 +141,16 @@ def test_counts_are_those_of_a_plain_loop(name: str) -> None:
         for label in e.targets
     )
     assert {
-        tuple(row[:3]): row[3] for row in found.counts.itertuples(index=False, name=None)
+        tuple(row[:3]): row[3] for row in report.counts.itertuples(index=False, name=None)
     } == expected
-    assert found.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
+    assert report.sentences["sentences"].sum() == sum(map(len, task.splits.values()))
 
 
 def test_words_and_json_hold_what_was_found() -> None:
     task, said = PLANTED["an empty text"]
-    assert f"warning: {said}" in words(task, check(task))
+    assert f"warning: {said}" in summary(task, check(task))
     assert said in as_json(task, check(task))
-    assert "no warnings" in words(clean(), check(clean()))
+    assert "no warnings" in summary(clean(), check(clean()))
 
 
 def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
@@ -193,4 +210,4 @@ def test_what_bears_on_scores_is_kept_with_the_data(
 def test_a_task_is_called_by_the_kind_that_its_file_says() -> None:
     for kind, said in (("pair", "pair"), ("ranking", "ranking"), ("", "sentence")):
         task = replace(clean(), file_kind=kind)
-        assert f": {said}, " in words(task, check(task)).partition("\n")[0]
+        assert f": {said}, " in summary(task, check(task)).partition("\n")[0]

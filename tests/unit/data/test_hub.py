@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset, Features, Sequence, Value, disable_pro
 
 from sdq.data import hub
 from sdq.data.kept import kept
-from sdq.data.registry import fingerprint, load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.io.files import busy
 from sdq.pipeline.run import Request
 from sdq.recipe import PRESETS
@@ -253,12 +253,12 @@ def test_a_fingerprint_fetches_nothing_unless_it_is_asked_to(
 
     monkeypatch.setattr(hub, "fetch", local)
     with pytest.raises(UserError, match=r"XNLI must be fetched .*sdq task check hub:x"):
-        fingerprint("hub:xnli")
+        task_fingerprint("hub:xnli")
     with pytest.raises(UserError, match="must be one of xnli, pawsx"):
-        fingerprint("hub:imdb")
+        task_fingerprint("hub:imdb")
     assert asked == []
-    assert fingerprint("hub:xnli", fetch=True) == fingerprint("hub:xnli")
-    assert load_task("hub:xnli").fingerprint == fingerprint("hub:xnli")
+    assert task_fingerprint("hub:xnli", fetch=True) == task_fingerprint("hub:xnli")
+    assert load_task("hub:xnli").fingerprint == task_fingerprint("hub:xnli")
 
 
 def test_a_run_asked_for_by_command_fetches_its_task(
@@ -267,4 +267,4 @@ def test_a_run_asked_for_by_command_fetches_its_task(
     root, fetch = publish(tmp_path / "hub", "sib200"), hub.fetch
     monkeypatch.setattr(hub, "fetch", lambda name: fetch(name, root))
     request = Request.of(PRESETS["fp32"], str(ASSETS / "mini" / "encoder"), "hub:sib200")
-    assert request.data == fingerprint("hub:sib200")
+    assert request.data == task_fingerprint("hub:sib200")

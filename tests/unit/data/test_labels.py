@@ -51,12 +51,13 @@ def test_labels_have_an_order_whatever_they_are() -> None:
         once = sorted(labels, key=cells.order)
         chance.shuffle(labels)
         assert sorted(labels, key=cells.order) == once
+    # int() refuses these
     assert (
         cells.order("9" * 6000)
         > cells.order("8" * 6000)
         > cells.order("-" + "8" * 6000)
         > cells.order("-" + "9" * 6000)
-    )  # int() refuses these
+    )
     assert sorted(["10", "9", "-2", "-10", "O", "0"], key=cells.order) == [
         "O",
         "-10",
@@ -196,21 +197,21 @@ def test_copies_are_found_in_any_writing(other: str) -> None:
 
 
 def test_labels_and_languages_that_are_one_are_warned_about() -> None:
-    found = check(
+    report = check(
         _task(("train", "en", "x"), labels=("Good", "good"), languages=("zh_TW", "zh-tw", "en"))
     ).warnings
-    assert any("'Good', 'good' differ only in how they are written" in w for w in found)
-    assert any("zh_TW and zh-tw are one language" in w for w in found)
+    assert any("'Good', 'good' differ only in how they are written" in w for w in report)
+    assert any("zh_TW and zh-tw are one language" in w for w in report)
 
 
 def test_a_task_of_xglue_says_which_languages_are_missing() -> None:
-    found = check(
+    report = check(
         replace(
             _task(("train", "en", "x"), ("test", "en", "y"), languages=("en",)),
             name="xglue:/data/NER",
         )
     ).warnings
     assert any(
-        "XGLUE tests NER in 4 languages, files in de, es, nl are not there" in w for w in found
+        "XGLUE tests NER in 4 languages, files in de, es, nl are not there" in w for w in report
     )
-    assert any("nothing can be said about transfer" in w for w in found)
+    assert any("nothing can be said about transfer" in w for w in report)

@@ -22,9 +22,8 @@ from tests.helpers.moods import SPLITS, command, mood
 def test_run_ids_follow_the_data(tmp_path: Path, model: Path) -> None:
     path = mood(tmp_path / "one")
     first = identify(PRESETS["fp32"], str(model), str(path))
-    assert (
-        identify(PRESETS["fp32"], str(model), str(mood(tmp_path / "two"))) == first
-    )  # the same content elsewhere is the same run
+    # the same content elsewhere is the same run
+    assert identify(PRESETS["fp32"], str(model), str(mood(tmp_path / "two"))) == first
     (tmp_path / "one" / "train" / "de.csv").write_text("id,text,label\n1,anders,good\n", "utf-8")
     assert identify(PRESETS["fp32"], str(model), str(path)) != first
 
@@ -40,10 +39,10 @@ def test_one_language_endless_text_and_empty_text_run_and_are_told(
     (tmp_path / "task" / "test" / "en.csv").write_text(
         f"id,text,label\n1,{'word ' * 20_000},good\n2,,bad\n", "utf-8"
     )
-    found = check(load_task(str(path)))
-    assert any("The only test language is en" in w for w in found.warnings)
-    assert any("1 of 2 texts are empty in test, en" in w for w in found.warnings)
-    assert any("longer than 128 subwords" in w for w in found.warnings)
+    checked = check(load_task(str(path)))
+    assert any("The only test language is en" in w for w in checked.warnings)
+    assert any("1 of 2 texts are empty in test, en" in w for w in checked.warnings)
+    assert any("longer than 128 subwords" in w for w in checked.warnings)
     code, out, _ = command(
         capsys,
         monkeypatch,

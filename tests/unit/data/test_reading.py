@@ -77,8 +77,8 @@ def test_random_sentences_come_back_as_they_were_written(tmp_path: Path) -> None
             "utf-8",
             newline="",
         )
-        found = [list(row.cells.values()) for row in read(path)]
-        assert found == [
+        cells = [list(row.cells.values()) for row in read(path)]
+        assert cells == [
             [list(column) for column in zip(*block, strict=True)] for block in blocks
         ], path.read_bytes()
 

@@ -29,15 +29,15 @@ def sentences(letters: str, seed: int, written: str = "{letter}-{kind}") -> list
     """Random tags, ill-formed ones among them: mostly of one kind, so that neighbours are often
     alike."""
     rng = random.Random(seed)
-    found = []
+    recognised_as = []
     for _ in range(CASES):
         kinds = rng.sample(KINDS, rng.choice((1, 1, 2)))
         tags = [
             written.format(letter=rng.choice(letters), kind=rng.choice(kinds))
             for _ in range(rng.randint(0, 9))
         ]
-        found.append([tag if rng.random() < 0.75 else "O" for tag in tags])
-    return found
+        recognised_as.append([tag if rng.random() < 0.75 else "O" for tag in tags])
+    return recognised_as
 
 
 @pytest.mark.parametrize("scheme", LETTERS)
@@ -45,11 +45,11 @@ def sentences(letters: str, seed: int, written: str = "{letter}-{kind}") -> list
     ("delimiter", "suffix"), [("-", False), ("_", False), ("-", True), (".", True)]
 )
 def test_spans_are_those_of_seqevals_strict_mode(scheme: str, delimiter: str, suffix: bool) -> None:
-    mine = Tagging(scheme, delimiter, suffix)  # type: ignore[arg-type]
+    tagging = Tagging(scheme, delimiter, suffix)  # type: ignore[arg-type]
     written = f"{{kind}}{delimiter}{{letter}}" if suffix else f"{{letter}}{delimiter}{{kind}}"
     for tags in sentences(LETTERS[scheme], len(scheme) + 7 * suffix, written):
         theirs = seqeval.Tokens(tags, getattr(seqeval, scheme), suffix, delimiter).entities
-        assert mine.spans(tags) == {(e.tag, e.start, e.end - 1) for e in theirs}, tags
+        assert tagging.spans(tags) == {(e.tag, e.start, e.end - 1) for e in theirs}, tags
 
 
 def test_io_spans_are_runs_of_a_tag() -> None:
@@ -136,8 +136,8 @@ def test_a_word_without_an_answer_is_outside_at_its_place(scheme: str) -> None:
     ],
 )
 def test_schemes_are_recognised(tags: list[str], expected: str | None) -> None:
-    found = recognised([row.split() for row in tags])
-    assert (found and found.scheme) == expected
+    recognised_as = recognised([row.split() for row in tags])
+    assert (recognised_as and recognised_as.scheme) == expected
     assert metrics_for([row.split() for row in tags])[0] == ("f1" if expected else "token_accuracy")
 
 
@@ -169,22 +169,22 @@ def test_well_formed_tags_of_a_scheme_are_recognised_and_none_is_lost(scheme: st
                 tags += [kind] * n if scheme == "IO" else [f"{letter}-{kind}" for letter in inside]
             rows.append(tags)
             gold.append(spans)
-        found = recognised(rows)
-        assert found is not None
-        assert found.scheme == scheme
-        assert scheme == "IO" or not found.said
-        assert [found.spans(tags) for tags in rows] == gold
+        recognised_as = recognised(rows)
+        assert recognised_as is not None
+        assert recognised_as.scheme == scheme
+        assert scheme == "IO" or not recognised_as.said
+        assert [recognised_as.spans(tags) for tags in rows] == gold
 
 
 def test_ill_formed_tags_are_said_and_the_nearer_scheme_is_taken() -> None:
-    found = recognised([["B-PER", "I-PER", "O"]] * 5 + [["O", "I-LOC", "O"]])
-    assert found is not None
-    assert found.scheme == "IOB2"
+    recognised_as = recognised([["B-PER", "I-PER", "O"]] * 5 + [["O", "I-LOC", "O"]])
+    assert recognised_as is not None
+    assert recognised_as.scheme == "IOB2"
     assert (
         "ill-formed in IOB2 at 1 place, most often I-LOC at the beginning or after O (1)"
-        in found.said[0]
+        in recognised_as.said[0]
     )
-    assert "conlleval" in found.said[0]
+    assert "conlleval" in recognised_as.said[0]
 
 
 def test_labels_that_a_model_may_give_count_for_the_scheme() -> None:
@@ -229,9 +229,9 @@ def opened(folder: Path, rows: list[str], **fields: object) -> Task:
 def test_the_usual_metric_follows_the_tags(tmp_path: Path) -> None:
     task = opened(tmp_path, ["B-PER I-PER O"])
     assert (task.metric, task.tagging) == ("f1", Tagging("IOB2"))
-    found = check.check(task)
-    assert "tags: IOB2: a span begins with B-" in check.words(task, found)
-    assert json.loads(check.as_json(task, found))["scheme"] == "IOB2"
+    recognised_as = check.check(task)
+    assert "tags: IOB2: a span begins with B-" in check.summary(task, recognised_as)
+    assert json.loads(check.as_json(task, recognised_as))["scheme"] == "IOB2"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_tags_that_make_no_spans_are_scored_by_the_word_and_it_is_said(
 ) -> None:
     task = opened(tmp_path, rows)
     assert task.metric == "token_accuracy"
-    told = check.words(task, check.check(task))
+    told = check.summary(task, check.check(task))
     assert "warning: The tags" in told
     assert remedy in told
     for asked in (
@@ -270,7 +270,7 @@ def test_numbers_with_names_are_spans(tmp_path: Path) -> None:
 
 
 def test_a_scheme_can_be_asked_for(tmp_path: Path) -> None:
-    assert opened(tmp_path, ["B-PER I-PER O"], scheme="IOB1").tagging == Tagging("IOB1")
+    assert opened(tmp_path, ["I-PER B-PER O"], scheme="IOB1").tagging == Tagging("IOB1")
     assert opened(tmp_path, ["B-PER I-PER O"], scheme="conlleval").tagging == tagging.CONLLEVAL
     assert opened(tmp_path, ["PER-B PER-I O"], scheme="conlleval").tagging == Tagging(
         "conlleval", suffix=True
@@ -286,6 +286,15 @@ def test_a_scheme_can_be_asked_for(tmp_path: Path) -> None:
         opened(tmp_path, ["0 1 2"], scheme="IOBX")
 
 
+@pytest.mark.parametrize("scheme", ["IOB1", "IOBES", "BILOU"])
+def test_a_scheme_that_the_tags_are_not_of_is_said(tmp_path: Path, scheme: str) -> None:
+    """Else F1 is 0 for a model that is always right, without a word."""
+    task = opened(tmp_path, ["B-PER I-PER O"], scheme=scheme)
+    assert task.tagging is not None
+    assert task.tagging.spans(["B-PER", "I-PER", "O"]) != {("PER", 0, 1)}
+    assert any(f"Tags are ill-formed in {scheme}" in said for said in task.remarks)
+
+
 def test_names_that_would_part_an_answer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without spaces"):
         opened(tmp_path, ["1 0"], labels={"0": "O", "1": "B-big person"})
@@ -298,9 +307,8 @@ def test_the_scheme_reaches_the_counts(tmp_path: Path) -> None:
     answers = [["B-PER", "I-PER", "O", "U-LOC"]]
     strict = tally(task.splits["test"], answers, [0.0], "f1", task.tagging)
     assert strict[["tp", "predicted", "gold"]].values.tolist() == [[1, 1, 2]]
-    assert tally(task.splits["test"], answers, [0.0], "f1")[["predicted"]].values.tolist() == [
-        [2]
-    ]  # leniently
+    # leniently
+    assert tally(task.splits["test"], answers, [0.0], "f1")[["predicted"]].values.tolist() == [[2]]
 
 
 @pytest.mark.parametrize("dash", "\u2010\u2011\u2012\u2013\u2212+~")

@@ -10,7 +10,7 @@ import pytest
 
 from sdq.data import taskfile
 from sdq.data.kept import kept
-from sdq.data.registry import address, fingerprint, load_task
+from sdq.data.registry import canonical_name, load_task, task_fingerprint
 from sdq.results import title
 from sdq.settings import UserError
 from tests.helpers.moods import LABELS, SAID, SPLITS, mood, write
@@ -116,12 +116,12 @@ def test_unlabelled_text_is_for_training_in_other_languages_only(tmp_path: Path)
 
 def test_a_file_replaced_by_one_of_the_same_size_and_time_is_another(tmp_path: Path) -> None:
     path = mood(tmp_path)
-    changed, before = tmp_path / "test" / "de.csv", taskfile.fingerprint(path)
+    changed, before = tmp_path / "test" / "de.csv", taskfile.content_hash(path)
     state = changed.stat()
     (tmp_path / "new").write_bytes(changed.read_bytes()[:-1] + b" ")
     os.utime(tmp_path / "new", ns=(state.st_atime_ns, state.st_mtime_ns))
     (tmp_path / "new").replace(changed)
-    assert taskfile.fingerprint(path) != before
+    assert taskfile.content_hash(path) != before
 
 
 def test_a_task_file_is_read_as_every_file_of_settings() -> None:
@@ -184,20 +184,23 @@ def test_queries_are_neighbours_with_the_same_text_unless_a_column_says(tmp_path
 
 def test_fingerprint_follows_the_data_and_the_task_file(tmp_path: Path) -> None:
     path = mood(tmp_path)
-    first = fingerprint(str(path))
-    assert fingerprint(str(path)) == first == load_task(str(path)).fingerprint
+    first = task_fingerprint(str(path))
+    assert task_fingerprint(str(path)) == first == load_task(str(path)).fingerprint
     (tmp_path / "unrelated.csv").write_text("x")
-    assert fingerprint(str(path)) == first
+    assert task_fingerprint(str(path)) == first
     text = (tmp_path / "test" / "de.csv").read_text("utf-8")
     (tmp_path / "test" / "de.csv").write_text(text.replace("trüber", "grauer"), "utf-8")
-    second = fingerprint(str(path))
+    second = task_fingerprint(str(path))
     assert second != first
     mood(tmp_path, longest=64)
-    assert fingerprint(str(path)) not in (first, second)
+    assert task_fingerprint(str(path)) not in (first, second)
 
 
 def test_embedded_tasks_keep_their_fingerprints() -> None:
-    assert (fingerprint("intent"), fingerprint("slots")) == ("093aa72eb102922a", "6c686fea859abf19")
+    assert (task_fingerprint("intent"), task_fingerprint("slots")) == (
+        "093aa72eb102922a",
+        "6c686fea859abf19",
+    )
 
 
 def test_one_task_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,8 +208,8 @@ def test_one_task_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = mood(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     assert (
-        address("mine/task.json")
-        == address(str(path))
+        canonical_name("mine/task.json")
+        == canonical_name(str(path))
         == load_task("mine/task.json").name
         == str(path)
     )
@@ -255,6 +258,6 @@ def test_what_was_scored_before_is_scored_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(mood(tmp_path))
-    before = fingerprint(path)
+    before = task_fingerprint(path)
     monkeypatch.setattr(taskfile, "SINCE", "")
-    assert fingerprint(path) != before
+    assert task_fingerprint(path) != before

@@ -103,9 +103,8 @@ def test_a_folder_of_a_tokenizer_alone_and_what_is_saved_of_it(tmp_path: Path) -
     ).save_pretrained(tmp_path / "one")
     made = tokenizer_of(tmp_path / "one", 32, apart=True)
     assert made(["Anna", "visits"], is_split_into_words=True).tokens()[0].startswith("Ġ")
-    assert (
-        not tokenizer_of(tmp_path / "one", 32)("Anna").tokens()[0].startswith("Ġ")
-    )  # a text is taken as ever
+    # a text is taken as ever
+    assert not tokenizer_of(tmp_path / "one", 32)("Anna").tokens()[0].startswith("Ġ")
     made.save_pretrained(tmp_path / "two")
     again = AutoTokenizer.from_pretrained(tmp_path / "two")
     assert (
@@ -131,9 +130,8 @@ def test_check_counts_the_subwords_that_the_model_is_given(tmp_path: Path) -> No
     words = ("Anna", "visits", "Oslo") * 3
     example = Example("1", "en", " ".join(words), words, ("O",) * 9)
     together = len(made.encode(f" {example.text}").ids)
-    assert (
-        len(made.encode(list(words), is_pretokenized=True).ids) > together
-    )  # "Anna" is a rarer piece than " Anna"
+    # "Anna" is a rarer piece than " Anna"
+    assert len(made.encode(list(words), is_pretokenized=True).ids) > together
     task = Task(
         "made",
         "token",

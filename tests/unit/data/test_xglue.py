@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdq.data import xglue
-from sdq.data.registry import fingerprint, load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.io.limits import limits
 from sdq.settings import UserError
 from tests import made_xglue
@@ -31,9 +31,9 @@ def test_labels_are_those_the_official_scorer_takes(archive: Path, task: str) ->
     for split in ("dev", "test"):
         for language in LANGUAGES:
             gold, _ = gold_of(archive, task, language, split)
-            mine = loaded.examples(split, (language,))
-            assert [list(e.targets) for e in mine] == gold
-            assert all(e.text.strip() for e in mine)
+            examples = loaded.examples(split, (language,))
+            assert [list(e.targets) for e in examples] == gold
+            assert all(e.text.strip() for e in examples)
     assert {e.language for e in loaded.splits["train"]} == {"en"}
 
 
@@ -106,7 +106,9 @@ def test_the_first_rows_are_another_task(archive: Path) -> None:
         "dev": 6,
         "test": 6,
     }
-    assert few.fingerprint == fingerprint(few.name) != fingerprint(f"xglue:{archive / 'NC'}")
+    assert (
+        few.fingerprint == task_fingerprint(few.name) != task_fingerprint(f"xglue:{archive / 'NC'}")
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdq.evaluate.significance import change, interaction, verdicts
+from sdq.evaluate.significance import change, interaction, paired_tests
 from sdq.evaluate.statistics import draw_counts, intervals, mean_interval, resample
 
 Answers = np.ndarray
@@ -72,9 +72,8 @@ def of_drops(
     bootstrap without smoothing."""
 
     def covered(batch: int) -> Answers:
-        kind = rng.choice(
-            4, (batch, n), p=[drop + gained, gained, 0.2, 0.8 - drop - 2 * gained]
-        )  # lost, gained, both wrong, both right
+        # lost, gained, both wrong, both right
+        kind = rng.choice(4, (batch, n), p=[drop + gained, gained, 0.2, 0.8 - drop - 2 * gained])
         before, after = (kind == 0) | (kind == 3), (kind == 1) | (kind == 3)
         if plain:
             weights = draw_counts(n, 1000, 0)
@@ -84,8 +83,8 @@ def of_drops(
                 axis=1,
             )
         else:
-            found = resample([[table(after)], [table(before)]], codes(before), draws=1000)
-            low, high = np.array([found.estimate(w, change)[1:3] for w in np.eye(batch)]).T
+            estimated = resample([[table(after)], [table(before)]], codes(before), draws=1000)
+            low, high = np.array([estimated.estimate(w, change)[1:3] for w in np.eye(batch)]).T
         return (low - 1e-9 <= drop) & (drop <= high + 1e-9)
 
     return in_batches(covered, sets)
@@ -128,10 +127,10 @@ def test_intervals_of_drops_cover_everywhere(n: int, drop: float, gained: float)
     """Where fewer than six flips are to be expected, an interval of whole sentences has few ends to
     choose from: it may cover more, never less."""
     few = n * (drop + 2 * gained) < 6
-    found = of_drops(
+    estimated = of_drops(
         n, drop, gained, 2500, np.random.default_rng([n, int(1000 * drop), int(1000 * gained)])
     )
-    assert 0.93 <= found <= (1 if few else 0.97)
+    assert 0.93 <= estimated <= (1 if few else 0.97)
 
 
 def frames(
@@ -155,9 +154,9 @@ def frames(
     return table(before, ids), table(after, ids)
 
 
-def share(found: Callable[[np.random.Generator], bool], times: int) -> float:
+def share(estimated: Callable[[np.random.Generator], bool], times: int) -> float:
     """How often something is so, over simulations with seeds of their own."""
-    return float(np.mean([found(np.random.default_rng(i)) for i in range(times)]))
+    return float(np.mean([estimated(np.random.default_rng(i)) for i in range(times)]))
 
 
 @pytest.mark.slow
@@ -172,8 +171,10 @@ def test_means_over_languages_cover_with_frames_and_shared_sentences() -> None:
 
     def covered(rng: np.random.Generator) -> bool:
         before, after = frames(rng, 6)
-        found = resample([[after], [before]], every, draws=1000).estimate(np.full(6, 1 / 6), change)
-        return bool(found.low <= truth <= found.high)
+        estimated = resample([[after], [before]], every, draws=1000).estimate(
+            np.full(6, 1 / 6), change
+        )
+        return bool(estimated.low <= truth <= estimated.high)
 
     assert 0.92 <= share(covered, 600) <= 0.97
 
@@ -208,12 +209,12 @@ def test_tests_rarely_find_what_is_not_there() -> None:
         ids = list(first["id"][:700])
         return table(np.where(swap, easy, answers), ids), table(np.where(swap, answers, easy), ids)
 
-    found = [
-        verdicts(*both(np.random.default_rng(i)), ["l0000", "l0001", "l0002"])["p"].to_numpy()
+    estimated = [
+        paired_tests(*both(np.random.default_rng(i)), ["l0000", "l0001", "l0002"])["p"].to_numpy()
         < 0.05
         for i in range(400)
     ]
-    for row in np.array(found).T:
+    for row in np.array(estimated).T:
         assert 0.02 <= row.mean() <= 0.08
 
 
@@ -221,7 +222,7 @@ def test_tests_rarely_find_what_is_not_there() -> None:
 def test_interaction_is_rarely_found_where_there_is_none_and_mostly_where_there_is() -> None:
     away = ["l0001", "l0002", "l0003"]
 
-    def found(drop: tuple[float, ...]) -> Callable[[np.random.Generator], bool]:
+    def significant(drop: tuple[float, ...]) -> Callable[[np.random.Generator], bool]:
         def p(rng: np.random.Generator) -> bool:
             return bool(
                 interaction(*frames(rng, 4, drop=drop), {"zero-shot": away}, ["l0000"])["p"].iloc[1]
@@ -230,8 +231,8 @@ def test_interaction_is_rarely_found_where_there_is_none_and_mostly_where_there_
 
         return p
 
-    assert 0.02 <= share(found((0.05,)), 400) <= 0.085
-    assert share(found((0.02, 0.1, 0.1, 0.1)), 100) > 0.8
+    assert 0.02 <= share(significant((0.05,)), 400) <= 0.085
+    assert share(significant((0.02, 0.1, 0.1, 0.1)), 100) > 0.8
 
 
 if __name__ == "__main__":

@@ -111,9 +111,8 @@ def test_a_sentence_of_the_index_does_not_spoil_the_count(tiny: Callable[..., An
     index_(retriever, data)
     with pytest.raises(UserError, match=r"on 1 of 70 sentences \(de 000004\)"):
         predict(retriever, data)
-    with pytest.raises(
-        UserError, match="on 3 of 3 sentences"
-    ):  # of whom none is broken itself: the index is
+    # of whom none is broken itself: the index is
+    with pytest.raises(UserError, match="on 3 of 3 sentences"):
         predict(retriever, data.some([0, 1, 2]))
 
 

@@ -75,11 +75,11 @@ def test_precision_is_seqevals_also_where_it_is_odd(pairs: list[list[tuple[str, 
         [tuple(g for g, _ in row) for row in pairs],
         [[a for _, a in row] for row in pairs],
     )
-    found = metrics.tally(_tagged(gold), answers, [0.0] * len(gold), "precision")
+    tallied = metrics.tally(_tagged(gold), answers, [0.0] * len(gold), "precision")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = precision_score([list(row) for row in gold], answers)
-    assert _score(found) == pytest.approx(expected)
+    assert _score(tallied) == pytest.approx(expected)
 
 
 def test_what_is_odd_about_it() -> None:
@@ -87,10 +87,11 @@ def test_what_is_odd_about_it() -> None:
     assert _score(metrics.tally(_tagged(gold), [["NOUN", "NOUN", "VERB"]], [0.0], "precision")) == 1
     half = metrics.tally(_tagged(gold), [["NOUN", "VERB", "VERB"]], [0.0], "precision")
     right = metrics.tally(_tagged(gold), [["NOUN", "VERB", "VERB"]], [0.0], "token_accuracy")
+    # neighbours of one tag are one span, and neither is right
     assert (_score(half), _score(right)) == (
         0,
         pytest.approx(2 / 3),
-    )  # neighbours of one tag are one span, and neither is right
+    )
 
 
 def test_cut_words_are_wrong_tokens() -> None:
@@ -105,7 +106,7 @@ def test_ndcg_is_scikit_learns_mean_over_queries_of_two_documents_or_more(
         Example(f"d{i}", "en", "q", (), (str(label),), "d", f"q{query}")
         for i, (query, label, _) in enumerate(documents)
     ]
-    found = metrics.tally(
+    tallied = metrics.tally(
         examples,
         [[str(guess)] for _, _, guess in documents],
         [float(i) for i in range(len(documents))],
@@ -116,10 +117,10 @@ def test_ndcg_is_scikit_learns_mean_over_queries_of_two_documents_or_more(
         gold, guess = ([float(row[k]) for row in documents if row[0] == query] for k in (1, 2))
         if len(gold) > 1:
             expected.append(ndcg_score([gold], [guess]))
-    assert _score(found) == pytest.approx(np.mean(expected) if expected else 0.0)
-    assert set(found["id"]) == {f"q{q}" for q, _, _ in documents}
-    assert found["margin"].tolist() == [
-        min(i for i, row in enumerate(documents) if f"q{row[0]}" == id) for id in found["id"]
+    assert _score(tallied) == pytest.approx(np.mean(expected) if expected else 0.0)
+    assert set(tallied["id"]) == {f"q{q}" for q, _, _ in documents}
+    assert tallied["margin"].tolist() == [
+        min(i for i, row in enumerate(documents) if f"q{row[0]}" == id) for id in tallied["id"]
     ]
 
 
@@ -128,8 +129,8 @@ def test_queries_of_two_languages_are_not_one() -> None:
         Example(f"d{i}", code, "q", (), (label,), "d", "q1")
         for i, (code, label) in enumerate((("de", "3"), ("en", "0"), ("de", "0"), ("en", "1")))
     ]
-    found = metrics.tally(examples, [["3"], ["0"], ["0"], ["1"]], [0.0] * 4, "ndcg")
-    assert found[["language", "tp", "answer"]].values.tolist() == [
+    tallied = metrics.tally(examples, [["3"], ["0"], ["0"], ["1"]], [0.0] * 4, "ndcg")
+    assert tallied[["language", "tp", "answer"]].values.tolist() == [
         ["de", 1.0, "3 0"],
         ["en", 1.0, "0 1"],
     ]
@@ -186,7 +187,7 @@ def test_what_stands_beside_is_counted_from_the_same_answers(
         "made", kind, ("0", "1", "2"), ("de",), "de", metric, "0", {"test": examples}, beside
     )  # type: ignore[arg-type]
     table = metrics.tally(examples, answers, [0.0] * len(examples), metric)
-    found = metrics.beside(table, examples, task)
-    assert set(found) == set(beside)
-    for name, rows in found.items():
+    tallied = metrics.secondary_outcomes(table, examples, task)
+    assert set(tallied) == set(beside)
+    for name, rows in tallied.items():
         assert rows.equals(metrics.tally(examples, answers, [0.0] * len(examples), name))

@@ -64,12 +64,13 @@ def test_modules_are_ranked_by_what_each_alone_does() -> None:
     )
     assert list(table["module"]) == ["b", "a", "c", "d"]
     assert table["rank"].tolist() == [1, 2, pd.NA, pd.NA]
+    # c is below its floor, d is not above it
     assert list(table["above"]) == [
         True,
         True,
         False,
         False,
-    ]  # c is below its floor, d is not above it
+    ]
     assert list(table["floor"]) == [0.01, 0.05, 0.3, 0.0]
     assert list(table["order"]) == [1, 0, 2, 3]
     assert table.loc[0, ["kl", "kl_low", "kl_high", "flips", "estimate"]].tolist() == pytest.approx(

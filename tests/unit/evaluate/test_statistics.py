@@ -85,10 +85,10 @@ def test_counts_give_seqeval_f1(sentences: list[tuple[list[int], int]]) -> None:
         list(np.random.default_rng(seed).integers(0, 5, len(ids))) for ids, seed in sentences
     ]
     examples = [Example(f"s{i}", "de", "", tuple(tags), tuple(tags)) for i, tags in enumerate(gold)]
-    found = outcomes(examples, answers, [0.0] * len(gold), task("token", TAGS))
+    counted = outcomes(examples, answers, [0.0] * len(gold), task("token", TAGS))
     expected = f1_score(gold, [[TAGS[i] for i in a] for a in answers], zero_division=0)
     assert statistics.score(
-        found["tp"].to_numpy(), found["predicted"].to_numpy(), found["gold"].to_numpy()
+        counted["tp"].to_numpy(), counted["predicted"].to_numpy(), counted["gold"].to_numpy()
     ) == pytest.approx(expected)
 
 
@@ -101,12 +101,12 @@ def test_cut_words_count_as_outside() -> None:
 def test_accuracy_and_means() -> None:
     examples = [Example(f"s{i}", code, "", (), ("b",)) for code in ("de", "en") for i in range(4)]
     answers = [[1], [1], [0], [1], [1], [1], [1], [1]]
-    found = scores(
+    result = scores(
         outcomes(examples, answers, [1.0] * 8, task("sequence", ("a", "b"))),
         task("sequence", ("a", "b")),
     )
-    assert found.by_language == {"de": 0.75, "en": 1.0}
-    assert (found.mean, found.zero_shot_mean) == (0.875, 0.75)
+    assert result.by_language == {"de": 0.75, "en": 1.0}
+    assert (result.mean, result.zero_shot_mean) == (0.875, 0.75)
 
 
 @examples(1000)
@@ -161,9 +161,9 @@ def check_intervals(seed: int, n: int, share: float) -> None:
     assert (low, high) == pytest.approx(
         proportion_confint(right.sum(), n, method="jeffreys"), abs=room
     )
-    found = spans(rng, n, share)
-    low, high = statistics.intervals(found, ["de"])["de"]
-    counts = tuple(found[c].to_numpy(float) for c in ("tp", "predicted", "gold"))
+    sentences = spans(rng, n, share)
+    low, high = statistics.intervals(sentences, ["de"])["de"]
+    counts = tuple(sentences[c].to_numpy(float) for c in ("tp", "predicted", "gold"))
     theirs = bootstrap(
         counts, f1, method="percentile", paired=True, n_resamples=4000, batch=500, rng=seed
     ).confidence_interval
@@ -189,13 +189,13 @@ def test_the_standard_error_is_that_of_a_paired_difference() -> None:
     rng = np.random.default_rng(1)
     a = rng.random(700) < 0.8
     b = np.where(rng.random(700) < 0.1, rng.random(700) < 0.5, a)
-    found = statistics.resample([[table(a)], [table(b)]], ["de"]).estimate(
+    estimated = statistics.resample([[table(a)], [table(b)]], ["de"]).estimate(
         np.ones(1), lambda x, y: y - x
     )
     delta = b.astype(float) - a
-    assert found.value == pytest.approx(delta.mean())
-    assert found.error == pytest.approx(delta.std() / np.sqrt(700), rel=0.05)
-    assert found.low < found.value < found.high
+    assert estimated.value == pytest.approx(delta.mean())
+    assert estimated.error == pytest.approx(delta.std() / np.sqrt(700), rel=0.05)
+    assert estimated.low < estimated.value < estimated.high
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -327,9 +327,9 @@ def test_other_sentences_are_refused() -> None:
 def test_flips_are_counted_by_language() -> None:
     a, b = table(np.array([1, 1, 1, 0, 0])), table(np.array([1, 0, 0, 1, 0]))
     both = [pd.concat([t, t.assign(language="fr", tp=1)]) for t in (a, b)]
-    found = statistics.flips(both[0], both[1].sample(frac=1, random_state=0))
-    assert found.loc["de"].tolist() == [2, 1]
-    assert found.loc["fr"].tolist() == [0, 0]
+    flipped = statistics.flips(both[0], both[1].sample(frac=1, random_state=0))
+    assert flipped.loc["de"].tolist() == [2, 1]
+    assert flipped.loc["fr"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sdq.evaluate.drops import drop_table
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.evaluate.statistics import intervals
 from sdq.figures import drops, heat, ranks
 from sdq.recipe import PRESETS
@@ -71,7 +71,7 @@ def test_intervals_and_tests_are_those_of_the_verdicts() -> None:
     rows = drop_table([PTQ, SDQ], TABLES, full.sample(frac=1, random_state=0))
     mine = drops.first_run(rows).set_index("code")
     tested = (
-        verdicts(full, TABLES[PTQ.run], ["sw", "de", "en"], ("en",))
+        paired_tests(full, TABLES[PTQ.run], ["sw", "de", "en"], ("en",))
         .set_index("language")
         .loc[["sw", "de", "en"]]
     )

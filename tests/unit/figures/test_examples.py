@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sdq.data.task import joined
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.figures import examples, margins
 from sdq.figures.style import Theme
 from sdq.settings import UserError
@@ -54,7 +54,7 @@ def test_margins_are_signed_and_groups_named() -> None:
 
 
 def test_the_counts_are_those_of_the_test() -> None:
-    verdict = verdicts(FP32, PTQ, ["sw"]).iloc[0]
+    verdict = paired_tests(FP32, PTQ, ["sw"]).iloc[0]
     found = examples.counts(PAIRS)
     assert (verdict["lost"], verdict["gained"]) == (found["lost"], found["gained"])
     text = examples.reading(PAIRS, verdict, "W3A8 by PTQ", "Swahili")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sdq import labels
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.evaluate.statistics import mean_interval, p_cell
 from sdq.figures import methods, prices, style, weight_histograms
 from sdq.recipe import PRESETS
@@ -62,7 +62,7 @@ def test_intervals_and_differences_are_those_of_the_statistics(
     codes = [code for code in made_up.LANGUAGES if code != "en"]
     _, low, high = mean_interval([ptq], codes)
     assert found[["low", "high"]].iloc[1].tolist() == pytest.approx([100 * low, 100 * high])
-    against = verdicts(full, ptq, codes).set_index("language").loc["all"]
+    against = paired_tests(full, ptq, codes).set_index("language").loc["all"]
     row = found.iloc[1]
     assert [row["difference"], row["difference low"], row["difference high"]] == pytest.approx(
         [against["change"], against["low"], against["high"]]

@@ -12,7 +12,7 @@ import pytest
 
 from sdq.figures.remedies import FULL, RUN, agreement, picture, printed, reading, table
 from sdq.figures.widths import widths_picture
-from sdq.inspection.remedies import at, present
+from sdq.inspection.remedies import choice_at, current_choice
 from sdq.quant.mixed_precision import FP
 from sdq.recipe import PRESETS, load_recipe
 from sdq.results import Report
@@ -44,7 +44,7 @@ def report(store: Store) -> Report:
 def test_the_table_has_the_run_fp32_and_each_remedy(report: Report) -> None:
     rows = table(report, REMEDIES, COSTS).set_index("kind")
     assert rows.loc[RUN, "zero-shot"] == pytest.approx(100 * report.quantized.zero_shot_mean)
-    assert rows.loc[RUN, "predicted"] == present(COSTS).cost
+    assert rows.loc[RUN, "predicted"] == current_choice(COSTS).cost
     assert rows.loc[FULL, "change"] == pytest.approx(
         100 * (report.reference.zero_shot_mean - report.quantized.zero_shot_mean)
     )
@@ -134,7 +134,7 @@ def test_the_picture_has_both_panels_and_the_front(report: Report) -> None:
 
 def test_the_map_says_how_many_bits(report: Report) -> None:
     for row in PARETO.to_dict("records"):
-        choice = at(row, COSTS)
+        choice = choice_at(row, COSTS)
         figure, rows, text = widths_picture(choice, COSTS)
         bits = next(iter(set(json.loads(row["widths"]).values())))
         shown = {

@@ -33,7 +33,7 @@ from sdq.data.task import Task
 from sdq.inspection.diagnosis import Diagnosis, diagnose
 from sdq.inspection.findings import Finding
 from sdq.inspection.reasons import CALIBRATION
-from sdq.inspection.root_causes import found
+from sdq.inspection.root_causes import root_causes
 from sdq.inspection.settings import Inspection
 from sdq.inspection.subject import Subject, student_of
 from sdq.models.checkpoint import folder_of
@@ -107,7 +107,7 @@ def looked_into(model: nn.Module, recipe: Recipe, sentences: int) -> Diagnosis:
         size_bytes={},
         provenance={},
     )
-    return diagnose(report, subject.tables | found(subject, Inspection(sentences=sentences)))
+    return diagnose(report, subject.tables | root_causes(subject, Inspection(sentences=sentences)))
 
 
 def unchanged(model: Any, planted: Any) -> bool:
@@ -261,9 +261,8 @@ FAST = ("norm_unit", "weight_row", "one_language", "weight_beside_unit")
 
 @pytest.mark.parametrize("fault", FAST)
 def test_a_planted_fault_comes_first(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sdq.inspection.root_causes.WORST", 1
-    )  # one module is enough for the first finding
+    # one module is enough for the first finding
+    monkeypatch.setattr("sdq.inspection.root_causes.WORST", 1)
     diagnosis, here = FAULTS[fault](random.Random(1), FEW)
     assert here, [told(f) for f in diagnosis.findings]
 

@@ -80,16 +80,16 @@ def test_the_reason_is_what_won_most_or_as_much_for_less(
     causes: list[tuple[str, float, float]], expected: str | None
 ) -> None:
     table = why(*causes) if causes else why(("inputs", 1.0, 1))[:0]
-    found = reason(table)
-    assert (found and found["cause"]) == expected
+    cause = reason(table)
+    assert (cause and cause["cause"]) == expected
 
 
 def test_of_two_units_the_one_that_won_is_named() -> None:
     table = why(("outlier_unit", 0.1, 50), ("outlier_unit", 0.9, 40))
     table["at"] = [3, 8]
-    found = reason(table)
-    assert found is not None
-    assert found["at"] == 8
+    cause = reason(table)
+    assert cause is not None
+    assert cause["at"] == 8
 
 
 def test_the_reason_is_said_with_its_numbers(inspected: Any) -> None:

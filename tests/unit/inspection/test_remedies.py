@@ -14,8 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sdq.analyses.costs import costs
-from sdq.inspection.remedies import at, by_channel, candidates, mixed, present, wanted
+from sdq.analyses.bitwidth_sensitivity import bitwidth_sensitivity
+from sdq.inspection.remedies import (
+    by_channel,
+    candidates,
+    choice_at,
+    current_choice,
+    mixed_precision_recipe,
+    recipe_within,
+)
 from sdq.quant.mixed_precision import FP, pareto
 from sdq.quant.rewrite import rewrite
 from sdq.quant.size import size_bytes
@@ -49,7 +56,11 @@ def measured() -> tuple[nn.Module, pd.DataFrame, int]:
         transformers.XLMRobertaConfig(**shape, num_labels=3, pad_token_id=1, initializer_range=0.3)
     ).eval()
     student = rewrite(model, DYNAMIC.rules).eval()
-    return model, costs(student, text(n=4), ["en"] * 4), size_bytes(student)["quantized_simulated"]
+    return (
+        model,
+        bitwidth_sensitivity(student, text(n=4), ["en"] * 4),
+        size_bytes(student)["quantized_simulated"],
+    )
 
 
 def report_of(recipe: Recipe, size: int) -> Any:
@@ -69,9 +80,9 @@ def test_a_recipe_of_a_size_takes_no_byte_more(measured: Any, share: float) -> N
     """Counted in the model that the recipe makes; and it costs no more than anything else of the
     front that fits."""
     model, table, size = measured
-    rest = size - present(table).bytes
+    rest = size - current_choice(table).bytes
     limit = rest + (1 + share) * int(table.groupby("module")["bytes"].min().sum())
-    recipe, choice = wanted(report_of(DYNAMIC, size), table, size=limit)
+    recipe, choice = recipe_within(report_of(DYNAMIC, size), table, size=limit)
     student = rewrite(model, recipe.rules)
     assert size_bytes(student)["quantized_simulated"] == rest + choice.bytes <= limit
     for name, bits in choice.widths.items():
@@ -89,8 +100,8 @@ def test_a_recipe_of_a_size_takes_no_byte_more(measured: Any, share: float) -> N
 
 def test_the_smallest_recipe_of_a_cost(measured: Any) -> None:
     model, table, size = measured
-    report, now = report_of(DYNAMIC, size), present(table)
-    recipe, choice = wanted(report, table, tolerated=now.cost)
+    report, now = report_of(DYNAMIC, size), current_choice(table)
+    recipe, choice = recipe_within(report, table, max_cost=now.cost)
     assert choice.cost <= now.cost
     assert choice.bytes < now.bytes
     assert recipe.name == f"base-mixed-{(size - now.bytes + choice.bytes) / 1e6:.2f}mb"
@@ -101,12 +112,12 @@ def test_the_smallest_recipe_of_a_cost(measured: Any) -> None:
         ({"tolerated": -1}, "at least"),
     ):
         with pytest.raises(UserError, match=said):
-            wanted(report, table, **limits)
+            recipe_within(report, table, **limits)
     least = size - now.bytes + int(table.groupby("module")["bytes"].min().sum())
     with pytest.raises(UserError, match=f"at least {least} bytes"):
-        wanted(report, table, size=least - 1)
+        recipe_within(report, table, size=least - 1)
     assert (
-        size_bytes(rewrite(model, wanted(report, table, size=least)[0].rules))[
+        size_bytes(rewrite(model, recipe_within(report, table, size=least)[0].rules))[
             "quantized_simulated"
         ]
         == least
@@ -117,10 +128,10 @@ def test_a_point_of_the_front_is_its_choice(measured: Any, tmp_path: Path) -> No
     """And as a recipe it survives a file."""
     _, table, _ = measured
     for row in pareto(table, 5).to_dict("records"):
-        choice = at(row, table)
+        choice = choice_at(row, table)
         assert (choice.bytes, choice.cost) == (row["bytes"], row["cost"])
         assert choice.widths == json.loads(row["widths"])
-        recipe = mixed(BASE, choice, "mixed")
+        recipe = mixed_precision_recipe(BASE, choice, "mixed")
         (tmp_path / "mixed.json").write_text(recipe.model_dump_json(indent=1))
         loaded = load_recipe(str(tmp_path / "mixed.json"))
         assert loaded == recipe
@@ -129,8 +140,8 @@ def test_a_point_of_the_front_is_its_choice(measured: Any, tmp_path: Path) -> No
 
 def test_which_remedies_apply(measured: Any) -> None:
     _, table, size = measured
-    now, found = present(table), {r.code: r for r in candidates(BASE, table, size)}
-    assert set(found) == {
+    now, by_code = current_choice(table), {r.code: r for r in candidates(BASE, table, size)}
+    assert set(by_code) == {
         "mixed-80",
         "mixed-100",
         "mixed-125",
@@ -153,17 +164,17 @@ def test_which_remedies_apply(measured: Any) -> None:
     assert "migration" not in {r.code for r in candidates(plain, table, size)}
     alone = table[table["present"]].sort_values("cost", ascending=False)
     for k in (1, 2, 4):
-        assert [rule.name for rule in found[f"keep-{k}"].recipe.rules[2:]] == alone[
+        assert [rule.name for rule in by_code[f"keep-{k}"].recipe.rules[2:]] == alone[
             "module"
         ].tolist()[:k]
-        assert found[f"keep-{k}"].predicted == pytest.approx(alone["cost"].iloc[k:].sum())
-    assert found["migration"].recipe == BASE.model_copy(
+        assert by_code[f"keep-{k}"].predicted == pytest.approx(alone["cost"].iloc[k:].sum())
+    assert by_code["migration"].recipe == BASE.model_copy(
         update={"name": "base-migrated", "migration": 0.5}
     )
-    assert found["channel"].recipe.rules[0].weight == WeightSpec(bits=4)
-    assert found["channel"].recipe.rules[1] == BASE.rules[1]
-    assert found["channel"].predicted == by_channel(table).cost
-    best = wanted(report_of(DYNAMIC, size), table, size=size)
+    assert by_code["channel"].recipe.rules[0].weight == WeightSpec(bits=4)
+    assert by_code["channel"].recipe.rules[1] == BASE.rules[1]
+    assert by_code["channel"].predicted == by_channel(table).cost
+    best = recipe_within(report_of(DYNAMIC, size), table, size=size)
     there = [
         (best[1].widths[m], best[1].ranges[m]) == (b, r)
         for m, b, r in zip(table["module"], table["bits"], table["ranges"], strict=True)

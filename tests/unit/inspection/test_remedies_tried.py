@@ -13,23 +13,23 @@ import pytest
 from torch import nn
 
 from benchmarks.mixed import measure
-from sdq.analyses.costs import costs, total
+from sdq.analyses.bitwidth_sensitivity import bitwidth_sensitivity, summed_sensitivity
 from sdq.data.batches import encode
 from sdq.data.registry import TASKS, load_task
 from sdq.data.task import Task
 from sdq.evaluate.predict import outcomes, predict
-from sdq.evaluate.significance import verdicts
+from sdq.evaluate.significance import paired_tests
 from sdq.inspection import remedies
-from sdq.inspection.remedies import at, candidates, mixed
+from sdq.inspection.remedies import candidates, choice_at, mixed_precision_recipe
 from sdq.inspection.settings import Inspection
 from sdq.inspection.subject import Subject, student_of
-from sdq.inspection.trials import price, tried
+from sdq.inspection.trials import price_widths, try_remedies
 from sdq.models.loading import load
 from sdq.pipeline.run import run
 from sdq.pipeline.student import calibration_examples, stratified_sample
 from sdq.quant.rewrite import calibrate_, rewrite
 from sdq.quant.size import size_bytes
-from sdq.quant.smoothquant import migrate
+from sdq.quant.smoothquant import smoothquant
 from sdq.quant.spec import ActivationSpec, Rule
 from sdq.recipe import Calibration, Recipe
 from sdq.results import Report
@@ -88,7 +88,7 @@ def subject_of(recipe: Recipe, folder: Path, task: Task, **more: Any) -> Subject
 @pytest.fixture(scope="module")
 def prices(tiny_model: Path) -> dict[str, pd.DataFrame]:
     """Of DYNAMIC."""
-    return price(subject_of(DYNAMIC, tiny_model, shortened()), HOW)
+    return price_widths(subject_of(DYNAMIC, tiny_model, shortened()), HOW)
 
 
 def test_a_run_migrates_before_it_rounds(tiny_model: Path, few: Task, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_run_migrates_before_it_rounds(tiny_model: Path, few: Task, tmp_path: 
             recipe.calibration.batch_size
         )
     ]
-    student = rewrite(migrate(teacher, seen, 0.4), recipe.rules)
+    student = rewrite(smoothquant(teacher, seen, 0.4), recipe.rules)
     calibrate_(student, seen)
     test = few.examples("test")
     by_hand = outcomes(test, *predict(student.eval(), encode(test, few, tokenizer)), few)
@@ -151,54 +151,62 @@ def test_a_trained_student_of_a_migrated_model_is_read_again(
 def test_costs_and_front_of_a_run(
     tiny_model: Path, few: Task, prices: dict[str, pd.DataFrame]
 ) -> None:
-    subject, found = subject_of(DYNAMIC, tiny_model, few), prices
-    mine = subject.unlabelled(15)
-    assert {e.language for e in mine} == set(few.languages)
-    assert {e.id for e in mine} <= {e.id for e in few.splits["train"]}
+    subject, tried = subject_of(DYNAMIC, tiny_model, few), prices
+    unlabelled = subject.unlabelled(15)
+    assert {e.language for e in unlabelled} == set(few.languages)
+    assert {e.id for e in unlabelled} <= {e.id for e in few.splits["train"]}
     student = student_of(DYNAMIC, read(tiny_model)[0], few, subject.tokenizer)
     pd.testing.assert_frame_equal(
-        found["costs"],
-        costs(
-            student, encode(mine, few, subject.tokenizer), [e.language for e in mine], batch_size=32
+        tried["costs"],
+        bitwidth_sensitivity(
+            student,
+            encode(unlabelled, few, subject.tokenizer),
+            [e.language for e in unlabelled],
+            batch_size=32,
         ),
     )
-    front = found["pareto"]
+    front = tried["pareto"]
     for row in front.iloc[[0, len(front) // 2, -1]].to_dict("records"):
-        choice = at(row, found["costs"])
+        choice = choice_at(row, tried["costs"])
         assert (
-            size_bytes(rewrite(subject.teacher, mixed(DYNAMIC, choice, "x").rules))[
-                "quantized_simulated"
-            ]
+            size_bytes(
+                rewrite(subject.teacher, mixed_precision_recipe(DYNAMIC, choice, "x").rules)
+            )["quantized_simulated"]
             == row["bytes"]
         )
 
 
 def test_without_rounded_weights_there_is_nothing_to_choose(tiny_model: Path, few: Task) -> None:
     with pytest.raises(UserError, match="must round weights"):
-        price(subject_of(Recipe(rules=(Rule(activation=ActivationSpec()),)), tiny_model, few), HOW)
+        price_widths(
+            subject_of(Recipe(rules=(Rule(activation=ActivationSpec()),)), tiny_model, few), HOW
+        )
 
 
 def test_remedies_are_run_and_paired_with_the_run(tiny_model: Path, few: Task, fewer: None) -> None:
     subject = subject_of(BASE, tiny_model, few)
-    subject.tables = price(subject, HOW)
-    found = tried(subject, HOW)["remedies"].set_index("remedy")
+    subject.tables = price_widths(subject, HOW)
+    tried = try_remedies(subject, HOW)["remedies"].set_index("remedy")
     size = size_bytes(subject.student)["quantized_simulated"]
-    assert list(found.index) == ["mixed-100", "keep-1", "migration", "channel", "calibration"]
+    assert list(tried.index) == ["mixed-100", "keep-1", "migration", "channel", "calibration"]
     test = stratified_sample(few.examples("test"), 30)
     data, text = (
         encode(test, few, subject.tokenizer),
         encode(subject.unlabelled(15), few, subject.tokenizer),
     )
     before = outcomes(test, *predict(subject.student, data), few)
-    for code, row in found.iterrows():
+    for code, row in tried.iterrows():
         recipe = Recipe.model_validate_json(row["recipe"])
         student = student_of(recipe, subject.teacher, few, subject.tokenizer)
         assert row["bytes"] == size_bytes(student)["quantized_simulated"]
         assert row["predicted"] == pytest.approx(
-            total(student, text, [e.language for e in subject.unlabelled(15)], 32), rel=1e-9
+            summed_sensitivity(student, text, [e.language for e in subject.unlabelled(15)], 32),
+            rel=1e-9,
         )
         by_hand = (
-            verdicts(before, outcomes(test, *predict(student, data), few), few.languages, ("en",))
+            paired_tests(
+                before, outcomes(test, *predict(student, data), few), few.languages, ("en",)
+            )
             .set_index("language")
             .loc["zero-shot"]
         )
@@ -207,8 +215,8 @@ def test_remedies_are_run_and_paired_with_the_run(tiny_model: Path, few: Task, f
             == by_hand[["other", "change", "low", "high", "p", "n"]].tolist()
         ), code
         assert row["run"] == ""
-    assert found.loc["mixed-100", "bytes"] <= size
-    assert found["n"].tolist() == [28] * len(found)
+    assert tried.loc["mixed-100", "bytes"] <= size
+    assert tried["n"].tolist() == [28] * len(tried)
 
 
 @pytest.mark.slow
@@ -224,7 +232,7 @@ def test_a_recipe_that_trains_is_not_run_but_its_stored_run_counts(
     store, how = Store(tmp_path / "data" / "runs", shipped=None), Inspection(sentences=15)
     report: Report = run(recipe, str(tiny_model), "intent", store)
     subject = subject_of(recipe, tiny_model, few, report=report, store=store)
-    subject.tables = price(subject, how)
+    subject.tables = price_widths(subject, how)
     assert subject.tables["costs"].equals(prices["costs"])
     channel = next(
         r.recipe
@@ -235,14 +243,14 @@ def test_a_recipe_that_trains_is_not_run_but_its_stored_run_counts(
     )
     assert channel.training == recipe.training
     other = run(channel, str(tiny_model), "intent", store)
-    found = tried(subject, how)["remedies"].set_index("remedy")
-    row = found.loc["channel"]
+    tried = try_remedies(subject, how)["remedies"].set_index("remedy")
+    row = tried.loc["channel"]
     assert row["run"] == other.run
     assert row["zero_shot"] == pytest.approx(100 * other.quantized.zero_shot_mean)
     assert row["change"] == pytest.approx(
         100 * (other.quantized.zero_shot_mean - report.quantized.zero_shot_mean)
     )
-    rest = found.drop("channel")
+    rest = tried.drop("channel")
     assert rest["change"].isna().all()
     assert (rest["n"] == 0).all()
     assert rest["predicted"].notna().all()

@@ -12,7 +12,7 @@ import pytest
 from sdq.data.check import Checked
 from sdq.data.kept import home, kept
 from sdq.data.language_table import LANGUAGES
-from sdq.data.registry import address
+from sdq.data.registry import canonical_name
 from sdq.intake.own_tasks import Incoming, keep
 from sdq.intake.preview import guess
 from sdq.service.visitors import Visitor, askers
@@ -93,7 +93,7 @@ def test_a_replacement_that_fails_leaves_what_was_there(
 def test_a_task_comes_back_whose_replacement_was_killed(tmp_path: Path) -> None:
     bring(tmp_path, "old")
     (home() / "mine").replace(home() / ".was-mine")  # as a kill between the two renames leaves it
-    assert address("mine") == "mine"
+    assert canonical_name("mine") == "mine"
     assert "old" in held()
     assert kept() == ("mine",)
     assert not hidden()

@@ -54,3 +54,19 @@ def test_part_files_of_others_stay(tmp_path: Path) -> None:
         (tmp_path / other).write_text("theirs")
     files.write_text(tmp_path / "recipe.json", "mine")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, "recipe.json"])
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    """Nor a device: who may, as root in a container, would lose /dev/null to a report."""
+    pipe = tmp_path / "recipe.json"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="a pipe or a device"):
+        files.write_text(pipe, "new")
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["recipe.json"]
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_folder_is_no_file(name: str) -> None:
+    with pytest.raises(IsADirectoryError):
+        files.write_text(Path(name), "new")

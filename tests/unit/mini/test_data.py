@@ -36,9 +36,9 @@ def test_fifteen_languages_in_all_splits(table: pd.DataFrame) -> None:
 
 @LANGUAGE
 def test_no_frame_and_no_sentence_in_two_splits(code: str, table: pd.DataFrame) -> None:
-    mine = table[table["language"] == code]
+    rows = table[table["language"] == code]
     for a, b in itertools.combinations(frames.SPLITS, 2):
-        one, other = mine[mine["split"] == a], mine[mine["split"] == b]
+        one, other = rows[rows["split"] == a], rows[rows["split"] == b]
         assert not set(one["frame"]) & set(other["frame"])
         assert not {t.casefold() for t in one["text"]} & {t.casefold() for t in other["text"]}
 
@@ -59,12 +59,12 @@ def test_no_frame_says_the_same_in_two_splits(code: str) -> None:
 
 @LANGUAGE
 def test_test_only_values_occur_nowhere_else(code: str, table: pd.DataFrame) -> None:
-    mine = table[table["language"] == code]
+    rows = table[table["language"] == code]
     english = frames.read("en")
     kept = {slot: n for slot, n in english.kept.items() if n < len(english.values[slot])}
     assert kept
     seen: dict[bool, dict[str, set[str]]] = {True: {}, False: {}}
-    for row in mine.itertuples():
+    for row in rows.itertuples():
         surfaces, positions = json.loads(row.surfaces), json.loads(row.values)
         assert surfaces.keys() == positions.keys()
         for slot, position in positions.items():
@@ -78,8 +78,8 @@ def test_test_only_values_occur_nowhere_else(code: str, table: pd.DataFrame) -> 
 @LANGUAGE
 def test_classes_are_balanced(code: str, table: pd.DataFrame) -> None:
     """Every class has equally many sentences in each split."""
-    mine = table[table["language"] == code]
-    counts = mine.groupby(["split", "intent"]).size().unstack("split")
+    rows = table[table["language"] == code]
+    counts = rows.groupby(["split", "intent"]).size().unstack("split")
     assert not counts.isna().any().any()
     assert counts["dev"].nunique() == counts["test"].nunique() == 1
     assert counts["train"].nunique() == 1
@@ -87,9 +87,9 @@ def test_classes_are_balanced(code: str, table: pd.DataFrame) -> None:
 
 @LANGUAGE
 def test_enough_test_sentences(code: str, table: pd.DataFrame) -> None:
-    mine = table[(table["language"] == code) & (table["split"] == "test")]
-    assert len(mine) >= 600
-    assert mine["frame"].nunique() >= 120
+    rows = table[(table["language"] == code) & (table["split"] == "test")]
+    assert len(rows) >= 600
+    assert rows["frame"].nunique() >= 120
 
 
 def test_english_only_frames_are_for_training() -> None:
@@ -121,11 +121,11 @@ def test_languages_are_parallel(table: pd.DataFrame) -> None:
     assert english.index.is_unique
     spans = [sorted(t[2:] for t in tags if t.startswith("B-")) for tags in english["tags"]]
     for code in frames.LANGUAGES:
-        mine = table[table["language"] == code].set_index("id")
-        assert list(mine.index) == list(english.index)
+        rows = table[table["language"] == code].set_index("id")
+        assert list(rows.index) == list(english.index)
         for column in ("intent", "split", "frame", "values"):
-            assert (mine[column] == english[column]).all(), (code, column)
-        for key, ours, theirs in zip(mine.index, mine["tags"], spans, strict=True):
+            assert (rows[column] == english[column]).all(), (code, column)
+        for key, ours, theirs in zip(rows.index, rows["tags"], spans, strict=True):
             assert sorted(t[2:] for t in ours if t.startswith("B-")) == theirs, (code, key)
 
 

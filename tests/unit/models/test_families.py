@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from sdq.analyses.depth import sites
+from sdq.analyses.layerwise_error import sites
 from sdq.models.families import family_of, guess
 from sdq.models.hooks import capture
 from sdq.models.loading import load, longest
@@ -108,16 +108,18 @@ def test_roles(architecture: str, tiny: Any) -> None:
     """Each block has q, k, v (or the layer that gives all three), attention output, ffn in, ffn
     out; every head is the configuration's."""
     model = tiny(architecture, kind_of(architecture))
-    found = modules(model)
-    assert found[0].role == "embedding"
-    assert isinstance(model.get_submodule(found[0].name), nn.Embedding)
-    assert model.get_submodule(found[0].name) is model.get_input_embeddings()
-    assert found[-1].role == "head"
-    assert model.get_submodule(found[-1].name).out_features == 3
+    candidates = modules(model)
+    assert candidates[0].role == "embedding"
+    assert isinstance(model.get_submodule(candidates[0].name), nn.Embedding)
+    assert model.get_submodule(candidates[0].name) is model.get_input_embeddings()
+    assert candidates[-1].role == "head"
+    assert model.get_submodule(candidates[-1].name).out_features == 3
     queries = {"qkv": 1} if architecture in ("deberta", "modernbert") else {"q": 1, "k": 1, "v": 1}
     for block in range(len(blocks(model))):
-        assert Counter(m.role for m in found if m.block == block) == Counter(queries | IN_BLOCK)
-    assert {m.block for m in found} == {-1, *range(len(blocks(model)))}
+        assert Counter(m.role for m in candidates if m.block == block) == Counter(
+            queries | IN_BLOCK
+        )
+    assert {m.block for m in candidates} == {-1, *range(len(blocks(model)))}
     assert heads(model) == (12 if architecture == "minilm" else 3)
     assert len(steps(model)) == LAYERS.get(architecture, 2)
     assert bool(remarks(model)) == (architecture in ("albert", "albert-groups", "mpnet"))
@@ -127,7 +129,7 @@ def test_roles(architecture: str, tiny: Any) -> None:
         if isinstance(m, (nn.Linear, nn.Embedding))
         and ("pos" in n or "rel_" in n or "token_type" in n)
     ]
-    assert not set(positions) & {m.name for m in found}
+    assert not set(positions) & {m.name for m in candidates}
 
 
 def test_a_guess_finds_what_is_declared(architecture: str, tiny: Any) -> None:
@@ -136,17 +138,16 @@ def test_a_guess_finds_what_is_declared(architecture: str, tiny: Any) -> None:
     guessed = guess(model)
     assert declared is not None
     assert declared.guessed == (architecture == "mpnet")
-    if architecture.startswith(
-        "albert"
-    ):  # its blocks are lists in a list: what cannot be told is not guessed wrongly
+    # its blocks are lists in a list: what cannot be told is not guessed wrongly
+    if architecture.startswith("albert"):
         return
     assert guessed is not None
-    known = modules(model)
+    candidates = modules(model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sdq.models.families.FAMILIES", {})
-        assert modules(model) == known
+        assert modules(model) == candidates
         assert "guessed" in remarks(model)[0]
-    assert "attention_output = " in guessed.words
+    assert "attention_output = " in guessed.description
 
 
 def test_order_is_that_of_the_forward_pass(architecture: str, tiny: Any, padded: Any) -> None:
@@ -198,7 +199,6 @@ def test_taps_of_distillation(architecture: str, tiny: Any, padded: Any) -> None
     )
     with torch.no_grad():
         again = model(**batch, output_hidden_states=True).hidden_states
-    for tap, expected in zip(
-        hidden[:-1], again[1:], strict=False
-    ):  # some families normalize the last one
+    # some families normalize the last one
+    for tap, expected in zip(hidden[:-1], again[1:], strict=False):
         assert torch.equal(states[tap], expected)

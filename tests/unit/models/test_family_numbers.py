@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from sdq.analyses.activations import activations
-from sdq.analyses.depth import EVERY, depth, sites
 from sdq.analyses.fisher import estimate
+from sdq.analyses.layerwise_error import EVERY, layerwise_error, sites
 from sdq.analyses.sensitivity import scan
 from sdq.models.hooks import capture
 from sdq.models.structure import blocks, modules, steps, taps
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import only, quantized_modules, rewrite
-from sdq.quant.smoothquant import migrate
+from sdq.quant.smoothquant import smoothquant
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.train.loop import train_, without_dropout_
 from sdq.train.losses import KLD, Attention, Hidden
@@ -67,7 +67,7 @@ def test_padding_changes_nothing(architecture: str, tiny: Any, padded: Any) -> N
 def test_migration_computes_the_same(architecture: str, tiny: Any, padded: Any) -> None:
     model = tiny(architecture, kind_of(architecture))
     batch = padded(model)
-    smooth = migrate(model, [padded(model, seed=3)])
+    smooth = smoothquant(model, [padded(model, seed=3)])
     assert sum(name.endswith("input_scale") for name, _ in smooth.named_buffers()) == len(
         blocks(model)
     ) * (2 if architecture in ("deberta", "modernbert") else 4)
@@ -82,7 +82,7 @@ def test_depth_table(architecture: str, tiny: Any) -> None:
     hand."""
     model = tiny(architecture)
     student, data = rewrite(model, INT8), examples()
-    table, tokens = depth(student, None, data, ["en", "de"] * 3 + ["en"], batch_size=4)
+    table, tokens = layerwise_error(student, None, data, ["en", "de"] * 3 + ["en"], batch_size=4)
     assert list(table.drop_duplicates("site")["site"]) == [m.name for m, _ in sites(student)]
     every = table[table["language"] == EVERY]
     local = every[every["measure"] == "local"]
@@ -143,8 +143,7 @@ def test_estimate_is_the_exact_change_where_that_is_small(name: str, tiny: Any) 
     exact = exact[exact["language"] == EVERY].set_index("module")
     ratio = exact["kl"] / guess_["estimate"]
     inside = ratio[exact["block"] >= 0]
-    if (
-        name == "deberta-v3"
-    ):  # of q and k the estimate sees what they do to tokens, not to positions
+    # of q and k the estimate sees what they do to tokens, not to positions
+    if name == "deberta-v3":
         inside = inside[~exact.loc[inside.index, "role"].isin(["q", "k"])]
     assert inside.between(0.6, 1.6).all(), inside

@@ -100,7 +100,7 @@ def test_labels_are_joined_as_run_glue_and_run_ner_do(seed: int) -> None:
                 assert [labels[joint.order.index(i)] for i in range(len(labels))] == ner
             assert glue is not None or "straße" in labels  # str.lower leaves SS; casefold does not
             assert ner is not None or kind == "case"
-            assert bool(joint.remark) == joint.moved
+            assert bool(joint.remark) == joint.reordered
         elif kind == "none":
             assert glue is None
             assert ner is None
@@ -206,10 +206,11 @@ def test_names_are_compared_without_case_and_form() -> None:
         2,
     )
     assert plain("ﬁn ") == plain("FIN")
+    # the very same names: nothing to choose
     assert join(("Good", "good"), ("good", "Good"), WHERE, "").order == (
         1,
         0,
-    )  # the very same names: nothing to choose
+    )
     assert join(
         [f"LABEL_{i}" for i in range(12)], sorted(f"LABEL_{i}" for i in range(12)), WHERE, ""
     ).order == (0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9)

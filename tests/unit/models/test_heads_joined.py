@@ -120,10 +120,11 @@ def test_labels_that_the_task_lacks_are_never_right(
     assert beyond.any()
     assert table.loc[beyond, "tp"].sum() == 0
     assert "can also answer new one, c" in " ".join(remarks(model))
+    # answers to words are kept with a space between
     assert widened(replace(task, kind="token"), model).extra == (
         "new_one",
         "c",
-    )  # answers to words are kept with a space between
+    )
     with pytest.raises(UserError, match="ranks must be a number, it can also answer 'new one'"):
         widened(replace(task, metric="ndcg"), model)
 

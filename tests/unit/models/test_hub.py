@@ -19,7 +19,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
 from sdq.models import hub
-from sdq.models.checkpoint import base_of, fingerprint, folder_of
+from sdq.models.checkpoint import base_of, checkpoint_fingerprint, folder_of
 from sdq.models.curated import CURATED
 from sdq.models.loading import load
 from sdq.settings import ROOT, UserError
@@ -30,9 +30,8 @@ def test_a_cached_model_is_a_folder_like_any_other(hub_cache: Path, xlmr_folder:
     snapshot = put(hub_cache, "some-one/tiny.model_1", xlmr_folder)
     assert hub.cached("some-one/tiny.model_1") == hub.fetch("some-one/tiny.model_1") == snapshot
     assert folder_of("some-one/tiny.model_1", "intent") == snapshot
-    assert fingerprint(snapshot) == fingerprint(
-        xlmr_folder
-    )  # by content, not by where it lies or who links to it
+    # by content, not by where it lies or who links to it
+    assert checkpoint_fingerprint(snapshot) == checkpoint_fingerprint(xlmr_folder)
     one, two = load(snapshot, "sequence", LABELS)[0], load(xlmr_folder, "sequence", LABELS)[0]
     assert all(
         torch.equal(a, b)
@@ -52,8 +51,8 @@ def test_a_revision_is_one_of_its_own(hub_cache: Path, xlmr_folder: Path, xlmr_c
     assert hub.cached("some/model") == first
     assert hub.cached("some/model@refs/pr/1") == second
     assert hub.cached("some/model@" + second.name) == second
-    assert fingerprint(first) != fingerprint(second)
-    converted = next(known for known in CURATED if known.revision == "refs/pr/1")
+    assert checkpoint_fingerprint(first) != checkpoint_fingerprint(second)
+    converted = next(curated for curated in CURATED if curated.revision == "refs/pr/1")
     assert (
         hub.cached(
             put(hub_cache, converted.name, xlmr_folder, "refs/pr/1")

@@ -66,9 +66,8 @@ def test_code_that_comes_with_a_model_never_runs(xlmr_copy: Path, tmp_path: Path
     with pytest.raises(UserError, match="no code but that of transformers"):
         load(xlmr_copy, "sequence", LABELS)
     (xlmr_copy / "config.json").write_text(json.dumps(said | {"auto_map": maps}))
-    with pytest.raises(
-        UserError, match="no code but that of transformers"
-    ):  # a known kind, but another model
+    # a known kind, but another model
+    with pytest.raises(UserError, match="no code but that of transformers"):
         load(xlmr_copy, "sequence", LABELS)
     (xlmr_copy / "config.json").write_text(json.dumps(said))
     (xlmr_copy / "tokenizer_config.json").write_text(
@@ -108,9 +107,8 @@ def test_a_head_for_something_else(xlmr_copy: Path) -> None:
     assert "put into the order" in remarks(turned)[0]
     assert remarks(head) == []
     assert "was assumed" in remarks(load(xlmr_copy, "sequence", ("0", "1", "2"))[0])[0]
-    with pytest.raises(
-        UserError, match="labels the model never learned: a, b, c"
-    ):  # other names say nothing of the order
+    # other names say nothing of the order
+    with pytest.raises(UserError, match="labels the model never learned: a, b, c"):
         load(xlmr_copy, "sequence", ("a", "b", "c"))
 
 
@@ -166,10 +164,11 @@ def test_a_head_to_start_from(xlmr_copy: Path) -> None:
         start(xlmr_copy, "sequence", LABELS, 9)[0].classifier.dense.weight,
         one.classifier.dense.weight,
     )
+    # another shape: a new one
     assert start(xlmr_copy, "sequence", ("yes", "no"), 9)[0].classifier.out_proj.weight.shape == (
         2,
         24,
-    )  # another shape: a new one
+    )
 
 
 def test_tokenizers(xlmr_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,14 +215,14 @@ def test_models_are_listed(
     assert code == 0
     told = json.loads(out)
     assert {row["name"]: row["here"] for row in told["curated"]} == {
-        known.name: known.name == "FacebookAI/xlm-roberta-base" for known in CURATED
+        curated.name: curated.name == "FacebookAI/xlm-roberta-base" for curated in CURATED
     }
     assert told["cached"] == ["some/model"]
     shown = command(capsys, "models")[1]
-    for known in CURATED:
+    for curated in CURATED:
         assert all(
             str(part) in shown
-            for part in (known.name, known.licence, known.languages, known.sources)
+            for part in (curated.name, curated.licence, curated.languages, curated.sources)
         )
     assert "not on this machine: `python -m sdq models fetch microsoft/infoxlm-base`" in shown
     code, out, _ = command(capsys, "models", "fetch", "some/model")
@@ -231,8 +230,8 @@ def test_models_are_listed(
 
 
 def test_curated_models_can_be_named() -> None:
-    for known in CURATED:
-        assert hub.split(known.name) == (known.name, known.revision)
-        assert hub.split(f"{known.name}@{known.revision}") == (known.name, known.revision)
-        assert known.size > known.parameters
-        assert "huggingface.co/" in known.sources
+    for curated in CURATED:
+        assert hub.split(curated.name) == (curated.name, curated.revision)
+        assert hub.split(f"{curated.name}@{curated.revision}") == (curated.name, curated.revision)
+        assert curated.size > curated.parameters
+        assert "huggingface.co/" in curated.sources

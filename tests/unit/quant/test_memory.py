@@ -16,8 +16,8 @@ from torch import nn
 from benchmarks.memory import measure
 from sdq.analyses import weights
 from sdq.analyses.activations import activations
-from sdq.analyses.depth import depth
 from sdq.analyses.fisher import estimate
+from sdq.analyses.layerwise_error import layerwise_error
 from sdq.data.batches import Encoded
 from sdq.inspection.subject import student_of
 from sdq.models import hooks as capture
@@ -121,9 +121,8 @@ def test_pieces_are_as_large_as_there_is_room(
     fits into ROOM."""
     model, data = tiny(name), sentences()
     layers = 3 if name == "albert" else 2
-    token = (
-        4 * layers * (24 * 6 + 40 + 24)
-    )  # q, k, v, attention output, its input, ffn in (40), ffn out, the block
+    # q, k, v, attention output, its input, ffn in (40), ffn out, the block
+    token = 4 * layers * (24 * 6 + 40 + 24)
     monkeypatch.setattr(capture, "ROOM", 13 * token)
     assert [batch.real.numel() for batch in in_pieces(model, data, 64)] == [
         batch.real.numel() for batch in data.in_order(64, 13)
@@ -146,11 +145,10 @@ def test_analyses_in_pieces_say_the_same(tiny: Any, monkeypatch: pytest.MonkeyPa
     student = rewrite(tiny("xlmr").double(), INT8)
 
     def all_of_it() -> list[pd.DataFrame]:
-        table, tokens = depth(student, None, data, languages)
+        table, tokens = layerwise_error(student, None, data, languages)
         histograms, profiles = activations(single, data, languages)
-        histograms["counts"] = histograms["counts"].map(
-            np.sum
-        )  # a value at the edge of a bin may fall to either side
+        # a value at the edge of a bin may fall to either side
+        histograms["counts"] = histograms["counts"].map(np.sum)
         return [
             table,
             tokens.sort_values(["sentence", "position", "block"], ignore_index=True),

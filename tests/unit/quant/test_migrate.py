@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from sdq.models.hooks import capture
 from sdq.models.structure import modules
-from sdq.quant.smoothquant import ScaledLinear, factors, migrate
+from sdq.quant.smoothquant import ScaledLinear, smoothing_factors, smoothquant
 from tests.helpers.encoders import logits
 from tests.helpers.migration import READERS, columns, names, together
 
 
 def peaks(model: nn.Module, batches: Iterable[dict[str, Tensor]], name: str) -> Tensor:
     """max|x_j| of a module's input, one sentence at a time, without any padding."""
-    found = []
+    inputs = []
     for batch in batches:
         for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
             with capture(model, {name: "input"}) as seen:
                 logits(model, {"input_ids": row[mask.bool()][None]})
-            found += [float(x) for token in seen[name][0] for x in token.abs()]
-    return torch.tensor(found).reshape(-1, model.get_submodule(name).in_features).max(0).values
+            inputs += [float(x) for token in seen[name][0] for x in token.abs()]
+    return torch.tensor(inputs).reshape(-1, model.get_submodule(name).in_features).max(0).values
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ def test_the_function_is_the_same(
 ) -> None:
     model = tiny(family, kind)
     batch = padded(model)
-    smooth = migrate(model, [batch], strength)
+    smooth = smoothquant(model, [batch], strength)
     other = padded(model, seed=5)  # also on what was not seen
     exact, got = logits(model, other), logits(smooth, other)
     real = other["attention_mask"].bool() if kind == "token" else ...
@@ -62,7 +62,7 @@ def test_the_argument_is_untouched(family: str, tiny: Any, padded: Any) -> None:
         {k: v.clone() for k, v in batch.items()},
     )
     model.train()
-    smooth = migrate(model, [batch])
+    smooth = smoothquant(model, [batch])
     assert smooth.training
     assert all(m.training for m in [*model.modules(), *smooth.modules()])
     model.eval()
@@ -92,7 +92,7 @@ def test_factors_are_those_of_single_sentences(
 ) -> None:
     model = tiny(family)
     batches = [padded(model), padded(model, (3, 7), seed=1)]
-    smooth = migrate(model, iter(batches), strength)
+    smooth = smoothquant(model, iter(batches), strength)
     for group in together(model):
         x, w = peaks(model, batches, group[0]), columns(model, group)
         expected = [
@@ -115,7 +115,7 @@ def test_where_the_range_goes(tiny: Any, padded: Any) -> None:
     model = tiny("xlmr")
     batch = padded(model)
     for strength in (0, 0.5, 1):
-        smooth = migrate(model, [batch], strength)
+        smooth = smoothquant(model, [batch], strength)
         for group in together(model):
             x = peaks(smooth, [batch], group[0]) / smooth.get_submodule(group[0]).input_scale
             w = columns(smooth, group)
@@ -132,9 +132,9 @@ def test_padding_does_not_change_the_factors(family: str, tiny: Any, padded: Any
     with torch.no_grad():
         table[60] *= 40  # what stands in the padding would be seen
     lengths = (9, 4, 6, 1)
-    plain = migrate(model, [padded(model, lengths)])
+    plain = smoothquant(model, [padded(model, lengths)])
     for other in (padded(model, lengths, width=21), padded(model, lengths, width=21, fill=60)):
-        wide = migrate(model, [other])
+        wide = smoothquant(model, [other])
         for name in names(model):
             assert torch.allclose(
                 wide.get_submodule(name).input_scale,
@@ -154,7 +154,7 @@ def test_zero_channels_have_finite_factors(tiny: Any, padded: Any) -> None:
     batch = padded(model)
     exact = logits(model, batch)
     for strength in (0, 0.5, 1):
-        smooth = migrate(model, [batch], strength)
+        smooth = smoothquant(model, [batch], strength)
         for name in names(model):
             scale = smooth.get_submodule(name).input_scale
             assert torch.isfinite(scale).all()
@@ -166,10 +166,10 @@ def test_zero_channels_have_finite_factors(tiny: Any, padded: Any) -> None:
         (torch.ones(4), torch.zeros(4)),
         (torch.zeros(4), torch.zeros(4)),
     ):
-        assert factors(x, w, 0.5).tolist() == [1] * 4
+        assert smoothing_factors(x, w, 0.5).tolist() == [1] * 4
 
 
 def test_a_channel_nobody_reads_does_not_set_the_range() -> None:
     x, w = torch.tensor([2.0, 3.0, 90.0]), torch.tensor([0.5, 0.25, 0.0])
-    divided = x / factors(x, w, 0.5)
+    divided = x / smoothing_factors(x, w, 0.5)
     assert divided[2] < divided[:2].min()

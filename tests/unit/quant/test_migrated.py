@@ -17,7 +17,7 @@ from sdq.models.structure import modules
 from sdq.quant.integer import fake_quantize, scale_and_zero
 from sdq.quant.layers import QuantLinear
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
-from sdq.quant.smoothquant import migrate
+from sdq.quant.smoothquant import smoothquant
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from tests.helpers.encoders import logits
 from tests.helpers.migration import READERS, columns, names, together
@@ -51,7 +51,7 @@ def test_a_planted_outlier_costs_less_after_migration(family: str, tiny: Any, pa
     for activation in (STATIC, ActivationSpec(granularity=PerTensor())):
         rules = [Rule(roles=READERS, weight=W8, activation=activation)]
         before, after = (
-            _error(rewrite(m, rules), model, batches) for m in (model, migrate(model, batches))
+            _error(rewrite(m, rules), model, batches) for m in (model, smoothquant(model, batches))
         )
         assert after < 0.5 * before
 
@@ -83,7 +83,7 @@ def test_a_migrated_model_is_rewritten_like_any_other(
 ) -> None:
     model = tiny(family)
     batch = padded(model)
-    smooth = migrate(model, [batch])
+    smooth = smoothquant(model, [batch])
     assert quantized_modules(smooth) == {}
     student = rewrite(
         smooth, [Rule(weight=WeightSpec(bits=4), activation=activation), Rule(roles=("v",))]
@@ -105,7 +105,7 @@ def test_a_migrated_layer_divides_first_and_quantizes_then(
 ) -> None:
     model = tiny("xlmr")
     batch = padded(model, (6, 6))
-    smooth = migrate(model, [batch])
+    smooth = smoothquant(model, [batch])
     student = rewrite(smooth, [Rule(weight=W8, activation=activation)])
     calibrate_(student, [batch])
     name = names(model)[0]
@@ -132,9 +132,9 @@ def test_a_trained_student_of_a_migrated_model_can_be_kept(
 ) -> None:
     """safetensors refuses tensors that share memory; and the factors are not trained."""
     model = tiny("xlmr")
-    student = rewrite(migrate(model, [padded(model)]), [Rule(weight=W8)])
+    student = rewrite(smoothquant(model, [padded(model)]), [Rule(weight=W8)])
     save_file(student.state_dict(), tmp_path / "model.safetensors")
-    twin = rewrite(migrate(model, [padded(model, seed=3)]), [Rule(weight=W8)])
+    twin = rewrite(smoothquant(model, [padded(model, seed=3)]), [Rule(weight=W8)])
     twin.load_state_dict(student.state_dict())
     assert torch.equal(logits(twin, padded(model)), logits(student, padded(model)))
     assert not any("input_scale" in n for n, _ in student.named_parameters())
@@ -147,7 +147,7 @@ def test_a_trained_student_of_a_migrated_model_can_be_kept(
 def test_strength_is_from_0_to_1(strength: float, tiny: Any, padded: Any) -> None:
     model = tiny()
     with pytest.raises(ValueError, match="strength must be from 0 to 1, got"):
-        migrate(model, [padded(model)], strength)
+        smoothquant(model, [padded(model)], strength)
 
 
 def test_there_must_be_tokens(tiny: Any, padded: Any) -> None:
@@ -156,10 +156,10 @@ def test_there_must_be_tokens(tiny: Any, padded: Any) -> None:
     empty["attention_mask"][:] = 0
     for batches in ([], [empty]):
         with pytest.raises(ValueError, match="at least one real token"):
-            migrate(model, batches)
+            smoothquant(model, batches)
     some = padded(model)  # one without tokens among others does no harm
     scales = [
-        migrate(model, b).get_submodule(names(model)[0]).input_scale
+        smoothquant(model, b).get_submodule(names(model)[0]).input_scale
         for b in ([some], [empty, some, empty])
     ]
     assert torch.equal(*scales)
@@ -170,15 +170,15 @@ def test_activations_must_be_finite(tiny: Any, padded: Any) -> None:
     with torch.no_grad():
         next(m for m in model.modules() if isinstance(m, nn.LayerNorm)).weight[0] = float("inf")
     with pytest.raises(ValueError, match="must be finite"):
-        migrate(model, [padded(model)])
+        smoothquant(model, [padded(model)])
 
 
 def test_once_and_before_rewrite(tiny: Any, padded: Any) -> None:
     model = tiny()
     batch = padded(model)
     with pytest.raises(ValueError, match="query is a ScaledLinear; migrate once"):
-        migrate(migrate(model, [batch]), [batch])
+        smoothquant(smoothquant(model, [batch]), [batch])
     with pytest.raises(
         ValueError, match="query is a QuantLinear; migrate once, and before rewrite"
     ):
-        migrate(rewrite(model, [Rule(weight=W8)]), [batch])
+        smoothquant(rewrite(model, [Rule(weight=W8)]), [batch])

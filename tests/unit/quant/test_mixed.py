@@ -53,12 +53,12 @@ def combinations(table: pd.DataFrame) -> list[tuple[float, int]]:
 def check_sums(choice: Choice, table: pd.DataFrame) -> None:
     """The choice names every module once, and its cost and bytes are those of the table."""
     assert set(choice.widths) == set(table["module"])
-    found = [
+    front = [
         table[(table["module"] == m) & (table["bits"] == b)].iloc[0]
         for m, b in choice.widths.items()
     ]
-    assert choice.cost == math.fsum(row["cost"] for row in found)
-    assert choice.bytes == sum(row["bytes"] for row in found)
+    assert choice.cost == math.fsum(row["cost"] for row in front)
+    assert choice.bytes == sum(row["bytes"] for row in front)
 
 
 # --- against all combinations
@@ -83,7 +83,7 @@ def test_least_bytes_within_a_tolerated_cost(table: pd.DataFrame, data: Any) -> 
     tolerated = data.draw(st.sampled_from(sorted({c for c, _ in every}))) + data.draw(
         st.sampled_from([0, 1 / 32])
     )
-    choice = choose(table, tolerated=tolerated)
+    choice = choose(table, max_cost=tolerated)
     check_sums(choice, table)
     assert (choice.bytes, choice.cost) == min((b, c) for c, b in every if c <= tolerated)
 
@@ -97,7 +97,7 @@ def test_any_costs(table: pd.DataFrame, data: Any) -> None:
     choice = choose(table, budget_bytes=size)
     assert choice.bytes <= size
     assert choice.cost <= min(c for c, b in every if b <= size) + 1e-9 * largest
-    choice = choose(table, tolerated=cost)  # a sum of the table itself is always reachable
+    choice = choose(table, max_cost=cost)  # a sum of the table itself is always reachable
     assert choice.cost <= cost + 1e-9 * largest
     assert choice.bytes <= min(b for c, b in every if c <= cost)
 
@@ -119,26 +119,27 @@ def test_a_byte_too_much_is_too_much() -> None:
 def test_rounding_of_a_sum_refuses_nobody() -> None:
     table = measured([("a", 4, 0.1, 1), ("b", 4, 0.2, 1), ("a", 8, 0.05, 9)])
     assert 0.1 + 0.2 > 0.3
-    assert choose(table, tolerated=0.3).bytes == 2
+    assert choose(table, max_cost=0.3).bytes == 2
     alone = table[table["bits"] == 4]
-    assert choose(alone, tolerated=0.3).bytes == 2
-    assert choose(table, tolerated=0.3 - 1e-9).bytes == 10
+    assert choose(alone, max_cost=0.3).bytes == 2
+    assert choose(table, max_cost=0.3 - 1e-9).bytes == 10
     with pytest.raises(UserError):
-        choose(alone, tolerated=0.3 - 1e-9)
+        choose(alone, max_cost=0.3 - 1e-9)
 
 
 def test_a_limit_far_off_is_none() -> None:
     table = measured([("a", 4, 0.1, 1), ("a", 8, 0.05, 9), ("b", 4, 0.0, 3)])
     for far in (1e6, 1e300, math.inf):
         assert choose(table, budget_bytes=far).widths == {"a": 8, "b": 4}
-        assert choose(table, tolerated=far).widths == {"a": 4, "b": 4}
+        assert choose(table, max_cost=far).widths == {"a": 4, "b": 4}
 
 
 def greedy(table: pd.DataFrame, budget: int) -> float:
     """Cost of widening, again and again, what gains most per byte and still fits."""
+    # the smallest
     at = {
         row["module"]: row for row in table.sort_values("bytes", ascending=False).to_dict("records")
-    }  # the smallest
+    }
     while True:
         room = budget - sum(row["bytes"] for row in at.values())
         steps = [
@@ -233,9 +234,9 @@ def test_costs_of_many_sizes_take_no_longer() -> None:
             (f"m{i}", b, 0.0 if b == FP else weak * 4.0**-b, (i % 3 + 1) * 32 * b) for b in WIDTHS
         ]
     table, started = measured(rows), time.process_time()
-    found = pareto(table)
+    front = pareto(table)
     assert time.process_time() - started < 20  # 0.2 s
-    assert (found["cost"].diff()[1:] < 0).all()
+    assert (front["cost"].diff()[1:] < 0).all()
 
 
 # --- what is refused
@@ -248,7 +249,7 @@ def test_exactly_one_limit() -> None:
     ):
         choose(table)
     with pytest.raises(ValueError, match=r"got both"):
-        choose(table, budget_bytes=10, tolerated=1)
+        choose(table, budget_bytes=10, max_cost=1)
 
 
 @given(tables(ANY))
@@ -262,10 +263,10 @@ def test_a_limit_out_of_reach_names_the_least(table: pd.DataFrame) -> None:
         choose(table, budget_bytes=smallest - 1)
     assert choose(table, budget_bytes=smallest).bytes == smallest
     with pytest.raises(UserError, match=r"tolerated cost must be at least") as caught:
-        choose(table, tolerated=least - 1)
+        choose(table, max_cost=least - 1)
     named = float(re.findall(r"at least ([^,]+),", str(caught.value))[0])
     assert named == least
-    assert choose(table, tolerated=named).cost == pytest.approx(least, abs=1e-9)
+    assert choose(table, max_cost=named).cost == pytest.approx(least, abs=1e-9)
     for limit in ({"tolerated": math.nan}, {"budget_bytes": math.nan}):
         with pytest.raises(UserError, match="got nan"):
             choose(table, **limit)
@@ -296,14 +297,14 @@ def test_an_unsound_table(rows: Any, said: str) -> None:
 
 @given(tables(), st.integers(2, 8))
 def test_pareto_is_monotone_and_undominated(table: pd.DataFrame, points: int) -> None:
-    every, found = combinations(table), pareto(table, points)
-    assert list(found.columns) == ["bytes", "cost", "widths", "ranges"]
-    assert 1 <= len(found) <= points
-    assert (found["bytes"].diff()[1:] > 0).all()
-    assert (found["cost"].diff()[1:] < 0).all()
-    assert found["bytes"].iloc[0] == min(b for _, b in every)
-    assert (found["cost"].iloc[-1], found["bytes"].iloc[-1]) == min(every)
-    for row in found.itertuples():
+    every, front = combinations(table), pareto(table, points)
+    assert list(front.columns) == ["bytes", "cost", "widths", "ranges"]
+    assert 1 <= len(front) <= points
+    assert (front["bytes"].diff()[1:] > 0).all()
+    assert (front["cost"].diff()[1:] < 0).all()
+    assert front["bytes"].iloc[0] == min(b for _, b in every)
+    assert (front["cost"].iloc[-1], front["bytes"].iloc[-1]) == min(every)
+    for row in front.itertuples():
         assert not any(
             c <= row.cost and b <= row.bytes and (c, b) != (row.cost, row.bytes) for c, b in every
         )
@@ -316,10 +317,10 @@ def test_pareto_sweeps_evenly_in_the_logarithm() -> None:
     rows = [
         (f"m{i}", b, 2.0**-b * (1 + 0.1 * i), 1000 * b + i) for i in range(6) for b in (2, 4, 8, FP)
     ]
-    found = pareto(measured(rows), 20)
-    assert 15 <= len(found) <= 20
-    steps = np.log(found["bytes"].to_numpy(float))
+    front = pareto(measured(rows), 20)
+    assert 15 <= len(front) <= 20
+    steps = np.log(front["bytes"].to_numpy(float))
     assert np.diff(steps).max() < 0.55
-    assert found["bytes"].iloc[-1] == 6 * 32000 + 15
+    assert front["bytes"].iloc[-1] == 6 * 32000 + 15
     with pytest.raises(ValueError, match="at least 2 points, got 1"):
         pareto(measured(rows), 1)

@@ -45,11 +45,11 @@ def expected(model: nn.Module) -> dict[str, Rule]:
     """Which base rule holds for which module, found by taking rules away until the quantized twin
     changes."""
     student = rewrite(model, BASE)
-    found = {}
+    chosen = {}
     for m in modules(model):
         layer: Any = student.get_submodule(m.name)
         activation = getattr(layer, "input_quantizer", None)
-        found[m.name] = next(
+        chosen[m.name] = next(
             r
             for r in BASE
             if r.weight == layer.weight_quantizer.spec
@@ -58,30 +58,30 @@ def expected(model: nn.Module) -> dict[str, Rule]:
                 or (activation and activation.spec) == r.activation
             )
         )
-    return found
+    return chosen
 
 
 def test_a_choice_is_a_recipe_that_runs(family: str, kind: str, tiny: Any, tmp_path: Path) -> None:
     """Through a JSON file; every module has the chosen width and all else of the base rule that
     would have held for it."""
     model = tiny(family, kind)
-    known, holds = modules(model), expected(model)
+    candidates, holds = modules(model), expected(model)
     assert len(set(map(str, holds.values()))) == len(BASE)
     rows = [
         (m.name, bits, 0.0 if bits == WIDTHS[i % 6] else 1.0, 10, m.role)
-        for i, m in enumerate(known)
+        for i, m in enumerate(candidates)
         for bits in WIDTHS
     ]
     table = pd.DataFrame(rows, columns=["module", "bits", "cost", "bytes", "role"])
-    choice = choose(table, tolerated=0)
-    assert choice.widths == {m.name: WIDTHS[i % 6] for i, m in enumerate(known)}
+    choice = choose(table, max_cost=0)
+    assert choice.widths == {m.name: WIDTHS[i % 6] for i, m in enumerate(candidates)}
     recipe = Recipe(rules=rules(choice, BASE))
     path = tmp_path / "mixed.json"
     path.write_text(recipe.model_dump_json())
     loaded = load_recipe(str(path))
     assert loaded == recipe
     student = rewrite(model, loaded.rules)
-    for m in known:
+    for m in candidates:
         layer: Any = student.get_submodule(m.name)
         if choice.widths[m.name] == FP:
             assert type(layer) in (nn.Linear, nn.Embedding)
@@ -127,10 +127,10 @@ def test_a_width_needs_a_base_rule() -> None:
 
 def test_the_worst_stay_fp(tiny: Any) -> None:
     model = tiny("distilbert")
-    known = [m.name for m in modules(model)]
-    costs = {name: float((7 * i) % 5) for i, name in enumerate(known)}
-    order = sorted(range(len(known)), key=lambda i: (-((7 * i) % 5), i))
-    for k in (0, 1, 4, len(known)):
+    candidates = [m.name for m in modules(model)]
+    costs = {name: float((7 * i) % 5) for i, name in enumerate(candidates)}
+    order = sorted(range(len(candidates)), key=lambda i: (-((7 * i) % 5), i))
+    for k in (0, 1, 4, len(candidates)):
         for given_as in (costs, pd.Series(costs)):
             student = rewrite(
                 model,
@@ -140,13 +140,13 @@ def test_the_worst_stay_fp(tiny: Any) -> None:
             )
             plain = {
                 name
-                for name in known
+                for name in candidates
                 if type(student.get_submodule(name)) in (nn.Linear, nn.Embedding)
             }
-            assert plain == {known[i] for i in order[:k]}
-    for k in (-1, len(known) + 1):
+            assert plain == {candidates[i] for i in order[:k]}
+    for k in (-1, len(candidates) + 1):
         with pytest.raises(
-            ValueError, match=f"from 0 to the number of modules, {len(known)}, got {k}"
+            ValueError, match=f"from 0 to the number of modules, {len(candidates)}, got {k}"
         ):
             keep_worst(costs, k, BASE)
     with pytest.raises(ValueError, match="that of b is nan"):

@@ -30,9 +30,9 @@ def test_roles(family: str, kind: str, tiny: Any) -> None:
     """Six per block, the word embedding, and every Linear outside the blocks is the head; in
     forward order."""
     model = tiny(family, kind)
-    found = modules(model)
+    candidates = modules(model)
     outside = sum(isinstance(m, nn.Linear) and ".layer." not in n for n, m in model.named_modules())
-    assert Counter(m.role for m in found) == {role: 2 for role in ROLES if role != "qkv"} | {
+    assert Counter(m.role for m in candidates) == {role: 2 for role in ROLES if role != "qkv"} | {
         "embedding": 1,
         "head": outside,
     }
@@ -40,11 +40,11 @@ def test_roles(family: str, kind: str, tiny: Any) -> None:
     assert len(blocks(model)) == 2
     assert heads(model) == (12 if family == "minilm" else 3)
     for block, name in enumerate(blocks(model)):
-        inside = [m for m in found if m.name.startswith(name + ".")]
+        inside = [m for m in candidates if m.name.startswith(name + ".")]
         assert [(m.role, m.block) for m in inside] == [
             (role, block) for role in ROLES[1:-1] if role != "qkv"
         ]
-    assert [m.block for m in found if m.role in ("embedding", "head")] == [-1] * (1 + outside)
+    assert [m.block for m in candidates if m.role in ("embedding", "head")] == [-1] * (1 + outside)
 
 
 def test_order_is_that_of_the_forward_pass(family: str, kind: str, tiny: Any, padded: Any) -> None:
@@ -115,16 +115,16 @@ def test_a_later_rule_wins(tiny: Any, padded: Any) -> None:
             Rule(name="*.layer.1.*query", weight=WeightSpec(bits=3)),
         ],
     )
-    found = quantized_modules(student)
+    candidates = quantized_modules(student)
     for m in modules(model):
         if m.block == 1 and m.role != "q":
-            assert m.name not in found  # a rule without specs leaves FP32
+            assert m.name not in candidates  # a rule without specs leaves FP32
             assert type(student.get_submodule(m.name)) is nn.Linear
             continue
         bits = 3 if m.block == 1 else 2 if m.role in ("q", "k") else 8
-        assert found[m.name].weight_quantizer.spec.bits == bits
+        assert candidates[m.name].weight_quantizer.spec.bits == bits
         if m.role in ("q", "k"):
-            assert found[m.name].input_quantizer is None
+            assert candidates[m.name].input_quantizer is None
     assert torch.isfinite(logits(student, padded(model))).all()
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from pages.components.sentences import fp32_of, languages_with_text, sentences
-from sdq.data.registry import fingerprint as task_fingerprint
+from sdq.data.registry import task_fingerprint
 from sdq.inspection.storage import inspectable
 from sdq.io.files import write_text
 from sdq.jobs import history
-from sdq.models.checkpoint import fingerprint, folder_of
+from sdq.models.checkpoint import checkpoint_fingerprint, folder_of
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS
 from sdq.reporting.export import tables
@@ -48,7 +48,9 @@ def test_both_say_the_same_id_and_only_the_embedded_model_keeps_the_earlier_one(
     if own:
         model = str(shutil.copytree(ASSETS / "mini" / "intent", tmp_path / "mine"))
     earlier = run_id(
-        PRESETS["ptq-w3a8"], fingerprint(folder_of(model, "intent")), task_fingerprint("intent")
+        PRESETS["ptq-w3a8"],
+        checkpoint_fingerprint(folder_of(model, "intent")),
+        task_fingerprint("intent"),
     )
     store: Any = Kept()
     assert (
@@ -133,7 +135,7 @@ def test_a_task_read_before_it_was_replaced_is_read_anew(monkeypatch: pytest.Mon
     import sdq.jobs.prediction
 
     states = iter(("one", "one", "two"))
-    monkeypatch.setattr(sdq.jobs.prediction, "fingerprint", lambda name: next(states))
+    monkeypatch.setattr(sdq.jobs.prediction, "task_fingerprint", lambda name: next(states))
     monkeypatch.setattr(sdq.jobs.prediction, "load_task", lambda name: object())
     first, again, other = (sdq.jobs.prediction.task_of("topics") for _ in range(3))
     assert first is again is not other

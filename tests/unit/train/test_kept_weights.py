@@ -27,7 +27,7 @@ from tests.helpers.training import INT8, SHORT, STATIC, equal, flat, text, weigh
 def test_labels_of_unlabelled_text_are_never_used(token: bool, tiny: Any) -> None:
     teacher = tiny("xlmr", "token" if token else "sequence")
     settings = SHORT.model_copy(update={"distillation": (KLD(), Attention()), "unlabelled": True})
-    mine, other = text(token), text(token, seed=1)
+    ours, other = text(token), text(token, seed=1)
     wrong = Encoded(
         other.ids,
         [[v if v == IGNORE else v + 1000 for v in row] for row in other.labels],
@@ -35,17 +35,17 @@ def test_labels_of_unlabelled_text_are_never_used(token: bool, tiny: Any) -> Non
         other.pad,
     )
     shuffled = Encoded(
-        mine.ids,
-        [[v if v == IGNORE else (v + 1) % 3 for v in row] for row in mine.labels],
+        ours.ids,
+        [[v if v == IGNORE else (v + 1) % 3 for v in row] for row in ours.labels],
         token,
-        mine.pad,
+        ours.pad,
     )
     made = []
     for train, unlabelled in (
-        (mine, other),
-        (mine, wrong),
+        (ours, other),
+        (ours, wrong),
         (shuffled, other),
-        (mine, text(token, seed=2)),
+        (ours, text(token, seed=2)),
     ):
         student = rewrite(teacher, INT8)
         train_(student, train, settings, flat, teacher=teacher, unlabelled=unlabelled)
@@ -56,17 +56,17 @@ def test_labels_of_unlabelled_text_are_never_used(token: bool, tiny: Any) -> Non
 
 
 def test_half_of_each_batch_is_unlabelled() -> None:
-    mine, other = text(), text(seed=1)
+    ours, other = text(), text(seed=1)
     for on in (True, False):
         settings = SHORT.model_copy(update={"unlabelled": on})
-        for batch, labelled in itertools.islice(_stream(mine, other, settings, 0), 20):
-            assert [i < len(mine) for i in batch.at] == labelled.tolist()
+        for batch, has_label in itertools.islice(_stream(ours, other, settings, 0), 20):
+            assert [i < len(ours) for i in batch.at] == has_label.tolist()
             for row, i in enumerate(batch.at):
-                ids = (mine.ids + other.ids)[i]
+                ids = (ours.ids + other.ids)[i]
                 assert batch.inputs["input_ids"][row, : len(ids)].tolist() == ids
-            assert on is (not labelled.all().item())
+            assert on is (not has_label.all().item())
             if on and len(batch.at) == 4:
-                assert labelled.tolist() == [True, True, False, False]
+                assert has_label.tolist() == [True, True, False, False]
 
 
 def test_a_batch_without_labels_gives_no_cross_entropy(pair: Any) -> None:
@@ -234,10 +234,10 @@ def test_dropout_is_on_only_if_asked_for_and_comes_back(dropout: bool, pair: Any
 )
 def test_what_is_frozen_stays(frozen_embedding: bool, frozen_blocks: int, pair: Any) -> None:
     _, student = pair
-    mine = next(
+    ours = next(
         n for n, _ in student.named_parameters() if "classifier" in n and n.endswith("bias")
     )
-    student.get_parameter(mine).requires_grad_(False)  # frozen by the caller
+    student.get_parameter(ours).requires_grad_(False)  # frozen by the caller
     by_caller = next(n for n, _ in student.named_parameters() if "word_embeddings" in n)
     student.get_parameter(by_caller).requires_grad_(False)
     before = weights(student)
@@ -252,7 +252,7 @@ def test_what_is_frozen_stays(frozen_embedding: bool, frozen_blocks: int, pair: 
     changed = {n for n, p in student.named_parameters() if not torch.equal(p, before[n])}
     for name, _ in student.named_parameters():
         still = (
-            name in (mine, by_caller)
+            name in (ours, by_caller)
             or (frozen_embedding and ".embeddings." in name)
             or any(name.startswith(b + ".") for b in blocks(student)[:frozen_blocks])
         )
@@ -260,7 +260,7 @@ def test_what_is_frozen_stays(frozen_embedding: bool, frozen_blocks: int, pair: 
             assert name not in changed
         elif "key.bias" not in name and "position" not in name and "token_type" not in name:
             assert name in changed, name
-    assert {n for n, p in student.named_parameters() if not p.requires_grad} == {mine, by_caller}
+    assert {n for n, p in student.named_parameters() if not p.requires_grad} == {ours, by_caller}
 
 
 def test_static_ranges_are_measured_anew(tiny: Any) -> None:

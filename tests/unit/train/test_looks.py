@@ -107,8 +107,10 @@ def often(labels: list[str], number: int, seeds: int = 200) -> np.ndarray:
 )
 def test_every_example_is_as_likely_as_any_other(labels: list[str], number: int) -> None:
     share = number / len(labels)
-    found = often(labels, number)
-    assert np.abs(found - share).max() < 5 * (share * (1 - share) / 200) ** 0.5  # 5 standard errors
+    frequencies = often(labels, number)
+    assert (
+        np.abs(frequencies - share).max() < 5 * (share * (1 - share) / 200) ** 0.5
+    )  # 5 standard errors
     for seed in range(20):
         drawn = Counter(e.targets[0] for e in sample(labelled(labels), number, seed))
         for label, there in Counter(labels).items():

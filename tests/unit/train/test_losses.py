@@ -62,11 +62,12 @@ def test_zero_at_agreement_and_positive_elsewhere(term: Any, token: bool) -> Non
     assert agreement.shape == ()
     assert agreement.item() == 0
     noise = torch.Generator().manual_seed(1)
+    # 3 * x is what cosine would not see
     for change in (
         lambda x: 3 * x,
         lambda x: -x,
         lambda x: x + 0.01 * torch.randn(x.shape, generator=noise),
-    ):  # 3 * x is what cosine would not see
+    ):
         assert term.value(mapped(teacher, change), teacher, scored, REAL).item() > 1e-7
     near, far = (
         term.value(mapped(teacher, lambda x, s=s: x * s), teacher, scored, REAL).item()

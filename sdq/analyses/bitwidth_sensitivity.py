@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pandas as pd
 from torch import nn
 
-from sdq.analyses.depth import EVERY
+from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import Measure, scan
 from sdq.data.batches import Encoded
 from sdq.models.structure import Module, modules
@@ -25,7 +25,7 @@ _ALONE: tuple[Measure, ...] = ("one",)
 _COLUMNS = ["module", "role", "block", "bits", "ranges", "present", "cost", "low", "high", "bytes"]
 
 
-def costs(
+def bitwidth_sensitivity(
     student: nn.Module,
     data: Encoded,
     languages: list[str],
@@ -33,7 +33,12 @@ def costs(
     batch_size: int = 64,
 ) -> pd.DataFrame:
     """The mean KL (nats, >= 0) of the FP32 answers on `data` from those with one module alone at
-    one width; `languages`: a code per sentence.
+    one width.
+
+    student: quantized, in eval mode
+    data, languages: sentences, and a code for each
+    widths: bits, each 2 to 8
+    batch_size: sentences of a forward pass
 
     One row per module whose weight is quantized, width and ranges, in forward order:
 
@@ -50,14 +55,14 @@ def costs(
     as `scan` does.
     """
     layers = _layers(student)
-    now = {
+    current = {
         name: layer.weight_quantizer.spec
         for name, layer in layers.items()
         if layer.weight_quantizer is not None
     }
     measured: dict[str, dict[WeightSpec, Interval]] = {name: {} for name in layers}
-    for specs in _specs(now, widths):
-        with rounded(student, specs):
+    for specs in _specs(current, widths):
+        with weights_rounded_to(student, specs):
             table = scan(student, data, languages, _ALONE, batch_size)
         for name, *kl in table.loc[
             table["language"] == EVERY, ["module", "kl", "kl_low", "kl_high"]
@@ -67,43 +72,52 @@ def costs(
     rows: list[tuple[object, ...]] = []
     for m in (m for m in modules(student) if m.name in layers):
         shape = tuple(layers[m.name].weight.shape)
-        rows += _rows(m, shape, now[m.name], measured[m.name])
+        rows += _rows(m, shape, current[m.name], measured[m.name])
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _specs(now: dict[str, WeightSpec], widths: Collection[int]) -> Iterator[dict[str, WeightSpec]]:
+def _specs(
+    current: dict[str, WeightSpec], widths: Collection[int]
+) -> Iterator[dict[str, WeightSpec]]:
     """What is measured in one scan: of each module one width and kind of ranges, all the same."""
-    coarse = {name for name, spec in now.items() if spec.granularity.kind == "tensor"}
+    coarse = {name for name, spec in current.items() if spec.granularity.kind == "tensor"}
     for ranges in (None, "channel") if coarse else (None,):
-        for bits in sorted({*widths, *(spec.bits for spec in now.values())}):
+        for bits in sorted({*widths, *(spec.bits for spec in current.values())}):
             yield {
                 name: with_ranges(spec, ranges if name in coarse else None).model_copy(
                     update={"bits": bits}
                 )
-                for name, spec in now.items()
+                for name, spec in current.items()
                 if bits in widths or bits == spec.bits
             }
 
 
 def _rows(
-    m: Module, shape: tuple[int, ...], now: WeightSpec, measured: dict[WeightSpec, Interval]
+    m: Module, shape: tuple[int, ...], current: WeightSpec, measured: dict[WeightSpec, Interval]
 ) -> Iterator[tuple[object, ...]]:
     """The rows of one module, narrow ones first, with its present ranges before others."""
-    kind = now.granularity.kind
+    kind = current.granularity.kind
     for spec in sorted(measured, key=lambda spec: (spec.bits, spec.granularity.kind != kind)):
-        here, kl, size = spec == now, measured[spec], weight_bytes(shape, spec)
+        here, kl, size = spec == current, measured[spec], weight_bytes(shape, spec)
         yield m.name, m.role, m.block, spec.bits, spec.granularity.kind, here, *kl, size
     yield m.name, m.role, m.block, FP, "", False, 0.0, 0.0, 0.0, weight_bytes(shape, None)
 
 
-def total(student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64) -> float:
-    """The summed cost (nats) of the student as it is: of each of its modules, quantizing alone."""
+def summed_sensitivity(
+    student: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
+) -> float:
+    """The summed cost (nats) of the student as it is: of each of its modules, quantizing alone.
+
+    student: quantized, in eval mode
+    data, languages: sentences, and a code for each
+    batch_size: sentences of a forward pass
+    """
     table = scan(student, data, languages, _ALONE, batch_size)
     return math.fsum(table.loc[table["language"] == EVERY, "kl"])
 
 
 @contextmanager
-def rounded(student: nn.Module, specs: dict[str, WeightSpec]) -> Iterator[None]:
+def weights_rounded_to(student: nn.Module, specs: dict[str, WeightSpec]) -> Iterator[None]:
     """Inside, the weights of the named modules are rounded so; afterwards, also when something
     raises, as they were before."""
     layers = {name: layer for name, layer in _layers(student).items() if name in specs}

@@ -5,12 +5,17 @@ A cause of `sdq.analyses.outliers` is removed from a module like this, the input
 apart, so that each wins what is its own:
 
 outlier_unit   the hidden unit of the input stays in FP32; the column of the weight that reads it
-does not (it does in Dettmers et al. 2022) single_weight  that one number of the weight stays in
-FP32 weight_row, weight_column   that row or column of the weight stays in FP32 weight_range   every
-row of the weight gets its own range massive_token  every token gets its own range clipped
-the range is that of the smallest and largest value (min-max), seen on the same calibration
-sentences calibration    the range is measured on all languages alike weights, inputs   they stay in
-FP32
+               does not (it does in Dettmers et al. 2022)
+single_weight  that one number of the weight stays in FP32
+weight_row, weight_column
+               that row or column of the weight stays in FP32
+weight_range   every row of the weight gets its own range
+massive_token  every token gets its own range
+clipped        the range is that of the smallest and largest value (min-max), seen on the same
+               calibration sentences
+calibration    the range is measured on all languages alike
+weights, inputs
+               they stay in FP32
 """
 
 from __future__ import annotations
@@ -24,8 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdq.analyses.changes import Answers, Changes
-from sdq.analyses.sensitivity import Forward, Passes, check, instead, run
+from sdq.analyses.divergence import DivergenceSums, Reference
+from sdq.analyses.sensitivity import Forward, Passes, check, patch_forwards, run
 from sdq.analyses.wiring import input_taps
 from sdq.data.batches import Encoded
 from sdq.models.hooks import listen
@@ -55,17 +60,28 @@ UNITS = 2  # of a module's outlier units so many are tried, the largest first
 
 
 @torch.no_grad()
-def removal(
+def ablation(
     student: nn.Module,
     data: Encoded,
     languages: list[str],
     causes: pd.DataFrame,
     worst: Collection[str],
     calibration: Encoded | None = None,
-    alike: nn.Module | None = None,
+    balanced: nn.Module | None = None,
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """What removing causes wins in the modules `worst`: the same index, with
+    """What removing causes wins in the modules `worst`.
+
+    student: quantized, in eval mode
+    data, languages: sentences, and a code for each
+    causes: rows of `sdq.analyses.outliers.outlier_statistics`
+    worst: names of the modules
+    calibration: the sentences static ranges were measured on; without them a cause whose removal
+        needs a new static range is not removed
+    balanced: the model calibrated on all languages, for the cause "calibration"
+    batch_size: sentences of a forward pass
+
+    A table of the index of `causes`:
 
     kl: mean KL of the FP32 answers from those with this module alone quantized, nats
     gain: how much lower it is without the cause, nats; negative: higher
@@ -75,15 +91,10 @@ def removal(
     NaN in other modules, for what is no cause of anything there (the row's own range, say) and for
     symptoms.
 
-    causes: rows of `sdq.analyses.outliers.why`.
-    calibration: the sentences static ranges were measured on; without them a cause whose removal
-        needs a new static range is not removed.
-    alike: the model calibrated on all languages, for the cause "calibration".
-
     Hook only a private copy. Raises ValueError as `scan` does.
     """
     check(student, data, languages)
-    without = _variants(student, causes, worst, alike, calibration is not None)
+    without = _variants(student, causes, worst, balanced, calibration is not None)
     if calibration is not None:
         variants = {name: list(by_row.values()) for name, by_row in without.items()}
         _calibrate_(student, variants, calibration, batch_size)
@@ -102,7 +113,7 @@ def _variants(
     student: nn.Module,
     causes: pd.DataFrame,
     worst: Collection[str],
-    alike: nn.Module | None,
+    balanced: nn.Module | None,
     calibrated: bool,
 ) -> dict[str, dict[int, _Without | QuantEmbedding]]:
     """Module -> index of a cause -> the module without it, of the causes that can be removed; of
@@ -114,7 +125,7 @@ def _variants(
         for i, row in rows[(rows["cause"] != "outlier_unit") | rows.index.isin(first)].iterrows():
             at = int(row["at"]), int(row["position"])
             module = modules[str(name)]
-            variant = _variant(module, str(row["cause"]), at, alike, str(name), calibrated)
+            variant = _variant(module, str(row["cause"]), at, balanced, str(name), calibrated)
             if variant is not None:
                 without[str(name)][int(i)] = variant
     return without
@@ -127,24 +138,26 @@ def _measured(
     languages: list[str],
     without: dict[str, dict[int, Any]],
     batch_size: int,
-) -> Changes:
+) -> DivergenceSums:
     """Per module (its name in a tuple) the changes it makes alone, and per variant (its number) how
     much smaller they are with that."""
-    passes, found = Passes(student, data), Changes(languages)
+    passes, measured = Passes(student, data), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         logits, before = run(
             student, batch, (), keep={n for name in without for n in passes.ended[name]}
         )
-        exact = Answers(logits, batch, data.token)
-        found.count(batch.at, exact.counts)
+        exact = Reference(logits, batch, data.token)
+        measured.count(batch.at, exact.counts)
         for name, variants in without.items():
-            known = {n: before[n] for n in passes.ended[name]}
-            alone = exact.change(run(student, batch, (name,), known)[0])
-            found.add((name,), batch.at, alone)
+            cached = {n: before[n] for n in passes.ended[name]}
+            alone = exact.change(run(student, batch, (name,), cached)[0])
+            measured.add((name,), batch.at, alone)
             for i, variant in variants.items():
-                with instead(student, {name: _given(variant)}):
-                    found.add(i, batch.at, alone - exact.change(run(student, batch, (), known)[0]))
-    return found
+                with patch_forwards(student, {name: _given(variant)}):
+                    measured.add(
+                        i, batch.at, alone - exact.change(run(student, batch, (), cached)[0])
+                    )
+    return measured
 
 
 def _given(variant: Any) -> Any:
@@ -205,7 +218,7 @@ def _variant(
     layer: QuantLinear | QuantEmbedding,
     cause: str,
     where: tuple[int, int],
-    alike: nn.Module | None,
+    balanced: nn.Module | None,
     name: str,
     calibrating: bool,
 ) -> Any:
@@ -248,8 +261,8 @@ def _variant(
         return _Without(layer, weight, None)
     if cause == "massive_token" and spec.granularity.kind == "tensor":
         return _Without(layer, weight, _fresh(inputs, granularity=PerToken(), dynamic=True))
-    if cause == "calibration" and alike is not None and not spec.dynamic:
-        return _Without(layer, weight, alike.get_submodule(name).input_quantizer)  # type: ignore[arg-type]
+    if cause == "calibration" and balanced is not None and not spec.dynamic:
+        return _Without(layer, weight, balanced.get_submodule(name).input_quantizer)  # type: ignore[arg-type]
     if not (spec.dynamic or calibrating):
         return None
     if cause == "outlier_unit":

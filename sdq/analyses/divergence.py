@@ -11,30 +11,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdq.analyses.depth import EVERY
+from sdq.analyses.layerwise_error import EVERY
 from sdq.data.batches import Batch
 
 METRICS = ("kl", "flips", "loss", "accuracy")
 _NORMAL = 1.959964  # 97.5 % of a normal distribution lie below
 
 
-class Answers:
+class Reference:
     """Answers to one batch at the positions that count, and how far others are from them.
 
     A position is a sentence, labelled or not, or a word's first subword.
     """
 
     def __init__(self, logits: Tensor, batch: Batch, token: bool) -> None:
-        self.asked = (
-            batch.scored if token else torch.ones_like(batch.labels, dtype=torch.bool)
-        )  # a sentence has an answer also without a label
+        # a sentence has an answer also without a label
+        self.asked = batch.scored if token else torch.ones_like(batch.labels, dtype=torch.bool)
         self.sentence = torch.nonzero(self.asked)[:, 0]  # of each position [n]
         self.size = len(batch.at)
-        self.labelled = batch.scored[self.asked]
+        self.has_label = batch.scored[self.asked]
         self.gold = batch.labels[self.asked].clamp(min=0)
         self.log_p = self._log_softmax(logits)
         self.counts = self._per_sentence(
-            torch.stack([torch.ones_like(self.labelled), self.labelled], 1)
+            torch.stack([torch.ones_like(self.has_label), self.has_label], 1)
         )
 
     def _log_softmax(self, logits: Tensor) -> Tensor:
@@ -55,11 +54,11 @@ class Answers:
         before, after = log_p.argmax(-1), log_q.argmax(-1)
         loss = (log_p - log_q).gather(1, self.gold[:, None])[:, 0]
         right = (after == self.gold).double() - (before == self.gold).double()
-        labelled = [torch.where(self.labelled, x, 0.0) for x in (loss, right)]
-        return self._per_sentence(torch.stack([kl, (before != after).double(), *labelled], 1))
+        label_metrics = [torch.where(self.has_label, x, 0.0) for x in (loss, right)]
+        return self._per_sentence(torch.stack([kl, (before != after).double(), *label_metrics], 1))
 
 
-class Changes:
+class DivergenceSums:
     """Sums over positions of METRICS, per sentence and whatever changed (a key); and how many
     positions there are, all and labelled."""
 
@@ -73,7 +72,12 @@ class Changes:
         self.counts[at] = counts
 
     def add(self, key: Hashable, at: list[int], change: Tensor) -> None:
-        """change [B, 4] of the sentences `at`."""
+        """Keep what changed in some sentences.
+
+        key: what changed
+        at: the sentences
+        change: of METRICS [B, 4]
+        """
         self.sums.setdefault(
             key, torch.zeros(len(self.languages), len(METRICS), dtype=torch.float64)
         )[at] = change
@@ -87,15 +91,15 @@ class Changes:
         with `_low` and `_high` (95 % interval)."""
         spoken = np.array(self.languages)
         for code in (EVERY, *dict.fromkeys(self.languages)):
-            mine = (spoken == code) | (code == EVERY)
+            in_language = (spoken == code) | (code == EVERY)
             row: dict[str, Any] = {
                 "language": code,
-                "sentences": int(mine.sum()),
-                "positions": int(self.counts[:, 0].numpy()[mine].sum()),
+                "sentences": int(in_language.sum()),
+                "positions": int(self.counts[:, 0].numpy()[in_language].sum()),
             }
             for metric in METRICS:
                 sums, counts = self._of(key, metric)
-                value, half = _mean(sums[mine], counts[mine])
+                value, half = _mean(sums[in_language], counts[in_language])
                 row |= {
                     metric: value,
                     f"{metric}_low": value - half,
@@ -110,10 +114,10 @@ class Changes:
         ].numpy()
 
 
-def columns(*known: str) -> list[str]:
+def columns(*leading: str) -> list[str]:
     """`known` and then those of `Changes.rows`."""
     return [
-        *known,
+        *leading,
         "language",
         "sentences",
         "positions",

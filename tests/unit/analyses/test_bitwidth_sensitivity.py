@@ -10,8 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from sdq.analyses.changes import METRICS
-from sdq.analyses.costs import WIDTHS, costs, rounded, total
+from sdq.analyses.bitwidth_sensitivity import (
+    WIDTHS,
+    bitwidth_sensitivity,
+    summed_sensitivity,
+    weights_rounded_to,
+)
+from sdq.analyses.divergence import METRICS
 from sdq.analyses.sensitivity import scan
 from sdq.data.batches import Encoded
 from sdq.models.structure import modules
@@ -48,14 +53,14 @@ def languages(data: Encoded) -> list[str]:
 
 def divergence(model: Any, other: Any, data: Encoded) -> float:
     """Mean KL over positions, one sentence at a time."""
-    found = []
+    specs = []
     for i in range(len(data)):
         batch = data.batch([i])
         with torch.no_grad():
             p, q = (m(**batch.inputs).logits.double().log_softmax(-1) for m in (model, other))
         kl = (p.exp() * (p - q)).sum(-1)
-        found += kl[batch.scored].tolist() if data.token else kl.tolist()
-    return sum(found) / len(found)
+        specs += kl[batch.scored].tolist() if data.token else kl.tolist()
+    return sum(specs) / len(specs)
 
 
 @TOKEN
@@ -63,7 +68,7 @@ def test_costs_are_those_of_models_made_by_hand(token: bool, tiny: Any) -> None:
     """Each row of the table as a model of its own, in which one rule quantizes one module."""
     model, data = tiny("xlmr", "token" if token else "sequence"), text(token, n=3)
     student = student_of(model, data)
-    table = costs(student, data, languages(data), (2,), batch_size=2)
+    table = bitwidth_sensitivity(student, data, languages(data), (2,), batch_size=2)
     by_role = {m.name: m.role for m in modules(model)}
     assert set(table["module"]) == {
         name for name, role in by_role.items() if role not in ("k", "v")
@@ -96,12 +101,12 @@ def test_costs_are_those_of_models_made_by_hand(token: bool, tiny: Any) -> None:
 
 def test_rows_are_the_widths_and_ranges_there_are_to_choose_from(tiny: Any) -> None:
     model, data = tiny("bert"), text(n=4)
-    table = costs(student_of(model, data), data, languages(data), (2, 3, 4))
+    table = bitwidth_sensitivity(student_of(model, data), data, languages(data), (2, 3, 4))
     per = table.groupby("role", sort=False)[["bits", "ranges"]].agg(list)
     twice = {"bits": [2, 2, 3, 3, 4, 4, 5, 5, FP], "ranges": ["tensor", "channel"] * 4 + [""]}
     for role in ("q", "attention_output", "ffn_out"):
-        mine = table[(table["role"] == role) & (table["block"] == 0)]
-        assert {c: mine[c].tolist() for c in twice} == twice
+        rows = table[(table["role"] == role) & (table["block"] == 0)]
+        assert {c: rows[c].tolist() for c in twice} == twice
     assert (per.loc["embedding", "bits"], per.loc["embedding", "ranges"]) == (
         [2, 3, 4, FP],
         ["channel"] * 3 + [""],
@@ -116,8 +121,10 @@ def test_rows_are_the_widths_and_ranges_there_are_to_choose_from(tiny: Any) -> N
 def test_total_is_what_the_student_has_now(tiny: Any) -> None:
     model, data = tiny("distilbert"), text(n=3)
     student = student_of(model, data, RULES[:3])
-    table = costs(student, data, languages(data), (3,))
-    assert total(student, data, languages(data)) == math.fsum(table.loc[table["present"], "cost"])
+    table = bitwidth_sensitivity(student, data, languages(data), (3,))
+    assert summed_sensitivity(student, data, languages(data)) == math.fsum(
+        table.loc[table["present"], "cost"]
+    )
     assert math.fsum(table.loc[table["present"], "cost"]) > 0
 
 
@@ -126,7 +133,7 @@ def test_the_student_is_as_it_was(tiny: Any, monkeypatch: pytest.MonkeyPatch) ->
     student = student_of(model, data)
     before = dict(quantizers(student))
     table = scan(student, data, languages(data), ("all",))
-    costs(student, data, languages(data), (2,))
+    bitwidth_sensitivity(student, data, languages(data), (2,))
 
     def unchanged() -> bool:
         now = quantizers(student)
@@ -139,9 +146,9 @@ def test_the_student_is_as_it_was(tiny: Any, monkeypatch: pytest.MonkeyPatch) ->
         table[list(METRICS)]
     )
     name = next(iter(quantized_modules(student)))
-    with pytest.raises(StopIteration), rounded(student, {name: WeightSpec(bits=2)}):
+    with pytest.raises(StopIteration), weights_rounded_to(student, {name: WeightSpec(bits=2)}):
         next(iter(()))
     assert unchanged()
-    with rounded(student, {name: WeightSpec(bits=2)}):
+    with weights_rounded_to(student, {name: WeightSpec(bits=2)}):
         assert not unchanged()
     assert unchanged()

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from sdq.analyses.calibration_mismatch import COLUMNS, mismatch, recalibrated, static
-from sdq.analyses.outliers import why
-from sdq.analyses.removal import removal
+from sdq.analyses.ablation import ablation
+from sdq.analyses.calibration_mismatch import COLUMNS, calibration_mismatch, recalibrated, static
+from sdq.analyses.outliers import outlier_statistics
 from sdq.analyses.sensitivity import scan
 from sdq.quant.observers import MinMax, Percentile
 from sdq.quant.rewrite import quantized_modules, quantizers
@@ -23,9 +23,9 @@ from tests.helpers.causes import CODES, STATIC, WHOLE, made, row, spoken, tokens
 def gains(
     student: nn.Module, data: Any, *names: str, alike: nn.Module | None = None
 ) -> pd.DataFrame:
-    table = why(student, data, spoken(12), alike)
+    table = outlier_statistics(student, data, spoken(12), alike)
     return table.join(
-        removal(student, data, spoken(12), table, names, data.some(list(range(6))), alike)
+        ablation(student, data, spoken(12), table, names, data.some(list(range(6))), alike)
     )
 
 
@@ -71,11 +71,11 @@ def test_a_removed_cause_is_a_model_rewritten_without_it(
 ) -> None:
     student, data = made(tiny)
     other, _ = made(tiny, activation, weight)
-    found = row(gains(student, data, NAME), NAME, cause)
-    assert found["gain"] == pytest.approx(
+    removed = row(gains(student, data, NAME), NAME, cause)
+    assert removed["gain"] == pytest.approx(
         alone(student, data, NAME) - alone(other, data, NAME), abs=1e-9
     )
-    assert found["gain_low"] <= found["gain"] <= found["gain_high"]
+    assert removed["gain_low"] <= removed["gain"] <= removed["gain_high"]
 
 
 def test_a_range_that_clips_is_widened_and_one_of_all_languages_taken(tiny: Any) -> None:
@@ -90,9 +90,8 @@ def test_a_range_that_clips_is_widened_and_one_of_all_languages_taken(tiny: Any)
     assert row(table, NAME, "calibration")["gain"] == pytest.approx(
         alone(student, data, NAME) - alone(alike, data, NAME), abs=1e-9
     )
-    assert np.isnan(
-        row(gains(wide, data, NAME), NAME, "clipped")["gain"]
-    )  # min-max clips nothing it has seen
+    # min-max clips nothing it has seen
+    assert np.isnan(row(gains(wide, data, NAME), NAME, "clipped")["gain"])
 
 
 def test_a_planted_unit_and_a_planted_row_win_nearly_all(tiny: Any) -> None:
@@ -112,7 +111,7 @@ def test_a_planted_unit_and_a_planted_row_win_nearly_all(tiny: Any) -> None:
 
 @torch.no_grad()
 def test_a_kept_unit_is_fp32_but_the_weight_that_reads_it_is_not(tiny: Any) -> None:
-    from sdq.analyses.removal import _calibrate_, _variant
+    from sdq.analyses.ablation import _calibrate_, _variant
 
     student, data = made(tiny)
     layer = quantized_modules(student)[NAME]
@@ -144,7 +143,7 @@ def test_a_kept_unit_is_fp32_but_the_weight_that_reads_it_is_not(tiny: Any) -> N
 def test_a_kept_part_of_the_weight_is_fp32_and_the_rest_has_its_own_range(
     cause: str, where: tuple[int, int], kept: Any, tiny: Any
 ) -> None:
-    from sdq.analyses.removal import _variant
+    from sdq.analyses.ablation import _variant
 
     model = tiny("xlmr")
     model.get_submodule(NAME).weight[3, 4] = 9.0
@@ -188,7 +187,9 @@ def test_an_embedding_is_tried_too(tiny: Any) -> None:
 def test_mismatch_is_counted_by_hand(tiny: Any) -> None:
     student, data = made(tiny)
     alike = recalibrated(student, (b.inputs for b in data.in_order(4)))
-    table = mismatch(student, alike, data, spoken(12), ("de",), batch_size=5).set_index("language")
+    table = calibration_mismatch(student, alike, data, spoken(12), ("de",), batch_size=5).set_index(
+        "language"
+    )
     assert list(table.index) == ["all", *CODES]
     assert list(table["calibrated"]) == [False, False, True, False]
     whole = {
@@ -212,7 +213,7 @@ def test_mismatch_is_counted_by_hand(tiny: Any) -> None:
 
 def test_the_same_ranges_cost_nothing_and_dynamic_ones_have_no_rows(tiny: Any) -> None:
     student, data = made(tiny)
-    table = mismatch(
+    table = calibration_mismatch(
         student,
         recalibrated(student, (b.inputs for b in data.some(list(range(6))).in_order(4))),
         data,
@@ -221,5 +222,5 @@ def test_the_same_ranges_cost_nothing_and_dynamic_ones_have_no_rows(tiny: Any) -
     assert not table[["cost", "cost_low", "cost_high"]].any(axis=None)
     assert (table["clipped"] == table["clipped_alike"]).all()
     dynamic, data = made(tiny, ActivationSpec())
-    empty = mismatch(dynamic, dynamic, data, spoken(12))
+    empty = calibration_mismatch(dynamic, dynamic, data, spoken(12))
     assert (len(empty), list(empty.columns)) == (0, COLUMNS)

@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sdq.analyses.error_measures import relative_l2, sqnr_db
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen, tensor_of
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.rewrite import only, quantized_modules, quantizers
-from sdq.results import NO_ERROR_DB
 
 EVERY = "all"
 
@@ -34,22 +34,22 @@ def sites(model: nn.Module) -> list[tuple[Module, Side]]:
     Blocks are counted along the depth: one of shared weights (ALBERT) has its places anew at every
     layer it runs as, under names that end in "@3" for its fourth run.
     """
-    known = modules(model)
-    found: list[tuple[Module, Side]] = [(m, "output") for m in known if m.role == "embedding"]
+    candidates = modules(model)
+    places: list[tuple[Module, Side]] = [(m, "output") for m in candidates if m.role == "embedding"]
     for i, step in enumerate(steps(model)):
-        for m in known:
+        for m in candidates:
             if m.block != step.block:
                 continue
             name = step.tap(m.name)
             if m.role == "attention_output":
-                found.append((Module(f"{name}:input", "attention", i), "input"))
-            found.append((Module(name, m.role, i), "output"))
-        found.append((Module(step.tap(step.name), "block", i), "output"))
-    return found + [(m, "output") for m in known if m.role == "head"]
+                places.append((Module(f"{name}:input", "attention", i), "input"))
+            places.append((Module(name, m.role, i), "output"))
+        places.append((Module(step.tap(step.name), "block", i), "output"))
+    return places + [(m, "output") for m in candidates if m.role == "head"]
 
 
 @contextmanager
-def watch(
+def capture_outputs(
     model: nn.Module, places: Collection[tuple[Module, Side]]
 ) -> Iterator[Callable[[], dict[str, Tensor]]]:
     """Inside, forward passes are noted; the function that is given says what the newest one put out
@@ -66,11 +66,16 @@ def watch(
 
 
 @contextmanager
-def told(
+def observe_outputs(
     model: nn.Module, places: Collection[tuple[Module, Side]], see: Callable[[Module, Tensor], None]
 ) -> Iterator[None]:
     """Inside, `see` is told each place and what it puts out while a forward pass runs; nothing is
-    kept."""
+    kept.
+
+    model: not a shared one: it gets hooks
+    places: of `sites`
+    see: is given each place and its output
+    """
     inputs, outputs = (
         {m.name.removesuffix(":input"): m for m, s in places if s == side}
         for side in ("input", "output")
@@ -96,13 +101,13 @@ def alone_in(model: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], dict[str
     on = {q for q in quantizers(model).values() if q.enabled}
 
     def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        mine = [q for q in module.modules() if q in on]
+        enabled = [q for q in module.modules() if q in on]
         try:
-            for q in mine:
+            for q in enabled:
                 q.enabled = True
             return tensor_of(module.forward(*args, **kwargs))
         finally:
-            for q in mine:
+            for q in enabled:
                 q.enabled = False
 
     return run
@@ -115,36 +120,42 @@ class Sums:
         self.sums = torch.zeros(languages, 5, dtype=torch.float64)
 
     def add(self, exact: Tensor, difference: Tensor, real: Tensor, language: Tensor) -> None:
-        """exact, difference [B, T, D] or [B, D]; padding never counts."""
-        difference = difference.double()
-        if exact.dim() == 3:
+        """Add one batch; padding never counts.
+
+        exact, difference: [B, T, D] or [B, D]
+        real: which tokens are not padding [B, T]
+        language: number of each sentence's language [B]
+        """
+        difference, signal = difference.double(), exact.double()
+        if exact.dim() == 3 and not real.all():
             difference = difference * real[..., None]
-            exact = exact * real[..., None]
+            signal = signal * real[..., None]
         within = tuple(range(1, exact.dim()))
+        absolute = difference.abs().sum(within)
         values = (real.sum(1) if exact.dim() == 3 else torch.ones(len(exact))) * exact.shape[-1]
-        parts = [
-            (difference**2).sum(within),
-            (exact.double() ** 2).sum(within),
-            difference.abs().sum(within),
+        columns = [
+            difference.square().sum(within),
+            signal.square().sum(within),
+            absolute,
             values.double(),
             torch.ones(len(exact)),
         ]
-        self.sums.index_add_(0, language, torch.stack([p.double() for p in parts], 1))
+        self.sums.index_add_(0, language, torch.stack([p.double() for p in columns], 1))
 
     def row(self, at: int | None = None) -> dict[str, float]:
-        """The four measures of `depth`, of one language or of all."""
+        """The four measures of `layerwise_error`, of one language or of all."""
         error, signal, absolute, values, sentences = (
             self.sums.sum(0) if at is None else self.sums[at]
         ).tolist()
         return {
-            "relative_l2": math.sqrt(error / signal) if signal else 0.0,
-            "sqnr_db": 10 * math.log10(signal / error) if error and signal else NO_ERROR_DB,
-            "mean_abs": absolute / values,
+            "relative_l2": relative_l2(error, signal),
+            "sqnr_db": sqnr_db(error, signal),
+            "mean_abs": absolute / values if values else math.nan,
             "frobenius": math.sqrt(error / sentences),
         }
 
 
-class _Found:
+class _ErrorRecorder:
     """What one inspection found so far: it is told while forward passes run, and keeps every site's
     newest output until it is compared."""
 
@@ -185,9 +196,10 @@ class _Found:
         exact, self.kept[m.name] = self.kept[m.name], out
         self.add(m.name, "accumulated", exact, out)
         if m.role == "block":
+            # of each token [B, T]
             error = (out - exact).double().norm(dim=-1) / exact.double().norm(dim=-1).clamp(
                 min=1e-30
-            )  # [B, T]
+            )
             for b, t in torch.nonzero(self.real).tolist():
                 self.tokens.append(
                     {
@@ -204,19 +216,21 @@ class _Found:
     def rows(self, places: list[tuple[Module, Side]]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for order, (m, _) in enumerate(places):
-            known = {"site": m.name, "role": m.role, "block": m.block, "order": order}
+            site_columns = {"site": m.name, "role": m.role, "block": m.block, "order": order}
             for measure in ("local", "accumulated", "gap"):
                 if sums := self.sums.get((m.name, measure)):
-                    rows.append(known | {"measure": measure, "language": EVERY} | sums.row(None))
+                    rows.append(
+                        site_columns | {"measure": measure, "language": EVERY} | sums.row(None)
+                    )
                     rows += [
-                        known | {"measure": measure, "language": code} | sums.row(i)
+                        site_columns | {"measure": measure, "language": code} | sums.row(i)
                         for i, code in enumerate(self.codes)
                     ]
         return rows
 
 
 @torch.inference_mode()
-def depth(
+def layerwise_error(
     student: nn.Module,
     teacher: nn.Module | None,
     data: Encoded,
@@ -225,6 +239,8 @@ def depth(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Errors of the quantized model along its depth.
 
+    student: quantized, in eval mode
+    batch_size: sentences of a forward pass
     teacher: given only when the student's weights have moved.
     data, languages: sentences, and a code for each.
 
@@ -241,7 +257,7 @@ def depth(
     Second table, of each real token at the block outputs, accumulated: sentence (position in
     `data`), position, block, relative_l2. Of one batch it keeps the outputs of all sites once.
     """
-    places, found = sites(student), _Found(student, languages)
+    places, recorder = sites(student), _ErrorRecorder(student, languages)
     quantized = quantized_modules(student)
     local: dict[str, Side] = {
         m.name: "output"
@@ -249,20 +265,20 @@ def depth(
         if m.name.partition("@")[0] in quantized and side == "output"
     }
     for batch in in_pieces(student, data, batch_size):
-        found.begin(batch)
+        recorder.begin(batch)
         with (
-            told(student, places, found.exact),
-            listen(student, local, found.local),
+            observe_outputs(student, places, recorder.exact),
+            listen(student, local, recorder.local),
             only(student, ()),
         ):
             student(**batch.inputs)
-        with told(student, places, found.accumulated):
+        with observe_outputs(student, places, recorder.accumulated):
             student(**batch.inputs)
         if teacher is not None:
-            with told(teacher, places, found.gap):
+            with observe_outputs(teacher, places, recorder.gap):
                 teacher(**batch.inputs)
-        found.kept.clear()
+        recorder.kept.clear()
     small = {"sentence": "int16", "position": "int16", "block": "int8", "relative_l2": "float32"}
-    return pd.DataFrame(found.rows(places)), pd.DataFrame(found.tokens, columns=list(small)).astype(
-        small
-    )
+    return pd.DataFrame(recorder.rows(places)), pd.DataFrame(
+        recorder.tokens, columns=list(small)
+    ).astype(small)

@@ -1,0 +1,99 @@
+"""A run is computed, from request to report, to the numbers that it gave before the engine was
+moved into rooms; and of the very model and task that it was asked for.
+
+recorded.json was written with commit 3a1b3d0. Another processor may round otherwise, and a value
+beside a rounding boundary then takes the next code: most margins must agree, none may lie far off.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sdq.data import registry
+from sdq.data.task import Task
+from sdq.pipeline.run import Request, run
+from sdq.recipe import PRESETS, Recipe
+from sdq.settings import UserError
+from sdq.store import Store
+from sdq.train.settings import Training
+
+RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def small() -> Task:
+    """Of the task intent 20 sentences of every split in three languages."""
+    whole = registry.TASKS["intent"]("intent")
+    languages = ("en", "ru", "th")
+    splits = {
+        name: [
+            example
+            for code in languages
+            for example in [e for e in examples if e.language == code][:20]
+        ]
+        for name, examples in whole.splits.items()
+    }
+    return replace(whole, splits=splits, languages=languages)
+
+
+@pytest.fixture
+def store(small: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store without shipped runs, in which "intent" is the small task."""
+    monkeypatch.setitem(registry.TASKS, "intent", lambda *_: small)
+    return Store(tmp_path / "runs", tmp_path / "none")
+
+
+def recipe(preset: str) -> Recipe:
+    chosen = PRESETS[preset].model_copy(update={"seed": 7})
+    if chosen.training is None:
+        return chosen
+    short = Training.model_validate(chosen.training.model_dump() | {"steps": 5, "check_every": 2})
+    return chosen.model_copy(update={"training": short})
+
+
+@pytest.mark.parametrize("preset", RECORDED)
+def test_a_run_gives_what_it_gave(preset: str, store: Store) -> None:
+    before, report = RECORDED[preset], run(recipe(preset), "mini", "intent", store)
+    sentences, depth = store.sentences(report.run), store.table(report.run, "depth")
+    off = np.abs(sentences["margin"].to_numpy() - np.array(before["margins"]))
+    assert float(np.median(off)) < 1e-3
+    assert float(off.max()) < 0.1
+    same = [one == two for one, two in zip(sentences["answer"], before["answers"], strict=True)]
+    assert sum(same) >= len(same) - 1
+    for code, score in before["scores"].items():
+        assert report.quantized.by_language[code] == pytest.approx(score, abs=0.051)
+    blocks = depth[(depth["language"] == "all") & (depth["role"] == "block")]
+    errors = {f"{row.site} {row.measure}": row.relative_l2 for row in blocks.itertuples()}
+    assert errors == pytest.approx(before["depth"], rel=1e-2)
+    if before["loss"] is not None:
+        assert report.history is not None
+        losses = [step["loss"] for step in report.history["steps"]]
+        assert losses == pytest.approx(before["loss"], rel=1e-3)
+
+
+def test_a_model_that_was_replaced_while_it_was_read_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Request.of
+
+    def stale(*names: Any) -> Request:
+        return replace(asked(*names), weights="0" * 16)
+
+    monkeypatch.setattr(Request, "of", stale)
+    with pytest.raises(UserError, match="the model mini must stay as it is while a run reads it"):
+        run(recipe("ptq-w4a8"), "mini", "intent", store)
+
+
+def test_a_task_that_was_replaced_while_it_was_read_is_refused(
+    store: Store, small: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(small, fingerprint="0" * 16)
+    monkeypatch.setitem(registry.TASKS, "intent", lambda *_: other)
+    with pytest.raises(UserError, match="the task intent must stay as it is while a run reads it"):
+        run(recipe("ptq-w4a8"), "mini", "intent", store)
