@@ -18,8 +18,6 @@ over them moves by Student's t times its standard error.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sdq.evaluate.draws import draw_counts
 from sdq.settings import UserError
 
 Counts = np.ndarray[Any, Any]
@@ -34,8 +33,7 @@ Counts = np.ndarray[Any, Any]
 Of = Callable[..., Counts]
 DRAWS = 4000
 SWAPS = 10_000
-_CHUNK = 2000  # swaps, or clusters, at a time
-_DRAWN = 64 * 10**6  # bytes of draws that are kept at most: all tasks together, in the web process
+_CHUNK = 2000  # swaps at a time
 # how ids of the embedded tasks end: split, frame, filling
 _FILLING = r"(\.(?:train|dev|test)\.\d+)\.\d+$"
 
@@ -125,34 +123,6 @@ def _ratio(sums: Counts, axis: int) -> Counts:
     tp, total = np.take(sums, 0, axis), np.take(sums, 1, axis)
     ratio: Counts = np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
     return ratio
-
-
-def draw_counts(n: int, draws: int, seed: int) -> Counts:
-    """How often each of n clusters is drawn: [n, draws]. Kept as bytes, because a page asks for it
-    once per run.
-
-    n: clusters
-    draws, seed: of the bootstrap
-    """
-    key = n, draws, seed
-    with _lock:
-        found = _kept.pop(key, None)
-        if found is not None:
-            _kept[key] = found  # the one used last stands last
-    if found is None:
-        rng, found = np.random.default_rng(seed), np.empty((n, draws), np.uint8)
-        for start in range(0, n, _CHUNK):  # the generator gives 8 bytes a number
-            found[start : start + _CHUNK] = rng.poisson(1.0, found[start : start + _CHUNK].shape)
-        found.setflags(write=False)
-        with _lock:
-            _kept[key] = found
-            while sum(drawn.nbytes for drawn in _kept.values()) > _DRAWN:
-                _kept.popitem(last=False)
-    return found.astype(np.float32)
-
-
-_kept: OrderedDict[tuple[int, int, int], Counts] = OrderedDict()
-_lock = threading.Lock()  # pages are drawn in threads
 
 
 class Estimate(NamedTuple):
