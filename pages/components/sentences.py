@@ -197,7 +197,7 @@ def _word_by_word(sentence: pd.Series[Any], given: pd.DataFrame, labels: dict[st
     body = ""
     for _, row in table.iterrows():
         word = (
-            f'<th scope="row" lang="{sentence["language"]}" '
+            f'<th scope="row" lang="{escape(sentence["language"])}" '
             f'dir="{direction(sentence["language"])}" '
             f'style="{_CELL}400">{escape(row["word"])}</th>'
         )

@@ -17,6 +17,7 @@ from sdq.data.languages import same
 from sdq.data.task import SPLITS, Example, Task
 from sdq.settings import listed
 
+RULES = 1  # raised when anything below is found or said otherwise: what is kept is made anew
 IMBALANCE = 20  # the commonest label this many times as often as the rarest
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")  # without a width
 FEW = 30  # test sentences of a language

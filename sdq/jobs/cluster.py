@@ -27,13 +27,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sdq.io.limits import limits
 from sdq.jobs.processes import write_pid
 from sdq.jobs.worker import LOOK, lanes
 from sdq.settings import UserError
 from sdq.store import Store
 
-# seconds without work after which the process ends
-IDLE = float(os.environ.get("SDQ_CLUSTER_IDLE", "900"))
 log = logging.getLogger("sdq.jobs.cluster")
 
 
@@ -132,17 +131,17 @@ def _cluster(scratch: Path) -> Any:
 
 
 def dispatch(store: Store) -> None:
-    """Work the queue off until it has been empty for IDLE seconds."""
+    """Work the queue off until it has been empty for SDQ_CLUSTER_IDLE seconds."""
     from distributed import Client
 
     from sdq.jobs.dispatch import Dispatcher
 
-    address = os.environ.get("SDQ_SCHEDULER")
+    idle, address = limits().cluster_idle, os.environ.get("SDQ_SCHEDULER")
     cluster = None if address else _cluster(store.folder.parent / "dask")
     busy = time.monotonic()
     with Client(address or cluster, set_as_default=False) as client:  # the cluster brings its key
         dispatcher = Dispatcher(store, client, here=cluster is not None)
-        while time.monotonic() - busy < IDLE:
+        while time.monotonic() - busy < idle:
             wanted = dispatcher.look()
             if wanted:
                 busy = time.monotonic()

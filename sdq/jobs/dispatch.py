@@ -66,15 +66,16 @@ class Dispatcher:
         """Do what is to be done now. Returns whether there is anything wanted."""
         waiting = self._waiting()
         for lane, wishes in waiting.items():
-            while wishes and self._free(lane):
-                self._hand(lane, wishes)
+            while wishes and self._free(lane) and (chosen := self._next(lane, wishes)) is not None:
+                self._hand(lane, *chosen)
+                del wishes[chosen[0].run]
         self._gather()
         self._tell(waiting)
         return bool(self.running or any(waiting.values()))
 
     def _waiting(self) -> dict[str, dict[str, turns.Wish]]:
         """Lane -> what is wanted there and not handed on, by id. A run that was cancelled before
-        its turn is taken off the queue."""
+        its turn is taken off the queue; what tells of nobody who asked for it is left out."""
         waiting: dict[str, dict[str, turns.Wish]] = {"quick": {}, "train": {}, "look": {}}
         folder, asked = queue(self.store), self.store.folder.parent / "asked"
         names = (
@@ -100,7 +101,9 @@ class Dispatcher:
             ) is None:
                 _tried(_leave, kept, run)
                 continue
-            waiting[lane][run] = turns.Wish(run, turns.asked_by(kept.folder / run, folder / run))
+            # nobody: the file was taken off since it was listed, or cannot be read
+            if who := turns.asked_by(kept.folder / run, folder / run):
+                waiting[lane][run] = turns.Wish(run, who)
         for path in asked.glob("*.json"):
             key = f"ask-{path.stem}"
             if (
@@ -126,15 +129,15 @@ class Dispatcher:
             most = self._workers.get(lane, 0)
         return sum(job.lane == lane for job in self.running.values()) < most
 
-    def _hand(self, lane: str, wishes: dict[str, turns.Wish]) -> None:
-        """Hand on whatever has its turn in this lane, and take it out of `wishes`."""
+    def _next(self, lane: str, wishes: dict[str, turns.Wish]) -> tuple[turns.Wish, str] | None:
+        """What has its turn in this lane, and on whose turn it is."""
         computing = [job.who for job in self.running.values() if job.lane != "look"]
-        chosen = turns.turn(
+        return turns.turn(
             wishes.values(), self.served[lane], computing, limits().running_per_visitor
         )
-        assert chosen is not None
-        wish, who = chosen
-        del wishes[wish.run]
+
+    def _hand(self, lane: str, wish: turns.Wish, who: str) -> None:
+        """Hand on what has its turn in this lane."""
         self.served[lane][who] = time.time()
         said: str | None = None
         how: dict[str, Any] = {"key": wish.run, "resources": {lane: 1}, "pure": False}

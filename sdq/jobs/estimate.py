@@ -3,7 +3,6 @@ model's size. Needs no torch."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from typing import Any
 from sdq.inspection.settings import Inspection
 from sdq.io import events
 from sdq.models.checkpoint import folder_of
+from sdq.models.tensors import tensors_of
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import ENGINE, Store
 
 BASE = 600_000_000  # bytes a worker takes before it holds a model: Python, torch, transformers
-_HEADER = 100_000_000  # bytes the header of a weights file may have; more is no header
 # Work is counted in forward passes of one sentence. A backward pass costs about two; a look at the
 # dev split of the embedded tasks
 # took about as long as two training steps of 32 sentences.
@@ -82,7 +81,7 @@ def expect(
     count = len(earlier.used) if seconds is not None else 0
     try:
         size: int | None = memory(recipe, parameters(folder_of(model, task)))
-    except UserError:  # said where the run is started
+    except (UserError, OSError):  # said where the run is started
         size = None
     return Expected(seconds, count, count > 0 and all(earlier.used.values()), size)
 
@@ -123,27 +122,13 @@ def parameters(folder: Path, without: str | None = None) -> int:
     """How many numbers the weights of a model folder hold, from the headers of its files, but for
     those with `without` in their names.
 
-    UserError if one cannot be read.
+    Errors as sdq.models.tensors.tensors_of.
     """
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if length > _HEADER:
-                    raise ValueError(length)
-                header = json.loads(file.read(length))
-            total += sum(
-                math.prod(entry["shape"])
-                for name, entry in header.items()
-                if name != "__metadata__" and not (without and without in name)
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"weights must be a safetensors file, the header of {path} cannot be read; copy "
-                "the file again"
-            ) from error
-    return total
+    return sum(
+        math.prod(tensor.shape)
+        for name, tensor in tensors_of(folder).items()
+        if not (without and without in name)
+    )
 
 
 def _seconds(recipe: Recipe, earlier: _Earlier) -> float | None:

@@ -213,7 +213,7 @@ def teacher(
     key = json.dumps(
         [
             checkpoint_fingerprint(base_of(model, fetch=progress is not None)),
-            task_fingerprint(task_name),
+            task_fingerprint(task_name, fetch=progress is not None),
             training.model_dump(mode="json"),
         ]
     )

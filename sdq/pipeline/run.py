@@ -47,7 +47,7 @@ class Request:
     @classmethod
     def of(cls, recipe: Recipe, model: str, task: str) -> Request:
         """The request behind names. UserError for a model or task that is not there."""
-        data, model = task_fingerprint(task), canonical_name(model)
+        data, model = task_fingerprint(task, fetch=True), canonical_name(model)
         folder = folder_of(model, task, fetch=True)
         return cls(recipe, model, task, folder, weights_in(folder, model), data)
 
@@ -218,8 +218,7 @@ class _Computation:
         return self.outcomes(self.teacher)
 
     def train_(self, student: nn.Module) -> History:
-        """Train the student on the labels of one language; goes on from a checkpoint if there is
-        one."""
+        """Train the student on the labels of one language, or go on from its checkpoint."""
         from sdq.evaluate.predict import outcomes, predict, scores
         from sdq.pipeline.student import calibrate_student_
         from sdq.train.loop import train_
@@ -322,7 +321,8 @@ class _Computation:
         from sdq.data.check import bearing
         from sdq.models.structure import remarks
 
-        said = [*bearing(self.task), *_of_answers(self.task, reference), *remarks(self.teacher)]
+        answers = _of_answers(self.task, reference)
+        said = [*bearing(self.task, self.store.folder.parent), *answers, *remarks(self.teacher)]
         made = {
             "seed": self.recipe.seed,
             "test_sentences": len(self.data),

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from sdq.data.registry import load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import joined
 from sdq.figures import (
     activations,
@@ -187,7 +187,7 @@ def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
 
 
 @lru_cache(maxsize=2)
-def _texts(task: str) -> pd.DataFrame:
+def _texts(task: str, content: str) -> pd.DataFrame:
     """The test sentences of a task: id, language, text, gold, words (joined by tabs; empty for
     tasks with one label a sentence)."""
     data = load_task(task, "test")
@@ -206,7 +206,8 @@ def _texts(task: str) -> pd.DataFrame:
 
 def _pairs(tables: Tables, report: Report) -> pd.DataFrame:
     """What FP32 and the run answered to each test sentence."""
-    return examples.pair(tables["reference"], tables["sentences"], _texts(report.task))
+    texts = _texts(report.task, task_fingerprint(report.task))  # of a task that is here
+    return examples.pair(tables["reference"], tables["sentences"], texts)
 
 
 def _changed(tables: Tables, report: Report, theme: Theme) -> Picture:

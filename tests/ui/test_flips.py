@@ -6,6 +6,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from pages.components import sentences
 from sdq.figures.odds import POOLED
 from sdq.io.quoting import quoted
 from sdq.recipe import PRESETS
@@ -111,3 +112,19 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     assert "measured on 120 other sentences" in text_of(
         opened(PAGE, runs=run, language="sw", example=unseen)
     )
+
+
+@pytest.mark.parametrize("words", ["<i>a</i>\tb", ""], ids=["words", "sentence"])
+def test_what_a_task_says_stays_text(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(sentences.st, "html", shown.append)
+    bad = '<i>x</i>" onmouseover="alert(1)'
+    sentence = pd.Series({"language": bad, "text": bad, "gold": "O <b>", "words": words})
+    given = pd.DataFrame([("1", "O <b>", True, 0.5)], columns=["run", "answer", "right", "margin"])
+    sentences.large(sentence)
+    sentences.side_by_side(sentence, given, {"1": bad})
+    for html in shown:
+        assert '" onmouseover' not in html
+        assert "<i>" not in html
+        assert "<b>" not in html
+    assert len(shown) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -173,13 +174,15 @@ def test_parameters_are_counted_in_the_header(tmp_path: Path) -> None:
         {
             "__metadata__": {"format": "pt"},
             "a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]},
-            "b": {"shape": []},
+            "b": {"dtype": "F32", "shape": [], "data_offsets": [48, 52]},
         }
     ).encode()
     (tmp_path / "model.safetensors").write_bytes(
         len(header).to_bytes(8, "little") + header + bytes(52)
     )
-    assert parameters(tmp_path) == 13
+    shutil.copyfile(tmp_path / "model.safetensors", tmp_path / "older.safetensors")
+    assert parameters(tmp_path) == 13  # of the file that is loaded
+    assert parameters(tmp_path, without="a") == 1
 
 
 @pytest.mark.parametrize(
@@ -193,7 +196,7 @@ def test_parameters_are_counted_in_the_header(tmp_path: Path) -> None:
 )
 def test_a_broken_header_is_one_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(data)
-    with pytest.raises(UserError, match="weights must be a safetensors file"):
+    with pytest.raises(UserError, match="weights must be a whole safetensors file"):
         parameters(tmp_path)
 
 
