@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pages.components.errors import without
+from pages.components.depth_figures import missing_note
 from sdq.evaluate.significance import verdicts
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -93,11 +93,11 @@ def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[st
 def test_of_runs_that_came_with_the_project_no_older_version_is_blamed(store: Store) -> None:
     own = made_up.add(store, PRESETS["ptq-w3a8"]).run
     many = ["0e16b6a1c9d9", "792a03480897"]  # not in the data folder
-    assert without(store, [], "its layers") == ""
+    assert missing_note(store, [], "its layers") == ""
     assert (
-        without(store, many, "its layers")
+        missing_note(store, many, "its layers")
         == "2 of these runs came with the project without its layers."
     )
-    assert without(store, [own], "its layers").startswith(
+    assert missing_note(store, [own], "its layers").startswith(
         "1 of these runs lacks its layers: an older version made it;"
     )

@@ -142,7 +142,7 @@ def test_a_damaged_run_is_marked_and_can_be_run_again(
     table = app.dataframe[0].value.set_index("id")
     if name != "report.json":  # without its report it is in no table
         assert table["state"].to_dict() == {
-            r.run: "damaged" if r.run == run else "whole" for r in reports.values()
+            r.run: "damaged" if r.run == run else "intact" for r in reports.values()
         }
         assert "1 of them is damaged" in text_of(app)
     (warning,) = app.warning

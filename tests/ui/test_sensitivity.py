@@ -28,7 +28,7 @@ def test_without_runs_it_says_what_to_do(store: Store) -> None:
 def test_a_run_that_was_not_looked_into_is_offered(store: Store) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE, runs=report.run)
-    assert "was not looked into yet" in app.info[0].value
+    assert "has not been inspected yet" in app.info[0].value
     assert app.button(key="look-into")
     assert not app.get("plotly_chart")
 

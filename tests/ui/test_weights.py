@@ -78,7 +78,7 @@ def test_a_click_on_a_cell_selects_its_layer() -> None:
         import streamlit as st
 
         from pages.components import selection
-        from pages.components.inspected import follow_layer
+        from pages.components.layer_picker import follow_layer
 
         follow_layer([{"point_index": 3, "customdata": ["classifier.dense"]}])
         follow_layer([{"point_index": 3}])

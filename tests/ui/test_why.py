@@ -40,7 +40,7 @@ def plain(app: AppTest) -> str:
 def test_a_run_that_was_not_looked_into_is_offered(store: Store, page: str) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(page, runs=report.run)
-    assert "was not looked into yet" in app.info[0].value
+    assert "has not been inspected yet" in app.info[0].value
     assert app.button(key="look-into")
 
 
