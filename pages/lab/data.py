@@ -143,7 +143,7 @@ def task_summary(name: str) -> None:
     elif labelled:
         st.caption(f"A model needs a head for this task. {ASK}")
     else:
-        st.caption("Encoders need no head for this task: choose one of the larger models.")
+        st.caption("Encoders do this task without a head: choose one of the larger models.")
 
 
 st.title("Can your data be used here?", anchor=False)
