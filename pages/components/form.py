@@ -172,7 +172,7 @@ def _optional(
 def _kinds(
     label: str, info: FieldInfo, classes: tuple[Any, ...], value: Any, key: str, place: _Place
 ) -> dict[str, Any]:
-    """A choice of classes, and beside it the fields of the chosen one."""
+    """A choice of classes, and the fields of the chosen one."""
     tag = info.discriminator if isinstance(info.discriminator, str) else "kind"
     by_tag = {get_args(c.model_fields[tag].annotation)[0]: c for c in classes}
     tags = list(by_tag)

@@ -63,7 +63,7 @@ def reach(model: str) -> str:
 
 def put(model: str) -> None:
     """Set the list to a model; a folder that is not in it by its path, by the owner only: for
-    others the list stays as it is."""
+    others the list does not change."""
     offers = offered()
     if model in offers or FOLDER in offers:
         st.session_state["model"] = model if model in offers else FOLDER

@@ -65,7 +65,7 @@ def picture(folder: str, runs: tuple[str, ...], theme: Theme) -> tuple[go.Figure
         try:
             sentences[run] = store.sentences(run)
         except (OSError, UserError):
-            continue  # the scores stand without their intervals
+            continue  # the scores are shown without intervals
     return language_scores(reports, sentences, theme), table(reports, sentences)
 
 

@@ -1,4 +1,4 @@
-"""The form for a task of one's own files: upload, split and language of each, columns, counts."""
+"""The form for the visitor's own task: upload, split and language of each file, columns, counts."""
 
 from __future__ import annotations
 

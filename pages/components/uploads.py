@@ -34,7 +34,7 @@ from sdq.service.redaction import shown
 from sdq.settings import UserError, unwritable
 
 PATH = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+")
-FORM = 10_000  # bytes of a form beside those of its file
+FORM = 10_000  # bytes of a form in addition to its file
 READ = 2  # uploads that are in memory at a time
 LOOK = 20.0  # seconds between two looks at who has gone
 # seconds without a connection after which a session's files go: streamlit lets it come back within
@@ -45,7 +45,7 @@ _FOLDER = re.compile(r"\.session-(\d+)-[0-9a-f]{32}")
 
 
 class OnDisk(bytes):
-    """Stands for the bytes of a file on the disk: it has their number, and none of them."""
+    """A stand-in for the bytes of a file on disk: it has their length, but not the bytes."""
 
     size: int
     path: Path
@@ -209,7 +209,7 @@ class UploadLimiter:
         self.places: dict[str, asyncio.Semaphore] = {}  # visitor -> his places to arrive at
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass on all that is no upload as it is."""
+        """Pass on everything that is not an upload unchanged."""
         upload = (
             PATH.search(scope["path"])
             if scope["type"] == "http" and scope["method"] == "PUT"

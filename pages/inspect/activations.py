@@ -100,7 +100,7 @@ def draw(
 
 
 def across(folder: str, run: str) -> None:
-    """Which hidden units stand out in which layers."""
+    """Outlier units across layers."""
     st.subheader("Outlier units across layers", anchor=False)
     rows = units(folder, run)
     say(units_reading(rows))

@@ -48,14 +48,14 @@ def row(place: int, finding: Finding) -> None:
     with st.container(
         border=True, horizontal=True, vertical_alignment="center", key=f"finding-{place}"
     ):
-        won = (
+        recovered = (
             ""
             if finding.gain is None
             else f", {nats(finding.gain)} nats less {CAUSES[finding.cause][1]}"
         )
         st.markdown(
             f"**{place}. {quoted(finding.label[:1].upper() + finding.label[1:])}**: "
-            f"{nats(finding.cost)} nats{won}"
+            f"{nats(finding.cost)} nats{recovered}"
         )
         st.page_link(
             f"pages/inspect/{finding.page}.py",

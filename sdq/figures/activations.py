@@ -20,8 +20,8 @@ from sdq.figures.weights import Picture, error_share, find, label_of
 from sdq.labels import language_name
 from sdq.results import NO_ERROR_DB
 
-MOST = 4  # languages drawn beside the one with labels
-# light, dark, dash: one per language beside the one with labels, which is drawn in the colour of
+MOST = 4  # languages drawn besides the one with labels
+# light, dark, dash: one per language besides the one with labels, which is drawn in the colour of
 # the text
 _LINES = (
     ("#0072B2", "#56B4E9", "dash"),
@@ -69,7 +69,7 @@ def table(activations: pd.DataFrame, layer: str, home: str) -> pd.DataFrame:
 def compared(
     activations: pd.DataFrame, layer: str, home: str, wanted: str | None = None
 ) -> list[str]:
-    """The languages worth drawing beside `home`: the one `wanted`, the one of lowest SQNR, and the
+    """The languages worth drawing besides `home`: the one `wanted`, the one of lowest SQNR, and the
     two of widest span; at most MOST, each once."""
     rows = table(activations, layer, home)
     rows = rows[rows["code"] != home]

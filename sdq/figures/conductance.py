@@ -20,7 +20,7 @@ _AXES = {"kl": "KL divergence from FP32, nats", "loss": "Increase of the loss, n
 _ROW = 24  # pixels
 _NAMED = 3  # sites
 _MISSED = 0.2  # share of the damage that the sites may leave over before it is said
-_REPAIRS = 0.01  # share of the damage that a site must take away to be named
+_REPAIRS = 0.01  # share of the damage that a site must remove to be named
 
 
 def rows(

@@ -32,7 +32,7 @@ _PHRASES = {
 _STRONG = Mark("#000000", "#ffffff", "solid", "pentagon")
 _APART = [
     role for role in INSIDE if role != "qkv"
-]  # which no model has beside q, k and v: it takes the mark of q
+]  # no model has qkv as well as q, k and v: it takes the mark of q
 TYPE_MARKS = {
     ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=True)
 } | {ROLE_LABELS["attention"]: _STRONG}
@@ -168,7 +168,7 @@ def draw(
     """(figure, table, what it shows) of one of VIEWS but "Tokens". `error`: local, accumulated or
     gap. `one` is the run id of the view "Languages".
 
-    `floors`: run id -> table of the noise floor, drawn beside accumulated errors; the floor of a
+    `floors`: run id -> table of the noise floor, drawn with accumulated errors; the floor of a
     layer type or language is that of its run.
     """
     how, names = VIEWS[view], run_names(reports)

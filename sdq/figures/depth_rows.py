@@ -10,8 +10,8 @@ from sdq.figures.curves import MEASURES, OTHERS, axis
 from sdq.labels import ROLE_LABELS, language_name, module_label
 from sdq.results import NO_ERROR_DB
 
-EVERY = "all"  # the language code that stands for all of them
-# which weights stand behind an output that has none of its own
+EVERY = "all"  # the code of all languages together
+# the module whose weights produce an output
 _LEADS_TO = {"block": "ffn_out", "attention": "attention_output"}
 COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]
 
@@ -46,7 +46,7 @@ def rows(
 
     `errors`: run id -> its depth table, `names`: run id -> its name. `value` is the measure (its
     unit is in MEASURES), missing where SQNR has no error to measure. `weights` is the module that
-    stands behind the site. Empty (with COLUMNS) if no run has such rows.
+    produces the site. Empty (with COLUMNS) if no run has such rows.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")

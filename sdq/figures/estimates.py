@@ -83,7 +83,7 @@ def estimate_picture(
 
 
 def _add_ring(figure: go.Figure, row: pd.Series[Any], right: bool, theme: Theme) -> None:
-    """A ring around a module and its name, on the left of it where it lies on the right."""
+    """A ring around a module and its name: left of the ring in the right half, else right."""
     figure.add_scatter(
         x=[row["estimate"]],
         y=[row["kl"]],

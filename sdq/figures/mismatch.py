@@ -13,7 +13,7 @@ from sdq.labels import language_name, nats, share
 
 def clipped_picture(mismatch: pd.DataFrame, theme: Theme = "light") -> Picture | None:
     """Share of the inputs outside the static ranges, per language: as calibrated, and calibrated on
-    all languages alike. None without static ranges."""
+    all languages. None without static ranges."""
     rows = _clipped_table(mismatch)
     if rows.empty:
         return None
@@ -63,7 +63,7 @@ def clipped_picture(mismatch: pd.DataFrame, theme: Theme = "light") -> Picture |
 
 def _clipped_table(mismatch: pd.DataFrame) -> pd.DataFrame:
     """One row per language, what clips most first: language, clipped and KL as calibrated and on
-    all languages alike, and what that costs with its interval."""
+    all languages, and what that costs with its interval."""
     each = mismatch[mismatch["language"] != "all"].sort_values(
         "clipped", ascending=False, ignore_index=True
     )

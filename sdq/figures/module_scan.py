@@ -129,7 +129,7 @@ def _modules_figure(
 
 
 def _ticks(table: pd.DataFrame) -> list[str]:
-    """What each module is called under the heading of its block."""
+    """The label of each module under the heading of its block."""
     return [
         module.rpartition(".")[2] if role == "head" else ROLE_LABELS.get(role, role)
         for module, role in zip(table["module"], table["role"], strict=True)
@@ -168,8 +168,8 @@ def _add_dots(
     edge: float | None,
     theme: Theme,
 ) -> None:
-    """A dot and its interval per module, open where it does not stand out of its floor; what is
-    left of `edge` is drawn there."""
+    """A dot and its interval per module, open where it does not exceed its floor; values left of
+    `edge` are drawn at `edge`."""
     colour = mark.colour(theme)
 
     def placed(values: Iterable[float]) -> list[float]:

@@ -17,7 +17,7 @@ def with_floor(
     the repetition of either cause that moved most.
 
     `floors`: run id -> the table of its analysis "floor". It is over all languages; missing where
-    none was measured or, in dB, nothing moved. Without `floors` the table as it is.
+    none was measured or, in dB, nothing moved. Without `floors` the table is unchanged.
     """
     if not floors:
         return table

@@ -2,7 +2,7 @@
 their words are split into.
 
 `fertility` and `text_shares` are the properties, `rank_correlation` says whether the order of the
-languages is alike, `against` draws it.
+languages is similar, `against` draws it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights or activations: the rounding of which breaks the answers?
+"""Whether rounding the weights or the activations breaks the answers.
 
 `rows` holds the numbers, `parts_picture` draws them, `reading` says them in words.
 """

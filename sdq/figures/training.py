@@ -79,7 +79,7 @@ def terms(of: Mapping[str, Any]) -> list[str]:
 
 
 def label(term: str) -> str:
-    """How a term is called on screen."""
+    """The label of a term."""
     return TERMS.get(term, term.replace("_", " "))
 
 

@@ -55,7 +55,7 @@ def nearest(layer: str | None, modules: Sequence[str]) -> str | None:
 
 
 def label_of(row: Any) -> str:
-    """What a row with module, role and block is called."""
+    """The label of a row with module, role and block."""
     return module_label(row["module"], row["role"], int(row["block"]))
 
 

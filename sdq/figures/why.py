@@ -83,10 +83,10 @@ def reading(why: pd.DataFrame, layer: str) -> str:
     text = f"{name[:1].upper()}{name[1:]} alone moves the answers by a KL of {nats(kl)} nats"
     if (cause := reason(rows)) is None:
         return f"{text}. None of the {len(tried)} causes tested explains half of that."
-    won, done = share(min(1.0, cause["gain"] / kl)), removed(cause)
+    recovered, done = share(min(1.0, cause["gain"] / kl)), removed(cause)
     return (
         f"{text}: {described(cause)}. {done[:1].upper()}{done[1:]}, it is {nats(cause['gain'])} "
-        f"nats lower ({won} of the KL)."
+        f"nats lower ({recovered} of the KL)."
     )
 
 

@@ -32,7 +32,7 @@ LABELS, TEXT, RANGES, UNSEEN = (
     "text in calibration",
     "unseen",
 )
-_NAMED = 3  # languages of a group that are named beside it; more are counted
+_NAMED = 3  # languages of a group that are named; more are counted
 
 
 def exposures(report: Report, with_text: Collection[str] | None = None) -> dict[str, str]:

@@ -21,7 +21,7 @@ def filled(store: Store) -> dict[str, Report]:
 
 
 def link_to_weights(app: AppTest) -> tuple[str, str]:
-    link = next(e.proto for e in app.get("page_link") if "weights" in e.proto.label)
+    link = next(e.proto for e in app.get("page_link") if "Weights of" in e.proto.label)
     return link.label, link.query_string
 
 
