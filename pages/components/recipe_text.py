@@ -247,9 +247,8 @@ def expected(of: Expected) -> str:
         )
     runs = f"{of.runs} earlier run{'' if of.runs == 1 else 's'}"
     basis = (
-        f"on this machine, based on {runs}"
+        f" on this machine, based on {runs}"
         if of.here
-        else f"based on {runs} that came with SDQ Lab and {'was' if of.runs == 1 else 'were'} made "
-        "on another machine"
+        else f", based on {runs} that came with SDQ Lab, made on another machine"
     )
-    return f"It should take {duration(of.seconds)} {basis}.{memory}"
+    return f"It should take {duration(of.seconds)}{basis}.{memory}"

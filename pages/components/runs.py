@@ -200,7 +200,7 @@ def choose(store: Store) -> str | None:
             "zero-shot, %": 100 * r.quantized.zero_shot_mean,
             "task": r.on,
             "seed": r.recipe["seed"],
-            **({"state": history.DAMAGED if r.run in broken else "intact"} if broken else {}),
+            **({"state": history.DAMAGED if r.run in broken else "whole"} if broken else {}),
             "run": r.run,
         }
         for r in reports

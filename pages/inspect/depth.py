@@ -86,12 +86,11 @@ def closer(table: pd.DataFrame, chosen: tuple[str, ...]) -> None:
         put("layer", depth_rows.worst_module(table))
     with st.container(horizontal=True, vertical_alignment="bottom", key="closer"):
         layer = choose("layer", "Layer", list(layers), show=layers.__getitem__, help=HELP["layer"])
-        query_params = {"runs": ",".join(chosen), "layer": layer}
         st.page_link(
             "pages/inspect/weights.py",
             label=f"Weights of {layers[layer]}",
             icon=":material/bar_chart:",
-            query_params=query_params,
+            query_params={"runs": ",".join(chosen), "layer": layer},
         )
 
 
@@ -100,10 +99,9 @@ store = Store.default()
 folder, picked = str(store.folder), runs(store, most=5, quantized=True)
 tables = {r.run: table for r in picked if (table := table_of(folder, r.run, "depth")) is not None}
 reports = [r for r in picked if r.run in tables]
-if said := missing_note(
-    store, [r.run for r in picked if r.run not in tables], "its errors per layer"
-):
-    st.warning(said)
+without_table = [r.run for r in picked if r.run not in tables]
+if note := missing_note(store, without_table, "its errors per layer"):
+    st.warning(note)
 if not reports:
     empty("None of the chosen runs has errors per layer.", picked[0])
 chosen, table = tuple(r.run for r in reports), tables[reports[0].run]
@@ -180,9 +178,8 @@ if view == TOKENS:
     figure, rows, text = token_figure(folder, chosen, language, example, theme())
 else:
     floor = runs_with_floor(store, chosen)
-    figure, rows, text = depth_figure(
-        folder, chosen, view, measure, error, language, one, theme(), floor
-    )
+    options = view, measure, error, language, one, theme(), floor
+    figure, rows, text = depth_figure(folder, chosen, *options)
 say(text, "reading")
 if (
     view != TOKENS

@@ -78,12 +78,12 @@ try:
     listed = pd.DataFrame(
         [
             {
-                "what": f.label,
-                "cause found": CAUSES[f.cause][1] if f.cause else "none",
+                "module": f.label,
+                "change tested": CAUSES[f.cause][1] if f.cause else "none",
                 "unit, row or position": f"{f.at}" if f.at >= 0 else None,
                 "made by": f.source or None,
-                "costs, nats": f.cost,
-                "removing the cause recovers, nats": f.gain,
+                "cost, nats": f.cost,
+                "recovered, nats": f.gain,
             }
             for f in diagnosis.findings
         ]

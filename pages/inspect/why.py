@@ -72,8 +72,9 @@ try:
 
     st.subheader(f"What stands out in {name}, and what removing it recovers", anchor=False)
     columns = {
-        name: st.column_config.NumberColumn(format=form, width=90) for name, form in FORMATS.items()
-    } | {"cause": st.column_config.TextColumn(width=520)}
+        name: st.column_config.NumberColumn(format=form, width=125)
+        for name, form in FORMATS.items()
+    } | {"cause": st.column_config.TextColumn(width=440)}
     st.dataframe(
         figures.causes_table(why, layer),
         hide_index=True,

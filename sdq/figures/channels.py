@@ -53,7 +53,7 @@ def _channels_sentence(row: Any, rows: pd.DataFrame) -> str:
         text += f"None exceeds {OUTLIER:g} times that; "
         return (
             text + f"the widest, number {int(widest['channel'])}, reaches "
-            f"{widest['times the median']:.1f} times."
+            f"{widest['times the median']:.1f} times it."
         )
     listed = ", ".join(
         f"{int(r['channel'])} ({r['times the median']:.1f} times)"

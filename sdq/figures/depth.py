@@ -258,7 +258,7 @@ def reading(
         means = local.groupby("type")["value"].mean()
         kind = means.idxmin() if sign < 0 else means.idxmax()
         text += (
-            f" The role with its {'lowest local SQNR' if sign < 0 else 'largest local error'} is "
+            f" The role with the {'lowest local SQNR' if sign < 0 else 'largest local error'} is "
             f"{kind} "
             f"({said(means[kind], measure)} on average)."
         )

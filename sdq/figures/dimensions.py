@@ -109,7 +109,8 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
 def _outliers_said(far: pd.DataFrame, rows: pd.DataFrame, limit: float) -> str:
     """How many units reach beyond the limit, the largest by number."""
     text = (
-        f"{len(far)} of {len(rows)} hidden units exceed {FAR:g} times the median rms ({limit:.3g})"
+        f"{len(far)} of {len(rows)} hidden units exceed{'s' if len(far) == 1 else ''} {FAR:g} "
+        f"times the median rms ({limit:.3g})"
     )
     listed = ", ".join(
         f"{int(r['hidden unit'])} ({r['times the median rms']:.0f} times)"

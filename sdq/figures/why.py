@@ -151,8 +151,8 @@ def _damping_reading(rows: pd.DataFrame) -> str:
         return f"There is no error at any of the {len(rows)} LayerNorms."
     least, most = rows.loc[ratio.idxmin()], rows.loc[ratio.idxmax()]
     return (
-        f"{int((ratio < 1).sum())} of {len(rows)} LayerNorms reduce the relative error, by a "
-        f"factor between {least['after / before']:.2f} ({least['LayerNorm']}) and "
+        f"{int((ratio < 1).sum())} of {len(rows)} LayerNorms reduce the relative error. They "
+        f"multiply it by {least['after / before']:.2f} ({least['LayerNorm']}) to "
         f"{most['after / before']:.2f} ({most['LayerNorm']}). After the last one it is "
         f"{rows['after'].iloc[-1]:.2g}."
     )

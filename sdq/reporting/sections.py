@@ -149,7 +149,7 @@ def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
     return (
         figure,
         table,
-        f"{text} This is not rounding error: training has moved the student's weights, and part "
+        f"{text} This is not rounding error: training has changed the student's weights, and part "
         "of the difference may be something it learned.",
     )
 

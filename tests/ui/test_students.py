@@ -99,7 +99,7 @@ def test_a_student_names_no_folder(
     come(ANNA)
     app = opened("pages/lab/quantize.py", run=runs["other"].run)
     options = app.selectbox(key="model").options
-    assert "A folder of yours" not in options
+    assert "A local folder" not in options
     assert "brought (inbox)" in options
     assert app.selectbox(key="model").value == "mini"
     assert not [box for box in app.text_input if box.key == "model-folder"]

@@ -105,7 +105,7 @@ def test_the_sentence_says_ends_growth_and_role() -> None:
         "0.1 at block 2 (2.0 times) with SDQ" in text
     )
     assert "With PTQ it grows most from block 0 to block 1 (by 0.3)." in text
-    assert "The role with its largest local error is query (0.2 on average)." in text
+    assert "The role with the largest local error is query (0.2 on average)." in text
     decibels = depth.reading(found, {"a": "PTQ", "b": "SDQ"}, "sqnr_db")
     assert "from 20.0 dB at block 0 to 6.0 dB at block 2 with PTQ" in decibels
     assert "falls most from block 0 to block 1 (by 12.0 dB)" in decibels

@@ -257,7 +257,7 @@ def test_damping_counts_the_norms_that_help() -> None:
     _, rows, text = figures.damping_picture(made_up_reasons.why())  # type: ignore[misc]
     assert list(rows["LayerNorm"][:3]) == ["embedding", "block 0 · 1", "block 0 · 2"]
     assert text.startswith(
-        "13 of 13 LayerNorms reduce the relative error, by a factor between 0.83 (embedding)"
+        "13 of 13 LayerNorms reduce the relative error. They multiply it by 0.83 (embedding) to"
     )
 
 
