@@ -84,5 +84,5 @@ def test_the_diagnosis_is_the_one_of_the_engine_and_links_its_findings(store: St
     findings, sources = (frame.value for frame in app.dataframe)
     assert list(findings["cost, nats"]) == pytest.approx([f.cost for f in expected.findings])
     assert list(sources["sentence"]) == [s.text for s in expected.sentences]
-    links = [link for link in app.get("page_link") if link.label == "See it"]
+    links = [link for link in app.get("page_link") if link.label == "Show it"]
     assert len(links) == 4
