@@ -148,7 +148,7 @@ def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
     return (
         figure,
         table,
-        f"{text} This is not rounding error: training has moved the student's weights, and part "
+        f"{text} This is not rounding error: training has changed the student's weights, and part "
         "of the difference may be something it learned.",
     )
 
@@ -200,8 +200,8 @@ def _looked_into(
     report = next((r for r in quantized if analysis not in missing(r.run, store)), None)
     if report is None:
         raise UserError(
-            "a run must have been looked into for this figure, none is; run `python -m sdq "
-            f"inspect {quantized[0].run}`"
+            "a run must have been inspected for this figure, none has been; run `sdq inspect "
+            f"{quantized[0].run}`"
         )
     return (
         report,
@@ -227,16 +227,16 @@ def _diagnosis(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing
 
 FIGURES: list[tuple[str, Draw]] = [
     ("Scores per language", _scores),
-    ("What each language loses", _drops),
-    ("What languages without labels lose, by script", _zero_shot),
-    ("How many sentences show the drops of the first quantized run", _sample_size),
+    ("Drop per language", _drops),
+    ("Drop of the zero-shot languages, by script", _zero_shot),
+    ("Sentences needed to detect the drops of the first quantized run", _sample_size),
     ("Rounding error through depth", _through_depth("Blocks", "relative_l2")),
     ("Rounding error by kind of layer", _through_depth("Paper: error by layer type", "mean_abs")),
     ("Distance of the trained students from their teacher", _teacher_gap),
     ("Weights of the first quantized run, module by module", _weights),
-    ("What breaks the answers, why, and what helps", _diagnosis),
-    ("Which modules break the answers", _inspected("sensitivity")),
-    ("What repairs them, at which size", _inspected("remedies")),
+    ("Diagnosis: what breaks the answers, why, and what helps", _diagnosis),
+    ("Sensitivity: which modules break the answers", _inspected("sensitivity")),
+    ("Remedies: what helps, at which size", _inspected("remedies")),
 ]
 
 

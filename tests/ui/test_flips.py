@@ -91,7 +91,7 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     reports = filled(store)
     run = ids({name: reports[name] for name in THREE[:2]})
     app = opened(PAGE, runs=run, language="sw")
-    assert "known once this run was looked into" in text_of(app)
+    assert "Inspect this run to see which module" in text_of(app)
     made_up_inspection.write(store, reports["ptq-w3a8"].run)
     table = made_up_sensitivity.alone()
     sw = table[table["language"] == "sw"]
@@ -109,7 +109,7 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     )
     assert said in text_of(app)
     unseen = next(i for i in changed if i not in looked)
-    assert "measured on 120 other sentences" in text_of(
+    assert "covers 120 other sentences" in text_of(
         opened(PAGE, runs=run, language="sw", example=unseen)
     )
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 from streamlit.testing.v1 import AppTest
 
-from pages.components.fields import fitting, words
+from pages.components.fields import field_label, fitting
 from pages.components.form import form, parse
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.settings import Settings, UserError
@@ -237,7 +237,7 @@ def test_a_type_without_a_control_is_named() -> None:
     ],
 )
 def test_names_in_words(name: str, expected: str) -> None:
-    assert words(name) == expected
+    assert field_label(name) == expected
 
 
 def test_a_saved_recipe_is_read_back() -> None:

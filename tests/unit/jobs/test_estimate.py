@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pages.components.words import expected
+from pages.components.recipe_text import expected
 from sdq.jobs.estimate import BASE, Expected, expect, memory, parameters
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.results import Report, Scores
@@ -70,7 +70,7 @@ def trained(name: str, **changed: Any) -> Recipe:
 def test_nothing_is_known_without_runs(store: Store) -> None:
     found = of(PRESETS["ptq-w3a8"], store)
     assert (found.seconds, found.runs, found.here) == (None, 0, False)
-    assert "unknown yet" in expected(found)
+    assert "is unknown" in expected(found)
 
 
 def test_ptq_is_the_median_of_its_stages(store: Store) -> None:
@@ -88,7 +88,7 @@ def test_ptq_is_the_median_of_its_stages(store: Store) -> None:
     found = of(PRESETS["ptq-w4a8-channel"], store)
     assert found.seconds == pytest.approx(3 + 34 + 2)
     assert (found.runs, found.here) == (3, True)
-    assert "about 40 s on this machine, judged by 3 earlier runs." in expected(found)
+    assert "about 40 s on this machine, based on 3 earlier runs." in expected(found)
 
 
 def test_the_fp32_model_is_scored_too_unless_that_is_stored(store: Store) -> None:

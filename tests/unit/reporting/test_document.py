@@ -32,7 +32,7 @@ from sdq.store import Store
 from tests import made_up, made_up_inspection
 
 NAMES = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
-TEXT = "What breaks the answers, why, and what helps"  # the one part without a picture
+TEXT = "Diagnosis: what breaks the answers, why, and what helps"  # the one part without a picture
 WORDS = {"SDQ": "It imitates <itself>.", "QNAT": "Not in these runs."}
 
 
@@ -150,7 +150,7 @@ def test_a_run_that_was_looked_into_shows_it_and_the_others_say_how(
         p for p in parts([r for r in reports if r.method != "QAT"], store) if p.title == title
     )
     assert alone.figure is None
-    assert f"python -m sdq inspect {reports[1].run}" in alone.text
+    assert f"sdq inspect {reports[1].run}" in alone.text
     only = next(
         p for p in parts([r for r in reports if r.method == "QAT"], store) if p.title == title
     )
