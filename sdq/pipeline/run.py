@@ -6,21 +6,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdq.data.registry import load_task, task_fingerprint
+from sdq.data.registry import load_task
 from sdq.data.task import Example, Task
 from sdq.io import files
 from sdq.io.boundary import begun, boundary
 from sdq.io.events import Progress
-from sdq.models.checkpoint import canonical_name, folder_of, ready, remedy
+from sdq.models.checkpoint import ready, remedy
+from sdq.pipeline.request import Request
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
-from sdq.store import ENGINE, Store, run_id
-from sdq.store.identity import weights_in
+from sdq.store import ENGINE, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,48 +28,6 @@ if TYPE_CHECKING:
     from sdq.train.resume import History
 
 INSPECTED = 8  # sentences per language
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for, resolved once: a recipe, the names of model and task, and the fingerprints
-    of what they name."""
-
-    recipe: Recipe
-    model: str
-    task: str
-    folder: Path
-    weights: str
-    data: str
-
-    @classmethod
-    def of(cls, recipe: Recipe, model: str, task: str) -> Request:
-        """The request behind names. UserError for a model or task that is not there."""
-        data, model = task_fingerprint(task, fetch=True), canonical_name(model)
-        folder = folder_of(model, task, fetch=True)
-        return cls(recipe, model, task, folder, weights_in(folder, model), data)
-
-    @property
-    def run(self) -> str:
-        return run_id(self.recipe, self.weights, self.data)
-
-    @property
-    def reference(self) -> str:
-        """The run that scores the FP32 model."""
-        return run_id(Recipe(), self.weights, self.data)
-
-    def check(self, task: Task) -> None:
-        """UserError if the model, or the `task` that was read, is not what the request names: it
-        was replaced since, say while this run waited."""
-        for what, name, asked, now in (
-            ("model", self.model, self.weights, weights_in(self.folder, self.model)),
-            ("task", task.name, self.data, task.fingerprint),
-        ):
-            if asked != now:
-                raise UserError(
-                    f"the {what} {name} must stay as it is while a run reads it, it was replaced; "
-                    "run the recipe again"
-                )
 
 
 @boundary()
@@ -264,7 +220,7 @@ class _Computation:
         from sdq.quant.rewrite import quantizers
 
         run, keep = self.request.run, self.store.keep
-        examples = looked_at(self.task)
+        examples = inspected_examples(self.task)
         data, languages = self.encoded(examples), [e.language for e in examples]
         keep(run, "weights", weights(student))
         for name, table in zip(
@@ -347,7 +303,7 @@ def _of_answers(task: Task, reference: pd.DataFrame) -> list[str]:
     return [said] if said else []
 
 
-def looked_at(task: Task) -> list[Example]:
+def inspected_examples(task: Task) -> list[Example]:
     """The test sentences that weights, activations and errors are looked at on, by language in the
     task's order."""
     from sdq.pipeline.student import stratified_sample

@@ -19,7 +19,7 @@ from sdq.data import hub
 from sdq.data.kept import kept
 from sdq.data.registry import load_task, task_fingerprint
 from sdq.io.files import busy
-from sdq.pipeline.run import Request
+from sdq.pipeline.request import Request
 from sdq.recipe import PRESETS
 from sdq.settings import ASSETS, UserError
 

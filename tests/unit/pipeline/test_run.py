@@ -17,7 +17,8 @@ import pytest
 
 from sdq.data import registry
 from sdq.data.task import Task
-from sdq.pipeline.run import Request, run
+from sdq.pipeline.request import Request
+from sdq.pipeline.run import run
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError
 from sdq.store import Store

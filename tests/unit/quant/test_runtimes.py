@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sdq.data.registry import load_task
-from sdq.pipeline.run import Request, _Computation
+from sdq.pipeline.request import Request
+from sdq.pipeline.run import _Computation
 from sdq.pipeline.student import build_student
 from sdq.quant.runtimes import RUNTIMES
 from sdq.recipe import PRESETS
