@@ -27,6 +27,7 @@ def title(task: str) -> str:
     )
 
 
+EVERY = "all"  # in a column of languages: all of them together
 NO_ERROR_DB = 200.0  # the signal-to-noise ratio that stands for "no error at all"
 
 

@@ -147,24 +147,6 @@ def path_of(given: str | Path, what: str = "a path") -> Path:
     return path
 
 
-def text_of(path: Path, what: str, most: int = 10_000_000) -> str:
-    """The UTF-8 text of a regular file that a user named.
-
-    path: the file
-    what: what it is called in an error
-    most: bytes at most
-
-    UserError for a folder, pipe or device, and what is no text.
-    """
-    try:
-        return small(path, what, most).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{what} must be UTF-8 text, {one_line(str(path), 300)} cannot be read as text; save "
-            "it as UTF-8"
-        ) from error
-
-
 def unwritable(folder: Path, error: OSError) -> UserError:
     """What to say when nothing can be written to the data folder."""
     return UserError(

@@ -10,13 +10,14 @@ from pages.components.glossary import TERMS, say
 from pages.components.inspection_tables import tables
 from pages.components.layer_picker import address, follow_layer, one_layer, one_run, related_pages
 from pages.components.selection import choose, query
-from sdq.evaluate.ranking import EVERY, ranked
+from sdq.evaluate.ranking import ranked
 from sdq.figures.estimates import estimate_picture
 from sdq.figures.module_scan import modules_picture
 from sdq.figures.sensitivity import METRICS, VIEWS, Picture
 from sdq.figures.tensors import parts_picture
 from sdq.figures.weights import find, label_of
 from sdq.labels import language_name, width
+from sdq.results import EVERY
 from sdq.store import Store
 
 WORDS = (

@@ -30,15 +30,16 @@ from captum.attr import LayerIntegratedGradients
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 
-from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import Forward, patch_forwards
 from sdq.analyses.word_spans import numbers, ordinary, spans
 from sdq.data.batches import IGNORE, Batch, Encoded
 from sdq.data.task import Example
 from sdq.evaluate.predict import NONE, predict
+from sdq.evaluate.ranking import rank_correlation
 from sdq.evaluate.statistics import clusters
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only
+from sdq.results import EVERY
 
 # looked at at most: with two models, and one of them twice, about 40 s on one thread (mini)
 SENTENCES = 75
@@ -47,7 +48,6 @@ STEPS = 20
 _TOGETHER = 8  # sentences per call
 _TOKENS = 1024  # per forward pass, or one step of all sentences of a call
 _TINY = 1e-7  # relative change of the embeddings that stands for "nothing changed"
-_FEW = 3  # words below which there is no order to compare
 _WORDS = [
     "id",
     "language",
@@ -298,8 +298,8 @@ def _one(part: pd.DataFrame) -> dict[str, Any]:
         "sign": float(signs.mean()),
     }
     row |= {
-        "rank": _spearman(part["fp32"], part["quantized"]),
-        "floor": _spearman(part["quantized"], part["nudged"]),
+        "rank": rank_correlation(part["fp32"], part["quantized"]),
+        "floor": rank_correlation(part["quantized"], part["nudged"]),
     }
     for model in ("fp32", "quantized"):
         delta = float(part[f"delta_{model}"].iloc[0])
@@ -308,15 +308,6 @@ def _one(part: pd.DataFrame) -> dict[str, Any]:
             f"gain_{model}": abs(float(part[model].sum()) - delta),
         }
     return row
-
-
-def _spearman(x: pd.Series[float], y: pd.Series[float]) -> float:
-    """Rank correlation; NaN below three words, or where all are alike."""
-    return (
-        float(x.rank().corr(y.rank()))
-        if len(x) >= _FEW and x.nunique() > 1 and y.nunique() > 1
-        else math.nan
-    )
 
 
 def _mean(

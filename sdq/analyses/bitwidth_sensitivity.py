@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import pandas as pd
 from torch import nn
 
-from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import Measure, scan
 from sdq.data.batches import Encoded
 from sdq.models.structure import Module, modules
@@ -18,6 +17,7 @@ from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
 from sdq.quant.mixed_precision import FP, weight_bytes, with_ranges
 from sdq.quant.rewrite import quantized_modules
 from sdq.quant.spec import WeightSpec
+from sdq.results import EVERY
 
 WIDTHS = (2, 3, 4, 6, 8)
 Interval = tuple[float, float, float]  # value, low, high

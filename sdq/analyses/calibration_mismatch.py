@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from sdq.analyses.divergence import DivergenceSums, Reference
 from sdq.analyses.input_statistics import exact_codes
-from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import check, run
 from sdq.analyses.wiring import input_taps
 from sdq.data.batches import Batch, Encoded
@@ -25,6 +24,7 @@ from sdq.models.hooks import listen
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer, QuantLinear
 from sdq.quant.rewrite import calibrate_, quantized_modules
+from sdq.results import EVERY
 
 _KEYS, _ENDS = ("kl", "kl_alike", "cost"), ("", "_low", "_high")
 COLUMNS = ["language", "calibrated", "sentences", "positions", "clipped", "clipped_alike"]

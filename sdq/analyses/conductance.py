@@ -31,11 +31,12 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.divergence import METRICS, DivergenceSums, Reference
-from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import Forward, check, patch_forwards
 from sdq.data.batches import Batch, Encoded
+from sdq.evaluate.ranking import rank_correlation
 from sdq.models.structure import Module, blocks, modules
 from sdq.quant.rewrite import only, quantized_modules
+from sdq.results import EVERY
 
 MEASURES = ("kl", "loss")  # of METRICS
 STEPS = 6
@@ -232,7 +233,9 @@ def _table(
     table = pd.DataFrame(rows)
     levels = ["level", "measure", "language"]
     table["delta"] = table.groupby(levels)["value"].transform("sum") - table["total"]
-    rhos = {key: _spearman(part["value"], part["scan"]) for key, part in table.groupby(levels)}
+    rhos = {
+        key: rank_correlation(part["value"], part["scan"]) for key, part in table.groupby(levels)
+    }
     table["rho"] = [rhos[key] for key in zip(*(table[c] for c in levels), strict=True)]
     return table[_COLUMNS]
 
@@ -245,12 +248,3 @@ def _alone(sensitivity: pd.DataFrame) -> dict[tuple[str, str, str], float]:
         for row in one.itertuples()
         for measure in MEASURES
     }
-
-
-def _spearman(x: pd.Series[float], y: pd.Series[float]) -> float:
-    both = pd.DataFrame({"x": x, "y": y}).dropna().rank()
-    return (
-        float(both["x"].corr(both["y"]))
-        if len(both) > 2 and (both.nunique() > 1).all()
-        else math.nan
-    )

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdq.analyses.layerwise_error import EVERY
 from sdq.data.batches import Batch
+from sdq.results import EVERY
 
 METRICS = ("kl", "flips", "loss", "accuracy")
 _NORMAL = 1.959964  # 97.5 % of a normal distribution lie below

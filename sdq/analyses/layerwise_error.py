@@ -22,8 +22,7 @@ from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen, tensor_of
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.rewrite import only, quantized_modules, quantizers
-
-EVERY = "all"
+from sdq.results import EVERY
 
 
 def sites(model: nn.Module) -> list[tuple[Module, Side]]:

@@ -40,12 +40,13 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.divergence import METRICS, DivergenceSums, Reference
-from sdq.analyses.layerwise_error import EVERY, Sums, capture_outputs, sites
+from sdq.analyses.layerwise_error import Sums, capture_outputs, sites
 from sdq.analyses.sensitivity import Forward, Passes, check, patch_forwards
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces
 from sdq.models.structure import Module, modules
 from sdq.quant.rewrite import only, quantized_modules
+from sdq.results import EVERY
 
 AMOUNT = 1e-7  # of the size of a token's embedding: about the last bit of its largest numbers
 CAUSES = ("perturbation", "batch")

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from sdq.analyses.divergence import DivergenceSums, Reference, columns
-from sdq.analyses.layerwise_error import EVERY
 from sdq.data.batches import Batch, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules
+from sdq.results import EVERY
 
 Measure = Literal["one", "but_one", "all"]
 Forward = Callable[..., Any]

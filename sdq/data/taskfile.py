@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
 
@@ -307,15 +306,3 @@ def content_hash(path: Path) -> str:
             f"{sum_of(source.path)}".encode()
         )
     return digest.hexdigest()[:16]
-
-
-def content(path: Path) -> str:
-    """SHA-256 of a file; not read again while its time and size stay."""
-    state = path.stat()
-    return _content(path, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=4096)
-def _content(path: Path, changed: int, size: int) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

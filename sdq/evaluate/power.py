@@ -40,25 +40,6 @@ def smallest_change(n: int, flipping: float, power: float = POWER, level: float 
     return min(1.0, slope * math.sqrt(max(flipping, slope**2)))
 
 
-def sentences_needed(
-    change: float, flipping: float, power: float = POWER, level: float = LEVEL
-) -> float:
-    """How many sentences McNemar's test needs to find this change when the share `flipping` flips;
-    infinite for no change.
-
-    change: share of sentences, -1..1
-    flipping: share of sentences that flips, 0..1
-    power, level: as of `smallest_change`
-    """
-    if not change:
-        return math.inf
-    a, b = _quantiles(power, level)
-    flipping = max(flipping, abs(change))
-    return math.ceil(
-        (a * math.sqrt(flipping) + b * math.sqrt(flipping - change**2)) ** 2 / change**2
-    )
-
-
 def of_error(error: float, power: float = POWER, level: float = LEVEL) -> float:
     """The smallest change that any test with this standard error finds, by the normal
     approximation; in the unit of the error.

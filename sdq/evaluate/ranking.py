@@ -3,11 +3,13 @@ tables; needs no torch."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import pandas as pd
 
-EVERY = "all"  # the language code that stands for all of them
+from sdq.results import EVERY
+
 _COLUMNS = [
     "module",
     "role",
@@ -76,12 +78,17 @@ def one_at_a_time(sensitivity: pd.DataFrame) -> pd.DataFrame:
     return one
 
 
+def rank_correlation(x: pd.Series[float], y: pd.Series[float], least: int = 3) -> float:
+    """Spearman's rank correlation, -1..1, of the pairs without NaN; NaN for fewer than `least` of
+    them, or if one side ranks nothing."""
+    ranks = pd.DataFrame({"x": x, "y": y}).dropna().rank()
+    if len(ranks) < least or not (ranks.nunique() > 1).all():
+        return math.nan
+    return float(ranks["x"].corr(ranks["y"]))
+
+
 def rho(table: pd.DataFrame) -> Agreement:
     """How alike the columns estimate and kl of a table of modules rank them; one without either
     does not count."""
     both = table[["estimate", "kl"]].dropna()
-    ranks = both.rank()
-    return Agreement(
-        float(ranks["estimate"].corr(ranks["kl"])) if (ranks.nunique() > 1).all() else float("nan"),
-        len(both),
-    )
+    return Agreement(rank_correlation(both["estimate"], both["kl"], least=2), len(both))

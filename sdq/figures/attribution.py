@@ -19,9 +19,9 @@ from sdq.figures.ranks import UNSPACED
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
 from sdq.figures.weights import Picture
 from sdq.labels import direction, language_name
+from sdq.results import EVERY
 from sdq.settings import UserError
 
-EVERY = "all"
 MODELS = ("fp32", "quantized")
 _DEEPEST = 0.55  # of the colour behind the word that counts most
 _THICKEST = 5  # pixels of the line under it

@@ -17,10 +17,10 @@ from plotly.subplots import make_subplots
 
 from sdq.figures import noise
 from sdq.figures.curves import MEASURES, OTHERS, axis, curves, run_marks, said
-from sdq.figures.depth_rows import EVERY, language_rows, rows, titled
+from sdq.figures.depth_rows import language_rows, rows, titled
 from sdq.figures.style import INK, MARKS, Mark, Theme, template
 from sdq.labels import ROLE_LABELS, language_name, run_names
-from sdq.results import Report
+from sdq.results import EVERY, Report
 
 INSIDE = ("q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out")
 _PHRASES = {

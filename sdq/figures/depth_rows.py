@@ -8,9 +8,8 @@ import pandas as pd
 
 from sdq.figures.curves import MEASURES, OTHERS, axis
 from sdq.labels import ROLE_LABELS, language_name, module_label
-from sdq.results import NO_ERROR_DB
+from sdq.results import EVERY, NO_ERROR_DB
 
-EVERY = "all"  # the code of all languages together
 # the module whose weights produce an output
 _LEADS_TO = {"block": "ffn_out", "attention": "attention_output"}
 COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]

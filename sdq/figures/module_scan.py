@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.evaluate.ranking import EVERY
 from sdq.figures.axes import heading, row_axis, segments, shade, value_axis, zero_line
 from sdq.figures.sensitivity import (
     METRICS,
@@ -23,6 +22,7 @@ from sdq.figures.sensitivity import (
 )
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, faint, template
 from sdq.labels import ROLE_LABELS, language_name
+from sdq.results import EVERY
 
 
 def modules_picture(

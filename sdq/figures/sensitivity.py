@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.evaluate.ranking import EVERY
 from sdq.labels import language_name, module_label, nats
+from sdq.results import EVERY
 
 Picture = tuple[go.Figure, pd.DataFrame, str]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from sdq.evaluate.ranking import EVERY
 from sdq.figures.axes import row_axis, segments, value_axis
 from sdq.figures.sensitivity import METRICS, Picture, model_floor, reach_of, where
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, faint, template
 from sdq.labels import language_name
+from sdq.results import EVERY
 
 PARTS = {"weights": "weights only", "activations": "activations only", "both": "both"}
 _HEIGHT = {part: float(i) for i, part in enumerate(PARTS.values())}

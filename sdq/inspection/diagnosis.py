@@ -7,7 +7,6 @@ Nothing is said without a number, and each sentence names the table and column i
 from __future__ import annotations
 
 from sdq.evaluate.drops import SURE, drop_table
-from sdq.evaluate.ranking import EVERY
 from sdq.evaluate.statistics import p_text
 from sdq.inspection.findings import (
     WORST,
@@ -19,7 +18,7 @@ from sdq.inspection.findings import (
     module_findings,
 )
 from sdq.labels import language_name, measure, nats, share, width
-from sdq.results import Report
+from sdq.results import EVERY, Report
 from sdq.settings import Settings
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from pydantic import Field
 
-from sdq.evaluate.ranking import EVERY, one_at_a_time, ranked
+from sdq.evaluate.ranking import one_at_a_time, ranked
 from sdq.inspection.reasons import (
     BESIDE,
     CALIBRATION,
@@ -22,7 +22,7 @@ from sdq.inspection.reasons import (
     removed,
 )
 from sdq.labels import language_name, module_label, nats, share
-from sdq.results import Report
+from sdq.results import EVERY, Report
 from sdq.settings import Settings
 
 WORST = 3  # modules named

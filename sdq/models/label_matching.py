@@ -153,7 +153,7 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
     """
     # two that differ by case only are two
     if set(labels) <= set(names) and len(set(names)) == len(names):
-        return _by_name(names, labels, list(names), list(labels))
+        return _by_name(names, list(names), list(labels))
     have, want = [plain(name) for name in names], [plain(label) for label in labels]
     for what, given, compared in (
         ("the names in id2label", names, have),
@@ -187,12 +187,10 @@ def join(names: Sequence[str], labels: Sequence[str], where: Path, remedy: str) 
             "the model must have learned every label of the task, it has labels the model never "
             f"learned: {_list(never)}; {where} has {_list(names)}: {way}, or {remedy}"
         )
-    return _by_name(names, labels, have, want)
+    return _by_name(names, have, want)
 
 
-def _by_name(
-    names: Sequence[str], labels: Sequence[str], have: list[str], want: list[str]
-) -> Joint:
+def _by_name(names: Sequence[str], have: list[str], want: list[str]) -> Joint:
     at = {name: i for i, name in enumerate(have)}
     order = [at[name] for name in want]
     rest = sorted(set(range(len(names))) - set(order))

@@ -109,19 +109,3 @@ class _StraightThrough(torch.autograd.Function):
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
         (inside,) = ctx.saved_tensors
         return grad * inside, None, None, None, None
-
-
-def integer_linear(
-    x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tensor, w_scale: Tensor
-) -> Tensor:
-    """Linear layer on codes alone: int64 accumulation, one rescale at the end.
-
-    x: codes [..., I]
-    x_scale, x_zero: per tensor, or per token [..., 1]
-    w: symmetric codes [O, I]
-    w_scale: [O, 1] or scalar
-
-    Returns float32 [..., O] without bias.
-    """
-    accumulator = (x.to(torch.int64) - x_zero.to(torch.int64)) @ w.to(torch.int64).T
-    return accumulator.to(torch.float32) * (x_scale * w_scale.reshape(-1))

@@ -11,15 +11,13 @@ from functools import lru_cache
 
 import pandas as pd
 
-from sdq.data.registry import load_task, task_fingerprint
-from sdq.data.task import joined
+from sdq.data.registry import task_fingerprint
 from sdq.figures import (
     activations,
     attribution,
     channels,
     conductance,
     depth,
-    depth_rows,
     dimensions,
     disagreement,
     estimates,
@@ -40,8 +38,9 @@ from sdq.figures import (
 from sdq.figures.style import MARKS, Theme
 from sdq.figures.weights import Picture
 from sdq.inspection.remedies import choice_at
+from sdq.intake.reading import rows
 from sdq.labels import width
-from sdq.results import METRICS, Report
+from sdq.results import EVERY, METRICS, Report
 from sdq.settings import UserError
 
 Tables = Mapping[str, pd.DataFrame]
@@ -112,7 +111,7 @@ def _through_depth(view: str, error: str) -> Draw:
             {report.run: tables["depth"]},
             "relative_l2",
             error,
-            depth_rows.EVERY,
+            EVERY,
             report.run,
             theme,
             floors,
@@ -188,20 +187,9 @@ def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
 
 @lru_cache(maxsize=2)
 def _texts(task: str, content: str) -> pd.DataFrame:
-    """The test sentences of a task: id, language, text, gold, words (joined by tabs; empty for
-    tasks with one label a sentence)."""
-    data = load_task(task, "test")
-    rows = [
-        (
-            e.id,
-            e.language,
-            e.text,
-            " ".join(e.targets),
-            joined(e.words) if data.kind == "token" else "",
-        )
-        for e in data.examples("test")
-    ]
-    return pd.DataFrame(rows, columns=["id", "language", "text", "gold", "words"])
+    """The test sentences of a task, see `sdq.intake.reading.rows`; kept while its content is."""
+    texts: pd.DataFrame = rows(task)
+    return texts
 
 
 def _pairs(tables: Tables, report: Report) -> pd.DataFrame:

@@ -14,14 +14,14 @@ import plotly.graph_objects as go
 
 from sdq import labels
 from sdq.evaluate.drops import drop_table
-from sdq.figures import depth, depth_rows, drops, languages, sample_size, scores, weights, zero_shot
+from sdq.figures import depth, drops, languages, sample_size, scores, weights, zero_shot
 from sdq.figures.style import Theme
 from sdq.inspection.diagnosis import diagnose
 from sdq.inspection.storage import missing, paths, read, read_table
 from sdq.io.sealed import Damaged
 from sdq.labels import run_names
 from sdq.reporting import inspected
-from sdq.results import Report
+from sdq.results import EVERY, Report
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -130,7 +130,7 @@ def _through_depth(view: str, measure: str) -> Draw:
             if "floor" in (files := paths(r.run, store))
         }
         return depth.draw(
-            view, kept, errors, measure, "accumulated", depth_rows.EVERY, kept[0].run, theme, floors
+            view, kept, errors, measure, "accumulated", EVERY, kept[0].run, theme, floors
         )
 
     return draw
@@ -143,7 +143,7 @@ def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
     errors = _errors(trained, store)
     kept = [r for r in trained if r.run in errors]
     figure, table, text = depth.draw(
-        "Blocks", kept, errors, "relative_l2", "gap", depth_rows.EVERY, kept[0].run, theme
+        "Blocks", kept, errors, "relative_l2", "gap", EVERY, kept[0].run, theme
     )
     return (
         figure,

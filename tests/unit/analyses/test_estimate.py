@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from sdq.analyses import fisher
 from sdq.analyses.fisher import agreement, estimate
-from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.evaluate.ranking import Agreement
@@ -22,6 +21,7 @@ from sdq.models.hooks import capture
 from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.results import EVERY
 from tests.helpers.scans import ACTIVATIONS, FINE, ROUGH, pad_of, spoken
 from tests.helpers.training import text
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.analyses import noise_floor as module
-from sdq.analyses.layerwise_error import EVERY, capture_outputs, sites
+from sdq.analyses.layerwise_error import capture_outputs, sites
 from sdq.analyses.noise_floor import CAUSES, noise_floor
 from sdq.analyses.sensitivity import patch_forwards
 from sdq.analyses.weights_vs_activations import weights_vs_activations
@@ -21,6 +21,7 @@ from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.results import EVERY
 from tests.helpers.scans import ROUGH, of, pad_of, spoken, whole
 from tests.helpers.training import text
 

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from benchmarks.sensitivity import scans
 from sdq.analyses.divergence import METRICS, _mean
 from sdq.analyses.fisher import estimate
-from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import alone, divergences, scan
 from sdq.data.batches import IGNORE, Encoded
 from sdq.models.structure import modules
 from sdq.quant.rewrite import calibrate_, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.results import EVERY
 from tests.helpers.scans import ACTIVATIONS, FINE, ROUGH, pad_of, spoken, whole
 from tests.helpers.training import text
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from sdq.analyses.activations import activations
 from sdq.analyses.bins import BINS, binned
-from sdq.analyses.layerwise_error import EVERY, layerwise_error, sites
+from sdq.analyses.layerwise_error import layerwise_error, sites
 from sdq.analyses.weights import weights
 from sdq.data.batches import Encoded
 from sdq.models.hooks import capture
@@ -20,6 +20,7 @@ from sdq.models.structure import blocks, modules
 from sdq.quant.observers import Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.results import EVERY
 from sdq.settings import UserError
 from tests.helpers.layer_errors import layer_errors
 from tests.helpers.training import text

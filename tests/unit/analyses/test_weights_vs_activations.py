@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdq.analyses.layerwise_error import EVERY
 from sdq.analyses.sensitivity import scan
 from sdq.analyses.weights_vs_activations import PARTS, weights_vs_activations
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, quantizers, rewrite
 from sdq.quant.spec import Rule, WeightSpec
+from sdq.results import EVERY
 from tests.helpers.scans import ACTIVATIONS, ROUGH, of, spoken
 from tests.helpers.training import text
 

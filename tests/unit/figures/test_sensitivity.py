@@ -8,10 +8,10 @@ import math
 import pandas as pd
 import pytest
 
-from sdq.evaluate.ranking import EVERY
 from sdq.figures import estimates, module_scan, sensitivity, tensors
 from sdq.figures.sensitivity import METRICS, VIEWS
 from sdq.figures.style import INK
+from sdq.results import EVERY
 from tests import made_up_sensitivity as made_up
 from tests.made_up import MODULES
 

@@ -10,7 +10,7 @@ import torch
 
 from sdq.analyses.activations import activations
 from sdq.analyses.fisher import estimate
-from sdq.analyses.layerwise_error import EVERY, layerwise_error, sites
+from sdq.analyses.layerwise_error import layerwise_error, sites
 from sdq.analyses.sensitivity import scan
 from sdq.models.hooks import capture
 from sdq.models.structure import blocks, modules, steps, taps
@@ -18,6 +18,7 @@ from sdq.quant.layers import QuantEmbedding
 from sdq.quant.rewrite import only, quantized_modules, rewrite
 from sdq.quant.smoothquant import smoothquant
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
+from sdq.results import EVERY
 from sdq.train.loop import train_, without_dropout_
 from sdq.train.losses import KLD, Attention, Hidden
 from sdq.train.settings import Training

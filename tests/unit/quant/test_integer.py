@@ -16,12 +16,12 @@ from sdq.quant.integer import (
     code_range,
     dequantize,
     fake_quantize,
-    integer_linear,
     quantize,
     scale_and_zero,
 )
 from sdq.quant.layers import ForwardPass, quantized
 from sdq.quant.spec import ActivationSpec, PerTensor, WeightSpec
+from tests.helpers.integers import integer_linear
 
 BITS = range(2, 9)
 REAL = st.floats(-(2.0**100), 2.0**100, width=32)
