@@ -1,10 +1,11 @@
 """Write the hashed locks from requirements.txt and requirements-dev.txt: `make lock`. Needs uv and
 a package index.
 
-requirements.lock       what runs the project on a CPU, whole: pip install --require-hashes -r
-requirements.lock requirements-pypi.lock  the same with torch as the package index has it, which on
-Linux is the build for CUDA, and the CUDA libraries requirements-dev.lock   what tests and checks
-it, beside one of the two
+requirements.lock: what runs the project on a CPU, whole (pip install --require-hashes -r
+requirements.lock).
+requirements-pypi.lock: the same with torch as the package index has it, which on Linux is the build
+for CUDA, and the CUDA libraries it asks for.
+requirements-dev.lock: what tests and checks need, beside one of the two.
 
 One torch release is two builds on Linux, of one version to pip: 2.13.0 of the package index asks
 for several GB of CUDA libraries, 2.13.0+cpu, from an index or a folder that pip was pointed to, for

@@ -4,20 +4,19 @@ how it stands, take the wish back. Needs neither torch nor dask.
 All state is in files of the data folder, so that a reload, another browser, another server or a
 restart see the same:
 
-    queue/<run>          the run is wanted and not finished: by whom first, and since when (JSON; an
-    earlier version left it empty)
-    runs/<run>/          request.json (the recipe), job.json (model, task), interest/<who> (whoever
-    still wants it, and since when),
-                         owners/<who> (whoever asked), cancel (a marker),
-                         worker.pid (pid and start time of the computing process), stdout.txt,
-                         stderr.txt, and what the store writes
-    inspections/<id>/    the same of an inspection; its job.json names the run, its request.json the
-    settings. Its store is `store.inspections()`
-    asked/<key>.json     a sentence to be answered by some runs' models; <key>.answer.json is the
-    answer
-    turns.json           who had a turn when, and who waits behind whom (see sdq.jobs.turns)
-    cluster.pid          the process of sdq.jobs.cluster, which works the queue off on
-    dask.distributed
+    queue/<run>        the run is wanted and not finished: by whom first, and since when (JSON; an
+                       earlier version left it empty)
+    runs/<run>/        request.json (the recipe), job.json (model, task), interest/<who> (whoever
+                       still wants it, and since when), owners/<who> (whoever asked), cancel (a
+                       marker), worker.pid (pid and start time of the computing process),
+                       stdout.txt, stderr.txt, and what the store writes
+    inspections/<id>/  the same of an inspection; its job.json names the run, its request.json the
+                       settings. Its store is `store.inspections()`
+    asked/<key>.json   a sentence to be answered by some runs' models; <key>.answer.json is the
+                       answer
+    turns.json         who had a turn when, and who waits behind whom (see sdq.jobs.turns)
+    cluster.pid        the process of sdq.jobs.cluster, which works the queue off on
+                       dask.distributed
 """
 
 from __future__ import annotations

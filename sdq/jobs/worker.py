@@ -1,4 +1,4 @@
-"""One computation of the process of sdq.jobs.queue.cluster: a command in a child process, with
+"""One computation of the process of sdq.jobs.cluster: a command in a child process, with
 bounds on its time and memory."""
 
 from __future__ import annotations

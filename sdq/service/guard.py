@@ -2,16 +2,16 @@
 streamlit sees a request or a WebSocket.
 
 1. Host must be a name of this machine (SDQ_HOSTS adds more), else a page elsewhere whose name is
-pointed here could read everything (DNS rebinding).
+   pointed here could read everything (DNS rebinding).
 2. Origin, where there is one, must be that host: no page of another site, or of another port of
-this machine, sends or reads anything.
+   this machine, sends or reads anything.
 3. What streamlit tells of the server itself (/_stcore/metrics and the like) is for those who lead.
 4. From this machine, while the server is open to nobody else, everybody is the owner. All others
-need a link with a token once: it becomes a signed
-   cookie, and the page is opened again without the token.
-5. Who follows a link of another site (a web mail, a chat) comes without his cookie, which is
-Strict: he is sent to the same address once more, from
-   here, before anything is made of it. Else he would be refused, or become somebody else.
+   need a link with a token once: it becomes a signed cookie, and the page is opened again without
+   the token.
+5. Who follows a link of another site (a web mail, a chat) comes without the cookie, which is
+   Strict: the browser is sent to the same address once more, from here, before anything is made of
+   it. Else the visitor would be refused, or become somebody else.
 """
 
 from __future__ import annotations
