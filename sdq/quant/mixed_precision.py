@@ -17,7 +17,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -184,18 +183,13 @@ def last_matching_rule(name: str, role: str | None, base: tuple[Rule, ...]) -> R
     role: of the module; None: not known
     base: the rules of the recipe
     """
-    matched = None
-    for rule in base:
-        if not fnmatchcase(name, rule.name):
-            continue
-        if rule.roles and role is None:
-            raise ValueError(
-                "the table of costs must have a column role, as base rules are for roles, it has "
-                f"none for {name}; add it from sdq.models.structure.modules"
-            )
-        if not rule.roles or role in rule.roles:
-            matched = rule
-    return matched
+    if role is None and any(rule.roles for rule in base):
+        raise ValueError(
+            "the table of costs must have a column role, as base rules are for roles, it has none "
+            f"for {name}; add it from sdq.models.structure.modules"
+        )
+    matching = (rule for rule in reversed(base) if rule.matches(name, role or ""))
+    return next(matching, None)
 
 
 def weight_bytes(shape: tuple[int, ...], spec: WeightSpec | None) -> int:

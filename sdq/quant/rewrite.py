@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -32,8 +31,7 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
     share: names of parameters whose memory the copy shares with the model, which then nobody may
         write to: what training freezes, or all if nothing is trained
 
-    Raises ValueError for a rule that
-    matches nothing.
+    Raises ValueError for a rule that matches nothing.
     """
     shared = {
         id(p): nn.Parameter(p.detach(), p.requires_grad)
@@ -45,11 +43,7 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
     chosen: dict[str, Rule] = {}
     candidates = modules(student)
     for rule in rules:
-        matched = [
-            m
-            for m in candidates
-            if (not rule.roles or m.role in rule.roles) and fnmatchcase(m.name, rule.name)
-        ]
+        matched = [m for m in candidates if rule.matches(m.name, m.role)]
         if not matched:
             raise ValueError(
                 f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with "

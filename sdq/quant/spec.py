@@ -6,6 +6,7 @@ share it.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -129,3 +130,7 @@ class Rule(Settings):
     activation: ActivationSpec | None = Field(
         None, description="How inputs are quantized; empty leaves them in FP32"
     )
+
+    def matches(self, name: str, role: str) -> bool:
+        """Whether the rule is for the module of this name and role."""
+        return (not self.roles or role in self.roles) and fnmatchcase(name, self.name)

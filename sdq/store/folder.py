@@ -12,8 +12,8 @@ import pandas as pd
 
 from sdq.io import files, sealed
 
-# see sdq.pipeline.run: weights, activations and profiles (per module), depth (errors) and tokens (errors
-# per token), sample (the sentences looked at)
+# see sdq.pipeline.run: weights, activations and profiles (per module), depth (errors) and tokens
+# (errors per token), sample (the sentences looked at)
 TABLES = ("weights", "activations", "profiles", "depth", "tokens", "sample")
 # the columns that pages read: a table of a run whose `done` is of an earlier version, and tells no
 # sums, must have these
