@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +24,10 @@ BATCH = {
     "input_ids": torch.tensor([[2, 7, 9, 3], [2, 11, 3, 0]]),
     "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
 }
+
+
+def pickle_copy(model: nn.Module) -> Any:
+    return pickle.loads(pickle.dumps(model))
 
 
 def test_import_is_light() -> None:
@@ -126,3 +132,27 @@ def test_paths_may_be_paths() -> None:
         sdq.load_task(Path("nowhere.json"))
     with pytest.raises(sdq.UserError, match=r"nowhere"):
         sdq.run("fp32", Path("nowhere/model"), "intent")
+
+
+@pytest.mark.parametrize("copied", [lambda m: m, copy.copy, copy.deepcopy, pickle_copy])
+def test_a_quantized_copy_refuses_to_be_saved_as_what_would_be_read_as_fp32(
+    tiny: Callable[..., nn.Module], tmp_path: Path, copied: Callable[[Any], Any]
+) -> None:
+    model: Any = tiny("bert")
+    student = copied(sdq.quantize(model, "ptq-w4a8"))
+    out = tmp_path / "exported"
+    for part in (student, student.base_model):
+        for save in (part.save_pretrained, part.push_to_hub):
+            with pytest.raises(sdq.UserError, match="would read it as the FP32 model; save the FP"):
+                save(out)
+    assert not out.exists()
+    model.save_pretrained(out)  # the model that was quantized can be saved as before
+    assert (out / "model.safetensors").is_file()
+
+
+def test_a_copy_in_which_nothing_is_quantized_can_be_saved(
+    tiny: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    same: Any = sdq.quantize(tiny("bert"), "fp32")
+    same.save_pretrained(tmp_path / "fp32")
+    assert (tmp_path / "fp32" / "model.safetensors").is_file()
