@@ -53,6 +53,7 @@ def assemble(file: TaskFile, sources: Iterable[Source], name: str, fingerprint: 
             file.names,
             file.quoting,
             partial(builder.remark, name=source.path.name),
+            builder.used,
         )
         builder.add(source, rows, class_labels(source.path))
     return builder.task(name, fingerprint)
@@ -96,6 +97,15 @@ class Builder:
                 f"{trimmed[0]}."
             )
         return tuple(sentences)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The columns that the task file names."""
+        return frozenset(
+            name
+            for value in self.file.columns.model_dump().values()
+            for name in ([value] if isinstance(value, str) else value or ())
+        )
 
     def add(
         self,
@@ -161,17 +171,11 @@ class Builder:
     ) -> dict[str, tuple[str, ...]]:
         """The columns whose numbers are read as names: not where the task file itself says what the
         numbers mean."""
-        columns = self.file.columns
-        answers = (columns.label, columns.tags)
-        used = {
-            name
-            for value in columns.model_dump().values()
-            for name in ([value] if isinstance(value, str) else value or ())
-        }
+        answers = (self.file.columns.label, self.file.columns.tags)
         meant = {
             column: names
             for column, names in classes.items()
-            if column in used
+            if column in self.used
             and not (column in answers and label_order.are_numbers(self._reader.given, names))
         }
         for column, names in meant.items():
