@@ -208,24 +208,28 @@ def column_mapping(table: pd.DataFrame) -> dict[str, Any]:
         or kind
     )
     chosen_columns: dict[str, str] = {}
+    untold = list[str]()
     row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
     for role in dict.fromkeys((*ROLES[kind], "id", "language", "split")):
         free = role in ("language", "split", "group") or (role == "id" and kind != "retrieval")
         options = [NONE, *columns] if free else columns
-        left = [
-            i for i, column in enumerate(options) if column not in chosen_columns.values()
-        ]  # a column is suggested for one role only
-        start = (
-            options.index(proposed[role])
-            if proposed.get(role) in options
-            else 0
-            if free
-            else next(iter(left), 0)
-        )
+        told = proposed.get(role) in options
+        start = options.index(proposed[role]) if told else 0 if free else None
+        untold += [] if told or free else [role]
         label = LABELS[role] if free or role != "id" else "Id (shared by translations)"
-        chosen = row.selectbox(label, options, start, key=f"column-{kind}-{role}", width=220)
+        chosen = row.selectbox(
+            label,
+            options,
+            start,
+            key=f"column-{kind}-{role}",
+            width=220,
+            placeholder="Choose a column",
+        )
         if chosen and chosen != NONE:
             chosen_columns[role] = chosen
+    if untold:
+        named = " and ".join(LABELS[role].partition(" (")[0].lower() for role in untold)
+        st.caption(f"Nothing in the file tells which column is the {named}: choose it.")
     cells = (
         [str(cell).split(" ") for cell in table[chosen_columns["tags"]]]
         if "tags" in chosen_columns

@@ -30,7 +30,8 @@ _KINDS: dict[str, Literal["sequence", "token", "retrieval"]] = {
     "token": "token",
     "retrieval": "retrieval",
 }
-_SPLIT = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"} | {
+# what a column may call the splits, in any case
+SPLIT_NAMES = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"} | {
     split: split for split in SPLITS
 }
 _CODE = re.compile(CODE)
@@ -211,6 +212,7 @@ class Builder:
             self.file.longest,
             tagging=tagging,
             file_kind=self.file.kind,
+            answers=self._answers or "",
             remarks=(
                 *self.remarks,
                 *(f"{said[0].upper()}{said[1:]}." for said in (tagging.said if tagging else ())),
@@ -316,13 +318,13 @@ class Builder:
         column = self.file.columns.split
         if column:
             value = place.plain(column).strip(cells.WHITE).lower()
-            if value not in _SPLIT:
+            if value not in SPLIT_NAMES:
                 raise place.wrong(
                     column,
                     f"a split must be train, dev or test, got {value[:40]!r}; correct it, or use "
                     "`shares`",
                 )
-            return _SPLIT[value]
+            return SPLIT_NAMES[value]
         assert self.file.shares is not None
         train, dev, _ = self.file.shares
         part = (
