@@ -15,6 +15,7 @@ from sdq.models.checkpoint import folder_of
 from sdq.models.loading import load
 from sdq.pipeline.student import build_student
 from sdq.quant.rewrite import quantized_modules
+from sdq.results import Report
 from sdq.settings import ROOT
 from sdq.train.settings import Training
 from tests.helpers.snippets import execute, snippets
@@ -23,7 +24,7 @@ PAGE = ROOT / "docs" / "own-models.md"
 
 
 @pytest.fixture
-def trained(data: Path, monkeypatch: pytest.MonkeyPatch) -> sdq.Report:
+def trained(data: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     """A student of two steps, on a few sentences in two languages."""
     whole = registry.TASKS["intent"]("intent")
     few = {
@@ -38,7 +39,7 @@ def trained(data: Path, monkeypatch: pytest.MonkeyPatch) -> sdq.Report:
 
 
 def test_the_lines_that_load_a_trained_student_give_that_student(
-    trained: sdq.Report, data: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Report, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
     (snippet,) = snippets(PAGE)
