@@ -156,3 +156,28 @@ def test_a_copy_in_which_nothing_is_quantized_can_be_saved(
     same: Any = sdq.quantize(tiny("bert"), "fp32")
     same.save_pretrained(tmp_path / "fp32")
     assert (tmp_path / "fp32" / "model.safetensors").is_file()
+
+
+def test_run_takes_a_seed_as_the_command_does(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SHIPPED")
+    assert sdq.run("ptq-w4a8", seed=0).run == sdq.run("ptq-w4a8").run
+    asked: list[int] = []
+    monkeypatch.setattr("sdq.pipeline.run.run", lambda recipe, *_: asked.append(recipe.seed))
+    sdq.run("ptq-w4a8", seed=3)
+    sdq.run("ptq-w4a8")
+    assert asked == [3, 0]
+    for wrong in (-1, 2**31, 1.0, True):
+        with pytest.raises(sdq.UserError, match="seed must be a whole number from 0 to 2147483647"):
+            sdq.run("ptq-w4a8", seed=wrong)  # type: ignore[arg-type]
+
+
+def test_compare_takes_two_runs_or_more(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SHIPPED")
+    fp32, *others = (sdq.run(name) for name in ("fp32", "ptq-w4a8", "ptq-w2a8"))
+    both = sdq.compare(fp32, *others)
+    assert list(dict.fromkeys(both["run"])) == [run.run for run in others]
+    for other in others:
+        alone = sdq.compare(fp32.run, other.run)
+        assert both[both["run"] == other.run].reset_index(drop=True).equals(alone)
+    with pytest.raises(sdq.UserError, match="at least two runs, got one"):
+        sdq.compare(fp32)
