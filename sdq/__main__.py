@@ -54,6 +54,7 @@ COMMANDS: tuple[tuple[typer.Typer, Callable[..., None], str | None], ...] = (
     (MINI, mini.ship, None),
     (MODELS, models.fetch_model, "fetch"),
     (TASKS, own_files.check, None),
+    (TASKS, own_files.delete, None),
     (TASKS, own_files.task_schema, "schema"),
     (RECIPES, own_files.recipe_schema, "schema"),
     (RECIPES, own_files.check_recipe, "check"),
