@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.components.figure import counts_with_commas
 from pages.components.session import readable, visitor
 from pages.components.uploads import forget, path_of
 from sdq.data.check import Checked
@@ -189,7 +190,7 @@ def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     )
     for remark in about["remarks"]:
         st.warning(quoted_sentence(f"{name}: {remark}."), icon=":material/warning:")
-    st.dataframe(table, hide_index=True, key="preview")
+    st.dataframe(table, hide_index=True, placeholder="", key="preview")
     return table
 
 
@@ -286,9 +287,11 @@ def show_counts(check: Checked, labels: bool) -> None:
     sentences = check.sentences.pivot_table(
         index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0
     )
+    by_split = sentences[[split for split in SPLITS if split in sentences]].reset_index()
     st.dataframe(
-        sentences[[split for split in SPLITS if split in sentences]].reset_index(),
+        by_split,
         hide_index=True,
+        column_config=counts_with_commas(by_split),
         key="sentences",
     )
     if not labels:
@@ -304,10 +307,12 @@ def show_counts(check: Checked, labels: bool) -> None:
         or "train"
     )
     label_counts = check.counts[check.counts["split"] == split]
+    by_language = label_counts.pivot_table(
+        index="label", columns="language", values="count", aggfunc="sum", fill_value=0
+    ).reset_index()
     st.dataframe(
-        label_counts.pivot_table(
-            index="label", columns="language", values="count", aggfunc="sum", fill_value=0
-        ).reset_index(),
+        by_language,
         hide_index=True,
+        column_config=counts_with_commas(by_language),
         key="labels",
     )
