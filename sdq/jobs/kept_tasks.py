@@ -25,11 +25,11 @@ def delete_task(store: Store, name: str, who: Visitor = OWNER) -> Path:
     """
     must_lead(who, "delete a task")
     if name not in kept():
-        has = f"; it has {', '.join(kept())}" if kept() else ""
+        there = f"name one of {', '.join(kept())}" if kept() else "none is kept there"
         why = "came with the project" if name in TASKS else "is not there"
         raise UserError(
-            f"only a task that is kept in {home()} can be deleted, {one_line(name, 60)!r} {why}"
-            f"{has}; name one of those, and delete a task file elsewhere by hand"
+            f"only a task that is kept in {home()} can be deleted, {one_line(name, 60)!r} {why}; "
+            f"{there}, and delete a task file elsewhere by hand"
         )
     with changing(store) as folder, alone(home()):
         busy = [u.run for u in unfinished(store) if u.active and u.wanted and u.wanted.task == name]

@@ -49,7 +49,11 @@ def test_a_deleted_task_is_in_the_trash_until_that_is_emptied(
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("intent", "came with the project"), ("../tasks/news", "is not there"), ("x", "it has films")],
+    [
+        ("intent", "came with the project"),
+        ("../tasks/news", "is not there"),
+        ("x", "name one of films, news"),
+    ],
 )
 def test_only_a_task_that_is_kept_here_can_be_deleted(
     store: Store, capsys: pytest.CaptureFixture[str], name: str, why: str
