@@ -67,7 +67,9 @@ def as_shown(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
     """A table whose numbers are zero where their format would write -0.0. `formats`: column ->
     its number format."""
     rounded = {
-        column: table[column].mask(table[column].abs() < 0.5 * 10.0 ** -int(digits[1]), 0.0)
+        column: table[column].mask(
+            table[column].between(-0.5 * 10.0 ** -int(digits[1]), 0, inclusive="neither"), 0.0
+        )
         for column, form in formats.items()
         if column in table and (digits := re.search(r"\.(\d)f$", form))
     }

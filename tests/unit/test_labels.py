@@ -41,6 +41,7 @@ def test_a_table_shows_no_negative_zero_and_keeps_what_is_missing() -> None:
     shown = as_shown(table, {"wins": "%.4f", "value": "%.3g", "absent": "%.0f"})
     assert [f"{value:.4f}" for value in shown["wins"]] == ["0.0000", "-0.5000", "nan"]
     assert shown["value"].tolist() == table["value"].tolist()
+    assert as_shown(-table, {"wins": "%.4f"})["wins"][0] == 0.00004  # as the file has it
 
 
 def test_no_figure_or_page_writes_a_sign_by_itself() -> None:
