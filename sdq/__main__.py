@@ -7,8 +7,10 @@ import io
 import itertools
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -18,7 +20,7 @@ from sdq.cli import inspections, installation, mini, models, own_files, reproduc
 from sdq.cli.allocator import keep_freed_memory
 from sdq.io.boundary import boundary
 from sdq.io.explain import of_option
-from sdq.settings import UserError, one_line
+from sdq.settings import ROOT, UserError, one_line
 
 app = typer.Typer(
     help="Quantize multilingual Transformers and see what happened.",
@@ -35,6 +37,24 @@ TASKS = typer.Typer(
 RECIPES = typer.Typer(
     help="Recipes of your own: a JSON file that says what is done to a model.", no_args_is_help=True
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        typer.echo(f"sdq {project['version']}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    """Quantize multilingual Transformers and see what happened."""
+
+
 # in the order in which the help lists them: the group, the name if it is not the function's
 COMMANDS: tuple[tuple[typer.Typer, Callable[..., None], str | None], ...] = (
     (app, runs.run, None),
@@ -54,6 +74,7 @@ COMMANDS: tuple[tuple[typer.Typer, Callable[..., None], str | None], ...] = (
     (MINI, mini.ship, None),
     (MODELS, models.fetch_model, "fetch"),
     (TASKS, own_files.check, None),
+    (TASKS, own_files.delete, None),
     (TASKS, own_files.task_schema, "schema"),
     (RECIPES, own_files.recipe_schema, "schema"),
     (RECIPES, own_files.check_recipe, "check"),

@@ -37,19 +37,35 @@ def load_task(name: str | Path, only: str | None = None) -> Task:
     return registry.load_task(_named(name, "a task"), only)
 
 
+def seeded(recipe: Recipe, seed: int | None) -> Recipe:
+    """A recipe with another seed, if one is given. UserError for one that no recipe can have."""
+    if seed is None:
+        return recipe
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise UserError(
+            f"seed must be a whole number from 0 to {2**31 - 1}, got {str(seed)[:40]!r}; choose one"
+        )
+    return recipe.model_copy(update={"seed": seed})
+
+
 def run(
     recipe: Recipe | str | Path,
     model: str | Path = "mini",
     task: str | Path = "intent",
     *,
+    seed: int | None = None,
     store: Store | None = None,
     progress: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> Report:
     """Quantize a model by a recipe, score it in every language, and store the result.
 
+    Scores of the report are shares from 0 to 1, whatever the metric; sizes are bytes, times
+    seconds.
+
     recipe: a recipe, the name of a preset, or the path of a recipe file.
     model: "mini", the folder of a checkpoint, or a name of the Hugging Face Hub.
     task: an embedded task, a task file, `xglue:DIR/NC` or `hub:ENTRY`.
+    seed: replaces the recipe's.
     store: where runs are kept; by default the data folder. What is stored is not computed again.
     progress: is told what happens, an event at a time.
     UserError, one sentence, for whatever cannot be read or computed.
@@ -57,7 +73,7 @@ def run(
     from sdq.pipeline.run import run as compute
 
     names = _named(model, "a model"), _named(task, "a task")
-    return compute(recipe_of(recipe), *names, _store(store), progress)
+    return compute(seeded(recipe_of(recipe), seed), *names, _store(store), progress)
 
 
 def quantize(
@@ -122,6 +138,7 @@ def inspect(
 
     run: a finished run, or its id.
     only: names of analyses; all if empty. What was computed before is read.
+    Units: docs/python.md. Costs and divergences are nats, flips and accuracy shares of 0 to 1.
     UserError for a run that cannot be looked into.
     """
     from sdq.inspection.storage import inspect as look
@@ -131,20 +148,28 @@ def inspect(
 
 def compare(
     base: Report | str,
-    other: Report | str,
-    *,
+    *others: Report | str,
     store: Store | None = None,
 ) -> pd.DataFrame:
-    """How one run differs from another on the same sentences, see `sdq.evaluate.significance`.
+    """How runs differ from the first on the same sentences, see `sdq.evaluate.significance`.
 
-    A row per language, one for their mean ("all") and one for the languages without labels
-    ("zero-shot"): score of both (%), change (points) with its 95 % interval, p, and p after Holm.
-    UserError for runs on other sentences.
+    For each of the others, called `run`, a row per language, one for their mean ("all") and one for
+    the languages without labels ("zero-shot"): score of both in percent (unlike those of a report,
+    which are shares from 0 to 1), change in points with its 95 % interval, p, and p after Holm.
+    UserError for fewer than two runs, and for runs on other sentences.
     """
+    import pandas as pd
+
     from sdq.pipeline.comparison import compared
 
+    if not others:
+        raise UserError("compare must have at least two runs, got one; name the others after it")
     kept = _store(store)
-    return compared(kept.report(_id(base)), kept.report(_id(other)), kept)
+    first, tables = kept.report(_id(base)), []
+    for other in map(kept.report, map(_id, others)):
+        tables.append(compared(first, other, kept))
+        tables[-1].insert(0, "run", other.run)
+    return pd.concat(tables, ignore_index=True)
 
 
 def report(

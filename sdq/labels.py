@@ -101,6 +101,12 @@ def nats(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
+def signed(value: float, digits: int = 1) -> str:
+    """A difference or correlation: +1.5, −2,462.0 with a minus and commas; +0.0, never −0.0. Empty
+    for one that there is not."""
+    return "" if math.isnan(value) else f"{value:+z,.{digits}f}".replace("-", "−")
+
+
 def share(value: float) -> str:
     """A share as a percentage: 0.004 -> "0.4 %"."""
     return f"{nats(100 * value)} %" if 0 < abs(value) < 0.01 else f"{100 * value:.0f} %"

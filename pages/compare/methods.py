@@ -163,6 +163,7 @@ say(text, "reading")
 st.dataframe(
     methods.printed(comparison, reports[0].labelled, reports[0].metric),
     hide_index=True,
+    placeholder="",
     alt=text,
     key="side-by-side",
 )

@@ -75,6 +75,7 @@ st.subheader("Contents of the web page", anchor=False)
 st.dataframe(
     document.summary(reports),
     hide_index=True,
+    placeholder="",
     alt="The runs with their scores, simulated sizes and times",
 )
 for part in sections:
@@ -88,4 +89,6 @@ for part in sections:
 st.subheader("Commands that reproduce it", anchor=False)
 st.code(document.commands(reports), language="bash", wrap_lines=True)
 st.subheader("Contents of the ZIP", anchor=False)
-st.dataframe(archive.contents(reports, sections), hide_index=True, alt="The files of the ZIP")
+st.dataframe(
+    archive.contents(reports, sections), hide_index=True, placeholder="", alt="The files of the ZIP"
+)

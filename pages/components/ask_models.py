@@ -79,6 +79,7 @@ def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:
                 st.dataframe(
                     [{"label": label, "share": 100 * share} for label, share in row["best"]],
                     hide_index=True,
+                    placeholder="",
                     column_config={
                         "share": st.column_config.ProgressColumn(
                             "share, %", format="%.1f", min_value=0, max_value=100
@@ -93,5 +94,6 @@ def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:
                 st.dataframe(
                     tags,
                     hide_index=True,
+                    placeholder="",
                     column_config={"sure, %": st.column_config.NumberColumn(format="%.0f")},
                 )

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.figure import show, theme
+from pages.components.figure import counts_with_commas, show, theme
 from pages.components.glossary import say
 from pages.components.layer_picker import follow_layer
 from pages.components.selection import get, put, query
@@ -156,9 +156,10 @@ def _list(changed_answers: pd.DataFrame, label: str, key: str) -> None:
     st.dataframe(
         shown,
         hide_index=True,
+        placeholder="",
         height=260,
         key=key,
-        column_config=numbers,
+        column_config=counts_with_commas(shown) | numbers,
         on_select=row_chosen,
         selection_mode="single-row",
         alt=f"{count} sentences whose answer changes",

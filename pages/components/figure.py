@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -52,7 +53,27 @@ def _address(query: dict[str, str]) -> str:
 def _digits(column: pd.Series[float]) -> str:
     """A number format that suits the size of the column's values."""
     largest = column.abs().max()
-    return "%.1f" if not largest < 10 else "%.3f" if largest >= 0.1 else "%.2e"
+    return "%,.1f" if not largest < 10 else "%.3f" if largest >= 0.1 else "%.2e"
+
+
+def counts_with_commas(table: pd.DataFrame) -> dict[str, Any]:
+    """The configuration of a table's columns of whole numbers: 10,500 as in sentences."""
+    return {
+        str(c): st.column_config.NumberColumn(format="%,d") for c in table.select_dtypes("integer")
+    }
+
+
+def as_shown(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
+    """A table whose numbers are zero where their format would write -0.0. `formats`: column ->
+    its number format."""
+    rounded = {
+        column: table[column].mask(
+            table[column].between(-0.5 * 10.0 ** -int(digits[1]), 0, inclusive="neither"), 0.0
+        )
+        for column, form in formats.items()
+        if column in table and (digits := re.search(r"\.(\d)f$", form))
+    }
+    return table.assign(**rounded)
 
 
 def show(
@@ -144,8 +165,12 @@ def figure_tools(
             st.code(_address(query), language=None, wrap_lines=True)
         glossary_button(*terms)
     with st.expander("Numbers behind the figure"):
-        numbers = {
-            c: st.column_config.NumberColumn(format=_digits(table[c]))
-            for c in table.select_dtypes("float")
-        }
-        st.dataframe(table, hide_index=True, column_config=numbers, alt=text)
+        formats = {str(c): _digits(table[c]) for c in table.select_dtypes("float")}
+        st.dataframe(
+            as_shown(table, formats),
+            hide_index=True,
+            placeholder="",
+            column_config=counts_with_commas(table)
+            | {c: st.column_config.NumberColumn(format=form) for c, form in formats.items()},
+            alt=text,
+        )

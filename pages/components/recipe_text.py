@@ -7,7 +7,7 @@ from typing import Any
 
 from pages.components.progress import duration
 from sdq.data.registry import called
-from sdq.jobs.estimate import Expected
+from sdq.jobs.estimate import Expected, memory_words
 from sdq.labels import ROLE_LABELS, language_name, width
 from sdq.quant.mixed_precision import FP
 from sdq.quant.spec import Rule
@@ -234,12 +234,7 @@ def preset_difference(recipe: Recipe, name: str, preset: Recipe) -> str | None:
 
 def expected(of: Expected) -> str:
     """The estimated time and memory of a run, and what the estimate is based on."""
-    memory = (
-        ""
-        if of.memory is None
-        else f" It should need about {of.memory / 1e9:.1f} GB of memory (estimated from the number "
-        "of parameters)."
-    )
+    memory = "" if of.memory is None else f" {memory_words(of.memory)}"
     if of.seconds is None:
         return (
             "How long it takes is unknown: no similar run is stored for this model and "

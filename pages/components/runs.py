@@ -19,6 +19,7 @@ from sdq.figures.style import Theme
 from sdq.io.quoting import quoted, quoted_sentence
 from sdq.jobs import history, trash
 from sdq.jobs.wanted import wanted
+from sdq.labels import signed
 from sdq.recipe import preset_of
 from sdq.results import METRICS, Report
 from sdq.settings import UserError
@@ -88,7 +89,7 @@ def headline(report: Report) -> None:
                 st.metric(
                     f"{name}, {label}",
                     f"{100 * now:.1f} {metric.unit}",
-                    f"{100 * (now - full):+.1f} points",
+                    f"{signed(100 * (now - full))} points",
                     help="The difference to FP32 is shown below the score.",
                     **plain,
                 )
@@ -182,6 +183,7 @@ def how_made(reports: list[Report]) -> None:
         st.dataframe(
             pd.DataFrame(rows),
             hide_index=True,
+            placeholder="",
             column_config={"seconds": st.column_config.NumberColumn(format="%.0f")},
         )
 
@@ -213,6 +215,7 @@ def choose(store: Store) -> str | None:
     clicked = st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
+        placeholder="",
         column_config=score,
         on_select="rerun",
         selection_mode="single-row",

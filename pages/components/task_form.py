@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.components.figure import counts_with_commas
 from pages.components.session import readable, visitor
 from pages.components.uploads import forget, path_of
 from sdq.data.check import Checked
@@ -189,7 +190,7 @@ def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     )
     for remark in about["remarks"]:
         st.warning(quoted_sentence(f"{name}: {remark}."), icon=":material/warning:")
-    st.dataframe(table, hide_index=True, key="preview")
+    st.dataframe(table, hide_index=True, placeholder="", key="preview")
     return table
 
 
@@ -208,24 +209,28 @@ def column_mapping(table: pd.DataFrame) -> dict[str, Any]:
         or kind
     )
     chosen_columns: dict[str, str] = {}
+    untold = list[str]()
     row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
     for role in dict.fromkeys((*ROLES[kind], "id", "language", "split")):
         free = role in ("language", "split", "group") or (role == "id" and kind != "retrieval")
         options = [NONE, *columns] if free else columns
-        left = [
-            i for i, column in enumerate(options) if column not in chosen_columns.values()
-        ]  # a column is suggested for one role only
-        start = (
-            options.index(proposed[role])
-            if proposed.get(role) in options
-            else 0
-            if free
-            else next(iter(left), 0)
-        )
+        told = proposed.get(role) in options
+        start = options.index(proposed[role]) if told else 0 if free else None
+        untold += [] if told or free else [role]
         label = LABELS[role] if free or role != "id" else "Id (shared by translations)"
-        chosen = row.selectbox(label, options, start, key=f"column-{kind}-{role}", width=220)
+        chosen = row.selectbox(
+            label,
+            options,
+            start,
+            key=f"column-{kind}-{role}",
+            width=220,
+            placeholder="Choose a column",
+        )
         if chosen and chosen != NONE:
             chosen_columns[role] = chosen
+    if untold:
+        named = " and ".join(LABELS[role].partition(" (")[0].lower() for role in untold)
+        st.caption(f"Nothing in the file tells which column is the {named}: choose it.")
     cells = (
         [str(cell).split(" ") for cell in table[chosen_columns["tags"]]]
         if "tags" in chosen_columns
@@ -282,9 +287,11 @@ def show_counts(check: Checked, labels: bool) -> None:
     sentences = check.sentences.pivot_table(
         index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0
     )
+    by_split = sentences[[split for split in SPLITS if split in sentences]].reset_index()
     st.dataframe(
-        sentences[[split for split in SPLITS if split in sentences]].reset_index(),
+        by_split,
         hide_index=True,
+        column_config=counts_with_commas(by_split),
         key="sentences",
     )
     if not labels:
@@ -300,10 +307,12 @@ def show_counts(check: Checked, labels: bool) -> None:
         or "train"
     )
     label_counts = check.counts[check.counts["split"] == split]
+    by_language = label_counts.pivot_table(
+        index="label", columns="language", values="count", aggfunc="sum", fill_value=0
+    ).reset_index()
     st.dataframe(
-        label_counts.pivot_table(
-            index="label", columns="language", values="count", aggfunc="sum", fill_value=0
-        ).reset_index(),
+        by_language,
         hide_index=True,
+        column_config=counts_with_commas(by_language),
         key="labels",
     )

@@ -112,6 +112,7 @@ def across(folder: str, run: str) -> None:
         st.dataframe(
             rows,
             hide_index=True,
+            placeholder="",
             column_config=numbers,
             key="units",
             height=min(400, 36 * len(rows) + 40),

@@ -88,7 +88,7 @@ try:
             for f in diagnosis.findings
         ]
     ).dropna(axis=1, how="all")
-    st.dataframe(listed, hide_index=True, key="findings", alt=diagnosis.paragraph)
+    st.dataframe(listed, hide_index=True, placeholder="", key="findings", alt=diagnosis.paragraph)
     with st.container(horizontal=True, key="diagnosis-tools"):
         data = json.dumps(
             diagnosis.model_dump(mode="json") | {"paragraph": diagnosis.paragraph},
@@ -112,6 +112,7 @@ try:
     st.dataframe(
         pd.DataFrame(sources),
         hide_index=True,
+        placeholder="",
         key="sources",
         alt="Every sentence with its table and columns",
     )

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.components.ask_models import ask_models
 from pages.components.changed_answers import pairs
-from pages.components.figure import drawn, show, theme
+from pages.components.figure import counts_with_commas, drawn, show, theme
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs, without_fp32
 from pages.components.sentences import (
@@ -127,9 +127,10 @@ def flips_section(pairs: pd.DataFrame, report: Report, language: str) -> None:
     st.dataframe(
         shown,
         hide_index=True,
+        placeholder="",
         height=300,
         key=key,
-        column_config=numbers,
+        column_config=counts_with_commas(shown) | numbers,
         on_select=row_chosen,
         selection_mode="single-row",
         alt=alt,
@@ -165,6 +166,7 @@ def sentence_section(
         st.dataframe(
             listing(every[every["id"] == seen["id"]], label),
             hide_index=True,
+            placeholder="",
             alt="The same sentence and its answers in every language",
         )
     asked = query("runs") | {"language": seen["language"], "example": seen["id"]}

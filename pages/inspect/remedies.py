@@ -97,6 +97,7 @@ try:
     st.dataframe(
         figures.printed(rows, report.metric),
         hide_index=True,
+        placeholder="",
         height="content",
         alt=figures.reading(rows),
         key="remedies-table",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components.figure import drawn, show, theme
+from pages.components.figure import as_shown, drawn, show, theme
 from pages.components.glossary import say
 from pages.components.inspection_tables import tables
 from pages.components.layer_picker import address, follow_layer, one_layer, one_run, related_pages
@@ -76,8 +76,9 @@ try:
         for name, form in FORMATS.items()
     } | {"cause": st.column_config.TextColumn(width=440)}
     st.dataframe(
-        figures.causes_table(why, layer),
+        as_shown(figures.causes_table(why, layer), FORMATS),
         hide_index=True,
+        placeholder="",
         key="causes",
         column_config=columns,
         alt=figures.reading(why, layer),

@@ -80,6 +80,7 @@ def selected_rows(table: pd.DataFrame) -> list[str]:
     state = st.dataframe(
         shown,
         hide_index=True,
+        placeholder="",
         column_config=COLUMNS,
         on_select="rerun",
         selection_mode="multi-row",

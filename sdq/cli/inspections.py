@@ -27,7 +27,11 @@ def _with_share(event: dict[str, Any], seconds: Sequence[float | None]) -> dict[
 def inspect(
     run: Annotated[str, typer.Argument(help="A run id (see `runs`)")],
     only: Annotated[
-        list[str] | None, typer.Option(help="An analysis; may be given again. Without: all of them")
+        list[str] | None,
+        typer.Option(
+            help="sensitivity, estimate, parts, floor, why, costs, remedies, attribution or "
+            "conductance; may be given again. Without: all of them"
+        ),
     ] = None,
     sentences: Annotated[
         int | None,

@@ -170,7 +170,8 @@ def report_words(report: Report) -> str:
             f"note: {cut:,} of {sentences:,} test inputs are longer than the task allows and were "
             "cut"
         )
-    lines += [f"note: {said}" for said in str(told.get("remarks", "")).split("; ") if said]
+    # not cut at "; ", which is inside many a remark
+    lines += [f"note: {told['remarks']}"] if told.get("remarks") else []
     return "\n".join(lines)
 
 

@@ -1,5 +1,5 @@
 """Commands about recipes and task files: `presets`, `recipe check`, `recipe schema`, `task check`,
-`task schema`."""
+`task delete`, `task schema`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ def check(
     loaded = load_task(task)
     counts = data.check(loaded)
     typer.echo(data.as_json(loaded, counts) if as_json else data.summary(loaded, counts))
+
+
+def delete(task: Annotated[str, typer.Argument(help="A task that is kept here")]) -> None:
+    """Move a task that is kept in the data folder to the trash. Its runs stay."""
+    from sdq.jobs.kept_tasks import delete_task
+    from sdq.store import Store
+
+    typer.echo(f"{task} is in the trash now: {delete_task(Store.default(), task)}")
 
 
 def task_schema() -> None:

@@ -30,7 +30,8 @@ _KINDS: dict[str, Literal["sequence", "token", "retrieval"]] = {
     "token": "token",
     "retrieval": "retrieval",
 }
-_SPLIT = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"} | {
+# what a column may call the splits, in any case
+SPLIT_NAMES = {"training": "train", "validation": "dev", "valid": "dev", "val": "dev"} | {
     split: split for split in SPLITS
 }
 _CODE = re.compile(CODE)
@@ -53,6 +54,7 @@ def assemble(file: TaskFile, sources: Iterable[Source], name: str, fingerprint: 
             file.names,
             file.quoting,
             partial(builder.remark, name=source.path.name),
+            builder.used,
         )
         builder.add(source, rows, class_labels(source.path))
     return builder.task(name, fingerprint)
@@ -96,6 +98,15 @@ class Builder:
                 f"{trimmed[0]}."
             )
         return tuple(sentences)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The columns that the task file names."""
+        return frozenset(
+            name
+            for value in self.file.columns.model_dump().values()
+            for name in ([value] if isinstance(value, str) else value or ())
+        )
 
     def add(
         self,
@@ -161,17 +172,11 @@ class Builder:
     ) -> dict[str, tuple[str, ...]]:
         """The columns whose numbers are read as names: not where the task file itself says what the
         numbers mean."""
-        columns = self.file.columns
-        answers = (columns.label, columns.tags)
-        used = {
-            name
-            for value in columns.model_dump().values()
-            for name in ([value] if isinstance(value, str) else value or ())
-        }
+        answers = (self.file.columns.label, self.file.columns.tags)
         meant = {
             column: names
             for column, names in classes.items()
-            if column in used
+            if column in self.used
             and not (column in answers and label_order.are_numbers(self._reader.given, names))
         }
         for column, names in meant.items():
@@ -207,6 +212,7 @@ class Builder:
             self.file.longest,
             tagging=tagging,
             file_kind=self.file.kind,
+            answers=self._answers or "",
             remarks=(
                 *self.remarks,
                 *(f"{said[0].upper()}{said[1:]}." for said in (tagging.said if tagging else ())),
@@ -312,13 +318,13 @@ class Builder:
         column = self.file.columns.split
         if column:
             value = place.plain(column).strip(cells.WHITE).lower()
-            if value not in _SPLIT:
+            if value not in SPLIT_NAMES:
                 raise place.wrong(
                     column,
                     f"a split must be train, dev or test, got {value[:40]!r}; correct it, or use "
                     "`shares`",
                 )
-            return _SPLIT[value]
+            return SPLIT_NAMES[value]
         assert self.file.shares is not None
         train, dev, _ = self.file.shares
         part = (

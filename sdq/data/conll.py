@@ -259,7 +259,8 @@ def read_conll(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     """
     head = conll_head(path, options.names)
     width, layout = len(head.called), file_layout(path)
-    if width > 2 and head.called[-1] == "tags" and not options.names:
+    guessed = width > 2 and head.called[-1] == "tags" and not options.names
+    if guessed and (not options.used or "tags" in options.used):
         options.remark(
             f"of {width} columns the last was taken as tags, as no other holds tags of spans; name "
             f"it in the task file (columns.tags: {width!r})"

@@ -27,6 +27,7 @@ def read(
     names: tuple[str, ...] = (),
     quoting: Quoting | None = None,
     remark: Callable[[str], None] = lambda said: None,
+    used: frozenset[str] = frozenset(),
 ) -> Iterator[Row]:
     """The rows of a file, read as what it is by its content.
 
@@ -34,6 +35,7 @@ def read(
     names: of its columns, if it does not name them
     quoting: what quotes mean; None: what is usual for the format
     remark: is told what a reader of results should know
+    used: the columns that something is taken from; none: not known yet
 
     Raises UserError naming the file, the line and the remedy for what cannot be read rightly, or
     exceeds a limit of sdq.io.limits.
@@ -43,7 +45,7 @@ def read(
         remark(form.remark)
     bounds, size = limits(), 0
     for count, row in enumerate(
-        READERS[form.name](path, ReadOptions(names, quoting, remark), form), 1
+        READERS[form.name](path, ReadOptions(names, quoting, remark, used), form), 1
     ):
         if count > bounds.rows:
             raise UserError(

@@ -32,11 +32,13 @@ class Row:
 @dataclass(frozen=True)
 class ReadOptions:
     """How a file is to be read: `names` of the columns of a file that does not name them; what
-    quotes mean (`quoting`; None: what is usual for the format); where remarks go."""
+    quotes mean (`quoting`; None: what is usual for the format); where remarks go; the columns that
+    are `used` (none: not known yet)."""
 
     names: tuple[str, ...] = ()
     quoting: Quoting | None = None
     remark: Callable[[str], None] = lambda said: None
+    used: frozenset[str] = frozenset()
 
 
 Reader = Callable[[Path, ReadOptions, Format], Iterator[Row]]

@@ -60,6 +60,7 @@ class Task:
     remarks: tuple[str, ...] = ()  # what was noticed when the data were read, a sentence each
     title: str = ""  # the name that its task file gives it
     file_kind: str = ""  # the kind that its task file gives it
+    answers: str = ""  # the column of its files that the labels are from
 
     @property
     def called(self) -> str:

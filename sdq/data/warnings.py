@@ -78,13 +78,15 @@ def _of_labels(task: Task, counts: pd.DataFrame) -> Iterator[Warned]:
     """Labels that a model cannot learn, and those it need not."""
     train_counts = counts[(counts["split"] == "train") & (counts["language"] == task.labelled)]
     trained = train_counts.set_index("label")["count"]
+    origin = f"; labels are from the column {task.answers[:40]!r}" if task.answers else ""
     for split in ("dev", "test"):
         unseen = sorted(set(counts.loc[counts["split"] == split, "label"]) - set(trained.index))
         if unseen:
             yield Warned(
                 "unseen" * (split == "test"),
                 f"{_some(unseen)} {_occur(unseen)} in {split} and never in the training sentences "
-                f"of {task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}.",
+                f"of {task.labelled}: a model cannot learn {'them' if len(unseen) > 1 else 'it'}"
+                f"{origin}.",
             )
     if len(trained) and trained.max() >= IMBALANCE * trained.min():
         much, little = trained.idxmax(), trained.idxmin()

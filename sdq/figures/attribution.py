@@ -18,7 +18,7 @@ from sdq.figures.axes import row_axis, segments, value_axis
 from sdq.figures.ranks import UNSPACED
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, faint, mixed, template
 from sdq.figures.weights import Picture
-from sdq.labels import direction, language_name
+from sdq.labels import direction, language_name, signed
 from sdq.results import EVERY
 from sdq.settings import UserError
 
@@ -101,7 +101,7 @@ def _span(word: str, value: float, largest: float, digits: int, theme: Theme) ->
         if share < _SPOKEN
         else f"{1 + round((_THICKEST - 1) * share)}px {'solid' if value > 0 else 'dashed'} {colour}"
     )
-    number = f"{value:+.{digits}f}".replace("-", "−")
+    number = signed(value, digits)
     style = (
         "display:inline-block;text-align:center;margin:.15rem .05rem;padding:.1rem "
         f".3rem;background:{paper};color:{font};border-bottom:{line}"
@@ -117,7 +117,7 @@ def reading(rows: pd.DataFrame, label: str) -> str:
     explain."""
     most = {model: rows.loc[rows[model].idxmax()] for model in MODELS}
     first, second = (
-        f"“{_ISOLATED.format(most[model]['word'])}” ({most[model][model]:+.2f} logits)"
+        f"“{_ISOLATED.format(most[model]['word'])}” ({signed(most[model][model], 2)} logits)"
         for model in MODELS
     )
     tagged = rows["target"].nunique() > 1
@@ -129,7 +129,7 @@ def reading(rows: pd.DataFrame, label: str) -> str:
     if most["fp32"].name == most["quantized"].name:
         text = (
             f"FP32 answers {what}, and for this answer both models rely most on the same word, "
-            f"{first} in FP32 and {most['quantized']['quantized']:+.2f} in {label}."
+            f"{first} in FP32 and {signed(most['quantized']['quantized'], 2)} in {label}."
         )
     changed = int((rows["target"] != rows["answer"]).sum())
     if changed:
@@ -141,7 +141,8 @@ def reading(rows: pd.DataFrame, label: str) -> str:
     if len(rows) > 2:
         rho = float(rows["fp32"].rank().corr(rows["quantized"].rank()))
         text += (
-            f" Over the {len(rows)} words the two rankings have a rank correlation of {rho:+.2f}."
+            f" Over the {len(rows)} words the two rankings have a rank correlation of "
+            f"{signed(rho, 2)}."
             if rho == rho
             else ""
         )
@@ -157,7 +158,7 @@ def reading(rows: pd.DataFrame, label: str) -> str:
 
 def _missing(rows: pd.DataFrame, model: str) -> str:
     delta = float(rows[f"delta_{model}"].iloc[0])
-    return f"{delta:+.4f} of {float(rows[model].sum()) - delta:+.2f} logits"
+    return f"{signed(delta, 4)} of {signed(float(rows[model].sum()) - delta, 2)} logits"
 
 
 # --- over languages

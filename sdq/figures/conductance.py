@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from sdq.figures.axes import bold, row_axis, value_axis
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.figures.weights import Picture
-from sdq.labels import language_name, module_label
+from sdq.labels import language_name, module_label, nats, signed
 from sdq.settings import UserError
 
 MEASURES = {"KL": "kl", "Loss": "loss"}  # as people choose them
@@ -127,7 +127,7 @@ def reading(sites: pd.DataFrame) -> str:
     if not total > 0:
         return (
             f"In {where} quantization does not {'raise the loss' if loss else 'move the answers'} "
-            f"({total:+.3g} nats), so there is no damage to attribute."
+            f"({nats(total)} nats), so there is no damage to attribute."
         )
     top = sites.nlargest(_NAMED, "value")
     named = [
@@ -155,8 +155,8 @@ def reading(sites: pd.DataFrame) -> str:
     )
     if first["rho"] == first["rho"]:
         text += (
-            f" The ranking of the {len(sites)} sites has a rank correlation of {first['rho']:+.2f} "
-            "with the exact scan, which quantizes each of them alone."
+            f" The ranking of the {len(sites)} sites has a rank correlation of "
+            f"{signed(first['rho'], 2)} with the exact scan, which quantizes each of them alone."
         )
     return text
 

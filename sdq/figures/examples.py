@@ -19,7 +19,7 @@ import pandas as pd
 from sdq.data.tagging import NO_ANSWER
 from sdq.evaluate.significance import named_test
 from sdq.evaluate.statistics import p_text, right
-from sdq.labels import language_name
+from sdq.labels import language_name, signed
 from sdq.settings import UserError
 
 GROUPS = ("kept right", "lost", "gained", "still wrong")
@@ -108,7 +108,7 @@ def reading(pairs: pd.DataFrame, verdict: Mapping[str, Any], setting: str, where
             f"sentences in {where} flips."
         )
     text = f"{setting} loses {lost:,} right answers and gains {gained:,} that were wrong before: "
-    text += f"net {net:+,} of {n:,} sentences in {where} ({100 * net / n:+.1f} points)."
+    text += f"net {signed(net, 0)} of {n:,} sentences in {where} ({signed(100 * net / n)} points)."
     if p < 0.05:
         text += (
             " If losing and gaining were equally likely, such an uneven split would be rare "

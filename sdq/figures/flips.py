@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from sdq.figures.axes import bold, row_axis, segments, value_axis
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
 from sdq.figures.weights import Picture
-from sdq.labels import language_name
+from sdq.labels import language_name, signed
 
 KINDS = ("lost", "gained", "one wrong answer for another")
 _NORMAL = 1.959964  # 97.5 % of a normal distribution lie below
@@ -166,7 +166,7 @@ def language_reading(rows: pd.DataFrame, label: str) -> str:
     )
     text += (
         f"{int(rows['changed'].sum()):,} of {n:,} sentences change, and the number of right "
-        f"answers changes by {sums[KINDS[1]] - sums[KINDS[0]]:+,}."
+        f"answers changes by {signed(sums[KINDS[1]] - sums[KINDS[0]], 0)}."
     )
     if len(rows) > 1:
         first, last = rows.iloc[0], rows.iloc[-1]

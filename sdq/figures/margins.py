@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from sdq.figures.axes import value_axis
 from sdq.figures.examples import counts, thinned
 from sdq.figures.style import INK, MARKS, Theme, template
-from sdq.labels import language_name
+from sdq.labels import language_name, signed
 
 
 def _add_group(figure: go.Figure, part: pd.DataFrame, group: str, theme: Theme) -> None:
@@ -36,7 +36,7 @@ def _add_group(figure: go.Figure, part: pd.DataFrame, group: str, theme: Theme) 
     hover = [
         f"{language_name(r.language)} · "
         f"{group}<br>{escape(r.text[:60])}{'…' if len(r.text) > 60 else ''}<br>margin "
-        f"{r.before:+.1f} → {r.margin:+.1f}"
+        f"{signed(r.before)} → {signed(r.margin)}"
         for r in part.rename(columns={"FP32 margin": "before"}).itertuples()
     ]
     figure.add_scatter(

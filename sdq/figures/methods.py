@@ -15,7 +15,7 @@ import pandas as pd
 
 from sdq.evaluate.significance import paired_tests
 from sdq.evaluate.statistics import mean_interval, p_cell, p_text
-from sdq.labels import language_name, run_names, width
+from sdq.labels import language_name, run_names, signed, width
 from sdq.results import METRICS, Report
 
 
@@ -93,11 +93,7 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
 
 def bracket(low: float, high: float, sign: str = "") -> str:
     """An interval in writing, empty if there is none."""
-    return "" if math.isnan(low) else f" [{low:{sign}.1f}, {high:{sign}.1f}]".replace("-", "−")
-
-
-def _points(difference: float) -> str:
-    return f"{difference:+.1f}".replace("-", "−")
+    return "" if math.isnan(low) else f" [{low:{sign}z.1f}, {high:{sign}z.1f}]".replace("-", "−")
 
 
 def printed(runs: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
@@ -114,8 +110,8 @@ def printed(runs: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
                 f"{bracket(row['low'], row['high'])}",
                 f"zero-shot against {first}, points [95 %]": ""
                 if own
-                else f"{_points(row['difference'])}"
-                f"{bracket(row['difference low'], row['difference high'], '+')}",
+                else signed(row["difference"])
+                + bracket(row["difference low"], row["difference high"], "+"),
                 "p": p_cell(row["p"]),
                 f"{language_name(labelled)}, {unit}": f"{row['labelled']:.1f}",
                 f"worst language, {unit}": f"{row['worst language']}, {row['worst']:.1f}",
@@ -156,7 +152,7 @@ def _against(row: Any, first: Any) -> str:
         return ""
     interval = bracket(row["difference low"], row["difference high"], "+")
     p = "" if math.isnan(row["p"]) else f", {p_text(row['p'])}"
-    return f", {_points(row['difference'])} points{interval} against {first['run']}{p}"
+    return f", {signed(row['difference'])} points{interval} against {first['run']}{p}"
 
 
 def _prices(runs: pd.DataFrame, best: Any) -> str:

@@ -21,7 +21,7 @@ from sdq.evaluate.statistics import p_text
 from sdq.figures.axes import value_axis
 from sdq.figures.drops import axis_range, first_run, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
-from sdq.labels import language_name, measure
+from sdq.labels import language_name, measure, signed
 from sdq.settings import ASSETS
 
 UNSPACED = ("ja", "km", "lo", "my", "th", "zh")  # languages written without spaces between words
@@ -153,7 +153,7 @@ def rank_reading(table: pd.DataFrame, what: str) -> str:
             f"The {len(zero)} zero-shot languages shown are too few, or too similar in {what}, to "
             "tell whether their drop depends on it."
         )
-    rho = f"{rank.rho:+.2f}".replace("-", "−")
+    rho = signed(rank.rho, 2)
     text = (
         f"Over the {rank.n} zero-shot languages, {what} and the drop with {table['label'].iloc[0]} "
         "have Spearman's rank correlation "

@@ -24,7 +24,7 @@ from sdq.figures.methods import bracket
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.figures.weights import Picture
 from sdq.inspection.remedies import current_choice
-from sdq.labels import module_label
+from sdq.labels import module_label, signed
 from sdq.results import METRICS, Report
 
 RUN, FULL = "this run", "FP32"
@@ -135,8 +135,8 @@ def printed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
                 f"zero-shot mean, {METRICS[metric].unit}": f"{row['zero-shot']:.1f}"
                 if was_run
                 else "not run yet",
-                "against this run, points [95 %]": f"{row['change']:+.1f}"
-                f"{bracket(row['low'], row['high'], '+')}"
+                "against this run, points [95 %]": signed(row["change"])
+                + bracket(row["low"], row["high"], "+")
                 if was_run and row["kind"] != RUN
                 else "",
                 "p": p_cell(row["p"]),
@@ -195,7 +195,8 @@ def _named(row: pd.Series[Any]) -> str:
 
 def _gained(row: pd.Series[Any]) -> str:
     return (
-        f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')} ({p_text(row['p'])})"
+        f"{signed(row['change'])} points{bracket(row['low'], row['high'], '+')} "
+        f"({p_text(row['p'])})"
     )
 
 
@@ -260,7 +261,7 @@ def _points(figure: go.Figure, recipes: pd.DataFrame, kind: str, mark: Mark, the
         + (
             "not run yet"
             if math.isnan(row["change"])
-            else f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')}"
+            else f"{signed(row['change'])} points{bracket(row['low'], row['high'], '+')}"
         )
         for row in recipes.to_dict("records")
     ]

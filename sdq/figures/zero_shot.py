@@ -21,7 +21,7 @@ from sdq.figures.axes import row_axis, value_axis, zero_line
 from sdq.figures.curves import legend_height
 from sdq.figures.drops import add_run, axis_range, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
-from sdq.labels import language_name, measure, run_names, width
+from sdq.labels import language_name, measure, run_names, signed, width
 from sdq.recipe import Recipe
 from sdq.results import Report
 
@@ -123,10 +123,6 @@ def table(
     return pd.concat(parts, ignore_index=True)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
-
-
 def _named(codes: str) -> str:
     names = [language_name(code) for code in codes.split()]
     return ", ".join(names) if len(names) <= _NAMED else f"{len(names)} languages"
@@ -144,10 +140,10 @@ def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
     )
     text += (
         f"and the {many} zero-shot languages {zero['drop']:.1f} on average: a difference of "
-        f"{_signed(zero['extra'])} points "
+        f"{signed(zero['extra'])} points "
     )
     text += (
-        f"(95 % interval {_signed(zero['extra_low'])} to {_signed(zero['extra_high'])}, "
+        f"(95 % interval {signed(zero['extra_low'])} to {signed(zero['extra_high'])}, "
         f"{p_text(zero['p'])}). "
     )
     if zero["p"] >= 0.05:
@@ -169,7 +165,7 @@ def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
     what = {"seen": "levels of exposure", "script": "scripts", "family": "families"}[by]
     text += (
         f" Of the {len(groups)} {what}, {most.name} ({_named(most['languages'])}) loses most, "
-        f"{most['drop']:.1f} points, {_signed(most['extra'])} against {_named(home['languages'])}; "
+        f"{most['drop']:.1f} points, {signed(most['extra'])} against {_named(home['languages'])}; "
     )
     return (
         text + f"{sure} of the {len(groups)} differ from it by more than chance (after Holm's "

@@ -4,14 +4,15 @@ what to propose. Needs no torch."""
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sdq.data.column_names import COLUMN_NAMES
 from sdq.data.conll import conll_head, proposed, words_at
 from sdq.data.formats import read
 from sdq.data.languages import language_in_name
@@ -20,9 +21,12 @@ from sdq.data.recognise import CALLED, ENDINGS, recognise
 from sdq.data.schemes import metrics_for
 from sdq.data.task import SPLITS
 from sdq.data.taskfile import USUAL
+from sdq.intake.columns import propose
 from sdq.results import METRICS
+from sdq.settings import UserError
 
 ROWS = 8  # of a preview
+SAMPLED = 300  # rows whose values tell what a column holds
 _SAY_NOTHING = (".txt", ".data", ".text", ".dat")  # endings that promise no format
 _SPLITS = {
     "training": "train",
@@ -65,7 +69,7 @@ def preview(path: Path) -> pd.DataFrame:
             for cells in rows
         ]
     )
-    kind, columns = propose(list(table.columns))
+    kind, columns = propose(list(table.columns), _values(path))
     looks = ""
     if form.name == "conllu":
         columns.pop("id", None)  # the first column of CoNLL-U numbers words
@@ -87,6 +91,17 @@ def preview(path: Path) -> pd.DataFrame:
         "remarks": remarks,
     }
     return table
+
+
+def _values(path: Path) -> dict[str, list[str]]:
+    """Column -> what is in the first rows, as text. What cannot be read further down is said when
+    the task is kept."""
+    found: dict[str, list[str]] = defaultdict(list)
+    with suppress(UserError):
+        for row in islice(read(path), SAMPLED):
+            for column, value in row.cells.items():
+                found[str(column)].append(_shown(value))
+    return found
 
 
 def metrics(kind: str, tags: Sequence[str] = ()) -> tuple[str, ...]:
@@ -120,16 +135,3 @@ def _shown(value: Any) -> str:
         return text
     cut = text[:301].rpartition(" ")[0] if isinstance(value, list) else ""
     return f"{cut or text[:300]} …"
-
-
-def propose(columns: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """(kind, what each role's column is likely to be) from the names of the columns."""
-    by_name = {name.lower(): name for name in columns}
-    there = {
-        role: [by_name[name] for name in names if name in by_name]
-        for role, names in COLUMN_NAMES.items()
-    }
-    first = {role: names[0] for role, names in there.items() if names}
-    return "token" if {"tokens", "tags"} <= set(
-        first
-    ) else "pair" if "second" in first else "sentence", first

@@ -118,6 +118,14 @@ def memory(recipe: Recipe, parameters: int) -> int:
     return BASE + 4 * parameters * (1 + 1 + (2 + 1 if recipe.training is not None else 0))
 
 
+def memory_words(needed: int) -> str:
+    """What a run should need, and what of it no smaller model would save."""
+    return (
+        f"It should need about {needed / 1e9:.1f} GB of memory (an estimate: {BASE / 1e9:.1f} GB "
+        "for Python and its libraries, the rest by the number of its parameters)."
+    )
+
+
 def parameters(folder: Path, without: str | None = None) -> int:
     """How many numbers the weights of a model folder hold, from the headers of its files, but for
     those with `without` in their names.

@@ -11,6 +11,7 @@ from pathlib import Path
 from sdq.io import files, sealed
 from sdq.jobs import queue as jobs
 from sdq.jobs.data_folder import TRASHED, bytes_of, changing, move, must_lead, trashed
+from sdq.jobs.kept_tasks import TRASHED_TASKS
 from sdq.jobs.processes import process_of
 from sdq.jobs.unfinished import QUIET, standing_of
 from sdq.labels import width
@@ -150,14 +151,15 @@ def in_trash(store: Store, who: Visitor = OWNER) -> dict[str, str]:
 
 
 def empty_trash(store: Store, who: Visitor = OWNER) -> int:
-    """Remove the runs in the trash for good, with their inspections. Returns the bytes that were
-    freed. UserError for who leads nobody."""
+    """Remove what is in the trash for good, runs with their inspections. Returns the bytes that
+    were freed. UserError for who leads nobody."""
     must_lead(who, "empty the trash")
     with changing(store) as folder:
         freed, deleted = 0, trashed(folder)
         gone = {path.name[:12] for path in deleted} - {run for run, _ in store.listing()}
         going = folder / "trash" / GOING
-        for path in [*deleted, *(home for home in _inspections(store) if _inspected(home) in gone)]:
+        inspections = (home for home in _inspections(store) if _inspected(home) in gone)
+        for path in [*deleted, *inspections, *_tasks(folder)]:
             freed += bytes_of(path)
             sealed.aside(path, going / path.name)  # at once: half of a run must not be brought back
         if going.is_dir() and not going.is_symlink():
@@ -176,6 +178,14 @@ def _inspections(store: Store) -> list[Path]:
         ]
         if folder.is_dir()
         else []
+    )
+
+
+def _tasks(folder: Path) -> list[Path]:
+    """The folder of deleted tasks, if there is one."""
+    tasks = folder / "trash" / TRASHED_TASKS
+    return (
+        [tasks] if tasks.is_dir() and not (tasks.is_symlink() or tasks.parent.is_symlink()) else []
     )
 
 

@@ -122,6 +122,7 @@ def _told(history: History, remarks: tuple[str, ...]) -> dict[str, Any]:
     """What a card says of a finished training."""
     dev = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
     told = {"dev": dev, "kept_step": history.kept, "dev_sentences": history.dev_sentences}
+    told |= {"last_step": int(max(row["step"] for row in history.checks))} if history.checks else {}
     if not remarks:
         return told
     return told | {"remarks": "; ".join(one.removesuffix(".") for one in remarks)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from sdq.quant.layers import (
     quantized,
 )
 from sdq.quant.spec import Rule
+from sdq.settings import UserError
 
 
 def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()) -> nn.Module:
@@ -31,7 +32,8 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
     share: names of parameters whose memory the copy shares with the model, which then nobody may
         write to: what training freezes, or all if nothing is trained
 
-    Raises ValueError for a rule that matches nothing.
+    Where a module is quantized, save_pretrained and push_to_hub of the copy refuse. Raises
+    ValueError for a rule that matches nothing.
     """
     shared = {
         id(p): nn.Parameter(p.detach(), p.requires_grad)
@@ -60,10 +62,31 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
             child,
             quantized(old, rule.weight, rule.activation, forward_pass),
         )
+    if quantized_modules(student):
+        _refuse_saving(student)
     if chosen:
         student.register_forward_pre_hook(forward_pass.begin, with_kwargs=True)
         student.register_forward_hook(forward_pass.end, always_call=True)
     return student
+
+
+def _cannot_be_saved(*_: object, **__: object) -> NoReturn:
+    """What save_pretrained and push_to_hub of a rewritten model do."""
+    raise UserError(
+        "a quantized model must not be saved as a transformers checkpoint, it holds float weights "
+        "and from_pretrained would read it as the FP32 model; save the FP32 model and the recipe, "
+        "and call sdq.quantize after loading, or score the recipe with sdq.run"
+    )
+
+
+def _refuse_saving(student: nn.Module) -> None:
+    """Let no part of a rewritten model be saved by transformers, which would drop the quantizers
+    and say so only in a list of unexpected keys."""
+    for module in student.modules():
+        for method in ("save_pretrained", "push_to_hub"):
+            if hasattr(module, method):
+                # an attribute of the instance, as copy and deepcopy carry it along
+                setattr(module, method, _cannot_be_saved)
 
 
 def quantizers(model: nn.Module) -> dict[str, Quantizer]:

@@ -180,6 +180,11 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any]]] = {
         "In IN O\nRome NNP B-city\n",
         TOKEN,
     ),
+    "CoNLL of several columns, only the last with tags of spans, chosen by number": (
+        "a.conll",
+        "In IN O\nRome NNP B-city\n",
+        TOKEN | {"columns": {"tokens": "1", "tags": "3"}},
+    ),
     "CoNLL with a line that names its columns": (
         "a.conll",
         "token\tner\nIn\tO\nRome\tB-city\n\nHe\tO\n",

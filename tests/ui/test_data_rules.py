@@ -10,8 +10,9 @@ import pytest
 from pages.components.task_form import KINDS, ROLES
 from sdq.data.registry import load_task
 from sdq.data.taskfile import NEEDED, Kind
+from sdq.intake.columns import propose
 from sdq.intake.own_tasks import Incoming, accepted, missing
-from sdq.intake.preview import guess, propose
+from sdq.intake.preview import guess
 from sdq.settings import UserError
 from sdq.store import Store
 from tests.helpers.data_page import PAGE, SPLITS, brought, files, rows
@@ -150,3 +151,23 @@ def test_usual_names_of_columns_are_known() -> None:
         "sentence",
         {"text": "Text", "label": "Category", "split": "split"},
     )
+
+
+ROLES_SHOWN = ("text", "label", "id", "language", "split")
+
+
+def test_a_column_that_cannot_be_told_has_no_default_and_a_sentence() -> None:
+    rows = "".join(f"n{i},{('en', 'de')[i % 2]},day {i} of it,{i}\n" for i in range(12))
+    app = brought("mine", ("all.csv", f"sid,lang,headline,n\n{rows}".encode(), "text/csv"))
+    chosen = {role: app.selectbox(key=f"column-sentence-{role}").value for role in ROLES_SHOWN}
+    assert chosen == {
+        "text": "headline",
+        "label": None,
+        "id": "none",
+        "language": "lang",
+        "split": "none",
+    }
+    assert "Nothing in the file tells which column is the label: choose it." in [
+        caption.value for caption in app.caption
+    ]
+    assert app.button(key="keep").disabled

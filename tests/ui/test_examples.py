@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdq.evaluate.statistics import flips
+from sdq.labels import signed
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
@@ -43,7 +44,7 @@ def test_it_counts_what_flips_and_lists_it(store: Store, task: str, language: st
     shown = text_of(app)
     assert (
         f"loses {lost:,} right answers and gains {gained:,} that were wrong before: net "
-        f"{gained - lost:+,} of {len(full):,} sentences" in shown
+        f"{signed(gained - lost, 0)} of {len(full):,} sentences" in shown
     )
     counted = app.dataframe[0].value
     assert (counted["lost"].item(), counted["gained"].item(), counted["sentences"].item()) == (

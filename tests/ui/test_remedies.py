@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sdq.jobs import queue as jobs
+from sdq.labels import signed
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
@@ -47,7 +48,7 @@ def test_the_numbers_are_those_of_the_tables(report: Report) -> None:
     table, found = app.dataframe[0].value, made_up_remedies.remedies().set_index("what")
     for what, row in found.iterrows():
         shown = table[table["remedy"].str.startswith(what)].iloc[0]
-        assert shown["against this run, points [95 %]"].startswith(f"{row['change']:+.1f} [")
+        assert shown["against this run, points [95 %]"].startswith(f"{signed(row['change'])} [")
         assert shown["size, MB"] == f"{row['bytes'] / 1e6:.2f} simulated"
     assert "Keep the worst module in FP32: " in "".join(table["remedy"])
     assert "4.2 points</b> [+3.3, +5.1]" in text_of(app)

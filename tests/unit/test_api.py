@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +24,10 @@ BATCH = {
     "input_ids": torch.tensor([[2, 7, 9, 3], [2, 11, 3, 0]]),
     "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
 }
+
+
+def pickle_copy(model: nn.Module) -> Any:
+    return pickle.loads(pickle.dumps(model))
 
 
 def test_import_is_light() -> None:
@@ -126,3 +132,52 @@ def test_paths_may_be_paths() -> None:
         sdq.load_task(Path("nowhere.json"))
     with pytest.raises(sdq.UserError, match=r"nowhere"):
         sdq.run("fp32", Path("nowhere/model"), "intent")
+
+
+@pytest.mark.parametrize("copied", [lambda m: m, copy.copy, copy.deepcopy, pickle_copy])
+def test_a_quantized_copy_refuses_to_be_saved_as_what_would_be_read_as_fp32(
+    tiny: Callable[..., nn.Module], tmp_path: Path, copied: Callable[[Any], Any]
+) -> None:
+    model: Any = tiny("bert")
+    student = copied(sdq.quantize(model, "ptq-w4a8"))
+    out = tmp_path / "exported"
+    for part in (student, student.base_model):
+        for save in (part.save_pretrained, part.push_to_hub):
+            with pytest.raises(sdq.UserError, match="would read it as the FP32 model; save the FP"):
+                save(out)
+    assert not out.exists()
+    model.save_pretrained(out)  # the model that was quantized can be saved as before
+    assert (out / "model.safetensors").is_file()
+
+
+def test_a_copy_in_which_nothing_is_quantized_can_be_saved(
+    tiny: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    same: Any = sdq.quantize(tiny("bert"), "fp32")
+    same.save_pretrained(tmp_path / "fp32")
+    assert (tmp_path / "fp32" / "model.safetensors").is_file()
+
+
+def test_run_takes_a_seed_as_the_command_does(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SHIPPED")
+    assert sdq.run("ptq-w4a8", seed=0).run == sdq.run("ptq-w4a8").run
+    asked: list[int] = []
+    monkeypatch.setattr("sdq.pipeline.run.run", lambda recipe, *_: asked.append(recipe.seed))
+    sdq.run("ptq-w4a8", seed=3)
+    sdq.run("ptq-w4a8")
+    assert asked == [3, 0]
+    for wrong in (-1, 2**31, 1.0, True):
+        with pytest.raises(sdq.UserError, match="seed must be a whole number from 0 to 2147483647"):
+            sdq.run("ptq-w4a8", seed=wrong)  # type: ignore[arg-type]
+
+
+def test_compare_takes_two_runs_or_more(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SHIPPED")
+    fp32, *others = (sdq.run(name) for name in ("fp32", "ptq-w4a8", "ptq-w2a8"))
+    both = sdq.compare(fp32, *others)
+    assert list(dict.fromkeys(both["run"])) == [run.run for run in others]
+    for other in others:
+        alone = sdq.compare(fp32.run, other.run)
+        assert both[both["run"] == other.run].reset_index(drop=True).equals(alone)
+    with pytest.raises(sdq.UserError, match="at least two runs, got one"):
+        sdq.compare(fp32)

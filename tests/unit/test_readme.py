@@ -71,3 +71,9 @@ def test_pictures_of_the_readme_say_what_they_show() -> None:
         path.name for path in (ROOT / "docs" / "screens").glob("*.png")
     }
     assert all(len(alt.split()) >= 5 for alt, _ in pictures)
+
+
+def test_what_the_snippet_writes_is_ignored_in_a_clone() -> None:
+    (snippet,) = SNIPPET.findall(README)
+    (written,) = re.findall(r'sdq\.report\(.*"(\S+)"\)', snippet)
+    assert f"/{written}" in (ROOT / ".gitignore").read_text("utf-8").splitlines()

@@ -85,3 +85,13 @@ def test_random_sentences_come_back_as_they_were_written(tmp_path: Path) -> None
 
 def test_every_format_is_tried_above_or_below() -> None:
     assert set(READERS) == {*TABLES, "conll", "conllu"}
+
+
+def test_a_column_that_was_asked_for_is_not_said_to_be_guessed(tmp_path: Path) -> None:
+    path, said = tmp_path / "a.conll", list[str]()
+    path.write_text("In IN O\nRome NNP B-city\n\nHe PRP O\n")
+    list(read(path, remark=said.append, used=frozenset({"1", "3"})))
+    assert not said
+    for used in (frozenset[str](), frozenset({"tokens", "tags"})):
+        list(read(path, remark=said.append, used=used))
+        assert said.pop().startswith("of 3 columns the last was taken as tags")

@@ -113,8 +113,8 @@ def test_the_reading_names_the_words_and_what_is_missing() -> None:
     text = attribution.reading(attribution.sentence(WORDS, "ar", "a"), "PTQ")
     assert "FP32 answers rain and relies most on “\u2068سجّل\u2069” (+2.00 logits)" in text
     assert "PTQ relies most on “\u2068في\u2069” (+1.00 logits). PTQ answers sun instead." in text
-    assert "rank correlation of -0.50" in text
-    assert "FP32 +0.0100 of +1.03 logits, PTQ -0.2500 of +0.75 logits" in text
+    assert "rank correlation of −0.50" in text
+    assert "FP32 +0.0100 of +1.03 logits, PTQ −0.2500 of +0.75 logits" in text
     same = attribution.reading(attribution.sentence(WORDS, "zh", "c"), "PTQ")
     assert (
         "both models rely most on the same word, “\u2068看\u2069” (+0.75 logits) in FP32 and +0.50 "

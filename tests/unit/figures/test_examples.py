@@ -59,8 +59,8 @@ def test_the_counts_are_those_of_the_test() -> None:
     assert (verdict["lost"], verdict["gained"]) == (found["lost"], found["gained"])
     text = examples.reading(PAIRS, verdict, "W3A8 by PTQ", "Swahili")
     assert (
-        "W3A8 by PTQ loses 2 right answers and gains 1 that were wrong before: net -1 of 5 "
-        "sentences in Swahili (-20.0 points)." in text
+        "W3A8 by PTQ loses 2 right answers and gains 1 that were wrong before: net −1 of 5 "
+        "sentences in Swahili (−20.0 points)." in text
     )
     assert "not be unusual (exact McNemar test, p = 1.00)" in text
     assert "from one wrong answer to another" not in text

@@ -143,7 +143,7 @@ def test_languages_are_counted_in_both_directions() -> None:
     assert len(figure.data) == 4
     assert (
         "PTQ loses 2 right answers and gains 1; 1 goes from one wrong answer to another. In total, "
-        "4 of 8 sentences change, and the number of right answers changes by -1." in text
+        "4 of 8 sentences change, and the number of right answers changes by −1." in text
     )
     assert "Most in Arabic (75.0 %), fewest in English (25.0 %)." in text
     assert "noise floor" not in text

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pages.components.recipe_text import expected
-from sdq.jobs.estimate import BASE, Expected, expect, memory, parameters
+from sdq.jobs.estimate import BASE, Expected, expect, memory, memory_words, parameters
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.results import Report, Scores
 from sdq.settings import UserError
@@ -204,3 +204,13 @@ def test_an_unknown_model_has_no_memory_estimate(store: Store) -> None:
     found = expect(PRESETS["fp32"], "/nowhere", "intent", store)
     assert found.memory is None
     assert "memory" not in expected(found)
+
+
+def test_the_memory_of_a_tiny_model_is_said_to_be_that_of_the_libraries() -> None:
+    tiny = memory(PRESETS["ptq-w4a8"], 120_000)  # 0.5 MB in FP32
+    base = f"{BASE / 1e9:.1f} GB"
+    assert memory_words(tiny) == (
+        f"It should need about {base} of memory (an estimate: {base} for Python and its libraries, "
+        "the rest by the number of its parameters)."
+    )
+    assert memory_words(BASE + 10**9).startswith(f"It should need about {BASE / 1e9 + 1:.1f} GB")

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
 
+from sdq.cli.models import steps_words
 from sdq.data import registry as tasks
 from sdq.data import task
 from sdq.models.checkpoint import CARD
@@ -227,7 +228,15 @@ def test_stops_early(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     card = finetune(
         str(base), "intent", tmp_path / "out", SHORT.model_copy(update={"steps": 40, "patience": 2})
     )
-    assert (card["dev"], card["kept_step"]) == (0.9, 4)
+    assert (card["dev"], card["kept_step"], card["last_step"]) == (0.9, 4, 8)
+    assert steps_words(card) == (
+        "4 steps, where it scored best (training stopped early after 8 of at most 40 steps; the "
+        "weights of step 4 were kept)"
+    )
+    assert steps_words(card | {"last_step": 4}) == "4 steps"
+    assert "(training ended after 40 of" in steps_words(card | {"last_step": 40})
+    del card["last_step"]  # as older versions wrote it
+    assert steps_words(card) == "4 steps"
 
 
 def test_a_teacher_is_kept_in_the_data_folder(base: Path, tmp_path: Path) -> None:
