@@ -153,13 +153,14 @@ def compact(assets: Path) -> int:
 def _whole(assets: Path) -> None:
     """UserError if something that ships is not as it was written: sealing it again would hide
     that."""
-    for kept in (Store(assets / "runs", None), Store(assets / "inspections", None)):
-        for path in sorted(kept.folder.glob("*/*.parquet")):
-            marker = path.with_name("done" if (path.parent / "done").is_file() else SEAL)
+    for kept, marker in (("runs", "done"), ("inspections", SEAL)):
+        for path in sorted((assets / kept).glob("*/*.parquet")):
             try:
-                why = sealed.fault(path, sealed.read(marker))
+                why = sealed.fault(path, sealed.read(path.with_name(marker)))
             except FileNotFoundError:
                 why = None
+            except ValueError:
+                why = f"{marker} does not say what was written"
             if why is not None:
                 raise sealed.damaged(path, path.parent.name, why, "have it made again")
     for part in ("data", "encoder", "intent", "slots"):

@@ -107,7 +107,7 @@ def listed_files(home: Path) -> list[str]:
     """Names that a run's `done` tells of; none of one that cannot be read, or is of an earlier
     version."""
     try:
-        return list(sealed.read(home / "done") or ())
+        return list(sealed.read(home / "done"))
     except (OSError, ValueError):
         return []
 
