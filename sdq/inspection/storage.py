@@ -276,6 +276,7 @@ def inspect(
     if missing(run, store, settings, only) or (kept.folder / home).is_dir():
         wait = "Waiting: another process looks into this run"
         with kept.alone(home, lambda: progress({"event": "stage", "name": "wait", "text": wait})):
+            kept.unblock(home)
             begun(kept.folder / home, tell)
             if (todo := missing(run, store, settings, only)) or damage(run, store, settings):
                 kept.begin(

@@ -152,6 +152,7 @@ def look_into(run: str, store: Store, how: Inspection | None = None, who: str = 
     inspectable(store.report(run), store)
     home, kept = inspection_id(run, how), store.inspections()
     if missing(run, store, how):
+        kept.unblock(home)
         (folder_of(home, kept) / "done").unlink(
             missing_ok=True
         )  # of an earlier version, with fewer analyses
@@ -173,6 +174,7 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
             )  # it is about to leave
             if not wanted:
                 _room(store, who)
+                store.unblock(run)
             (folder / "interest").mkdir(parents=True, exist_ok=True)
             now = f"{time.time():.6f}"
             if not (folder / "interest" / who).exists():

@@ -174,6 +174,40 @@ def test_a_damaged_run_is_computed_anew_and_set_aside(store: Store) -> None:
     assert store.listing() == ()
 
 
+IN_THE_WAY = ["done", "report.json", "events.jsonl", "spec.json", "sentences.parquet"]
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "not begun"])
+def test_a_folder_in_the_place_of_a_file_blocks_no_run(
+    store: Store, name: str, finished: bool
+) -> None:
+    report, sentences = store.report(RUN), store.sentences(RUN)
+    home = store.folder / RUN
+    if not finished:
+        shutil.rmtree(home)
+    (home / name).unlink(missing_ok=True)
+    (home / name / "x").mkdir(parents=True)
+    if name != "events.jsonl":  # a log is no result
+        assert not store.done(RUN)
+    assert [u.run for u in unfinished(store)] == ([RUN] if name == "done" or not finished else [])
+    said = store.set_aside(RUN)
+    assert said is not None
+    assert f"{name} of run {RUN}" in said
+    assert "it is a folder; run its recipe again" in said
+    assert (store.folder.parent / "damaged" / RUN / name / "x").is_dir()
+    store.begin(RUN, {})
+    store.tell(RUN, {"event": "queued"})
+    store.finish(report, sentences)
+    assert store.done(RUN)
+
+
+def test_a_run_can_be_asked_for_where_its_log_is_a_folder(store: Store) -> None:
+    (store.folder / NEW / "events.jsonl").mkdir(parents=True)
+    jobs._want(NEW, PRESETS["fp32"], {"model": "mini", "task": "intent"}, store, "local")
+    assert jobs.state(NEW, store).status == "queued"
+
+
 def test_a_shipped_copy_takes_the_place_of_a_damaged_one(store: Store) -> None:
     both = Store(store.folder, SHIPPED)
     for name in ("report.json", "sentences.parquet"):
