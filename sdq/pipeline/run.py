@@ -16,7 +16,7 @@ from sdq.io import files
 from sdq.io.boundary import begun, boundary
 from sdq.io.events import Progress
 from sdq.models.checkpoint import canonical_name, folder_of, ready, remedy
-from sdq.recipe import Recipe
+from sdq.recipe import Recipe, no_idle_rule
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import ENGINE, Store, run_id
@@ -46,7 +46,9 @@ class Request:
 
     @classmethod
     def of(cls, recipe: Recipe, model: str, task: str) -> Request:
-        """The request behind names. UserError for a model or task that is not there."""
+        """The request behind names. UserError for a model or task that is not there, and a recipe
+        with a rule that does nothing."""
+        no_idle_rule(recipe)
         data, model = task_fingerprint(task), canonical_name(model)
         folder = folder_of(model, task, fetch=True)
         return cls(recipe, model, task, folder, weights_in(folder, model), data)
