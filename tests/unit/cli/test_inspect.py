@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,29 @@ def test_inspect_where_nothing_can_be_written(
     assert "the data folder must be writable" in refused(
         capsys, "inspect", shipped("ptq-w2a8"), *LOOK
     )
+
+
+WRONG_LINKS = {
+    "a port below 1": (("--port", "-1"), "--port must be a number of at least 1, got '-1'"),
+    "port 0": (("--port", "0"), "--port must be a number of at least 1, got '0'"),
+    "a port above": (("--port", "65536"), "--port must be a number of at most 65535, got '65536'"),
+    "a space": (("--address", "a b"), "an address must be an IP address, or a name .* got 'a b'"),
+    "an escape": (("--address", "\x1b[31m"), r"got '\\x1b\[31m'"),
+    "a URL": (("--address", "http://x"), "got 'http://x'"),
+    "a path": (("--address", "x/y"), "got 'x/y'"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG_LINKS.values(), ids=WRONG_LINKS.keys())
+def test_links_need_an_address_and_a_port(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, str], said: str
+) -> None:
+    assert re.search(said, refused(capsys, "links", *words))
+
+
+@pytest.mark.parametrize("address", ["192.0.2.9", "::1", "[::1]", "lab", "lab-2.example.org."])
+def test_links_take_an_address(capsys: pytest.CaptureFixture[str], address: str) -> None:
+    assert run(capsys, "links", "--address", address)[0] == 0
 
 
 def test_the_links_of_a_room_are_printed_again(
