@@ -33,7 +33,7 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 IDLE = float(
-    os.environ.get("SDQ_CLUSTER_IDLE", "900")
+    os.environ.get("SDQ_CLUSTER_IDLE") or "900"
 )  # seconds without work after which the process ends
 log = logging.getLogger("sdq.jobs.cluster")
 

@@ -24,7 +24,7 @@ from sdq.settings import ROOT
 from sdq.store import Store
 
 NICE = int(
-    os.environ.get("SDQ_NICE", "10")
+    os.environ.get("SDQ_NICE") or "10"
 )  # how far computations stand back behind the pages; see nice(1)
 
 
