@@ -45,11 +45,15 @@ lock: ## requirements*.lock anew, from requirements.txt and requirements-dev.txt
 	$(PIP) uv
 	$(BIN)/python .ci/lock.py
 
-# where pip finds no torch for CPUs, that of the package index, with CUDA on Linux
+# where pip finds no torch for CPUs it says why, and the lock is that of the package index, with CUDA
+# on Linux; whatever else fails in either lock is an error
 locked: ## .venv from the locks, every file checked against its hash
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --require-hashes -r requirements.lock -r requirements-dev.lock || \
-	$(PIP) --require-hashes -r requirements-pypi.lock -r requirements-dev.lock
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.lock > .venv/torch.txt
+	@if $(PIP) --dry-run --no-deps --ignore-installed --require-hashes -r .venv/torch.txt; \
+	then echo requirements.lock; else echo requirements-pypi.lock; fi > .venv/lock
+	@echo "torch as in $$(cat .venv/lock)"
+	$(PIP) --require-hashes -r $$(cat .venv/lock) -r requirements-dev.lock
 	$(PIP) --no-deps -e .
 	touch .venv/app .venv/dev
 

@@ -24,21 +24,21 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from pages.components import session, uploads
 from pages.components.preload import preload
-from pages.components.turns import TURNS
+from pages.components.render_slots import RENDER_SLOTS
 from sdq.service.guard import Guard
 from sdq.service.visitors import Room
 from sdq.settings import UserError
 
-# drawn here: a named Material icon or an emoji as page icon may be fetched from the net
+# drawn here: a named Material icon or an emoji as page icon may be fetched from the network
 BLUE, ORANGE, CLEAR = (0, 114, 178, 255), (213, 94, 0, 255), (0, 0, 0, 0)
-STAIRS = np.array(
+PIXELS = np.array(
     [
         [ORANGE if column == row else BLUE if column > row else CLEAR for column in range(4)]
         for row in (3, 2, 1, 0)
     ],
     dtype=np.uint8,
 )
-ICON = Image.fromarray(STAIRS.repeat(16, 0).repeat(16, 1))
+ICON = Image.fromarray(PIXELS.repeat(16, 0).repeat(16, 1))
 STYLE = (
     "<style>.stMainBlockContainer{max-width:80rem;padding-top:3.2rem;padding-bottom:3rem} "
     ".reading{font-size:1.15rem;line-height:1.5;max-width:62rem} "
@@ -53,8 +53,8 @@ STYLE = (
     "p{color:light-dark(#1a1f2b,#f2f4f8)}</style>"
 )
 
-# what pages import of the engine, and takes time
-WARM = (
+# engine modules that pages import and that take time to load
+PRELOADED = (
     "sdq.figures.depth",
     "sdq.figures.languages",
     "sdq.jobs.estimate",
@@ -74,12 +74,12 @@ def page(file: str, title: str, icon: str) -> StreamlitPage:
 
 
 def frame() -> None:
-    """Draw the page that was asked for."""
+    """Draw the requested page."""
     st.set_page_config(
         page_title="SDQ Lab", page_icon=ICON, layout="wide", initial_sidebar_state="auto"
     )
     st.html(STYLE)
-    session.visitor()  # ends the page for somebody who came past the guard
+    session.visitor()  # stops the page for a visitor whom the guard did not admit
     preload()
     chosen = st.navigation(
         {
@@ -111,49 +111,48 @@ def frame() -> None:
             ],
         }
     )
-    if said := session.role():
-        st.sidebar.caption(said)
-    with TURNS:
+    if role_note := session.role():
+        st.sidebar.caption(role_note)
+    with RENDER_SLOTS:
         try:
             chosen.run()
         except UserError as error:
-            # what a page could not read, such as a damaged table: one sentence with the way out
+            # such as a damaged table: one sentence that says what to do
             st.error(session.readable(error), icon=":material/error:")
 
 
 @asynccontextmanager
 async def warm(app: st.App) -> AsyncIterator[dict[str, Any]]:
-    """Read in what pages import before the first visitor is let in, so that the first page does not
-    wait for it."""
-    for name in WARM:
+    """Import what pages need before the first visitor is served, so that no page waits for it."""
+    for name in PRELOADED:
         importlib.import_module(name)
     for path in sorted((Path(__file__).parent / "pages" / "components").glob("*.py")):
         importlib.import_module(f"pages.components.{path.stem}")
     pa.set_memory_pool(
         pa.system_memory_pool()
-    )  # the other pools keep what tables of earlier pages took
+    )  # the other pools keep the memory of earlier pages' tables
     gc.collect()
-    gc.freeze()  # what was read in stays: later collections need not look through it
+    gc.freeze()  # the imported modules stay: later collections need not traverse them
     announce(ROOM)
     async with uploads.sweeping(get_instance()):
         yield {}
 
 
 def announce(room: Room) -> None:
-    """Print where the app is: of a room its two links, as an address without a token lets nobody in
-    there."""
+    """Print the app's address, or the two links of a room, where an address without a token gives
+    no access."""
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
     address, port = st.get_option("server.address"), st.get_option("server.port")
     if room.open:
         links = room.links(address, port, scheme)
-        said = (
-            f"SDQ Lab is open to the room. Only these links let somebody in:\n  students: "
+        message = (
+            f"SDQ Lab is open to the network. Only these links give access:\n  students: "
             f"{links['student']}\n  teacher:  {links['teacher']}"
         )
     else:
         host = f"[{address}]" if ":" in address else address
-        said = f"SDQ Lab is open to this machine alone: {scheme}://{host}:{port}/"
-    print(said, flush=True)
+        message = f"SDQ Lab is open to this machine only: {scheme}://{host}:{port}/"
+    print(message, flush=True)
 
 
 if (
@@ -170,12 +169,12 @@ if (
         )  # a traceback names folders of this machine; it is in the server's log
     uploads.install()
     PagesManager.uses_pages_directory = (
-        False  # pages/ is no app of streamlit's old kind, also before the first st.navigation
+        False  # pages/ is not Streamlit's automatic pages folder, even before st.navigation runs
     )
     app = st.App(
         __file__,
         lifespan=warm,
-        middleware=[Middleware(Guard, room=ROOM), Middleware(uploads.Ushered)],
+        middleware=[Middleware(Guard, room=ROOM), Middleware(uploads.UploadLimiter)],
     )
 else:
     frame()

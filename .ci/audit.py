@@ -2,11 +2,13 @@
 database can be asked.
 
 Licences are read off the installed packages, so that this needs no network. pip-audit asks for
-vulnerabilities; where it cannot, that is said and nothing fails.
+vulnerabilities; where it cannot reach the database, that is said and nothing fails. Whatever else
+goes wrong with it does.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +26,11 @@ REFUSED = re.compile(r"\b(?:a?gpl)|(?:affero|\bgeneral) public", re.I)
 LESSER = re.compile(
     r"\blgpl|lesser general public", re.I
 )  # a library under it may be used as it is
+# how pip-audit says that its database did not answer, or answered with an error
+UNREACHED = re.compile(
+    r"requests\.exceptions\.(?:ConnectionError|ProxyError|SSLError|HTTPError|\w*Timeout"
+    r"|ChunkedEncodingError)|Could not connect to PyPI|PyPI is not redirecting"
+)
 KNOWN: dict[
     str, str
 ] = {}  # package -> why it may be used though its metadata say nothing that is read here
@@ -73,7 +80,8 @@ def licences(lock: Path) -> list[str]:
 
 
 def vulnerabilities(lock: Path) -> tuple[int, str]:
-    """(exit code, what to print) of pip-audit on the lock; 0 where its database cannot be asked."""
+    """(exit code, what to print) of pip-audit on the lock; 0 where its database cannot be
+    reached."""
     command = [
         sys.executable,
         "-m",
@@ -84,6 +92,8 @@ def vulnerabilities(lock: Path) -> tuple[int, str]:
         "10",
         "--progress-spinner",
         "off",
+        "--format",
+        "json",
         "-r",
         str(lock),
     ]
@@ -91,16 +101,31 @@ def vulnerabilities(lock: Path) -> tuple[int, str]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     except subprocess.TimeoutExpired:
         return 0, "known vulnerabilities: the database gave no answer in time, nothing was asked"
-    said = (done.stdout + done.stderr).strip()
-    if done.returncode == 0:
-        return 0, f"known vulnerabilities: {said.splitlines()[-1] if said else 'none'}"
-    if "Found " in said and "vulnerabilit" in said:
-        return 1, said
-    return (
-        0,
-        "known vulnerabilities: they could not be asked for "
-        f"({said.splitlines()[-1][:200] if said else 'no answer'})",
-    )
+    return judged(done.returncode, done.stdout, done.stderr)
+
+
+def judged(code: int, answer: str, errors: str) -> tuple[int, str]:
+    """(exit code, what to print) of what pip-audit answered, as JSON, and what it said beside."""
+    why = errors.strip()[-800:] or "no word"
+    try:
+        packages = json.loads(answer)["dependencies"]
+        found = [
+            f"{one['name']} {one['version']}: {flaw['id']}, mended in "
+            f"{', '.join(flaw['fix_versions']) or 'no release'}"
+            for one in packages
+            for flaw in one.get("vulns", ())
+        ]
+    except (ValueError, KeyError, TypeError):
+        if UNREACHED.search(errors):
+            last = why.splitlines()[-1][:200]
+            return 0, f"known vulnerabilities: the database cannot be reached ({last})"
+        return 1, f"known vulnerabilities: pip-audit must answer, it did not: {why}"
+    if found:
+        return 1, "\n".join(["known vulnerabilities:", *found])
+    if code:
+        return 1, f"known vulnerabilities: pip-audit must end well, it did not: {why}"
+    asked = sum("skip_reason" not in one for one in packages)
+    return 0, f"known vulnerabilities: none; the database knows {asked} of {len(packages)} packages"
 
 
 def main() -> None:

@@ -18,7 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"SDQ_QUEUED_PER_VISITOR": "200", "SDQ_SHIPPED": "no"}
+os.environ |= {
+    "SDQ_CLUSTER_IDLE": "10",
+    "SDQ_QUEUED_PER_VISITOR": "200",
+    "SDQ_SHIPPED": "no",
+}
 
 from sdq.jobs import cluster, worker
 from sdq.jobs import queue as jobs
@@ -27,7 +31,8 @@ from sdq.recipe import PRESETS
 from sdq.store import Store
 
 OTHERS, MANY, SECONDS, LIMIT = 29, 200, 0.5, 2.5
-IDLE = 10.0  # seconds; the first request may take some, while modules are read in
+# seconds; the first request may take some, while modules are read in
+IDLE = float(os.environ["SDQ_CLUSTER_IDLE"])
 STAND_IN = (
     f"import pathlib, sys, time; time.sleep({SECONDS}); pathlib.Path(sys.argv[1], 'done').touch()"
 )
@@ -102,7 +107,7 @@ def waited(store: Store, greedy: int) -> dict[str, float]:
 
 def main() -> None:
     """One line for each case, one for the ratio."""
-    worker._start, cluster._cluster, cluster.IDLE = start, lanes_of_threads, IDLE  # type: ignore[assignment]
+    worker._start, cluster._cluster = start, lanes_of_threads  # type: ignore[assignment]
     jobs.ensure = lambda store: None
     Store.done = marked  # type: ignore[method-assign]
     found = {}

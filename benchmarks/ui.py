@@ -28,7 +28,7 @@ from typing import Any
 
 import psutil
 
-from pages.components.words import METHODS, preset_label
+from pages.components.recipe_text import METHODS, preset_label
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.store import Store

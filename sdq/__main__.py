@@ -101,9 +101,8 @@ def _invoke() -> int:
             f"{said.rstrip('.')}; `python -m sdq --help` lists commands and options"
         ) from error
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # what is left to say goes nowhere, at the exit too
+        # what is left to say goes nowhere, at the exit too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -112,9 +111,8 @@ def main() -> None:
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a name that the terminal cannot show is written out
+            # a name that the terminal cannot show is written out
+            stream.reconfigure(errors="backslashreplace")
     try:
         with boundary():
             code = _invoke()

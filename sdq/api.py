@@ -80,8 +80,7 @@ def quantize(
     import torch
 
     from sdq.pipeline.calibration import calibration_batches, quantizable
-    from sdq.quant.rewrite import calibrate_, rewrite
-    from sdq.quant.smoothquant import smoothquant
+    from sdq.pipeline.student import build_student
 
     wanted = recipe_of(recipe)
     if wanted.training is not None:
@@ -100,12 +99,9 @@ def quantize(
     before = model.training
     model.eval()
     try:
-        base = model if wanted.migration is None else smoothquant(model, batches, wanted.migration)
-        student = rewrite(base, wanted.rules)
-        calibrate_(student, batches)
+        return build_student(wanted, model, batches, share=False)
     finally:
         model.train(before)
-    return student.eval()
 
 
 def inspect(
@@ -149,20 +145,23 @@ def report(
     *,
     store: Store | None = None,
 ) -> Path:
-    """Write an HTML report of one or more runs of a model and task, with all figures; offline.
+    """Write a report of one or more runs of a model and task, with all figures: a web page that
+    needs no network, or, to a path that ends in .zip, that page with tables, recipes and pictures.
 
     UserError for runs that do not belong together, and a path that cannot be written.
     """
     from sdq.io import files
-    from sdq.reporting.html import page
+    from sdq.reporting.archive import EXPORTS
     from sdq.reporting.sections import parts
 
     kept, out = _store(store), path_of(_named(path, "a report"), "a report")
     asked = [runs] if isinstance(runs, Report | str) else runs
     reports = [kept.report(_id(run)) for run in asked]
-    html = page("", reports, parts(reports, kept))
+    export = EXPORTS.get(out.suffix.removeprefix(".").lower(), EXPORTS["html"])
+    content = export.made("", reports, parts(reports, kept), None)
+    data = content if isinstance(content, bytes) else content.encode()
     try:
-        files.write_text(out, html)
+        files.write_bytes(out, data)
     except OSError as error:
         raise UserError(
             f"the report must be written to a file, {out} cannot be ({error.strerror}); choose "

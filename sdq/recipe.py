@@ -102,7 +102,9 @@ class Recipe(Document):
         """Whether anything is measured on calibration sentences: static ranges, or which channels
         to migrate."""
         return self.migration is not None or any(
-            rule.activation is not None and not rule.activation.dynamic for rule in self.rules
+            spec is not None and spec.calibrates
+            for rule in self.rules
+            for spec in (rule.weight, rule.activation)
         )
 
     @property

@@ -26,12 +26,12 @@ folder = str(store.folder)
 
 
 def clicked(marks: list[dict[str, Any]]) -> None:
-    """A mark carries its language."""
+    """Select the language of the clicked mark."""
     put("language", marks[0]["customdata"][0])
 
 
 def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None) -> str | None:
-    """Drop of each language and run; gives the chosen language."""
+    """Drop of each language and run; returns the chosen language."""
     first, labels = reports[0], run_names(reports)
     text = reading(rows, first.metric)
     say(text, "reading")
@@ -75,15 +75,15 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
     count = sentence_count(rows)
     if rows["low"].notna().all():
         say(
-            f"{count}. Lines beside the marks: 95 % interval, paired: FP32 and the quantized "
-            "model are tested on the same drawn sentences, and sentences made from one frame are "
-            f"drawn together. {power_text(first_run(rows).rename(columns={'sentences': 'n'}))}",
+            f"{count}. Lines: paired 95 % interval. FP32 and the quantized model are tested on the "
+            "same drawn sentences, and sentences made from one frame are drawn together. "
+            f"{power_text(first_run(rows).rename(columns={'sentences': 'n'}))}",
             "note",
         )
     else:
         say(
-            f"{count}. The intervals need the stored FP32 run of this model and task, which "
-            "compares sentence by sentence. Run FP32 once.",
+            f"{count}. Intervals need a stored FP32 run of this model and task, to compare "
+            "sentence by sentence. Run FP32 once.",
             "note",
         )
         to_quantize("Run FP32", reports[0], "fp32")
@@ -91,7 +91,7 @@ def drop_section(rows: pd.DataFrame, reports: list[Report], full: Report | None)
 
 
 def _subwords(reports: list[Report]) -> tuple[dict[str, float], str] | None:
-    """(subwords per word of each language, a note on how they were counted); None if no run kept
+    """(subwords per word of each language, a note on how they were counted); None if no run stored
     the tokens of its sentences."""
     pieces = word_pieces(reports, store)
     if pieces is None:
@@ -108,7 +108,7 @@ def rank_section(
     rows: pd.DataFrame, reports: list[Report], full: Report | None, chosen: str | None
 ) -> None:
     """Drop over a property of the languages."""
-    st.subheader("Does it hit the languages the model read little of?", anchor=False)
+    st.subheader("Do languages with little pre-training text lose more?", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", key="over"):
         report = one_of(reports, "by")
         over = st.segmented_control(
@@ -118,16 +118,16 @@ def rank_section(
             required=True,
             key="against",
             bind="query-params",
-            help="Text: the share of the pre-training text in this language. Subwords: into how "
-            "many pieces the tokenizer cuts a word, on average (fertility).",
+            help="Text: the language's share of the pre-training text. Subwords: how many pieces "
+            "the tokenizer splits a word into, on average (fertility).",
         )
     note, what, title = "", "pre-training text", "Share of pre-training text, %"
     if over == "subwords":
         counted = _subwords([*([full] if full else []), *reports])
         if counted is None:
             st.info(
-                "None of these runs kept the tokens of its sentences: an older version made them. "
-                "Quantize again to see this picture."
+                "None of these runs stored the tokens of its sentences: an older version made "
+                "them. Quantize again to see this figure."
             )
             return
         values, note = counted
@@ -137,8 +137,8 @@ def rank_section(
     table = points(rows, values, report.run)
     if table.empty:
         st.info(
-            "How much text of each language was read is known for the embedded model mini only. "
-            "Choose runs of mini, or look at subwords."
+            "The amount of pre-training text per language is known only for the embedded model "
+            "mini. Choose runs of mini, or look at subwords."
         )
         return
     text = rank_reading(table, what)
@@ -160,15 +160,15 @@ def rank_section(
         clicked=clicked,
     )
     say(
-        f"{note} ρ compares two orders of the languages: +1 is the same order, −1 the opposite "
-        "one, 0 no relation.",
+        f"{note} ρ compares two rankings of the languages: +1 is identical, −1 reversed, 0 "
+        "unrelated.",
         "note",
     )
 
 
 def heat_section(rows: pd.DataFrame, reports: list[Report], chosen: str | None) -> None:
     """All languages and runs at a glance."""
-    st.subheader("Every language and run at a glance", anchor=False)
+    st.subheader("All languages and runs", anchor=False)
     help = "Drop in points, or score in %."
     cells = (
         st.segmented_control(
@@ -207,7 +207,7 @@ chosen = runs(store)
 quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
     empty(
-        "Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.",
+        "Only FP32 is selected, and a drop needs a quantized run: add one in the list above.",
         chosen[0],
     )
 reference = fp32_of(store, quantized[0])

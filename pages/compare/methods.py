@@ -1,4 +1,4 @@
-"""Methods side by side: which method gives what, and at what price?"""
+"""Methods side by side: which method scores best, and at what price?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.errors import Drawing, table_of, without
+from pages.components.depth_figures import Drawing, missing_note, table_of
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.runs import finished
@@ -22,8 +22,8 @@ from sdq.store import Store
 
 PRICES: dict[str, prices.Price] = {"Size (simulated)": "size", "Time to make the run": "time"}
 NO_SPEED = (
-    "Speed is not a price here yet: a simulated model runs no faster than FP32. Latency comes "
-    "with integer kernels, which compute in integers."
+    "Speed is not compared: a simulated model runs no faster than FP32. A lower latency needs "
+    "integer kernels."
 )
 WORDS = (
     "zero-shot",
@@ -38,7 +38,7 @@ WORDS = (
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentence by sentence")
 def compared(folder: str, chosen: tuple[str, ...]) -> pd.DataFrame:
-    """The numbers of the runs; scores without intervals where the sentences cannot be read."""
+    """The numbers of the runs; scores have no intervals where the sentences cannot be read."""
     store, sentences = Store(Path(folder)), {}
     for run in chosen:
         try:
@@ -84,10 +84,9 @@ def of_layer(folder: str, chosen: tuple[str, ...], layer: str, label: str, theme
 
 
 def alone(reports: list[Report], store: Store) -> None:
-    """One run cannot be compared: say so, suggest others, and end the page."""
+    """One run cannot be compared: say so, suggest others, and stop the page."""
     st.info(
-        "Choose at least two runs above: a method shows what it gives, and at what price, only "
-        "beside another one.",
+        "Choose at least two runs above to compare them.",
         icon=":material/compare_arrows:",
     )
     others = methods.suggested(reports, [r for r in finished(store) if store.alike(r, reports[0])])
@@ -100,7 +99,7 @@ def alone(reports: list[Report], store: Store) -> None:
             on_click=lambda: put("runs", together),
         )
     else:
-        to_quantize("No other run of this task is stored: make one", reports[0])
+        to_quantize("No other run of this task is stored: create one", reports[0])
     st.stop()
 
 
@@ -146,31 +145,31 @@ def panels(
             query=link | query("layer"),
             terms=terms,
         )
-    if said := without(
+    if said := missing_note(
         Store(Path(folder)), [r.run for r in reports if r.run not in with_weights], "its layers"
     ):
         st.caption(said)
 
 
-st.title("Which method gives what, and at what price", anchor=False)
+st.title("Which method scores best, and at what price?", anchor=False)
 store = Store.default()
 reports = runs(store, most=5)
 if len(reports) < 2:
     alone(reports, store)
 chosen = tuple(r.run for r in reports)
-found = compared(str(store.folder), chosen)
-text = methods.reading(found)
+comparison = compared(str(store.folder), chosen)
+text = methods.reading(comparison)
 say(text, "reading")
 st.dataframe(
-    methods.printed(found, reports[0].labelled, reports[0].metric),
+    methods.printed(comparison, reports[0].labelled, reports[0].metric),
     hide_index=True,
     alt=text,
     key="side-by-side",
 )
 say(
-    f"Differences are against the first run, {found['run'].iloc[0]}, on the same sentences; p is "
-    "the chance of a difference this large if both runs were equally good. The order of the runs "
-    "above decides which one is first. Sizes of quantized runs are simulated.",
+    f"Differences are against the first run, {comparison['run'].iloc[0]}, on the same sentences; "
+    "p is the chance of a difference this large if both runs were equally good. The first run is "
+    "the one listed first above. Sizes of quantized runs are simulated.",
     "note",
 )
 price = PRICES[
@@ -187,14 +186,14 @@ price = PRICES[
 link = {"runs": ",".join(chosen)}
 terms = tuple(word for word in (*dict.fromkeys(r.method for r in reports), *WORDS) if word in TERMS)
 kept = (
-    "Not beaten by another run in score and price together: "
-    f"{', '.join(prices.front(found, price))}."
+    "Pareto front (no other run beats these in both score and price): "
+    f"{', '.join(prices.front(comparison, price))}."
 )
 say(kept)
 here = link | {"price": next(label for label, value in PRICES.items() if value == price)}
 show(
-    prices.pareto(found, reports, price, theme()),
-    found,
+    prices.pareto(comparison, reports, price, theme()),
+    comparison,
     key=f"methods-{price}",
     title="Score against price",
     text=f"{text} {kept}",

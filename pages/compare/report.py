@@ -1,15 +1,16 @@
-"""Report: how do I take this away?"""
+"""Report: the selected runs as a web page or a ZIP."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from pages.components.glossary import TERMS, say
-from pages.components.inspecting import when_made
+from pages.components.inspection_tables import when_made
 from pages.components.selection import runs
-from pages.components.session import discreet, readable
+from pages.components.session import readable, redacted_report
 from sdq.io.quoting import quoted
 from sdq.reporting import archive
 from sdq.reporting import html as document
@@ -20,23 +21,23 @@ from sdq.store import Store
 
 @st.cache_resource(max_entries=8, show_spinner="Drawing the figures")
 def drawn(folder: str, chosen: tuple[str, ...], made: tuple[int, ...]) -> list[Part]:
-    """The figures of these runs, as they are printed: in the light theme. `made`: when their
-    inspections were."""
+    """The figures of these runs in the light theme, for print. `made`: when their inspections were
+    made."""
     store = Store(Path(folder))
     return parts([store.report(run) for run in chosen], store)
 
 
-st.title("How do I take this away?", anchor=False)
+st.title("Report", anchor=False)
 say(
-    "Choose the runs. Their pictures, numbers, recipes, seeds and commands then come as one web "
-    "page that needs no network, or as a zip with everything."
+    "Choose the runs. Their figures, numbers, recipes, seeds and commands are exported as one web "
+    "page that works offline, or as a ZIP with everything."
 )
 store = Store.default()
 try:
     reports = runs(store, most=MOST)
     made = when_made(store, *reports)
-    found = drawn(str(store.folder), tuple(report.run for report in reports), made)
-    reports = [discreet(report) for report in reports]
+    sections = drawn(str(store.folder), tuple(report.run for report in reports), made)
+    reports = [redacted_report(report) for report in reports]
 except UserError as error:
     st.error(readable(error), icon=":material/error:")
     st.stop()
@@ -47,52 +48,44 @@ title = (
         bind="query-params",
         placeholder=document.heading(reports),
         max_chars=200,
-        help="Without one, the text in grey is taken.",
+        help="If empty, the grey text is used.",
     )
     or ""
 )
 name = document.stem(reports)
 with st.container(horizontal=True, key="take"):
-    st.download_button(
-        "One web page (HTML, about 5 MB)",
-        lambda: document.page(title, reports, found, TERMS),
-        f"{name}.html",
-        "text/html",
-        key="html",
-        on_click="ignore",
-        type="primary",
-        icon=":material/download:",
-    )
-    st.download_button(
-        "Everything (ZIP)",
-        lambda: archive.archive(title, reports, found, TERMS),
-        f"{name}.zip",
-        "application/zip",
-        key="zip",
-        on_click="ignore",
-        icon=":material/folder_zip:",
-    )
-if why := archive.no_pictures():
+    for ending, export in archive.EXPORTS.items():
+        st.download_button(
+            export.label,
+            partial(export.made, title, reports, sections, TERMS),
+            f"{name}.{ending}",
+            export.media,
+            key=ending,
+            on_click="ignore",
+            type="primary" if ending == "html" else "secondary",
+            icon=":material/folder_zip:" if ending == "zip" else ":material/download:",
+        )
+if cause := archive.no_pictures():
     st.caption(
-        f"The zip will hold no SVG pictures: {why}. Its README says how to have them. The camera "
-        "at each picture of the web page saves that picture as SVG."
+        f"The ZIP will contain no SVG files: {cause}. Its README says how to get them. On the web "
+        "page, the camera icon of each figure saves it as SVG."
     )
 
-st.subheader("What the web page will show", anchor=False)
+st.subheader("Contents of the web page", anchor=False)
 st.dataframe(
     document.summary(reports),
     hide_index=True,
     alt="The runs with their scores, simulated sizes and times",
 )
-for part in found:
-    there = (
+for part in sections:
+    size = (
         ""
         if part.table is None
-        else f" · {'a picture and ' if part.figure is not None else ''}{len(part.table)} rows"
+        else f" · {'a figure and ' if part.figure is not None else ''}{len(part.table)} rows"
     )
-    st.markdown(f"**{quoted(part.title)}**{there}")
+    st.markdown(f"**{quoted(part.title)}**{size}")
     say(part.text, "note")
-st.subheader("The commands that make it again", anchor=False)
+st.subheader("Commands that reproduce it", anchor=False)
 st.code(document.commands(reports), language="bash", wrap_lines=True)
-st.subheader("What the zip will hold", anchor=False)
-st.dataframe(archive.contents(reports, found), hide_index=True, alt="The files of the zip")
+st.subheader("Contents of the ZIP", anchor=False)
+st.dataframe(archive.contents(reports, sections), hide_index=True, alt="The files of the ZIP")

@@ -38,11 +38,11 @@ def grouped(folder: str, runs: tuple[str, ...], fp32: str, by: zero_shot.By) -> 
 
 
 def groups_section(single: pd.DataFrame, reports: list[Report], full: Report) -> None:
-    """The drop of the trained-on language beside that of the others, group by group."""
+    """The drop of the trained-on language next to that of the others, group by group."""
     chosen = tuple(r.run for r in reports)
     help = (
-        "Seen: labels, unlabelled text, text to calibrate on, or nothing after pre-training. "
-        "Families are the topmost of Glottolog, scripts ISO 15924."
+        "Seen: labels, unlabelled text, calibration text, or nothing since pre-training. Families "
+        "are the top level of Glottolog, scripts ISO 15924."
     )
     label = (
         st.segmented_control(
@@ -82,16 +82,16 @@ def groups_section(single: pd.DataFrame, reports: list[Report], full: Report) ->
     )
     say(
         "Mark and line: the mean drop of a group and its 95 % interval; ticks: its languages. "
-        "What is compared is paired: every sentence is drawn in all its languages at once. The "
-        "interval is about other sentences in these languages, not about other languages of a "
-        "script or family. Unseen: no text of the task in this language since pre-training.",
+        "Comparisons are paired: every sentence is drawn in all its languages at once. The "
+        "interval covers other sentences in these languages, not other languages of a script or "
+        "family. Unseen: no text of the task in this language since pre-training.",
         "note",
     )
 
 
 def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
     """The slider on the number of sentences."""
-    st.subheader("How many sentences does it take to see a drop?", anchor=False)
+    st.subheader("How many sentences does it take to detect a drop?", anchor=False)
     report = one_of(reports, "by")
     table = drawn(sample_size.needed, single, report.run)
     text = sample_size.reading(table)
@@ -120,35 +120,35 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
         terms=terms,
     )
     say(
-        "The intervals are those that so many sentences of the same kind would give if the drops "
-        "were those found here. A filled mark is told from noise, as its interval leaves zero "
-        "out; an open one could be noise (language by language, not adjusted for their number). "
-        "In the table, detectable is the smallest drop these sentences show 4 times out of 5.",
+        "The intervals are those that this many sentences of the same kind would give if the drops "
+        "were those measured here. Filled marks: the interval excludes zero. Open marks could be "
+        "noise (language by language, not adjusted for their number). In the table, detectable is "
+        "the smallest drop that these sentences show 4 times out of 5.",
         "note",
     )
 
 
-st.title("Does it hurt unseen languages more?", anchor=False)
+st.title("Does quantization hurt unseen languages more?", anchor=False)
 chosen = runs(store)
 quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
     empty(
-        "Only FP32 is chosen, and a drop needs a quantized run: add one in the list above.",
+        "Only FP32 is selected, and a drop needs a quantized run: add one in the list above.",
         chosen[0],
     )
 reference = fp32_of(store, quantized[0])
 if reference is None:
     without_fp32("Drops are compared sentence by sentence with FP32", quantized[0])
-found = drops(folder, tuple(r.run for r in quantized), reference.run)
-if found["low"].isna().any():
+single = drops(folder, tuple(r.run for r in quantized), reference.run)
+if single["low"].isna().any():
     empty(
-        "These runs and the FP32 run were tested on other sentences, which cannot be compared. "
-        "Run their recipes again.",
+        "These runs and the FP32 run were tested on different sentences, so they cannot be "
+        "compared. Run their recipes again.",
         quantized[0],
     )
 try:
-    groups_section(found, quantized, reference)
+    groups_section(single, quantized, reference)
 except ValueError as error:
     st.info(f"The languages cannot be compared in groups: {error}.", icon=":material/translate:")
-needed_section(found, quantized)
+needed_section(single, quantized)
 how_made(quantized)

@@ -1,5 +1,4 @@
-"""What a form needs to know of a field of a settings class: which control, its limits, where it
-starts and what it is for."""
+"""What a form needs to know about a field of a settings class: control, limits, default, help."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ def fitting(value: M) -> M:
         if isinstance(part, list) and len(part) > MOST:
             raise UserError(
                 f"a form can show lists of at most {MOST} entries, got {len(part)}; run this "
-                "recipe with `python -m sdq run`"
+                "recipe with `sdq run`"
             )
         if isinstance(part, int | float) and not abs(part) <= LARGEST:
             raise UserError(
@@ -37,7 +36,7 @@ def fitting(value: M) -> M:
     return value
 
 
-def words(name: str) -> str:
+def field_label(name: str) -> str:
     """The name of a field or a class in words: learning_rate -> "Learning rate", MinMax -> "Min
     max", KLD -> "KLD"."""
     parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").split()
@@ -94,21 +93,21 @@ def shape_of(info: FieldInfo) -> tuple[str, tuple[Any, ...]]:
 def limits_of(info: FieldInfo) -> tuple[Any, Any]:
     """(least, greatest) of a number, None for no limit. A float's open limit counts as closed: the
     class still refuses it."""
-    found = {
+    limits = {
         name: limit
         for m in info.metadata
         for name in ("ge", "gt", "le", "lt")
         if (limit := getattr(m, name, None)) is not None
     }
     inside = 1 if info.annotation is int else 0
-    low = [found[n] + d for n, d in (("ge", 0), ("gt", inside)) if n in found]
-    high = [found[n] - d for n, d in (("le", 0), ("lt", inside)) if n in found]
+    low = [limits[n] + d for n, d in (("ge", 0), ("gt", inside)) if n in limits]
+    high = [limits[n] - d for n, d in (("le", 0), ("lt", inside)) if n in limits]
     return max(low, default=None), min(high, default=None)
 
 
 def first_value(info: FieldInfo) -> Any:
-    """What a control shows before anybody chose: the field's default as plain data, or else the
-    first thing allowed."""
+    """The initial value of a control: the field's default as plain data, or the first allowed
+    value."""
     if not info.is_required():
         return plain(info.get_default(call_default_factory=True))
     shape, parts = shape_of(info)
@@ -138,7 +137,7 @@ def help_of(info: FieldInfo) -> str | None:
     shape, parts = shape_of(info)
     lines = [info.description or ""]
     if shape == "kinds":
-        lines += [f"- **{words(kind.__name__)}**: {_doc(kind)}" for kind in parts]
+        lines += [f"- **{field_label(kind.__name__)}**: {_doc(kind)}" for kind in parts]
     elif shape == "model" and not info.description:
         lines = [_doc(parts[0])]
     return "\n".join(line for line in lines if line) or None

@@ -1,4 +1,4 @@
-"""A figure on a page, with what belongs to it: alt text, the table behind it, exports, a link."""
+"""A figure on a page with its alt text, data table, exports and link."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.components.glossary import words
+from pages.components.glossary import glossary_button
 from sdq.figures.style import Theme, to_html
 from sdq.io.quoting import csv
 from sdq.results import Report
@@ -22,12 +22,10 @@ def theme() -> Theme:
 
 
 def drawn(make: Callable[..., Any], *arguments: Any) -> Any:
-    """make(*arguments), or what it gave for the same before: a class that looks at one run draws it
-    once.
+    """make(*arguments), cached: a class that looks at the same run draws it once.
 
-    Tables among the arguments must be shared ones (what a function under `st.cache_resource` gave):
-    they are told apart by which they are, not by what is in them. Nobody may change what comes
-    back.
+    Tables among the arguments must come from a function under `st.cache_resource`: they are
+    compared by identity, not by content. Callers must not modify the result.
     """
     return _drawn(f"{make.__module__}.{make.__qualname__}", arguments, make)[0]
 
@@ -43,7 +41,7 @@ def _drawn(
     return (
         _make(*arguments),
         arguments,
-    )  # while it is kept, no other table can take the place in memory that a table here is known by
+    )  # keeping the arguments alive keeps the ids of their tables unique
 
 
 def _address(query: dict[str, str]) -> str:
@@ -52,7 +50,7 @@ def _address(query: dict[str, str]) -> str:
 
 
 def _digits(column: pd.Series[float]) -> str:
-    """As many digits as tell the column's numbers apart."""
+    """A number format that suits the size of the column's values."""
     largest = column.abs().max()
     return "%.1f" if not largest < 10 else "%.3f" if largest >= 0.1 else "%.2e"
 
@@ -68,10 +66,10 @@ def show(
     terms: tuple[str, ...],
     clicked: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> None:
-    """Draw the figure. `text` says what it shows (alt text and export), `query` is what a link must
-    carry to show it again.
+    """Draw the figure. `text` describes it (alt text and export), `query` holds the parameters of a
+    link to it.
 
-    `clicked` is called with the points of a click, before the page runs again.
+    `clicked` is called with the clicked points before the page reruns.
     """
     image = {"format": "svg", "filename": key, "width": 900, "height": figure.layout.height}
     config = {
@@ -98,7 +96,7 @@ def show(
             on_select=on_select,
             selection_mode="points",
         )
-    beside(
+    figure_tools(
         lambda: to_html(figure, title, text),
         table,
         key=key,
@@ -109,7 +107,7 @@ def show(
     )
 
 
-def beside(
+def figure_tools(
     page: Callable[[], str],
     table: pd.DataFrame,
     *,
@@ -119,8 +117,8 @@ def beside(
     terms: tuple[str, ...],
     camera: bool = False,
 ) -> None:
-    """What belongs to a picture: exports (`page` gives the web page; with a `camera` it can be
-    saved as SVG), a link, words, and the table behind it."""
+    """Below a figure: exports (`page` returns the HTML file; `camera`: the figure can save itself
+    as SVG), a link, the glossary and the data table."""
     with st.container(horizontal=True, key=f"{key}-tools"):
         with st.popover("Export", icon=":material/download:"):
             st.download_button(
@@ -140,12 +138,12 @@ def beside(
                 width="stretch",
             )
             if camera:
-                st.caption("Picture (SVG): the camera at the picture's upper right corner.")
+                st.caption("Figure (SVG): use the camera icon at the top right of the figure.")
         with st.popover("Link", icon=":material/link:"):
-            st.caption("This address shows the same picture again.")
+            st.caption("This address opens the same view again.")
             st.code(_address(query), language=None, wrap_lines=True)
-        words(*terms)
-    with st.expander("The numbers behind the picture"):
+        glossary_button(*terms)
+    with st.expander("Numbers behind the figure"):
         numbers = {
             c: st.column_config.NumberColumn(format=_digits(table[c]))
             for c in table.select_dtypes("float")

@@ -1,9 +1,8 @@
-"""A form from a settings class: every field of a pydantic model becomes a labelled control by
-itself.
+"""A form generated from a settings class: every field of a pydantic model becomes a control.
 
-Numbers get their limits from the field, a discriminated union a list of its kinds with the fields
-of the chosen one, a tuple a list that can grow, shrink and be reordered. A new field, or a new
-class in a union, needs no code here.
+Numbers get their limits from the field, a discriminated union becomes a choice of kinds with the
+fields of the chosen one, a tuple a list whose entries can be added, removed and reordered. A new
+field, or a new class in a union, needs no code here.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.components.fields import (
     MOST,
     M,
+    field_label,
     first_value,
     fitting,
     help_of,
@@ -28,7 +28,6 @@ from pages.components.fields import (
     plain,
     shape_of,
     untouched,
-    words,
 )
 from sdq.data.lines import settings_of
 from sdq.settings import UserError
@@ -54,7 +53,7 @@ def parse(model: type[M], data: bytes, most: int = 100_000) -> M:
     if len(data) > most:
         raise UserError(
             f"the file must have at most {most // 1000} kB, it has {len(data) / 1000:.0f} kB; "
-            "choose a recipe saved here"
+            "choose a recipe that was saved here"
         )
     return fitting(settings_of(model, data, "recipe", "the one chosen"))
 
@@ -83,11 +82,13 @@ def _fields(
     place: _Place,
     leave: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Controls for the fields of a class; what they say, as plain data."""
+    """Controls for the fields of a class; what they say, as plain data. `value` may leave out what
+    is at its default."""
+    value = untouched(model) | dict(value)
     return {
         name: value[name]
         if name in leave
-        else _control(words(name), info, value[name], f"{key}.{name}", place)
+        else _control(field_label(name), info, value[name], f"{key}.{name}", place)
         for name, info in model.model_fields.items()
     }
 
@@ -173,7 +174,7 @@ def _optional(
 def _kinds(
     label: str, info: FieldInfo, classes: tuple[Any, ...], value: Any, key: str, place: _Place
 ) -> dict[str, Any]:
-    """A choice of classes, and beside it the fields of the chosen one."""
+    """A choice of classes, and the fields of the chosen one."""
     tag = info.discriminator if isinstance(info.discriminator, str) else "kind"
     by_tag = {get_args(c.model_fields[tag].annotation)[0]: c for c in classes}
     tags = list(by_tag)
@@ -181,7 +182,7 @@ def _kinds(
         label,
         tags,
         tags.index(value[tag]),
-        format_func=lambda t: words(by_tag[t].__name__),
+        format_func=lambda t: field_label(by_tag[t].__name__),
         key=key,
         help=help_of(info),
         width=WIDTH,
@@ -198,7 +199,7 @@ def _named(
     key: str,
     place: _Place,
 ) -> str | list[str]:
-    """A choice of names; the last entry stands for a list of one's own words, which is typed."""
+    """A choice of names; the last option is a list that the user types."""
     own, row = [] if isinstance(value, str) else value, place.row()
     at = names.index(value) if isinstance(value, str) else len(names)
     chosen = row.selectbox(
@@ -218,15 +219,15 @@ def _named(
 def _list(
     label: str, info: FieldInfo, item: FieldInfo, value: list[Any], key: str, place: _Place
 ) -> list[Any]:
-    """Entries in order, each with buttons that move it up and take it away, and one that adds
-    another."""
+    """Entries in order, each with buttons to move it up and to remove it, and a button to add
+    one."""
     box = place.block()
     box.markdown(f"**{label}**", help=help_of(info))
     shape, parts = shape_of(item)
-    called = words(parts[0].__name__) if shape == "model" else label
+    called = field_label(parts[0].__name__) if shape == "model" else label
     name = f"{key}.rows"  # entries by number; those from len(value) on were added here
     rows: list[int] = st.session_state.setdefault(name, list(range(len(value))))
-    found = []
+    values = []
     for place_in_list, row in enumerate(rows):
         entry, title = box.container(border=True), f"{called} {place_in_list + 1}"
         head = entry.container(horizontal=True, vertical_alignment="center")
@@ -250,7 +251,7 @@ def _list(
         )
         start = value[row] if row < len(value) else first_value(item)
         inside = _Place(entry)
-        found.append(
+        values.append(
             _fields(parts[0], start, f"{key}.{row}", inside)
             if shape == "model"
             else _control(title, item, start, f"{key}.{row}", inside)
@@ -264,7 +265,7 @@ def _list(
         on_click=_add,
         args=(name, new),
     )
-    return found
+    return values
 
 
 def _add(name: str, row: int) -> None:

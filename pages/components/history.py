@@ -1,5 +1,4 @@
-"""The list of runs as its page needs it: changes with their undo, runs without a result, the trash
-and the disk."""
+"""Parts of the page Runs: changes with undo, runs without a result, the trash and disk usage."""
 
 from __future__ import annotations
 
@@ -21,9 +20,9 @@ from sdq.store import Store
 
 LISTED = 20
 STATUS = {
-    "queued": ":material/hourglass_empty: waiting for its turn",
-    "running": ":material/play_circle: under way",
-    "elsewhere": ":material/terminal: under way in a terminal, or just stopped",
+    "queued": ":material/hourglass_empty: queued",
+    "running": ":material/play_circle: running",
+    "elsewhere": ":material/terminal: running in a terminal, or just stopped",
     "failed": ":material/error: failed",
     "stopped": ":material/stop_circle: stopped without a result",
 }
@@ -32,8 +31,8 @@ STATUS = {
 def act(
     change: Callable[..., Any], store: Store, *arguments: Any, undo: Sequence[str] = ()
 ) -> None:
-    """Make a change, then run the page again; a refusal is told there in one sentence. `undo`: the
-    runs it moved to the trash."""
+    """Make a change and rerun the page, which reports a refusal. `undo`: the runs moved to the
+    trash."""
     try:
         change(store, *arguments, who=session.visitor())
         st.session_state["deleted"] = list(undo)
@@ -42,16 +41,16 @@ def act(
     st.rerun()
 
 
-def again(run: str, store: Store) -> None:
-    """A button that asks once more for what a run was to do, of its own model and task; Quantize
-    shows how it goes. Nothing if nobody knows."""
+def rerun_button(run: str, store: Store) -> None:
+    """A button that submits a run's recipe again with its model and task and opens Quantize.
+    Nothing if the request is unknown."""
     if (was := wanted(run, store)) is None:
         return
     if st.button(
-        "Run it again",
+        "Run again",
         key=f"again-{run}",
         icon=":material/replay:",
-        help=quoted(session.told(f"{was.what}: {was.how}")),
+        help=quoted(session.redacted(f"{was.what}: {was.how}")),
     ):
         try:
             model, task = models.reach(was.model), recipe.reach(was.task)
@@ -62,13 +61,13 @@ def again(run: str, store: Store) -> None:
         st.switch_page("pages/lab/quantize.py", query_params={"run": new})
 
 
-def about(was: Wanted | None) -> str:
-    """What of a run, in Markdown: its recipe and model; empty if nothing tells."""
-    return quoted(session.told(was.how)) if was else ""
+def recipe_of(was: Wanted | None) -> str:
+    """A run's recipe and model in Markdown; empty if unknown."""
+    return quoted(session.redacted(was.how)) if was else ""
 
 
-def told(store: Store) -> None:
-    """What the last change did, and the way back."""
+def last_change(store: Store) -> None:
+    """What the last change did, with an undo button."""
     if refused := st.session_state.pop("refused", None):
         st.error(refused, icon=":material/error:")
     if deleted := st.session_state.get("deleted"):
@@ -81,25 +80,25 @@ def told(store: Store) -> None:
 
 
 def without_result(store: Store) -> None:
-    """Runs under way and those that ended without a result; looks again every three seconds while
-    one is under way."""
+    """Runs in progress and those that ended without a result; refreshed every three seconds while
+    one is in progress."""
     waiting = any(u.active for u in unfinished(store))
     st.fragment(_without_result, run_every=3 if waiting else None)(store)
 
 
 def _without_result(store: Store) -> None:
-    found = unfinished(store)
-    active = sum(u.active for u in found)
+    runs = unfinished(store)
+    active = sum(u.active for u in runs)
     before, st.session_state["active-runs"] = st.session_state.get("active-runs", 0), active
     if active < before:
-        st.rerun()  # one has ended: the table above has a new row
-    if found:
-        st.subheader("Under way, or ended without a result", anchor=False)
-    for u in found[:LISTED]:
+        st.rerun()  # one has finished: the table above has a new row
+    if runs:
+        st.subheader("Runs without a result", anchor=False)
+    for u in runs[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished-{u.run}"):
             lines = (
                 f"**{quoted(u.what)}**",
-                about(u.wanted),
+                recipe_of(u.wanted),
                 f"{STATUS[u.status]}, {ago(u.heard, st.context.timezone)}",
             )
             st.markdown("  \n".join(line for line in lines if line), width=460)
@@ -116,20 +115,18 @@ def _without_result(store: Store) -> None:
             ):
                 act(trash.delete, store, [u.run], undo=[u.run])
             if not u.active:
-                again(u.run, store)
+                rerun_button(u.run, store)
         if u.failure:
             st.caption(session.readable(u.failure))
-    if len(found) > LISTED:
-        st.caption(f"And {len(found) - LISTED} more.")
+    if len(runs) > LISTED:
+        st.caption(f"And {len(runs) - LISTED} more.")
 
 
-def space(store: Store) -> None:
-    """Where the runs are, what they take, and the trash."""
+def disk_usage(store: Store) -> None:
+    """Where the runs are stored, their disk space, and the trash."""
     who = session.visitor()
     used, kept = disk(store), trash.in_trash(store, who)
-    st.subheader(
-        "Where they are, and what they take" if who.at_home else "What they take", anchor=False
-    )
+    st.subheader("Location and disk space" if who.at_home else "Disk space", anchor=False)
     if who.at_home:
         st.caption("Your own runs are in this folder:")
         st.code(str(store.folder.resolve()), language=None, wrap_lines=True)
@@ -151,7 +148,7 @@ def space(store: Store) -> None:
         for run in list(kept)[:LISTED]:
             with st.container(horizontal=True, vertical_alignment="center", key=f"trashed-{run}"):
                 st.markdown(f"{quoted(kept[run])}  \n{run}", width=320)
-                if st.button("Bring back", key=f"back-{run}", icon=":material/undo:"):
+                if st.button("Restore", key=f"back-{run}", icon=":material/undo:"):
                     act(trash.restore, store, [run])
         if len(kept) > LISTED:
             st.caption(f"And {len(kept) - LISTED} more.")
@@ -162,8 +159,8 @@ def space(store: Store) -> None:
             icon=":material/delete_forever:",
         ):
             st.caption(
-                "The runs in the trash are removed for good. They can be had again only by "
-                "running their recipes."
+                "The runs in the trash are deleted permanently. The only way to get them back is "
+                "to run their recipes again."
             )
-            if st.button(f"Remove {in_bytes(used.trash)} for good", key="empty"):
+            if st.button(f"Delete {in_bytes(used.trash)} permanently", key="empty"):
                 act(trash.empty_trash, store)

@@ -1,5 +1,5 @@
-"""Choosing the model: the embedded one, what was fine-tuned here or put into the inbox, known
-models of the Hub, or, by the owner, any folder."""
+"""The choice of the model: embedded, fine-tuned here, in the inbox, from the Hub, or any folder
+(owner only)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.bringing import inbox
+from pages.components.recipe_text import TASKS
 from pages.components.session import readable, visitor
-from pages.components.words import TASKS
+from pages.components.task_form import inbox
 from sdq.data.kept import home
 from sdq.data.registry import called
 from sdq.data.taskfile import read
@@ -22,15 +22,15 @@ from sdq.settings import UserError
 
 FOLDER = "a folder"
 ASK = (
-    "Ask your teacher for a model that is fine-tuned on this task: it appears under Model. Models "
-    "of the inbox that have a head for it work, too."
+    "Ask your teacher for a model that is fine-tuned on this task; it then appears under Model. "
+    "Models in the inbox that have a head for it work, too."
 )
 
 
 def offered() -> dict[str, str]:
-    """Name of a model -> what it is called in the list."""
+    """Name of a model -> its label in the list."""
     here = set(hub.present())
-    known = {
+    curated = {
         model.name: f"{model.title} ({model.size / 1e6:,.0f} "
         f"MB{'' if model.name in here else ', not on this machine'})"
         for model in CURATED
@@ -40,7 +40,7 @@ def offered() -> dict[str, str]:
         f"{TASKS.get(card['task'], called(card['task']))}"
         for folder, card in tuned()
     }
-    brought = {
+    in_inbox = {
         str(path.resolve()): f"{path.name} (inbox)"
         for path in sorted(inbox().glob("*"))
         if (path / "config.json").is_file() and not path.is_symlink()
@@ -48,11 +48,11 @@ def offered() -> dict[str, str]:
     every = {
         "mini": "mini",
         **own,
-        **brought,
-        **known,
-        **{name: name for name in sorted(here - set(known))},
+        **in_inbox,
+        **curated,
+        **{name: name for name in sorted(here - set(curated))},
     }
-    return {**every, FOLDER: "A folder of yours"} if visitor().at_home else every
+    return {**every, FOLDER: "A local folder"} if visitor().at_home else every
 
 
 def reach(model: str) -> str:
@@ -63,10 +63,10 @@ def reach(model: str) -> str:
 
 def put(model: str) -> None:
     """Set the list to a model; a folder that is not in it by its path, by the owner only: for
-    others the list stays as it is."""
-    there = offered()
-    if model in there or FOLDER in there:
-        st.session_state["model"] = model if model in there else FOLDER
+    others the list does not change."""
+    offers = offered()
+    if model in offers or FOLDER in offers:
+        st.session_state["model"] = model if model in offers else FOLDER
     if st.session_state.get("model") == FOLDER:
         st.session_state["model-folder"] = model
 
@@ -75,8 +75,8 @@ def pick(place: DeltaGenerator) -> str:
     """The name of the chosen model; of a folder its path, empty if none is given."""
     names = offered()
     about = (
-        "mini comes with SDQ Lab. The others are larger, and most have no head for a task yet: "
-        "they are fine-tuned first."
+        "mini ships with SDQ Lab. The others are larger, and most have no head for a task yet: "
+        "they need fine-tuning first."
     )
     model: str = place.selectbox(
         "Model",
@@ -88,7 +88,7 @@ def pick(place: DeltaGenerator) -> str:
     if model != FOLDER:
         return model
     path: str = place.text_input(
-        "Path of the folder",
+        "Folder path",
         key="model-folder",
         help="On the machine that runs SDQ Lab: config.json, tokenizer and safetensors.",
     )
@@ -108,7 +108,7 @@ def fits(model: str, task: str) -> bool:
     """Whether the model can be run on the task; otherwise a sentence says what to do."""
     if not model:
         st.info(
-            "Give the path of a folder with config.json, tokenizer and safetensors.",
+            "Enter the path of a folder with config.json, tokenizer and safetensors.",
             icon=":material/folder:",
         )
         return False

@@ -1,5 +1,4 @@
-"""Have the browser read plotly's script (4.7 MB) while the server still thinks, instead of after
-it."""
+"""Have the browser load plotly's script (4.7 MB) while the server still computes the page."""
 
 from __future__ import annotations
 
@@ -10,14 +9,16 @@ import streamlit as st
 
 @st.cache_resource(show_spinner=False)
 def _script() -> str | None:
-    """Name of the script in the installed streamlit; None if another version keeps it elsewhere:
-    then nothing is gained and nothing breaks."""
-    found = sorted((Path(st.__file__).parent / "static" / "static" / "js").glob("PlotlyChart.*.js"))
-    return found[0].name if found else None
+    """Name of the script in the installed streamlit; None if another version keeps it elsewhere, in
+    which case nothing is preloaded."""
+    scripts = sorted(
+        (Path(st.__file__).parent / "static" / "static" / "js").glob("PlotlyChart.*.js")
+    )
+    return scripts[0].name if scripts else None
 
 
 def preload() -> None:
-    """Ask for the script; streamlit's own import of the same address then finds it read."""
+    """Request the script; streamlit's own import of the same address then finds it loaded."""
     if name := _script():
         st.html(
             "<script>(() => { const near = document.querySelector('link[rel=modulepreload]'); "

@@ -1,4 +1,4 @@
-"""How far a run or an inspection is, and how long things take, in words."""
+"""Progress and durations of runs and inspections as text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 _STAGE = {
-    "load": "Reading the model",
+    "load": "Loading the model",
     "reference": "Scoring the FP32 model",
     "calibrate": "Measuring value ranges",
     "train": "Training",
     "evaluate": "Scoring the quantized model",
-    "inspect": "Looking into weights and activations",
+    "inspect": "Measuring weights and activations",
 }
 
 
@@ -25,8 +25,8 @@ def duration(seconds: float) -> str:
 
 
 def ago(seconds: float, zone: str | None) -> str:
-    """When something was, and how long ago: "2026-11-29 14:05 (12 min ago)", in the time zone of
-    who reads it."""
+    """When something happened, and how long ago: "2026-11-29 14:05 (12 min ago)", in the reader's
+    time zone."""
     when = pd.Timestamp(time.time() - seconds, unit="s", tz="UTC").tz_convert(zone or "UTC")
     size = next(
         (
@@ -39,20 +39,19 @@ def ago(seconds: float, zone: str | None) -> str:
     return f"{when:%Y-%m-%d %H:%M} ({size} ago)"
 
 
-def waits(place: tuple[int, int] | None) -> str:
-    """That it waits, and behind what. `place`: see `sdq.jobs.queue.position`."""
+def queue_text(place: tuple[int, int] | None) -> str:
+    """The state of a queued job. `place`: see `sdq.jobs.queue.position`."""
     if place is None:
-        return "Waiting for its turn"
+        return "Queued"
     before, of = place
     return (
-        f"Waiting for its turn: {before} of {of} waiting "
-        f"{'has its' if before == 1 else 'have their'} turn before it"
+        f"Queued: {before} of the {of} waiting jobs {'is' if before == 1 else 'are'} ahead of it"
         if before
-        else "Waiting for its turn: it is next"
+        else "Queued: next in line"
     )
 
 
-def looking(
+def inspection_progress(
     events: list[dict[str, Any]], seconds: float | None = None, place: tuple[int, int] | None = None
 ) -> tuple[str, float]:
     """(what is going on, share done) of an inspection under way. `seconds`: what the analyses that
@@ -60,7 +59,7 @@ def looking(
     asked = max((i for i, e in enumerate(events) if e.get("event") == "queued"), default=-1)
     stages = [e for e in events[asked + 1 :] if e.get("event") == "stage"]
     if not stages:
-        return waits(place), 0.0
+        return queue_text(place), 0.0
     stage = stages[-1]
     if "number" not in stage:
         return stage["text"], 0.0
@@ -85,7 +84,7 @@ def progress(
     )  # what is before it belongs to an earlier attempt
     stages = [i for i, e in enumerate(events) if e.get("event") == "stage" and i > asked]
     if not stages:
-        return (waits(place) if asked >= 0 else "Starting the worker"), None
+        return (queue_text(place) if asked >= 0 else "Starting the worker"), None
     stage = events[stages[-1]]
     name = _STAGE.get(stage["name"], stage.get("text", stage["name"]))
     rest = events[stages[-1] + 1 :]

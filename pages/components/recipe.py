@@ -1,8 +1,7 @@
-"""Choosing what to do: model, task, a preset, any of its settings, or a recipe from a file.
+"""The form of the page Quantize: model, task, preset, all settings, or a recipe from a file.
 
 The form starts at the recipe in session_state["recipe-base"], or else at the chosen preset;
-session_state["recipe-round"] counts how often it started anew, and is a part of the keys of its
-controls.
+session_state["recipe-round"] counts its restarts and is part of the keys of its controls.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pages.components import models, session
 from pages.components.fields import fitting
 from pages.components.form import form, parse
 from pages.components.glossary import say
+from pages.components.recipe_text import METHODS, TASKS, changes, preset_difference, preset_label
 from pages.components.uploads import path_of
-from pages.components.words import METHODS, TASKS, changes, preset_label, unlike
 from sdq.data.kept import kept
 from sdq.data.registry import called
 from sdq.io.explain import explain
@@ -46,7 +45,7 @@ def reach(task: str) -> str:
 
 
 def restart(base: Recipe | None = None) -> None:
-    """Let the form start anew, at `base` or at the chosen preset."""
+    """Restart the form at `base` or at the chosen preset."""
     st.session_state["recipe-base"] = base
     st.session_state["recipe-round"] = st.session_state.get("recipe-round", 0) + 1
     st.session_state.pop("recipe-refused", None)
@@ -68,8 +67,8 @@ def put(recipe: Recipe) -> None:
 
 
 def fill_in(run: str | None, store: Store) -> None:
-    """Set the form to what the address names (a task, a preset) or a run was asked for: once per
-    link, and again after a visit to another page."""
+    """Set the form to what the address names (a task, a preset) or to the request of a run: once
+    per link, and again after a visit to another page."""
     if "on" not in st.session_state:  # the controls of this page were not drawn just before
         st.session_state["filled_in"] = None
         restart()
@@ -86,8 +85,8 @@ def fill_in(run: str | None, store: Store) -> None:
 
 
 def _like(run: str, store: Store, with_recipe: bool = False) -> None:
-    """Set the form to the model and the task of a run, and to its recipe if that is asked for; or
-    else leave it, and keep the sentence that says why."""
+    """Set the form to the model and the task of a run, and to its recipe if requested; if that
+    fails, leave the form and keep the error."""
     st.session_state.pop("not-filled", None)
     try:
         if (was := wanted(run, store)) is None:
@@ -98,11 +97,13 @@ def _like(run: str, store: Store, with_recipe: bool = False) -> None:
         models.put(model)
         st.session_state["on"] = st.session_state["own-task"] = task
     except UserError as error:
-        st.session_state["not-filled"] = f"The form does not hold run {run[:12]}: {error}."
+        st.session_state["not-filled"] = (
+            f"The form could not be filled in from run {run[:12]}: {error}."
+        )
 
 
 def _uploaded() -> None:
-    """Set the form to the file just chosen, or keep the sentence that says why not."""
+    """Set the form to the file just chosen, or keep the error."""
     file = st.session_state["upload"]
     st.session_state.pop("recipe-refused", None)
     if file is None:
@@ -114,8 +115,8 @@ def _uploaded() -> None:
 
 
 def choice() -> tuple[str, str, Recipe | None]:
-    """(model, task, recipe) as the form has them; the recipe is None, and a sentence says why, if
-    its settings or its model do not fit."""
+    """(model, task, recipe) of the form; the recipe is None, and the page says why, if its settings
+    or its model are unsuitable."""
     first, second, third = st.columns(3)
     model = models.pick(first)
     task = second.selectbox(
@@ -140,7 +141,7 @@ def choice() -> tuple[str, str, Recipe | None]:
         "Seed", 0, 2**31 - 1, key="seed", help=Recipe.model_fields["seed"].description
     )
     base = st.session_state["recipe-base"] or PRESETS[name]
-    with st.expander("Every setting", icon=":material/tune:"):
+    with st.expander("All settings", icon=":material/tune:"):
         try:
             recipe = form(
                 Recipe,
@@ -156,13 +157,13 @@ def choice() -> tuple[str, str, Recipe | None]:
         st.error(quoted_sentence(refused), icon=":material/error:")
     if recipe is None:
         st.error(
-            f"These settings do not fit together: {quoted_sentence(problem)}",
+            f"These settings are incompatible: {quoted_sentence(problem)}",
             icon=":material/error:",
         )
-        st.button("Back to the preset", key="reset", icon=":material/undo:", on_click=restart)
-    elif sentence := unlike(recipe, name, PRESETS[name]):
+        st.button("Reset to preset", key="reset", icon=":material/undo:", on_click=restart)
+    elif sentence := preset_difference(recipe, name, PRESETS[name]):
         say(sentence)
-        st.button("Back to the preset", key="reset", icon=":material/undo:", on_click=restart)
+        st.button("Reset to preset", key="reset", icon=":material/undo:", on_click=restart)
         recipe = recipe.model_copy(update={"name": "custom"}) if recipe.name == name else recipe
     return model, task, recipe if models.fits(model, task) else None
 

@@ -1,4 +1,4 @@
-"""Stored runs as pages need them: which there are, and their picture."""
+"""Stored runs on a page: the list, the figure of their scores, headline numbers, provenance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components import session
-from pages.components.history import about, act, again
+from pages.components.history import act, recipe_of, rerun_button
 from sdq.evaluate.statistics import DRAWS
 from sdq.figures.languages import table
 from sdq.figures.scores import language_scores
@@ -34,14 +34,14 @@ def _read(folder: str, state: tuple[tuple[str, float], ...]) -> list[Report]:
 
 
 def finished(store: Store) -> list[Report]:
-    """Reports of all finished runs, newest first; read again only when a run came or went."""
+    """Reports of all finished runs, newest first; cached until a run is added or removed."""
     return _read(str(store.folder), store.listing())
 
 
 def stored(store: Store, model: str, task: str, like: Report | None = None) -> dict[str, Report]:
     """Preset name -> its newest finished run at seed 0, of those that can be compared with the run
     `like`."""
-    found: dict[str, Report] = {}
+    newest: dict[str, Report] = {}
     for report in finished(store):
         fits = (report.model, report.task, report.recipe.get("seed")) == (model, task, 0)
         name = (
@@ -50,11 +50,11 @@ def stored(store: Store, model: str, task: str, like: Report | None = None) -> d
             else None
         )
         if name is not None:
-            found.setdefault(name, report)
-    return found
+            newest.setdefault(name, report)
+    return newest
 
 
-@st.cache_resource(max_entries=64, show_spinner="Drawing the intervals")
+@st.cache_resource(max_entries=64, show_spinner="Computing the intervals")
 def picture(folder: str, runs: tuple[str, ...], theme: Theme) -> tuple[go.Figure, pd.DataFrame]:
     """(figure, table) of finished runs: `folder` is the store's, so that equal ids in two stores
     stay apart."""
@@ -65,7 +65,7 @@ def picture(folder: str, runs: tuple[str, ...], theme: Theme) -> tuple[go.Figure
         try:
             sentences[run] = store.sentences(run)
         except (OSError, UserError):
-            continue  # the scores stand without their intervals
+            continue  # the scores are shown without intervals
     return language_scores(reports, sentences, theme), table(reports, sentences)
 
 
@@ -84,12 +84,12 @@ def headline(report: Report) -> None:
             for name, (full, now) in report.beside.items()
         ]
         for name, label, full, now in means:
-            if not math.isnan(now):  # a task of one language has no zero-shot ones
+            if not math.isnan(now):  # a task in one language has no zero-shot score
                 st.metric(
                     f"{name}, {label}",
                     f"{100 * now:.1f} {metric.unit}",
                     f"{100 * (now - full):+.1f} points",
-                    help="Below it, the difference to FP32.",
+                    help="The difference to FP32 is shown below the score.",
                     **plain,
                 )
         times = (
@@ -104,41 +104,40 @@ def headline(report: Report) -> None:
             help="What the integer codes and scales would take; compared with FP32.",
             **plain,
         )
-        st.metric("Time it took", f"{sum(report.seconds.values()):.0f} s", width=160)
+        st.metric("Run time", f"{sum(report.seconds.values()):.0f} s", width=160)
 
 
-def left_out(store: Store) -> None:
+def unreadable_note(store: Store) -> None:
     """How many finished runs are on no page because their reports cannot be read."""
     if count := len(store.listing()) - len(finished(store)):
         st.caption(
             f"{count} run{'s' if count > 1 else ''} cannot be read and "
-            f"{'are' if count > 1 else 'is'} left out; the page Runs says why."
+            f"{'are' if count > 1 else 'is'} left out; the page Runs gives the cause."
         )
 
 
 def damaged(
-    store: Store, runs: Sequence[str] | None = None, found: Mapping[str, str] | None = None
+    store: Store, runs: Sequence[str] | None = None, damage: Mapping[str, str] | None = None
 ) -> None:
-    """The sentence about each run with a file that is not as it was written: of these runs, or of
-    all that were `found`."""
+    """A warning about each run with a damaged file: among these runs, or all that were `found`."""
     if runs is not None:
-        found = {run: sentence for run in runs if (sentence := store.damage(run))}
-    found = store.damaged() if found is None else found
-    if runs is None and found:
-        st.subheader("Damaged", anchor=False)
+        damage = {run: sentence for run in runs if (sentence := store.damage(run))}
+    damage = store.damaged() if damage is None else damage
+    if runs is None and damage:
+        st.subheader("Damaged runs", anchor=False)
         st.caption(
-            f"{len(found)} run{'s' if len(found) > 1 else ''} cannot be read as "
-            f"{'they were' if len(found) > 1 else 'it was'} written:"
+            f"{len(damage)} run{'s have' if len(damage) > 1 else ' has'} files that do not match "
+            "what was written:"
         )
-    for run, sentence in list(found.items())[:LISTED]:
+    for run, sentence in list(damage.items())[:LISTED]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"damaged-{run}"):
             was = wanted(run, store)
-            what = f"{quoted(was.what)}, {about(was)}: " if was else ""
+            what = f"{quoted(was.what)}, {recipe_of(was)}: " if was else ""
             st.warning(
                 f"{what}{session.readable(sentence)}.", icon=":material/broken_image:", width=620
             )
             if runs is None:
-                again(run, store)
+                rerun_button(run, store)
             if (
                 runs is None
                 and history.own(store, run)
@@ -151,21 +150,21 @@ def damaged(
 def how_made(reports: list[Report]) -> None:
     """Seeds, sentences, versions and run ids behind a picture."""
     damaged(Store.default(), [report.run for report in reports])
-    with st.expander("How these numbers were made"):
+    with st.expander("How these numbers were computed"):
         first = reports[-1]
         n = first.provenance.get("test_sentences", "all")
         st.markdown(
-            f"Each model answered the same {n} test sentences of the task *{quoted(first.on)}*. "
+            f"All models answered the same {n} test sentences of the task *{quoted(first.on)}*. "
             f"The bars are 95 % intervals from {DRAWS} bootstrap draws over clusters of sentences: "
-            "a sentence in all its languages, and the sentences made from one frame, are drawn "
-            "together. Labels were used for training in one language only "
-            f"({quoted(first.labelled)}). Scores are measured with fake quantization: numbers are "
-            "rounded as integers would be and computed in floating point. Sizes are simulated "
-            "from the codes and scales."
+            "a sentence in all its languages, and all sentences made from one frame, are drawn "
+            "together. Labels of one language only were used for training "
+            f"({quoted(first.labelled)}). Scores are measured with fake quantization: values are "
+            "rounded to what integers can represent and computed in floating point. Sizes are "
+            "simulated from the codes and scales."
         )
         if cut := first.provenance.get("test_sentences_cut"):
             st.markdown(
-                f"{cut} of the {n} test inputs were longer than the task allows and were cut."
+                f"{cut} of the {n} test inputs were longer than the task allows and were truncated."
             )
         if remarks := first.provenance.get("remarks"):
             st.markdown(f"About this model and its data: {quoted_sentence(remarks)}.")

@@ -1,5 +1,4 @@
-"""What is selected (runs, layer, language, sentence): shared by all pages, and always in the
-address."""
+"""The selection (runs, layer, language, sentence), shared by all pages and kept in the address."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from pages.components.runs import finished, left_out
-from pages.components.session import told
+from pages.components.runs import finished, unreadable_note
+from pages.components.session import redacted
 from sdq.io.quoting import quoted
 from sdq.labels import width
 from sdq.recipe import preset_of
@@ -26,7 +25,7 @@ FIRST = tuple(
 
 
 def get(name: str) -> str | None:
-    """The selected value: from the address, or else what another page of this session left."""
+    """The selected value: from the address, or else from another page of this session."""
     if name not in KEYS:
         raise KeyError(name)
     value = st.query_params.get(name)
@@ -49,7 +48,7 @@ def put(name: str, value: str | None) -> None:
 
 
 def query(*names: str) -> dict[str, str]:
-    """What a link to this view must carry."""
+    """The parameters of a link to this view."""
     return {name: value for name in names or KEYS if (value := get(name))}
 
 
@@ -98,8 +97,8 @@ def run_label(report: Report) -> str:
 
 
 def default_runs(reports: list[Report]) -> list[str]:
-    """What to show to somebody who chose nothing: FP32, PTQ, QAT and SDQ at the setting of the home
-    page, or the newest run."""
+    """The default selection: FP32, PTQ, QAT and SDQ at the width of the home page, or the newest
+    run."""
     best: dict[str, str] = {}
     for report in reports:
         if (report.model, report.task, report.recipe["seed"]) == ("mini", "intent", 0) and (
@@ -116,21 +115,21 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
 
     Stops the page with what to do if there is nothing to choose from.
     """
-    known = finished(store)
-    every = [r for r in known if r.recipe["rules"] or not quantized]
+    every_run = finished(store)
+    every = [r for r in every_run if r.recipe["rules"] or not quantized]
     if not every:
         empty("No finished run is stored yet.")
     by_id = {r.run: r for r in every}
     wanted = [run for run in (get("runs") or "").split(",") if run]
-    unknown = [run for run in wanted if run not in {r.run for r in known}]
+    unknown = [run for run in wanted if run not in {r.run for r in every_run}]
     chosen = (
         [run for run in wanted if run in by_id]
         or [run for run in default_runs(every) if run in by_id]
         or [every[0].run]
     )
     first = by_id[chosen[0]]
-    alike = [r for r in every if store.alike(r, first)]
-    chosen = [run for run in chosen if run in {r.run for r in alike}][:most]
+    comparable = [r for r in every if store.alike(r, first)]
+    chosen = [run for run in chosen if run in {r.run for r in comparable}][:most]
     st.session_state["pick-runs"] = chosen
     if not wanted:
         put("runs", ",".join(chosen))  # a link to this view shows the same runs tomorrow
@@ -141,7 +140,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     picked = left.multiselect(
         "Runs",
-        [r.run for r in alike],
+        [r.run for r in comparable],
         format_func=lambda run: run_label(by_id[run]),
         key="pick-runs",
         max_selections=most,
@@ -154,7 +153,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
             f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.",
             icon=":material/search_off:",
         )
-    left_out(store)
+    unreadable_note(store)
     if not picked:
         picked = chosen
     return [by_id[run] for run in picked]
@@ -175,7 +174,7 @@ def _task_of_runs(every: list[Report], chosen: list[Report], where: Any) -> None
 
     def named(of: tuple[str, str]) -> str:
         model, task = of
-        name = f"{names[task]} ({told(task)})" if names[task] in twice else names[task]
+        name = f"{names[task]} ({redacted(task)})" if names[task] in twice else names[task]
         return name if model == "mini" else f"{name} ({Path(model).name})"
 
     where.selectbox("Task", tasks, format_func=named, key="pick-task", on_change=other)
@@ -196,10 +195,10 @@ def to_quantize(label: str, like: Report | None = None, preset: str = "") -> Non
     )
 
 
-def without_fp32(why: str, report: Report) -> None:
-    """There is no FP32 run beside this one: say why it is needed, link to it, and end the page."""
+def without_fp32(purpose: str, report: Report) -> None:
+    """The FP32 run is missing: say why it is needed, link to it, and stop the page."""
     empty(
-        f"{why}, and no FP32 run of this model on the task {report.on} is stored yet. Run FP32 "
+        f"{purpose}, but no FP32 run of this model on the task {report.on} is stored yet. Run FP32 "
         "once.",
         report,
         "fp32",
@@ -207,8 +206,8 @@ def without_fp32(why: str, report: Report) -> None:
 
 
 def empty(text: str, like: Report | None = None, preset: str = "") -> None:
-    """Nothing to show: say so, say what to do (of the model and the task of a run, if one is
-    given), and end the page."""
+    """Nothing to show: say so, say what to do (with the model and the task of a run, if one is
+    given), and stop the page."""
     st.info(text, icon=":material/inbox:")
     to_quantize("Run FP32" if preset == "fp32" else "Quantize the model now", like, preset)
     st.stop()

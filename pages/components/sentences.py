@@ -1,4 +1,4 @@
-"""Test sentences of a task and what stored runs answered to them, as pages need them."""
+"""Test sentences of a task and the answers of stored runs on a page."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def one_of(quantized: list[Report], key: str) -> Report:
     return next(r for r in quantized if r.run == run)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Drawing the intervals")
+@st.cache_resource(max_entries=32, show_spinner="Computing the intervals")
 def drops(folder: str, runs: tuple[str, ...], fp32: str | None) -> pd.DataFrame:
     """The drop table of quantized runs (see sdq.figures.drops); without intervals if there is no
     FP32 run on the same sentences."""
@@ -136,18 +136,18 @@ def _flips_tested(folder: str, fp32: str, run: str) -> pd.DataFrame:
         for table in (store.sentences(fp32), store.sentences(run))
     ]
     shared = sides[0][["id", "language"]].merge(sides[1][["id", "language"]])
-    full, mine = (side.merge(shared) for side in sides)
-    return paired_tests(full, mine, list(dict.fromkeys(shared["language"])))
+    full, quantized = (side.merge(shared) for side in sides)
+    return paired_tests(full, quantized, list(dict.fromkeys(shared["language"])))
 
 
 def verdict(folder: str, fp32: str, run: str, language: str | None) -> dict[str, Any]:
     """The row of `_flips_tested` for one language, or for all."""
     rows = _flips_tested(folder, fp32, run)
-    mine = rows[
+    row = rows[
         rows["language"]
         == (ALL if language is None and len(rows) > 1 else language or rows["language"].iloc[0])
     ]
-    return {str(name): value for name, value in mine.iloc[0].items()}
+    return {str(name): value for name, value in row.iloc[0].items()}
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
@@ -161,8 +161,8 @@ def answers(folder: str, runs: tuple[str, ...], id: str, language: str) -> pd.Da
     return pd.DataFrame(rows, columns=["run", "answer", "right", "margin"])
 
 
-def large(sentence: pd.Series[Any]) -> None:
-    """One sentence, large, in its own direction of writing."""
+def show_sentence(sentence: pd.Series[Any]) -> None:
+    """One sentence in large type, in its own writing direction."""
     language = escape(sentence["language"])
     style = "font-size:1.7rem;line-height:1.45;margin:.3rem 0"
     st.html(
@@ -177,7 +177,7 @@ def side_by_side(sentence: pd.Series[Any], given: pd.DataFrame, labels: dict[str
     if sentence["words"]:
         _word_by_word(sentence, given, labels)
         return
-    blocks = [f"<div><small>gold (the right answer)</small><br>{escape(sentence['gold'])}</div>"]
+    blocks = [f"<div><small>gold (correct answer)</small><br>{escape(sentence['gold'])}</div>"]
     for row in given.itertuples():
         sign, weight = ("✓", 400) if row.right else ("✗", 700)
         answer = f'<span style="font-weight:{weight}">{sign} {escape(row.answer)}</span>'
@@ -197,7 +197,7 @@ def _word_by_word(sentence: pd.Series[Any], given: pd.DataFrame, labels: dict[st
     body = ""
     for _, row in table.iterrows():
         word = (
-            f'<th scope="row" lang="{sentence["language"]}" '
+            f'<th scope="row" lang="{escape(sentence["language"])}" '
             f'dir="{direction(sentence["language"])}" '
             f'style="{_CELL}400">{escape(row["word"])}</th>'
         )

@@ -1,5 +1,4 @@
-"""Who is looking: one name and one role per browser, from the cookie that the server's guard gave
-it."""
+"""The visitor: one name and one role per browser, from the cookie set by the server's guard."""
 
 from __future__ import annotations
 
@@ -16,9 +15,9 @@ from sdq.service.visitors import COOKIE, Role, Room, Visitor, is_open, new_name
 from sdq.store import Store
 
 ROLES: dict[Role, str] = {
-    "student": "You are a student here: you can run recipes, bring data, and stop, replace or "
-    "delete what you alone started.",
-    "teacher": "You are the teacher here: you can stop, replace and delete what anybody started, "
+    "student": "You are a student here: you can run recipes, add data, and stop, replace or "
+    "delete what only you started.",
+    "teacher": "You are the teacher here: you can stop, replace and delete what anyone started, "
     "pin runs and empty the trash.",
 }
 
@@ -40,10 +39,10 @@ def _known() -> Visitor | None:
 
 
 def visitor() -> Visitor:
-    """Who is looking; the page ends for somebody without a link who needs one. Without cookies one
-    is known for as long as the page stays open."""
-    if known := _known():
-        return known
+    """The visitor; stops the page for somebody who needs a link and has none. Without cookies, a
+    visitor is known for as long as the page stays open."""
+    if current := _known():
+        return current
     if is_open(
         st.get_option("server.address")
     ):  # a page was served past the guard: as a script of its own
@@ -63,7 +62,7 @@ def role() -> str:
     return ROLES.get(visitor().role, "") if is_open(st.get_option("server.address")) else ""
 
 
-def told(text: object) -> str:
+def redacted(text: object) -> str:
     """A text as this visitor may read it: without the paths of the machine, unless it is the
     owner."""
     return visitors.told(str(text), visitor())
@@ -72,10 +71,12 @@ def told(text: object) -> str:
 def readable(text: object) -> str:
     """An error as this visitor may read it, in Markdown: without the paths of the machine, unless
     it is the owner."""
-    return quoted_sentence(told(text))
+    return quoted_sentence(redacted(text))
 
 
-def discreet(report: Report) -> Report:
+def redacted_report(report: Report) -> Report:
     """A report as this visitor may read it: model and task without the paths of the machine, unless
     it is the owner."""
-    return report.model_copy(update={"model": told(report.model), "task": told(report.task)})
+    return report.model_copy(
+        update={"model": redacted(report.model), "task": redacted(report.task)}
+    )

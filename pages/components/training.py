@@ -1,4 +1,4 @@
-"""The curves of a training on a page: while it runs, and of a finished run."""
+"""The curves of a training on a page, during and after the run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def live(run: str, events: list[dict[str, Any]], recipe: Recipe | None) -> None:
         settings = recipe.model_dump(mode="json")["training"] if recipe is not None else None
         _put(
             run,
-            _drawn(of, settings, "English", theme()),
+            _drawn(of, settings, "", theme()),
             recipe.method if recipe is not None else None,
         )
 
@@ -75,5 +75,5 @@ def live(run: str, events: list[dict[str, Any]], recipe: Recipe | None) -> None:
 def finished(report: Report, store: Store) -> None:
     """Curves of a finished run that was trained; nothing for the others."""
     if report.history and report.history.get("steps"):
-        st.subheader("How it was trained", anchor=False)
+        st.subheader("Training", anchor=False)
         _put(report.run, _stored(str(store.folder), report.run, theme()), report.method)

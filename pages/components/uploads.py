@@ -1,8 +1,8 @@
-"""Uploaded files lie on the disk from the moment they arrive: streamlit would keep them in the
-memory of the web process, all of them, until it notices that their visitor has gone.
+"""Uploaded files are written to disk when they arrive: streamlit would keep all of them in the
+memory of the web process until it notices that their visitor has left.
 
-`install` has the app keep them here; `path_of` is where a page finds one; `Ushered` lets in a few
-at a time; `sweeping` removes what nobody needs.
+`install` replaces streamlit's file manager, `path_of` finds a file for a page, `Ushered` limits
+concurrent uploads, `sweeping` removes files that are no longer needed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sdq.service.redaction import shown
 from sdq.settings import UserError, unwritable
 
 PATH = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+")
-FORM = 10_000  # bytes of a form beside those of its file
+FORM = 10_000  # bytes of a form in addition to its file
 READ = 2  # uploads that are in memory at a time
 LOOK = 20.0  # seconds between two looks at who has gone
 # seconds without a connection after which a session's files go: streamlit lets it come back within
@@ -45,7 +45,7 @@ _FOLDER = re.compile(r"\.session-(\d+)-[0-9a-f]{32}")
 
 
 class OnDisk(bytes):
-    """Stands for the bytes of a file on the disk: it has their number, and none of them."""
+    """A stand-in for the bytes of a file on disk: it has their length, but not the bytes."""
 
     size: int
     path: Path
@@ -153,8 +153,8 @@ def path_of(file: UploadedFile) -> Path:
     context = get_script_run_ctx()
     assert context is not None
     assert isinstance(context.uploaded_file_mgr, Uploads), "the app was made before `install`"
-    known = context.uploaded_file_mgr.get_files(context.session_id, [file.file_id])
-    path = known[0].data.path if known else None
+    records = context.uploaded_file_mgr.get_files(context.session_id, [file.file_id])
+    path = records[0].data.path if records else None
     if path is None or not path.is_file():
         raise UserError(
             f"an uploaded file must be used within {limits().uploads_hours:g} hours, "
@@ -193,7 +193,7 @@ async def sweeping(runtime: Any) -> AsyncIterator[None]:
             await task
 
 
-class Ushered:
+class UploadLimiter:
     """Middleware: what is uploaded arrives on the disk, and only READ uploads at a time go on from
     there into memory.
 
@@ -209,7 +209,7 @@ class Ushered:
         self.places: dict[str, asyncio.Semaphore] = {}  # visitor -> his places to arrive at
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass on all that is no upload as it is."""
+        """Pass on everything that is not an upload unchanged."""
         upload = (
             PATH.search(scope["path"])
             if scope["type"] == "http" and scope["method"] == "PUT"
@@ -218,23 +218,23 @@ class Ushered:
         if upload is None:
             await self.app(scope, receive, send)
             return
-        told = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         who = scope.get(VISITOR, upload[1])
-        answer: tuple[int, str] | None = None
+        refusal: tuple[int, str] | None = None
         if not self.active(upload[1]):
-            answer = 400, "a file must be uploaded to a page that is open; load the page again"
-        elif told.isdigit() and int(told) > _most():
-            answer = _too_large()
+            refusal = 400, "a file must be uploaded to a page that is open; reload the page"
+        elif length.isdigit() and int(length) > _most():
+            refusal = _too_large()
         elif self.coming[who] >= limits().uploads:
-            answer = _too_many()
+            refusal = _too_many()
         else:
             async with self._place(who) as place:
                 if place:
                     await self._arriving(scope, receive, send)
                 else:
-                    answer = _too_many()
-        if answer is not None:
-            await _answer(*answer)(scope, receive, send)
+                    refusal = _too_many()
+        if refusal is not None:
+            await _answer(*refusal)(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def _place(self, who: str) -> AsyncIterator[bool]:
@@ -261,25 +261,25 @@ class Ushered:
     async def _arriving(self, scope: Any, receive: Any, send: Any) -> None:
         """Write a file to the disk as it comes, and pass it on once it is whole."""
         with contextlib.ExitStack() as open_files:
-            answer: tuple[int, str] | None
+            refusal: tuple[int, str] | None
             try:
                 home().mkdir(parents=True, exist_ok=True)
                 arrived = open_files.enter_context(tempfile.TemporaryFile(dir=home()))
                 async with asyncio.timeout(limits().upload_seconds):
                     if not await _came(receive, arrived):
                         return
-                answer = _too_large() if arrived.tell() > _most() else None
+                refusal = _too_large() if arrived.tell() > _most() else None
                 arrived.seek(0)
             except TimeoutError:
-                answer = (
+                refusal = (
                     408,
                     f"a file must arrive within {limits().upload_seconds} seconds; take a sample "
                     "of it",
                 )
             except OSError as error:
-                answer = 507, _full(error)
-            if answer is not None:
-                await _answer(*answer)(scope, receive, send)
+                refusal = 507, _full(error)
+            if refusal is not None:
+                await _answer(*refusal)(scope, receive, send)
                 return
 
             async def again() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.components import selection
 from pages.components.figure import show, theme
 from pages.components.glossary import say
-from pages.components.inspected import address, languages, one_layer, one_run, onward
+from pages.components.layer_picker import address, languages, one_layer, one_run, related_pages
 from pages.components.session import readable
 from sdq.figures.activations import (
     MOST,
@@ -52,7 +52,7 @@ def picture(
     log: bool,
     theme: Theme,
 ) -> Picture | None:
-    """One of the four pictures; everything it depends on is in the arguments."""
+    """One of the four figures; everything it depends on is in the arguments."""
     if kind == "position":
         return position_picture(stored(folder, run, "profiles"), layer, theme)
     if kind == "dimension":
@@ -74,7 +74,7 @@ def draw(
     codes: tuple[str, ...] = (),
     log: bool = True,
 ) -> None:
-    """One picture with its sentence; `missing` is said where there is nothing to draw."""
+    """One figure with its sentence; `missing` replaces it where there is nothing to draw."""
     drawn = picture(
         str(store.folder), report.run, report.labelled, kind, layer, codes, log, theme()
     )
@@ -100,8 +100,8 @@ def draw(
 
 
 def across(folder: str, run: str) -> None:
-    """Which hidden units stand out in which layers."""
-    st.subheader("Which hidden units in which layers", anchor=False)
+    """Outlier units across layers."""
+    st.subheader("Outlier units across layers", anchor=False)
     rows = units(folder, run)
     say(units_reading(rows))
     if len(rows):
@@ -117,7 +117,7 @@ def across(folder: str, run: str) -> None:
             height=min(400, 36 * len(rows) + 40),
         )
         say(
-            "Query, key and value share one input and count once. Units are the same ones only "
+            "Query, key and value share one input and count once. Unit numbers are comparable only "
             "between rows with the same input.",
             "note",
         )
@@ -136,19 +136,19 @@ try:
     with sentence:
         say(reading(values, layer, home), "reading")
     say(
-        "Measured with rounding switched off before the layer: what it would get if nothing "
-        "before it erred.",
+        "Measured with rounding switched off in all earlier layers: these are the layer's exact "
+        "inputs.",
         "note",
     )
 
-    st.subheader(f"How often which value comes: {name}", anchor=False)
+    st.subheader(f"Input distribution: {name}", anchor=False)
     usual = compared(values, layer, home, selection.get("language"))
     codes = languages(list(values.loc[values["module"] == layer, "language"]), usual, home, MOST)
     linear = st.toggle(
-        "Shares on a plain axis",
+        "Linear axis",
         key="linear",
         bind="query-params",
-        help="The log axis shows rare, large values; the plain one, where most values are.",
+        help="The log axis shows rare, large values; the linear one, where most values are.",
     )
     draw(
         "histogram",
@@ -159,7 +159,7 @@ try:
         log=not linear,
     )
 
-    st.subheader(f"Which language suffers from rounding: {name}", anchor=False)
+    st.subheader(f"Rounding error by language: {name}", anchor=False)
     draw(
         "sqnr",
         f"SQNR of the inputs of {name}, by language",
@@ -168,7 +168,7 @@ try:
         "This run does not round the inputs of this layer. Choose a quantized run above.",
     )
 
-    st.subheader(f"Range along the sentence: {name}", anchor=False)
+    st.subheader(f"Range by token position: {name}", anchor=False)
     draw(
         "position",
         f"Range of the inputs of {name}, by token position",
@@ -180,6 +180,6 @@ try:
     st.subheader(f"Outlier dimensions: {name}", anchor=False)
     draw("dimension", f"Hidden units at the input of {name}", report, layer)
     across(folder, report.run)
-    onward("activations", name)
+    related_pages("activations", name)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

@@ -1,4 +1,4 @@
-"""Attribution: which words does the model look at, and does quantization change that?"""
+"""Attribution: which words does the model look at, and does quantization change them?"""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.figure import beside, drawn, show, theme
+from pages.components.figure import drawn, figure_tools, show, theme
 from pages.components.glossary import say
-from pages.components.inspected import follow_layer
-from pages.components.inspecting import tables
+from pages.components.inspection_tables import tables
+from pages.components.layer_picker import follow_layer
 from pages.components.selection import choose, get, put, query, runs
 from pages.components.sentences import one_of
 from pages.components.session import readable
@@ -23,36 +23,37 @@ from sdq.store import Store
 EVERY = attribution.EVERY
 HOW = (
     "Integrated gradients: how much each word raises (+) or lowers (−) the logit of FP32's answer "
-    "on the way from a sentence of mask tokens to this one. Both models are asked about the same "
+    "along the path from a sentence of mask tokens to this one. Both models explain the same "
     "answer, so that their numbers can be compared."
 )
-STAIRS = (
-    "Rounding makes stairs, and stairs have no slope: the gradients of the quantized model take "
-    "each rounding for a straight line (straight-through). So its words need not add up to its "
-    "gain, however fine the path; the completeness error says by how much they do not."
+STRAIGHT_THROUGH = (
+    "Rounding is a step function, and its slope is zero: the gradients of the quantized model "
+    "treat each rounding as a straight line (straight-through). Its attributions therefore need "
+    "not add up to its gain, however fine the path; the completeness error says by how much they "
+    "do not."
 )
-FLOWS = (
-    "Conductance: all modules are taken from FP32 to quantized together, and what the damage "
-    "grows by on the way is given to the module whose rounding makes it grow. The exact scan "
-    "quantizes one module alone. Where the two disagree, errors add to one another or cancel."
+CONDUCTANCE = (
+    "Conductance: all modules move from FP32 to quantized together, and each increase of the "
+    "damage along the way is attributed to the module whose rounding causes it. The exact scan "
+    "quantizes one module alone. Where the two disagree, errors reinforce or cancel each other."
 )
 
 
 def clicked(points: list[dict[str, Any]]) -> None:
-    """A mark carries its language."""
+    """Select the language of the clicked mark."""
     put("language", points[0]["customdata"][0])
 
 
-def words_section(found: pd.DataFrame, report: Report, language: str, label: str) -> None:
+def words_section(table: pd.DataFrame, report: Report, language: str, label: str) -> None:
     """One sentence, word by word, in FP32 and quantized."""
     spoken = report.labelled if language == EVERY else language
-    here = attribution.texts(found, spoken) or attribution.texts(
-        found, spoken := str(found["language"].iloc[0])
+    here = attribution.texts(table, spoken) or attribution.texts(
+        table, spoken := str(table["language"].iloc[0])
     )
     example = choose(
         "example", f"Sentence, {language_name(spoken)}", list(here), show=here.__getitem__
     )
-    rows = attribution.sentence(found, spoken, example)
+    rows = attribution.sentence(table, spoken, example)
     text = attribution.reading(rows, label)
     say(text, "reading")
     st.html(attribution.marked(rows, label, theme()))
@@ -70,7 +71,7 @@ def words_section(found: pd.DataFrame, report: Report, language: str, label: str
         "subword",
     )
     page = attribution.to_page(rows, label, theme(), title, text)
-    beside(
+    figure_tools(
         lambda: page,
         attribution.table(rows, label),
         key=f"words-{report.run}",
@@ -80,13 +81,13 @@ def words_section(found: pd.DataFrame, report: Report, language: str, label: str
     )
     say(HOW, "note")
     tagged = (
-        "The logits of the tags that FP32 gives to all words are added up. "
+        "The logits of FP32's tags for all words are added up. "
         if METRICS[report.metric].of_words
         else ""
     )
     say(
-        f"{tagged}Pieces of a word are added up; where a script has no spaces a piece stands for "
-        "itself. Special tokens count nothing.",
+        f"{tagged}The subwords of a word are added up; in scripts without spaces each subword is "
+        "shown by itself. Special tokens do not count.",
         "note",
     )
     st.page_link(
@@ -97,11 +98,11 @@ def words_section(found: pd.DataFrame, report: Report, language: str, label: str
     )
 
 
-def drift_section(found: pd.DataFrame, report: Report, language: str, label: str) -> None:
-    """How alike the two models look, per language."""
+def drift_section(drift: pd.DataFrame, report: Report, language: str, label: str) -> None:
+    """How similarly the two models rank the words, per language."""
     st.subheader("Does it look at the same words in every language?", anchor=False)
     figure, rows, text = drawn(
-        attribution.drift_picture, found, label, theme(), None if language == EVERY else language
+        attribution.drift_picture, drift, label, theme(), None if language == EVERY else language
     )
     say(text)
     terms = ("drift", "completeness", "noise floor", "Spearman's rank correlation", "95 % interval")
@@ -116,12 +117,12 @@ def drift_section(found: pd.DataFrame, report: Report, language: str, label: str
         terms=terms,
         clicked=clicked,
     )
-    say(STAIRS, "note")
+    say(STRAIGHT_THROUGH, "note")
 
 
-def conductance_section(found: pd.DataFrame, report: Report, language: str, label: str) -> None:
+def conductance_section(table: pd.DataFrame, report: Report, language: str, label: str) -> None:
     """Through which block or module the damage flows."""
-    st.subheader("Through which layer does the damage flow?", anchor=False)
+    st.subheader("Which layers does the damage flow through?", anchor=False)
     with st.container(horizontal=True, key="flows"):
         level = (
             st.segmented_control(
@@ -146,7 +147,7 @@ def conductance_section(found: pd.DataFrame, report: Report, language: str, labe
             or "KL"
         )
     how = conductance.MEASURES[measure], language, conductance.LEVELS[level]
-    figure, rows, text = drawn(conductance.picture, found, *how, theme(), get("layer"))
+    figure, rows, text = drawn(conductance.picture, table, *how, theme(), get("layer"))
     say(text)
     asked = query("runs", "language", "layer") | {"of": label, "level": level, "damage": measure}
     terms = ("conductance", "KLD", "Spearman's rank correlation", "95 % interval")
@@ -155,13 +156,13 @@ def conductance_section(found: pd.DataFrame, report: Report, language: str, labe
         figure,
         rows,
         key=key,
-        title=f"Where the damage by {label} flows",
+        title=f"Where the damage of {label} flows",
         text=text,
         query=asked,
         terms=terms,
         clicked=follow_layer,
     )
-    say(FLOWS, "note")
+    say(CONDUCTANCE, "note")
     st.page_link(
         "pages/inspect/weights.py",
         label="Weights of the selected layer",
@@ -170,7 +171,7 @@ def conductance_section(found: pd.DataFrame, report: Report, language: str, labe
     )
 
 
-st.title("What the model looks at", anchor=False)
+st.title("Which words does the model look at?", anchor=False)
 store = Store.default()
 try:
     quantized = runs(store, quantized=True)
@@ -178,15 +179,15 @@ try:
     parts = tables(store, one, "words", "drift", "conductance")
     name = run_names(quantized)[one.run]
     codes = [EVERY, *parts["words"]["language"].unique()]
-    tongue = choose(
+    language = choose(
         "language",
         "Language",
         codes,
         show=lambda c: "All languages" if c == EVERY else language_name(c),
     )
     st.subheader(f"One sentence: FP32 and {width(one.recipe)} by {one.method}", anchor=False)
-    words_section(parts["words"], one, tongue, name)
-    drift_section(parts["drift"], one, tongue, name)
-    conductance_section(parts["conductance"], one, tongue, name)
+    words_section(parts["words"], one, language, name)
+    drift_section(parts["drift"], one, language, name)
+    conductance_section(parts["conductance"], one, language, name)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

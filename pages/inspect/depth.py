@@ -7,7 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.errors import drawn, table_of, tokens_drawn, with_floor, without
+from pages.components.depth_figures import (
+    depth_figure,
+    missing_note,
+    runs_with_floor,
+    table_of,
+    token_figure,
+)
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.selection import choose, empty, get, put, query, runs
@@ -30,31 +36,31 @@ WORDS = (
     "noise floor",
 )
 APART = (
-    "The teacher gap must not be compared with the rounding error above: training has moved the "
+    "The teacher gap must not be compared with the rounding error above: training has changed the "
     "student's weights, so its outputs may differ from the teacher's without any rounding, and "
     "part of the difference may be something it learned."
 )
 HELP = {
     "view": "What is compared: runs at the block outputs, roles of layers, languages, the tokens "
-    "of one sentence, or the paper's two pictures.",
+    "of one sentence, or the paper's two figures.",
     "measure": "SQNR is a ratio of signal to error in decibels (higher is better); for the others "
     "lower is better.",
-    "layer": "Click a point above, or choose here. At first: the layer with the largest local "
+    "layer": "Click a point above, or choose here. Default: the layer with the largest local "
     "error.",
-    "error": "Local: only this layer rounds, on exact inputs. Accumulated: every layer up to here "
-    "rounds.",
+    "error": "Local: only this layer is quantized, on exact inputs. Accumulated: every layer up to "
+    "this one is quantized.",
 }
 
 
 def clicked(points: list[dict[str, Any]]) -> None:
-    """A click on a point selects the layer behind it."""
+    """Select the layer behind the clicked point."""
     data = points[0].get("customdata")
     if data:
         put("layer", str(data if isinstance(data, str) else data[0]))
 
 
 def language_of(codes: list[str], reports: list[Report], view: str) -> str:
-    """The language select: all or one; for tokens one, without forgetting that all was selected."""
+    """The language select: all or one; for tokens one, without losing the selection of all."""
     if view != TOKENS:
         return choose(
             "language",
@@ -74,28 +80,28 @@ def language_of(codes: list[str], reports: list[Report], view: str) -> str:
 
 
 def closer(table: pd.DataFrame, chosen: tuple[str, ...]) -> None:
-    """The selected layer, and the way to its weights."""
+    """The selected layer, and a link to its weights."""
     layers = depth_rows.measured(table)
     if get("layer") not in layers:
         put("layer", depth_rows.worst_module(table))
     with st.container(horizontal=True, vertical_alignment="bottom", key="closer"):
         layer = choose("layer", "Layer", list(layers), show=layers.__getitem__, help=HELP["layer"])
-        there = {"runs": ",".join(chosen), "layer": layer}
         st.page_link(
             "pages/inspect/weights.py",
-            label=f"Look at the weights of {layers[layer]}",
+            label=f"Weights of {layers[layer]}",
             icon=":material/bar_chart:",
-            query_params=there,
+            query_params={"runs": ",".join(chosen), "layer": layer},
         )
 
 
-st.title("Where the error arises, and whether it adds up", anchor=False)
+st.title("Where does the error arise, and does it add up?", anchor=False)
 store = Store.default()
 folder, picked = str(store.folder), runs(store, most=5, quantized=True)
 tables = {r.run: table for r in picked if (table := table_of(folder, r.run, "depth")) is not None}
 reports = [r for r in picked if r.run in tables]
-if said := without(store, [r.run for r in picked if r.run not in tables], "its errors per layer"):
-    st.warning(said)
+without_table = [r.run for r in picked if r.run not in tables]
+if note := missing_note(store, without_table, "its errors per layer"):
+    st.warning(note)
 if not reports:
     empty("None of the chosen runs has errors per layer.", picked[0])
 chosen, table = tuple(r.run for r in reports), tables[reports[0].run]
@@ -169,10 +175,11 @@ link |= (
 )
 link |= {"error": error.capitalize()} if len(how.errors) > 1 else {}
 if view == TOKENS:
-    figure, rows, text = tokens_drawn(folder, chosen, language, example, theme())
+    figure, rows, text = token_figure(folder, chosen, language, example, theme())
 else:
-    floor = with_floor(store, chosen)
-    figure, rows, text = drawn(folder, chosen, view, measure, error, language, one, theme(), floor)
+    floor = runs_with_floor(store, chosen)
+    options = view, measure, error, language, one, theme(), floor
+    figure, rows, text = depth_figure(folder, chosen, *options)
 say(text, "reading")
 if (
     view != TOKENS
@@ -180,8 +187,8 @@ if (
     and (missing := [names[run] for run in chosen if run not in floor])
 ):
     say(
-        f"No noise floor was measured yet for {', '.join(missing)}: the page Sensitivity, or "
-        "python -m sdq inspect RUN, measures how much this moves by itself.",
+        f"No noise floor has been measured for {', '.join(missing)} yet: the page Sensitivity, or "
+        "the command sdq inspect RUN, measures it.",
         "note",
     )
 title = f"{view}: {'error' if view == TOKENS else error + ' error'} on {reports[0].on}"
@@ -199,7 +206,7 @@ if trained := tuple(r.run for r in reports if r.recipe["training"]):
     )
     say(APART)
     site = ATTENTION if view == ATTENTION else "Blocks"
-    figure, rows, text = drawn(
+    figure, rows, text = depth_figure(
         folder,
         trained,
         site,

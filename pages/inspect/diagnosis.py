@@ -1,5 +1,5 @@
-"""The diagnosis of a run: what breaks it, why, whom it hurts and what helps, in words made of what
-was measured."""
+"""The diagnosis of a run from its measurements: what breaks it, why, which languages it hurts, and
+what helps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.glossary import say, words
-from pages.components.inspected import address, one_run
-from pages.components.inspecting import tables, when_made
+from pages.components.glossary import glossary_button, say
+from pages.components.inspection_tables import tables, when_made
+from pages.components.layer_picker import address, one_run
 from pages.components.session import readable
 from sdq.inspection.diagnosis import Diagnosis, diagnose
 from sdq.inspection.findings import Finding
@@ -35,37 +35,37 @@ TERMS = (
 NEEDED = ("sensitivity", "estimate", "floor", "why", "mismatch", "remedies")
 
 
-@st.cache_resource(max_entries=32, show_spinner="Putting it into words")
+@st.cache_resource(max_entries=32, show_spinner="Writing the diagnosis")
 def diagnosed(folder: str, run: str, made: tuple[int, ...]) -> Diagnosis:
-    """The diagnosis of a run from all that is stored of it; `made`: when its inspection was."""
+    """The diagnosis of a run from all its stored tables; `made`: when its inspection was made."""
     kept = Store(Path(folder))
     report = kept.report(run)
     return diagnose(report, stored(report, kept))
 
 
 def row(place: int, finding: Finding) -> None:
-    """One finding, in short, and the way to what shows it."""
+    """One finding in short, and a link to the page that shows it."""
     with st.container(
         border=True, horizontal=True, vertical_alignment="center", key=f"finding-{place}"
     ):
-        won = (
+        recovered = (
             ""
             if finding.gain is None
             else f", {nats(finding.gain)} nats less {CAUSES[finding.cause][1]}"
         )
         st.markdown(
             f"**{place}. {quoted(finding.label[:1].upper() + finding.label[1:])}**: "
-            f"{nats(finding.cost)} nats{won}"
+            f"{nats(finding.cost)} nats{recovered}"
         )
         st.page_link(
             f"pages/inspect/{finding.page}.py",
-            label="See it",
+            label="Show it",
             icon=":material/arrow_forward:",
             query_params=finding.query,
         )
 
 
-st.title("What breaks this run, why, and what helps", anchor=False)
+st.title("What breaks this run, why, and what helps?", anchor=False)
 store = Store.default()
 try:
     report = one_run(store)
@@ -74,16 +74,16 @@ try:
     say(diagnosis.paragraph, "reading")
     for place, finding in enumerate(diagnosis.findings, 1):
         row(place, finding)
-    st.subheader("The findings as a table", anchor=False)
+    st.subheader("Findings", anchor=False)
     listed = pd.DataFrame(
         [
             {
-                "what": f.label,
-                "reason found": CAUSES[f.cause][1] if f.cause else "none",
+                "module": f.label,
+                "change tested": CAUSES[f.cause][1] if f.cause else "none",
                 "unit, row or position": f"{f.at}" if f.at >= 0 else None,
                 "made by": f.source or None,
-                "costs, nats": f.cost,
-                "removing the reason wins, nats": f.gain,
+                "cost, nats": f.cost,
+                "recovered, nats": f.gain,
             }
             for f in diagnosis.findings
         ]
@@ -103,8 +103,8 @@ try:
             icon=":material/download:",
             on_click="ignore",
         )
-        words(*TERMS)
-    st.subheader("Where each number is from", anchor=False)
+        glossary_button(*TERMS)
+    st.subheader("Sources of the numbers", anchor=False)
     sources = [
         {"sentence": s.text, "table": s.table, "columns": ", ".join(s.columns)}
         for s in diagnosis.sentences
@@ -116,13 +116,12 @@ try:
         alt="Every sentence with its table and columns",
     )
     say(
-        "The tables can be taken away with the command python -m sdq inspect, or on the page "
-        "Report.",
+        "The command sdq inspect and the page Report export these tables.",
         "note",
     )
     st.page_link(
         "pages/inspect/remedies.py",
-        label="What was tried against it",
+        label="Remedies that were tried",
         icon=":material/healing:",
         query_params=address(),
     )

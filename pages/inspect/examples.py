@@ -7,21 +7,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.components.ask_models import ask_models
+from pages.components.changed_answers import pairs
 from pages.components.figure import drawn, show, theme
-from pages.components.flipped import pairs
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, get, put, query, runs, without_fp32
 from pages.components.sentences import (
     answers,
     compared,
     fp32_of,
-    large,
     one_of,
+    show_sentence,
     side_by_side,
     verdict,
 )
 from pages.components.session import readable
-from pages.components.typed import typed
 from sdq.figures.examples import flipped, listing, reading, spot, summary, thinned
 from sdq.figures.margins import margins
 from sdq.labels import language_name, run_names, width
@@ -43,7 +43,7 @@ def select(id: str, language: str) -> None:
 
 
 def clicked(marks: list[dict[str, Any]]) -> None:
-    """A point carries its sentence and language."""
+    """Select the sentence and the language of the clicked point."""
     select(*marks[0]["customdata"])
 
 
@@ -53,8 +53,8 @@ def picture(
     """Margins before and after."""
     where = "all languages" if language == EVERY else language_name(language)
     label = run_names(quantized)[report.run]
-    found = verdict(folder, full.run, report.run, None if language == EVERY else language)
-    text = reading(pairs, found, f"{width(report.recipe)} by {report.method}", where)
+    test = verdict(folder, full.run, report.run, None if language == EVERY else language)
+    text = reading(pairs, test, f"{width(report.recipe)} by {report.method}", where)
     say(text, "reading")
     figure = drawn(
         margins, pairs, label, theme(), None if seen is None else (seen["id"], seen["language"])
@@ -81,14 +81,14 @@ def picture(
     if METRICS[report.metric].of_words:
         lead = "the smallest lead of a word's first tag over its second"
         wanted = {
-            "f1": "every phrase is found and none invented",
-            "precision": "no phrase is invented",
+            "f1": "every phrase is found and none is made up",
+            "precision": "no phrase is made up",
         }.get(report.metric, "every tag is right")
         kind = f"A sentence counts as right when {wanted}. "
     say(
         f"Margin: {lead}, in logits (the model's raw scores); here with a minus sign when the "
-        f"answer is wrong. {kind}Drawn: {len(thinned(pairs)):,} of {len(pairs):,} sentences, all "
-        "flips among them. On the dotted line nothing moved.",
+        f"answer is wrong. {kind}Drawn: {len(thinned(pairs)):,} of {len(pairs):,} sentences, "
+        "including all flips. On the dotted line the margin is unchanged.",
         "note",
     )
 
@@ -107,13 +107,13 @@ def flips_section(pairs: pd.DataFrame, report: Report, language: str) -> None:
         )
         or "both"
     )
-    found = flipped(pairs, kind)
-    if found.empty:
+    flips = flipped(pairs, kind)
+    if flips.empty:
         st.info(
             "No sentence flips this way here. Choose another language, another run, or show both."
         )
         return
-    rows, key = found.head(ROWS), f"rows-{report.run}-{language}-{kind}"
+    rows, key = flips.head(ROWS), f"rows-{report.run}-{language}-{kind}"
 
     def row_chosen() -> None:
         if at := st.session_state[key]["selection"]["rows"]:
@@ -123,7 +123,7 @@ def flips_section(pairs: pd.DataFrame, report: Report, language: str) -> None:
     numbers = {
         c: st.column_config.NumberColumn(format="%.1f") for c in shown.select_dtypes("float")
     }
-    alt = f"{len(found)} flipped sentences"
+    alt = f"{len(flips)} flipped sentences"
     st.dataframe(
         shown,
         hide_index=True,
@@ -135,13 +135,13 @@ def flips_section(pairs: pd.DataFrame, report: Report, language: str) -> None:
         alt=alt,
     )
     most = (
-        f"the {ROWS} largest moves of {len(found):,}"
-        if len(found) > ROWS
-        else f"{len(found):,} sentences"
+        f"the {ROWS} largest changes of {len(flips):,}"
+        if len(flips) > ROWS
+        else f"{len(flips):,} sentences"
     )
     say(
-        f"{most[0].upper()}{most[1:]}, largest move of the margin first. Select a row, or click a "
-        "point above, to see the sentence below.",
+        f"{most[0].upper()}{most[1:]}, largest change of the margin first. Select a row, or click "
+        "a point above, to see the sentence below.",
         "note",
     )
 
@@ -153,7 +153,7 @@ def sentence_section(
     if seen is None:
         return
     st.subheader(f"One sentence: {language_name(seen['language'])}, {seen['group']}", anchor=False)
-    large(seen)
+    show_sentence(seen)
     compared_runs = [full, *(r for r in chosen if r.run != full.run)]
     side_by_side(
         seen,
@@ -187,8 +187,8 @@ chosen = runs(store)
 quantized = [r for r in chosen if r.recipe["rules"]]
 if not quantized:
     empty(
-        "Only FP32 is chosen, and answers change by quantization: add a quantized run in the "
-        "list above.",
+        "Only FP32 is selected, and answers change only in a quantized run: add one in the list "
+        "above.",
         chosen[0],
     )
 reference = fp32_of(store, quantized[0])
@@ -198,18 +198,18 @@ try:
     unreplaced(reference, store)
     one = one_of(quantized, "of")
     unreplaced(one, store)
-    tongue = choose(
+    language = choose(
         "language",
         "Language",
         [EVERY, *one.quantized.by_language],
         show=lambda c: "All languages" if c == EVERY else language_name(c),
     )
     both = compared(folder, reference.run, one.run, one.task)
-    mine = pairs(folder, reference.run, one.run, one.task, tongue)
-    sentence = spot(mine, get("example"))
-    picture(mine, one, reference, tongue, sentence)
-    flips_section(mine, one, tongue)
+    selected = pairs(folder, reference.run, one.run, one.task, language)
+    sentence = spot(selected, get("example"))
+    picture(selected, one, reference, language, sentence)
+    flips_section(selected, one, language)
     sentence_section(sentence, both, one, reference)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")
-typed([reference, *quantized], store)
+ask_models([reference, *quantized], store)

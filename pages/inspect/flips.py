@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components import flipped
+from pages.components import changed_answers
+from pages.components.changed_answers import clear_cell, sentences_section
 from pages.components.figure import drawn, show, theme
-from pages.components.flipped import forget, sentences_section
 from pages.components.glossary import say
 from pages.components.selection import choose, empty, put, query, runs, without_fp32
 from pages.components.sentences import fp32_of, one_of
@@ -23,31 +23,31 @@ from sdq.settings import UserError
 from sdq.store import Store
 from sdq.store.identity import unreplaced
 
-EVERY = flipped.EVERY
+EVERY = changed_answers.EVERY
 store = Store.default()
 folder = str(store.folder)
 
 
 def language_clicked(points: list[dict[str, Any]]) -> None:
-    """A bar carries its language."""
+    """Select the language of the clicked bar."""
     put("language", points[0]["customdata"][0])
 
 
 def cell_clicked(points: list[dict[str, Any]]) -> None:
-    """A cell carries both answers; one that folds several labels, or where nothing changed, selects
-    none."""
+    """Select the two answers of the clicked cell; none for a cell of several labels or without a
+    change."""
     before, now = points[0]["customdata"]
     if before == now or disagreement.OTHERS in (before, now):
-        forget()
+        clear_cell()
     else:
         st.query_params.update({"was": before, "now": now})
 
 
 def languages_section(report: Report, full: Report, label: str, language: str) -> None:
     """Flips in both directions, per language."""
-    every = flipped.pairs(folder, full.run, report.run, report.task, EVERY)
+    every = changed_answers.pairs(folder, full.run, report.run, report.task, EVERY)
     noise = (
-        flipped.measured(store, report.run, "floor")
+        changed_answers.measured(store, report.run, "floor")
         if not METRICS[report.metric].of_words
         else None
     )  # it counts words where words have tags
@@ -77,7 +77,7 @@ def languages_section(report: Report, full: Report, label: str, language: str) -
         clicked=language_clicked,
     )
     say(
-        "Press a bar to choose its language. The intervals (Wilson) take every sentence for "
+        "Click a bar to select its language. The intervals (Wilson) assume that sentences are "
         "independent; sentences made from one frame are not.",
         "note",
     )
@@ -86,9 +86,9 @@ def languages_section(report: Report, full: Report, label: str, language: str) -
 def matrix_section(
     report: Report, full: Report, label: str, language: str
 ) -> tuple[str, str] | None:
-    """Which answer becomes which; gives the chosen cell."""
+    """Which answer becomes which; returns the chosen cell."""
     st.subheader("Which answer becomes which?", anchor=False)
-    cells = flipped.cells(folder, full.run, report.run, report.task, language)
+    cells = changed_answers.cells(folder, full.run, report.run, report.task, language)
     was, now = (st.query_params.get(name) for name in ("was", "now"))
     cell = (
         (was, now)
@@ -115,7 +115,8 @@ def matrix_section(
         clicked=cell_clicked,
     )
     say(
-        "FP32's answer: down; the quantized one: across. Press a cell to list its sentences below.",
+        "Rows: FP32's answer; columns: the quantized model's. Click a cell to list its sentences "
+        "below.",
         "note",
     )
     return cell
@@ -126,10 +127,10 @@ def _odds_drawn(rows: pd.DataFrame, quantized: tuple[Report, ...], colours: Them
 
 
 def margin_section(quantized: list[Report], full: Report, language: str) -> None:
-    """How often answers change by how sure FP32 was."""
-    st.subheader("Do only unsure answers change?", anchor=False)
+    """How often answers change, by FP32's margin."""
+    st.subheader("Do only uncertain answers change?", anchor=False)
     names = run_names(quantized)
-    rows = flipped.likely(folder, full.run, tuple(names.items()), full.task, language)
+    rows = changed_answers.change_odds(folder, full.run, tuple(names.items()), full.task, language)
     figure, rows, text = drawn(_odds_drawn, rows, tuple(quantized), theme())
     say(text)
     key, asked = f"odds-{full.task}-{'-'.join(names)}", query("runs", "language")
@@ -149,8 +150,8 @@ chosen = runs(store)
 several = [r for r in chosen if r.recipe["rules"]]
 if not several:
     empty(
-        "Only FP32 is chosen, and answers change by quantization: add a quantized run in the "
-        "list above.",
+        "Only FP32 is selected, and answers change only in a quantized run: add one in the list "
+        "above.",
         chosen[0],
     )
 reference = fp32_of(store, several[0])
@@ -160,17 +161,17 @@ try:
     unreplaced(reference, store)
     one = one_of(several, "of")
     unreplaced(one, store)
-    tongue = choose(
+    language = choose(
         "language",
         "Language",
         [EVERY, *one.quantized.by_language],
         show=lambda c: "All languages" if c == EVERY else language_name(c),
     )
     name = run_names(several)[one.run]
-    languages_section(one, reference, name, tongue)
+    languages_section(one, reference, name, language)
     sentences_section(
-        store, one, reference, name, tongue, matrix_section(one, reference, name, tongue)
+        store, one, reference, name, language, matrix_section(one, reference, name, language)
     )
-    margin_section(several, reference, tongue)
+    margin_section(several, reference, language)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

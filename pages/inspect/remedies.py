@@ -1,4 +1,4 @@
-"""Remedies: what helps this run, predicted and measured, and a recipe of any size to take away."""
+"""Remedies: what helps this run, predicted and measured, and a recipe for any size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pages.components import models
 from pages.components import recipe as tasks
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
-from pages.components.inspected import address, one_run
-from pages.components.inspecting import tables
+from pages.components.inspection_tables import tables
+from pages.components.layer_picker import address, one_run
 from pages.components.session import me, readable
 from sdq.figures import remedies as figures
 from sdq.figures.style import Theme
@@ -26,8 +26,8 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 HELP = (
-    "Along the front: at each size the widths of least predicted cost. The picture and the recipe "
-    "below follow when the slider is let go."
+    "Moves along the Pareto front: at each size, the bit widths of least predicted cost. The "
+    "figure and the recipe below update when you release the slider."
 )
 TERMS = (
     "FP32",
@@ -42,7 +42,7 @@ TERMS = (
 
 
 def sized(sizes: list[str], nearest: int) -> str:
-    """The slider over the sizes of the front (`size=2.99 MB` in the address); at first the one
+    """The slider over the sizes of the front (`size=2.99 MB` in the address), by default the one
     nearest to the run's own."""
     wanted = st.query_params.get("size")
     st.session_state["pick-size"] = wanted if wanted in sizes else sizes[nearest]
@@ -62,7 +62,7 @@ def widths_at(
 
 
 def take(recipe: Recipe, report: Report, key: str) -> None:
-    """Take a recipe away as a file, or run it."""
+    """Buttons that save a recipe as a file, or run it."""
     with st.container(horizontal=True, key=f"{key}-take"):
         data = recipe.model_dump_json(indent=1)
         st.download_button(
@@ -78,7 +78,7 @@ def take(recipe: Recipe, report: Report, key: str) -> None:
             "Run it",
             icon=":material/play_arrow:",
             key=f"{key}-run",
-            help="Goes to Quantize, where its progress and its result are shown.",
+            help="Opens Quantize, which shows the progress and the result.",
         ):
             run = jobs.submit(
                 recipe, models.reach(report.model), tasks.reach(report.task), store, me()
@@ -90,9 +90,9 @@ st.title("What helps this run?", anchor=False)
 store = Store.default()
 try:
     report = one_run(store)
-    found = tables(store, report, "costs", "pareto", "remedies")
-    costs, pareto = found["costs"], found["pareto"]
-    rows = drawn(figures.table, report, found["remedies"], costs)
+    inspected = tables(store, report, "costs", "pareto", "remedies")
+    costs, pareto = inspected["costs"], inspected["pareto"]
+    rows = drawn(figures.table, report, inspected["remedies"], costs)
     say(figures.reading(rows), "reading")
     st.dataframe(
         figures.printed(rows, report.metric),
@@ -102,13 +102,13 @@ try:
         key="remedies-table",
     )
     say(
-        "Every recipe was chosen on unlabelled training sentences and then answered the test "
+        "Every recipe was chosen on unlabelled training sentences and then scored on the test "
         "sentences; p is the chance of a change this large if it were as good as this run. Sizes "
         "of quantized models are simulated.",
         "note",
     )
 
-    st.subheader("Size against what is lost", anchor=False)
+    st.subheader("Change and predicted cost by size", anchor=False)
     sizes = [f"{size / 1e6:.2f} MB" for size in pareto["bytes"]]
     here = sizes.index(
         chosen := sized(
@@ -127,7 +127,7 @@ try:
     )
 
     choice, (figure_of_widths, widths, said) = drawn(widths_at, pareto, costs, here, theme())
-    st.subheader(f"Which module gets how many bits at {chosen}", anchor=False)
+    st.subheader(f"Bits per module at {chosen}", anchor=False)
     say(said)
     show(
         figure_of_widths,
@@ -145,8 +145,8 @@ try:
         "front",
     )
 
-    st.subheader("Take one of the remedies above", anchor=False)
-    listed = found["remedies"].set_index("what")["recipe"]
+    st.subheader("Use one of the remedies above", anchor=False)
+    listed = inspected["remedies"].set_index("what")["recipe"]
     take(
         Recipe.model_validate_json(
             listed[st.selectbox("Remedy", list(listed.index), key=f"remedy-{report.run}")]

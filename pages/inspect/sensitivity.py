@@ -7,8 +7,8 @@ import streamlit as st
 
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import TERMS, say
-from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
-from pages.components.inspecting import tables
+from pages.components.inspection_tables import tables
+from pages.components.layer_picker import address, follow_layer, one_layer, one_run, related_pages
 from pages.components.selection import choose, query
 from sdq.evaluate.ranking import EVERY, ranked
 from sdq.figures.estimates import estimate_picture
@@ -29,9 +29,9 @@ WORDS = (
     "Spearman's rank correlation",
 )
 HELP = {
-    "view": "One at a time: only this module rounds. All but one: what the module adds when all "
-    "others round, too.",
-    "metric": "How far the quantized answers are from those in FP32: as probabilities (KL), as "
+    "view": "One at a time: only this module is quantized. All but one: what the module adds when "
+    "all others are quantized, too.",
+    "metric": "How far the quantized answers are from those of FP32: as probabilities (KL), as "
     "answers (flips), or against the labels.",
 }
 
@@ -39,8 +39,7 @@ HELP = {
 def draw(
     picture: Picture, key: str, title: str, *options: str, style: str = "", clickable: bool = True
 ) -> None:
-    """One picture with its sentence; `options` are the entries of the address that it depends
-    on."""
+    """One figure with its sentence; `options` are the parameters of the address it depends on."""
     figure, rows, text = picture
     say(text, style)
     terms = tuple(word for word in (report.method, *WORDS) if word in TERMS)
@@ -60,10 +59,10 @@ def draw(
 st.title("Which layers break the answers?", anchor=False)
 store = Store.default()
 report = one_run(store)
-found = tables(store, report, "sensitivity", "estimate", "floor", "parts")
-scan, floor = found["sensitivity"], found["floor"]
-run, dark = f"{width(report.recipe)} by {report.method}", theme()
-ranking = drawn(ranked, scan, found["estimate"], floor)
+inspected = tables(store, report, "sensitivity", "estimate", "floor", "parts")
+scan, floor = inspected["sensitivity"], inspected["floor"]
+run, colours = f"{width(report.recipe)} by {report.method}", theme()
+ranking = drawn(ranked, scan, inspected["estimate"], floor)
 
 with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     metric = (
@@ -106,7 +105,7 @@ modules = drawn(
     language,
     layer,
     report.method,
-    dark,
+    colours,
 )
 draw(
     modules,
@@ -116,16 +115,16 @@ draw(
     "view",
     style="reading",
 )
-say("Press a mark to select that module on every page.", "note")
-onward("sensitivity", name)
+say("Click a mark to select that module on every page.", "note")
+related_pages("sensitivity", name)
 
 st.subheader("Weights or activations?", anchor=False)
-parts = drawn(parts_picture, found["parts"], floor, metric, language, report.method, dark)
+parts = drawn(parts_picture, inspected["parts"], floor, metric, language, report.method, colours)
 draw(parts, "parts", f"Weights against activations, {run}", "metric", clickable=False)
 
-st.subheader("Would an estimate have told the same?", anchor=False)
+st.subheader("Would an estimate have given the same ranking?", anchor=False)
 draw(
-    drawn(estimate_picture, scan, found["estimate"], floor, layer, report.method, dark),
+    drawn(estimate_picture, scan, inspected["estimate"], floor, layer, report.method, colours),
     "estimate",
     f"Estimate against exact scan, {run}",
 )

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
-from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
+from pages.components.layer_picker import address, follow_layer, one_layer, one_run, related_pages
 from pages.components.session import readable
 from sdq.figures.channels import channels_picture
 from sdq.figures.style import Theme
@@ -40,7 +40,7 @@ def stored(folder: str, run: str) -> pd.DataFrame:
 def picture(
     folder: str, run: str, method: str, kind: str, layer: str, option: str, theme: Theme
 ) -> Picture:
-    """One of the three pictures; everything it depends on is in the arguments."""
+    """One of the three figures; everything it depends on is in the arguments."""
     weights = stored(folder, run)
     if kind == "map":
         return modules_picture(weights, option, layer, theme)
@@ -65,8 +65,7 @@ def draw(
     *options: str,
     clickable: bool = False,
 ) -> None:
-    """One picture with its sentence; `options` are the entries of the address that it depends
-    on."""
+    """One figure with its sentence; `options` are the parameters of the address it depends on."""
     figure, rows, text = picture(
         str(store.folder), report.run, report.method, kind, layer, option, theme()
     )
@@ -106,7 +105,7 @@ try:
     if rounded:
         measure = (
             st.segmented_control(
-                "In the cells",
+                "Measure",
                 list(MEASURES),
                 default="SQNR",
                 required=True,
@@ -115,7 +114,7 @@ try:
             )
             or "SQNR"
         )
-    say("Press a cell to see that module in the pictures below.", "note")
+    say("Click a cell to see that module in the figures below.", "note")
     draw(
         "map",
         f"{MEASURES[measure].column} of every module, {run}",
@@ -126,21 +125,21 @@ try:
         clickable=True,
     )
 
-    st.subheader(f"How the weights lie: {name}", anchor=False)
+    st.subheader(f"Weight distribution: {name}", anchor=False)
     log = st.toggle(
-        "Counts on a log axis",
+        "Log axis",
         key="log",
         bind="query-params",
-        help="Shows rare, large weights that a plain axis hides.",
+        help="Shows rare, large weights that a linear axis hides.",
     )
     draw("histogram", f"Weights of {name}, {run}", report, layer, "log" if log else "plain", "log")
 
-    st.subheader(f"How far each channel reaches: {name}", anchor=False)
+    st.subheader(f"Range of each channel: {name}", anchor=False)
     by_reach = st.toggle(
-        "Sort by reach",
+        "Sort by range",
         key="sorted",
         bind="query-params",
-        help="Widest channel first, instead of by number.",
+        help="Widest channel first, instead of by channel number.",
     )
     draw(
         "channels",
@@ -150,6 +149,6 @@ try:
         "reach" if by_reach else "number",
         "sorted",
     )
-    onward("weights", name)
+    related_pages("weights", name)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

@@ -1,5 +1,5 @@
-"""Why a module breaks: what stands out in it, what removing that wins, which units stand out where,
-and what the calibration clips."""
+"""Why a module breaks: what stands out in it, what removing the causes recovers, outlier units, and
+what the calibrated ranges clip."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import streamlit as st
 
 from pages.components.figure import drawn, show, theme
 from pages.components.glossary import say
-from pages.components.inspected import address, follow_layer, one_layer, one_run, onward
-from pages.components.inspecting import tables
+from pages.components.inspection_tables import tables
+from pages.components.layer_picker import address, follow_layer, one_layer, one_run, related_pages
 from pages.components.session import readable
 from sdq.figures import mismatch, outliers
 from sdq.figures import why as figures
@@ -17,12 +17,12 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 TRIED = (
-    "Each cause was removed from this module and nothing else, and the same sentences were "
-    "answered again while it alone rounds: what a cause wins is measured, not guessed. Empty: a "
-    "symptom, or no cause here."
+    "Each cause was removed from this module alone, and the same sentences were answered again "
+    "with only this module quantized: what removing a cause recovers is measured, not guessed. "
+    "Empty: a symptom, or not a cause here."
 )
 FORMATS = {
-    "wins, nats": "%.4f",
+    "recovered, nats": "%.4f",
     "share of the KL, %": "%.0f",
     "low": "%.4f",
     "high": "%.4f",
@@ -39,7 +39,7 @@ def draw(
     *terms: str,
     clickable: bool = False,
 ) -> None:
-    """One picture with its sentence; `missing` is said where there is nothing to draw."""
+    """One figure with its sentence; `missing` replaces it where there is nothing to draw."""
     if picture is None:
         say(missing, "note")
         return
@@ -61,8 +61,8 @@ st.title("Why do layers break?", anchor=False)
 store = Store.default()
 try:
     report = one_run(store)
-    found = tables(store, report, "why", "mismatch")
-    why = found["why"]
+    inspected = tables(store, report, "why", "mismatch")
+    why = inspected["why"]
     rows = drawn(figures.modules, why)
     sentence = st.container()
     layer = one_layer(rows, rows.iloc[0]["module"])
@@ -70,10 +70,11 @@ try:
     with sentence:
         say(figures.reading(why, layer), "reading")
 
-    st.subheader(f"What stands out in {name}, and what removing it wins", anchor=False)
+    st.subheader(f"What stands out in {name}, and what removing it recovers", anchor=False)
     columns = {
-        name: st.column_config.NumberColumn(format=form, width=90) for name, form in FORMATS.items()
-    } | {"cause": st.column_config.TextColumn(width=520)}
+        name: st.column_config.NumberColumn(format=form, width=125)
+        for name, form in FORMATS.items()
+    } | {"cause": st.column_config.TextColumn(width=440)}
     st.dataframe(
         figures.causes_table(why, layer),
         hide_index=True,
@@ -83,8 +84,8 @@ try:
     )
     say(TRIED, "note")
 
-    st.subheader("Which hidden units stand out in which layers", anchor=False)
-    nothing = "This run rounds no inputs, so 0 hidden units stretch a range."
+    st.subheader("Outlier units by layer", anchor=False)
+    nothing = "This run quantizes no inputs, so no hidden unit stretches a range."
     draw(
         drawn(outliers.units_picture, why, theme()),
         "units",
@@ -95,10 +96,10 @@ try:
         clickable=True,
     )
 
-    st.subheader("What the ranges clip, by language", anchor=False)
-    nothing = mismatch.mismatch_reading(found["mismatch"])
+    st.subheader("Clipped inputs by language", anchor=False)
+    nothing = mismatch.mismatch_reading(inspected["mismatch"])
     draw(
-        drawn(mismatch.clipped_picture, found["mismatch"], theme()),
+        drawn(mismatch.clipped_picture, inspected["mismatch"], theme()),
         "clipped",
         "Inputs outside the calibrated ranges, by language",
         nothing,
@@ -108,15 +109,15 @@ try:
         "95 % interval",
     )
 
-    st.subheader("Do LayerNorms damp the error?", anchor=False)
+    st.subheader("Do LayerNorms dampen the error?", anchor=False)
     draw(
         drawn(figures.damping_picture, why, theme()),
         "damping",
         "Relative error before and after every LayerNorm",
-        "This model has 0 LayerNorms.",
+        "This model has no LayerNorm.",
         "relative L2",
         "accumulated",
     )
-    onward("why", name)
+    related_pages("why", name)
 except UserError as error:
     st.error(readable(error), icon=":material/error:")

@@ -1,4 +1,4 @@
-"""Your data: which labelled text of one's own can be worked with, and can it be used here?"""
+"""Your data: upload labelled text as a task, check it and save it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.bringing import (
-    arrived,
-    checked,
-    counts,
-    emptied,
-    first_rows,
-    held,
-    mapped,
-    nothing_chosen,
-    shares,
-)
 from pages.components.glossary import say
 from pages.components.models import ASK
 from pages.components.session import readable, visitor
+from pages.components.task_form import (
+    checked,
+    column_mapping,
+    file_roles,
+    first_rows,
+    no_file_hint,
+    reset_form,
+    show_counts,
+    split_shares,
+    uploaded_files,
+)
 from sdq.data.kept import home, kept
 from sdq.data.registry import called
 from sdq.data.taskfile import read
@@ -32,88 +32,91 @@ from sdq.settings import ROOT, UserError
 
 def described(first: pd.DataFrame) -> dict[str, Any]:
     """The fields of the task file, as the controls have them."""
-    fields = mapped(first)
+    fields = column_mapping(first)
     row = st.container(horizontal=True, vertical_alignment="bottom", key="names")
     typed = row.text_input(
-        "Name of the task",
+        "Task name",
         key="name",
         max_chars=41,
         placeholder="topics",
-        help="Small letters, digits, - and _.",
+        help="Lowercase letters, digits, - and _.",
         width=220,
     )
     fields["name"] = task_name(typed)
     fields["training_language"] = row.text_input(
-        "Language with labels for training", "en", key="training-language", width=220
+        "Training language", "en", key="training-language", width=220
     )
     fields["longest"] = int(
-        row.number_input("Longest input, subwords", 8, 512, 128, key="longest", width=200)
+        row.number_input("Maximum length, subwords", 8, 512, 128, key="longest", width=200)
     )
     if typed.strip() and not fields["name"]:
-        st.caption("The name must have a Latin letter or a digit in it.")
+        st.caption("The name must contain a Latin letter or a digit.")
     elif typed != fields["name"]:
-        st.caption(f"It is kept as `{fields['name']}`: names have small letters, digits, - and _.")
+        st.caption(
+            f"It will be saved as `{fields['name']}`: names have lowercase letters, digits, - and "
+            "_."
+        )
     return fields
 
 
-def bring() -> None:
-    """From files to a kept task."""
-    files, tables, bad = arrived()
+def add_task() -> None:
+    """From files to a saved task."""
+    files, tables, bad = uploaded_files()
     if not files and not bad:
-        if not done():
-            st.caption(nothing_chosen())
+        if not just_saved():
+            st.caption(no_file_hint())
         return
     st.session_state.pop("just-kept", None)
     if not files:
         return
     fields = described(first_rows(files[0][0], tables[0]))
-    incoming = held(files, by_row="language" in fields["columns"])
-    fields |= shares(incoming, fields["columns"])
+    incoming = file_roles(files, by_row="language" in fields["columns"])
+    fields |= split_shares(incoming, fields["columns"])
     theirs = fields["name"] in kept() and not visitor().may_change(home() / fields["name"])
     replace = (
-        st.toggle("Replace a task of this name", key="replace")
+        st.toggle("Replace the task of this name", key="replace")
         if fields["name"] in kept() and not theirs
         else False
     )
-    lacks = [f"a file that can be read instead of {quoted(name)}" for name in bad] + missing(
+    lacking = [f"a readable file instead of {quoted(name)}" for name in bad] + missing(
         fields, incoming
     )
     with st.container(horizontal=True, vertical_alignment="center", key="keeping"):
         pressed = st.button(
-            "Check and keep",
+            "Check and save",
             type="primary",
             key="keep",
             icon=":material/save:",
-            disabled=bool(lacks),
+            disabled=bool(lacking),
         )
-        if lacks:
-            st.caption(f"Still missing: {'; '.join(lacks)}.")
+        if lacking:
+            st.caption(f"Still missing: {'; '.join(lacking)}.")
     if pressed and (refused := kept_or_refused(fields, incoming, replace)):
         st.error(refused, icon=":material/error:")
 
 
 def kept_or_refused(fields: dict[str, Any], incoming: list[Incoming], replace: bool) -> str:
-    """Keep the task and draw the page anew, or why it cannot be kept."""
+    """Save the task and rerun the page; otherwise return why it cannot be saved."""
     try:
         keep(fields, incoming, replace, visitor(), checking=decoding.checked_file)
     except UserError as error:
         return readable(error)
-    emptied(fields["name"])
+    reset_form(fields["name"])
     st.rerun()
 
 
-def done() -> bool:
-    """That a task was kept just now; whether one was."""
+def just_saved() -> bool:
+    """Confirm a task that has just been saved; whether there is one."""
     name = st.session_state.get("just-kept")
     if name not in kept():
         return False
-    st.success(f"Kept: the task {name}.", icon=":material/check:")
+    st.success(f"Task {name} saved.", icon=":material/check:")
     return True
 
 
 def formats() -> None:
-    """Which files are taken and which are refused, from the docs of the project."""
-    with st.expander("Which files are taken, and which are refused", icon=":material/help:"):
+    """Which files are accepted and which are refused, from the project's docs."""
+    with st.expander("Supported files", icon=":material/help:"):
         if st.toggle("Show docs/files.md", key="formats"):
             lines = (ROOT / "docs" / "files.md").read_text("utf-8").splitlines()[1:]
             st.container(key="docs").markdown(
@@ -121,11 +124,11 @@ def formats() -> None:
             )
 
 
-def stand(name: str) -> None:
-    """What a kept task is like, and where it goes from here."""
-    st.subheader(f"The task {called(name)}", anchor=False)
+def task_summary(name: str) -> None:
+    """The checks of a saved task, and what to do next."""
+    st.subheader(f"Task {called(name)}", anchor=False)
     labelled = read(home() / name / "task.json").kind != "retrieval"
-    counts(checked(name), labelled)
+    show_counts(checked(name), labelled)
     st.page_link(
         "pages/lab/quantize.py",
         label=f"Quantize with {called(name)}",
@@ -134,37 +137,33 @@ def stand(name: str) -> None:
     )
     if labelled and visitor().leads:
         st.caption(
-            f"A model needs a head for it: `python -m sdq finetune --model mini --task {name} "
-            "--out DIR`. A model of the inbox that has one for these labels works as it is."
+            f"A model needs a head for this task: `sdq finetune --model mini --task {name} --out "
+            "DIR`. A model in the inbox that has one for these labels works unchanged."
         )
     elif labelled:
-        st.caption(f"A model needs a head for it. {ASK}")
+        st.caption(f"A model needs a head for this task. {ASK}")
     else:
-        st.caption(
-            "An encoder answers it as it is, without a head: choose one of the larger models."
-        )
+        st.caption("Encoders do this task without a head: choose one of the larger models.")
 
 
 st.title("Can your data be used here?", anchor=False)
 say(
-    "Bring labelled text in two languages or more: models are trained on one of them and tested "
-    "in all. Files are read, counted and kept in the data folder; no code in them is executed.",
+    "Upload labelled text in two or more languages: models are trained on one of them and tested "
+    "on all. Files are read, checked and saved in the data folder; no code in them is executed.",
     "reading",
 )
 try:
-    with st.expander("Bring files", icon=":material/upload_file:", expanded=True):
-        bring()
+    with st.expander("Add files", icon=":material/upload_file:", expanded=True):
+        add_task()
     formats()
     if tasks := kept():
-        stand(
-            st.selectbox(
-                "Tasks kept here", tasks, format_func=called, key="kept", bind="query-params"
-            )
+        task_summary(
+            st.selectbox("Saved tasks", tasks, format_func=called, key="kept", bind="query-params")
             or tasks[0]
         )
     else:
         st.info(
-            "No task of your own is kept here yet; the embedded ones are on the page Quantize.",
+            "You have not saved a task yet; the embedded tasks are on the page Quantize.",
             icon=":material/info:",
         )
 except UserError as error:

@@ -7,12 +7,12 @@ import streamlit as st
 from pages.components import training
 from pages.components.figure import show, theme
 from pages.components.glossary import say
-from pages.components.history import about, again
+from pages.components.history import recipe_of, rerun_button
 from pages.components.progress import progress
 from pages.components.recipe import choice, files, fill_in
+from pages.components.recipe_text import describe, expected
 from pages.components.runs import choose, finished, headline, how_made, picture, stored
 from pages.components.session import me, readable, visitor
-from pages.components.words import describe, expected
 from sdq.figures.languages import reading
 from sdq.io.quoting import quoted
 from sdq.jobs import queue as jobs
@@ -29,7 +29,7 @@ store = Store.default()
 
 @st.fragment(run_every=2)
 def watch(run: str) -> None:
-    """How the worker is getting on; asks every two seconds, and only while this is on the page."""
+    """The progress of the run, refreshed every two seconds while it is on the page."""
     state = jobs.state(run, store, me())
     if not state.active:
         st.rerun()
@@ -43,13 +43,13 @@ def watch(run: str) -> None:
             st.session_state["goes-on"] = run
         st.rerun()
     if st.session_state.get("goes-on") == run:
-        st.caption("It goes on: somebody else asked for it too, or another window of yours.")
+        st.caption("It continues: somebody else, or another window of yours, requested it too.")
     asked = jobs.request(run, store)
     training.live(run, state.events, asked[0] if asked else None)
 
 
 def result(report: Report) -> None:
-    """The picture of a finished run against FP32, and its headline numbers."""
+    """The figure of a finished run against FP32, and its headline numbers."""
     quantized = bool(report.recipe["rules"])
     reference = stored(store, report.model, report.task, report).get("fp32") if quantized else None
     reports = [reference, report] if reference else [report]
@@ -62,8 +62,7 @@ def result(report: Report) -> None:
     st.subheader(title, anchor=False)
     if st.session_state.get("reused") == report.run:
         st.info(
-            "These settings were run before: this is the stored result, nothing was computed "
-            "again.",
+            "These settings were run before: this is the stored result, nothing was recomputed.",
             icon=":material/history:",
         )
     say(text, "reading")
@@ -88,8 +87,8 @@ def result(report: Report) -> None:
     how_made(reports)
 
 
-def stand(run: str) -> None:
-    """What there is to see of a run: its result, its progress, or why it failed."""
+def run_status(run: str) -> None:
+    """The result of a run, its progress, or why it failed."""
     state = jobs.state(run, store)
     if state.status == "done":
         result(store.report(run))
@@ -97,9 +96,9 @@ def stand(run: str) -> None:
         watch(run)
     elif state.status == "failed":
         if was := wanted(run, store):
-            st.caption(f"{quoted(was.what)}, {about(was)}")
+            st.caption(f"{quoted(was.what)}, {recipe_of(was)}")
         st.error(readable(state.failure), icon=":material/error:")
-        again(run, store)
+        rerun_button(run, store)
     else:
         st.warning(
             f"No run with the id {quoted(run)} is stored here. Choose settings above and press "
@@ -113,7 +112,7 @@ def stand(run: str) -> None:
         )
 
 
-st.title("Quantize the model and see what it costs", anchor=False)
+st.title("What does quantization cost?", anchor=False)
 try:
     run = st.query_params.get("run")
     fill_in(run, store)
@@ -136,7 +135,7 @@ try:
         )
         st.session_state["reused"] = run if store.done(run) else None
     if run:
-        stand(run)
+        run_status(run)
     elif chosen := choose(store):
         st.query_params["run"] = chosen
         st.rerun()

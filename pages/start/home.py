@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components.doors import doors, newest
 from pages.components.figure import show, theme
 from pages.components.glossary import say
-from pages.components.runs import how_made, left_out, picture, stored
+from pages.components.links import newest_runs, page_links
+from pages.components.runs import how_made, picture, stored, unreadable_note
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.recipe import PRESETS
@@ -18,17 +18,17 @@ from sdq.store import Store
 MODEL = "mini"
 SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
 MEANT = {
-    "FP32": "The model as it was trained.",
-    "PTQ": "Its numbers rounded to few bits, nothing trained.",
-    "QAT": "Trained further with the rounding on.",
-    "SDQ": "Trained likewise, and it has to imitate its FP32 self. English only, as in the paper.",
-    "SDQ multi": "Our extension, not the paper's: it also imitates on unlabelled text of the "
-    "other languages.",
+    "FP32": "The trained model, not quantized.",
+    "PTQ": "Rounded to few bits, without training.",
+    "QAT": "Trained further with rounding switched on.",
+    "SDQ": "Like QAT, and also distilled from its own FP32 model. English only, as in the paper.",
+    "SDQ multi": "Our extension, not the paper's: also distilled on unlabelled text in the other "
+    "languages.",
 }
 
 
 def key(reports: list[Report]) -> None:
-    """What each method is, with its zero-shot mean and its size."""
+    """The legend: each method with its zero-shot mean and its size."""
     metric, size = (
         METRICS[reports[0].metric],
         {
@@ -51,20 +51,20 @@ def key(reports: list[Report]) -> None:
         )
 
 
-def breaking(found: dict[str, Report]) -> str:
-    """The width to show first: the narrowest one of which the comparison is stored."""
+def breaking(runs: dict[str, Report]) -> str:
+    """The default width: the narrowest one whose comparison is stored."""
     return next(
         (
             width
             for width, tag in reversed(WIDTHS.items())
-            if {f"ptq-{tag}", f"sdq-att-kld-{tag}"} <= found.keys()
+            if {f"ptq-{tag}", f"sdq-att-kld-{tag}"} <= runs.keys()
         ),
         "W3A8",
     )
 
 
 def empty(task: str, width: str) -> None:
-    """Nothing stored for this choice: say what to do."""
+    """Nothing is stored for this choice: say what to do."""
     st.info(
         f"No finished run of the model {MODEL} on the task {task} at {width} is stored yet.",
         icon=":material/inbox:",
@@ -87,7 +87,7 @@ def to_quantize(label: str, task: str, preset: str) -> None:
 
 
 store = Store.default()
-st.title("Where quantization breaks a multilingual model, and what repairs it", anchor=False)
+st.title("Where does quantization break a multilingual model, and what repairs it?", anchor=False)
 sentence = st.container()
 with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     task = st.segmented_control(
@@ -119,12 +119,12 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
 
 task, width = task or "intent", width or "W3A8"  # an empty value in the address
 
-found = stored(store, MODEL, task)
+by_preset = stored(store, MODEL, task)
 names = (
     "fp32",
     *(name for name in plan(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"),
 )
-reports = [found[name] for name in names if name in found]
+reports = [by_preset[name] for name in names if name in by_preset]
 
 if not any(report.method != "FP32" for report in reports):
     empty(task, width)
@@ -160,17 +160,17 @@ else:
         how_made(reports)
     with right:
         key(reports)
-        missing = [name for name in names if name not in found]
+        missing = [name for name in names if name not in by_preset]
         if missing:
             st.caption("Not run yet:")
             for name in missing:
                 to_quantize(name, task, name)
         say(
-            "Thin lines: 95 % interval. Accuracy is measured with fake quantization; sizes are "
+            "Thin lines: 95 % interval. Scores are measured with fake quantization; sizes are "
             "simulated.",
             "note",
         )
 
-doors([report.run for report in reports])
-newest(store)
-left_out(store)
+page_links([report.run for report in reports])
+newest_runs(store)
+unreadable_note(store)

@@ -1,4 +1,4 @@
-"""Runs: what has been run, and where is it?"""
+"""Runs: which runs are stored, and what can be done with them?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.glossary import say
-from pages.components.history import act, space, told, without_result
+from pages.components.history import act, disk_usage, last_change, without_result
 from pages.components.runs import damaged, finished
 from pages.components.session import visitor
 from sdq.jobs import history, trash
@@ -16,34 +16,34 @@ from sdq.results import Report
 from sdq.service.redaction import shown
 from sdq.store import Store
 
-NAMES = {"score": "zero-shot, %", "size_mb": "size (simulated), MB", "origin": "whose", "run": "id"}
+NAMES = {"score": "zero-shot, %", "size_mb": "size (simulated), MB", "run": "id"}
 COLUMNS = {
     "zero-shot, %": st.column_config.NumberColumn(
         format="%.1f", help="Mean score over the languages without labels in training"
     ),
     "size (simulated), MB": st.column_config.NumberColumn(
         format="%.2f",
-        help="What the codes and scales would take; for FP32, what the parameters take",
+        help="Size of the codes and scales; for FP32, of the parameters",
     ),
     "seconds": st.column_config.NumberColumn(format="%.0f"),
     "seed": st.column_config.NumberColumn(format="%d"),
     "made": st.column_config.DatetimeColumn(
         format="YYYY-MM-DD HH:mm",
         timezone=st.context.timezone,
-        help="Not known of runs that came with the project",
+        help="Unknown for runs that came with the project",
     ),
     "state": st.column_config.TextColumn(
-        help="damaged: a file of the run is not as it was written; see below."
+        help="damaged: a file of the run does not match what was written; see below."
     ),
-    "whose": st.column_config.TextColumn(
+    "origin": st.column_config.TextColumn(
         help="own: in your data folder. shipped: came with the project; cannot be deleted."
     ),
 }
 store = Store.default()
 
 
-def ticked(table: pd.DataFrame) -> list[str]:
-    """The filters and the table; the ids of the ticked rows."""
+def selected_rows(table: pd.DataFrame) -> list[str]:
+    """The filters and the table; returns the ids of the selected rows."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         text = st.text_input(
             "Search",
@@ -63,20 +63,20 @@ def ticked(table: pd.DataFrame) -> list[str]:
             bind="query-params",
             width=320,
         )
-    found = history.matching(table, text or "", tasks, methods)
-    if found.empty:
+    matches = history.matching(table, text or "", tasks, methods)
+    if matches.empty:
         st.info(
-            "No run fits the search and the filters; take a word away.",
+            "No run matches the search and the filters; remove a word.",
             icon=":material/filter_alt_off:",
         )
         return []
-    ids = list(found["run"])
-    # ticks are row numbers: other rows must be another table
+    ids = list(matches["run"])
+    # the selection holds row numbers: other rows need another key
     key = f"runs-{zlib.crc32(' '.join(ids).encode()):08x}"
-    unsaid = [] if found["made"].notna().any() else ["made"]  # it is known of one's own runs only
-    unsaid += [] if (found["state"] == history.DAMAGED).any() else ["state"]
-    unsaid += [] if visitor().leads and found["pinned"].any() else ["pinned"]
-    shown = found.drop(columns=unsaid).rename(columns=NAMES)
+    hidden = [] if matches["made"].notna().any() else ["made"]  # known for the visitor's own runs
+    hidden += [] if (matches["state"] == history.DAMAGED).any() else ["state"]
+    hidden += [] if visitor().leads and matches["pinned"].any() else ["pinned"]
+    shown = matches.drop(columns=hidden).rename(columns=NAMES)
     state = st.dataframe(
         shown,
         hide_index=True,
@@ -89,9 +89,9 @@ def ticked(table: pd.DataFrame) -> list[str]:
 
 
 def actions(picked: list[Report], pins: set[str]) -> None:
-    """What can be done with the ticked runs."""
-    alike, ids = history.comparable(picked, store), [report.run for report in picked]
-    query = {"runs": ",".join(alike)}
+    """Links and buttons for the selected runs."""
+    comparable, ids = history.comparable(picked, store), [report.run for report in picked]
+    query = {"runs": ",".join(comparable)}
     who = visitor()
     plain = not any(report.recipe["rules"] for report in picked)
     with st.container(horizontal=True, vertical_alignment="center", key="actions"):
@@ -132,7 +132,7 @@ def actions(picked: list[Report], pins: set[str]) -> None:
             "Pin" if on else "Unpin",
             key="pin",
             icon=":material/keep:" if on else ":material/keep_off:",
-            help="Pinned runs stand first.",
+            help="Pinned runs are listed first.",
         ):
             act(history.pin, store, ids, on)
         if all(trash.may_delete(store, run, who) for run in ids) and st.button(
@@ -142,34 +142,33 @@ def actions(picked: list[Report], pins: set[str]) -> None:
             help="Moves the runs to the trash; this can be undone.",
         ):
             act(trash.delete, store, ids, undo=ids)
-    if len(alike) < len(picked):
+    if len(comparable) < len(picked):
         st.caption(
-            f"The links take {len(alike)} of the {len(picked)} ticked runs: up to "
+            f"The links use {len(comparable)} of the {len(picked)} selected runs: at most "
             f"{history.SIDE_BY_SIDE} of one model and task."
         )
 
 
-st.title("What has been run, and where is it?", anchor=False)
+st.title("Which runs are stored?", anchor=False)
 reports = finished(store)
 broken = store.damaged()
 table = history.rows(reports, store, broken)
 if not visitor().at_home and not table.empty:
     table["model"] = table["model"].map(shown)
 say(history.reading(table), "reading")
-told(store)
+last_change(store)
 if reports:
     by_id = {report.run: report for report in reports}
-    if ids := ticked(table):
+    if ids := selected_rows(table):
         actions([by_id[run] for run in ids], set(table.loc[table["pinned"], "run"]))
     else:
-        every = "Tick rows to open, compare, pin or delete them."
         st.caption(
-            every
+            "Select rows to open, compare, pin or delete them."
             if visitor().leads
-            else "Tick rows to open or compare them, or to delete your own."
+            else "Select rows to open or compare them, or to delete your own."
         )
 else:
     st.page_link("pages/lab/quantize.py", label="Quantize the model now", icon=":material/tune:")
 without_result(store)
-damaged(store, found=broken)
-space(store)
+damaged(store, damage=broken)
+disk_usage(store)

@@ -98,12 +98,12 @@ def ablation(
     if calibration is not None:
         variants = {name: list(by_row.values()) for name, by_row in without.items()}
         _calibrate_(student, variants, calibration, batch_size)
-    changes = _measured(student, data, languages, without, batch_size)
+    divergence = _measured(student, data, languages, without, batch_size)
     table = pd.DataFrame(float("nan"), index=causes.index, columns=COLUMNS)
     for name, by_row in without.items():
-        table.loc[causes["module"] == name, "kl"] = changes.means((name,))["kl"]
+        table.loc[causes["module"] == name, "kl"] = divergence.means((name,))["kl"]
         for i in by_row:
-            row = next(changes.rows(i))
+            row = next(divergence.rows(i))
             gain = [row["kl"], row["kl_low"], row["kl_high"]]
             table.loc[i, ["gain", "gain_low", "gain_high"]] = gain
     return table.assign(kept=causes["cause"].map(KEPT).fillna("").where(table["gain"].notna(), ""))
@@ -150,12 +150,12 @@ def _measured(
         measured.count(batch.at, exact.counts)
         for name, variants in without.items():
             cached = {n: before[n] for n in passes.ended[name]}
-            alone = exact.change(run(student, batch, (name,), cached)[0])
+            alone = exact.divergence(run(student, batch, (name,), cached)[0])
             measured.add((name,), batch.at, alone)
             for i, variant in variants.items():
                 with patch_forwards(student, {name: _given(variant)}):
                     measured.add(
-                        i, batch.at, alone - exact.change(run(student, batch, (), cached)[0])
+                        i, batch.at, alone - exact.divergence(run(student, batch, (), cached)[0])
                     )
     return measured
 

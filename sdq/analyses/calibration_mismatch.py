@@ -65,7 +65,7 @@ def calibration_mismatch(
     if not sites:
         return pd.DataFrame(columns=COLUMNS)
     others = static(balanced)
-    changes = DivergenceSums(languages)
+    divergence = DivergenceSums(languages)
     # of each sentence: values, clipped, clipped alike
     clipped = torch.zeros(len(languages), 3, dtype=torch.float64)
     for batch in data.in_order(batch_size):
@@ -83,23 +83,23 @@ def calibration_mismatch(
 
         with listen(student, input_taps(student, sites), see):
             exact = Reference(run(student, batch, ())[0], batch, data.token)
-        changes.count(batch.at, exact.counts)
+        divergence.count(batch.at, exact.counts)
         kl, kl_balanced = (
-            exact.change(model(**batch.inputs).logits) for model in (student, balanced)
+            exact.divergence(model(**batch.inputs).logits) for model in (student, balanced)
         )
         for key, change in zip(_KEYS, (kl, kl_balanced, kl - kl_balanced), strict=True):
-            changes.add(key, batch.at, change)
-    rows = _rows(changes, clipped, languages)
+            divergence.add(key, batch.at, change)
+    rows = _rows(divergence, clipped, languages)
     return pd.DataFrame(
         [row | {"calibrated": row["language"] in calibrated} for row in rows], columns=COLUMNS
     )
 
 
 def _rows(
-    changes: DivergenceSums, clipped: Tensor, languages: list[str]
+    divergence: DivergenceSums, clipped: Tensor, languages: list[str]
 ) -> Iterator[dict[str, Any]]:
     """A row for all sentences and one per language; `clipped` [N, 3] as `_clipped` counts."""
-    for key_rows in zip(*(changes.rows(key) for key in _KEYS), strict=True):
+    for key_rows in zip(*(divergence.rows(key) for key in _KEYS), strict=True):
         row = {name: key_rows[0][name] for name in ("language", "sentences", "positions")}
         spoken = [row["language"] in (EVERY, code) for code in languages]
         values, outside, outside_balanced = clipped[spoken].sum(0).tolist()

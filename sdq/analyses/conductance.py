@@ -102,21 +102,21 @@ def conductance(
         raise ValueError(
             "the model must have quantized modules, it has none; rewrite it with rules first"
         )
-    sites, changes = _sites(student, names), DivergenceSums(languages)
+    sites, divergence = _sites(student, names), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         with torch.no_grad():
             with only(student, ()):
                 exact = Reference(student(**batch.inputs).logits, batch, data.token)
-            changes.add(EVERY, batch.at, exact.change(student(**batch.inputs).logits))
-        changes.count(batch.at, exact.counts)
+            divergence.add(EVERY, batch.at, exact.divergence(student(**batch.inputs).logits))
+        divergence.count(batch.at, exact.counts)
         flow = _flow(student, batch, exact, names, steps)
         for site in sites:
-            changes.add(
+            divergence.add(
                 (site.level, site.module.name),
                 batch.at,
                 flow[:, [names.index(name) for name in site.members]].sum(1),
             )
-    return _table(sites, changes, sensitivity)
+    return _table(sites, divergence, sensitivity)
 
 
 # --- along the path
@@ -138,7 +138,7 @@ def _flow(
                 {name: _switched(student, name, switches[:, k]) for k, name in enumerate(names)},
             ),
         ):
-            damage = exact.change(student(**batch.inputs).logits)  # [B, 4]
+            damage = exact.divergence(student(**batch.inputs).logits)  # [B, 4]
             for measure in MEASURES:
                 k = METRICS.index(measure)
                 # a sentence's damage depends on its own switches alone
@@ -197,10 +197,10 @@ def _sites(student: nn.Module, names: Sequence[str]) -> list[_Site]:
 
 
 def _table(
-    sites: Sequence[_Site], changes: DivergenceSums, sensitivity: pd.DataFrame | None
+    sites: Sequence[_Site], divergence: DivergenceSums, sensitivity: pd.DataFrame | None
 ) -> pd.DataFrame:
     alone = {} if sensitivity is None else _alone(sensitivity)
-    totals = {row["language"]: row for row in changes.rows(EVERY)}
+    totals = {row["language"]: row for row in divergence.rows(EVERY)}
     rows: list[dict[str, Any]] = []
     for site in sites:
         site_columns = {
@@ -210,7 +210,7 @@ def _table(
             "order": site.order,
             "level": site.level,
         }
-        for summary in changes.rows((site.level, site.module.name)):
+        for summary in divergence.rows((site.level, site.module.name)):
             for measure in MEASURES:
                 language, total = summary["language"], totals[summary["language"]][measure]
                 row = site_columns | {

@@ -47,7 +47,7 @@ class Reference:
             0, self.sentence, values.double()
         )
 
-    def change(self, logits: Tensor) -> Tensor:
+    def divergence(self, logits: Tensor) -> Tensor:
         """Sums over each sentence's positions of METRICS: [B, 4]"""
         log_p, log_q = self.log_p, self._log_softmax(logits)
         kl = (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0)

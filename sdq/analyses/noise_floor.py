@@ -220,7 +220,7 @@ def _whole(
         plain, rounded = _look(student, places, batch, everything, {})
         first = Reference(sharp, batch, data.token)
         answers.count(batch.at, first.counts)
-        answers.add(("scan", "", 0), batch.at, first.change(rounded))
+        answers.add(("scan", "", 0), batch.at, first.divergence(rounded))
         for again in repeated.times(data, batch):
             real, one = again.batch.real, torch.zeros(len(again.rows), dtype=torch.long)
             logits = {}
@@ -237,13 +237,13 @@ def _whole(
                     errors[kind, m.name, again.cause][again.number].add(
                         signal, difference, real, one
                     )
-                change = Reference(again.of(said), again.batch, data.token).change(logits[kind])
+                change = Reference(again.of(said), again.batch, data.token).divergence(logits[kind])
                 answers.add(
                     ("fp32" if kind == "fp32" else "model", again.cause, again.number),
                     again.batch.at,
                     change,
                 )
-            change = Reference(logits["fp32"], again.batch, data.token).change(logits["site"])
+            change = Reference(logits["fp32"], again.batch, data.token).divergence(logits["site"])
             answers.add(("scan", again.cause, again.number), again.batch.at, change)
     return errors, answers
 
@@ -269,18 +269,18 @@ def _alone(
     repeated: _Repeated, data: Encoded, languages: list[str], batch_size: int
 ) -> DivergenceSums:
     """Changes of the answers with one module quantizing, by module, cause and repetition."""
-    passes, changes = Passes(repeated.student, data), DivergenceSums(languages)
+    passes, divergence = Passes(repeated.student, data), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         plain = dict(passes.of(batch))
-        changes.count(batch.at, Reference(plain[EVERY], batch, data.token).counts)
+        divergence.count(batch.at, Reference(plain[EVERY], batch, data.token).counts)
         for again in repeated.times(data, batch):
             with patch_forwards(repeated.student, again.changed):
                 for name, logits in passes.of(again.batch):
-                    change = Reference(again.of(plain[name]), again.batch, data.token).change(
+                    change = Reference(again.of(plain[name]), again.batch, data.token).divergence(
                         logits
                     )
-                    changes.add((name, again.cause, again.number), again.batch.at, change)
-    return changes
+                    divergence.add((name, again.cause, again.number), again.batch.at, change)
+    return divergence
 
 
 # --- what came out
@@ -290,8 +290,8 @@ def _named(m: Module, order: int) -> dict[str, Any]:
     return {"name": m.name, "role": m.role, "block": m.block, "order": order}
 
 
-def _absolute_means(changes: DivergenceSums, key: tuple[str, str, int]) -> dict[str, float]:
-    return {metric: abs(value) for metric, value in changes.means(key).items()}
+def _absolute_means(divergence: DivergenceSums, key: tuple[str, str, int]) -> dict[str, float]:
+    return {metric: abs(value) for metric, value in divergence.means(key).items()}
 
 
 def _shifted(answers: DivergenceSums, cause: str, number: int) -> dict[str, float]:

@@ -89,12 +89,12 @@ def divergences(
         exact = Reference(next(ones)[1], batch, data.token)
         sums.count(batch.at, exact.counts)
         for name, logits in ones:
-            sums.add((name, "one"), batch.at, exact.change(logits))
+            sums.add((name, "one"), batch.at, exact.divergence(logits))
         if not {"but_one", "all"} & set(measures):
             continue
         for name, logits in passes.of(batch, but=True, each="but_one" in measures):
             if (measure := "all" if name == EVERY else "but_one") in measures:
-                sums.add((name, measure), batch.at, exact.change(logits))
+                sums.add((name, measure), batch.at, exact.divergence(logits))
     for name in passes.names if {"but_one", "all"} <= set(measures) else ():
         sums.sums[name, "added"] = sums.sums[EVERY, "all"] - sums.sums[name, "but_one"]
     return sums

@@ -44,15 +44,15 @@ def weights_vs_activations(
     sentence, no sentence, or a model in training mode.
     """
     check(student, data, languages)
-    names, changes = list(quantized_modules(student)), DivergenceSums(languages)
+    names, divergence = list(quantized_modules(student)), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         with only(student, ()):
             exact = Reference(student(**batch.inputs).logits, batch, data.token)
-        changes.count(batch.at, exact.counts)
+        divergence.count(batch.at, exact.counts)
         for part, kind in PARTS.items():
             with only(student, names, kind):
-                changes.add(part, batch.at, exact.change(student(**batch.inputs).logits))
+                divergence.add(part, batch.at, exact.divergence(student(**batch.inputs).logits))
     return pd.DataFrame(
-        [{"part": part} | row for part in changes.sums for row in changes.rows(part)],
+        [{"part": part} | row for part in divergence.sums for row in divergence.rows(part)],
         columns=columns("part"),
     )

@@ -36,8 +36,10 @@ def _opened(address: str | None) -> str:
         f"{'opened to a room' if visitors.is_open(address) else 'this machine only'}"
     )
     names = ("SDQ_HOSTS", "SDQ_ROOM_TOKEN", "SDQ_TEACHER_TOKEN")
-    why = [name for name in names if os.environ.get(name)] if visitors.is_loopback(address) else []
-    return f"{said}{' by ' if why else ''}{' and '.join(why)}"
+    opened_by = (
+        [name for name in names if os.environ.get(name)] if visitors.is_loopback(address) else []
+    )
+    return f"{said}{' by ' if opened_by else ''}{' and '.join(opened_by)}"
 
 
 def access() -> Iterator[Finding]:

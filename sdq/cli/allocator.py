@@ -24,9 +24,8 @@ def keep_freed_memory() -> bool:
     of a scan that reuses prefixes (`python -m benchmarks.sensitivity`). It holds for the whole
     process, from now on; whoever calls the engine from Python decides, the command line does it.
     """
-    with contextlib.suppress(
-        OSError, AttributeError, TypeError
-    ):  # no libc to look into (Windows), or one without mallopt (macOS)
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        # no libc to look into (Windows), or one without mallopt (macOS)
         libc = ctypes.CDLL(None)
         return bool(libc.mallopt(_M_MMAP_THRESHOLD, ALONE)) and bool(
             libc.mallopt(_M_TRIM_THRESHOLD, KEPT)

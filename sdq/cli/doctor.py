@@ -47,30 +47,30 @@ _DEVICES = (
 def examine(store: Store, devices: bool = False, network: bool = True) -> list[Finding]:
     """Everything that is looked at, in the order in which it is shown. `devices`: import torch (in
     a process of its own); `network`: try to reach the Hub."""
-    found = [*_versions(), *_machine(store)]
-    found += (
+    findings = [*_versions(), *_machine(store)]
+    findings += (
         _devices()
         if devices
         else [Finding("Machine", "devices", "not looked at: that takes ten seconds, add --devices")]
     )
-    return [*found, *_hub(network), *_folder(store), *_runs(store), *access(), *in_force()]
+    return [*findings, *_hub(network), *_folder(store), *_runs(store), *access(), *in_force()]
 
 
-def wrong(found: list[Finding]) -> list[str]:
+def wrong(findings: list[Finding]) -> list[str]:
     """What must be done, one sentence each."""
-    return [finding.wrong for finding in found if finding.wrong]
+    return [finding.wrong for finding in findings if finding.wrong]
 
 
-def words(found: list[Finding]) -> str:
+def words(findings: list[Finding]) -> str:
     """The answer for a terminal: its parts, ! before what must be mended, and what must be done at
     the end."""
     lines: list[str] = []
-    width = max(len(finding.what) for finding in found)
-    for i, finding in enumerate(found):
-        if i == 0 or found[i - 1].part != finding.part:
+    width = max(len(finding.what) for finding in findings)
+    for i, finding in enumerate(findings):
+        if i == 0 or findings[i - 1].part != finding.part:
             lines += ["", finding.part] if lines else [finding.part]
         lines.append(f"{'!' if finding.wrong else ' '} {finding.what:{width}}  {finding.value}")
-    todo = wrong(found)
+    todo = wrong(findings)
     return "\n".join(
         [
             *lines,

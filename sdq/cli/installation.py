@@ -20,9 +20,9 @@ def doctor(
     damaged runs, limits. Exit code 1 if something must."""
     from sdq.cli import doctor as examiner
 
-    found = examiner.examine(Store.default(), devices, not offline)
-    typer.echo(examiner.as_json(found) if as_json else examiner.words(found))
-    if examiner.wrong(found):
+    findings = examiner.examine(Store.default(), devices, not offline)
+    typer.echo(examiner.as_json(findings) if as_json else examiner.words(findings))
+    if examiner.wrong(findings):
         raise typer.Exit(1)
 
 
@@ -38,8 +38,8 @@ def links(
 
     must_be_address(address)
     scheme = "https" if https else "http"
-    found = Room.at(address, Store.default().folder.parent).links(address, port, scheme)
-    typer.echo(f"students: {found['student']}\nteacher:  {found['teacher']}")
+    urls = Room.at(address, Store.default().folder.parent).links(address, port, scheme)
+    typer.echo(f"students: {urls['student']}\nteacher:  {urls['teacher']}")
 
 
 def stop() -> None:

@@ -76,8 +76,8 @@ def list_models(
 
     if context.invoked_subcommand is not None:
         return
-    rows = [known.model_dump() | {"here": hub.cached(known.name) is not None} for known in CURATED]
-    others = [name for name in hub.present() if name not in {known.name for known in CURATED}]
+    rows = [model.model_dump() | {"here": hub.cached(model.name) is not None} for model in CURATED]
+    others = [name for name in hub.present() if name not in {model.name for model in CURATED}]
     if as_json:
         typer.echo(json.dumps({"curated": rows, "cached": others}))
         return

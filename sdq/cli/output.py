@@ -161,10 +161,10 @@ def report_words(report: Report) -> str:
         "",
         f"size: {size['fp32']} in FP32, {size['quantized_simulated']} quantized (simulated)",
     ]
-    parts = ", ".join(
+    stages = ", ".join(
         f"{name} {seconds:.0f} s" for name, seconds in report.seconds.items() if seconds >= 0.5
     )
-    lines.append(f"time: {sum(report.seconds.values()):.0f} s" + (f" ({parts})" if parts else ""))
+    lines.append(f"time: {sum(report.seconds.values()):.0f} s" + (f" ({stages})" if stages else ""))
     if cut := told.get("test_sentences_cut"):
         lines.append(
             f"note: {cut:,} of {sentences:,} test inputs are longer than the task allows and were "
@@ -196,10 +196,10 @@ def verdict_words(base: Report, other: Report, table: pd.DataFrame) -> str:
         f"{test} ({', '.join(codes)})"
         for test, codes in table.groupby("test", sort=False)["language"].agg(list).items()
     )
-    alike = table["clusters"].iloc[0] < table["n"].iloc[0]
+    clustered = table["clusters"].iloc[0] < table["n"].iloc[0]
     together = (
         f" Sentences made from one frame are one cluster: {table['clusters'].iloc[0]} clusters."
-        if alike
+        if clustered
         else ""
     )
     said = "\n".join(

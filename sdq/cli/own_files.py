@@ -47,8 +47,8 @@ def check(
     from sdq.data.registry import load_task
 
     loaded = load_task(task)
-    found = data.check(loaded)
-    typer.echo(data.as_json(loaded, found) if as_json else data.summary(loaded, found))
+    counts = data.check(loaded)
+    typer.echo(data.as_json(loaded, counts) if as_json else data.summary(loaded, counts))
 
 
 def task_schema() -> None:

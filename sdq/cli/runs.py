@@ -73,7 +73,7 @@ def compare(
             f"{', '.join(f'{r.run} ({r.model}, {r.task})' for r in reports)}"
         )
     base = reports[0]
-    found = {other.run: compared(base, other, store) for other in reports[1:]}
+    tables = {other.run: compared(base, other, store) for other in reports[1:]}
     if as_json:
         typer.echo(
             json.dumps(
@@ -81,12 +81,12 @@ def compare(
                     "base": base.run,
                     "metric": base.metric,
                     "runs": {
-                        run: json.loads(t.to_json(orient="records")) for run, t in found.items()
+                        run: json.loads(t.to_json(orient="records")) for run, t in tables.items()
                     },
                 }
             )
         )
         return
     for other in reports[1:]:
-        typer.echo(verdict_words(base, other, found[other.run]))
-        typer.echo(f"{power_text(found[other.run])}\n")
+        typer.echo(verdict_words(base, other, tables[other.run]))
+        typer.echo(f"{power_text(tables[other.run])}\n")

@@ -3,6 +3,8 @@ torch."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,7 +16,8 @@ import pandas as pd
 
 from sdq.data.pieces import lead_with_space_
 from sdq.data.task import SPLITS, Example, Task
-from sdq.data.warnings import all_warnings, is_empty
+from sdq.data.warnings import RULES, all_warnings, is_empty
+from sdq.io.files import write_text
 from sdq.settings import ASSETS, UserError, visible
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
@@ -52,10 +55,36 @@ def check(task: Task, tokenizer: Path = TOKENIZER) -> Checked:
     return Checked(counts, sentences, cut, (*task.remarks, *warnings))
 
 
-def bearing(task: Task) -> tuple[str, ...]:
+def bearing(task: Task, folder: Path | None = None) -> tuple[str, ...]:
     """What of a task's data bears on its test scores, for whoever reads these: what was noticed
-    when they were read, and of each kind of warning one sentence."""
-    return (*task.remarks, *_bearing(task))
+    when they were read, and of each kind of warning one sentence.
+
+    folder: a data folder, where the sentences are kept for the next run on the same data
+    """
+    if folder is None:
+        return (*task.remarks, *_bearing(task))
+    key = json.dumps([RULES, task.name, task.fingerprint])
+    path = folder / "warnings" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    if (said := _read(path)) is None:
+        said = _bearing(task)
+        with contextlib.suppress(OSError):  # found again by the next run
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps({"said": said, "sha256": _sum(said)}))
+    return (*task.remarks, *said)
+
+
+def _read(path: Path) -> tuple[str, ...] | None:
+    """What is kept there; None if it is not, or not as it was written."""
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        said = tuple(kept["said"])
+        return said if kept["sha256"] == _sum(said) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _sum(said: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _bearing(task: Task) -> tuple[str, ...]:

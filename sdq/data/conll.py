@@ -21,7 +21,7 @@ from sdq.data.conll_lines import (
     without_comments,
 )
 from sdq.data.recognise import Format, fields_of, is_span, is_speech
-from sdq.data.rows import Asked, Row, too_wide
+from sdq.data.rows import ReadOptions, Row, too_wide
 from sdq.io.limits import limits
 from sdq.settings import UserError, listed
 
@@ -30,12 +30,12 @@ CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "dep
 GLOBAL = "global.columns"  # the comment in which a CoNLL file (CoNLL-U Plus) names its columns
 
 
-def read_conllu(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def read_conllu(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     """Sentences of CoNLL-U: its ten columns (see CONLLU) and the comments `# name = value`.
     Multiword ranges and empty nodes are left out.
 
     path: the file
-    asked: how to read it
+    options: how to read it
     form: what it was recognised as
     """
     count = 0
@@ -249,29 +249,29 @@ def _code_before_words(path: Path, layout: Layout, at: int) -> str:
     return code if count > 1 else ""
 
 
-def read_conll(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def read_conll(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     """Sentences of one word a line: fields between tabs, or else spaces, called as `conll_head`
     says; each also by its number from 1.
 
     path: the file
-    asked: how to read it
+    options: how to read it
     form: what it was recognised as
 
     Lines with -DOCSTART- are left out, and comments (see `without_comments`).
     """
-    head = conll_head(path, asked.names)
+    head = conll_head(path, options.names)
     width, layout = len(head.called), file_layout(path)
-    if width > 2 and head.called[-1] == "tags" and not asked.names:
-        asked.remark(
+    if width > 2 and head.called[-1] == "tags" and not options.names:
+        options.remark(
             f"of {width} columns the last was taken as tags, as no other holds tags of spans; name "
             f"it in the task file (columns.tags: {width!r})"
         )
     if layout.header:
-        asked.remark(f"its line {layout.header} names the columns, and is no word")
+        options.remark(f"its line {layout.header} names the columns, and is no word")
     at = words_at(head.values)
     code = _code_before_words(path, layout, at)
     if code:
-        asked.remark(f"every word begins with {code}, as in WikiANN, which was taken off")
+        options.remark(f"every word begins with {code}, as in WikiANN, which was taken off")
     within: list[int] = []  # lines of comments that stand between the words of a sentence
     for block in blocks(path):
         words = []
@@ -296,7 +296,7 @@ def read_conll(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
                 width,
             )
     if within:
-        asked.remark(
+        options.remark(
             f"lines that begin with # inside a sentence (the first is line {within[0]}) have other "
             "fields than words have, and were taken as comments"
         )

@@ -12,7 +12,7 @@ from sdq.data.cells import WHITE
 from sdq.data.column_names import names_columns
 from sdq.data.lines import WIDEST, ended, head_of, lines
 from sdq.data.recognise import Format
-from sdq.data.rows import Asked, Row, too_wide
+from sdq.data.rows import ReadOptions, Row, too_wide
 from sdq.io.limits import limits
 from sdq.settings import UserError, listed
 
@@ -34,11 +34,14 @@ def _named(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
 
 
 def _fitted(
-    path: Path, asked: Asked, rows: Iterator[tuple[int, list[str]]], off: Callable[[list[str]], str]
+    path: Path,
+    options: ReadOptions,
+    rows: Iterator[tuple[int, list[str]]],
+    off: Callable[[list[str]], str],
 ) -> Iterator[Row]:
     """Rows of text fields under their names; the first row names them if `names` does not.
     UserError for a row of another width; `off`: the remedy for it."""
-    names, given, seen = asked.names, asked.names, 0
+    names, given, seen = options.names, options.names, 0
     single: set[int] | None = None  # columns whose fields are all in single quotes
     for line, fields in rows:
         if len(fields) > limits().columns:
@@ -50,11 +53,11 @@ def _fitted(
             raise UserError(f"{wanted}, {said}; take `names` out, or that line")
         if not names:
             names = _named(path, line, fields)
-            _remark_unnamed(names, asked)
+            _remark_unnamed(names, options)
             continue
         if len(bare) > 1 and tuple(name.strip('"') for name in bare) == names:
             said = f"its header is there again in line {line}, where files were joined"
-            asked.remark(f"{said}, and was left out")
+            options.remark(f"{said}, and was left out")
             continue
         quoted = {i for i, field in enumerate(bare) if field[:1] == field[1:][-1:] == "'"}
         single = quoted if single is None else single & quoted
@@ -78,7 +81,7 @@ def _fitted(
         said = (
             f"all fields of {shown} stand in single quotes, which were taken as a part of the text"
         )
-        asked.remark(f"{said}; if they are none, write double quotes")
+        options.remark(f"{said}; if they are none, write double quotes")
     if not seen:
         raise UserError(
             f"a data file must hold rows, {path.name} has only a header; add rows, or list its "
@@ -86,14 +89,14 @@ def _fitted(
         )
 
 
-def _remark_unnamed(names: tuple[str, ...], asked: Asked) -> None:
+def _remark_unnamed(names: tuple[str, ...], options: ReadOptions) -> None:
     """Say which columns are left out."""
     if not names[0]:
-        asked.remark(
+        options.remark(
             "its first column has no name (as the index that pandas writes), and is left out"
         )
     if "" in names[1:]:
-        asked.remark("columns that have neither a name nor values are left out")
+        options.remark("columns that have neither a name nor values are left out")
 
 
 def _ends_empty(fields: list[str], otherwise: str) -> str:
@@ -103,26 +106,26 @@ def _ends_empty(fields: list[str], otherwise: str) -> str:
     return otherwise
 
 
-def read_csv(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def read_csv(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     """Fields between commas (or what the first line has instead), quoted as in RFC 4180; a row is
     where it begins.
 
     path: the file
-    asked: how to read it
+    options: how to read it
     form: what it was recognised as
     """
-    if asked.quoting == "none":
-        return read_tsv(path, asked, form)
-    return _quoted(path, asked, form)
+    if options.quoting == "none":
+        return read_tsv(path, options, form)
+    return _quoted(path, options, form)
 
 
-def _quoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def _quoted(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     delimiter = _between(form)
     raw: list[str] = []  # the lines of the row that is being read
     spaced = _quoted_after_space(path, delimiter)
     if spaced:
         said = "quoted fields have a space before them"
-        asked.remark(f"{said}; spaces after the delimiter were taken as no part of the fields")
+        options.remark(f"{said}; spaces after the delimiter were taken as no part of the fields")
 
     def text() -> Iterator[str]:
         for number, line in lines(path):
@@ -163,7 +166,10 @@ def _quoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
             ) from error
 
     return _fitted(
-        path, asked, fields(), lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)")
+        path,
+        options,
+        fields(),
+        lambda row: _ends_empty(row, "mend it, or quote the delimiter (CSV)"),
     )
 
 
@@ -179,17 +185,17 @@ def _quoted_after_space(path: Path, delimiter: str) -> bool:
     return any(match["space"] for match in field.finditer(text.replace("\r", "\n")))
 
 
-def read_tsv(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def read_tsv(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     """Fields between tabs, one row a line. Quotes mean nothing unless asked, as in the files of
     XNLI, PAWS-X and XGLUE.
 
     path: the file
-    asked: how to read it
+    options: how to read it
     form: what it was recognised as
     """
-    if asked.quoting == "double":
-        return _quoted(path, asked, form)
-    return _unquoted(path, asked, form)
+    if options.quoting == "double":
+        return _quoted(path, options, form)
+    return _unquoted(path, options, form)
 
 
 def _between(form: Format) -> str:
@@ -197,7 +203,7 @@ def _between(form: Format) -> str:
     return form.delimiter if form.name == "csv" else "\t"
 
 
-def _unquoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def _unquoted(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     delimiter = _between(form)
     remedy = (
         'quotes mean nothing here: save the file as CSV with commas, or set "quoting": '
@@ -214,10 +220,10 @@ def _unquoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
             if line.count(delimiter) >= limits().columns:
                 raise too_wide(path, f"line {number}")
             cells = line.split(delimiter)
-            if asked.quoting is None and (quotes := sum(cell[:1] == '"' for cell in cells)):
+            if options.quoting is None and (quotes := sum(cell[:1] == '"' for cell in cells)):
                 if (
                     number == 1 + form.skipped
-                    and not asked.names
+                    and not options.names
                     and quotes == len(cells)
                     and all(len(c) > 1 and c[-1] == '"' for c in cells)
                 ):
@@ -226,7 +232,7 @@ def _unquoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
                         f"{path.name} all have; {remedy}"
                     )
                 if not quoted and number > 1:
-                    asked.remark(
+                    options.remark(
                         "fields begin with a quote, which was taken as a part of the text; if it "
                         f"is none, {remedy.partition(': ')[2]}"
                     )
@@ -234,8 +240,8 @@ def _unquoted(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
             yield number, cells
 
     def off(cells: list[str]) -> str:
-        if quoted and asked.quoting is None:
+        if quoted and options.quoting is None:
             return remedy
         return _ends_empty(cells, "mend it; no field may hold a tab or a line end")
 
-    return _fitted(path, asked, fields(), off)
+    return _fitted(path, options, fields(), off)

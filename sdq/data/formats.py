@@ -16,7 +16,7 @@ from sdq.data.delimited import read_csv, read_tsv
 from sdq.data.lines import head_of, is_blank, lines, size_of
 from sdq.data.parquet import read_parquet
 from sdq.data.recognise import Format, recognise
-from sdq.data.rows import Asked, Quoting, Reader, Row, too_wide
+from sdq.data.rows import Quoting, Reader, ReadOptions, Row, too_wide
 from sdq.io.limits import limits
 from sdq.io.strict_json import DECODER, NotStrict, refuse_surrogates, strict
 from sdq.settings import UserError
@@ -42,7 +42,9 @@ def read(
     if form.remark:
         remark(form.remark)
     bounds, size = limits(), 0
-    for count, row in enumerate(READERS[form.name](path, Asked(names, quoting, remark), form), 1):
+    for count, row in enumerate(
+        READERS[form.name](path, ReadOptions(names, quoting, remark), form), 1
+    ):
         if count > bounds.rows:
             raise UserError(
                 f"a data file must have at most {bounds.rows:,} rows, {path.name} has more; take a "
@@ -86,11 +88,11 @@ def _object(value: Any, said: str) -> dict[str, Any]:
     return value
 
 
-def read_jsonl(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def read_jsonl(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     """One JSON object a line.
 
     path: the file
-    asked: how to read it
+    options: how to read it
     form: what it was recognised as
     """
     for i, line in lines(path):
@@ -111,11 +113,11 @@ def read_jsonl(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
         yield Row(f"line {i}", _object(cells, f"line {i} of {path.name}"))
 
 
-def read_json(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def read_json(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     """An array of JSON objects, one decoded at a time.
 
     path: the file
-    asked: how to read it
+    options: how to read it
     form: what it was recognised as
     """
     text = "".join(line for _, line in lines(path, longest=limits().data_file_mb * 10**6))
@@ -170,7 +172,7 @@ def _after(text: str, at: int) -> int:
     return at
 
 
-def _parquet(path: Path, asked: Asked, form: Format) -> Iterator[Row]:
+def _parquet(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     return (Row(f"row {number}", cells) for number, cells in enumerate(read_parquet(path), 1))
 
 

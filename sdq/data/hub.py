@@ -17,6 +17,7 @@ from typing import Any
 
 from sdq.data.kept import home
 from sdq.data.taskfile import Columns, Kind, TaskFile
+from sdq.io.files import LOCK, alone, replacing, write_text
 from sdq.settings import UserError, unwritable
 
 CACHE = ".cache"  # of what is fetched, until all of it is here
@@ -135,31 +136,50 @@ def fetch(name: str, root: str = ROOT, tell: Callable[[str], None] = lambda text
     root: pattern of its files; a local folder of the same layout serves as well
     tell: is told what is fetched
     """
+    entry, folder = _entry(name), home() / f"hub-{name}"
+    if (folder / "task.json").is_file():
+        return folder / "task.json"
+    if root == ROOT:
+        _refuse_offline(entry)
+    try:
+        with alone(folder, lambda: tell(f"{entry.title}: waiting, another process fetches it")):
+            if (folder / "task.json").is_file():  # by now
+                return folder / "task.json"
+            for left in folder.iterdir():  # of a process that was killed
+                if left.name != LOCK:
+                    shutil.rmtree(left, ignore_errors=True)
+            for split in entry.splits:
+                for code, configuration in entry.configurations.items():
+                    if split == "test" or code == "en":  # labels are learned from English alone
+                        tell(f"{entry.title}: {split}, {code}")
+                        _keep(entry, configuration, split, folder / split / f"{code}.parquet", root)
+            shutil.rmtree(folder / CACHE, ignore_errors=True)
+            told = _described(name, entry).model_dump_json(indent=1, exclude_defaults=True)
+            write_text(folder / "task.json", told)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder / "task.json"
+
+
+def fetched(name: str) -> Path:
+    """The task file of an entry that was fetched before. UserError if it was not: nothing is asked
+    of the Hub."""
+    title, path = _entry(name).title, home() / f"hub-{name}" / "task.json"
+    if not path.is_file():
+        raise UserError(
+            f"{title} must be fetched from the Hub first, it is not in the data folder; run "
+            f"`python -m sdq task check hub:{name}`"
+        )
+    return path
+
+
+def _entry(name: str) -> Entry:
     if name not in ENTRIES:
         raise UserError(
             f"a Hub entry must be one of {', '.join(ENTRIES)}, got {name[:40]!r}; other datasets "
             "come in as files with a task file"
         )
-    folder = home() / f"hub-{name}"
-    if (folder / "task.json").is_file():
-        return folder / "task.json"
-    entry = ENTRIES[name]
-    if root == ROOT:
-        _refuse_offline(entry)
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        for split in entry.splits:
-            for code, configuration in entry.configurations.items():
-                if split == "test" or code == "en":  # labels are learned from English alone
-                    tell(f"{entry.title}: {split}, {code}")
-                    _keep(entry, configuration, split, folder / split / f"{code}.parquet", root)
-        shutil.rmtree(folder / CACHE, ignore_errors=True)
-        part = folder / "task.json.part"
-        part.write_text(_described(name, entry).model_dump_json(indent=1, exclude_defaults=True))
-        part.replace(folder / "task.json")
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    return folder / "task.json"
+    return ENTRIES[name]
 
 
 def _described(name: str, entry: Entry) -> TaskFile:
@@ -192,13 +212,25 @@ def _keep(entry: Entry, configuration: str, split: str, path: Path, root: str) -
     frame = table.to_pandas()
     for column, feature in table.features.items():
         names = getattr(getattr(feature, "feature", feature), "names", None)
+        where = f"{column} of {entry.repository}, {configuration}, {split}"
         if names and hasattr(feature, "feature"):
-            frame[column] = [[names[i] for i in tags] for tags in frame[column]]
+            frame[column] = [[_named(i, names, where) for i in tags] for tags in frame[column]]
         elif names:
             frame = frame[frame[column] >= 0]  # -1: not labelled
-            frame[column] = [names[i] for i in frame[column]]
+            frame[column] = [_named(i, names, where) for i in frame[column]]
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(path, index=False)
+    with replacing(path) as part:
+        frame.to_parquet(part, index=False)
+
+
+def _named(number: Any, names: list[str], where: str) -> str:
+    """What a number stands for. UserError if that is nothing, as -1 in a list of tags."""
+    if not 0 <= number < len(names):
+        raise UserError(
+            f"a number must stand for one of {len(names)} names in {where}, got {number}; the "
+            "dataset has changed at the Hub, give it as files with a task file"
+        )
+    return names[int(number)]
 
 
 def _table(entry: Entry, configuration: str, split: str, root: str, cache: Path) -> Any:

@@ -104,10 +104,15 @@ def called(name: str) -> str:
     return title(name)
 
 
-def task_fingerprint(name: str) -> str:
+def task_fingerprint(name: str, fetch: bool = False) -> str:
     """16 hex digits that name the content of a task, without reading its examples. UserError for an
-    unknown task."""
+    unknown task, and for one of the Hub that is not in the data folder: with `fetch` it is fetched
+    first."""
     name = canonical_name(name)
+    if fetch and name.startswith("hub:"):
+        from sdq.data import hub
+
+        hub.fetch(name.removeprefix("hub:"))
     if name not in TASKS:
         return _source(name)[0]()
     path = ASSETS / "mini" / "data" / "sentences.parquet"
@@ -127,7 +132,8 @@ def _hash_of(file: tuple[str, int, int, int], name: str) -> str:
 
 def load_task(name: str, only: str | None = None) -> Task:
     """The task of that name; of an embedded one the split `only` alone, if one is named: the whole
-    takes 150 MB. Raises UserError for one that is unknown or cannot be read as it says."""
+    takes 150 MB. One of the Hub is fetched if it is not here. Raises UserError for one that is
+    unknown or cannot be read as it says."""
     name = canonical_name(name)
     with _uncollected():
         if name in TASKS:
@@ -162,7 +168,9 @@ def _source(name: str) -> tuple[Callable[[], str], Callable[[], Task]]:
     if kind == "hub":
         from sdq.data import hub
 
-        path = hub.fetch(rest)
-    else:
-        path = Path(name) if name.endswith(".json") else home() / name / "task.json"
+        return (
+            lambda: taskfile.content_hash(hub.fetched(rest)),
+            lambda: assemble.load(hub.fetch(rest), name),
+        )
+    path = Path(name) if name.endswith(".json") else home() / name / "task.json"
     return lambda: taskfile.content_hash(path), lambda: assemble.load(path, name)

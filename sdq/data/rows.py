@@ -30,7 +30,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReadOptions:
     """How a file is to be read: `names` of the columns of a file that does not name them; what
     quotes mean (`quoting`; None: what is usual for the format); where remarks go."""
 
@@ -39,7 +39,7 @@ class Asked:
     remark: Callable[[str], None] = lambda said: None
 
 
-Reader = Callable[[Path, Asked, Format], Iterator[Row]]
+Reader = Callable[[Path, ReadOptions, Format], Iterator[Row]]
 
 
 def too_wide(path: Path, at: str) -> UserError:

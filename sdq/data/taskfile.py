@@ -154,6 +154,12 @@ class TaskFile(Document):
             )
         for pattern in self.splits.values():
             _refuse_climbing(pattern)
+        for code in self.languages.values() if isinstance(self.languages, dict) else ():
+            if not re.fullmatch(CODE, code):
+                raise ValueError(
+                    "languages must be called by codes such as en or zh-hans, got "
+                    f"{code[:40]!r}; write at most 24 letters, digits, '-' and '_'"
+                )
         for column in NEEDED[self.kind]:
             if not getattr(self.columns, column):
                 raise ValueError(

@@ -17,6 +17,7 @@ from sdq.data.languages import same
 from sdq.data.task import SPLITS, Example, Task
 from sdq.settings import listed
 
+RULES = 2  # raised when anything below is found or said otherwise: what is kept is made anew
 IMBALANCE = 20  # the commonest label this many times as often as the rarest
 # without a width: control characters, and what Unicode calls Default_Ignorable_Code_Point
 _INVISIBLE = re.compile(

@@ -30,7 +30,10 @@ _NAMED = 3  # sentences of a refusal
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, data: Encoded, progress: Callable[[int], None] = lambda done: None
+    model: nn.Module,
+    data: Encoded,
+    progress: Callable[[int], None] = lambda done: None,
+    forward: Callable[[dict[str, Tensor]], Tensor] | None = None,
 ) -> tuple[list[list[int]], list[float]]:
     """(predicted label ids, margin) of each example; where words have tags one id per word, NONE
     for one that went into the model without a subword (cut off, empty, of letters without width).
@@ -39,6 +42,7 @@ def predict(
     model: in eval mode
     data: tokenized examples
     progress: is told how many are done
+    forward: what executes the model, see sdq.quant.runtimes; the model itself if there is none.
 
     UserError if logits are not finite numbers: on which sentences, and since which layer.
     """
@@ -52,7 +56,7 @@ def predict(
     broken, scoring = None, _scoring(model)
     for batch in data.in_order(BATCH):
         with _hidden(model, batch, scoring) as hidden:
-            logits = model(**batch.inputs).logits
+            logits = forward(batch.inputs) if forward else model(**batch.inputs).logits
         if new := hidden | set(_not_finite(logits, batch, data.token, spoilt)):
             lost += new
             broken = broken or batch

@@ -46,18 +46,18 @@ def ranked(sensitivity: pd.DataFrame, estimate: pd.DataFrame, floor: pd.DataFram
     Raises ValueError if `sensitivity` was not measured with "one", or a module has no floor.
     """
     one = one_at_a_time(sensitivity)
-    mine = (
+    highest = (
         floor[(floor["kind"] == "module") & (floor["measure"] == "kl")]
         .groupby("name")["high"]
         .max()
     )
-    if without := [name for name in one["module"] if name not in mine.index]:
+    if without := [name for name in one["module"] if name not in highest.index]:
         raise ValueError(
             f"every module of the scan must have a noise floor, {without[0]} has none; measure "
             "both on the same model"
         )
     table = one.merge(estimate[["module", "estimate"]], on="module", how="left")
-    table["floor"] = table["module"].map(mine)
+    table["floor"] = table["module"].map(highest)
     table["above"] = table["kl"] > table["floor"]
     table["rank"] = (
         table["kl"].where(table["above"]).rank(method="first", ascending=False).astype("Int64")

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sdq.evaluate.draws import draw_counts
 from sdq.settings import UserError
 
 Counts = np.ndarray[Any, Any]
@@ -123,17 +123,6 @@ def _ratio(sums: Counts, axis: int) -> Counts:
     tp, total = np.take(sums, 0, axis), np.take(sums, 1, axis)
     ratio: Counts = np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
     return ratio
-
-
-@lru_cache(maxsize=8)
-def draw_counts(n: int, draws: int, seed: int) -> Counts:
-    """How often each of n clusters is drawn: [n, draws]. Kept, because a page asks for it once per
-    run.
-
-    n: clusters
-    draws, seed: of the bootstrap
-    """
-    return np.random.default_rng(seed).poisson(1.0, (n, draws)).astype(np.float32)
 
 
 class Estimate(NamedTuple):

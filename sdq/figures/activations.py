@@ -1,5 +1,4 @@
-"""What flows into each layer: values per language, their ranges, and the rounding error each
-language gets.
+"""The inputs of each layer: values per language, their ranges, and each language's rounding error.
 
 `table` holds the numbers of one layer, `reading` says them in words. Each picture comes as (figure,
 table behind it, sentence).
@@ -21,8 +20,8 @@ from sdq.figures.weights import Picture, error_share, find, label_of
 from sdq.labels import language_name
 from sdq.results import NO_ERROR_DB
 
-MOST = 4  # languages drawn beside the one with labels
-# light, dark, dash: one per language beside the one with labels, which is drawn in the colour of
+MOST = 4  # languages drawn besides the one with labels
+# light, dark, dash: one per language besides the one with labels, which is drawn in the colour of
 # the text
 _LINES = (
     ("#0072B2", "#56B4E9", "dash"),
@@ -49,28 +48,28 @@ def table(activations: pd.DataFrame, layer: str, home: str) -> pd.DataFrame:
     rounded). `home` is the language with labels; if it is not among them, spans count against their
     median."""
     rows = _of(activations, layer)
-    found = pd.DataFrame(
+    spans = pd.DataFrame(
         {"code": rows["language"], "language": [language_name(code) for code in rows["language"]]}
     )
-    found["lowest"], found["highest"] = (
+    spans["lowest"], spans["highest"] = (
         rows["language_low"].astype(float),
         rows["language_high"].astype(float),
     )
-    found["span"] = found["highest"] - found["lowest"]
-    base = found.loc[found["code"] == home, "span"]
-    unit = float(base.iloc[0]) if len(base) else float(found["span"].median())
-    found["times the span of " + (language_name(home) if len(base) else "the median")] = (
-        found["span"] / unit if unit > 0 else math.nan
+    spans["span"] = spans["highest"] - spans["lowest"]
+    base = spans.loc[spans["code"] == home, "span"]
+    unit = float(base.iloc[0]) if len(base) else float(spans["span"].median())
+    spans["times the span of " + (language_name(home) if len(base) else "the median")] = (
+        spans["span"] / unit if unit > 0 else math.nan
     )
-    found["SQNR, dB"] = rows["sqnr_db"].astype(float) if "sqnr_db" in rows else math.nan
-    found["clipped, %"] = 100 * rows["clipped"].astype(float) if "clipped" in rows else math.nan
-    return found
+    spans["SQNR, dB"] = rows["sqnr_db"].astype(float) if "sqnr_db" in rows else math.nan
+    spans["clipped, %"] = 100 * rows["clipped"].astype(float) if "clipped" in rows else math.nan
+    return spans
 
 
 def compared(
     activations: pd.DataFrame, layer: str, home: str, wanted: str | None = None
 ) -> list[str]:
-    """The languages worth drawing beside `home`: the one `wanted`, the one of lowest SQNR, and the
+    """The languages worth drawing besides `home`: the one `wanted`, the one of lowest SQNR, and the
     two of widest span; at most MOST, each once."""
     rows = table(activations, layer, home)
     rows = rows[rows["code"] != home]
@@ -84,8 +83,8 @@ def reading(activations: pd.DataFrame, layer: str, home: str) -> str:
     rows = table(activations, layer, home)
     label, widest = label_of(_of(activations, layer).iloc[0]), rows.loc[rows["span"].idxmax()]
     text = (
-        f"Into {label} flow values from {rows['lowest'].min():.3g} to {rows['highest'].max():.3g}; "
-        f"{widest['language']} has the widest range"
+        f"The inputs of {label} range from {rows['lowest'].min():.3g} to "
+        f"{rows['highest'].max():.3g}; {widest['language']} has the widest range"
     )
     base = rows[rows["code"] == home]
     if len(base) and widest["code"] != home and base.iloc[0]["span"] > 0:
@@ -93,19 +92,22 @@ def reading(activations: pd.DataFrame, layer: str, home: str) -> str:
             f", {widest['span'] / base.iloc[0]['span']:.2f} times that of "
             f"{base.iloc[0]['language']}"
         )
-    known = rows.dropna(subset=["SQNR, dB"])
-    if known.empty:
+    measured = rows.dropna(subset=["SQNR, dB"])
+    if measured.empty:
         return f"{text}. These inputs are not rounded in this run."
-    worst, best = known.loc[known["SQNR, dB"].idxmin()], known.loc[known["SQNR, dB"].idxmax()]
-    if len(known) == 1 or worst["SQNR, dB"] == best["SQNR, dB"]:
+    worst, best = (
+        measured.loc[measured["SQNR, dB"].idxmin()],
+        measured.loc[measured["SQNR, dB"].idxmax()],
+    )
+    if len(measured) == 1 or worst["SQNR, dB"] == best["SQNR, dB"]:
         return (
-            f"{text}. Rounded, {'they are' if len(known) == 1 else 'all languages are'} at an SQNR "
-            f"of {worst['SQNR, dB']:.1f} dB."
+            f"{text}. After rounding, {'they' if len(measured) == 1 else 'all languages'} have an "
+            f"SQNR of {worst['SQNR, dB']:.1f} dB."
         )
     spread = best["SQNR, dB"] - worst["SQNR, dB"]
     return (
-        f"{text}. Rounding hurts {worst['language']} most: SQNR {worst['SQNR, dB']:.1f} dB, an "
-        f"error {error_share(worst['SQNR, dB'])} as large as the values, {spread:.1f} dB below "
+        f"{text}. Rounding hurts {worst['language']} most: SQNR {worst['SQNR, dB']:.1f} dB (an "
+        f"error of {error_share(worst['SQNR, dB'])} of the values), {spread:.1f} dB below "
         f"{best['language']}, which it hurts least."
     )
 
@@ -115,7 +117,7 @@ def _bounds(row: Any) -> dict[str, tuple[float, float]]:
     if row["bits"] >= 32:
         return {}
     chosen, widest = (row["range_low"], row["range_high"]), (row["widest_low"], row["widest_high"])
-    return {"range chosen": chosen, **({"widest range": widest} if widest != chosen else {})}
+    return {"chosen range": chosen, **({"widest range": widest} if widest != chosen else {})}
 
 
 def _ranges_sentence(row: Any) -> str:
@@ -123,14 +125,14 @@ def _ranges_sentence(row: Any) -> str:
     bounds = _bounds(row)
     if not bounds:
         return "Inputs are not rounded in this run, so no range was chosen."
-    (low, high), (bottom, top) = bounds["range chosen"], bounds.get("widest range", (None, None))
+    (low, high), (bottom, top) = bounds["chosen range"], bounds.get("widest range", (None, None))
     if not row["dynamic"]:
-        return f"One range was fixed beforehand: {low:.3g} to {high:.3g}."
+        return f"They share one static range: {low:.3g} to {high:.3g}."
     own = (
-        f"Every {'token' if row['granularity'] == 'token' else 'batch'} gets its own range, in the "
-        f"median {low:.3g} to {high:.3g}"
+        f"Every {'token' if row['granularity'] == 'token' else 'batch'} has its own range: the "
+        f"median is {low:.3g} to {high:.3g}"
     )
-    return f"{own}." if bottom is None else f"{own}, at the widest {bottom:.3g} to {top:.3g}."
+    return f"{own}." if bottom is None else f"{own}, the widest {bottom:.3g} to {top:.3g}."
 
 
 def _axes(x: str, y: str, **more: Any) -> dict[str, Any]:
@@ -166,7 +168,7 @@ def _add_languages(
     log: bool,
     theme: Theme,
 ) -> None:
-    """A line per language; on a logarithmic axis what does not occur is a gap."""
+    """A line per language; on a logarithmic axis empty bins are gaps."""
     ink, styles = INK[theme], cycle(_LINES)
     for code, share in shares.items():
         light, dark, dash = (ink.text, ink.text, "solid") if code == home else next(styles)
@@ -217,7 +219,7 @@ def histogram_picture(
             name=name,
             hovertemplate="%{x:.3g}<extra></extra>",
         )
-    layout = _axes("Value of an input", "Share of the values, %", height=400)
+    layout = _axes("Input value", "Share of the values, %", height=400)
     layout["margin"]["b"] = 128
     reach = [math.log10(floor), math.log10(ceiling)] if log else [floor, ceiling]
     layout["yaxis"] |= {"range": reach}
@@ -235,8 +237,8 @@ def histogram_picture(
 def _add_dots(figure: go.Figure, drawn: pd.DataFrame, home: str, theme: Theme) -> None:
     """A dot and its number per language; the one with labels has a mark of its own."""
     for own, name, symbol in (
-        (True, "had labels in training", "diamond"),
-        (False, "had none (zero-shot)", "circle"),
+        (True, "labels in training", "diamond"),
+        (False, "zero-shot", "circle"),
     ):
         part = drawn[(drawn["code"] == home) == own]
         if part.empty:
@@ -292,7 +294,7 @@ def sqnr_picture(
     )
     text += f", median {rows['SQNR, dB'].median():.1f} dB."
     exact = len(rows) - len(drawn)
-    return figure, rows, text + (f" {exact} without any error are not drawn." if exact else "")
+    return figure, rows, text + (f" {exact} without any error are not shown." if exact else "")
 
 
 def position_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light") -> Picture | None:
@@ -322,7 +324,7 @@ def position_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light")
         )
     figure.update_layout(
         template=template(theme),
-        **_axes("Token position (0: start of the sentence)", "Value of an input", height=300),
+        **_axes("Token position (0: start of the sentence)", "Input value", height=300),
     )
     span = rows["highest"] - rows["lowest"]
     at, usual = int(span.idxmax()), float(span.median())

@@ -1,5 +1,5 @@
-"""What the model looks at: the words of one sentence in FP32 and quantized, and how alike the two
-look at each language.
+"""Which words the model looks at: one sentence in FP32 and quantized, and how similarly the two
+models rank the words of each language.
 
 The numbers are those of the tables "words" and "drift" (see sdq.analyses.attribution). `sentence`
 picks a sentence, `marked` writes its words as HTML, `reading` says them; `drift_picture` is
@@ -27,30 +27,30 @@ _DEEPEST = 0.55  # of the colour behind the word that counts most
 _THICKEST = 5  # pixels of the line under it
 _SPOKEN = 0.05  # of the largest attribution: a word below it is not coloured
 _ROW = 26  # pixels
-_ISOLATED = "\u2068{}\u2069"  # keeps a text from the right from turning round what stands beside it
+_ISOLATED = "\u2068{}\u2069"  # keeps right-to-left text from reordering its neighbours
 
 
 def sentence(words: pd.DataFrame, language: str, example: str) -> pd.DataFrame:
-    """The rows of one sentence, in its order. UserError if it was not looked at."""
-    found = words[(words["language"] == language) & (words["id"] == example)].sort_values(
+    """The rows of one sentence, in its order. UserError if it was not analysed."""
+    rows = words[(words["language"] == language) & (words["id"] == example)].sort_values(
         "position", ignore_index=True
     )
-    if found.empty:
+    if rows.empty:
         raise UserError(
-            f"a sentence must be among those looked at, {example[:40]!r} in "
+            f"a sentence must be among those analysed, {example[:40]!r} in "
             f"{language_name(language)} is not; choose one from the list"
         )
-    return found
+    return rows
 
 
 def texts(words: pd.DataFrame, language: str) -> dict[str, str]:
     """Id -> text, made of its words, of the sentences in a language; where the quantized model
     gives another answer, it says so."""
-    glue, found = "" if language in UNSPACED else " ", {}
+    glue, labels = "" if language in UNSPACED else " ", {}
     for example, part in words[words["language"] == language].groupby("id", sort=False):
-        told = " (another answer)" if (part["target"] != part["answer"]).any() else ""
-        found[str(example)] = _ISOLATED.format(glue.join(part["word"])) + told
-    return found
+        suffix = " (answer changes)" if (part["target"] != part["answer"]).any() else ""
+        labels[str(example)] = _ISOLATED.format(glue.join(part["word"])) + suffix
+    return labels
 
 
 def table(rows: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -113,8 +113,8 @@ def _span(word: str, value: float, largest: float, digits: int, theme: Theme) ->
 
 
 def reading(rows: pd.DataFrame, label: str) -> str:
-    """On which word each model's answer rests most, how alike their orders are, and what the words
-    do not explain."""
+    """The word each model relies on most, how similar their rankings are, and what the words do not
+    explain."""
     most = {model: rows.loc[rows[model].idxmax()] for model in MODELS}
     first, second = (
         f"“{_ISOLATED.format(most[model]['word'])}” ({most[model][model]:+.2f} logits)"
@@ -123,25 +123,25 @@ def reading(rows: pd.DataFrame, label: str) -> str:
     tagged = rows["target"].nunique() > 1
     what = "the tags it gives to all words" if tagged else str(rows["target"].iloc[0])
     text = (
-        f"FP32 answers {what} and rests that most on {first}; for the same answer {label} rests "
-        f"most on {second}."
+        f"FP32 answers {what} and relies most on {first}; for the same answer {label} relies most "
+        f"on {second}."
     )
     if most["fp32"].name == most["quantized"].name:
         text = (
-            f"FP32 answers {what}, and both models rest that most on the same word, {first} in "
-            f"FP32 and {most['quantized']['quantized']:+.2f} in {label}."
+            f"FP32 answers {what}, and for this answer both models rely most on the same word, "
+            f"{first} in FP32 and {most['quantized']['quantized']:+.2f} in {label}."
         )
     changed = int((rows["target"] != rows["answer"]).sum())
     if changed:
         text += (
-            f" {label} gives {changed} of {len(rows)} words another tag."
+            f" {label} gives {changed} of {len(rows)} words a different tag."
             if tagged
             else f" {label} answers {rows['answer'].iloc[0]} instead."
         )
     if len(rows) > 2:
         rho = float(rows["fp32"].rank().corr(rows["quantized"].rank()))
         text += (
-            f" Over the {len(rows)} words the two orders have rank correlation {rho:+.2f}."
+            f" Over the {len(rows)} words the two rankings have a rank correlation of {rho:+.2f}."
             if rho == rho
             else ""
         )
@@ -150,8 +150,8 @@ def reading(rows: pd.DataFrame, label: str) -> str:
         for model, name in zip(MODELS, ("FP32", label), strict=True)
     )
     return (
-        f"{text} Convergence delta, what the words leave unexplained of the logit's gain over the "
-        f"baseline: {parts}."
+        f"{text} Convergence delta (how much of the logit's gain over the baseline the words do "
+        f"not explain): {parts}."
     )
 
 
@@ -164,8 +164,8 @@ def _missing(rows: pd.DataFrame, model: str) -> str:
 
 
 def drift_table(drift: pd.DataFrame) -> pd.DataFrame:
-    """One row per language, least alike first, then all languages: the numbers of `drift` with
-    their units."""
+    """One row per language, lowest correlation first, then all languages: the numbers of `drift`
+    with their units."""
     names = {
         "rank_correlation": "rank correlation",
         "rank_low": "low",
@@ -208,7 +208,7 @@ def drift_picture(
             "line": {"color": INK[theme].text, "width": 2},
         },
         hoverinfo="skip",
-        name=f"noise floor: {label} twice",
+        name=f"noise floor: {label} measured twice",
         unselected={"marker": {"opacity": 1}},
     )
     least = min(0.0, float(rows[["rank correlation", "low", "noise floor"]].min().min()))
@@ -216,7 +216,7 @@ def drift_picture(
         f"<b>{name}</b>" if code in (chosen, EVERY) else name
         for name, code in zip(rows["language"], rows["code"], strict=True)
     ]
-    title = "Rank correlation of the words (1: the same order)"
+    title = "Rank correlation of the words (1: same ranking)"
     figure.update_layout(
         template=template(theme),
         height=_ROW * len(rows) + 150,
@@ -267,33 +267,29 @@ def _add_correlations(
 
 
 def drift_reading(rows: pd.DataFrame, label: str) -> str:
-    """Whether the quantized model looks at the words in the order of FP32, over a table of
-    `drift_table`."""
+    """Whether the quantized model ranks the words as FP32 does, over a table of `drift_table`."""
     whole, each = rows.iloc[-1], rows.iloc[:-1].dropna(subset=["rank correlation"])
     if whole["rank correlation"] != whole["rank correlation"]:
-        return (
-            f"No sentence has words enough to compare the order in which FP32 and {label} look at "
-            "them."
-        )
+        return f"No sentence has enough words to compare the rankings of FP32 and {label}."
     text = (
-        f"In the mean over {whole['sentences']} sentences, FP32 and {label} order the words by "
-        "what they count with rank correlation "
+        f"On average over {whole['sentences']} sentences, the rankings of the words by FP32 and by "
+        f"{label} have a rank correlation of "
     )
-    text += f"{whole['rank correlation']:.2f}{_interval(whole, 'low', 'high')} (1: the same order)."
+    text += f"{whole['rank correlation']:.2f}{_interval(whole, 'low', 'high')} (1: same ranking)."
     if whole["rank correlation"] < whole["noise floor"]:
         text += (
-            f" Measured twice, {label} agrees with itself to {whole['noise floor']:.2f}: what is "
+            f" Measured twice, {label} agrees with itself to {whole['noise floor']:.2f}: anything "
             "below that is not noise."
         )
     else:
         text += (
-            f" {label} agrees with itself no better ({whole['noise floor']:.2f}) when it is "
-            "measured twice: this is noise."
+            f" Measured twice, {label} agrees with itself no better "
+            f"({whole['noise floor']:.2f}): this is noise."
         )
     if len(each) > 1:
         first, last = each.iloc[0], each.iloc[-1]
         text += (
-            f" Least alike: {first['language']} ({first['rank correlation']:.2f}), most: "
+            f" Lowest: {first['language']} ({first['rank correlation']:.2f}), highest: "
             f"{last['language']} ({last['rank correlation']:.2f})."
         )
     text += (

@@ -1,4 +1,4 @@
-"""What many pictures have in common: axes, lines, bands, headings, and intervals as one trace."""
+"""Parts shared by many figures: axes, lines, bands, headings, and intervals as one trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges of the output channels of one weight, and those that reach much further than the rest."""
+"""Ranges of the output channels of one weight matrix, and its outlier channels."""
 
 from __future__ import annotations
 
@@ -39,20 +39,21 @@ def channel_table(weights: pd.DataFrame, layer: str) -> pd.DataFrame:
 def _channels_sentence(row: Any, rows: pd.DataFrame) -> str:
     what = "row (token)" if row["role"] == "embedding" else "output channel"
     kept = (
-        f" (the {len(rows)} of largest reach out of {int(row['channels']):,} are kept)"
+        f" (the {len(rows)} widest of {int(row['channels']):,} are stored)"
         if len(rows) < row["channels"]
         else ""
     )
     text = (
-        f"{label_of(row)}: the median {what}{kept} reaches {rows['reach'].median():.3g} from zero. "
+        f"{label_of(row)}: the largest |weight| of the median {what}{kept} is "
+        f"{rows['reach'].median():.3g}. "
     )
     far = rows[rows["outlier"]].sort_values("reach", ascending=False)
     if far.empty:
         widest = rows.loc[rows["reach"].idxmax()]
-        text += f"None reaches more than {OUTLIER:g} times as far; "
+        text += f"None exceeds {OUTLIER:g} times that; "
         return (
             text + f"the widest, number {int(widest['channel'])}, reaches "
-            f"{widest['times the median']:.1f} times."
+            f"{widest['times the median']:.1f} times it."
         )
     listed = ", ".join(
         f"{int(r['channel'])} ({r['times the median']:.1f} times)"
@@ -65,8 +66,8 @@ def _channels_sentence(row: Any, rows: pd.DataFrame) -> str:
         else ""
     )
     return (
-        f"{text}{len(far)} of {len(rows)} reach{'es' if len(far) == 1 else ''} more than "
-        f"{OUTLIER:g} times as far: {listed}{more}.{shared}"
+        f"{text}{len(far)} of {len(rows)} exceed{'s' if len(far) == 1 else ''} {OUTLIER:g} times "
+        f"that: {listed}{more}.{shared}"
     )
 
 
@@ -86,11 +87,7 @@ def channels_picture(
     if rows["outlier"].any():
         _add_outliers(figure, rows, x, not by_reach, theme)
     reach = 1.18 * float(rows["reach"].max() or 1)
-    number = (
-        "Number of the output channel"
-        if row["role"] != "embedding"
-        else "Number of the row (token)"
-    )
+    number = "Output channel" if row["role"] != "embedding" else "Row (token)"
     figure.update_layout(
         overwrite=True,
         template=template(theme),
@@ -98,9 +95,9 @@ def channels_picture(
         margin={"l": 62, "r": 14, "t": 8, "b": 108},
         hovermode="closest",
         legend=LEGEND,
-        xaxis=value_axis(f"Rank by reach, of {len(rows)}" if by_reach else number, nticks=7),
+        xaxis=value_axis(f"Rank by range, of {len(rows)}" if by_reach else number, nticks=7),
         yaxis={
-            "title": {"text": "Value of a weight"},
+            "title": {"text": "Weight value"},
             "range": [-reach, reach],
             "nticks": 7,
             "fixedrange": True,
@@ -141,7 +138,7 @@ def _add_outliers(
         mode="lines",
         line={"color": INK[theme].quiet, "dash": "dot"},
         hoverinfo="skip",
-        name=f"{OUTLIER:g} × the median reach",
+        name=f"{OUTLIER:g} × the median",
     )
     tips = [r["high"] if r["high"] >= -r["low"] else r["low"] for _, r in far.iterrows()]
     named = set(far.nlargest(_LISTED, "reach")["channel"])

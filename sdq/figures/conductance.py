@@ -1,5 +1,5 @@
-"""Through which blocks or modules the damage of quantization flows, beside what the exact scan says
-of them (see sdq.analyses.conductance)."""
+"""Which blocks or modules the damage of quantization flows through, next to the exact scan (see
+sdq.analyses.conductance)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sdq.settings import UserError
 
 MEASURES = {"KL": "kl", "Loss": "loss"}  # as people choose them
 LEVELS = {"Blocks": "block", "Modules": "module"}
-_AXES = {"kl": "KL of the FP32 answers, nats", "loss": "Rise of the loss, nats"}
+_AXES = {"kl": "KL divergence from FP32, nats", "loss": "Increase of the loss, nats"}
 _ROW = 24  # pixels
 _NAMED = 3  # sites
 _MISSED = 0.2  # share of the damage that the sites may leave over before it is said
-_REPAIRS = 0.01  # share of the damage that a site must take away to be named
+_REPAIRS = 0.01  # share of the damage that a site must remove to be named
 
 
 def rows(
@@ -28,19 +28,19 @@ def rows(
 ) -> pd.DataFrame:
     """The sites of one measure, language and level, in forward order, with a column `part`: what a
     site is called. UserError if there is none."""
-    found = table[
+    sites = table[
         (table["measure"] == measure) & (table["language"] == language) & (table["level"] == level)
     ].sort_values("order", ignore_index=True)
-    if found.empty:
+    if sites.empty:
         raise UserError(
-            f"the damage must have been shared out in {language_name(language)}, it was not; "
+            f"the damage must have been attributed in {language_name(language)}, it was not; "
             "choose another language or all of them"
         )
     part = [
         f"block {block}" if role == "block" else module_label(site, role, block)
-        for site, role, block in zip(found["site"], found["role"], found["block"], strict=True)
+        for site, role, block in zip(sites["site"], sites["role"], sites["block"], strict=True)
     ]
-    return found.assign(part=part)
+    return sites.assign(part=part)
 
 
 def picture(
@@ -57,59 +57,59 @@ def picture(
     Bars below zero, of sites that repair, are hatched. Each bar carries [site] as customdata; the
     site `chosen` is written bold.
     """
-    found, ink = rows(table, measure, language, level), INK[theme]
-    y = list(range(len(found)))
+    sites, ink = rows(table, measure, language, level), INK[theme]
+    y = list(range(len(sites)))
     figure = go.Figure()
-    _add_bars(figure, found, theme)
-    if found["scan"].notna().any():
+    _add_bars(figure, sites, theme)
+    if sites["scan"].notna().any():
         mark = {"symbol": "diamond-open", "size": 10, "color": ink.text, "line": {"width": 2}}
         figure.add_scatter(
-            x=found["scan"],
+            x=sites["scan"],
             y=y,
             mode="markers",
             marker=mark,
             hoverinfo="skip",
-            name="alone, by the exact scan",
+            name="quantized alone (exact scan)",
             unselected={"marker": {"opacity": 1}},
         )
     figure.update_layout(
         template=template(theme),
-        height=_ROW * len(found) + 130,
+        height=_ROW * len(sites) + 130,
         margin={"l": 150, "r": 14, "t": 8, "b": 96},
         legend=LEGEND,
         bargap=0.35,
         xaxis=value_axis(_AXES[measure], zeroline=True, zerolinecolor=ink.quiet),
-        yaxis=row_axis(y, bold(found["part"], found["site"], chosen), len(found) - 0.4),
+        yaxis=row_axis(y, bold(sites["part"], sites["site"], chosen), len(sites) - 0.4),
     )
-    return figure, found.drop(columns=["level", "order"]), reading(found)
+    return figure, sites.drop(columns=["level", "order"]), reading(sites)
 
 
-def _add_bars(figure: go.Figure, found: pd.DataFrame, theme: Theme) -> None:
+def _add_bars(figure: go.Figure, sites: pd.DataFrame, theme: Theme) -> None:
     """What flows through each site, with its interval."""
     ink, colour = INK[theme], MARKS["PTQ"].colour(theme)
     pattern = {
-        "shape": ["" if value >= 0 else "/" for value in found["value"]],
+        "shape": ["" if value >= 0 else "/" for value in sites["value"]],
         "bgcolor": ink.paper,
         "fgcolor": colour,
         "solidity": 0.35,
         "size": 6,
     }
     figure.add_bar(
-        x=found["value"],
-        y=list(range(len(found))),
+        x=sites["value"],
+        y=list(range(len(sites))),
         orientation="h",
         marker={"color": colour, "pattern": pattern, "line": {"color": colour, "width": 1}},
         error_x={
-            "array": found["high"] - found["value"],
-            "arrayminus": found["value"] - found["low"],
+            "array": sites["high"] - sites["value"],
+            "arrayminus": sites["value"] - sites["low"],
             "color": ink.text,
             "thickness": 1.5,
             "width": 4,
         },
-        customdata=[[site] for site in found["site"]],
+        customdata=[[site] for site in sites["site"]],
         hovertext=[
             f"{row['part']}<br>{row['value']:.3g} nats{_share(row)}<br>{_scan(row)}"
-            for _, row in found.iterrows()
+            for _, row in sites.iterrows()
         ],
         hoverinfo="text",
         name="conductance, 95 % interval",
@@ -118,18 +118,18 @@ def _add_bars(figure: go.Figure, found: pd.DataFrame, theme: Theme) -> None:
     )
 
 
-def reading(found: pd.DataFrame) -> str:
+def reading(sites: pd.DataFrame) -> str:
     """Through which sites most of the damage flows, and whether the exact scan agrees, over the
     rows of one picture."""
-    first = found.iloc[0]
+    first = sites.iloc[0]
     total, loss = first["total"], first["measure"] == "loss"
     where = "all languages" if first["language"] == "all" else language_name(first["language"])
     if not total > 0:
         return (
             f"In {where} quantization does not {'raise the loss' if loss else 'move the answers'} "
-            f"({total:+.3g} nats), so there is no damage to share out."
+            f"({total:+.3g} nats), so there is no damage to attribute."
         )
-    top = found.nlargest(_NAMED, "value")
+    top = sites.nlargest(_NAMED, "value")
     named = [
         f"{row['part']} ({100 * row['share']:.0f} %{_clear(row)})"
         for _, row in top[top["value"] > 0].iterrows()
@@ -137,33 +137,32 @@ def reading(found: pd.DataFrame) -> str:
     damage = (
         "by which quantization raises the loss"
         if loss
-        else "of KL that quantization puts between FP32's answers and its own"
+        else "of KL divergence between FP32's answers and the quantized ones"
     )
     text = f"Of the {total:.3g} nats {damage}, in {where}, most flows through {', '.join(named)}."
-    repairs = found[(found["high"] < 0) & (found["share"] < -_REPAIRS)]
+    repairs = sites[(sites["high"] < 0) & (sites["share"] < -_REPAIRS)]
     if len(repairs):
         best = repairs.nsmallest(1, "value").iloc[0]
         text += (
-            f" {best['part'][0].upper()}{best['part'][1:]} takes {-100 * best['share']:.0f} % "
-            "away: it undoes what others did."
+            f" {best['part'][0].upper()}{best['part'][1:]} removes {-100 * best['share']:.0f} %: "
+            "it offsets what others did."
         )
-    text += f" The parts sum up to {100 * (1 + first['delta'] / total):.0f} % of it"
+    text += f" The parts add up to {100 * (1 + first['delta'] / total):.0f} % of it"
     text += (
-        ": gradients through rounding miss much of so little damage, and its order is to be taken "
-        "with care."
+        ": gradients through rounding miss much of so little damage, so read the ranking with care."
         if abs(first["delta"]) > _MISSED * total
         else "."
     )
     if first["rho"] == first["rho"]:
         text += (
-            f" With the exact scan, in which each quantizes alone, the order of the {len(found)} "
-            f"sites has rank correlation {first['rho']:+.2f}."
+            f" The ranking of the {len(sites)} sites has a rank correlation of {first['rho']:+.2f} "
+            "with the exact scan, which quantizes each of them alone."
         )
     return text
 
 
 def _clear(row: Any) -> str:
-    return "" if row["low"] > 0 or row["low"] != row["low"] else ", its interval holds 0"
+    return "" if row["low"] > 0 or row["low"] != row["low"] else ", interval includes 0"
 
 
 def _share(row: Any) -> str:

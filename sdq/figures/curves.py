@@ -1,7 +1,6 @@
-"""Curves over blocks in small multiples, how runs are called and drawn in them, and the measures
-they show.
+"""Curves over blocks in small multiples, the marks of runs, and the measures.
 
-Every picture that compares more than one run takes its names and marks from here.
+Every figure that compares several runs takes its marks from here.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.labels import language_name, run_names
 from sdq.results import METRICS, Metric, Report
 
-OTHERS = "each other language"  # a line drawn thinly, one per language
+OTHERS = "other languages"  # thin lines, one per language
 MEASURES = {
     "relative_l2": METRICS["relative_l2"],
     "sqnr_db": METRICS["sqnr"],
@@ -112,16 +111,21 @@ def _joined(
     behind: list[object] = []
     text: list[str] = []
     unit = "" if measure == "sqnr_db" else f" {MEASURES[measure].unit}".replace(" ratio", "")
-    for code, mine in part.groupby("language", sort=False):
+    for code, curve in part.groupby("language", sort=False):
         gap = [None] if x else []
         who = f"{language_name(str(code))} · " if name == OTHERS else f"{name} · "
-        x += [*gap, *mine["block"].tolist()]
-        y += [*gap, *(None if math.isnan(v) else v for v in mine["value"])]
-        behind += [*gap, *mine["weights"].tolist()]
-        told = ["no error" if math.isnan(v) else f"{said(v, measure)}{unit}" for v in mine["value"]]
+        x += [*gap, *curve["block"].tolist()]
+        y += [*gap, *(None if math.isnan(v) else v for v in curve["value"])]
+        behind += [*gap, *curve["weights"].tolist()]
+        values = [
+            "no error" if math.isnan(v) else f"{said(v, measure)}{unit}" for v in curve["value"]
+        ]
         text += [
             *([""] if gap else []),
-            *(f"{who}{layer}<br>{value}" for layer, value in zip(mine["layer"], told, strict=True)),
+            *(
+                f"{who}{layer}<br>{value}"
+                for layer, value in zip(curve["layer"], values, strict=True)
+            ),
         ]
     return x, y, behind, text
 
@@ -133,8 +137,8 @@ def _floors(
     that moves most."""
     if "floor" not in inside:
         return
-    for run, mine in inside.dropna(subset="floor").groupby("run", sort=False):
-        by_block = mine.groupby("block")["floor"]
+    for run, layers in inside.dropna(subset="floor").groupby("run", sort=False):
+        by_block = layers.groupby("block")["floor"]
         worst = by_block.min() if MEASURES[measure].higher_is_better else by_block.max()
         yield "noise floor" if runs == 1 else f"floor, {run}", worst.index.tolist(), worst.tolist()
 
@@ -142,8 +146,8 @@ def _floors(
 def _reach(values: pd.Series[float], measure: str) -> list[float]:
     """The value axis, said outright: panels that share an axis do not find it by themselves. Errors
     start at 0, decibels where they are."""
-    known = values.dropna()
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    measured = values.dropna()
+    low, high = (float(measured.min()), float(measured.max())) if len(measured) else (0.0, 1.0)
     if measure != "sqnr_db":
         return [0.0, 1.08 * high or 1.0]
     margin = 0.08 * (high - low) or 1.0
@@ -165,29 +169,29 @@ def curves(
     """
     titles = list(dict.fromkeys(table[panel])) if panel else [""]
     figure, inner = small_multiples(titles)
-    known: set[str] = set()
+    in_legend: set[str] = set()
     for i, title in enumerate(titles):
         inside = table[table[panel] == title] if panel else table
         for label in dict.fromkeys(inside[line]):
-            look = {"showlegend": label not in known and line != panel, **cell(i, len(titles))}
+            look = {"showlegend": label not in in_legend and line != panel, **cell(i, len(titles))}
             part = inside[inside[line] == label]
             _add_curve(figure, part, measure, label, marks[label], theme, look)
-            known.add(label)
-        for label, at, moved in _floors(inside, table["run"].nunique(), measure):
+            in_legend.add(label)
+        for label, at, floor in _floors(inside, table["run"].nunique(), measure):
             own = label == "noise floor"
             run = str(inside["run"].iloc[0]) if own else label.removeprefix("floor, ")
             figure.add_scatter(
                 x=at,
-                y=moved,
+                y=floor,
                 mode="lines",
                 name=label,
                 legendgroup=label,
-                showlegend=label not in known and line != panel,
+                showlegend=label not in in_legend and line != panel,
                 opacity=0.7,
                 hoverinfo="text",
                 hovertext=[
                     f"{label} · block {b}<br>{said(v, measure)}"
-                    for b, v in zip(at, moved, strict=True)
+                    for b, v in zip(at, floor, strict=True)
                 ],
                 line={
                     "color": marks[run].colour(theme) if run in marks else INK[theme].quiet,
@@ -196,9 +200,9 @@ def curves(
                 },
                 **cell(i, len(titles)),
             )
-            known.add(label)
+            in_legend.add(label)
     _axes_of(figure, table, measure, titles, theme)
-    top, below = 52 if panel else 30, 0 if line == panel else legend_height(list(known))
+    top, below = 52 if panel else 30, 0 if line == panel else legend_height(list(in_legend))
     figure.add_annotation(**axis_title(axis(measure), -46, top - 24, 12, theme))
     figure.update_layout(
         template=template(theme),

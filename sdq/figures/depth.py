@@ -32,7 +32,7 @@ _PHRASES = {
 _STRONG = Mark("#000000", "#ffffff", "solid", "pentagon")
 _APART = [
     role for role in INSIDE if role != "qkv"
-]  # which no model has beside q, k and v: it takes the mark of q
+]  # no model has qkv as well as q, k and v: it takes the mark of q
 TYPE_MARKS = {
     ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=True)
 } | {ROLE_LABELS["attention"]: _STRONG}
@@ -129,10 +129,10 @@ def token_map(table: pd.DataFrame, theme: Theme = "light") -> go.Figure:
     return figure
 
 
-def _add_map(figure: go.Figure, mine: pd.DataFrame, run: str, row: int) -> None:
+def _add_map(figure: go.Figure, errors: pd.DataFrame, run: str, row: int) -> None:
     """The map of one run."""
-    z = mine.pivot(index="block", columns="position", values="value")
-    token = mine.drop_duplicates("position").set_index("position")["token"]
+    z = errors.pivot(index="block", columns="position", values="value")
+    token = errors.drop_duplicates("position").set_index("position")["token"]
     text = [
         [
             f"{escape(run)} · block {b} · {escape(token[p])}<br>{said(z.loc[b, p], 'relative_l2')}"
@@ -168,7 +168,7 @@ def draw(
     """(figure, table, what it shows) of one of VIEWS but "Tokens". `error`: local, accumulated or
     gap. `one` is the run id of the view "Languages".
 
-    `floors`: run id -> table of the noise floor, drawn beside accumulated errors; the floor of a
+    `floors`: run id -> table of the noise floor, drawn with accumulated errors; the floor of a
     layer type or language is that of its run.
     """
     how, names = VIEWS[view], run_names(reports)
@@ -191,7 +191,7 @@ def draw(
                 language,
                 "attention" if how.roles == ("attention",) else "block",
             )
-    table = noise.beside(table, (floors or {}) if error == "accumulated" else {}, measure)
+    table = noise.with_floor(table, (floors or {}) if error == "accumulated" else {}, measure)
     return (
         curves(table, measure, marks, theme, how.line, how.panel),
         titled(table, measure),
@@ -221,13 +221,15 @@ def reading(
 ) -> str:
     """Error at the first and last block, where it grows most, and the role with the largest local
     error, with numbers."""
-    found = rows(errors, names, measure, roles=(role,), language=language).dropna(subset="value")
-    if not len(found):
+    errors_at = rows(errors, names, measure, roles=(role,), language=language).dropna(
+        subset="value"
+    )
+    if not len(errors_at):
         return f"No error was measured{_where(language)}."
-    chosen = _pair(list(dict.fromkeys(found["run"])))
+    chosen = _pair(list(dict.fromkeys(errors_at["run"])))
     sign = -1 if MEASURES[measure].higher_is_better else 1
-    first = found[found["run"] == chosen[0]].reset_index(drop=True)
-    parts = [_ends(found[found["run"] == name], name, measure) for name in chosen]
+    first = errors_at[errors_at["run"] == chosen[0]].reset_index(drop=True)
+    parts = [_ends(errors_at[errors_at["run"] == name], name, measure) for name in chosen]
     site = "block outputs" if role == "block" else "outputs of self-attention"
     text = (
         f"The accumulated {_PHRASES[measure]} at the {site}{_where(language)} goes "
@@ -242,7 +244,7 @@ def reading(
             f"{first['block'][at]} (by {said(growth[at], measure)})."
         )
     elif len(first) > 1:
-        text += f" With {chosen[0]} it gets worse from no block to the next."
+        text += f" With {chosen[0]} no block makes it worse."
     run = next(run for run, name in names.items() if name == chosen[0])
     local = rows(
         {run: errors[run]},
@@ -256,19 +258,19 @@ def reading(
         means = local.groupby("type")["value"].mean()
         kind = means.idxmin() if sign < 0 else means.idxmax()
         text += (
-            " There, the role with the "
-            f"{'lowest local SQNR' if sign < 0 else 'largest local error'} is {kind} "
+            f" The role with the {'lowest local SQNR' if sign < 0 else 'largest local error'} is "
+            f"{kind} "
             f"({said(means[kind], measure)} on average)."
         )
     return text
 
 
-def _ends(mine: pd.DataFrame, name: str, measure: str) -> str:
+def _ends(blocks: pd.DataFrame, name: str, measure: str) -> str:
     """From the first to the last block of one run."""
-    first, last = mine.iloc[0], mine.iloc[-1]
+    first, last = blocks.iloc[0], blocks.iloc[-1]
     times = (
         f" ({last['value'] / first['value']:.1f} times)"
-        if measure != "sqnr_db" and first["value"] > 0 and len(mine) > 1
+        if measure != "sqnr_db" and first["value"] > 0 and len(blocks) > 1
         else ""
     )
     return (
@@ -280,10 +282,10 @@ def _ends(mine: pd.DataFrame, name: str, measure: str) -> str:
 def type_reading(table: pd.DataFrame, measure: str) -> str:
     """Which layer type has the largest error on average over the blocks, with PTQ and SDQ."""
     worst_last = not MEASURES[measure].higher_is_better
-    parts, known = [], table.dropna(subset="value")
-    for name in _pair(list(dict.fromkeys(known["run"]))) if len(known) else []:
-        mine = known[known["run"] == name]
-        means = mine.groupby("type")["value"].mean().sort_values(ascending=worst_last)
+    parts, measured = [], table.dropna(subset="value")
+    for name in _pair(list(dict.fromkeys(measured["run"]))) if len(measured) else []:
+        of_run = measured[measured["run"] == name]
+        means = of_run.groupby("type")["value"].mean().sort_values(ascending=worst_last)
         parts.append(
             f"with {name} at {means.index[-1]} ({said(means.iloc[-1], measure)}), against "
             f"{said(means.iloc[0], measure)} at {means.index[0]}"
@@ -315,11 +317,11 @@ def token_reading(table: pd.DataFrame) -> str:
     """The token with the largest error at the last block, run by run."""
     last = table[table["block"] == table["block"].max()]
     parts = []
-    for name, mine in last.groupby("run", sort=False):
-        top = mine.loc[mine["value"].idxmax()]
+    for name, tokens in last.groupby("run", sort=False):
+        top = tokens.loc[tokens["value"].idxmax()]
         parts.append(
-            f"{top['token']!r} ({said(top['value'], 'relative_l2')}, mean of its tokens "
-            f"{said(mine['value'].mean(), 'relative_l2')}) with {name}"
+            f"{top['token']!r} ({said(top['value'], 'relative_l2')}; mean over all tokens "
+            f"{said(tokens['value'].mean(), 'relative_l2')}) with {name}"
         )
     return (
         f"At the output of block {last['block'].max()} the token with the largest relative L2 "
@@ -330,8 +332,8 @@ def token_reading(table: pd.DataFrame) -> str:
 def gap_reading(table: pd.DataFrame, measure: str) -> str:
     """Teacher gap at the first and last block of every trained run."""
     parts = [
-        _ends(mine, str(name), measure)
-        for name, mine in table.dropna(subset="value").groupby("run", sort=False)
+        _ends(blocks, str(name), measure)
+        for name, blocks in table.dropna(subset="value").groupby("run", sort=False)
     ]
     return (
         f"The {_PHRASES[measure].replace('error', 'difference')} between student and FP32 teacher "

@@ -10,8 +10,8 @@ from sdq.figures.curves import MEASURES, OTHERS, axis
 from sdq.labels import ROLE_LABELS, language_name, module_label
 from sdq.results import NO_ERROR_DB
 
-EVERY = "all"  # the language code that stands for all of them
-# which weights stand behind an output that has none of its own
+EVERY = "all"  # the code of all languages together
+# the module whose weights produce an output
 _LEADS_TO = {"block": "ffn_out", "attention": "attention_output"}
 COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]
 
@@ -20,16 +20,16 @@ def behind(table: pd.DataFrame) -> dict[str, str]:
     """Site -> the module whose weights to look at: itself, the block's feed-forward out or
     attention output. A shared module has a site for each of its runs ("name@3"), but weights only
     once."""
-    known = table.drop_duplicates("site")
+    sites = table.drop_duplicates("site")
     at = {
         (role, block): site
-        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
+        for site, role, block in zip(sites["site"], sites["role"], sites["block"], strict=True)
     }
-    found = {
+    modules = {
         site: at.get((_LEADS_TO.get(role, ""), block), site)
-        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
+        for site, role, block in zip(sites["site"], sites["role"], sites["block"], strict=True)
     }
-    return {site: module.partition("@")[0] for site, module in found.items()}
+    return {site: module.partition("@")[0] for site, module in modules.items()}
 
 
 def rows(
@@ -46,32 +46,36 @@ def rows(
 
     `errors`: run id -> its depth table, `names`: run id -> its name. `value` is the measure (its
     unit is in MEASURES), missing where SQNR has no error to measure. `weights` is the module that
-    stands behind the site. Empty (with COLUMNS) if no run has such rows.
+    produces the site. Empty (with COLUMNS) if no run has such rows.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     parts = []
     for run, table in errors.items():
         spoken = table["language"] != EVERY if language is None else table["language"] == language
-        mine = table[(table["measure"] == error) & table["role"].isin(roles) & spoken].sort_values(
-            ["language", "order"]
-        )
-        if not len(mine):
+        selected = table[
+            (table["measure"] == error) & table["role"].isin(roles) & spoken
+        ].sort_values(["language", "order"])
+        if not len(selected):
             continue
         label = [
             module_label(site, role, block)
-            for site, role, block in zip(mine["site"], mine["role"], mine["block"], strict=True)
+            for site, role, block in zip(
+                selected["site"], selected["role"], selected["block"], strict=True
+            )
         ]
         value = (
-            mine[measure].where(mine["sqnr_db"] < NO_ERROR_DB)
+            selected[measure].where(selected["sqnr_db"] < NO_ERROR_DB)
             if measure == "sqnr_db"
-            else mine[measure]
+            else selected[measure]
         )
-        part = mine[["block", "language", "site"]].assign(
+        part = selected[["block", "language", "site"]].assign(
             run=names[run], id=run, layer=label, error=error, value=value
         )
         parts.append(
-            part.assign(type=mine["role"].map(ROLE_LABELS), weights=mine["site"].map(behind(table)))
+            part.assign(
+                type=selected["role"].map(ROLE_LABELS), weights=selected["site"].map(behind(table))
+            )
         )
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 
@@ -84,8 +88,8 @@ def language_rows(
 
     Worst and best are read at the last block, among the languages other than `labelled`.
     """
-    known = rows({run: table}, {run: name}, measure, language=None)
-    last = known[(known["block"] == known["block"].max()) & (known["language"] != labelled)].dropna(
+    each = rows({run: table}, {run: name}, measure, language=None)
+    last = each[(each["block"] == each["block"].max()) & (each["language"] != labelled)].dropna(
         subset="value"
     )
     order = last.sort_values("value", ascending=MEASURES[measure].higher_is_better)[
@@ -97,14 +101,14 @@ def language_rows(
             order[0]: f"{language_name(order[0])} (worst)",
             order[-1]: f"{language_name(order[-1])} (best)",
         }
-    mean = known.drop_duplicates("block")
-    mean = mean.assign(value=mean["block"].map(known.groupby("block")["value"].mean()))
-    count = known["language"].nunique()
-    known["line"] = known["language"].map(lambda code: lines.get(code, OTHERS))
-    found = pd.concat(
-        [known, mean.assign(language="mean", line=f"mean of {count}")], ignore_index=True
+    mean = each.drop_duplicates("block")
+    mean = mean.assign(value=mean["block"].map(each.groupby("block")["value"].mean()))
+    count = each["language"].nunique()
+    each["line"] = each["language"].map(lambda code: lines.get(code, OTHERS))
+    lined = pd.concat(
+        [each, mean.assign(language="mean", line=f"mean of {count}")], ignore_index=True
     )
-    return found.sort_values(
+    return lined.sort_values(
         "line", key=lambda line: line.eq(OTHERS), kind="stable", ascending=False, ignore_index=True
     )
 
@@ -121,16 +125,16 @@ def token_rows(
     parts = []
     for run, table in tokens.items():
         sample = samples[run]
-        found = sample[(sample["language"] == language) & (sample["id"] == example)]
-        if len(found):
-            pieces = list(found.iloc[0]["tokens"])
-            mine = table[table["sentence"] == found.iloc[0]["sentence"]].sort_values(
+        analysed = sample[(sample["language"] == language) & (sample["id"] == example)]
+        if len(analysed):
+            pieces = list(analysed.iloc[0]["tokens"])
+            errors = table[table["sentence"] == analysed.iloc[0]["sentence"]].sort_values(
                 ["block", "position"]
             )
-            token = [pieces[position] for position in mine["position"]]
+            token = [pieces[position] for position in errors["position"]]
             parts.append(
-                mine[["block", "position"]].assign(
-                    run=names[run], token=token, value=mine["relative_l2"]
+                errors[["block", "position"]].assign(
+                    run=names[run], token=token, value=errors["relative_l2"]
                 )
             )
     wanted = ["run", "block", "position", "token", "value"]
@@ -148,10 +152,10 @@ def worst_module(table: pd.DataFrame) -> str:
 
 def measured(table: pd.DataFrame) -> dict[str, str]:
     """Module -> its label, in forward order: what can be looked at more closely."""
-    known = table[~table["role"].isin(list(_LEADS_TO))].drop_duplicates("site").sort_values("order")
+    sites = table[~table["role"].isin(list(_LEADS_TO))].drop_duplicates("site").sort_values("order")
     return {
         site: module_label(site, role, block)
-        for site, role, block in zip(known["site"], known["role"], known["block"], strict=True)
+        for site, role, block in zip(sites["site"], sites["role"], sites["block"], strict=True)
     }
 
 

@@ -61,7 +61,7 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
         y=rows["largest |x|"],
         mode="markers",
         marker={"size": 4, "color": MARKS["FP32"].colour(theme)},
-        name="largest |x| of a unit",
+        name="largest |x|",
         hovertemplate=hover,
     )
     figure.add_scatter(
@@ -69,7 +69,7 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
         y=rows["rms"],
         mode="lines",
         line={"width": 1, "color": ink.quiet},
-        name="its rms",
+        name="rms",
         hovertemplate=hover,
     )
     figure.add_scatter(
@@ -100,10 +100,8 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
         margin={"l": 64, "r": 14, "t": 8, "b": 126},
         hovermode="closest",
         legend=LEGEND,
-        xaxis=value_axis(
-            "Number of the hidden unit", nticks=7, range=[-edge, len(rows) - 1 + edge]
-        ),
-        yaxis={"title": {"text": "Size of an input, |x|"}, "range": [0, top], "fixedrange": True},
+        xaxis=value_axis("Hidden unit", nticks=7, range=[-edge, len(rows) - 1 + edge]),
+        yaxis={"title": {"text": "Input magnitude, |x|"}, "range": [0, top], "fixedrange": True},
     )
     return figure, rows, f"{label_of(find(profiles, layer))}: {_outliers_said(far, rows, limit)}"
 
@@ -111,8 +109,8 @@ def dimension_picture(profiles: pd.DataFrame, layer: str, theme: Theme = "light"
 def _outliers_said(far: pd.DataFrame, rows: pd.DataFrame, limit: float) -> str:
     """How many units reach beyond the limit, the largest by number."""
     text = (
-        f"{len(far)} of {len(rows)} hidden units reach beyond {FAR:g} times the median rms "
-        f"({limit:.3g})"
+        f"{len(far)} of {len(rows)} hidden units exceed{'s' if len(far) == 1 else ''} {FAR:g} "
+        f"times the median rms ({limit:.3g})"
     )
     listed = ", ".join(
         f"{int(r['hidden unit'])} ({r['times the median rms']:.0f} times)"
@@ -162,20 +160,22 @@ def outlier_units(profiles: pd.DataFrame) -> pd.DataFrame:
     every = pd.DataFrame(
         rows, columns=["hidden unit", "input of", "block", "peak", "times"]
     ).groupby(["hidden unit", "input of"], sort=False)
-    found = every.agg(
+    units_found = every.agg(
         blocks=("block", lambda b: ", ".join(str(i) for i in b if i >= 0) or "–"),
         layers=("block", "size"),
         peak=("peak", "max"),
         times=("times", "max"),
     ).reset_index()
-    found.columns = pd.Index(COLUMNS)
-    return found.sort_values(["layers", "times the median rms"], ascending=False, ignore_index=True)
+    units_found.columns = pd.Index(COLUMNS)
+    return units_found.sort_values(
+        ["layers", "times the median rms"], ascending=False, ignore_index=True
+    )
 
 
 def units_reading(units: pd.DataFrame) -> str:
     """The unit that stands out most often, in words."""
     if units.empty:
-        return f"In no layer does a hidden unit reach beyond {FAR:g} times the median rms."
+        return f"No hidden unit exceeds {FAR:g} times the median rms in any layer."
     first = units.iloc[0]
     where = (
         f"in block{'s' if first['layers'] > 1 else ''} {first['blocks']}"
@@ -185,5 +185,5 @@ def units_reading(units: pd.DataFrame) -> str:
     return (
         f"Hidden unit {first['hidden unit']} stands out most: at the input of {first['input of']} "
         f"{where}, up to {first['times the median rms']:.0f} times the median rms. {len(units)} "
-        "pairs of unit and kind of input have an outlier somewhere."
+        "combinations of unit and kind of input have an outlier."
     )

@@ -42,11 +42,11 @@ def matrix(answers: pd.DataFrame) -> pd.DataFrame:
 
     FP32, now, count, share (of FP32's answers of that label, 0..1).
     """
-    found = answers.groupby(["FP32", "now"], sort=True).size().rename("count").reset_index()
-    found["share"] = found["count"] / found.groupby("FP32")["count"].transform("sum")
-    order = (found["FP32"] == found["now"]).map({True: 1, False: 0})
+    cells = answers.groupby(["FP32", "now"], sort=True).size().rename("count").reset_index()
+    cells["share"] = cells["count"] / cells.groupby("FP32")["count"].transform("sum")
+    order = (cells["FP32"] == cells["now"]).map({True: 1, False: 0})
     return (
-        found.assign(same=order)
+        cells.assign(same=order)
         .sort_values(["same", "count"], ascending=[True, False], kind="stable", ignore_index=True)
         .drop(columns="same")
     )
@@ -157,15 +157,15 @@ def matrix_reading(cells: pd.DataFrame, label: str) -> str:
     apart, total = cells[cells["FP32"] != cells["now"]], int(cells["count"].sum())
     n = int(apart["count"].sum())
     if not n:
-        return f"{label} gives all {total:,} answers that FP32 gives."
+        return f"{label} gives the same {total:,} answers as FP32."
     first = apart.iloc[0]
     text = (
-        f"{label} gives another answer than FP32 in {n:,} of {total:,} cases "
-        f"({100 * n / total:.1f} %). Most often {first['FP32']} becomes {first['now']} "
+        f"{label} disagrees with FP32 in {n:,} of {total:,} answers ({100 * n / total:.1f} %). The "
+        f"most frequent change is {first['FP32']} → {first['now']} "
     )
     text += (
         f"({first['count']:,} times, {100 * first['share']:.1f} % of what FP32 calls "
         f"{first['FP32']})."
     )
     back = apart[(apart["FP32"] == first["now"]) & (apart["now"] == first["FP32"])]["count"]
-    return text + f" The other way round: {int(back.iloc[0]) if len(back) else 0:,} times."
+    return text + f" The reverse change: {int(back.iloc[0]) if len(back) else 0:,} times."

@@ -26,17 +26,17 @@ def first_run(rows: pd.DataFrame, run: str | None = None) -> pd.DataFrame:
 
 def reading(rows: pd.DataFrame, metric: str) -> str:
     """What the drops of the first run are, in one to three sentences with their numbers."""
-    mine = first_run(rows)
-    zero, home = mine[~mine["labels in training"]], mine[mine["labels in training"]]
-    known = bool(mine["low"].notna().all())
+    drops = first_run(rows)
+    zero, home = drops[~drops["labels in training"]], drops[drops["labels in training"]]
+    has_intervals = bool(drops["low"].notna().all())
     if zero.empty:
-        only = mine.iloc[0]
+        only = drops.iloc[0]
         return (
             f"{only['width']} by {only['method']} costs {only['drop']:.1f} points of "
             f"{measure(metric)} in {only['language']}."
         )
     most, least = zero.iloc[0], zero.iloc[-1]
-    bounds = f" (95 % interval {most['low']:.1f} to {most['high']:.1f})" if known else ""
+    bounds = f" (95 % interval {most['low']:.1f} to {most['high']:.1f})" if has_intervals else ""
     setting = f"{most['width']} by {most['method']}"
     if most["drop"] > 0:
         text = (
@@ -59,11 +59,11 @@ def reading(rows: pd.DataFrame, metric: str) -> str:
             f" {home.iloc[0]['language']}, which it was trained on, loses "
             f"{home.iloc[0]['drop']:.1f}."
         )
-    if known:
+    if has_intervals:
         sure = int(((zero["p_holm"] < SURE) & (zero["drop"] > 0)).sum())
         text += (
-            f" In {sure} of the {len(zero)} zero-shot languages the drop is more than chance would "
-            f"give (p < {SURE} after Holm's correction for {len(mine)} languages)."
+            f" In {sure} of the {len(zero)} zero-shot languages the drop is larger than chance "
+            f"would give (p < {SURE} after Holm's correction for {len(drops)} languages)."
         )
     return text
 
@@ -83,11 +83,11 @@ def sentence_count(rows: pd.DataFrame) -> str:
 def symbols(rows: pd.DataFrame) -> dict[str, str]:
     """Run id -> marker symbol: the method's; a second run of the same method gets it open."""
     seen: dict[str, int] = {}
-    found = {}
+    by_run = {}
     for run, method in rows[["run", "method"]].drop_duplicates().itertuples(index=False):
-        found[str(run)] = MARKS[method].symbol + SHAPES[seen.get(method, 0) % len(SHAPES)]
+        by_run[str(run)] = MARKS[method].symbol + SHAPES[seen.get(method, 0) % len(SHAPES)]
         seen[method] = seen.get(method, 0) + 1
-    return found
+    return by_run
 
 
 def axis_range(values: pd.Series) -> list[float]:
@@ -103,16 +103,16 @@ def _legend_lines(labels: pd.Series) -> int:
     return math.ceil(len(names) / max(1, 370 // (44 + 7 * max(map(len, names)))))
 
 
-def _heights(mine: pd.DataFrame) -> dict[str, float]:
+def _heights(drops: pd.DataFrame) -> dict[str, float]:
     """Language code -> height of its row: the trained-on one apart, below all others."""
-    zero = int((~mine["labels in training"]).sum())
-    return {code: i + (1.4 if i >= zero else 0.0) for i, code in enumerate(mine["code"])}
+    zero = int((~drops["labels in training"]).sum())
+    return {code: i + (1.4 if i >= zero else 0.0) for i, code in enumerate(drops["code"])}
 
 
-def _headings(mine: pd.DataFrame, at: dict[str, float], theme: Theme) -> list[dict[str, Any]]:
-    """What stands above the zero-shot languages and above the trained-on one."""
-    codes, zero = list(mine["code"]), int((~mine["labels in training"]).sum())
-    first = f"Zero-shot, largest {mine['label'].iloc[0]} drop first"
+def _headings(drops: pd.DataFrame, at: dict[str, float], theme: Theme) -> list[dict[str, Any]]:
+    """The headings of the zero-shot languages and of the trained-on one."""
+    codes, zero = list(drops["code"]), int((~drops["labels in training"]).sum())
+    first = f"Zero-shot, largest {drops['label'].iloc[0]} drop first"
     headings = [heading(first, -0.95, -98, theme)] if zero else []
     if zero < len(codes):
         headings.append(heading("Trained on", at[codes[zero]] - 0.9, -98, theme))
@@ -120,14 +120,14 @@ def _headings(mine: pd.DataFrame, at: dict[str, float], theme: Theme) -> list[di
 
 
 def add_run(
-    figure: go.Figure, mine: pd.DataFrame, y: list[float], symbol: str, theme: Theme
+    figure: go.Figure, drops: pd.DataFrame, y: list[float], symbol: str, theme: Theme
 ) -> None:
     """One run: its marks, and its intervals as lines in the dash of its method."""
-    mark = MARKS[mine["method"].iloc[0]]
+    mark = MARKS[drops["method"].iloc[0]]
     colour = mark.colour(theme)
-    if mine["low"].notna().any():
+    if drops["low"].notna().any():
         figure.add_scatter(
-            x=segments(mine["low"], mine["high"]),
+            x=segments(drops["low"], drops["high"]),
             y=segments(y, y),
             mode="lines",
             line={"color": colour, "width": 2, "dash": mark.dash},
@@ -135,7 +135,7 @@ def add_run(
             showlegend=False,
         )
     hover = []
-    for row in mine.itertuples():
+    for row in drops.itertuples():
         bounds = (
             ""
             if pd.isna(row.low)
@@ -151,11 +151,11 @@ def add_run(
         else {"color": INK[theme].paper, "width": 1}
     )
     figure.add_scatter(
-        x=mine["drop"],
+        x=drops["drop"],
         y=y,
         mode="markers",
-        name=mine["label"].iloc[0],
-        customdata=[[code] for code in mine["code"]],
+        name=drops["label"].iloc[0],
+        customdata=[[code] for code in drops["code"]],
         hovertext=hover,
         hoverinfo="text",
         marker={"color": colour, "symbol": symbol, "size": 10, "line": line},
@@ -171,8 +171,8 @@ def drop_figure(
 
     Each mark carries [language code] as customdata.
     """
-    mine = first_run(rows)
-    at, shapes = _heights(mine), symbols(rows)
+    first = first_run(rows)
+    at, shapes = _heights(first), symbols(rows)
     runs = list(rows["run"].drop_duplicates())
     figure = go.Figure()
     for lane, run in enumerate(runs):
@@ -186,11 +186,11 @@ def drop_figure(
         template=template(theme),
         height=int((24 + 4 * max(0, len(runs) - 3)) * (bottom + 1.5)) + 64 + 20 * lines,
         margin={"l": 100, "r": 14, "t": 8, "b": 56 + 20 * lines},
-        annotations=_headings(mine, at, theme),
+        annotations=_headings(first, at, theme),
         shapes=[*bands, zero_line(theme)],
         showlegend=True,
         legend=LEGEND,
         xaxis=value_axis(f"Drop against FP32, points of {measure(metric)}", range=axis_range(seen)),
-        yaxis=row_axis(list(at.values()), list(mine["language"]), bottom, -1.5),
+        yaxis=row_axis(list(at.values()), list(first["language"]), bottom, -1.5),
     )
     return figure

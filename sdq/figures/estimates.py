@@ -1,5 +1,5 @@
-"""The estimate from gradients against the exact scan: how far a module may be trusted to be ranked
-without a scan."""
+"""The estimate from gradients against the exact scan: how far its ranking of the modules can be
+trusted."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def estimate_picture(
         _add_ring(figure, row, math.log10(row["estimate"]) > sum(reach) / 2, theme)
     for above, name, symbol in (
         (True, "above its noise floor", MARKS[method].symbol),
-        (False, "not above it: not ranked", "circle-open"),
+        (False, "within its noise floor: not ranked", "circle-open"),
     ):
         part = shown[shown["above"] == above]
         if not part.empty:
@@ -83,7 +83,7 @@ def estimate_picture(
 
 
 def _add_ring(figure: go.Figure, row: pd.Series[Any], right: bool, theme: Theme) -> None:
-    """A ring around a module and its name, on the left of it where it lies on the right."""
+    """A ring around a module and its name: left of the ring in the right half, else right."""
     figure.add_scatter(
         x=[row["estimate"]],
         y=[row["kl"]],
@@ -132,26 +132,26 @@ def _add_dots(figure: go.Figure, part: pd.DataFrame, name: str, mark: Mark, them
 def reading(table: pd.DataFrame) -> str:
     """How alike estimate and scan rank the modules, how far they are from each other, and whether
     they agree on the worst."""
-    found = rho(table)
-    if math.isnan(found.rho):
+    correlation = rho(table)
+    if math.isnan(correlation.rho):
         return (
-            f"The {found.n} modules are too few, or too much alike, to say whether estimate and "
-            "exact scan rank them alike."
+            f"The {correlation.n} modules are too few, or too similar, to tell whether the "
+            "estimate and the exact scan rank them alike."
         )
-    rank = f"{found.rho:.3f}".replace("-", "−")
+    rank = f"{correlation.rho:.3f}".replace("-", "−")
     text = (
-        f"Over {found.n} modules, the estimate from gradients and the exact scan have Spearman's "
-        f"rank correlation ρ = {rank}."
+        f"Over {correlation.n} modules, the estimate from gradients and the exact scan have "
+        f"Spearman's rank correlation ρ = {rank}."
     )
     both = table[(table["kl"] > 0) & (table["estimate"] > 0)]
     if len(both):
         text += (
-            f" The exact KL divergence is {(both['kl'] / both['estimate']).median():.2g} times the "
-            "estimate in the median."
+            " In the median, the exact KL divergence is "
+            f"{(both['kl'] / both['estimate']).median():.2g} times the estimate."
         )
     first, guessed = table.iloc[0]["layer"], table.loc[table["estimate"].idxmax(), "layer"]
     return (
-        f"{text} Both name {first} first."
+        f"{text} Both rank {first} first."
         if first == guessed
-        else f"{text} The scan names {first} first, the estimate {guessed}."
+        else f"{text} The scan ranks {first} first, the estimate {guessed}."
     )

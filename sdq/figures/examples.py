@@ -74,8 +74,8 @@ def pair(fp32: pd.DataFrame, table: pd.DataFrame, texts: pd.DataFrame) -> pd.Dat
 
 def counts(pairs: pd.DataFrame) -> dict[str, int]:
     """Group -> number of sentences, in the order of GROUPS."""
-    found = pairs["group"].value_counts()
-    return {group: int(found.get(group, 0)) for group in GROUPS}
+    sizes = pairs["group"].value_counts()
+    return {group: int(sizes.get(group, 0)) for group in GROUPS}
 
 
 def summary(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -83,13 +83,13 @@ def summary(pairs: pd.DataFrame) -> pd.DataFrame:
     sentences and in points of the sentences right."""
     rows = []
     for code, part in pairs.groupby("language", sort=False):
-        found = counts(part)
-        net = found["gained"] - found["lost"]
+        groups = counts(part)
+        net = groups["gained"] - groups["lost"]
         rows.append(
             {
                 "language": language_name(str(code)),
                 "sentences": len(part),
-                **found,
+                **groups,
                 "net": net,
                 "net, points": 100 * net / len(part),
             }
@@ -111,13 +111,13 @@ def reading(pairs: pd.DataFrame, verdict: Mapping[str, Any], setting: str, where
     text += f"net {net:+,} of {n:,} sentences in {where} ({100 * net / n:+.1f} points)."
     if p < 0.05:
         text += (
-            " If losing and gaining were equally likely, so uneven a split would be rare "
+            " If losing and gaining were equally likely, such an uneven split would be rare "
             f"({named_test(verdict)}, {p_text(p)})."
         )
     else:
         text += (
-            " If losing and gaining were equally likely, a split like this would be nothing "
-            f"unusual ({named_test(verdict)}, {p_text(p)})."
+            " If losing and gaining were equally likely, a split like this would not be unusual "
+            f"({named_test(verdict)}, {p_text(p)})."
         )
     other = int(
         ((pairs["group"] == "still wrong") & (pairs["FP32 answer"] != pairs["answer"])).sum()
@@ -131,24 +131,24 @@ def flipped(pairs: pd.DataFrame, kind: str = "both") -> pd.DataFrame:
     wanted = {"lost": ("lost",), "gained": ("gained",), "both": ("lost", "gained")}
     if kind not in wanted:
         raise ValueError(f"kind must be lost, gained or both, got {kind!r}")
-    found = pairs[pairs["group"].isin(wanted[kind])]
+    flips = pairs[pairs["group"].isin(wanted[kind])]
     order = (
-        (found["margin"] - found["FP32 margin"])
+        (flips["margin"] - flips["FP32 margin"])
         .abs()
         .sort_values(ascending=False, kind="stable")
         .index
     )
-    return found.loc[order].reset_index(drop=True)
+    return flips.loc[order].reset_index(drop=True)
 
 
 def spot(pairs: pd.DataFrame, example: str | None) -> pd.Series | None:
     """The sentence to show: that with the id (a flipped one, if several languages have it); else
     the largest flip; None if nothing flips."""
     named = pairs[pairs["id"] == example]
-    found = flipped(named)
-    if found.empty:
-        found = named if len(named) else flipped(pairs)
-    return None if found.empty else found.iloc[0]
+    flips = flipped(named)
+    if flips.empty:
+        flips = named if len(named) else flipped(pairs)
+    return None if flips.empty else flips.iloc[0]
 
 
 def thinned(pairs: pd.DataFrame, most: int = MOST, seed: int = 0) -> pd.DataFrame:
@@ -166,19 +166,19 @@ def phrases(words: Sequence[str], tags: Sequence[str], language: str = "") -> st
     """Tags of words as phrases, "time: 6:30 Uhr · date: morgen"; "nothing found" without any.
     Missing tags count as O. A tag without a letter that says whether a phrase begins (IO, parts of
     speech) goes on with the one before if that is the same."""
-    found: list[tuple[str, list[str]]] = []
+    spans: list[tuple[str, list[str]]] = []
     before = ""  # the kind of the word before, if it is in a phrase
     for word, tag in zip(words, [*tags, *["O"] * (len(words) - len(tags))], strict=False):
         letter, kind = match.groups() if (match := _LETTER.fullmatch(tag)) else ("", tag)
         kind = "" if tag in ("O", NO_ANSWER) else kind
         if kind:
             if letter not in ("B", "S", "U") and before == kind:
-                found[-1][1].append(word)
+                spans[-1][1].append(word)
             else:
-                found.append((kind, [word]))
+                spans.append((kind, [word]))
         before = kind
     glue = "" if language in _JOINED else " "
-    return " · ".join(f"{kind}: {glue.join(part)}" for kind, part in found) or "nothing found"
+    return " · ".join(f"{kind}: {glue.join(part)}" for kind, part in spans) or "nothing found"
 
 
 def tag_rows(words: Sequence[str], gold: str, given: Mapping[str, str]) -> pd.DataFrame:
@@ -193,11 +193,11 @@ def tag_rows(words: Sequence[str], gold: str, given: Mapping[str, str]) -> pd.Da
     right_tags = gold.split()
     table = {"word": list(words), "gold": [said(tag) for tag in right_tags]}
     for name, answer in given.items():
-        mine = answer.split()
-        mine += ["O"] * (len(words) - len(mine))
+        tags = answer.split()
+        tags += ["O"] * (len(words) - len(tags))
         table[name] = [
             said(tag) if tag == wanted or (tag, wanted) == (NO_ANSWER, "O") else f"✗ {said(tag)}"
-            for tag, wanted in zip(mine, right_tags, strict=False)
+            for tag, wanted in zip(tags, right_tags, strict=False)
         ]
     return pd.DataFrame(table)
 

@@ -26,9 +26,9 @@ _ROW = 24
 def changed(pairs: pd.DataFrame) -> pd.DataFrame:
     """The pairs whose answer is another one than that of FP32, with a column `kind`, one of KINDS;
     the least sure of FP32's answers first."""
-    found = pairs[pairs["FP32 answer"] != pairs["answer"]]
-    kind = found["group"].where(found["group"].isin(KINDS[:2]), KINDS[2])
-    return found.assign(kind=kind).sort_values(
+    flips = pairs[pairs["FP32 answer"] != pairs["answer"]]
+    kind = flips["group"].where(flips["group"].isin(KINDS[:2]), KINDS[2])
+    return flips.assign(kind=kind).sort_values(
         "FP32 margin", key=lambda margin: margin.abs(), ignore_index=True
     )
 
@@ -47,9 +47,9 @@ def wilson(k: int, n: int) -> tuple[float, float]:
 def language_table(pairs: pd.DataFrame) -> pd.DataFrame:
     """One row per language, most changes first: sentences, changed, the counts of KINDS, changed in
     % with its 95 % interval (Wilson)."""
-    found, rows = changed(pairs), []
+    flips, rows = changed(pairs), []
     for code, part in pairs.groupby("language", sort=False):
-        kinds = found[found["language"] == code]["kind"].value_counts()
+        kinds = flips[flips["language"] == code]["kind"].value_counts()
         each = {kind: int(kinds.get(kind, 0)) for kind in KINDS}
         n, k = len(part), sum(each.values())
         low, high = wilson(k, n)
@@ -94,7 +94,7 @@ def language_picture(
         mode="lines",
         line={"color": ink.text, "width": 2},
         hoverinfo="skip",
-        name="95 % interval of all three",
+        name="95 % interval of the total",
     )
     if floor is not None:
         figure.add_scatter(
@@ -160,12 +160,13 @@ def language_reading(rows: pd.DataFrame, label: str) -> str:
     """Flips in both directions, and the languages with most and fewest of them."""
     sums, n = rows[list(KINDS)].sum(), int(rows["sentences"].sum())
     text = (
-        f"{label} loses {sums[KINDS[0]]:,} right answers, gains {sums[KINDS[1]]:,} and gives "
-        f"{sums[KINDS[2]]:,} times one wrong answer for another: "
+        f"{label} loses {sums[KINDS[0]]:,} right answers and gains {sums[KINDS[1]]:,}; "
+        f"{sums[KINDS[2]]:,} {'goes' if sums[KINDS[2]] == 1 else 'go'} from one wrong answer to "
+        "another. In total, "
     )
     text += (
-        f"{int(rows['changed'].sum()):,} of {n:,} sentences change, while the number of right "
-        f"answers moves by {sums[KINDS[1]] - sums[KINDS[0]]:+,}."
+        f"{int(rows['changed'].sum()):,} of {n:,} sentences change, and the number of right "
+        f"answers changes by {sums[KINDS[1]] - sums[KINDS[0]]:+,}."
     )
     if len(rows) > 1:
         first, last = rows.iloc[0], rows.iloc[-1]
@@ -187,8 +188,8 @@ def _above(floor: float | None, share: float, label: str) -> str:
     if floor is None:
         return ""
     text = (
-        f" Run again with a tiny change, {label} gives {100 * floor:.1f} % other answers than it "
-        "gave before (noise floor)"
+        f" Run again with a tiny change, {label} changes {100 * floor:.1f} % of its own answers "
+        "(noise floor)"
     )
     less = "that is less than what quantization changes."
-    return f"{text}: {less if share > floor else 'what changes here is no more than that.'}"
+    return f"{text}: {less if share > floor else 'quantization changes no more than that.'}"

@@ -39,15 +39,15 @@ def heat_reading(rows: pd.DataFrame, cells: Cells, metric: str) -> str:
 
 def wide_table(rows: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     """Languages x runs: language, then one column per run's label; for scores FP32 comes first."""
-    mine = first_run(rows)
+    first = first_run(rows)
     wide = (
         rows.pivot(index="code", columns="label", values=cells)
-        .loc[list(mine["code"]), list(rows["label"].drop_duplicates())]
+        .loc[list(first["code"]), list(rows["label"].drop_duplicates())]
         .reset_index(drop=True)
     )
     if cells == "score":
-        wide.insert(0, "FP32", mine["FP32"])
-    wide.insert(0, "language", mine["language"])
+        wide.insert(0, "FP32", first["FP32"])
+    wide.insert(0, "language", first["language"])
     wide.columns.name = None
     return wide
 
@@ -104,8 +104,8 @@ def heat(
     The deeper the orange, the worse: low scores, large drops. Cells below zero (gains) are blue in
     the drop view.
     """
-    mine = first_run(rows)
-    codes, wide = list(mine["code"]), wide_table(rows, cells).drop(columns="language")
+    first = first_run(rows)
+    codes, wide = list(first["code"]), wide_table(rows, cells).drop(columns="language")
     scale = _scale(wide, cells, theme)
     unit = f"% {measure(metric)}" if cells == "score" else f"points of {measure(metric)}"
     figure = go.Figure(
@@ -126,19 +126,19 @@ def heat(
         )
     )
     _add_numbers(figure, wide, scale)
-    _lay_out(figure, mine, [str(label) for label in wide.columns], theme, chosen)
+    _lay_out(figure, first, [str(label) for label in wide.columns], theme, chosen)
     return figure
 
 
 def _lay_out(
-    figure: go.Figure, mine: pd.DataFrame, labels: list[str], theme: Theme, chosen: str | None
+    figure: go.Figure, first: pd.DataFrame, labels: list[str], theme: Theme, chosen: str | None
 ) -> None:
     """Languages down, runs across on top, and a rule between zero-shot and trained-on languages."""
-    zero = int((~mine["labels in training"]).sum())
+    zero = int((~first["labels in training"]).sum())
     names = [
         f"{name} (trained)" if trained else f"<b>{name}</b>" if code == chosen else name
         for code, name, trained in zip(
-            mine["code"], mine["language"], mine["labels in training"], strict=True
+            first["code"], first["language"], first["labels in training"], strict=True
         )
     ]
     heads = [label.replace(" ", "<br>") for label in labels]
@@ -155,9 +155,9 @@ def _lay_out(
     }
     figure.update_layout(
         template=template(theme),
-        height=26 * len(mine) + top + 10,
+        height=26 * len(first) + top + 10,
         margin={"l": 118, "r": 14, "t": top, "b": 10},
-        shapes=[rule] if 0 < zero < len(mine) else [],
+        shapes=[rule] if 0 < zero < len(first) else [],
         xaxis={
             "side": "top",
             "range": [-0.5, len(heads) - 0.5],
@@ -167,5 +167,5 @@ def _lay_out(
             "showgrid": False,
             "fixedrange": True,
         },
-        yaxis=row_axis(list(range(len(mine))), names, len(mine) - 0.5, -0.5),
+        yaxis=row_axis(list(range(len(first))), names, len(first) - 0.5, -0.5),
     )

@@ -1,4 +1,4 @@
-"""Scores per language: where quantization breaks a model, and how much of that a method wins back.
+"""Scores per language: where quantization breaks a model, and how much a method recovers.
 
 `table` holds the numbers, `reading` says them in words, sdq.figures.scores draws them.
 """
@@ -15,7 +15,7 @@ from sdq.figures.style import ORDER
 from sdq.labels import language_name, width
 from sdq.results import METRICS, Report, Scores
 
-_NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing to win back
+_NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing to recover
 
 
 def series(reports: Sequence[Report]) -> dict[str, tuple[Scores, str | None]]:
@@ -23,23 +23,23 @@ def series(reports: Sequence[Report]) -> dict[str, tuple[Scores, str | None]]:
     reference if no run of it is given."""
     if not reports:
         raise ValueError("reports must hold at least one report, got none")
-    found: dict[str, tuple[Scores, str | None]] = {"FP32": (reports[0].reference, None)}
+    by_label: dict[str, tuple[Scores, str | None]] = {"FP32": (reports[0].reference, None)}
     for report in sorted(reports, key=lambda r: ORDER.index(r.method)):
-        twin = report.method in found and found[report.method][1] is not None
-        found[f"{report.method} {report.recipe['name']}" if twin else report.method] = (
+        twin = report.method in by_label and by_label[report.method][1] is not None
+        by_label[f"{report.method} {report.recipe['name']}" if twin else report.method] = (
             report.quantized,
             report.run,
         )
-    return found
+    return by_label
 
 
 def damaged_label(labels: Sequence[str]) -> str:
-    """What the loss is read off: PTQ, or the only quantized run there is."""
+    """The run that shows the loss: PTQ, or the only quantized run there is."""
     return "PTQ" if "PTQ" in labels else labels[-1]
 
 
 def repaired_label(labels: Sequence[str]) -> str | None:
-    """What the repair is read off: SDQ, or else another trained run; None without PTQ to compare
+    """The run that shows the repair: SDQ, or else another trained run; None without PTQ to compare
     with."""
     if "PTQ" not in labels:
         return None
@@ -59,12 +59,12 @@ def table(
     sign = 1 if METRICS[reports[0].metric].higher_is_better else -1
     damaged, repaired = damaged_label(labels), repaired_label(labels)
     codes = list(lines["FP32"][0].by_language)
-    known = {
+    outcomes = {
         label: sentences[run]
         for label, (_, run) in lines.items()
         if sentences is not None and run is not None and run in sentences
     }
-    bounds = {label: intervals(table, codes) for label, table in known.items()}
+    bounds = {label: intervals(table, codes) for label, table in outcomes.items()}
     rows: list[dict[str, Any]] = []
     for code in codes:
         row: dict[str, Any] = {
@@ -74,15 +74,15 @@ def table(
         }
         for label, (scores, _) in lines.items():
             row[label] = 100 * scores.by_language[code]
-            if label in known:
+            if label in outcomes:
                 row[f"{label} low"], row[f"{label} high"] = (
                     100 * bound for bound in bounds[label][code]
                 )
-                row["sentences"] = int((known[label]["language"] == code).sum())
+                row["sentences"] = int((outcomes[label]["language"] == code).sum())
         if damaged != "FP32":
             row[f"lost by {damaged}"] = sign * (row["FP32"] - row[damaged])
         if repaired:
-            row[f"won back by {repaired}"] = sign * (row[repaired] - row["PTQ"])
+            row[f"recovered by {repaired}"] = sign * (row[repaired] - row["PTQ"])
         rows.append(row)
     by = "FP32" if damaged == "FP32" else f"lost by {damaged}"
     return pd.DataFrame(rows).sort_values(
@@ -92,14 +92,14 @@ def table(
 
 def _share(label: str, gain: float, drop: float) -> str:
     if gain < 0:
-        return f"{label} wins back nothing ({-gain:.1f} points below PTQ)"
-    return f"{label} wins back " + ("all" if gain >= drop else f"{100 * gain / drop:.0f} %")
+        return f"{label} recovers nothing ({-gain:.1f} points below PTQ)"
+    return f"{label} recovers " + ("all" if gain >= drop else f"{100 * gain / drop:.0f} %")
 
 
 def _unquantized(scores: Scores, measure: str) -> str:
-    """What the model reaches as it is."""
+    """The score of the model without quantization."""
     over = (
-        "on average over the languages it had no labels for"
+        "on average over the languages without labels in training"
         if len(scores.by_language) > 1
         else "in its only language"
     )
@@ -131,7 +131,7 @@ def reading(reports: Sequence[Report]) -> str:
     if drop < _NEGLIGIBLE:
         verb = f"costs only {drop:.1f} points" if drop > 0 else "costs nothing"
         rest = (
-            f" There is little to win back; {repaired} ends at {mean[repaired]:.1f} %."
+            f" There is little to recover; {repaired} reaches {mean[repaired]:.1f} %."
             if repaired
             else ""
         )
@@ -144,7 +144,7 @@ def reading(reports: Sequence[Report]) -> str:
         f"({before_after})"
     )
     if zero.empty:
-        return f"{lost}{f'; {repaired} ends at {mean[repaired]:.1f} %' if repaired else ''}."
+        return f"{lost}{f'; {repaired} reaches {mean[repaired]:.1f} %' if repaired else ''}."
     worst = zero.iloc[0]
     lost += (
         f", against {home.iloc[0][f'lost by {damaged}']:.1f} in {home.iloc[0]['language']}, which "

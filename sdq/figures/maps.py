@@ -73,7 +73,7 @@ def module_map(
 
 @dataclass(frozen=True)
 class _Grid:
-    """What the lines (downwards) and roles (across) are, and where the cell of each row lies."""
+    """The lines (down), the roles (across) and the position of each row's cell."""
 
     lines: list[str]
     roles: list[str]

@@ -1,4 +1,4 @@
-"""How sure FP32 and the quantized run are of their answers: a point per sentence."""
+"""The margins of FP32 and of the quantized run: a point per sentence."""
 
 from __future__ import annotations
 

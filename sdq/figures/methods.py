@@ -1,4 +1,4 @@
-"""Methods side by side: what each run gives, and at what price.
+"""Methods side by side: the scores of the runs, and their prices.
 
 `table` holds the numbers (the first run is what the others are compared with), `printed` writes
 them as people read them, `reading` says them in words; sdq.figures.prices draws them.
@@ -48,7 +48,7 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
         raise ValueError("reports must hold at least one report, got none")
     names, codes, first = run_names(reports), zero_shot(reports[0]), reports[0]
     sign = 1 if METRICS[first.metric].higher_is_better else -1
-    found = []
+    lines = []
     for report in reports:
         scores = report.quantized.by_language
         home = report.labelled
@@ -76,19 +76,19 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
             "p": math.nan,
             "run id": report.run,
         }
-        mine, base = sentences.get(report.run), sentences.get(first.run)
-        if mine is not None:
-            _, low, high = mean_interval([mine], codes)
+        own, base = sentences.get(report.run), sentences.get(first.run)
+        if own is not None:
+            _, low, high = mean_interval([own], codes)
             row |= {"low": 100 * low, "high": 100 * high}
-        if report is not first and mine is not None and base is not None and paired(base, mine):
-            against = paired_tests(base, mine, codes).iloc[-1]  # of the mean over the languages
+        if report is not first and own is not None and base is not None and paired(base, own):
+            against = paired_tests(base, own, codes).iloc[-1]  # of the mean over the languages
             row |= {
                 "difference low": against["low"],
                 "difference high": against["high"],
                 "p": against["p"],
             }
-        found.append(row)
-    return pd.DataFrame(found)
+        lines.append(row)
+    return pd.DataFrame(lines)
 
 
 def bracket(low: float, high: float, sign: str = "") -> str:
@@ -100,12 +100,11 @@ def _points(difference: float) -> str:
     return f"{difference:+.1f}".replace("-", "−")
 
 
-def printed(found: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
-    """The table as it stands on the page: a score with its interval in one cell, the unit in the
-    heading."""
-    unit, first = METRICS[metric].unit, found["run"].iloc[0]
+def printed(runs: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
+    """The table for the page: a score with its interval in one cell, the unit in the heading."""
+    unit, first = METRICS[metric].unit, runs["run"].iloc[0]
     lines = []
-    for row in found.to_dict("records"):
+    for row in runs.to_dict("records"):
         own = math.isnan(row["difference"])
         lines.append(
             {
@@ -127,10 +126,10 @@ def printed(found: pd.DataFrame, labelled: str, metric: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def reading(found: pd.DataFrame) -> str:
+def reading(runs: pd.DataFrame) -> str:
     """The best and the worst quantized run against the first run, and the price of the best."""
-    first = found.iloc[0]
-    quantized = found[found["simulated"]].sort_values("zero-shot mean", ascending=False)
+    first = runs.iloc[0]
+    quantized = runs[runs["simulated"]].sort_values("zero-shot mean", ascending=False)
     if not len(quantized):
         return (
             f"None of these runs is quantized; {first['run']} reaches "
@@ -147,8 +146,8 @@ def reading(found: pd.DataFrame) -> str:
             f"%{_against(worst, first)}."
         )
     return (
-        text + f" Making {best['run']} took {best['seconds']:.0f} s and gives {best['MB']:.1f} MB "
-        f"(simulated); {_prices(found, best)}."
+        text + f" {best['run']} took {best['seconds']:.0f} s to make and has {best['MB']:.1f} MB "
+        f"(simulated); {_prices(runs, best)}."
     )
 
 
@@ -160,13 +159,13 @@ def _against(row: Any, first: Any) -> str:
     return f", {_points(row['difference'])} points{interval} against {first['run']}{p}"
 
 
-def _prices(found: pd.DataFrame, best: Any) -> str:
-    others = found[found["run"] != best["run"]]
+def _prices(runs: pd.DataFrame, best: Any) -> str:
+    others = runs[runs["run"] != best["run"]]
     if not len(others):
         return "there is no other run"
     quick = others.sort_values("seconds").iloc[0]
     return (
-        f"the quickest of the others, {quick['run']}, took {quick['seconds']:.0f} s and gives "
+        f"the fastest of the others, {quick['run']}, took {quick['seconds']:.0f} s and has "
         f"{quick['MB']:.1f} MB"
     )
 
@@ -177,15 +176,15 @@ def suggested(chosen: Sequence[Report], every: Sequence[Report], most: int = 4) 
     if not chosen:
         return list(every[:most])
     first, taken = chosen[0], {r.method for r in chosen}
-    alike = [
+    comparable = [
         r
         for r in every
         if (r.model, r.task) == (first.model, first.task) and r.run not in {c.run for c in chosen}
     ]
-    same = [r for r in alike if width(r.recipe) == width(first.recipe)]
-    found: list[Report] = []
-    for report in [*same, *(r for r in alike if not r.recipe["rules"]), *alike]:
-        if report.method not in taken and len(chosen) + len(found) < most:
+    same = [r for r in comparable if width(r.recipe) == width(first.recipe)]
+    suggestions: list[Report] = []
+    for report in [*same, *(r for r in comparable if not r.recipe["rules"]), *comparable]:
+        if report.method not in taken and len(chosen) + len(suggestions) < most:
             taken.add(report.method)
-            found.append(report)
-    return found or alike[:1]
+            suggestions.append(report)
+    return suggestions or comparable[:1]

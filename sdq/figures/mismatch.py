@@ -1,4 +1,4 @@
-"""What calibration clips per language, and what calibrating on all languages alike would win."""
+"""What calibration clips per language, and what calibrating on all languages would recover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdq.labels import language_name, nats, share
 
 def clipped_picture(mismatch: pd.DataFrame, theme: Theme = "light") -> Picture | None:
     """Share of the inputs outside the static ranges, per language: as calibrated, and calibrated on
-    all languages alike. None without static ranges."""
+    all languages. None without static ranges."""
     rows = _clipped_table(mismatch)
     if rows.empty:
         return None
@@ -29,7 +29,7 @@ def clipped_picture(mismatch: pd.DataFrame, theme: Theme = "light") -> Picture |
         )
     for column, name, mark in (
         ("as calibrated, %", "as calibrated", MARKS["PTQ"]),
-        ("on all languages, %", "on all languages alike", MARKS["FP32"]),
+        ("on all languages, %", "calibrated on all languages", MARKS["FP32"]),
     ):
         figure.add_scatter(
             x=rows[column],
@@ -63,7 +63,7 @@ def clipped_picture(mismatch: pd.DataFrame, theme: Theme = "light") -> Picture |
 
 def _clipped_table(mismatch: pd.DataFrame) -> pd.DataFrame:
     """One row per language, what clips most first: language, clipped and KL as calibrated and on
-    all languages alike, and what that costs with its interval."""
+    all languages, and what that costs with its interval."""
     each = mismatch[mismatch["language"] != "all"].sort_values(
         "clipped", ascending=False, ignore_index=True
     )
@@ -89,8 +89,8 @@ def mismatch_reading(mismatch: pd.DataFrame) -> str:
     """What the choice of the calibration's languages costs, in two sentences."""
     if mismatch.empty:
         return (
-            "Ranges are taken from each token or batch as it comes: there are 0 static ranges, "
-            "and no calibration that could fit one language only."
+            "Ranges are dynamic, taken from each token or batch: there are no static ranges that "
+            "calibration could fit to one language only."
         )
     whole, each = (
         mismatch[mismatch["language"] == "all"].iloc[0],
@@ -106,14 +106,14 @@ def mismatch_reading(mismatch: pd.DataFrame) -> str:
         f"Calibrated on {on}, the ranges clip {share(whole['clipped'])} of all inputs, "
         f"{share(worst['clipped'])} in {language_name(worst['language'])}; "
     )
-    text += f"on all languages alike {share(whole['clipped_alike'])}. "
+    text += f"calibrated on all languages, {share(whole['clipped_alike'])}. "
     bounds = f"95 % interval {nats(whole['cost_low'])} to {nats(whole['cost_high'])}"
     if whole["cost_low"] > 0:
         return (
-            f"{text}That costs a KL of {nats(whole['cost'])} of {nats(whole['kl'])} nats "
-            f"({bounds}), which calibrating on all languages would win."
+            f"{text}That costs {nats(whole['cost'])} of the {nats(whole['kl'])} nats of KL "
+            f"({bounds}), which calibrating on all languages would recover."
         )
     return (
-        f"{text}On {whole['sentences']} sentences that costs nothing that can be told from chance: "
+        f"{text}On {whole['sentences']} sentences the cost cannot be distinguished from chance: "
         f"{nats(whole['cost'])} nats ({bounds})."
     )

@@ -38,30 +38,30 @@ def modules_picture(
     """Every module in forward order with its interval and its floor; `chosen` is shaded. customdata
     is the module."""
     table = rows(sensitivity, floor, metric, view, language)
-    itself = METRICS[metric].times * model_floor(floor, metric)
+    model_noise = METRICS[metric].times * model_floor(floor, metric)
     figure = _modules_figure(
         table,
         METRICS[metric],
-        itself if view == "One at a time" else None,
+        model_noise if view == "One at a time" else None,
         chosen,
         MARKS[method],
         theme,
     )
     text = (
-        alone_reading(table, metric, itself, language)
+        alone_reading(table, metric, model_noise, language)
         if view == "One at a time"
         else added_reading(table, metric, whole(sensitivity, metric, language), language)
     )
     if language != EVERY:
         text += (
-            f" There are {table['sentences'].max()} sentences in {language_name(language)}: only a "
-            "large effect shows."
+            f" There are {table['sentences'].max()} sentences in {language_name(language)}, so "
+            "only large effects show."
         )
     return figure, titled(table, metric), text
 
 
 def _lines(table: pd.DataFrame) -> tuple[list[float], dict[float, str]]:
-    """(height of each module, what stands at which height): blocks apart, under a heading."""
+    """(height of each module, heading at each height): blocks are separated by headings."""
     heights, headings, at, before = [], {}, 0.0, None
     for role, block in zip(table["role"], table["block"], strict=True):
         group = role if block < 0 else int(block)
@@ -79,25 +79,25 @@ def _lines(table: pd.DataFrame) -> tuple[list[float], dict[float, str]]:
 def _modules_figure(
     table: pd.DataFrame,
     metric: Metric,
-    itself: float | None,
+    model_noise: float | None,
     chosen: str | None,
     mark: Mark,
     theme: Theme,
 ) -> go.Figure:
-    logarithmic = metric.column == "kl" and itself is not None
+    logarithmic = metric.column == "kl" and model_noise is not None
     heights, headings = _lines(table)
-    reach = reach_of(table, logarithmic, itself)
+    reach = reach_of(table, logarithmic, model_noise)
     edge = 10 ** reach[0] if logarithmic else None
     figure = go.Figure()
     _add_floors(figure, table["floor"], heights, edge, theme)
-    if itself is not None and itself > (edge or 0.0):
+    if model_noise is not None and model_noise > (edge or 0.0):
         figure.add_scatter(
-            x=[itself] * 2,
+            x=[model_noise] * 2,
             y=[-0.6, max(heights) + 0.6],
             mode="lines",
             line={"color": INK[theme].quiet, "width": 1.5, "dash": "dot"},
-            name="the whole model by itself",
-            hovertext=f"the whole quantized model, repeated: {itself:.2g} {metric.unit}",
+            name="noise floor of the whole model",
+            hovertext=f"noise floor of the whole model: {model_noise:.2g} {metric.unit}",
             hoverinfo="text",
         )
     _add_dots(figure, table, heights, metric, mark, edge, theme)
@@ -129,7 +129,7 @@ def _modules_figure(
 
 
 def _ticks(table: pd.DataFrame) -> list[str]:
-    """What each module is called under the heading of its block."""
+    """The label of each module under the heading of its block."""
     return [
         module.rpartition(".")[2] if role == "head" else ROLE_LABELS.get(role, role)
         for module, role in zip(table["module"], table["role"], strict=True)
@@ -168,8 +168,8 @@ def _add_dots(
     edge: float | None,
     theme: Theme,
 ) -> None:
-    """A dot and its interval per module, open where it does not stand out of its floor; what is
-    left of `edge` is drawn there."""
+    """A dot and its interval per module, open where it does not exceed its floor; values left of
+    `edge` are drawn at `edge`."""
     colour = mark.colour(theme)
 
     def placed(values: Iterable[float]) -> list[float]:
@@ -185,7 +185,7 @@ def _add_dots(
     )
     for above, name, symbol, rim in (
         (True, "above its noise floor", mark.symbol, {"color": INK[theme].paper, "width": 1}),
-        (False, "not above it: not ranked", "circle-open", {"color": colour, "width": 2}),
+        (False, "within its noise floor: not ranked", "circle-open", {"color": colour, "width": 2}),
     ):
         part = table.assign(height=heights)[table["above"] == above]
         if part.empty:

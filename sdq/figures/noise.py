@@ -1,5 +1,4 @@
-"""The noise floor beside errors through depth: how much of what is drawn the same measurement moves
-by itself."""
+"""The noise floor of errors through depth: how far a measurement moves when it is repeated."""
 
 from __future__ import annotations
 
@@ -11,44 +10,47 @@ from sdq.figures.curves import MEASURES, said
 from sdq.results import NO_ERROR_DB
 
 
-def beside(table: pd.DataFrame, floors: Mapping[str, pd.DataFrame], measure: str) -> pd.DataFrame:
+def with_floor(
+    table: pd.DataFrame, floors: Mapping[str, pd.DataFrame], measure: str
+) -> pd.DataFrame:
     """The table of a picture (columns id, site) with the column `floor`, in the unit of `measure`:
     the repetition of either cause that moved most.
 
     `floors`: run id -> the table of its analysis "floor". It is over all languages; missing where
-    none was measured or, in dB, nothing moved. Without `floors` the table as it is.
+    none was measured or, in dB, nothing moved. Without `floors` the table is unchanged.
     """
     if not floors:
         return table
-    known: dict[tuple[str, str], float] = {}
+    by_site: dict[tuple[str, str], float] = {}
     for run, floor in floors.items():
-        mine = floor[(floor["kind"] == "site") & (floor["measure"] == measure)].groupby("name")[
+        sites = floor[(floor["kind"] == "site") & (floor["measure"] == measure)].groupby("name")[
             "high"
         ]
-        farthest = mine.min() if MEASURES[measure].higher_is_better else mine.max()
-        known |= {
+        farthest = sites.min() if MEASURES[measure].higher_is_better else sites.max()
+        by_site |= {
             (run, str(site)): float(value)
             for site, value in farthest.items()
             if measure != "sqnr_db" or value < NO_ERROR_DB
         }
     return table.assign(
-        floor=[known.get(key, float("nan")) for key in zip(table["id"], table["site"], strict=True)]
+        floor=[
+            by_site.get(key, float("nan")) for key in zip(table["id"], table["site"], strict=True)
+        ]
     )
 
 
 def reading(table: pd.DataFrame, measure: str) -> str:
-    """Where the error of each run stands out least of its noise floor; empty if no floor was
-    measured."""
+    """Where the error of each run is closest to its noise floor; empty if no floor was measured."""
     if "floor" not in table:
         return ""
     parts, within, decibels = [], 0, measure == "sqnr_db"
-    for name, mine in table.dropna(subset=["value", "floor"]).groupby("run", sort=False):
+    for name, errors in table.dropna(subset=["value", "floor"]).groupby("run", sort=False):
         room = (
-            mine["floor"] - mine["value"]
+            errors["floor"] - errors["value"]
             if decibels
-            else mine["value"] / mine["floor"].clip(lower=1e-30)
+            else errors["value"] / errors["floor"].clip(lower=1e-30)
         )
-        nearest = mine.loc[room.idxmin()]
+        nearest = errors.loc[room.idxmin()]
         within += int((room <= (0 if decibels else 1)).sum())
         parts.append(
             f"with {name} at {nearest['layer']} ({said(nearest['floor'], measure)} against "
@@ -57,7 +59,7 @@ def reading(table: pd.DataFrame, measure: str) -> str:
     if not parts:
         return ""
     text = (
-        " The noise floor, how far the same moves when it is measured again, comes nearest to it "
+        " The noise floor (how far a repeated measurement moves) comes closest to the error "
         f"{' and '.join(parts)}."
     )
     return text + (

@@ -43,14 +43,14 @@ def odds(pairs: Mapping[str, pd.DataFrame], bins: int = _BINS) -> pd.DataFrame:
         for number, part in table.groupby("bin"):
             k, n = int(part["other"].sum()), len(part)
             low, high = wilson(k, n)
-            known = {
+            place = {
                 "run": name,
                 "bin": int(number),
                 "from": float(edges[int(number)]),
                 "to": float(edges[min(int(number) + 1, len(edges) - 1)]),
             }
             rows.append(
-                known
+                place
                 | {
                     "margin": float(part["lead"].mean()),
                     "sentences": n,
@@ -113,23 +113,23 @@ def odds_picture(rows: pd.DataFrame, marks: Mapping[str, Mark], theme: Theme = "
 
 
 def odds_reading(rows: pd.DataFrame, names: Sequence[str]) -> str:
-    """How often the least sure and the surest answers change, of the one run or of all together."""
+    """How often the least and the most sure answers change, of the one run or of all together."""
     who = POOLED if POOLED in set(rows["run"]) else names[0]
-    mine = rows[rows["run"] == who]
-    first, last = mine.iloc[0], mine.iloc[-1]
+    bins = rows[rows["run"] == who]
+    first, last = bins.iloc[0], bins.iloc[-1]
     text = (
         f"Where FP32 is least sure (margin up to {first['to']:.1f} logits), "
         f"{100 * first['share']:.1f} % of the answers change "
     )
     text += (
-        f"[{100 * first['low']:.1f}, {100 * first['high']:.1f}]; where it is surest (from "
+        f"[{100 * first['low']:.1f}, {100 * first['high']:.1f}]; where it is most sure (from "
         f"{last['from']:.1f}), {100 * last['share']:.1f} %"
     )
     text += f" [{100 * last['low']:.1f}, {100 * last['high']:.1f}]."
-    every = int(mine["changed"].sum())
-    near = int(mine.iloc[: len(mine) // 2]["changed"].sum())
+    every = int(bins["changed"].sum())
+    near = int(bins.iloc[: len(bins) // 2]["changed"].sum())
     return text + (
-        f" The less sure half of the sentences holds {100 * near / every:.0f} % of all changes."
+        f" The less sure half of the sentences has {100 * near / every:.0f} % of all changes."
         if every
         else ""
     )

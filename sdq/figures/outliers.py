@@ -20,15 +20,15 @@ def units(why: pd.DataFrame) -> pd.DataFrame:
     """One row per outlier unit and input: layer (whose input), module, block, hidden unit, largest
     |x|, median unit, times, beyond (FAR times), made by, language. Query, key and value share their
     input and count once."""
-    mine = why[(why["cause"] == "outlier_unit")]
-    asked = set(zip(mine["block"], mine["role"], strict=True))
-    mine = mine[
+    outliers = why[(why["cause"] == "outlier_unit")]
+    asked = set(zip(outliers["block"], outliers["role"], strict=True))
+    outliers = outliers[
         [
             role not in _SHARED or (block, "q") not in asked
-            for role, block in zip(mine["role"], mine["block"], strict=True)
+            for role, block in zip(outliers["role"], outliers["block"], strict=True)
         ]
     ]
-    found = pd.DataFrame({"layer": [_reader(row) for row in mine.to_dict("records")]})
+    rows = pd.DataFrame({"layer": [_reader(row) for row in outliers.to_dict("records")]})
     for name, column in (
         ("module", "module"),
         ("block", "block"),
@@ -36,13 +36,13 @@ def units(why: pd.DataFrame) -> pd.DataFrame:
         ("largest |x|", "value"),
         ("median unit", "usual"),
     ):
-        found[name] = list(mine[column])
-    found["times"] = found["largest |x|"] / found["median unit"].where(found["median unit"] > 0)
-    found["beyond"] = found["times"] > FAR
-    return found.assign(
+        rows[name] = list(outliers[column])
+    rows["times"] = rows["largest |x|"] / rows["median unit"].where(rows["median unit"] > 0)
+    rows["beyond"] = rows["times"] > FAR
+    return rows.assign(
         **{
-            "made by": list(mine["source"]),
-            "language": [language_name(code) for code in mine["language"]],
+            "made by": list(outliers["source"]),
+            "language": [language_name(code) for code in outliers["language"]],
         }
     )
 
@@ -71,7 +71,7 @@ def units_picture(why: pd.DataFrame, theme: Theme = "light") -> Picture | None:
         x=far["hidden unit"],
         y=far["layer"],
         mode="text",
-        text=[f"{r[4]}: {r.times:.0f}×" for r in far.itertuples()],
+        text=[f"    {r[4]}: {r.times:.0f}×" for r in far.itertuples()],  # clear of the dot
         textposition="middle right",
         textfont={"color": INK[theme].text, "size": 12},
         hoverinfo="skip",
@@ -86,7 +86,7 @@ def units_picture(why: pd.DataFrame, theme: Theme = "light") -> Picture | None:
         margin={"l": 150, "r": 14, "t": 8, "b": 96},
         hovermode="closest",
         legend=LEGEND,
-        xaxis=value_axis("Number of the hidden unit", range=reach, nticks=6),
+        xaxis=value_axis("Hidden unit", range=reach, nticks=6),
         yaxis={
             "categoryorder": "array",
             "categoryarray": layers[::-1],
@@ -101,8 +101,8 @@ def _add_units(figure: go.Figure, rows: pd.DataFrame, theme: Theme) -> None:
     """A dot per unit, open where it is not beyond FAR times the median unit."""
     colour = MARKS["PTQ"].colour(theme)
     for beyond, name, symbol in (
-        (True, f"beyond {FAR:g} × the median unit", "circle"),
-        (False, "the largest of its layer, not so far", "circle-open"),
+        (True, f"over {FAR:g} × the median unit", "circle"),
+        (False, "largest of its layer, below that", "circle-open"),
     ):
         part = rows[rows["beyond"] == beyond]
         if part.empty:
@@ -133,8 +133,8 @@ def _add_units(figure: go.Figure, rows: pd.DataFrame, theme: Theme) -> None:
 def _units_reading(rows: pd.DataFrame, layers: int) -> str:
     first, beyond = rows.loc[rows["times"].fillna(0).idxmax()], rows[rows["beyond"]]
     text = (
-        f"In {beyond['layer'].nunique()} of {layers} inputs a hidden unit reaches beyond {FAR:g} "
-        f"times the median unit; farthest is unit {first['hidden unit']} "
+        f"In {beyond['layer'].nunique()} of {layers} inputs a hidden unit exceeds {FAR:g} times "
+        f"the median unit; the largest is unit {first['hidden unit']} "
     )
     text += f"at the input of {first['layer']}, {first['times']:.1f} times"
-    return f"{text}, made by {first['made by']}." if first["made by"] else f"{text}."
+    return f"{text}, produced by {first['made by']}." if first["made by"] else f"{text}."

@@ -23,14 +23,14 @@ PRICES: dict[Price, tuple[str, str]] = {
 }
 
 
-def front(found: pd.DataFrame, price: Price) -> list[str]:
-    """Names of the runs that no other run beats: none scores as high for as little, and better in
-    one of the two. Cheapest first."""
+def front(runs: pd.DataFrame, price: Price) -> list[str]:
+    """Names of the runs on the Pareto front: no other run is as good in score and price and better
+    in one of the two. Cheapest first."""
     cost = PRICES[price][0]
     kept = []
-    for _, row in found.sort_values([cost, "zero-shot mean"], ascending=[True, False]).iterrows():
-        as_good = (found["zero-shot mean"] >= row["zero-shot mean"]) & (found[cost] <= row[cost])
-        better = (found["zero-shot mean"] > row["zero-shot mean"]) | (found[cost] < row[cost])
+    for _, row in runs.sort_values([cost, "zero-shot mean"], ascending=[True, False]).iterrows():
+        as_good = (runs["zero-shot mean"] >= row["zero-shot mean"]) & (runs[cost] <= row[cost])
+        better = (runs["zero-shot mean"] > row["zero-shot mean"]) | (runs[cost] < row[cost])
         if not (as_good & better).any():
             kept.append(str(row["run"]))
     return kept
@@ -48,13 +48,13 @@ def _apart(values: Sequence[float]) -> list[float]:
 
 
 def pareto(
-    found: pd.DataFrame, reports: Sequence[Report], price: Price, theme: Theme = "light"
+    runs: pd.DataFrame, reports: Sequence[Report], price: Price, theme: Theme = "light"
 ) -> go.Figure:
     """Zero-shot mean with its 95 % interval against a price; a stair joins the runs that no other
     run beats."""
     marks, metric, (cost, title) = run_marks(reports), METRICS[reports[0].metric], PRICES[price]
-    place = dict(zip(found["run"], _apart(found[cost].tolist()), strict=True))
-    best, score = front(found, price), dict(zip(found["run"], found["zero-shot mean"], strict=True))
+    place = dict(zip(runs["run"], _apart(runs[cost].tolist()), strict=True))
+    best, score = front(runs, price), dict(zip(runs["run"], runs["zero-shot mean"], strict=True))
     figure = go.Figure()
     if len(best) > 1:
         figure.add_scatter(
@@ -62,12 +62,12 @@ def pareto(
             y=[score[n] for n in best],
             mode="lines",
             line={"color": INK[theme].quiet, "width": 1.5, "dash": "dot", "shape": "hv"},
-            name="not beaten",
+            name="Pareto front",
             hoverinfo="skip",
         )
-    for row in found.to_dict("records"):
+    for row in runs.to_dict("records"):
         _add_run(figure, row, place[row["run"]], cost, marks[row["run"]], theme)
-    below = legend_height([*found["run"], "not beaten"])
+    below = legend_height([*runs["run"], "Pareto front"])
     above = f"{metric.name}, zero-shot mean, {metric.unit}"
     figure.update_layout(
         template=template(theme),

@@ -1,8 +1,8 @@
-"""Drops over a property of the languages: how much text of it the model has read, or into how many
-pieces its words fall.
+"""Drops over a property of the languages: their share of the pre-training text, or how many pieces
+their words are split into.
 
 `fertility` and `text_shares` are the properties, `rank_correlation` says whether the order of the
-languages is alike, `against` draws it.
+languages is similar, `against` draws it.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def unspaced_note(table: pd.DataFrame) -> str:
     )
     return (
         f"{parts}: subwords per character, because they are written without spaces between words; "
-        "they are left out of this picture and of ρ."
+        "they are left out of this figure and of ρ."
     )
 
 
@@ -125,11 +125,11 @@ def rank_correlation(x: pd.Series, y: pd.Series) -> Rank | None:
     from scipy.stats import spearmanr  # a second of import that few pages need
     from scipy.stats import t as student
 
-    found = spearmanr(x, y)
+    test = spearmanr(x, y)
     edge = float(student.ppf(0.975, len(x) - 2))
     return Rank(
-        float(found.statistic),
-        float(found.pvalue),
+        float(test.statistic),
+        float(test.pvalue),
         len(x),
         edge / float(np.sqrt(len(x) - 2 + edge**2)),
     )
@@ -138,20 +138,20 @@ def rank_correlation(x: pd.Series, y: pd.Series) -> Rank | None:
 def points(rows: pd.DataFrame, values: Mapping[str, float], run: str | None = None) -> pd.DataFrame:
     """The drop table of one run with the property as column `x`; languages without it are left
     out."""
-    mine = first_run(rows, run)
-    mine["x"] = [values.get(code, float("nan")) for code in mine["code"]]
-    return mine[mine["x"].notna()].reset_index(drop=True)
+    drops = first_run(rows, run)
+    drops["x"] = [values.get(code, float("nan")) for code in drops["code"]]
+    return drops[drops["x"].notna()].reset_index(drop=True)
 
 
 def rank_reading(table: pd.DataFrame, what: str) -> str:
-    """Whether the drop goes along with the property `what`, over the zero-shot languages, in two or
-    three honest sentences."""
+    """Whether the drop depends on the property `what`, over the zero-shot languages, in two or
+    three sentences."""
     zero = table[~table["labels in training"]]
     rank = rank_correlation(zero["x"], zero["drop"])
     if rank is None:
         return (
-            f"The {len(zero)} zero-shot languages shown are too few, or too much alike in {what}, "
-            "to say whether their drop goes along with it."
+            f"The {len(zero)} zero-shot languages shown are too few, or too similar in {what}, to "
+            "tell whether their drop depends on it."
         )
     rho = f"{rank.rho:+.2f}".replace("-", "−")
     text = (
@@ -176,7 +176,7 @@ def label_places(x: list[float], y: list[float]) -> list[str]:
     """Plotly text positions of two-letter labels at points given in pixels, such that labels keep
     off points, each other and the rim where possible."""
     boxes = [(px - 6, px + 6, py - 6, py + 6) for px, py in zip(x, y, strict=True)]
-    found = []
+    places = []
     for px, py in zip(x, y, strict=True):
         best: tuple[int, str, tuple[float, float, float, float]] | None = None
         for name, (right, up) in _SPOTS.items():
@@ -190,8 +190,8 @@ def label_places(x: list[float], y: list[float]) -> list[str]:
                 best = (hits, name, box)
         assert best is not None
         boxes.append(best[2])
-        found.append(best[1])
-    return found
+        places.append(best[1])
+    return places
 
 
 def _add_group(

@@ -123,22 +123,21 @@ def table(report: Report, remedies: pd.DataFrame, costs: pd.DataFrame) -> pd.Dat
 
 
 def printed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The table as it stands on the page: a change with its interval in one cell, the units in the
-    headings."""
+    """The table for the page: a change with its interval in one cell, the units in the headings."""
     lines = []
     for row in rows.to_dict("records"):
-        known = not math.isnan(row["change"])
+        was_run = not math.isnan(row["change"])
         lines.append(
             {
                 "remedy": row["remedy"][:1].upper() + row["remedy"][1:],
                 "size, MB": f"{row['MB']:.2f}{'' if row['kind'] == FULL else ' simulated'}",
                 "predicted cost, nats": f"{row['predicted']:.2g}",
                 f"zero-shot mean, {METRICS[metric].unit}": f"{row['zero-shot']:.1f}"
-                if known
+                if was_run
                 else "not run yet",
                 "against this run, points [95 %]": f"{row['change']:+.1f}"
                 f"{bracket(row['low'], row['high'], '+')}"
-                if known and row["kind"] != RUN
+                if was_run and row["kind"] != RUN
                 else "",
                 "p": p_cell(row["p"]),
             }
@@ -158,8 +157,8 @@ def agreement(rows: pd.DataFrame) -> tuple[float, int]:
 
 
 def reading(rows: pd.DataFrame) -> str:
-    """What the run lost, the smallest recipe that surely helps, the best one, and whether the
-    predicted order held."""
+    """What the run lost, the smallest recipe that reliably helps, the best one, and whether the
+    predicted ranking held."""
     run, full = (rows[rows["kind"] == kind].iloc[0] for kind in (RUN, FULL))
     text = (
         f"This run loses {full['change']:.1f} points against FP32 on the zero-shot languages, at "
@@ -167,26 +166,26 @@ def reading(rows: pd.DataFrame) -> str:
     )
     tried = rows[~rows["kind"].isin((RUN, FULL))].dropna(subset="change")
     if tried.empty:
-        return f"{text} None of its remedies was run yet, as they train."
+        return f"{text} None of its remedies has been run yet, because they need training."
     sure = tried[(tried["low"] > 0) & (tried["p"] < 0.05)]
     if sure.empty:
         return (
-            f"{text} None of the {len(tried)} remedies that were run surely helps: none has an "
+            f"{text} None of the {len(tried)} remedies that were run helps reliably: none has an "
             "interval above 0."
         )
     small, best = sure.iloc[0], sure.loc[sure["change"].idxmax()]
     text += (
-        f" The smallest recipe that surely helps: {_named(small)} wins {_won(small)} at "
+        f" The smallest recipe that reliably helps: {_named(small)} gains {_gained(small)} at "
         f"{small['MB']:.2f} MB."
     )
     if best["remedy"] != small["remedy"]:
-        text += f" Most is won with {_named(best)}: {_won(best)} at {best['MB']:.2f} MB."
+        text += f" {_named(best)} gains most: {_gained(best)} at {best['MB']:.2f} MB."
     rho, n = agreement(rows)
     return (
         text
         if math.isnan(rho)
-        else f"{text} Over the {n} recipes that were run, predicted cost and measured drop agree "
-        f"with Spearman's rank correlation {rho:.2f}."
+        else f"{text} Over the {n} recipes that were run, predicted cost and measured drop have "
+        f"Spearman's rank correlation ρ = {rho:.2f}."
     )
 
 
@@ -194,7 +193,7 @@ def _named(row: pd.Series[Any]) -> str:
     return f"“{row['remedy']}”"
 
 
-def _won(row: pd.Series[Any]) -> str:
+def _gained(row: pd.Series[Any]) -> str:
     return (
         f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')} ({p_text(row['p'])})"
     )
@@ -230,7 +229,7 @@ def picture(
     if at is not None:
         figure.add_vline(x=pareto.iloc[at]["bytes"] / 1e6, line={"color": ink.text, "width": 1})
     axes = {"type": "log", "fixedrange": True, "showticklabels": True, **_ticks(rows, pareto)}
-    title = "Size, MB (simulated but for FP32; log scale; less is better)"
+    title = "Size, MB (simulated except FP32; log scale; less is better)"
     figure.update_xaxes(**axes)
     figure.update_xaxes(title={"text": title, "standoff": 4}, row=2)
     figure.update_yaxes(fixedrange=True, nticks=6, zeroline=True, zerolinecolor=ink.quiet, row=1)
@@ -253,7 +252,7 @@ def picture(
     return figure, rows, reading(rows)
 
 
-def _points(figure: go.Figure, mine: pd.DataFrame, kind: str, mark: Mark, theme: Theme) -> None:
+def _points(figure: go.Figure, recipes: pd.DataFrame, kind: str, mark: Mark, theme: Theme) -> None:
     """The recipes of one kind, in both panels."""
     colour = mark.colour(theme)
     text = [
@@ -263,7 +262,7 @@ def _points(figure: go.Figure, mine: pd.DataFrame, kind: str, mark: Mark, theme:
             if math.isnan(row["change"])
             else f"{row['change']:+.1f} points{bracket(row['low'], row['high'], '+')}"
         )
-        for row in mine.to_dict("records")
+        for row in recipes.to_dict("records")
     ]
     drawn = {
         "mode": "markers",
@@ -271,7 +270,7 @@ def _points(figure: go.Figure, mine: pd.DataFrame, kind: str, mark: Mark, theme:
         "legendgroup": kind,
         "hovertext": text,
         "hoverinfo": "text",
-        "customdata": mine["remedy"],
+        "customdata": recipes["remedy"],
     }
     marker = {
         "color": colour,
@@ -279,18 +278,21 @@ def _points(figure: go.Figure, mine: pd.DataFrame, kind: str, mark: Mark, theme:
         "size": 10,
         "line": {"color": colour, "width": 1.5},
     }
-    reach = {"array": mine["high"] - mine["change"], "arrayminus": mine["change"] - mine["low"]}
+    reach = {
+        "array": recipes["high"] - recipes["change"],
+        "arrayminus": recipes["change"] - recipes["low"],
+    }
     bars = (
         {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **reach}
-        if mine["low"].notna().any()
+        if recipes["low"].notna().any()
         else None
     )
     figure.add_scatter(
-        x=mine["MB"], y=mine["change"], error_y=bars, marker=marker, **drawn, row=1, col=1
+        x=recipes["MB"], y=recipes["change"], error_y=bars, marker=marker, **drawn, row=1, col=1
     )
     figure.add_scatter(
-        x=mine["MB"],
-        y=mine["predicted"].where(mine["predicted"] > 0),
+        x=recipes["MB"],
+        y=recipes["predicted"].where(recipes["predicted"] > 0),
         marker=marker,
         **drawn,
         showlegend=False,

@@ -29,15 +29,15 @@ def needed(rows: pd.DataFrame, run: str | None = None) -> pd.DataFrame:
 
     Raises ValueError for a table without intervals.
     """
-    mine = first_run(rows, run)
-    if mine["low"].isna().any():
+    drops = first_run(rows, run)
+    if drops["low"].isna().any():
         raise ValueError(
             "the drop table must have intervals, it has none; give it the sentences of the FP32 run"
         )
-    drop = mine["drop"].abs().to_numpy()
+    drop = drops["drop"].abs().to_numpy()
     with np.errstate(divide="ignore"):
-        mine["needed"] = np.ceil(
-            mine["sentences"].to_numpy(float) * (mine["detectable"].to_numpy() / drop) ** 2
+        drops["needed"] = np.ceil(
+            drops["sentences"].to_numpy(float) * (drops["detectable"].to_numpy() / drop) ** 2
         )
     kept = [
         "code",
@@ -53,12 +53,12 @@ def needed(rows: pd.DataFrame, run: str | None = None) -> pd.DataFrame:
         "detectable",
         "needed",
     ]
-    return mine.sort_values("drop", ascending=False, ignore_index=True)[kept]
+    return drops.sort_values("drop", ascending=False, ignore_index=True)[kept]
 
 
 def at(table: pd.DataFrame, n: int) -> pd.DataFrame:
     """The bounds that n sentences per language would give, by the square root of n: low, high, and
-    whether they leave zero out."""
+    whether they exclude zero."""
     wider = np.sqrt(table["sentences"].to_numpy(float) / n)
     low, high = (
         table["drop"] + (table[bound] - table["drop"]) * wider for bound in ("low", "high")
@@ -72,27 +72,27 @@ def steps(table: pd.DataFrame) -> list[int]:
 
 
 def _count(n: float) -> str:
-    return "no number of" if math.isinf(n) else "over a million" if n > 1e6 else f"{n:,.0f}"
+    return "infinitely many" if math.isinf(n) else "over a million" if n > 1e6 else f"{n:,.0f}"
 
 
 def reading(table: pd.DataFrame) -> str:
-    """In how many languages the sentences there are tell the drop from noise, and what the others
-    would take."""
-    n, found = int(table["sentences"].max()), at(table, int(table["sentences"].max()))
+    """In how many languages the interval excludes zero, and how many sentences the others would
+    take."""
+    n, bounds = int(table["sentences"].max()), at(table, int(table["sentences"].max()))
     text = (
-        f"With {n:,} test sentences per language, the interval leaves zero out in "
-        f"{int(found['told'].sum())} of {len(table)} languages. "
+        f"With {n:,} test sentences per language, the interval excludes zero in "
+        f"{int(bounds['told'].sum())} of {len(table)} languages. "
     )
     least, most = table.loc[table["needed"].idxmin()], table.loc[table["needed"].idxmax()]
     text += (
-        f"To find the drop of {least['language']} ({least['drop']:.1f} points) 4 times out of 5 "
+        f"Detecting the drop of {least['language']} ({least['drop']:.1f} points) 4 times out of 5 "
         f"takes {_count(least['needed'])} sentences"
     )
     if len(table) > 1:
         text += f", that of {most['language']} ({most['drop']:.1f} points) {_count(most['needed'])}"
     return (
-        f"{text}. With 100 per language, {int(at(table, 100)['told'].sum())} of {len(table)} would "
-        "be told from noise."
+        f"{text}. With 100 per language, the interval would exclude zero in "
+        f"{int(at(table, 100)['told'].sum())} of {len(table)}."
     )
 
 
@@ -100,7 +100,7 @@ def figure(
     table: pd.DataFrame, metric: str, n: int | None = None, theme: Theme = "light"
 ) -> go.Figure:
     """One row per language: its drop with the interval at n sentences (as tested, if not given);
-    filled where the interval leaves zero out, else open."""
+    filled where the interval excludes zero, else open."""
     tested = int(table["sentences"].max())
     n = n or tested
     bounds, widest = at(table, n), at(table, min(100, n))
@@ -108,7 +108,7 @@ def figure(
     _add_drops(drawn, table, bounds, n, theme)
     said = (
         f"<b>n = {n:,}</b>{' (as tested)' if n == tested else ''}: {int(bounds['told'].sum())} of "
-        f"{len(table)} told from noise"
+        f"{len(table)} exclude zero"
     )
     font = {"size": 13, "color": INK[theme].text}
     drawn.update_layout(
@@ -144,8 +144,8 @@ def _add_drops(
     )
     hover = [
         f"{name}: drop {drop:.1f} points<br>95 % interval at n = {n:,}: {low:.1f} to "
-        f"{high:.1f}<br>{'told from noise' if told else 'could be noise'}"
-        for name, drop, low, high, told in zip(
+        f"{high:.1f}<br>{'excludes zero' if clear else 'could be noise'}"
+        for name, drop, low, high, clear in zip(
             table["language"],
             table["drop"],
             bounds["low"],
@@ -163,7 +163,7 @@ def _add_drops(
         showlegend=False,
         marker={
             "color": colour,
-            "symbol": [mark.symbol if told else f"{mark.symbol}-open" for told in bounds["told"]],
+            "symbol": [mark.symbol if clear else f"{mark.symbol}-open" for clear in bounds["told"]],
             "size": 11,
             "line": {"color": colour, "width": 2},
         },

@@ -24,11 +24,11 @@ def _mark(label: str) -> Mark:
 def _bands(
     figure: go.Figure, spans: list[dict[str, Any]], repaired: str | None, theme: Theme
 ) -> None:
-    """Behind the marks: what quantization took (hatched), and the part of it that was won back
+    """Behind the marks: what quantization lost (hatched), and the part that was recovered
     (plain)."""
     parts = {
         "lost": (_mark("PTQ").colour(theme), "still lost" if repaired else "lost"),
-        "won": (_mark(repaired or "SDQ").colour(theme), f"won back by {repaired}"),
+        "recovered": (_mark(repaired or "SDQ").colour(theme), f"recovered by {repaired}"),
     }
     for part, (colour, name) in parts.items():
         drawn = [s for s in spans if s["part"] == part and s["to"] > s["from"]]
@@ -66,14 +66,14 @@ def _spans(
     middle = min(max(values[repaired], low), full) if repaired else low
     return [
         {"part": "lost", "from": middle, "to": full, "y": y, "height": height},
-        {"part": "won", "from": low, "to": middle, "y": y, "height": height},
+        {"part": "recovered", "from": low, "to": middle, "y": y, "height": height},
     ]
 
 
 @dataclass(frozen=True)
 class _Places:
-    """Where things stand: heights of the means (on top) and of the languages, and the ends of the
-    value axis."""
+    """The layout: heights of the means (on top) and of the languages, and the ends of the value
+    axis."""
 
     means: list[float]
     languages: list[float]
@@ -92,7 +92,7 @@ def _places(rows: pd.DataFrame, mean: Mapping[str, float], unit: str) -> _Places
     return _Places(
         means,
         [first + i + (1.1 if i >= zero else 0) for i in range(len(rows))],
-        max(-0.02 * ceiling, 5 * (edge // 5) - 5),  # a mark at nothing is drawn whole
+        max(-0.02 * ceiling, 5 * (edge // 5) - 5),  # a mark at 0 is not cut
         ceiling,
     )
 
@@ -208,8 +208,10 @@ def _add_mean(
 def _headings(
     rows: pd.DataFrame, damaged: str, places: _Places, theme: Theme
 ) -> list[dict[str, Any]]:
-    """What stands above the means, the zero-shot languages and the trained-on one."""
+    """The headings of the means, the zero-shot languages and the trained-on one."""
     zero, first = int((~rows["labels in training"]).sum()), places.means[-1] + 1.9
+    if not zero:  # a task in one language
+        return [heading("Score", -0.55, -98, theme)]
     order = f"Zero-shot, largest {damaged} loss first" if damaged != "FP32" else "Zero-shot"
     headings = [
         heading(f"Mean over {zero} zero-shot languages", -0.55, -98, theme),

@@ -76,34 +76,34 @@ def rows(
     that number of the whole model moves. The floor is the largest over repetitions and causes,
     always over all languages; above: the value is farther from 0.
     """
-    known, column = METRICS[metric], METRICS[metric].column
+    entry, column = METRICS[metric], METRICS[metric].column
     spoken = sensitivity[sensitivity["language"] == language]
-    mine = spoken[spoken["measure"] == VIEWS[view]].sort_values("order", ignore_index=True)
+    scan = spoken[spoken["measure"] == VIEWS[view]].sort_values("order", ignore_index=True)
     label = [
         module_label(name, role, int(block))
-        for name, role, block in zip(mine["module"], mine["role"], mine["block"], strict=True)
+        for name, role, block in zip(scan["module"], scan["role"], scan["block"], strict=True)
     ]
-    table = mine[["module", "role", "block"]].assign(layer=label, sentences=mine["sentences"])
+    table = scan[["module", "role", "block"]].assign(layer=label, sentences=scan["sentences"])
     for name, end in (("value", ""), ("low", "_low"), ("high", "_high")):
-        table[name] = known.times * mine[column + end]
+        table[name] = entry.times * scan[column + end]
     if view == "All but one":
         rest = spoken[spoken["measure"] == "but_one"].set_index("module")[column]
-        table["rest"] = known.times * table["module"].map(rest)
-        table["floor"] = known.times * model_floor(floor, metric, shift=True)
+        table["rest"] = entry.times * table["module"].map(rest)
+        table["floor"] = entry.times * model_floor(floor, metric, shift=True)
     else:
-        table["floor"] = known.times * table["module"].map(highest(floor, "module", column))
+        table["floor"] = entry.times * table["module"].map(highest(floor, "module", column))
     return table.assign(above=table["value"].abs() > table["floor"])
 
 
 def highest(floor: pd.DataFrame, kind: str, measure: str) -> pd.Series:
     """Largest movement over repetitions and causes, by name."""
-    mine = floor[(floor["kind"] == kind) & (floor["measure"] == measure)]
-    return mine.groupby("name")["high"].max()
+    moves = floor[(floor["kind"] == kind) & (floor["measure"] == measure)]
+    return moves.groupby("name")["high"].max()
 
 
 def model_floor(floor: pd.DataFrame, metric: str, shift: bool = False) -> float:
-    """How far the whole quantized model moves by itself, in the scan's unit; `shift`: by how much
-    its number of `metric` does."""
+    """The noise floor of the whole quantized model, in the scan's unit; `shift`: that of its number
+    of `metric`."""
     column = METRICS[metric].column
     return float(
         highest(
@@ -114,8 +114,8 @@ def model_floor(floor: pd.DataFrame, metric: str, shift: bool = False) -> float:
 
 def whole(sensitivity: pd.DataFrame, metric: str, language: str = EVERY) -> float:
     """What the model does when everything quantizes, in the unit of `metric`."""
-    mine = sensitivity[(sensitivity["measure"] == "all") & (sensitivity["language"] == language)]
-    return METRICS[metric].times * float(mine[METRICS[metric].column].iloc[0])
+    scan = sensitivity[(sensitivity["measure"] == "all") & (sensitivity["language"] == language)]
+    return METRICS[metric].times * float(scan[METRICS[metric].column].iloc[0])
 
 
 def titled(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -152,7 +152,7 @@ def where(language: str) -> str:
 
 
 def _worst(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """What stands out of its floor to the worse, worst first."""
+    """The modules that do harm beyond their noise floor, worst first."""
     sign = -1 if metric.higher_is_better else 1
     return table[table["above"] & (sign * table["value"] > 0)].sort_values(
         "value", ascending=metric.higher_is_better, kind="stable"
@@ -173,34 +173,37 @@ def _listed(table: pd.DataFrame, metric: Metric) -> str:
     return " and ".join(f"{row['layer']} ({_spoken(row, metric)})" for _, row in table.iterrows())
 
 
-def alone_reading(table: pd.DataFrame, metric: str, itself: float, language: str = EVERY) -> str:
-    """Which modules do most when each alone quantizes, how many stand out of their floor, and how
-    many out of what the whole model does by itself."""
-    known, worst, n = METRICS[metric], _worst(table, METRICS[metric]), len(table)
+def alone_reading(
+    table: pd.DataFrame, metric: str, model_noise: float, language: str = EVERY
+) -> str:
+    """Which modules do the most harm when quantized alone, how many exceed their noise floor, and
+    how many that of the whole model."""
+    entry, worst, n = METRICS[metric], _worst(table, METRICS[metric]), len(table)
     if worst.empty:
         return (
-            f"Quantized alone{where(language)}, no module has a {known.phrase} beyond its noise "
+            f"Quantized alone{where(language)}, no module has a {entry.phrase} beyond its noise "
             "floor."
         )
     first = worst.iloc[0]
     text = (
-        f"Quantized alone{where(language)}, {first['layer']} does most harm: a {known.phrase} of "
-        f"{_spoken(first, known, True)}"
+        f"Quantized alone{where(language)}, {first['layer']} does the most harm: a {entry.phrase} "
+        f"of {_spoken(first, entry, True)}"
     )
-    text += f", then {_listed(worst.iloc[1:3], known)}." if len(worst) > 1 else "."
-    quiet, highest = int((~table["above"]).sum()), known.said(table["floor"].max() / known.times)
+    text += f", then {_listed(worst.iloc[1:3], entry)}." if len(worst) > 1 else "."
+    quiet, highest = int((~table["above"]).sum()), entry.said(table["floor"].max() / entry.times)
     stay = "stays" if quiet == 1 else "stay"
     text += (
-        f" {quiet} of {n} modules {stay} within the noise floor (at most {highest}) and so without "
-        "a rank."
+        f" {quiet} of {n} modules {stay} within the noise floor (at most {highest}) and "
+        f"{'is' if quiet == 1 else 'are'} not ranked."
         if quiet
         else f" All {n} modules are above their noise floor, which is at most {highest}."
     )
-    small = int((table["value"].abs() <= itself).sum())
-    if metric == "KL" and itself > 0:
+    small = int((table["value"].abs() <= model_noise).sum())
+    if metric == "KL" and model_noise > 0:
         text += (
-            f" The whole quantized model moves by up to {known.said(itself / known.times)} when "
-            f"the same is repeated; alone, {small} of {n} modules do no more than that."
+            " The noise floor of the whole quantized model is "
+            f"{entry.said(model_noise / entry.times)}; alone, {small} of {n} modules stay within "
+            "it."
         )
     return text
 
@@ -208,30 +211,30 @@ def alone_reading(table: pd.DataFrame, metric: str, itself: float, language: str
 def added_reading(
     table: pd.DataFrame, metric: str, everything: float, language: str = EVERY
 ) -> str:
-    """Which modules are worth leaving in FP32 when all others quantize, against how much the whole
-    model's number moves by itself."""
-    known, worst = METRICS[metric], _worst(table, METRICS[metric])
-    floor = known.said(table["floor"].max() / known.times)
+    """Which modules are worth leaving in FP32 when all others are quantized, against the noise
+    floor of the whole model."""
+    entry, worst = METRICS[metric], _worst(table, METRICS[metric])
+    floor = entry.said(table["floor"].max() / entry.times)
     text = (
-        f"When everything quantizes{where(language)}, the {known.phrase} is "
-        f"{known.said(everything / known.times)}."
+        f"With everything quantized{where(language)}, the {entry.phrase} is "
+        f"{entry.said(everything / entry.times)}."
     )
     if worst.empty:
         return (
-            f"{text} Leaving one module in FP32 takes no more of it away than repeating the same "
-            f"does, {floor}."
+            f"{text} Leaving one module in FP32 removes no more of it than the noise floor "
+            f"({floor})."
         )
     first = worst.iloc[0]
     text += (
-        f" Leaving {first['layer']} in FP32 takes most of it away, {_spoken(first, known, True)}: "
-        f"{known.said(first['rest'] / known.times)} remain."
+        f" Leaving {first['layer']} in FP32 removes the most, {_spoken(first, entry, True)}; "
+        f"{entry.said(first['rest'] / entry.times)} remain."
     )
     text += (
-        f" Then {'come' if len(worst) > 2 else 'comes'} {_listed(worst.iloc[1:3], known)}."
+        f" Then {'come' if len(worst) > 2 else 'comes'} {_listed(worst.iloc[1:3], entry)}."
         if len(worst) > 1
         else ""
     )
     return (
-        f"{text} Repeating the same moves it by up to {floor}; {len(table) - len(worst)} of "
-        f"{len(table)} modules add no more than that."
+        f"{text} The noise floor is {floor}; {len(table) - len(worst)} of {len(table)} modules add "
+        "no more than that."
     )

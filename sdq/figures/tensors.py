@@ -1,4 +1,4 @@
-"""Weights or activations: which half of the rounding breaks the answers.
+"""Whether rounding the weights or the activations breaks the answers.
 
 `rows` holds the numbers, `parts_picture` draws them, `reading` says them in words.
 """
@@ -21,10 +21,10 @@ _HEIGHT = {part: float(i) for i, part in enumerate(PARTS.values())}
 def rows(parts: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One row per part and language ("all" first): part, language, value with its interval low,
     high, in the unit of `metric`; sentences."""
-    known = METRICS[metric]
+    entry = METRICS[metric]
     table = pd.DataFrame({"part": parts["part"].map(PARTS), "language": parts["language"]})
     for name, end in (("value", ""), ("low", "_low"), ("high", "_high")):
-        table[name] = known.times * parts[known.column + end]
+        table[name] = entry.times * parts[entry.column + end]
     return table.assign(sentences=parts["sentences"])
 
 
@@ -38,16 +38,16 @@ def parts_picture(
 ) -> Picture:
     """What rounding the weights alone, the activations alone, and both does: `language` large with
     its interval, every single one small."""
-    table, known = rows(parts, metric), METRICS[metric]
-    itself = known.times * model_floor(floor, metric)
+    table, entry = rows(parts, metric), METRICS[metric]
+    model_noise = entry.times * model_floor(floor, metric)
     each = table[table["language"] != EVERY]
-    mine = table[table["language"] == language]
+    chosen = table[table["language"] == language]
     figure = go.Figure()
-    _add_each(figure, each, known.unit, theme)
-    _add_chosen(figure, mine, known.unit, language, MARKS[method], theme)
+    _add_each(figure, each, entry.unit, theme)
+    _add_chosen(figure, chosen, entry.unit, language, MARKS[method], theme)
     figure.add_vrect(
-        x0=-itself,
-        x1=itself,
+        x0=-model_noise,
+        x1=model_noise,
         fillcolor=faint(INK[theme].quiet, 0.25),
         line_width=0,
         layer="below",
@@ -55,7 +55,7 @@ def parts_picture(
         showlegend=True,
     )
     below = 20 * (len(figure.data) + 1)  # a line each on a phone
-    reach = reach_of(pd.concat([mine, each[["value"]]]), False, itself)
+    reach = reach_of(pd.concat([chosen, each[["value"]]]), False, model_noise)
     figure.update_layout(
         template=template(theme),
         height=244 + below,
@@ -63,11 +63,11 @@ def parts_picture(
         showlegend=True,
         legend=LEGEND,
         hovermode="closest",
-        xaxis=value_axis(known.axis, range=reach),
+        xaxis=value_axis(entry.axis, range=reach),
         yaxis=row_axis(list(_HEIGHT.values()), list(_HEIGHT), 2.6, -0.5),
     )
-    text = reading(table, metric, itself, language)
-    return figure, table.rename(columns={"value": known.axis}), text
+    text = reading(table, metric, model_noise, language)
+    return figure, table.rename(columns={"value": entry.axis}), text
 
 
 def _add_each(figure: go.Figure, each: pd.DataFrame, unit: str, theme: Theme) -> None:
@@ -93,12 +93,12 @@ def _add_each(figure: go.Figure, each: pd.DataFrame, unit: str, theme: Theme) ->
 
 
 def _add_chosen(
-    figure: go.Figure, mine: pd.DataFrame, unit: str, language: str, mark: Mark, theme: Theme
+    figure: go.Figure, chosen: pd.DataFrame, unit: str, language: str, mark: Mark, theme: Theme
 ) -> None:
     """The language that was chosen, or all together, with its interval."""
-    y = [_HEIGHT[part] for part in mine["part"]]
+    y = [_HEIGHT[part] for part in chosen["part"]]
     figure.add_scatter(
-        x=segments(mine["low"], mine["high"]),
+        x=segments(chosen["low"], chosen["high"]),
         y=segments(y, y),
         mode="lines",
         line={"color": mark.colour(theme), "width": 2},
@@ -108,10 +108,10 @@ def _add_chosen(
     hover = [
         f"{r['part']}{where(language)}<br>{r['value']:.3g} {unit} (95 % interval "
         f"{r['low']:.3g} to {r['high']:.3g})"
-        for _, r in mine.iterrows()
+        for _, r in chosen.iterrows()
     ]
     figure.add_scatter(
-        x=mine["value"],
+        x=chosen["value"],
         y=y,
         mode="markers",
         name="all languages" if language == EVERY else language_name(language),
@@ -126,44 +126,38 @@ def _add_chosen(
     )
 
 
-def reading(table: pd.DataFrame, metric: str, itself: float, language: str = EVERY) -> str:
-    """What each half of the rounding does, and whether the smaller one stands out of what the model
-    does by itself."""
-    known = METRICS[metric]
-    mine = table[table["language"] == language].set_index("part")["value"]
-    said = {part: known.said(mine[part] / known.times) for part in PARTS.values()}
+def reading(table: pd.DataFrame, metric: str, model_noise: float, language: str = EVERY) -> str:
+    """The effects of rounding weights and activations, and whether the smaller one exceeds the
+    noise floor."""
+    entry = METRICS[metric]
+    effects = table[table["language"] == language].set_index("part")["value"]
+    said = {part: entry.said(effects[part] / entry.times) for part in PARTS.values()}
     text = (
-        f"Rounding only the weights{where(language)} gives a {known.phrase} of "
+        f"Rounding only the weights{where(language)} gives a {entry.phrase} of "
         f"{said['weights only']}, only the activations {said['activations only']}, both "
         f"{said['both']}."
     )
     quiet = [
         part.removesuffix(" only")
         for part in ("weights only", "activations only")
-        if abs(mine[part]) <= itself
+        if abs(effects[part]) <= model_noise
     ]
-    floor = known.said(itself / known.times)
-    if not mine.abs().max():
+    floor = entry.said(model_noise / entry.times)
+    if not effects.abs().max():
         return (
-            f"Neither half of the rounding moves the {known.phrase}{where(language)}: it is "
-            f"{said['both']}."
+            f"Rounding weights or activations does not move the {entry.phrase}{where(language)}: "
+            f"it is {said['both']}."
         )
     if len(quiet) == 2:
-        return (
-            f"{text} Neither half does more than the model does by itself when it is only repeated "
-            f"({floor})."
-        )
+        return f"{text} Neither exceeds the noise floor of the model ({floor})."
     if quiet:
-        return (
-            f"{text} The {quiet[0]} do no more than the model does by itself when it is only "
-            f"repeated ({floor})."
-        )
+        return f"{text} The {quiet[0]} do not exceed the noise floor of the model ({floor})."
     larger, smaller = sorted(
-        ("weights only", "activations only"), key=lambda part: -abs(mine[part])
+        ("weights only", "activations only"), key=lambda part: -abs(effects[part])
     )
-    times = abs(mine[larger] / mine[smaller])
+    times = abs(effects[larger] / effects[smaller])
     more = f"{times:,.0f}" if times >= 100 else f"{times:.3g}"
     return (
         f"{text} The {larger.removesuffix(' only')} do {more} times as much as the "
-        f"{smaller.removesuffix(' only')}; by itself the model moves by up to {floor}."
+        f"{smaller.removesuffix(' only')}; the noise floor of the model is {floor}."
     )

@@ -1,5 +1,4 @@
-"""Loss of a training, split by term, and the score on dev sentences beside it: while it runs, and
-afterwards.
+"""Loss of a training, split by term, and the score on dev sentences: during the run and after it.
 
 `history` collects the numbers from the events of a run under way; a finished run has them in
 `Report.history`. `table` holds them, `reading` says them in words, `curves` draws them.
@@ -65,10 +64,10 @@ def weights(training: Mapping[str, Any] | None) -> dict[str, float] | None:
     known."""
     if training is None:
         return None
-    found = {"ce": 1.0}
+    factors = {"ce": 1.0}
     for term in training["distillation"]:
-        found[term["kind"]] = found.get(term["kind"], 0.0) + term["weight"]
-    return found
+        factors[term["kind"]] = factors.get(term["kind"], 0.0) + term["weight"]
+    return factors
 
 
 def terms(of: Mapping[str, Any]) -> list[str]:
@@ -80,7 +79,7 @@ def terms(of: Mapping[str, Any]) -> list[str]:
 
 
 def label(term: str) -> str:
-    """How a term is called on screen."""
+    """The label of a term."""
     return TERMS.get(term, term.replace("_", " "))
 
 
@@ -97,18 +96,19 @@ def table(of: Mapping[str, Any], factors: Mapping[str, float] | None = None) -> 
     )
     for name in names if factors else ():
         logged[f"{label(name)}, weighted"] = logged[label(name)] * (factors or {}).get(name, 1.0)
-    looked = pd.DataFrame(
+    checks = pd.DataFrame(
         [{"step": int(row["step"]), DEV: 100 * row["dev"]} for row in of["checks"]]
     )
-    if logged.empty or looked.empty:
-        return looked if logged.empty else logged
-    return logged.merge(looked, on="step", how="outer").sort_values("step", ignore_index=True)
+    if logged.empty or checks.empty:
+        return checks if logged.empty else logged
+    return logged.merge(checks, on="step", how="outer").sort_values("step", ignore_index=True)
 
 
 def reading(
-    of: Mapping[str, Any], factors: Mapping[str, float] | None = None, language: str = "English"
+    of: Mapping[str, Any], factors: Mapping[str, float] | None = None, language: str = ""
 ) -> str:
-    """What the picture shows, in one to three sentences with its numbers."""
+    """What the figure shows, in one to three sentences with its numbers. `language`: that of the
+    dev sentences, if it is known."""
     steps, checks = of["steps"], of["checks"]
     if not steps:
         return "No training step has been logged yet."
@@ -138,8 +138,8 @@ def reading(
             checks, key=lambda row: (row["dev"], row["step"])
         )  # the later one at a tie, as the training keeps it
         text += (
-            f" Best score on {language} dev sentences: {100 * best['dev']:.1f} % at step "
-            f"{best['step']:.0f}"
+            f" Best score on {f'{language} ' if language else ''}dev sentences: "
+            f"{100 * best['dev']:.1f} % at step {best['step']:.0f}"
         )
         text += f"; the weights of step {of['kept']:.0f} were kept." if of.get("kept") else "."
     return text
@@ -195,8 +195,8 @@ def _looks(figure: go.Figure, rows: pd.DataFrame, kept: float | None, theme: The
         row=2,
         col=1,
     )
-    mine = rows[rows["step"] == kept]
-    if len(mine):
+    star_at = rows[rows["step"] == kept]
+    if len(star_at):
         star = {
             "symbol": "star",
             "size": 15,
@@ -204,8 +204,8 @@ def _looks(figure: go.Figure, rows: pd.DataFrame, kept: float | None, theme: The
             "line": {"color": INK[theme].paper, "width": 1},
         }
         figure.add_scatter(
-            x=mine["step"],
-            y=mine[DEV],
+            x=star_at["step"],
+            y=star_at[DEV],
             mode="markers",
             marker=star,
             name="weights kept",
@@ -227,17 +227,17 @@ def curves(
         raise ValueError(
             "a history must hold at least one logged step or look at dev to be drawn, got none"
         )
-    looked = DEV in rows
+    has_checks = DEV in rows
     figure = make_subplots(
-        rows=2 if looked else 1,
+        rows=2 if has_checks else 1,
         cols=1,
         shared_xaxes=True,
         vertical_spacing=0.08,
-        row_heights=[0.64, 0.36] if looked else [1],
+        row_heights=[0.64, 0.36] if has_checks else [1],
     )
     if of["steps"]:
         _lines(figure, rows.dropna(subset=[TOTAL]), of, factors is not None, theme)
-    if looked:
+    if has_checks:
         _looks(figure, rows.dropna(subset=[DEV]), of.get("kept"), theme)
         scores = rows[DEV].dropna()
         figure.update_yaxes(
@@ -255,13 +255,13 @@ def curves(
     last = float(of.get("of") or rows["step"].max())
     figure.update_xaxes(range=[0, 1.02 * last])
     figure.update_xaxes(
-        title={"text": "Training step", "standoff": 6}, row=2 if looked else 1, col=1
+        title={"text": "Training step", "standoff": 6}, row=2 if has_checks else 1, col=1
     )
     figure.for_each_xaxis(lambda axis: axis.update(fixedrange=True))
     figure.for_each_yaxis(lambda axis: axis.update(fixedrange=True))
     figure.update_layout(
         template=template(theme),
-        height=430 if looked else 320,
+        height=430 if has_checks else 320,
         margin={"l": 62, "r": 14, "t": 10, "b": 118},
         hovermode="x unified",
         legend=LEGEND,

@@ -27,10 +27,10 @@ def histogram_table(
     """
     parts = []
     for run, stored in weights.items():
-        mine = stored[stored["module"] == module]
-        if not len(mine):
+        module_rows = stored[stored["module"] == module]
+        if not len(module_rows):
             continue
-        row = mine.iloc[0]
+        row = module_rows.iloc[0]
         before, after = np.asarray(row["fp32"], dtype=float), row.get("quantized")
         edges = np.linspace(row["low"], row["high"], len(before) + 1)
         rounded = (
@@ -72,14 +72,14 @@ def histogram_reading(
     )
 
 
-def histograms(found: pd.DataFrame, theme: Theme = "light") -> go.Figure:
+def histograms(shares_of: pd.DataFrame, theme: Theme = "light") -> go.Figure:
     """Weights before and after rounding, a panel per run, all with the same axes; the shares are on
     a log axis, because rounded weights pile up on few values."""
-    ink, runs = INK[theme], list(dict.fromkeys(found["run"]))
+    ink, runs = INK[theme], list(dict.fromkeys(shares_of["run"]))
     figure, inner = small_multiples(runs)
     for i, run in enumerate(runs):
-        _add_shares(figure, found[found["run"] == run], run, cell(i, len(runs)), theme)
-    shares = found[["before", "after"]].to_numpy(dtype=float)
+        _add_shares(figure, shares_of[shares_of["run"] == run], run, cell(i, len(runs)), theme)
+    shares = shares_of[["before", "after"]].to_numpy(dtype=float)
     least = float(np.nanmin(np.where(shares > 0, shares, np.nan)))
     last = cell(len(runs) - 1, len(runs))["row"]
     figure.update_annotations(font={"size": 13, "color": ink.text}, yshift=2)
@@ -106,7 +106,7 @@ def histograms(found: pd.DataFrame, theme: Theme = "light") -> go.Figure:
 
 
 def _add_shares(
-    figure: go.Figure, mine: pd.DataFrame, run: str, panel: Mapping[str, int], theme: Theme
+    figure: go.Figure, shares: pd.DataFrame, run: str, panel: Mapping[str, int], theme: Theme
 ) -> None:
     """The shares of one run before and after rounding; the legend names each once."""
     ink = INK[theme]
@@ -114,17 +114,17 @@ def _add_shares(
         ("before", "before rounding", ink.quiet, 0.45),
         ("after", "after rounding", ink.text, 1.0),
     ):
-        share = mine[column].where(mine[column] > 0)
+        share = shares[column].where(shares[column] > 0)
         if share.isna().all():
             continue
         text = [
             f"{escape(run)}, {name}<br>weight {x:.4g}: {y:.3g} %"
-            for x, y in zip(mine["weight"], share, strict=True)
+            for x, y in zip(shares["weight"], share, strict=True)
         ]
         figure.add_bar(
-            x=mine["weight"].tolist(),
+            x=shares["weight"].tolist(),
             y=[None if math.isnan(y) else y for y in share],
-            width=float(mine["weight"].diff().median()),
+            width=float(shares["weight"].diff().median()),
             name=name,
             legendgroup=name,
             opacity=opacity,
@@ -146,8 +146,8 @@ def _grid_sentence(row: Any, grid: np.ndarray[Any, Any] | None) -> str:
     if grid is not None:
         step = (grid[-1] - grid[0]) / (len(grid) - 1)
         return (
-            f"Rounded to {int(row['bits'])} bits they can take {len(grid)} values, {step:.2g} "
-            f"apart, of which {row['codes_used']:.0f} occur."
+            f"At {int(row['bits'])} bits they can take {len(grid)} values, {step:.2g} apart; "
+            f"{row['codes_used']:.0f} of these occur."
         )
     owner = {"channel": "output channel", "group": "group of weights"}.get(
         row["granularity"], "part"
@@ -155,7 +155,7 @@ def _grid_sentence(row: Any, grid: np.ndarray[Any, Any] | None) -> str:
     steps = f"{row['scale_low']:.2g} to {row['scale_high']:.2g}"
     return (
         f"Every {owner} has its own grid ({int(row['ranges']):,} scales, steps from {steps}), so "
-        "no common grid can be drawn under the picture."
+        "no common grid can be drawn under the figure."
     )
 
 
@@ -198,7 +198,7 @@ def histogram_picture(
         barmode="overlay",
         hovermode="closest",
         legend=LEGEND,
-        xaxis=value_axis("Value of a weight", anchor="y" if grid is None else "y2", nticks=7),
+        xaxis=value_axis("Weight value", anchor="y" if grid is None else "y2", nticks=7),
         yaxis={
             "title": {"text": "Weights per bin"},
             "type": "log" if log else "linear",
@@ -231,7 +231,7 @@ def _add_grid(figure: go.Figure, grid: np.ndarray[Any, Any], theme: Theme) -> No
             "color": INK[theme].text,
             "line": {"width": 1},
         },
-        name="values there are",
+        name="representable values",
         hovertemplate="%{x:.4g}<extra></extra>",
     )
     figure.update_layout(

@@ -55,19 +55,19 @@ def nearest(layer: str | None, modules: Sequence[str]) -> str | None:
 
 
 def label_of(row: Any) -> str:
-    """What a row with module, role and block is called."""
+    """The label of a row with module, role and block."""
     return module_label(row["module"], row["role"], int(row["block"]))
 
 
 def find(rows: pd.DataFrame, layer: str) -> Any:
     """The row of a module. UserError if there is none."""
-    found = rows[rows["module"] == layer]
-    if found.empty:
+    matches = rows[rows["module"] == layer]
+    if matches.empty:
         raise UserError(
             f"layer must be one of the {len(rows)} modules of this run, got {layer[:80]!r}; choose "
             "one from the list"
         )
-    return found.iloc[0]
+    return matches.iloc[0]
 
 
 def quantized(row: Any) -> bool:
@@ -136,10 +136,10 @@ def reading(weights: pd.DataFrame, run: str) -> str:
     if rounded.empty:
         widest = rows.loc[rows["largest / typical weight"].idxmax()]
         return (
-            f"Nothing is rounded in this FP32 run. Hardest to round of its {len(rows)} modules "
+            f"Nothing is rounded in this FP32 run. The hardest to round of its {len(rows)} modules "
             f"would be {widest['layer']}: its largest weight is "
             f"{widest['largest / typical weight']:.1f} times the typical one (rms), and one range "
-            "has to hold both."
+            "must cover both."
         )
     by = rounded["SQNR, dB"]
     worst, best = rounded.loc[by.idxmin()], rounded.loc[by.idxmax()]
@@ -150,13 +150,13 @@ def reading(weights: pd.DataFrame, run: str) -> str:
     text += " the weights themselves."
     if len(rounded) > 1:
         text += (
-            f" The middle one of the {len(rounded)} rounded modules is at {_db(by.median())} "
+            f" The median of the {len(rounded)} rounded modules is {_db(by.median())} "
             f"({error_share(by.median())}),"
         )
-        text += f" the best, {best['layer']}, at {_db(by.max())}."
+        text += f" the best, {best['layer']}, is at {_db(by.max())}."
     left = len(rows) - len(rounded)
     return text + (
-        f" {left} modules stay FP32." if left > 1 else " 1 module stays FP32." if left else ""
+        f" {left} modules stay in FP32." if left > 1 else " 1 module stays in FP32." if left else ""
     )
 
 
@@ -171,9 +171,9 @@ def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
         reach = max(abs(row["low"]), abs(row["high"]))
         return [
             ("Bits", "32", "Not rounded."),
-            ("Largest weight", f"{reach:.3g}", "By size, whatever its sign."),
+            ("Largest weight", f"{reach:.3g}", "In absolute value."),
         ]
-    found = [
+    numbers = [
         (
             "MSE",
             _squared(row["mse"]),
@@ -183,7 +183,7 @@ def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
             "SQNR",
             _db(row["sqnr_db"]),
             "Signal-to-quantization-noise ratio: power of the weights over power of their "
-            "rounding errors. Each 6 dB halve the error.",
+            "rounding errors. Every 6 dB more halves the error.",
         ),
         (
             "Clipped",
@@ -193,8 +193,7 @@ def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
         (
             "Codes used",
             f"{row['codes_used']:.3g} of {int(row['codes'])}",
-            "How many of the integers that the bits allow occur; the mean, if there are several "
-            "scales.",
+            "How many of the possible integers occur; the mean, if there are several scales.",
         ),
     ]
     if row["ranges"] > 1:
@@ -202,14 +201,14 @@ def headline(weights: pd.DataFrame, layer: str) -> list[tuple[str, str, str]]:
             "channel": "One per output channel",
             "group": "One per group of neighbouring weights",
         }.get(row["granularity"], "Several")
-        found.append(
+        numbers.append(
             (
                 "Scales stored",
                 f"{int(row['ranges']):,}",
-                f"{kind}: the steps between neighbouring values, kept beside the codes.",
+                f"{kind}: the steps between neighbouring values, stored with the codes.",
             )
         )
-    return found
+    return numbers
 
 
 def _short(value: float, measure: str) -> str:
@@ -225,13 +224,13 @@ def _short(value: float, measure: str) -> str:
 
 def _shares(values: pd.Series, measure: str) -> list[float]:
     """How bad each value is among them, 0 best to 1 worst; NaN where there is none."""
-    known = values.where(values < NO_ERROR_DB) if measure == "SQNR" else values
-    low, high = known.min(), known.max()
+    finite = values.where(values < NO_ERROR_DB) if measure == "SQNR" else values
+    low, high = finite.min(), finite.max()
     if not high > low:
         return [math.nan if math.isnan(v) else 0.0 for v in values]
-    shares = (known - low) / (high - low)
+    shares = (finite - low) / (high - low)
     shares = 1 - shares if MEASURES[measure].higher_is_better else shares
-    return list(shares.where(known.notna(), values.where(values.isna(), 0.0)))
+    return list(shares.where(finite.notna(), values.where(values.isna(), 0.0)))
 
 
 def modules_picture(
@@ -251,14 +250,14 @@ def modules_picture(
     figure = module_map(
         rows, texts, paints, hover, f"{column}<br>stronger colour: worse", theme, layer
     )
-    known = rows.dropna(subset=[column])
-    if known.empty:
+    rounded = rows.dropna(subset=[column])
+    if rounded.empty:
         return (
             figure,
             rows,
-            f"Nothing is rounded in this run, so no module has a number for {column}.",
+            f"Nothing is rounded in this run, so no module has a value for {column}.",
         )
-    low, high = known.loc[known[column].idxmin()], known.loc[known[column].idxmax()]
+    low, high = rounded.loc[rounded[column].idxmin()], rounded.loc[rounded[column].idxmax()]
     text = (
         f"{column}: lowest at {low['layer']} ({_short(low[column], measure)}), highest at "
         f"{high['layer']} ({_short(high[column], measure)})."

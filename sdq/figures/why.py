@@ -31,13 +31,13 @@ def modules(why: pd.DataFrame) -> pd.DataFrame:
 
 
 def causes_table(why: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """What stands out in a module: cause (in words); where it was removed: wins (nats), share (of
-    the module's KL, %), its 95 % interval low, high and removed (how); value, usual, unit, at ("":
-    no single place). Those that win most first."""
+    """What stands out in a module: cause (in words); where it was removed: recovered (nats), share
+    (of the module's KL, %), its 95 % interval low, high and removed (how); value, usual, unit, at
+    ("": no single place). Those that recover most first."""
     rows = why[why["module"] == layer].sort_values(
         "gain", ascending=False, na_position="last", kind="stable"
     )
-    found = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "cause": [
                 described(row) if row["cause"] in CAUSES else _SYMPTOMS[row["cause"]]
@@ -45,18 +45,18 @@ def causes_table(why: pd.DataFrame, layer: str) -> pd.DataFrame:
             ]
         }
     )
-    found["wins, nats"], found["share of the KL, %"] = (
+    table["recovered, nats"], table["share of the KL, %"] = (
         list(rows["gain"]),
         list(100 * rows["gain"] / rows["kl"]),
     )
-    found["low"], found["high"] = list(rows["gain_low"]), list(rows["gain_high"])
-    found["removed"] = [
+    table["low"], table["high"] = list(rows["gain_low"]), list(rows["gain_high"])
+    table["removed"] = [
         "" if math.isnan(row["gain"]) else removed(row) for row in rows.to_dict("records")
     ]
     for name in ("value", "usual", "unit"):
-        found[name] = list(rows[name])
-    found["at"] = ["" if at < 0 else str(at) for at in rows["at"]]
-    return found
+        table[name] = list(rows[name])
+    table["at"] = ["" if at < 0 else str(at) for at in rows["at"]]
+    return table
 
 
 _SYMPTOMS = {
@@ -77,16 +77,16 @@ def reading(why: pd.DataFrame, layer: str) -> str:
         worst = int(modules(why)["kl"].notna().sum())
         return (
             f"{name[:1].upper()}{name[1:]} is not among the {worst} modules that break the answers "
-            "most, so none of its causes was removed."
+            "most, so removing its causes was not tested."
         )
     kl = float(tried.iloc[0]["kl"])
     text = f"{name[:1].upper()}{name[1:]} alone moves the answers by a KL of {nats(kl)} nats"
     if (cause := reason(rows)) is None:
-        return f"{text}. None of the {len(tried)} causes that were removed explains half of that."
-    won, done = share(min(1.0, cause["gain"] / kl)), removed(cause)
+        return f"{text}. None of the {len(tried)} causes tested explains half of that."
+    recovered, done = share(min(1.0, cause["gain"] / kl)), removed(cause)
     return (
-        f"{text}: {described(cause)}. {done[:1].upper()}{done[1:]} it is {nats(cause['gain'])} "
-        f"nats less, {won} of it."
+        f"{text}: {described(cause)}. {done[:1].upper()}{done[1:]}, it is {nats(cause['gain'])} "
+        f"nats lower ({recovered} of the KL)."
     )
 
 
@@ -148,11 +148,11 @@ def _damping_reading(rows: pd.DataFrame) -> str:
     """How many LayerNorms make the error smaller, and which do so most and least."""
     ratio = rows["after / before"]
     if ratio.isna().all():
-        return f"At none of the {len(rows)} LayerNorms is there any error."
+        return f"There is no error at any of the {len(rows)} LayerNorms."
     least, most = rows.loc[ratio.idxmin()], rows.loc[ratio.idxmax()]
     return (
-        f"{int((ratio < 1).sum())} of {len(rows)} LayerNorms make the relative error smaller, most "
-        f"of all {least['LayerNorm']} (times {least['after / before']:.2f}); "
-        f"{most['LayerNorm']} multiplies it by {most['after / before']:.2f}. After the last it is "
+        f"{int((ratio < 1).sum())} of {len(rows)} LayerNorms reduce the relative error. They "
+        f"multiply it by {least['after / before']:.2f} ({least['LayerNorm']}) to "
+        f"{most['after / before']:.2f} ({most['LayerNorm']}). After the last one it is "
         f"{rows['after'].iloc[-1]:.2g}."
     )

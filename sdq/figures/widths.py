@@ -41,7 +41,7 @@ def widths_picture(choice: Choice, costs: pd.DataFrame, theme: Theme = "light") 
     )
     counts = rows["bits"].value_counts().sort_index()
     listed = ", ".join(
-        f"{n} {'in FP32' if bits == FP else f'of {bits} bits'}" for bits, n in counts.items()
+        f"{n} {'in FP32' if bits == FP else f'at {bits} bits'}" for bits, n in counts.items()
     )
     text = f"Of {len(rows)} modules: {listed}. Predicted cost {choice.cost:.2g} nats."
     return (

@@ -32,7 +32,7 @@ LABELS, TEXT, RANGES, UNSEEN = (
     "text in calibration",
     "unseen",
 )
-_NAMED = 3  # languages of a group that are named beside it; more are counted
+_NAMED = 3  # languages of a group that are named; more are counted
 
 
 def exposures(report: Report, with_text: Collection[str] | None = None) -> dict[str, str]:
@@ -64,7 +64,7 @@ def grouped(
     report: Report, by: By, with_text: Collection[str] | None = None
 ) -> dict[str, list[str]]:
     """Group -> its zero-shot languages, the largest group first."""
-    seen, found = exposures(report, with_text), dict[str, list[str]]()
+    seen, groups = exposures(report, with_text), dict[str, list[str]]()
     for code in report.quantized.by_language:
         if code != report.labelled:
             name = {
@@ -72,8 +72,8 @@ def grouped(
                 "script": language(code).script_name,
                 "family": language(code).family,
             }[by]
-            found.setdefault(name, []).append(code)
-    return dict(sorted(found.items(), key=lambda group: -len(group[1])))
+            groups.setdefault(name, []).append(code)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
 def table(
@@ -106,10 +106,10 @@ def table(
                 f"the test languages must hold the trained-on one, {report.labelled}, and others, "
                 f"got {', '.join(report.quantized.by_language)}"
             )
-        mine = interaction(fp32, sentences[report.run], {ZERO_SHOT: zero}, home)
+        effects = interaction(fp32, sentences[report.run], {ZERO_SHOT: zero}, home)
         if len(groups) > 1:
-            mine = pd.concat(
-                [mine, interaction(fp32, sentences[report.run], groups, home).iloc[1:]],
+            effects = pd.concat(
+                [effects, interaction(fp32, sentences[report.run], groups, home).iloc[1:]],
                 ignore_index=True,
             )
         for name, value in (
@@ -118,8 +118,8 @@ def table(
             ("method", report.method),
             ("run", report.run),
         ):
-            mine.insert(1, name, value)
-        parts.append(mine)
+            effects.insert(1, name, value)
+        parts.append(effects)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -135,8 +135,8 @@ def _named(codes: str) -> str:
 def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
     """The drop of the trained-on language and of the others, whether they differ by more than
     chance, and which group differs most; of the first run."""
-    mine = rows[rows["run"] == rows["run"].iloc[0]].set_index("group")
-    home, zero = mine.loc[HOME], mine.loc[ZERO_SHOT]
+    first = rows[rows["run"] == rows["run"].iloc[0]].set_index("group")
+    home, zero = first.loc[HOME], first.loc[ZERO_SHOT]
     many = len(zero["languages"].split())
     text = (
         f"{home['width']} by {home['method']} costs {_named(home['languages'])}, which it was "
@@ -151,22 +151,22 @@ def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
         f"{p_text(zero['p'])}). "
     )
     if zero["p"] >= 0.05:
-        text += "Other test sentences could have turned that around."
+        text += "Other test sentences could have reversed that."
     else:
         text += (
             "That is more than the choice of test sentences explains: it hurts the languages "
             f"without labels {'more' if zero['extra'] > 0 else 'less'}."
         )
     text += (
-        f" Measured as a share of what FP32 scored, they lose {zero['share']:.1f} % against "
+        f" As a share of the FP32 score, they lose {zero['share']:.1f} % against "
         f"{home['share']:.1f} % ({p_text(zero['share_p'])})."
     )
-    groups = mine.drop([HOME, ZERO_SHOT])
+    groups = first.drop([HOME, ZERO_SHOT])
     if groups.empty:
         return text
     most = groups.loc[groups["extra"].idxmax()]
     sure = int((groups["p_holm"] < 0.05).sum())
-    what = {"seen": "ways of having been seen", "script": "scripts", "family": "families"}[by]
+    what = {"seen": "levels of exposure", "script": "scripts", "family": "families"}[by]
     text += (
         f" Of the {len(groups)} {what}, {most.name} ({_named(most['languages'])}) loses most, "
         f"{most['drop']:.1f} points, {_signed(most['extra'])} against {_named(home['languages'])}; "
@@ -186,26 +186,26 @@ def _order(rows: pd.DataFrame) -> list[str]:
 
 def _add_languages(
     figure: go.Figure,
-    mine: pd.DataFrame,
+    groups: pd.DataFrame,
     single: pd.DataFrame,
     y: Mapping[str, float],
     theme: Theme,
 ) -> None:
     """The languages of each group as small ticks behind its mean."""
     drop, x, at, text = single.set_index("code")["drop"], [], [], []
-    for group, codes in zip(mine["group"], mine["languages"], strict=True):
+    for group, codes in zip(groups["group"], groups["languages"], strict=True):
         inside = [code for code in codes.split() if code in drop.index]
         if len(inside) > 1:
             x += [float(drop[code]) for code in inside]
             at += [y[group]] * len(inside)
             text += [
-                f"{language_name(code)} · {mine['label'].iloc[0]}<br>drop {drop[code]:.1f} points"
+                f"{language_name(code)} · {groups['label'].iloc[0]}<br>drop {drop[code]:.1f} points"
                 for code in inside
             ]
     marker = {
         "symbol": "line-ns-open",
         "size": 9,
-        "color": MARKS[mine["method"].iloc[0]].colour(theme),
+        "color": MARKS[groups["method"].iloc[0]].colour(theme),
         "opacity": 0.6,
     }
     figure.add_scatter(
@@ -223,18 +223,18 @@ def figure(
     runs = list(rows["run"].drop_duplicates())
     drawn = go.Figure()
     for lane, run in enumerate(runs):
-        mine = rows[rows["run"] == run].reset_index(drop=True)
+        groups = rows[rows["run"] == run].reset_index(drop=True)
         y = {
             group: at[group] + (lane - (len(runs) - 1) / 2) * 0.8 / len(runs)
-            for group in mine["group"]
+            for group in groups["group"]
         }
-        _add_languages(drawn, mine, single[single["run"] == run], y, theme)
-        shown = mine.assign(
-            code=mine["group"],
-            language=mine["group"],
-            FP32=mine["base"],
-            score=mine["base"] - mine["drop"],
-            sentences=mine["n"],
+        _add_languages(drawn, groups, single[single["run"] == run], y, theme)
+        shown = groups.assign(
+            code=groups["group"],
+            language=groups["group"],
+            FP32=groups["base"],
+            score=groups["base"] - groups["drop"],
+            sentences=groups["n"],
         )
         add_run(drawn, shown, list(y.values()), shapes[run], theme)
     ticks = [

@@ -9,6 +9,7 @@ in `traceback.txt` there, or in the data folder, and the sentence names that fil
 from __future__ import annotations
 
 import contextlib
+import dis
 import errno
 import traceback
 from collections.abc import Callable, Iterator
@@ -127,14 +128,15 @@ def _no_memory(error: BaseException) -> bool:
 
 
 def _ours(error: BaseException) -> bool:
-    """Whether a line of this project raised it in words of its own: what libraries say is no
-    sentence for users."""
-    last = None
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        last = Path(frame.f_code.co_filename), line
-    if last is None or not last[0].is_relative_to(ROOT / "sdq"):
+    """Whether a `raise` of this project raised it, in words of its own: what libraries say is no
+    sentence for users, nor what Python says where one of our lines called it wrongly."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
         return False
-    with contextlib.suppress(OSError):
-        lines = last[0].read_text("utf-8").splitlines()
-        return "raise " in lines[last[1] - 1]
-    return False
+    code = last.tb_frame.f_code
+    return (
+        Path(code.co_filename).is_relative_to(ROOT / "sdq")
+        and code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    )

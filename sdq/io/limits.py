@@ -85,6 +85,12 @@ class Limits(BaseSettings):
         ge=0,
         description="10^6 bytes of memory of one computing process; 0: what the machine has",
     )
+    nice: int = Field(
+        10, ge=0, le=19, description="How far computations stand back behind the pages; see nice(1)"
+    )
+    cluster_idle: float = Field(
+        900, gt=0, description="Seconds without work after which the process of the cluster ends"
+    )
 
 
 @lru_cache(maxsize=1)

@@ -27,14 +27,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sdq.io.limits import limits
 from sdq.jobs.processes import write_pid
 from sdq.jobs.worker import LOOK, lanes
 from sdq.settings import UserError
 from sdq.store import Store
 
-IDLE = float(
-    os.environ.get("SDQ_CLUSTER_IDLE") or "900"
-)  # seconds without work after which the process ends
 log = logging.getLogger("sdq.jobs.cluster")
 
 
@@ -104,9 +102,8 @@ def _cluster(scratch: Path) -> Any:
     from distributed import Nanny, Scheduler, SpecCluster
 
     secret = security(scratch)
-    dask.config.set(
-        {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-    )  # the status pages ask nobody who they are
+    # the status pages ask nobody who they are
+    dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []})
     here = {
         "host": "127.0.0.1",
         "protocol": "tls://",
@@ -134,17 +131,17 @@ def _cluster(scratch: Path) -> Any:
 
 
 def dispatch(store: Store) -> None:
-    """Work the queue off until it has been empty for IDLE seconds."""
+    """Work the queue off until it has been empty for SDQ_CLUSTER_IDLE seconds."""
     from distributed import Client
 
     from sdq.jobs.dispatch import Dispatcher
 
-    address = os.environ.get("SDQ_SCHEDULER")
+    idle, address = limits().cluster_idle, os.environ.get("SDQ_SCHEDULER")
     cluster = None if address else _cluster(store.folder.parent / "dask")
     busy = time.monotonic()
     with Client(address or cluster, set_as_default=False) as client:  # the cluster brings its key
         dispatcher = Dispatcher(store, client, here=cluster is not None)
-        while time.monotonic() - busy < IDLE:
+        while time.monotonic() - busy < idle:
             wanted = dispatcher.look()
             if wanted:
                 busy = time.monotonic()

@@ -25,9 +25,8 @@ from sdq.settings import UserError, unwritable
 from sdq.store import Store
 
 MOVES = "moves.json"  # what is being moved: pairs of places in the data folder
-TRASHED = re.compile(
-    r"([0-9a-f]{12})(?:\.(\d+))?"
-)  # .2, .3: older copies of a run that was deleted more than once
+# .2, .3: older copies of a run that was deleted more than once
+TRASHED = re.compile(r"([0-9a-f]{12})(?:\.(\d+))?")
 _PLACE = re.compile(r"[\w-]+/[0-9a-f]{12}(\.\d+)?")
 
 
@@ -106,15 +105,14 @@ def trashed(folder: Path) -> list[Path]:
     trash = folder / "trash"
     if trash.is_symlink() or not trash.is_dir():
         return []
-    found = []
+    folders = []
     with contextlib.suppress(FileNotFoundError):  # the trash itself
         for path in trash.iterdir():
             if TRASHED.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-                with contextlib.suppress(
-                    FileNotFoundError
-                ):  # brought back, or gone for good, this moment
-                    found.append((-path.lstat().st_ctime, path.name, path))
-    return [path for _, _, path in sorted(found)]
+                with contextlib.suppress(FileNotFoundError):
+                    # brought back, or gone for good, this moment
+                    folders.append((-path.lstat().st_ctime, path.name, path))
+    return [path for _, _, path in sorted(folders)]
 
 
 @dataclass(frozen=True)

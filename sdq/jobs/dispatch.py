@@ -47,15 +47,12 @@ class Dispatcher:
     store: Store
     client: Any
     here: bool  # whether the cluster is our own
-    running: dict[str, Running] = field(
-        default_factory=dict
-    )  # run, or "ask-" and the key of a sentence
-    served: dict[str, dict[str, float]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )  # lane -> visitor -> when his last turn ended, or began
-    _kept: dict[str, tuple[Store, str]] = field(
-        default_factory=dict
-    )  # run that waits -> (its store, its lane)
+    # run, or "ask-" and the key of a sentence
+    running: dict[str, Running] = field(default_factory=dict)
+    # lane -> visitor -> when his last turn ended, or began
+    served: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    # run that waits -> (its store, its lane)
+    _kept: dict[str, tuple[Store, str]] = field(default_factory=dict)
     _workers: dict[str, int] = field(default_factory=dict)
     _counted: float = -RECOUNT
     _written: tuple[Any, ...] = ()
@@ -69,16 +66,17 @@ class Dispatcher:
         """Do what is to be done now. Returns whether there is anything wanted."""
         waiting = self._waiting()
         for lane, wishes in waiting.items():
-            while wishes and self._free(lane):
-                self._hand(lane, wishes)
+            while wishes and self._free(lane) and (chosen := self._next(lane, wishes)) is not None:
+                self._hand(lane, *chosen)
+                del wishes[chosen[0].run]
         self._gather()
         self._tell(waiting)
         return bool(self.running or any(waiting.values()))
 
     def _waiting(self) -> dict[str, dict[str, turns.Wish]]:
         """Lane -> what is wanted there and not handed on, by id. A run that was cancelled before
-        its turn is taken off the queue."""
-        found: dict[str, dict[str, turns.Wish]] = {"quick": {}, "train": {}, "look": {}}
+        its turn is taken off the queue; what tells of nobody who asked for it is left out."""
+        waiting: dict[str, dict[str, turns.Wish]] = {"quick": {}, "train": {}, "look": {}}
         folder, asked = queue(self.store), self.store.folder.parent / "asked"
         names = (
             {name for name in os.listdir(folder) if _ID.fullmatch(name)}
@@ -103,7 +101,9 @@ class Dispatcher:
             ) is None:
                 _tried(_leave, kept, run)
                 continue
-            found[lane][run] = turns.Wish(run, turns.asked_by(kept.folder / run, folder / run))
+            # nobody: the file was taken off since it was listed, or cannot be read
+            if who := turns.asked_by(kept.folder / run, folder / run):
+                waiting[lane][run] = turns.Wish(run, who)
         for path in asked.glob("*.json"):
             key = f"ask-{path.stem}"
             if (
@@ -111,8 +111,8 @@ class Dispatcher:
                 and key not in self.running
                 and (wish := turns.wish_of(path)) is not None
             ):
-                found["look"][key] = turns.Wish(key, {wish["who"]: wish["time"]})
-        return found
+                waiting["look"][key] = turns.Wish(key, {wish["who"]: wish["time"]})
+        return waiting
 
     def _free(self, lane: str) -> bool:
         """Whether a worker of this lane has nothing to do."""
@@ -129,15 +129,15 @@ class Dispatcher:
             most = self._workers.get(lane, 0)
         return sum(job.lane == lane for job in self.running.values()) < most
 
-    def _hand(self, lane: str, wishes: dict[str, turns.Wish]) -> None:
-        """Hand on whatever has its turn in this lane, and take it out of `wishes`."""
+    def _next(self, lane: str, wishes: dict[str, turns.Wish]) -> tuple[turns.Wish, str] | None:
+        """What has its turn in this lane, and on whose turn it is."""
         computing = [job.who for job in self.running.values() if job.lane != "look"]
-        chosen = turns.turn(
+        return turns.turn(
             wishes.values(), self.served[lane], computing, limits().running_per_visitor
         )
-        assert chosen is not None
-        wish, who = chosen
-        del wishes[wish.run]
+
+    def _hand(self, lane: str, wish: turns.Wish, who: str) -> None:
+        """Hand on what has its turn in this lane."""
         self.served[lane][who] = time.time()
         said: str | None = None
         how: dict[str, Any] = {"key": wish.run, "resources": {lane: 1}, "pure": False}

@@ -3,7 +3,6 @@ model's size. Needs no torch."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from typing import Any
 from sdq.inspection.settings import Inspection
 from sdq.io import events
 from sdq.models.checkpoint import folder_of
+from sdq.models.tensors import tensors_of
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import ENGINE, Store
 
 BASE = 600_000_000  # bytes a worker takes before it holds a model: Python, torch, transformers
-_HEADER = 100_000_000  # bytes the header of a weights file may have; more is no header
 # Work is counted in forward passes of one sentence. A backward pass costs about two; a look at the
 # dev split of the embedded tasks
 # took about as long as two training steps of 32 sentences.
@@ -57,8 +56,8 @@ class _Earlier:
         """Median of a number over runs made here, else over the others; over runs that are `like`
         the one asked for, if there are any."""
         for here, reports in zip((True, False), self.groups, strict=True):
-            known = [(r, number) for r in reports if (number := of(r)) is not None]
-            if chosen := [(r, number) for r, number in known if like(r)] or known:
+            numbers = [(r, number) for r in reports if (number := of(r)) is not None]
+            if chosen := [(r, number) for r, number in numbers if like(r)] or numbers:
                 self.used |= {r.run: here for r, _ in chosen}
                 return float(median(number for _, number in chosen))
         return None
@@ -69,20 +68,20 @@ def expect(
 ) -> Expected:
     """What a run of the recipe should cost. `reports` are the store's finished runs, if they were
     read already."""
-    alike = [
+    similar = [
         r
         for r in (store.finished() if reports is None else reports)
         if (r.model, r.task) == (model, task)
     ]
     here = {run for run, _ in Store(store.folder, None).listing()}
     earlier = _Earlier(
-        ([r for r in alike if r.run in here], [r for r in alike if r.run not in here])
+        ([r for r in similar if r.run in here], [r for r in similar if r.run not in here])
     )
     seconds = _seconds(recipe, earlier)
     count = len(earlier.used) if seconds is not None else 0
     try:
         size: int | None = memory(recipe, parameters(folder_of(model, task)))
-    except UserError:  # said where the run is started
+    except (UserError, OSError):  # said where the run is started
         size = None
     return Expected(seconds, count, count > 0 and all(earlier.used.values()), size)
 
@@ -103,12 +102,12 @@ def analyses(names: Sequence[str], report: Report, store: Store, how: Inspection
     ]
     total = 0.0
     for name in names:
-        mine = [e for e in made if e["name"] == name]
-        mine = [e for e in mine if e["task"] == report.task] or mine
-        mine = [e for e in mine if e["settings"] == how.model_dump(mode="json")] or mine
-        if not mine:
+        earlier = [e for e in made if e["name"] == name]
+        earlier = [e for e in earlier if e["task"] == report.task] or earlier
+        earlier = [e for e in earlier if e["settings"] == how.model_dump(mode="json")] or earlier
+        if not earlier:
             return None
-        total += median(e["seconds"] * how.sentences / e["settings"]["sentences"] for e in mine)
+        total += median(e["seconds"] * how.sentences / e["settings"]["sentences"] for e in earlier)
     return total
 
 
@@ -123,27 +122,13 @@ def parameters(folder: Path, without: str | None = None) -> int:
     """How many numbers the weights of a model folder hold, from the headers of its files, but for
     those with `without` in their names.
 
-    UserError if one cannot be read.
+    Errors as sdq.models.tensors.tensors_of.
     """
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if length > _HEADER:
-                    raise ValueError(length)
-                header = json.loads(file.read(length))
-            total += sum(
-                math.prod(entry["shape"])
-                for name, entry in header.items()
-                if name != "__metadata__" and not (without and without in name)
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"weights must be a safetensors file, the header of {path} cannot be read; copy "
-                "the file again"
-            ) from error
-    return total
+    return sum(
+        math.prod(tensor.shape)
+        for name, tensor in tensors_of(folder).items()
+        if not (without and without in name)
+    )
 
 
 def _seconds(recipe: Recipe, earlier: _Earlier) -> float | None:
@@ -194,12 +179,12 @@ def _scored(report: Report) -> float | None:
 
 def _same_kind(report: Report, recipe: Recipe) -> bool:
     """Whether both train, or neither; and whether both imitate, and imitate on the same text."""
-    theirs, mine = report.recipe.get("training"), recipe.training
-    if theirs is None or mine is None:
-        return theirs is None and mine is None
-    return (bool(theirs.get("distillation")), bool(theirs.get("unlabelled"))) == (
-        bool(mine.distillation),
-        mine.unlabelled,
+    done, asked = report.recipe.get("training"), recipe.training
+    if done is None or asked is None:
+        return done is None and asked is None
+    return (bool(done.get("distillation")), bool(done.get("unlabelled"))) == (
+        bool(asked.distillation),
+        asked.unlabelled,
     )
 
 

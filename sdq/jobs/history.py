@@ -145,12 +145,12 @@ def pinned(store: Store) -> tuple[str, ...]:
     """Ids of the pinned runs; none if the file is not there or cannot be read."""
     path = store.folder.parent / "pins.json"
     try:
-        found = [] if path.is_symlink() else json.loads(path.read_text("utf-8"))
+        runs = [] if path.is_symlink() else json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return ()
     return (
-        tuple(run for run in found if isinstance(run, str) and RUN_ID.fullmatch(run))
-        if isinstance(found, list)
+        tuple(run for run in runs if isinstance(run, str) and RUN_ID.fullmatch(run))
+        if isinstance(runs, list)
         else ()
     )
 

@@ -108,9 +108,8 @@ def _row(text: str, run: str, store: Store) -> dict[str, Any]:
     )
     data = encode([example], task, tokenizer)
     batch = data.batch([0])
-    with (
-        torch.inference_mode()
-    ):  # not around the loading: quantizers watch the version of their weights
+    with torch.inference_mode():
+        # not around the loading: quantizers watch the version of their weights
         logits = model(**batch.inputs).logits
     chosen = logits[batch.scored] if task.kind == "token" else logits
     shares = chosen.softmax(-1)

@@ -133,12 +133,10 @@ def submit(recipe: Recipe, model: str, task: str, store: Store, who: str = "loca
             who,
         )
     elif (store.folder / run).is_dir() and _WHO.fullmatch(who):
-        with contextlib.suppress(
-            OSError
-        ):  # a finished run can be opened where nothing can be written
-            claim(
-                store.folder / run, who
-            )  # another relies on it now: it is no longer for one alone to delete
+        with contextlib.suppress(OSError):
+            # another relies on it now, so that it is no longer for one alone to delete; and a
+            # finished run can be opened where nothing can be written
+            claim(store.folder / run, who)
     return run
 
 
@@ -153,9 +151,8 @@ def look_into(run: str, store: Store, how: Inspection | None = None, who: str = 
     home, kept = inspection_id(run, how), store.inspections()
     if missing(run, store, how):
         kept.unblock(home)
-        (folder_of(home, kept) / "done").unlink(
-            missing_ok=True
-        )  # of an earlier version, with fewer analyses
+        # the marker of an earlier version, with fewer analyses
+        (folder_of(home, kept) / "done").unlink(missing_ok=True)
         _want(home, how, {"inspects": run, "lane": "quick"}, kept, who)
     return home
 
@@ -169,9 +166,8 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
         private(store.folder.parent)
         with locked_queue(store):
             wanted = (queue(store) / run).exists() and not (folder / "cancel").exists()
-            wanted = (
-                wanted and standing(store.events(run)).get("event") != "failed"
-            )  # it is about to leave
+            # one that failed is about to leave the queue
+            wanted = wanted and standing(store.events(run)).get("event") != "failed"
             if not wanted:
                 _room(store, who)
                 store.unblock(run)
@@ -254,9 +250,8 @@ def state(run: str, store: Store, who: str = "") -> State:
     if _WHO.fullmatch(who):
         with contextlib.suppress(OSError):
             os.utime(wish)  # which makes no wish of one that was just taken back
-    wanted = (
-        queue(store) / run
-    ).exists()  # asked before `done`: what finishes in between has left its marker
+    # asked before `done`: what finishes in between has left its marker
+    wanted = (queue(store) / run).exists()
     if store.done(run):
         return State("done", store.events(run))
     events = store.events(run)

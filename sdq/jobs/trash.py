@@ -102,9 +102,8 @@ def delete(store: Store, runs: Sequence[str], who: Visitor = OWNER) -> None:
                 ]
                 moves.append((place, trash / f"{path.name}.{max([1, *numbers]) + 1}"))
             moves.append((store.folder / path.name, place))
-            (jobs.queue(store) / path.name).unlink(
-                missing_ok=True
-            )  # nobody shall compute it from a folder that is gone
+            # nobody shall compute it from a folder that is gone
+            (jobs.queue(store) / path.name).unlink(missing_ok=True)
         move(folder, moves)
 
 
@@ -138,7 +137,7 @@ def restore(store: Store, runs: Sequence[str], who: Visitor = OWNER) -> None:
 
 def in_trash(store: Store, who: Visitor = OWNER) -> dict[str, str]:
     """Run id -> what it is, of the runs that this visitor can bring back, last deleted first."""
-    found: dict[str, str] = {}
+    deleted: dict[str, str] = {}
     for path in (path for path in trashed(store.folder.parent) if who.may_change(path)):
         try:
             report = read_report(path / "report.json")
@@ -146,8 +145,8 @@ def in_trash(store: Store, who: Visitor = OWNER) -> dict[str, str]:
             what = f"{report.method}{bits} on {report.on}, seed {report.recipe['seed']}"
         except (OSError, ValueError, RecursionError):
             what = "a run without a result"
-        found.setdefault(path.name[:12], what)
-    return found
+        deleted.setdefault(path.name[:12], what)
+    return deleted
 
 
 def empty_trash(store: Store, who: Visitor = OWNER) -> int:

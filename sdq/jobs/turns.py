@@ -79,7 +79,7 @@ def order(
     """
     left, had = {wish.run: wish for wish in waiting}, dict(served)
     clock = max([time.time(), *served.values()])
-    running, workers, found = list(computing), max(1, len(computing)), []
+    running, workers, ordered = list(computing), max(1, len(computing)), []
     while left:
         clock += 1.0
         if len(running) == workers:
@@ -88,12 +88,12 @@ def order(
         if next_one is None:  # wishes of nobody
             break
         wish, who = next_one
-        found.append(wish.run)
+        ordered.append(wish.run)
         clock += 1.0
         had[who] = clock
         running.append(who)
         del left[wish.run]
-    return found
+    return ordered
 
 
 def asked_by(home: Path, marker: Path) -> dict[str, float]:
@@ -115,10 +115,10 @@ def asked_by(home: Path, marker: Path) -> dict[str, float]:
 def _time(said: Any, otherwise: float) -> float:
     """A time that a file tells; `otherwise` if it is none."""
     try:
-        found = float(said)
+        seconds = float(said)
     except (ValueError, TypeError):
         return otherwise
-    return found if math.isfinite(found) else otherwise
+    return seconds if math.isfinite(seconds) else otherwise
 
 
 def wish_of(marker: Path) -> dict[str, Any] | None:

@@ -81,10 +81,9 @@ def unfinished(store: Store) -> list[Unfinished]:
         and not p.is_symlink()
         and not (p / "done").is_file()
     ]
-    found = []
+    standing = []
     for path in folders:
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # gone, or finished, while we looked; or a log that is not ours
-            found.append(standing_of(store, path.name))
-    return sorted((u for u in found if not store.done(u.run)), key=lambda u: (u.heard, u.run))
+        with contextlib.suppress(OSError, ValueError):
+            # gone, or finished, while we looked; or a log that is not ours
+            standing.append(standing_of(store, path.name))
+    return sorted((u for u in standing if not store.done(u.run)), key=lambda u: (u.heard, u.run))

@@ -23,11 +23,6 @@ from sdq.jobs.queue import failure
 from sdq.settings import ROOT
 from sdq.store import Store
 
-NICE = int(
-    os.environ.get("SDQ_NICE") or "10"
-)  # how far computations stand back behind the pages; see nice(1)
-
-
 LOOK = 0.2  # seconds between two looks at the files
 TRIES = 3  # of a computation that is killed from outside
 
@@ -95,9 +90,10 @@ def _start(run: str, store: Store, threads: int) -> Any:
 def _give_way(pid: int) -> None:
     """Let a computation wait for the pages, which are short. Linux may weigh sessions before
     processes: then its session is told too."""
+    nice = limits().nice
     with contextlib.suppress(OSError, psutil.Error):
-        psutil.Process(pid).nice(NICE if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)  # type: ignore[attr-defined,unused-ignore]
-        Path(f"/proc/{pid}/autogroup").write_text(str(NICE))
+        psutil.Process(pid).nice(nice if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)  # type: ignore[attr-defined,unused-ignore]
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def _words(job: dict[str, str], request: Path) -> list[str]:
@@ -199,9 +195,8 @@ def respond(key: str, folder: str) -> str:
     wish = json.loads((asked / f"{key}.json").read_text())
     try:
         rows = answer(wish["text"], wish["runs"], store)
-    except (
-        Exception
-    ) as error:  # whoever asked is waiting: an answer of any kind is better than none
+    except Exception as error:
+        # whoever asked is waiting: an answer of any kind is better than none
         rows = [{"run": run, "missing": str(in_words(error))} for run in wish["runs"]]
     write_text(asked / f"{key}.answer.json", json.dumps(rows, ensure_ascii=False))
     (asked / f"{key}.json").unlink(missing_ok=True)

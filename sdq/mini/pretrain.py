@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
+from sdq.io.files import replacing, write_text
 from sdq.mini.corpus import LATE, SOURCE_WEIGHT, SOURCES, Pair
 
 
@@ -308,7 +309,7 @@ def _log(path: Path, step: int) -> TextIO:
     """The log, open at its end; what was told after the checkpoint that is taken up again is
     forgotten."""
     lines = path.read_text().splitlines() if path.exists() else []
-    path.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
+    write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
     return path.open("a")
 
 
@@ -317,9 +318,8 @@ def _save(encoder: Encoder, optimizer: torch.optim.Optimizer, step: int, folder:
     for name, p in encoder.named_parameters():
         for k, v in optimizer.state.get(p, {}).items():
             tensors[f"{k}/{name}"] = v.contiguous()
-    part = folder / "checkpoint.part"
-    save_file(tensors, part, metadata={"step": str(step)})
-    part.replace(folder / "checkpoint.safetensors")
+    with replacing(folder / "checkpoint.safetensors") as part:
+        save_file(tensors, part, metadata={"step": str(step)})
 
 
 def _resume(encoder: Encoder, optimizer: torch.optim.Optimizer, folder: Path) -> int:

@@ -147,9 +147,8 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
             there = _read(path)
         except sealed.Damaged as error:
             progress({"event": "damaged", "message": str(error)})
-            if (
-                path.parent == work or not work.is_dir()
-            ):  # otherwise the work is there, from which the card is written again
+            # where the work is still there, the card is written again from it
+            if path.parent == work or not work.is_dir():
                 for other in sorted(path.parent.iterdir()):
                     if other.name not in (files.LOCK, spoilt.name):
                         sealed.aside(other, spoilt / other.name)
@@ -214,7 +213,7 @@ def teacher(
     key = json.dumps(
         [
             checkpoint_fingerprint(base_of(model, fetch=progress is not None)),
-            task_fingerprint(task_name),
+            task_fingerprint(task_name, fetch=progress is not None),
             training.model_dump(mode="json"),
         ]
     )

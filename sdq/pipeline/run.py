@@ -49,7 +49,7 @@ class Request:
         """The request behind names. UserError for a model or task that is not there, and a recipe
         with a rule that does nothing."""
         no_idle_rule(recipe)
-        data, model = task_fingerprint(task), canonical_name(model)
+        data, model = task_fingerprint(task, fetch=True), canonical_name(model)
         folder = folder_of(model, task, fetch=True)
         return cls(recipe, model, task, folder, weights_in(folder, model), data)
 
@@ -143,7 +143,6 @@ class _Computation:
 
     def __init__(self, request: Request, task: Task, store: Store, tell: Progress) -> None:
         """Read the model and the test sentences. UserError for a model that cannot do the task."""
-        from sdq.data.batches import encode
         from sdq.models.heads import widened
         from sdq.models.retrieval import load_for
         from sdq.pipeline.student import calibration_examples
@@ -157,8 +156,7 @@ class _Computation:
             self.task = task = widened(task, self.teacher)
             self.test = task.examples("test")
             chosen = calibration_examples(self.recipe, task)
-            self.data = encode(self.test, task, self.tokenizer)
-            self.calibration = encode(chosen, task, self.tokenizer)
+            self.data, self.calibration = self.encoded(self.test), self.encoded(chosen)
             if self.data.cut:
                 tell(
                     {
@@ -206,11 +204,13 @@ class _Computation:
     def outcomes(self, model: nn.Module) -> pd.DataFrame:
         """What a model answers to the test sentences, see `sdq.evaluate.predict.outcomes`."""
         from sdq.evaluate.predict import outcomes, predict
+        from sdq.quant.runtimes import RUNTIMES
 
         def said(done: int) -> None:
             self.tell({"event": "evaluate", "done": done, "of": len(self.test)})
 
-        return outcomes(self.test, *predict(model, self.data, said), self.task)
+        forward = RUNTIMES["simulated"](model)
+        return outcomes(self.test, *predict(model, self.data, said, forward), self.task)
 
     def reference(self) -> pd.DataFrame:
         """The outcomes of FP32: from its stored run if there is one; otherwise computed."""
@@ -220,8 +220,7 @@ class _Computation:
         return self.outcomes(self.teacher)
 
     def train_(self, student: nn.Module) -> History:
-        """Train the student on the labels of one language; goes on from a checkpoint if there is
-        one."""
+        """Train the student on the labels of one language, or go on from its checkpoint."""
         from sdq.evaluate.predict import outcomes, predict, scores
         from sdq.pipeline.student import calibrate_student_
         from sdq.train.loop import train_
@@ -275,9 +274,11 @@ class _Computation:
         ):
             keep(run, name, table)
         if quantizers(student):
-            moved = self.teacher if self.recipe.training else None
+            teacher = self.teacher if self.recipe.training else None
             for name, table in zip(
-                ("depth", "tokens"), layerwise_error(student, moved, data, languages), strict=True
+                ("depth", "tokens"),
+                layerwise_error(student, teacher, data, languages),
+                strict=True,
             ):
                 keep(run, name, table)
         keep(run, "sample", _sample(examples, data, self.tokenizer))
@@ -322,7 +323,8 @@ class _Computation:
         from sdq.data.check import bearing
         from sdq.models.structure import remarks
 
-        said = [*bearing(self.task), *_of_answers(self.task, reference), *remarks(self.teacher)]
+        answers = _of_answers(self.task, reference)
+        said = [*bearing(self.task, self.store.folder.parent), *answers, *remarks(self.teacher)]
         made = {
             "seed": self.recipe.seed,
             "test_sentences": len(self.data),

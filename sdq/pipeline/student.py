@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -21,53 +21,62 @@ from sdq.settings import UserError
 from sdq.store import PACKED
 from sdq.train.loop import frozen_by
 
+# What static ranges are measured on: encoded sentences, or inputs of the model, a batch each.
+Inputs = Encoded | Sequence[dict[str, Tensor]]
+
 
 def build_student(
     recipe: Recipe,
     teacher: nn.Module,
-    calibration: Encoded | None = None,
+    calibration: Inputs | None = None,
     weights: Path | None = None,
+    share: bool = True,
 ) -> nn.Module:
     """The quantized model of a recipe, a copy of the teacher in eval mode.
 
-    calibration: the sentences that static ranges are measured on, see `calibration_examples`; none
-    are needed where the recipe does not calibrate. weights: the file of a trained student; without
-    it the student has the teacher's weights, and is calibrated. UserError if the teacher's answers
-    are not finite numbers.
+    calibration: what static ranges are measured on, see `calibration_examples`; none is needed
+        where the recipe does not calibrate.
+    weights: the file of a trained student; without it the student has the teacher's weights, and is
+        calibrated.
+    share: whether what is not trained, and what a file takes the place of, is the teacher's own
+        memory, which then nobody may write to.
+
+    UserError if the teacher's answers to sentences are not finite numbers.
     """
-
-    def batches() -> Iterator[dict[str, Tensor]]:
-        return (
-            iter(())
-            if calibration is None
-            else watched(teacher, calibration, recipe.calibration.batch_size)
-        )
-
-    base = (
-        teacher if recipe.migration is None else smoothquant(teacher, batches(), recipe.migration)
-    )
-    # what is not trained, and what a file takes the place of, is shared with the teacher
-    shared = frozen_by(recipe.training if weights is None else None, base)
+    batch_size = recipe.calibration.batch_size
+    base = teacher
+    if recipe.migration is not None:
+        base = smoothquant(teacher, _batches(teacher, calibration, batch_size), recipe.migration)
+    shared = frozen_by(recipe.training if weights is None else None, base) if share else ()
     student = rewrite(base, recipe.rules, share=shared)
     if weights is not None:
         load_weights_(student, weights)
     elif calibration is not None:
-        calibrate_student_(student, teacher, calibration, recipe.calibration.batch_size)
+        calibrate_student_(student, teacher, calibration, batch_size)
     return student.eval()
 
 
 def calibrate_student_(
-    student: nn.Module, teacher: nn.Module, calibration: Encoded, batch_size: int
+    student: nn.Module, teacher: nn.Module, calibration: Inputs, batch_size: int
 ) -> None:
-    """Measure the static ranges of a student's inputs. UserError if the teacher's answers are not
-    finite numbers."""
+    """Measure the static ranges of a student's inputs. UserError if the teacher's answers to
+    sentences are not finite numbers."""
     try:
-        calibrate_(student, watched(student, calibration, batch_size))
+        calibrate_(student, _batches(student, calibration, batch_size))
     except (ValueError, RuntimeError):
-        predict(
-            teacher, calibration
-        )  # an observer may stumble over numbers that are not finite before they reach the logits
+        # an observer may stumble over numbers that are not finite before they reach the logits
+        if isinstance(calibration, Encoded):
+            predict(teacher, calibration)
         raise
+
+
+def _batches(
+    model: nn.Module, calibration: Inputs | None, batch_size: int
+) -> Iterable[dict[str, Tensor]]:
+    """Inputs for passes through `model`; sentences are refused where its logits are not finite."""
+    if isinstance(calibration, Encoded):
+        return watched(model, calibration, batch_size)
+    return calibration or ()
 
 
 def load_weights_(student: nn.Module, weights: Path) -> None:
@@ -110,8 +119,8 @@ def stratified_sample(examples: Sequence[Example], sentences: int) -> list[Examp
     each = max(1, sentences // len(codes))
     chosen = []
     for code in codes:
-        mine = (e for e in examples if e.language == code)
+        in_language = (e for e in examples if e.language == code)
         chosen += sorted(
-            mine, key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest()
+            in_language, key=lambda e: hashlib.sha256(e.id.removeprefix(code).encode()).digest()
         )[:each]
     return chosen

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
+from sdq.quant.rounding import ROUNDINGS
 from sdq.quant.spec import ActivationSpec, WeightSpec
 
 
@@ -85,6 +86,7 @@ class WeightQuantizer(Quantizer):
     def __init__(self, spec: WeightSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.rounding = ROUNDINGS[spec.rounding]()
         self.refresh = 1
         self._age = 0
         self._key: tuple[int, int] | None = None
@@ -101,12 +103,8 @@ class WeightQuantizer(Quantizer):
                 observer = self.spec.observer
                 low, high = observer.of(rows, self.spec.bits, self.spec.symmetric)
                 scale, zero = scale_and_zero(low, high, self.spec.bits, self.spec.symmetric)
-            self._range, self._key, self._age, self._ready = (
-                (scale[:, None], zero[:, None]),
-                key,
-                0,
-                None,
-            )
+            self._range = scale[:, None], zero[:, None]
+            self._key, self._age, self._ready = key, 0, None
         self._age += 1
         return self._range
 
@@ -120,9 +118,10 @@ class WeightQuantizer(Quantizer):
             return self._ready
         rows = self.spec.granularity.rows(weight)
         covered = self.spec.observer.covers and self._age == 1  # measured just now
-        quantized = fake_quantize(
+        quantized = self.rounding.rounded(
             rows, scale, zero, self.spec.bits, self.spec.symmetric, covered
-        ).reshape(weight.shape)
+        )
+        quantized = quantized.reshape(weight.shape)
         if evaluating:
             self._ready = quantized
         return self.mix(weight, quantized)
@@ -187,9 +186,8 @@ class ActivationQuantizer(Quantizer):
     def _quantize(self, x: Tensor) -> Tensor:
         spec = self.spec
         scale, zero = self.ranges(x)
-        covered = (
-            spec.dynamic and spec.observer.covers and spec.granularity.kind == "token"
-        )  # a tensor's range leaves padding out
+        # a tensor's range leaves padding out
+        covered = spec.dynamic and spec.observer.covers and spec.granularity.kind == "token"
         return fake_quantize(
             spec.granularity.rows(x), scale, zero, spec.bits, spec.symmetric, covered
         ).reshape(x.shape)
@@ -204,8 +202,8 @@ class ActivationQuantizer(Quantizer):
 
 
 class QuantLinear(nn.Linear):
-    """y = q(x) q(W)^T + b; of a migrated layer (see migrate.py) q(x / s) q(W)^T + b, with s in the
-    buffer `input_scale`."""
+    """y = q(x) q(W)^T + b; of a migrated layer (see smoothquant.py) q(x / s) q(W)^T + b, with s in
+    the buffer `input_scale`."""
 
     weight_quantizer: WeightQuantizer | None
     input_quantizer: ActivationQuantizer | None
@@ -227,20 +225,19 @@ class QuantEmbedding(nn.Embedding):
     weight_quantizer: WeightQuantizer | None
 
     def forward(self, ids: Tensor) -> Tensor:
-        found = super().forward(ids)
+        embedded = super().forward(ids)
         quantizer = self.weight_quantizer
         if quantizer is None or not quantizer.enabled:
-            return found
+            return embedded
         spec = quantizer.spec
         scale, zero = quantizer.ranges(self.weight)
         if spec.granularity.kind != "tensor":  # [V * groups, 1] -> the ranges of the rows looked up
             scale, zero = (
                 t.reshape(len(self.weight), -1)[ids].reshape(-1, 1) for t in (scale, zero)
             )
-        rows = spec.granularity.rows(found.reshape(-1, found.shape[-1]))
-        return quantizer.mix(
-            found, fake_quantize(rows, scale, zero, spec.bits, spec.symmetric).reshape(found.shape)
-        )
+        rows = spec.granularity.rows(embedded.reshape(-1, embedded.shape[-1]))
+        quantized = quantizer.rounding.rounded(rows, scale, zero, spec.bits, spec.symmetric)
+        return quantizer.mix(embedded, quantized.reshape(embedded.shape))
 
 
 def quantized(

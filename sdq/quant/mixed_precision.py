@@ -62,7 +62,7 @@ def choose(
     """
     if (budget_bytes is None) == (max_cost is None):
         both = "neither" if max_cost is None else "both"
-        raise ValueError(f"exactly one of budget_bytes and tolerated must be given, got {both}")
+        raise ValueError(f"exactly one of budget_bytes and max_cost must be given, got {both}")
     front = _Front(table)
     if budget_bytes is not None:
         limit, least, what, unit = budget_bytes, float(front.bytes[0]), "the budget", " bytes"

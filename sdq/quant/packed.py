@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sdq.quant.integer import code_range, dequantize, quantize
+from sdq.quant.integer import code_range, dequantize
 from sdq.quant.rewrite import quantized_modules
 
 
@@ -27,10 +27,9 @@ def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
             continue
         spec = quantizer.spec
         scale, zero = quantizer.ranges(module.weight)
-        codes = (
-            quantize(spec.granularity.rows(module.weight), scale, zero, spec.bits, spec.symmetric)
-            - code_range(spec.bits, spec.symmetric)[0]
-        )
+        rows = spec.granularity.rows(module.weight)
+        codes = quantizer.rounding.codes(rows, scale, zero, spec.bits, spec.symmetric)
+        codes = codes - code_range(spec.bits, spec.symmetric)[0]
         out |= {
             f"{name}.codes": _squeeze(codes.flatten(), spec.bits),
             f"{name}.scale": scale.clone(),

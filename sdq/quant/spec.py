@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sdq.quant.observers import MinMax, Observer
+from sdq.quant.rounding import ROUNDINGS, Rounding
 from sdq.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ class WeightSpec(_Spec):
     granularity: Annotated[PerTensor | PerChannel | PerGroup, Field(discriminator="kind")] = (
         PerChannel()
     )
+    rounding: Rounding = Field(
+        "nearest",
+        description="How a value goes to one of its codes",
+        exclude_if=lambda way: way == "nearest",  # so that recipes keep the run ids they had
+    )
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the rounding looks at the inputs of the layer."""
+        return ROUNDINGS[self.rounding].needs_inputs
 
 
 class ActivationSpec(_Spec):
@@ -87,6 +98,11 @@ class ActivationSpec(_Spec):
     dynamic: bool = Field(
         True, description="Range from the batch itself, instead of from calibration"
     )
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the range is measured on calibration sentences."""
+        return not self.dynamic
 
     @model_validator(mode="after")
     def _token_is_dynamic(self) -> ActivationSpec:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -25,7 +25,7 @@ from sdq.io import files
 from sdq.io.quoting import csv
 from sdq.io.sealed import Damaged
 from sdq.labels import language_name
-from sdq.reporting.html import SIMULATED, figure_html, offline, table_html
+from sdq.reporting.html import SIMULATED, figure_html, html_of, table_html
 from sdq.reporting.inspected import PICTURES, pictures
 from sdq.results import Report
 from sdq.settings import UserError
@@ -45,26 +45,48 @@ OWN = {
 ROWS, REST = 200, "the file has all"  # rows of a table in a web page
 
 
+@dataclass(frozen=True)
+class Chapter:
+    """An analysis, or a table that a run has of itself, as it is written to files."""
+
+    name: str
+    title: str
+    own: Tables  # its tables
+    all: Tables  # those of the run and its inspection: pictures may need others too
+    report: Report
+
+
 def tables(report: Report, store: Store, how: Inspection | None = None) -> Tables:
     """Every table of a run and its inspection that is there, by name: those of its analyses, those
     of OWN."""
-    found = read(report.run, store, how)
+    measured = read(report.run, store, how)
     for name in TABLES:
         try:
-            found[name] = store.table(report.run, name)
+            measured[name] = store.table(report.run, name)
         except Damaged:
             raise
-        except (
-            UserError
-        ):  # FP32 has no errors; repetitions that came with the project have only scores
+        except UserError:
+            # FP32 has no errors; repetitions that came with the project have only scores
             continue
-    found["sentences"] = store.sentences(report.run)
+    measured["sentences"] = store.sentences(report.run)
     if report.recipe["rules"]:
-        plain = next(
+        reference = next(
             (r for r in store.finished() if not r.recipe["rules"] and store.alike(r, report)), None
         )
-        found |= {} if plain is None else {"reference": store.sentences(plain.run)}
-    return found
+        if reference is not None:
+            measured["reference"] = store.sentences(reference.run)
+    return measured
+
+
+def chapters(report: Report, measured: Tables) -> list[Chapter]:
+    """What was measured, by analysis and by table of the run, as far as it is there."""
+    titles = [(name, a.title, a.tables) for name, a in ANALYSES.items()]
+    titles += [(name, title, (name,)) for name, title in OWN.items()]
+    listed = [
+        Chapter(name, title, {t: measured[t] for t in of if t in measured}, measured, report)
+        for name, title, of in titles
+    ]
+    return [chapter for chapter in listed if chapter.own]
 
 
 def plain(value: Any) -> Any:
@@ -98,17 +120,17 @@ def everything(report: Report, store: Store, how: Inspection | None = None) -> d
     analysis or a table -> reading and table of each picture) and diagnosis (see
     sdq.inspection.diagnosis, with its paragraph; None if the run was not looked into).
     """
-    found = tables(report, store, how)
-    said = diagnosed(report, found)
+    measured = tables(report, store, how)
+    said = diagnosed(report, measured)
     return {
         "run": report.run,
         "report": report.model_dump(mode="json"),
         "settings": (how or Inspection()).model_dump(mode="json"),
-        "tables": {name: rows(table) for name, table in found.items()},
+        "tables": {name: rows(table) for name, table in measured.items()},
         "pictures": {
             name: [
                 {"reading": text, "table": rows(table)}
-                for _, table, text in pictures(name, found, report)
+                for _, table, text in pictures(name, measured, report)
             ]
             for name in PICTURES
         },
@@ -123,22 +145,15 @@ def words(
 ) -> str:
     """What was found, in words: the diagnosis, and a line per table; `index` is where it was
     written to."""
-    found = tables(report, store, how)
-    said = diagnosed(report, found)
+    measured = tables(report, store, how)
+    said = diagnosed(report, measured)
     lines = [_who(report), "", *([said.paragraph, ""] if said else [])]
     lines += [
         f"{name:12} {len(table):6} rows of {', '.join(map(str, table.columns))}"
-        for name, table in found.items()
+        for name, table in measured.items()
     ]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"All of it: {index}"
-            if index
-            else "All of it: --json, or --out FOLDER for files and web pages",
-        ]
-    )
+    where = str(index) if index else "--json, or --out FOLDER for files and web pages"
+    return "\n".join([*lines, "", f"All of it: {where}"])
 
 
 def write(
@@ -148,45 +163,45 @@ def write(
     how: Inspection | None = None,
     progress: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> Path:
-    """Write a CSV per table, a JSON and a web page per analysis, and index.html, which links them;
+    """Write what was measured in every one of FORMATS, and index.html, which links the files;
     returns its path.
 
     A web page needs no network and no other file. UserError if the folder cannot be written.
     """
     writable(folder)
-    found = tables(report, store, how)
-    chapters = [
-        (name, a.title, {t: found[t] for t in a.tables if t in found})
-        for name, a in ANALYSES.items()
-    ]
-    chapters += [(name, title, {name: found[name]}) for name, title in OWN.items() if name in found]
-    chapters = [chapter for chapter in chapters if chapter[2]]
+    measured = tables(report, store, how)
+    listed = chapters(report, measured)
+    links: list[tuple[Chapter, list[str]]] = []
     try:
-        for number, (name, title, mine) in enumerate(chapters, 1):
+        for number, chapter in enumerate(listed, 1):
             progress(
                 {
                     "event": "stage",
-                    "name": name,
-                    "text": f"Writing: {title}",
+                    "name": chapter.name,
+                    "text": f"Writing: {chapter.title}",
                     "number": number,
-                    "of": len(chapters),
+                    "of": len(listed),
                 }
             )
-            for table, content in mine.items():
-                files.write_text(folder / f"{table}.csv", csv(content.map(_cell)))
-            files.write_text(
-                folder / f"{name}.json",
-                json.dumps(
-                    {t: rows(c) for t, c in mine.items()}, allow_nan=False, ensure_ascii=False
-                ),
-            )
-            files.write_text(folder / f"{name}.html", _page(name, title, mine, found, report))
-        files.write_text(
-            folder / "index.html", _index(chapters, found, report, how or Inspection())
-        )
+            links.append((chapter, []))
+            for name, text in (file for made in FORMATS.values() for file in made(chapter)):
+                files.write_text(folder / name, text)
+                links[-1][1].append(name)
+        index = _index(links, diagnosed(report, measured), report, how or Inspection())
+        files.write_text(folder / "index.html", index)
     except OSError as error:
         raise _refused(folder, error) from error
     return folder / "index.html"
+
+
+def _json_file(chapter: Chapter) -> Iterator[tuple[str, str]]:
+    content = {name: rows(table) for name, table in chapter.own.items()}
+    yield f"{chapter.name}.json", json.dumps(content, allow_nan=False, ensure_ascii=False)
+
+
+def _csv_files(chapter: Chapter) -> Iterator[tuple[str, str]]:
+    for name, table in chapter.own.items():
+        yield f"{name}.csv", csv(table.map(_cell))
 
 
 def writable(folder: Path) -> None:
@@ -211,37 +226,23 @@ def _cell(value: Any) -> Any:
     return json.dumps(plain(value)) if isinstance(value, np.ndarray | list | tuple) else value
 
 
-def _tables(mine: Mapping[str, pd.DataFrame]) -> str:
-    """The tables, those with languages in one foldable part each; columns with arrays are named
+def _shown(name: str, table: pd.DataFrame) -> dict[str, Any]:
+    """A table as chapter.html has it: one with languages by language; columns with arrays are named
     only."""
-    out = []
-    for name, table in mine.items():
-        long = [
-            c
-            for c in table
-            if table[c].map(lambda value: isinstance(value, np.ndarray | list | tuple)).any()
-        ]
-        short = table.drop(columns=long)
-        files = f'<a href="{name}.csv">{name}.csv</a>'
-        note = (
-            f" Its columns {', '.join(long)} hold many numbers per row; they are in the file."
-            if long
-            else ""
-        )
-        out.append(
-            f"<h2>Table {escape(name)}</h2><p>{len(table)} rows, also in {files}.{escape(note)}</p>"
-        )
-        if "language" not in short or short["language"].nunique() < 2:
-            out.append(table_html(short, name, ROWS, REST))
-            continue
-        for i, (code, part) in enumerate(short.groupby("language", sort=False)):
-            label = "All languages" if code == "all" else language_name(str(code))
-            opened = " open" if i == 0 else ""
-            out.append(
-                f"<details{opened}><summary>{escape(label)}, {len(part)} "
-                f"rows</summary>{table_html(part, f'{name}, {label}', ROWS, REST)}</details>"
-            )
-    return "\n".join(out)
+    long = [
+        column
+        for column in table
+        if table[column].map(lambda cell: isinstance(cell, np.ndarray | list | tuple)).any()
+    ]
+    short = table.drop(columns=long)
+    values = {"name": name, "rows": len(table), "long": long, "by_language": [], "body": ""}
+    if "language" not in short or short["language"].nunique() < 2:
+        return values | {"body": table_html(short, name, ROWS, REST)}
+    by_language = []
+    for code, rows in short.groupby("language", sort=False):
+        label = "All languages" if code == "all" else language_name(str(code))
+        by_language.append((label, len(rows), table_html(rows, f"{name}, {label}", ROWS, REST)))
+    return values | {"by_language": by_language}
 
 
 def diagnosed(report: Report, found: Tables) -> Diagnosis | None:
@@ -249,19 +250,25 @@ def diagnosed(report: Report, found: Tables) -> Diagnosis | None:
     return diagnose(report, found) if "sensitivity" in found else None
 
 
-def _page(
-    name: str, title: str, mine: Mapping[str, pd.DataFrame], found: Tables, report: Report
-) -> str:
-    drawn = pictures(name, found, report)
-    shown = "".join(
-        f"<h2>Picture</h2><p>{escape(text)}</p>{figure_html(figure, f'{name}-{i}', text)}"
-        for i, (figure, _, text) in enumerate(drawn, 1)
+def _page_file(chapter: Chapter) -> Iterator[tuple[str, str]]:
+    drawn = [
+        (figure_html(figure, f"{chapter.name}-{i}", text), text)
+        for i, (figure, _, text) in enumerate(
+            pictures(chapter.name, chapter.all, chapter.report), 1
+        )
+    ]
+    shown = [_shown(name, table) for name, table in chapter.own.items()]
+    yield (
+        f"{chapter.name}.html",
+        html_of(
+            "chapter.html",
+            chapter.title,
+            bool(drawn),
+            who=_who(chapter.report),
+            tables=shown,
+            pictures=drawn,
+        ),
     )
-    body = (
-        f'<p class="quiet">{escape(_who(report))} <a href="index.html">All that was '
-        f"found</a></p>{_tables(mine)}{shown}"
-    )
-    return offline(title, body, bool(drawn))
 
 
 def _who(report: Report) -> str:
@@ -271,23 +278,29 @@ def _who(report: Report) -> str:
     )
 
 
+# Format -> what it makes of a chapter: (name of a file, its text). `inspect --out` writes them all,
+# and the index page links them in this order.
+FORMATS: dict[str, Callable[[Chapter], Iterator[tuple[str, str]]]] = {
+    "html": _page_file,
+    "json": _json_file,
+    "csv": _csv_files,
+}
+
+
 def _index(
-    chapters: Sequence[tuple[str, str, Tables]], found: Tables, report: Report, how: Inspection
+    links: Sequence[tuple[Chapter, Sequence[str]]],
+    said: Diagnosis | None,
+    report: Report,
+    how: Inspection,
 ) -> str:
-    """The page that links the others."""
-    said = diagnosed(report, found)
-    links = []
-    for name, title, mine in chapters:
-        files = ", ".join(
-            f'<a href="{file}">{file}</a>'
-            for file in (f"{name}.json", *(f"{table}.csv" for table in mine))
-        )
-        links.append(f'<li><a href="{name}.html">{escape(title)}</a> ({files})</li>')
-    return offline(
+    """The page that links the others: each chapter by its web page, and its files."""
+    return html_of(
+        "index.html",
         f"What was found in run {report.run}",
-        f"<p>{escape(_who(report))} Looked into on {how.sentences} test sentences, spread evenly "
-        "over the "
-        f"languages.</p>{'' if said is None else '<p>' + escape(said.paragraph) + '</p>'}<ul>"
-        f"{''.join(links)}</ul><p>{SIMULATED}</p>",
-        drawn=False,
+        False,
+        who=_who(report),
+        sentences=how.sentences,
+        paragraph=None if said is None else said.paragraph,
+        links=[(chapter.title, page, others) for chapter, (page, *others) in links],
+        simulated=SIMULATED,
     )

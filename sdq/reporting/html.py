@@ -10,15 +10,17 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import plotly
 import plotly.graph_objects as go
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sdq.figures.style import INK
 from sdq.io.quoting import csv
+from sdq.io.templates import rendered
 from sdq.labels import run_names, width
 from sdq.recipe import preset_of
 from sdq.reporting.sections import Part, checked, slug
@@ -120,29 +122,6 @@ def recipe_json(report: Report) -> str:
     return json.dumps(report.recipe, indent=1, ensure_ascii=False) + "\n"
 
 
-_STYLE = """
-body{font:16px/1.5 "Source Sans","Source Sans \
-Pro",Helvetica,Arial,sans-serif;color:TEXT;background:PAPER;max-width:60rem;margin:2rem \
-auto;padding:0 1rem}
-h1{line-height:1.2} h2{margin-top:2.2rem;border-top:1px solid GRID;padding-top:1rem} \
-figure{margin:0}
-.wide{overflow-x:auto} table{border-collapse:collapse;font-size:.85rem} th,td{padding:.2rem \
-.6rem;border-bottom:1px solid GRID;text-align:left;vertical-align:top}
-pre{background:#f3f5f8;padding:.8rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem} \
-.quiet{color:QUIET;font-size:.9rem}
-@page{margin:15mm}
-@media print{body{max-width:none;margin:0;padding:0;font-size:10.5pt} h2{break-after:avoid} \
-figure,tr,dt{break-inside:avoid} .wide{overflow:visible}
- table{font-size:7.5pt} th,td{padding:.1rem .25rem;overflow-wrap:anywhere} pre{font-size:8pt} \
-.modebar-container{display:none}}
-"""
-# pictures take the width of the sheet while printing, and that of the window again afterwards
-_PRINTING = """
-const pictures = (change) => document.querySelectorAll(".plotly-graph-div").forEach((at) => \
-Plotly.relayout(at, change));
-addEventListener("beforeprint", () => pictures({width: 670, autosize: false}));
-addEventListener("afterprint", () => pictures({width: null, autosize: true}));
-"""
 SIMULATED = (
     "Quantization is simulated (fake quantization): numbers are rounded to the values integers "
     "could hold and computed in floating point. The scores are real, the sizes are simulated: "
@@ -150,20 +129,21 @@ SIMULATED = (
 )
 
 
-def _style() -> str:
+def html_of(template: str, title: str, drawn: bool, **values: object) -> str:
+    """A web page that asks nothing of the network, from a template beside this module.
+
+    title: text
+    drawn: whether it has pictures, and so carries plotly along (5 MB)
+    """
+    plotly_js = Markup(get_plotlyjs()) if drawn else ""
     ink = INK["light"]
-    return (
-        _STYLE.replace("TEXT", ink.text)
-        .replace("PAPER", ink.paper)
-        .replace("GRID", ink.grid)
-        .replace("QUIET", ink.quiet)
-    )
+    return rendered(__package__, template, title=title, plotly_js=plotly_js, ink=ink, **values)
 
 
 def table_html(
     table: pd.DataFrame, title: str, rows: int = ROWS, rest: str = "the zip has all"
-) -> str:
-    """A table for a page of `offline`.
+) -> Markup:
+    """A table for a page of `html_of`.
 
     table: any columns
     title: what screen readers call it
@@ -174,19 +154,12 @@ def table_html(
         body = table.head(rows).to_html(
             index=False, border=0, na_rep="", escape=True, float_format=lambda value: f"{value:.4g}"
         )
-    more = (
-        f'<p class="quiet">The first {rows} of {len(table)} rows; {rest}.</p>'
-        if len(table) > rows
-        else ""
-    )
-    return (
-        f'<div class="wide" role="region" tabindex="0" '
-        f'aria-label="{escape(title)}">{body}</div>{more}'
-    )
+    about = {"title": title, "of": len(table), "rows": rows, "rest": rest}
+    return Markup(rendered(__package__, "table.html", body=Markup(body), **about))
 
 
-def figure_html(figure: go.Figure, name: str, title: str) -> str:
-    """A picture for a page of `offline`.
+def figure_html(figure: go.Figure, name: str, title: str) -> Markup:
+    """A picture for a page of `html_of`.
 
     figure: the picture
     name: unique on the page, and the name of the file it is saved as
@@ -202,77 +175,65 @@ def figure_html(figure: go.Figure, name: str, title: str) -> str:
     body = figure.to_html(
         full_html=False, include_plotlyjs=False, config=config, div_id=f"figure-{name}"
     )
-    return f'<figure role="group" aria-label="{escape(title)}">{body}</figure>'
+    return Markup('<figure role="group" aria-label="{}">{}</figure>').format(title, Markup(body))
 
 
-def offline(title: str, body: str, drawn: bool = True) -> str:
-    """A web page that asks nothing of the network.
+@dataclass(frozen=True)
+class _Section:
+    """A part of a report as its template has it: `figure` is empty where there is none, or where it
+    was left out."""
 
-    title: text, escaped here
-    body: HTML
-    drawn: whether it has pictures, and so carries plotly along (5 MB)
-    """
-    script = (
-        f"<script>window.PlotlyConfig = {{MathJaxConfig: "
-        f'"local"}};</script><script>{get_plotlyjs()}</script>'
-        if drawn
-        else ""
-    )
-    without = (
-        "<noscript><p>The pictures need JavaScript. Every number in them is in the table below "
-        "it.</p></noscript>"
-        if drawn
-        else ""
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, \
-initial-scale=1">
-<title>{escape(title)}</title><style>{_style()}</style>
-{script}</head>
-<body><h1>{escape(title)}</h1>{without}
-{body}
-{f"<script>{_PRINTING}</script>" if drawn else ""}</body></html>
-"""
+    title: str
+    text: str
+    table: str = ""
+    figure: str = ""
+    left_out: bool = False
 
 
-def _sections(found: Sequence[Part], room: int) -> str:
-    """The figures with their sentences and tables; a figure that would take more than the bytes
-    that are left says so instead."""
-    out = []
-    for part in found:
-        out.append(f"<h2>{escape(part.title)}</h2><p>{escape(part.text)}</p>")
-        if part.table is None:
-            continue
-        drawn = "" if part.figure is None else figure_html(part.figure, part.slug, part.title)
-        if len(drawn.encode()) > room:
-            drawn = (
-                '<p class="quiet">The picture would make this page too large; its numbers '
-                "follow.</p>"
-            )
-        room -= len(drawn.encode())
-        out.append(f"{drawn}{table_html(part.table, part.title)}")
-    return "\n".join(out)
+def _sections(parts: Sequence[Part]) -> list[_Section]:
+    """The parts without their pictures, which are put in as far as they fit."""
+    return [
+        _Section(part.title, part.text)
+        if part.table is None
+        else _Section(
+            part.title, part.text, table_html(part.table, part.title), left_out=bool(part.figure)
+        )
+        for part in parts
+    ]
 
 
-def _explained(words: Mapping[str, str], text: str) -> str:
+def _with_pictures(
+    sections: Sequence[_Section], parts: Sequence[Part], room: int
+) -> list[_Section]:
+    """The same with the pictures that fit into that many bytes, the first ones first."""
+    filled = []
+    for section, part in zip(sections, parts, strict=True):
+        if section.left_out:
+            drawn = figure_html(part.figure, part.slug, part.title)
+            if len(drawn.encode()) <= room:
+                room -= len(drawn.encode())
+                section = replace(section, figure=drawn, left_out=False)
+        filled.append(section)
+    return filled
+
+
+def _explained(words: Mapping[str, str], text: str) -> list[tuple[str, str]]:
+    """The words that the text has, with what they mean."""
     used = [word for word in words if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text)]
-    entries = "".join(
-        f"<dt><b>{escape(word)}</b></dt><dd>{escape(words[word])}</dd>" for word in used
-    )
-    return f"<h2>What the words mean</h2><dl>{entries}</dl>" if used else ""
+    return [(word, words[word]) for word in used]
 
 
 def page(
     title: str,
     reports: Sequence[Report],
-    found: Sequence[Part],
+    parts: Sequence[Part],
     words: Mapping[str, str] | None = None,
 ) -> str:
     """One HTML file that asks nothing of the network.
 
     title: text; that of `heading` if it is empty
     reports: one to five runs that are alike
-    found: their parts (see sdq.reporting.sections)
+    parts: of these runs (see sdq.reporting.sections)
     words: terms, with an explanation each
 
     At most LIMIT bytes: pictures that would make it larger are left out and say so. UserError for
@@ -280,31 +241,18 @@ def page(
     """
     checked(reports)
     title = title.strip() or heading(reports)
-    recipes = "".join(
-        f"<h3>{escape(r.recipe['name'])}, run "
-        f"{escape(r.run)}</h3><pre>{escape(recipe_json(r))}</pre>"
-        for r in reports
-    )
-    own_recipe = (
-        ""
-        if all(preset_of(r.recipe) for r in reports)
-        else " A recipe without a name is read from a file: save it from below, or take it from "
-        "the zip."
-    )
-    rest = f"""<h2>How to make it again</h2><p>Enter these where the project lies. The same \
-engine, model and data give the same run ids.{own_recipe}</p>
-<pre>{escape(commands(reports))}</pre>
-<h2>Seeds and versions</h2>{table_html(versions(reports), "Seeds and versions")}<p \
-class="quiet">Drawn with plotly {escape(plotly.__version__)}.</p>
-<h2>Recipes</h2>{recipes}"""
-    first = f"<h2>The runs</h2>{table_html(summary(reports), 'The runs')}<p>{SIMULATED}</p>"
-    terms = _explained(
-        words or {},
-        " ".join(
-            [title, SIMULATED, *(f"{p.title} {p.text}" for p in found), csv(summary(reports))]
-        ),
-    )
-    around = len((first + rest + terms).encode())
-    tables = sum(len(table_html(p.table, p.title).encode()) for p in found if p.table is not None)
-    sections = _sections(found, LIMIT - len(get_plotlyjs().encode()) - around - tables - 100_000)
-    return offline(title, f"{first}\n{sections}\n{rest}\n{terms}")
+    text = [title, SIMULATED, *(f"{p.title} {p.text}" for p in parts), csv(summary(reports))]
+    values: dict[str, object] = {
+        "summary": table_html(summary(reports), "The runs"),
+        "simulated": SIMULATED,
+        "own_recipe": not all(preset_of(r.recipe) for r in reports),
+        "commands": commands(reports),
+        "versions": table_html(versions(reports), "Seeds and versions"),
+        "plotly": plotly.__version__,
+        "recipes": [(r.recipe["name"], r.run, recipe_json(r)) for r in reports],
+        "terms": _explained(words or {}, " ".join(text)),
+    }
+    sections = _sections(parts)
+    around = len(html_of("report.html", title, True, sections=sections, **values).encode())
+    sections = _with_pictures(sections, parts, LIMIT - around)
+    return html_of("report.html", title, True, sections=sections, **values)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from sdq.data.registry import load_task
+from sdq.data.registry import load_task, task_fingerprint
 from sdq.data.task import joined
 from sdq.figures import (
     activations,
@@ -187,7 +187,7 @@ def _remedies(tables: Tables, report: Report, theme: Theme) -> Picture:
 
 
 @lru_cache(maxsize=2)
-def _texts(task: str) -> pd.DataFrame:
+def _texts(task: str, content: str) -> pd.DataFrame:
     """The test sentences of a task: id, language, text, gold, words (joined by tabs; empty for
     tasks with one label a sentence)."""
     data = load_task(task, "test")
@@ -206,15 +206,17 @@ def _texts(task: str) -> pd.DataFrame:
 
 def _pairs(tables: Tables, report: Report) -> pd.DataFrame:
     """What FP32 and the run answered to each test sentence."""
-    return examples.pair(tables["reference"], tables["sentences"], _texts(report.task))
+    texts = _texts(report.task, task_fingerprint(report.task))  # of a task that is here
+    return examples.pair(tables["reference"], tables["sentences"], texts)
 
 
 def _changed(tables: Tables, report: Report, theme: Theme) -> Picture:
+    # it counts words where words have tags, the picture sentences
     floor = (
         flips.floor_of(tables["floor"])
         if "floor" in tables and not METRICS[report.metric].of_words
         else None
-    )  # it counts words where words have tags
+    )
     return flips.language_picture(_pairs(tables, report), report.method, theme, None, floor)
 
 
@@ -257,7 +259,7 @@ PICTURES: dict[str, tuple[Draw, ...]] = {
 def pictures(name: str, tables: Tables, report: Report, theme: Theme = "light") -> list[Picture]:
     """(figure, table, what it shows) of an analysis or a table of the run, as far as these tables
     allow."""
-    found = []
+    drawn = []
     for draw in PICTURES.get(name, ()):
         try:
             picture = draw(tables, report, theme)
@@ -266,8 +268,9 @@ def pictures(name: str, tables: Tables, report: Report, theme: Theme = "light") 
             KeyError,
             IndexError,
             ValueError,
-        ):  # a table that is missing, or has nothing to draw
+        ):
+            # a table that is missing, or has nothing to draw
             continue
         if picture is not None:
-            found.append(picture)
-    return found
+            drawn.append(picture)
+    return drawn

@@ -17,8 +17,7 @@ from sdq.evaluate.drops import drop_table
 from sdq.figures import depth, depth_rows, drops, languages, sample_size, scores, weights, zero_shot
 from sdq.figures.style import Theme
 from sdq.inspection.diagnosis import diagnose
-from sdq.inspection.storage import missing, paths, read
-from sdq.inspection.storage import read_table as read_table
+from sdq.inspection.storage import missing, paths, read, read_table
 from sdq.io.sealed import Damaged
 from sdq.labels import run_names
 from sdq.reporting import inspected
@@ -34,13 +33,13 @@ Draw = Callable[[Sequence[Report], Store, Theme], Drawing]
 def _sentences(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
     """Per-sentence outcomes of the runs that have them; scores stand without intervals where they
     are missing."""
-    found = {}
+    outcomes = {}
     for report in reports:
         try:
-            found[report.run] = store.sentences(report.run)
+            outcomes[report.run] = store.sentences(report.run)
         except OSError:
             continue
-    return found
+    return outcomes
 
 
 def _scores(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
@@ -105,20 +104,20 @@ def _sample_size(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
 
 
 def _errors(reports: Sequence[Report], store: Store) -> dict[str, pd.DataFrame]:
-    found = {}
+    errors = {}
     for report in reports:
         try:
-            found[report.run] = store.table(report.run, "depth")
+            errors[report.run] = store.table(report.run, "depth")
         except Damaged:
             raise
         except UserError:  # FP32, or made by an older version
             continue
-    if not found:
+    if not errors:
         raise UserError(
             "a run with stored errors per layer must be among the runs for this figure, none is "
             "(FP32 and older runs have none)"
         )
-    return found
+    return errors
 
 
 def _through_depth(view: str, measure: str) -> Draw:
@@ -126,9 +125,9 @@ def _through_depth(view: str, measure: str) -> Draw:
         errors = _errors(reports, store)
         kept = [r for r in reports if r.run in errors]
         floors = {
-            r.run: read_table(found["floor"])
+            r.run: read_table(files["floor"])
             for r in kept
-            if "floor" in (found := paths(r.run, store))
+            if "floor" in (files := paths(r.run, store))
         }
         return depth.draw(
             view, kept, errors, measure, "accumulated", depth_rows.EVERY, kept[0].run, theme, floors
@@ -149,7 +148,7 @@ def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
     return (
         figure,
         table,
-        f"{text} This is not rounding error: training has moved the student's weights, and part "
+        f"{text} This is not rounding error: training has changed the student's weights, and part "
         "of the difference may be something it learned.",
     )
 
@@ -201,8 +200,8 @@ def _looked_into(
     report = next((r for r in quantized if analysis not in missing(r.run, store)), None)
     if report is None:
         raise UserError(
-            "a run must have been looked into for this figure, none is; run `python -m sdq "
-            f"inspect {quantized[0].run}`"
+            "a run must have been inspected for this figure, none has been; run `sdq inspect "
+            f"{quantized[0].run}`"
         )
     return (
         report,
@@ -228,16 +227,16 @@ def _diagnosis(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing
 
 FIGURES: list[tuple[str, Draw]] = [
     ("Scores per language", _scores),
-    ("What each language loses", _drops),
-    ("What languages without labels lose, by script", _zero_shot),
-    ("How many sentences show the drops of the first quantized run", _sample_size),
+    ("Drop per language", _drops),
+    ("Drop of the zero-shot languages, by script", _zero_shot),
+    ("Sentences needed to detect the drops of the first quantized run", _sample_size),
     ("Rounding error through depth", _through_depth("Blocks", "relative_l2")),
     ("Rounding error by kind of layer", _through_depth("Paper: error by layer type", "mean_abs")),
     ("Distance of the trained students from their teacher", _teacher_gap),
     ("Weights of the first quantized run, module by module", _weights),
-    ("What breaks the answers, why, and what helps", _diagnosis),
-    ("Which modules break the answers", _inspected("sensitivity")),
-    ("What repairs them, at which size", _inspected("remedies")),
+    ("Diagnosis: what breaks the answers, why, and what helps", _diagnosis),
+    ("Sensitivity: which modules break the answers", _inspected("sensitivity")),
+    ("Remedies: what helps, at which size", _inspected("remedies")),
 ]
 
 
@@ -276,12 +275,12 @@ def parts(reports: Sequence[Report], store: Store, theme: Theme = "light") -> li
     """Draw all of FIGURES. One that these runs have no numbers for says so in its text. UserError
     for too many runs, or unlike ones."""
     checked(reports)
-    found = []
+    drawn = []
     for title, draw in FIGURES:
         try:
             figure, table, text = draw(reports, store, theme)
         except (UserError, ValueError, OSError) as error:
-            found.append(Part(title, f"Left out: {error}."))
+            drawn.append(Part(title, f"Left out: {error}."))
         else:
-            found.append(Part(title, text, figure, table))
-    return found
+            drawn.append(Part(title, text, figure, table))
+    return drawn

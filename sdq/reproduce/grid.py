@@ -44,12 +44,12 @@ def methods(steps: int | None = None, learning_rate: float | None = None) -> dic
         "Att": (Attention(),),
         "Att-KLD": (KLD(), Attention()),
     }
-    found = {
+    recipes = {
         "FP32": PRESETS["fp32"],
         "PTQ, dynamic INT8": PRESETS["ptq-int8-dynamic"],
         "QNAT": _trained(preset, "qnat-int8", changed),
     }
-    return found | {
+    return recipes | {
         f"QNAT, {name}": _trained(
             preset, f"qnat-{name.lower()}-int8", changed | {"distillation": loss}
         )
@@ -97,14 +97,13 @@ class Grid:
 
     def cells(self, task: str) -> list[Cell]:
         """The runs of one task; what nothing random enters has seed 0 alone."""
-        found = []
-        rate = (
-            None if self.model == "mini" else usual(self.model, task).learning_rate
-        )  # the presets' is for narrow models
+        cells = []
+        # the presets' is for narrow models
+        rate = None if self.model == "mini" else usual(self.model, task).learning_rate
         for method, recipe in methods(self.steps, rate).items():
             for seed in self.seeds if recipe.training else (0,):
-                found.append(Cell(method, recipe.model_copy(update={"seed": seed}), task))
-        return found
+                cells.append(Cell(method, recipe.model_copy(update={"seed": seed}), task))
+        return cells
 
     def model_of(self, task: str, store: Store, progress: Progress | None = None) -> str | None:
         """The fine-tuned model of a task: made if `progress` is given, otherwise None where it is
@@ -115,15 +114,15 @@ class Grid:
 
     def missing(self, store: Store) -> list[Cell]:
         """The runs that are not stored yet."""
-        found = []
+        cells = []
         for task in self.tasks:
             model = self.model_of(task, store)
-            found += [
+            cells += [
                 cell
                 for cell in self.cells(task)
                 if model is None or not store.done(identify(cell.recipe, model, task))
             ]
-        return found
+        return cells
 
 
 def fill(grid: Grid, store: Store, progress: Progress) -> list[str]:
@@ -132,16 +131,16 @@ def fill(grid: Grid, store: Store, progress: Progress) -> list[str]:
     failures: list[str] = []
     wanted, done, started = grid.missing(store), 0, time.perf_counter()
     for task in grid.tasks:
-        mine = [cell for cell in wanted if cell.task == task]
-        if not mine:
+        cells = [cell for cell in wanted if cell.task == task]
+        if not cells:
             continue
         try:
             model = grid.model_of(task, store, progress)
         except UserError as error:
             failures.append(f"{called(task)}: {error}")
-            done += len(mine)
+            done += len(cells)
             continue
-        for cell in mine:
+        for cell in cells:
             left = (time.perf_counter() - started) / done * (len(wanted) - done) if done else None
             progress(
                 {
@@ -224,8 +223,8 @@ def _rows(task: str, method: str, runs: Sequence[str], store: Store) -> list[dic
             }
         )
         for metric in reports[0].beside:
-            mine = [report.beside[metric][1] for report in reports]
-            values = [scores.mean if name == ALL else scores.by_language[name] for scores in mine]
+            beside = [report.beside[metric][1] for report in reports]
+            values = [scores.mean if name == ALL else scores.by_language[name] for scores in beside]
             rows.append(
                 common
                 | {

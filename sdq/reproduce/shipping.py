@@ -15,6 +15,7 @@ from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspect, inspection_id, paths
 from sdq.io import events, sealed
 from sdq.io.events import Progress
+from sdq.io.files import replacing, settle, write_bytes, write_text
 from sdq.io.sealed import SEAL, as_shipped, seal_embedded
 from sdq.recipe import Recipe, preset_of
 from sdq.reproduce.plan import TRAINED, seeded
@@ -53,7 +54,8 @@ def ship(store: Store, runs: Iterable[str]) -> None:
                 *(f"{table}.parquet" for table in inside),
             ):
                 if (home / name).exists():
-                    shutil.copyfile(home / name, place / name)
+                    with replacing(place / name) as part:
+                        shutil.copyfile(home / name, part)
             if inside and report.task == "intent" and preset_of(report.recipe) in PACKED:
                 _pack(report, home, place)
             seal(place)
@@ -72,7 +74,8 @@ def _pack(report: Report, home: Path, place: Path) -> None:
     teacher, _ = load(folder_of(report.model, report.task), task.kind, task.labels)
     recipe = Recipe.model_validate(report.recipe)
     student = build_student(recipe, teacher, weights=home / "model.safetensors")
-    save_file(pack(student, teacher), place / "packed.safetensors")
+    with replacing(place / "packed.safetensors") as part:
+        save_file(pack(student, teacher), part)
 
 
 def ship_inspections(store: Store, place: Path, progress: Progress = lambda event: None) -> None:
@@ -104,9 +107,9 @@ def ship_inspections(store: Store, place: Path, progress: Progress = lambda even
     for home, (tables, spec, made) in fresh.items():
         (place / home).mkdir(parents=True)
         for name, content in tables.items():
-            (place / home / f"{name}.parquet").write_bytes(content)
-        (place / home / "spec.json").write_text(json.dumps(spec, indent=1))
-        (place / home / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in made))
+            write_bytes(place / home / f"{name}.parquet", content)
+        write_text(place / home / "spec.json", json.dumps(spec, indent=1))
+        write_text(place / home / "events.jsonl", "".join(json.dumps(e) + "\n" for e in made))
         _seal(place / home)
 
 
@@ -156,13 +159,13 @@ def _whole(assets: Path) -> None:
     for kept, marker in (("runs", "done"), ("inspections", SEAL)):
         for path in sorted((assets / kept).glob("*/*.parquet")):
             try:
-                why = sealed.fault(path, sealed.read(path.with_name(marker)))
+                fault = sealed.fault(path, sealed.read(path.with_name(marker)))
             except FileNotFoundError:
-                why = None
+                fault = None
             except ValueError:
-                why = f"{marker} does not say what was written"
-            if why is not None:
-                raise sealed.damaged(path, path.parent.name, why, "have it made again")
+                fault = f"{marker} does not say what was written"
+            if fault is not None:
+                raise sealed.damaged(path, path.parent.name, fault, "have it made again")
     for part in ("data", "encoder", "intent", "slots"):
         as_shipped(assets / "mini" / part)
 
@@ -171,6 +174,6 @@ def _take(other: Path, path: Path) -> int:
     """Put the smaller one of two files at `path`; returns the bytes that saves."""
     saved = path.stat().st_size - other.stat().st_size
     if saved > 0:
-        other.replace(path)
+        settle(other, path)
     other.unlink(missing_ok=True)
     return max(0, saved)

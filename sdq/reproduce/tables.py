@@ -4,13 +4,13 @@ its languages; Markdown, HTML, LaTeX. Needs no torch."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from sdq.io import files
 from sdq.io.quoting import csv, quoted, quoted_sentence, tex
+from sdq.io.templates import rendered
 from sdq.results import METRICS
 from sdq.settings import UserError
 
@@ -33,14 +33,14 @@ Table = tuple[str, pd.DataFrame]  # title, and text cells with the methods as in
 def tables(rows: pd.DataFrame) -> list[Table]:
     """The tables of the rows of sdq.reproduce.grid.scored: means by task, then for each task and
     metric the languages. Scores in %, intervals 95 %."""
-    found: list[Table] = []
+    titled: list[Table] = []
     counting = rows[rows["counts"]]
     means = counting[counting["language"] == MEAN]
     if means.empty:
-        return found
+        return titled
     columns = {
-        f"{task} ({METRICS[metric].name})": _column(mine, interval=True)
-        for (task, metric), mine in means.groupby(["task", "metric"], sort=False)
+        f"{task} ({METRICS[metric].name})": _column(scored, interval=True)
+        for (task, metric), scored in means.groupby(["task", "metric"], sort=False)
     }
     whole = pd.DataFrame(columns)
     whole["mean of tasks"] = (
@@ -50,26 +50,26 @@ def tables(rows: pd.DataFrame) -> list[Table]:
     )
     whole = whole.reindex(list(dict.fromkeys(means["method"]))).fillna("")
     if all(name.removeprefix("XGLUE ") in PUBLISHED for name in means["task"].unique()):
-        known = [PUBLISHED[name.removeprefix("XGLUE ")] for name in means["task"].unique()]
+        published = [PUBLISHED[name.removeprefix("XGLUE ")] for name in means["task"].unique()]
         whole.loc["Unicoder, FP32 (published)"] = [
-            *(f"{score:.1f}" for score in known),
-            f"{sum(known) / len(known):.1f}",
+            *(f"{score:.1f}" for score in published),
+            f"{sum(published) / len(published):.1f}",
         ]
-    found.append(("Means over languages", whole))
-    for (task, metric, counts), mine in rows.groupby(["task", "metric", "counts"], sort=False):
+    titled.append(("Means over languages", whole))
+    for (task, metric, counts), scored in rows.groupby(["task", "metric", "counts"], sort=False):
         wide = pd.DataFrame(
             {
                 code: _column(one, interval=False)
-                for code, one in mine.groupby("language", sort=False)
+                for code, one in scored.groupby("language", sort=False)
             }
         )
-        found.append(
+        titled.append(
             (
                 f"{task}: {METRICS[metric].name}{'' if counts else ', beside the official score'}",
-                wide.reindex(list(dict.fromkeys(mine["method"]))).fillna(""),
+                wide.reindex(list(dict.fromkeys(scored["method"]))).fillna(""),
             )
         )
-    return found
+    return titled
 
 
 def _column(rows: pd.DataFrame, interval: bool) -> pd.Series[str]:
@@ -88,7 +88,7 @@ def _percent(score: float) -> str:
 def notes(rows: pd.DataFrame, failures: Sequence[str] = ()) -> list[str]:
     """What one must know to read the tables."""
     seeds = int(rows["seeds"].max()) if len(rows) else 0
-    found = [
+    said = [
         "Scores in %, higher is better; means over languages are unweighted. Trained students: "
         f"means over {seeds} seed{'' if seeds == 1 else 's'} (data order, initial noise); one "
         "FP32 teacher per task. Intervals: 95 %, bootstrap over test sentences (of rankings: "
@@ -97,28 +97,28 @@ def notes(rows: pd.DataFrame, failures: Sequence[str] = ()) -> list[str]:
         "zero-shot. Quantization is simulated (fake quantization).",
     ]
     if (rows["metric"] == "precision").any():
-        found.append(
+        said.append(
             "Precision is XGLUE's official score of POS (seqeval, on tags without B- and I-); "
             "token accuracy stands beside it."
         )
     if (rows["metric"] == "ndcg").any():
-        found.append(
+        said.append(
             "nDCG ranks the documents of each query by the predicted label, ties averaged; "
             "queries with one document are left out, as in XGLUE's scorer."
         )
-    return found + [f"Missing: {failure}" for failure in failures]
+    return said + [f"Missing: {failure}" for failure in failures]
 
 
-def markdown(found: Sequence[Table], remarks: Sequence[str]) -> str:
+def markdown(titled: Sequence[Table], remarks: Sequence[str]) -> str:
     """All tables as Markdown."""
-    parts = []
-    for title, table in found:
+    lines = []
+    for title, table in titled:
         head = f"| method | {' | '.join(map(quoted, table.columns))} |"
         rows = [
             f"| {quoted(method)} | {' | '.join(cells)} |"
             for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
         ]
-        parts += [
+        lines += [
             f"## {quoted(title)}",
             "",
             head,
@@ -126,76 +126,43 @@ def markdown(found: Sequence[Table], remarks: Sequence[str]) -> str:
             *rows,
             "",
         ]
-    return "\n".join([*parts, *(f"{quoted_sentence(remark)}\n" for remark in remarks)])
+    return "\n".join([*lines, *(f"{quoted_sentence(remark)}\n" for remark in remarks)])
 
 
-def html(found: Sequence[Table], remarks: Sequence[str], title: str) -> str:
+def html(titled: Sequence[Table], remarks: Sequence[str], title: str) -> str:
     """One page that needs no network."""
-    style = (
-        ":root{color-scheme:light dark}body{font:16px/1.5 "
-        "system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 "
-        "1rem}div{overflow-x:auto}table{border-collapse:collapse;margin:0 0 "
-        "2rem}caption{text-align:left;font-weight:600;padding:.4rem 0}th,td{padding:.25rem "
-        ".7rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor "
-        "25%,transparent);white-space:nowrap}th:first-child{text-align:left}"
-    )
-    parts = []
-    for name, table in found:
-        head = "".join(
-            f'<th scope="col">{escape(str(column))}</th>' for column in ("method", *table.columns)
-        )
-        body = "".join(
-            f'<tr><th scope="row">{escape(method)}</th>'
-            f"{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-            for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
-        )
-        parts.append(
-            f"<div><table><caption>{escape(name)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        )
-    said = "".join(f"<p>{escape(remark)}</p>" for remark in remarks)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>{escape(title)}</title>'
-        f"<style>{style}</style></head><body><h1>{escape(title)}</h1>{''.join(parts)}{said}</body>"
-        f"</html>\n"
+    return rendered(
+        "sdq.reproduce", "results.html", title=title, tables=list(titled), remarks=list(remarks)
     )
 
 
-def latex(found: Sequence[Table], remarks: Sequence[str]) -> str:
+def latex(titled: Sequence[Table], remarks: Sequence[str]) -> str:
     """Tables for a paper; they need the package booktabs."""
-    parts = ["% needs \\usepackage{booktabs}"]
-    for title, table in found:
-        rows = [
-            " & ".join(map(tex, (method, *cells))) + r" \\"
-            for method, cells in zip(table.index, table.to_numpy().tolist(), strict=True)
-        ]
-        head = " & ".join(map(tex, ("method", *table.columns))) + r" \\"
-        columns = "l" + "r" * len(table.columns)
-        parts += [
-            r"\begin{table}",
-            r"\centering",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-        parts += [rf"\caption{{{tex(title)}}}", r"\end{table}", ""]
-    return "\n".join([*parts, *(f"% {' '.join(remark.splitlines())}" for remark in remarks)]) + "\n"
+    lines = ["% needs \\usepackage{booktabs}"]
+    for title, table in titled:
+        cells = table.rename_axis("method").reset_index().map(tex)
+        cells.columns = pd.Index([tex(str(name)) for name in cells.columns])
+        lines.append(
+            cells.style.hide(axis="index").to_latex(
+                hrules=True,
+                column_format="l" + "r" * len(table.columns),
+                caption=tex(title),
+                position_float="centering",
+            )
+        )
+    return "\n".join([*lines, *(f"% {' '.join(remark.splitlines())}" for remark in remarks)]) + "\n"
 
 
 def write(folder: Path, rows: pd.DataFrame, title: str, failures: Sequence[str] = ()) -> str:
     """Write results.csv, results.html, results.tex and results.md into a folder; returns the
     Markdown. UserError if it cannot be written."""
-    found, remarks = tables(rows), notes(rows, failures)
-    text = f"# {quoted(title)}\n\n{markdown(found, remarks)}"
+    titled, remarks = tables(rows), notes(rows, failures)
+    text = f"# {quoted(title)}\n\n{markdown(titled, remarks)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.write_text(folder / "results.csv", csv(rows))
-        files.write_text(folder / "results.html", html(found, remarks, title))
-        files.write_text(folder / "results.tex", latex(found, remarks))
+        files.write_text(folder / "results.html", html(titled, remarks, title))
+        files.write_text(folder / "results.tex", latex(titled, remarks))
         files.write_text(folder / "results.md", text)
     except OSError as error:
         raise UserError(

@@ -89,11 +89,11 @@ class Guard:
         if any(not _same(origin, host or "") for origin in _all(scope, b"origin")):
             await _refuse(scope, send, 403, FOREIGN)
             return
-        known = self.room.read(_cookies(scope))
-        visitor = self._visitor(scope, known)
+        from_cookie = self.room.read(_cookies(scope))
+        visitor = self._visitor(scope, from_cookie)
         reads = scope["type"] == "http" and scope["method"] == "GET"
-        if reads and (answer := self._link(scope, known, visitor)):
-            await _answer(send, *answer)
+        if reads and (redirect := self._link(scope, from_cookie, visitor)):
+            await _answer(send, *redirect)
         elif visitor is None:
             await _refuse(scope, send, 403, _unlinked(scope))
         elif not visitor.leads and _is_inner(scope):
@@ -102,14 +102,14 @@ class Guard:
             known_as = {**scope, VISITOR: visitor.name}
             await self.app(known_as, receive, self._sending(scope, send, visitor))
 
-    def _visitor(self, scope: Scope, known: Visitor | None) -> Visitor | None:
+    def _visitor(self, scope: Scope, from_cookie: Visitor | None) -> Visitor | None:
         """Who this is; None for somebody without a link who needs one."""
         if not self.room.open and _from_here(scope):
-            return Visitor(known.name if known else new_name(), "owner")
-        return known if known is not None and known.role != "owner" else None
+            return Visitor(from_cookie.name if from_cookie else new_name(), "owner")
+        return from_cookie if from_cookie is not None and from_cookie.role != "owner" else None
 
     def _link(
-        self, scope: Scope, known: Visitor | None, visitor: Visitor | None
+        self, scope: Scope, from_cookie: Visitor | None, visitor: Visitor | None
     ) -> tuple[int, str, list[tuple[bytes, bytes]]] | None:
         """(status, page, headers) of a page that opens another address at once; None if none is
         needed.
@@ -124,14 +124,13 @@ class Guard:
         role = next((role for token in tokens if (role := self.room.role_of(token))), None)
         again = any(name == AGAIN for name, _ in query)
         site, mode = _one(scope, b"sec-fetch-site"), _one(scope, b"sec-fetch-mode")
-        if (
-            site is None
-        ):  # browsers say it to https and to localhost only: in a room on http, nothing is known
+        if site is None:
+            # browsers say it to https and to localhost only: in a room on http, nothing is known
             page = "text/html" in (_one(scope, b"accept") or "")
             elsewhere = role is not None or (page and visitor is None)
         else:
             elsewhere = site == "cross-site" and mode == "navigate"
-        if known is None and elsewhere and not again:
+        if from_cookie is None and elsewhere and not again:
             onward = _onward(scope, [*query, (AGAIN, "1")])
             if site is None and role is None:  # most who come so have no cookie
                 return 403, _page("SDQ Lab", escape(_unlinked(scope)), onward), []
@@ -143,7 +142,9 @@ class Guard:
         if role is not None:
             rest = [(name, value) for name, value in rest if name != "token"]
             given: Role = min(role, visitor.role, key=ROLES.index) if visitor else role
-            cookie = self._cookie(scope, Visitor(known.name if known else new_name(), given))
+            cookie = self._cookie(
+                scope, Visitor(from_cookie.name if from_cookie else new_name(), given)
+            )
             headers = [(b"set-cookie", cookie)]
         return 200, _page("One moment", "", _onward(scope, rest)), headers
 
@@ -186,8 +187,8 @@ def _all(scope: Scope, name: bytes) -> list[str]:
 
 def _one(scope: Scope, name: bytes) -> str | None:
     """The value of a header; None if there is none, or more than one."""
-    found = _all(scope, name)
-    return found[0] if len(found) == 1 else None
+    values = _all(scope, name)
+    return values[0] if len(values) == 1 else None
 
 
 def _cookies(scope: Scope) -> dict[str, str]:
@@ -206,11 +207,11 @@ def _name_of(host: str | None) -> str | None:
 def _same(origin: str, host: str) -> bool:
     """Whether a page at `origin` is one of this host, and of the same port."""
     try:
-        parts = urlsplit(origin.lower())
+        address = urlsplit(origin.lower())
     except ValueError:
         return False
-    usual = {"http": ":80", "https": ":443"}.get(parts.scheme)
-    return usual is not None and parts.netloc.removesuffix(usual) == host.lower().removesuffix(
+    usual = {"http": ":80", "https": ":443"}.get(address.scheme)
+    return usual is not None and address.netloc.removesuffix(usual) == host.lower().removesuffix(
         usual
     )
 

@@ -17,9 +17,8 @@ _WORD = rf" (?!(?:{_VERBS}) )(?!['\"`])\(?(?:(?!~){_SIGN})+\)?"
 # folders; one may have spaces in its name, but for a verb that our sentences go on with
 _TAIL = rf"(?:{_PART}(?:{_WORD}){{0,3}}/)*"
 _BEFORE = r"(?<![\w./~-])"
-_PATH = re.compile(
-    rf"{_BEFORE}(?:~[\w-]*)?/(?!/){_TAIL}{_PART}/?"
-)  # absolute ones; neither owner/model nor https://
+# absolute ones; neither owner/model nor https://
+_PATH = re.compile(rf"{_BEFORE}(?:~[\w-]*)?/(?!/){_TAIL}{_PART}/?")
 # to the first such quote that no word goes on after
 _QUOTED = re.compile(
     r"""(['"`])((?:xglue:)?)((?:~[\w-]*)?/(?!/)(?:(?!\1(?![\w/]))[^\n])*)\1(?![\w/])"""
@@ -49,10 +48,10 @@ def _last(path: str) -> str:
 def _roots() -> list[str]:
     """Folders whose paths are known here, whatever their names hold; the longest first."""
     data = data_folder().absolute()
-    found = {
+    paths = {
         path
         for root in (data, data / "inbox", ROOT, Path.home())
         for path in (root, root.resolve())
         if len(path.parts) > 1
     }
-    return sorted(map(str, found), key=len, reverse=True)
+    return sorted(map(str, paths), key=len, reverse=True)

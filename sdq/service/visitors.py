@@ -83,10 +83,10 @@ def claim(folder: Path, who: str) -> None:
 def askers(folder: Path) -> set[str]:
     """The names of all who asked for what is in this folder; the owner's where nothing is noted."""
     try:
-        found = set(os.listdir(folder / "owners"))
+        names = set(os.listdir(folder / "owners"))
     except OSError:
-        found = set()
-    return found or {OWNER.name}
+        names = set()
+    return names or {OWNER.name}
 
 
 # a room
@@ -142,13 +142,15 @@ def is_open(address: str | None) -> bool:
 
 def addresses() -> list[str]:
     """The addresses of this machine that others may reach it by, those of version 4 first."""
-    found = [
+    numbers = [
         a.address.partition("%")[0]
         for each in psutil.net_if_addrs().values()
         for a in each
         if a.family in (socket.AF_INET, socket.AF_INET6)
     ]
-    outside = [a for a in found if not is_loopback(a) and not ipaddress.ip_address(a).is_link_local]
+    outside = [
+        a for a in numbers if not is_loopback(a) and not ipaddress.ip_address(a).is_link_local
+    ]
     return sorted(dict.fromkeys(outside), key=lambda a: ":" in a)
 
 
@@ -208,9 +210,8 @@ class Room:
         return f"{COOKIE}{hashlib.sha256(self.secret.encode()).hexdigest()[:8]}"
 
     def _sign(self, name: str, role: Role) -> str:
-        token = {"owner": "", "teacher": self.teacher, "student": self.student}[
-            role
-        ]  # another token makes old cookies worthless
+        # another token makes old cookies worthless
+        token = {"owner": "", "teacher": self.teacher, "student": self.student}[role]
         return hmac.new(
             f"{self.secret} {token}".encode(), f"{name}.{role}".encode(), hashlib.sha256
         ).hexdigest()
@@ -235,7 +236,8 @@ class Room:
         one."""
         given = token.encode("utf-8", "surrogatepass")
         teacher, student = (
-            hmac.compare_digest(given, known.encode()) for known in (self.teacher, self.student)
+            hmac.compare_digest(given, expected.encode())
+            for expected in (self.teacher, self.student)
         )
         return "teacher" if teacher else "student" if student else None
 
@@ -273,9 +275,8 @@ def _secrets(data: Path) -> dict[str, str]:
             private(data)
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(json.dumps(fresh))
-            with contextlib.suppress(
-                FileExistsError
-            ):  # another server was first: its secrets are those of both
+            with contextlib.suppress(FileExistsError):
+                # another server was first: its secrets are those of both
                 os.link(part, path)
     except OSError:
         return fresh

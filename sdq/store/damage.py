@@ -24,14 +24,14 @@ def report_of(home: Path) -> tuple[Report | None, Damaged | None]:
     """(the report of a finished run, None), or (None, why it cannot be read)."""
     path = home / "report.json"
     try:
-        found = read_report(path)
-        if found.run != home.name:
-            raise ValueError(f"it is of run {found.run[:12]}")
+        report = read_report(path)
+        if report.run != home.name:
+            raise ValueError(f"it is of run {report.run[:12]}")
     except (OSError, ValueError, RecursionError) as error:
         return None, sealed.damaged(
             path, f"run {home.name}", f"it is no report of this version ({_brief(error)})", AGAIN
         )
-    return found, None
+    return report, None
 
 
 def read_report(path: Path) -> Report:
@@ -42,10 +42,10 @@ def read_report(path: Path) -> Report:
 
 @lru_cache(maxsize=512)
 def _parsed(path: str, size: int, changed: int, inode: int) -> Report:
-    found = Report.model_validate_json(Path(path).read_bytes()).within()
-    if found.method != Recipe.model_validate(found.recipe).method:
-        raise ValueError(f"its recipe is not one of {found.method}")
-    return found
+    report = Report.model_validate_json(Path(path).read_bytes()).within()
+    if report.method != Recipe.model_validate(report.recipe).method:
+        raise ValueError(f"its recipe is not one of {report.method}")
+    return report
 
 
 def spec_of(path: Path) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def spec_of(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def _spec(path: str, size: int, changed: int, inode: int) -> dict[str, Any]:
-    found = json.loads(Path(path).read_bytes())
-    return found if isinstance(found, dict) else {}
+    spec = json.loads(Path(path).read_bytes())
+    return spec if isinstance(spec, dict) else {}
 
 
 def _brief(error: Exception) -> str:
@@ -83,8 +83,8 @@ def fault_of(home: Path, name: str, shipped: Path | None) -> Damaged | None:
         sums = None if not came_along and _of_earlier_version(home) else sealed.read(home / "done")
     except (OSError, ValueError):
         return sealed.damaged(home / "done", what, "it does not say what was written", way)
-    why = sealed.fault(home / name, sums)
-    return None if why is None else sealed.damaged(home / name, what, why, way)
+    fault = sealed.fault(home / name, sums)
+    return None if fault is None else sealed.damaged(home / name, what, fault, way)
 
 
 def _of_earlier_version(home: Path) -> bool:

@@ -127,14 +127,14 @@ def listed_files(home: Path) -> list[str]:
 
 def finished_in(folder: Path) -> dict[str, float]:
     """Finished run -> time of finishing."""
-    found = {}
+    times = {}
     for name in os.listdir(folder):
         if RUN_ID.fullmatch(name):
             with contextlib.suppress(OSError):
                 status = os.stat(folder / name / "done")
                 if stat.S_ISREG(status.st_mode):
-                    found[name] = status.st_mtime
-    return found
+                    times[name] = status.st_mtime
+    return times
 
 
 @lru_cache(maxsize=8)

@@ -115,10 +115,10 @@ class Store:
         for home in homes:
             if name not in listed_files(home) and not (home / name).is_file():
                 continue
-            found = fault_of(home, name, self.shipped)
-            if found is None:
+            damaged = fault_of(home, name, self.shipped)
+            if damaged is None:
                 return home / name
-            fault = fault or found
+            fault = fault or damaged
         if fault is not None:
             raise fault
         return None
@@ -126,10 +126,10 @@ class Store:
     def home(self, run: str) -> Path:
         """The folder of a finished run, ours or a shipped one. UserError if there is none, Damaged
         if its report is not as it was written."""
-        found = self._sound(run, "report.json")
-        if found is None:
+        report = self._sound(run, "report.json")
+        if report is None:
             raise sealed.damaged(Path("report.json"), f"run {run}", "it is not there", AGAIN)
-        return found.parent
+        return report.parent
 
     def done(self, run: str, weights: bool = False) -> bool:
         """Whether the run is finished and its files are as they were written; those of `weights`,
@@ -141,8 +141,8 @@ class Store:
         """The sentence about the first file of a finished run that is not as it was written; None
         if all are, or a shipped copy of the run is whole."""
         homes = self._homes(run)
-        found = [damage_of(home, weights, self.shipped) for home in homes]
-        return None if None in found or not homes else str(found[0])
+        faults = [damage_of(home, weights, self.shipped) for home in homes]
+        return None if None in faults or not homes else str(faults[0])
 
     def begin(self, run: str, spec: dict[str, Any], goes_on: bool = False) -> Path:
         """Make the run's folder and write what it is going to do; its log starts anew, unless it
@@ -152,9 +152,8 @@ class Store:
             private(self.folder.parent)
             path.mkdir(parents=True, exist_ok=True)
             files.write_text(path / "spec.json", json.dumps(spec, indent=1))
-            if (
-                not goes_on and not self.checkpoint(run).exists()
-            ):  # otherwise a training goes on where it was, and so does its log
+            # a training with a checkpoint goes on where it was, and so does its log
+            if not goes_on and not self.checkpoint(run).exists():
                 files.write_text(path / "events.jsonl", "")
         except OSError as error:
             raise unwritable(self.folder, error) from error
@@ -295,7 +294,7 @@ class Store:
         written."""
         if not report.recipe.get("training"):
             return None
-        found = next(
+        file = next(
             (
                 path
                 for name in (WEIGHTS, PACKED)
@@ -303,9 +302,9 @@ class Store:
             ),
             None,
         )
-        if found is None:
+        if file is None:
             raise UserError(AWAY)
-        return found
+        return file
 
     def sentences(self, run: str) -> pd.DataFrame:
         """One row per test sentence: id, language, tp, predicted, gold (counts), answer. UserError
@@ -318,14 +317,14 @@ class Store:
     def listing(self) -> tuple[tuple[str, float], ...]:
         """(run, time of finishing) of all finished runs, newest first. Shipped ones come last, at
         time 0: their files tell only when they were copied here."""
-        found: dict[str, float] = {}
+        times: dict[str, float] = {}
         if self.shipped is not None and self.shipped.is_dir():
-            found |= dict.fromkeys(
+            times |= dict.fromkeys(
                 finished_kept(str(self.shipped), self.shipped.stat().st_mtime_ns), 0.0
             )
         if self.folder.is_dir():
-            found |= finished_in(self.folder)
-        return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+            times |= finished_in(self.folder)
+        return tuple(sorted(times.items(), key=lambda item: (-item[1], item[0])))
 
     def finished(self) -> list[Report]:
         """Reports of all finished runs, newest first; one that cannot be read is left out."""
@@ -334,12 +333,12 @@ class Store:
     def readable(self, listing: Iterable[tuple[str, float]]) -> list[Report]:
         """The reports of runs that were listed, without those that cannot be read. Runs of one time
         stand in the order of `Report.rank`."""
-        found = []
+        ranked = []
         for run, time in listing:
             with contextlib.suppress(UserError):
                 report = self.report(run)
-                found.append((-time, report.rank, report))
-        return [report for _, _, report in sorted(found, key=lambda each: each[:2])]
+                ranked.append((-time, report.rank, report))
+        return [report for _, _, report in sorted(ranked, key=lambda each: each[:2])]
 
     def damaged(self, weights: bool = False) -> dict[str, str]:
         """Run -> the sentence about it, of all finished runs with a file that is not as it was

@@ -1,5 +1,5 @@
-"""How often a training looks at dev, and at how much of it: at most a fifth of the training's
-time."""
+"""How often a fine-tuning looks at dev, and at how much of it: for about a fifth of its time at
+most. A student's training looks at all of dev at every check."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_a_cold_server_answers_a_deep_link(server: str, page: Any) -> None:
     page.goto(f"{server}/quantize")
     settled(page)
     assert page.get_by_role("dialog").count() == 0
-    assert page.get_by_role("heading", name="Quantize the model").is_visible()
+    assert page.get_by_role("heading", name="What does quantization cost?").is_visible()
     assert page.get_by_role("link", name="Home").is_visible()
 
 
@@ -154,7 +154,7 @@ def test_a_run_from_the_page_to_its_end(
         settled(page)
         if model == "tiny":
             page.locator(".st-key-model").get_by_role("combobox").click()
-            page.get_by_role("option", name="A folder of yours").click()
+            page.get_by_role("option", name="A local folder").click()
             page.locator(".st-key-model-folder input").fill(world.model)
             page.locator(".st-key-model-folder input").press("Enter")
             settled(page)

@@ -181,7 +181,7 @@ def inspected(name: str, store: Store, run: str) -> list[str]:
     if name == "attribution":
         every = table["drift"].set_index("language").loc["all"]
         return [
-            f"rank correlation {every['rank_correlation']:.2f} [{every['rank_low']:.2f}, "
+            f"rank correlation of {every['rank_correlation']:.2f} [{every['rank_low']:.2f}, "
             f"{every['rank_high']:.2f}]"
         ]
     alone = table["sensitivity"][
@@ -222,7 +222,7 @@ def test_a_click_on_a_layer_leads_to_its_weights(
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_url("**layer=**layer.2**")
     settled(page)
-    page.get_by_role("link", name="Look at the weights of block 2").click()
+    page.get_by_role("link", name="Weights of block 2").click()
     page.wait_for_url("**/weights**layer=**layer.2**")
     settled(page)
     assert page.get_by_role("heading", name="Block 2 ·").first.is_visible()

@@ -33,8 +33,8 @@ def test_without_an_inspection_it_offers_one(store: Store, monkeypatch: pytest.M
     assert "No finished run" in text_of(opened(PAGE))
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE, runs=report.run)
-    assert "was not looked into yet" in text_of(app)
-    assert [b.label for b in app.button] == ["Look into this run"]
+    assert "has not been inspected yet" in text_of(app)
+    assert [b.label for b in app.button] == ["Inspect this run"]
     assert not app.get("plotly_chart")
 
 

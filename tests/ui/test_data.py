@@ -21,8 +21,8 @@ from tests.helpers.pages import links, opened, text_of
 
 def test_without_data_the_page_says_what_to_do(store: Store) -> None:
     shown = text_of(opened(PAGE))
-    assert "Nothing is chosen yet" in shown
-    assert "python -m sdq task check task.json" in shown
+    assert "No file is selected yet" in shown
+    assert "`sdq task check task.json`" in shown
 
 
 def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
@@ -35,7 +35,7 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     app = app.button(key="keep").click().run()
     assert not app.exception
     assert not app.error, [e.value for e in app.error]
-    assert "The task mood" in text_of(app)
+    assert "Task mood" in text_of(app)
     assert any("Fewer than 30 test sentences" in w.value for w in app.warning)
     sentences, labels = (table.value for table in app.dataframe)
     assert sentences.set_index("language").loc["de"].tolist() == [6, 6, 6]
@@ -55,7 +55,7 @@ def test_files_become_a_task_that_is_counted_and_offered(store: Store) -> None:
     assert written == {
         f"tasks/mood/{split}/{split}-{code}.csv" for split in SPLITS for code in ("de", "en")
     }
-    assert "Kept: the task mood." in [said.value for said in app.success]
+    assert "Task mood saved." in [said.value for said in app.success]
     assert links(app)["Quantize with mood"] == "on=mood"
     assert not [box for box in app.text_input if box.key == "name"], "the form is empty again"
     assert app.file_uploader[0].key != "files"
@@ -92,7 +92,7 @@ def test_what_a_file_is_and_what_is_proposed_is_shown_before_anything_is_taken(
     conll = "In IN O 1 *anna*\nNew NNP B-city 2 bob\n\nYork NNP I-city 3 *anna*\n" * 120
     app = brought("cities", ("everything.data", conll.encode(), "text/plain"))
     assert (
-        "was recognised as CoNLL (one word a line), 5 columns. Proposed: words: tokens, tags: 3 "
+        "was recognised as CoNLL (one word a line), 5 columns. Suggested: words: tokens, tags: 3 "
         "(tags of spans); nothing is stored" in text_of(app)
     )
     assert app.dataframe[0].value["5"].tolist()[0] == "*anna* bob"
@@ -191,7 +191,7 @@ def test_a_bad_file_among_good_ones_is_named_as_soon_as_it_is_there(store: Store
         name = "test-sv.csv" if bad in given else "a..b.csv"
         assert name in error.value
         assert app.button(key="keep").disabled
-        assert f"Still missing: a file that can be read instead of {quoted(name)}." in text_of(app)
+        assert f"Still missing: a readable file instead of {quoted(name)}." in text_of(app)
 
 
 @pytest.mark.parametrize(
@@ -214,15 +214,15 @@ def test_what_is_typed_becomes_a_name(typed: str, name: str) -> None:
 
 def test_the_name_that_a_task_gets_is_said(store: Store) -> None:
     app = brought("My films", *files("en"))
-    assert "It is kept as `my-films`" in text_of(app)
+    assert "It will be saved as `my-films`" in text_of(app)
     assert not app.button(key="keep").click().run().error
     assert kept() == ("my-films",)
-    assert "must have a Latin letter" in text_of(brought("映画", *files("en")))
+    assert "must contain a Latin letter" in text_of(brought("映画", *files("en")))
 
 
 def test_what_was_kept_is_said_once(store: Store) -> None:
     app = brought("mood", *files("en", "de")).button(key="keep").click().run()
-    assert "Nothing is chosen yet" not in text_of(app)
+    assert "No file is selected yet" not in text_of(app)
     assert [link.proto.label for link in app.get("page_link")] == ["Quantize with mood"]
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from pages.components.bringing import KINDS, ROLES
+from pages.components.task_form import KINDS, ROLES
 from sdq.data.registry import load_task
 from sdq.data.taskfile import NEEDED, Kind
 from sdq.intake.own_tasks import Incoming, accepted, missing

@@ -21,7 +21,7 @@ def filled(store: Store) -> dict[str, Report]:
 
 
 def link_to_weights(app: AppTest) -> tuple[str, str]:
-    link = next(e.proto for e in app.get("page_link") if "weights" in e.proto.label)
+    link = next(e.proto for e in app.get("page_link") if "Weights of" in e.proto.label)
     return link.label, link.query_string
 
 
@@ -55,7 +55,7 @@ def test_a_layer_leads_to_its_weights(store: Store) -> None:
             PAGE, layer="roberta.encoder.layer.3.attention.self.query", runs=reports["ptq-w3a8"].run
         )
     )
-    assert label == "Look at the weights of block 3 · query"
+    assert label == "Weights of block 3 · query"
     assert "layer=roberta.encoder.layer.3.attention.self.query" in query
     assert reports["ptq-w3a8"].run in query
 
@@ -121,11 +121,11 @@ def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:
     reports = filled(store)
     ptq, sdq = reports["ptq-w3a8"].run, reports["sdq-att-kld-w3a8"].run
     app = opened(PAGE, runs=f"{ptq},{sdq}")
-    assert "No noise floor was measured yet for PTQ, SDQ" in text_of(app)
+    assert "No noise floor has been measured for PTQ, SDQ yet" in text_of(app)
     assert "noise floor" not in app.dataframe[0].value
     made_up_inspection.write(store, ptq)
     app = opened(PAGE, runs=f"{ptq},{sdq}")
-    assert "No noise floor was measured yet for SDQ" in text_of(app)
+    assert "No noise floor has been measured for SDQ yet" in text_of(app)
     floor = made_up_sensitivity.floor()
     stored = (
         floor[
@@ -138,8 +138,8 @@ def test_the_noise_floor_is_drawn_where_it_was_measured(store: Store) -> None:
     )
     shown = app.dataframe[0].value
     assert shown[shown["run"] == "PTQ"]["noise floor"].tolist() == pytest.approx(stored.tolist())
-    assert "measured again, comes nearest to it with PTQ at" in text_of(app)
+    assert "comes closest to the error with PTQ at" in text_of(app)
     app = opened(PAGE, runs=ptq)
     assert "No noise floor" not in text_of(app)
     app.segmented_control(key="view").set_value("Tokens").run()
-    assert "comes nearest to it" not in text_of(app)
+    assert "comes closest to the error" not in text_of(app)

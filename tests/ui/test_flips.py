@@ -6,6 +6,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from pages.components import sentences
 from sdq.figures.odds import POOLED
 from sdq.io.quoting import quoted
 from sdq.recipe import PRESETS
@@ -90,7 +91,7 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     reports = filled(store)
     run = ids({name: reports[name] for name in THREE[:2]})
     app = opened(PAGE, runs=run, language="sw")
-    assert "known once this run was looked into" in text_of(app)
+    assert "Inspect this run to see which module" in text_of(app)
     made_up_inspection.write(store, reports["ptq-w3a8"].run)
     table = made_up_sensitivity.alone()
     sw = table[table["language"] == "sw"]
@@ -108,6 +109,22 @@ def test_which_module_alone_changes_a_sentence(store: Store) -> None:
     )
     assert said in text_of(app)
     unseen = next(i for i in changed if i not in looked)
-    assert "measured on 120 other sentences" in text_of(
+    assert "covers 120 other sentences" in text_of(
         opened(PAGE, runs=run, language="sw", example=unseen)
     )
+
+
+@pytest.mark.parametrize("words", ["<i>a</i>\tb", ""], ids=["words", "sentence"])
+def test_what_a_task_says_stays_text(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(sentences.st, "html", shown.append)
+    bad = '<i>x</i>" onmouseover="alert(1)'
+    sentence = pd.Series({"language": bad, "text": bad, "gold": "O <b>", "words": words})
+    given = pd.DataFrame([("1", "O <b>", True, 0.5)], columns=["run", "answer", "right", "margin"])
+    sentences.large(sentence)
+    sentences.side_by_side(sentence, given, {"1": bad})
+    for html in shown:
+        assert '" onmouseover' not in html
+        assert "<i>" not in html
+        assert "<b>" not in html
+    assert len(shown) == 2

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.progress import looking
+from pages.components.progress import inspection_progress
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspection_id
@@ -42,7 +42,7 @@ def opened(report: Report) -> AppTest:
     def page(run: str) -> None:
         import streamlit as st
 
-        from pages.components.inspecting import tables
+        from pages.components.inspection_tables import tables
         from sdq.store import Store
 
         store = Store.default()
@@ -100,14 +100,14 @@ def test_tables_that_are_there_are_drawn(store: Store, report: Report) -> None:
 def test_a_missing_one_is_offered_and_asked_for_once(store: Store, report: Report) -> None:
     keep(store, report, "sensitivity")
     app = opened(report)
-    assert "was not looked into yet" in text_of(app)
-    assert "How long that takes is unknown yet" in text_of(app)
+    assert "has not been inspected yet" in text_of(app)
+    assert "How long it takes is unknown" in text_of(app)
     assert not app.dataframe
     app = app.button(key="look-into").click().run()
     home = inspection_id(report.run, Inspection())
     assert [p.name for p in jobs.queue(store).iterdir()] == [home]
     assert jobs.state(home, store.inspections()).status == "queued"
-    assert "Waiting for its turn" in app.get("progress")[0].proto.text
+    assert "Queued" in app.get("progress")[0].proto.text
     assert not [b for b in app.button if b.key == "look-into"]
 
 
@@ -117,7 +117,7 @@ def test_the_time_it_takes_is_judged_by_earlier_ones(store: Store, report: Repor
         for seconds in (10.0, 60.0, 61.0):
             analysed(store, report, name, seconds)
     minutes = len(ANALYSES) * 2  # twice the sentences, the median
-    assert f"That should take about {minutes} min." in text_of(opened(report))
+    assert f"It should take about {minutes} min." in text_of(opened(report))
 
 
 def test_progress_says_which_analysis_and_how_long(store: Store, report: Report) -> None:
@@ -131,11 +131,11 @@ def test_progress_says_which_analysis_and_how_long(store: Store, report: Report)
     bar = app.get("progress")[0].proto
     assert (bar.text, bar.value) == ("Analysis 2 of 2: the same, estimated", 50)
     app = app.button(key="cancel-inspection").click().run()
-    assert "It goes on: somebody else asked for it too" in text_of(app)
+    assert "It continues: somebody else" in text_of(app)
     (kept.folder / home / "interest" / "local").unlink()
     app = app.button(key="cancel-inspection").click().run()
-    assert "came to nothing: it was cancelled" in text_of(app)
-    assert app.button(key="look-into").label == "Look into this run"
+    assert "failed: it was cancelled" in text_of(app)
+    assert app.button(key="look-into").label == "Inspect this run"
 
 
 def test_time_left_is_what_the_missing_ones_take_less_what_was_spent(
@@ -143,12 +143,12 @@ def test_time_left_is_what_the_missing_ones_take_less_what_was_spent(
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 130.0)
     stage = {"event": "stage", "name": "x", "text": "Look", "number": 3, "of": 4, "time": 100.0}
-    assert looking([{"event": "queued"}, stage], 100.0) == (
+    assert inspection_progress([{"event": "queued"}, stage], 100.0) == (
         "Analysis 3 of 4: look, about 70 s left",
         0.5,
     )
-    assert looking([stage, {"event": "failed"}, {"event": "queued"}]) == (
-        "Waiting for its turn",
+    assert inspection_progress([stage, {"event": "failed"}, {"event": "queued"}]) == (
+        "Queued",
         0.0,
     )
 
@@ -177,10 +177,7 @@ def test_a_failure_is_one_sentence_and_can_be_tried_again(store: Store, report: 
     )
     (jobs.queue(store) / home).unlink()
     app = opened(report)
-    assert (
-        "came to nothing: the analysis estimate failed: weights must be finite numbers"
-        in text_of(app)
-    )
+    assert "failed: the analysis estimate failed: weights must be finite numbers" in text_of(app)
     app.button(key="look-into").click().run()
     assert (jobs.queue(store) / home).exists()
 
@@ -197,5 +194,5 @@ def test_without_the_weights_of_a_trained_run_it_says_so(store: Store, report: R
     app = opened(made_up.add(store, PRESETS["qat-w3a8"]))
     assert "weights of this run are not on this machine" in text_of(app)
     assert [b.key for b in app.button] == [f"look-at-{report.run}"], (
-        "only what can be looked into is offered"
+        "only what can be inspected is offered"
     )

@@ -28,7 +28,7 @@ def test_without_runs_it_says_what_to_do(store: Store) -> None:
 
 def test_fp32_alone_has_no_drop(store: Store) -> None:
     report = made_up.add(store, PRESETS["fp32"])
-    assert "Only FP32 is chosen" in text_of(opened(PAGE, runs=report.run))
+    assert "Only FP32 is selected" in text_of(opened(PAGE, runs=report.run))
 
 
 @pytest.mark.parametrize("task", ["intent", "slots"])
@@ -62,7 +62,7 @@ def test_it_shows_the_drops_of_the_reports(store: Store, task: str) -> None:
 def test_without_fp32_it_says_what_the_intervals_need(store: Store) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE, runs=report.run)
-    assert "compares sentence by sentence" in text_of(app)
+    assert "to compare sentence by sentence" in text_of(app)
     assert app.dataframe[0].value["low"].isna().all()
 
 
@@ -79,8 +79,8 @@ def test_it_follows_its_controls(store: Store) -> None:
     assert app.selectbox(key="pick-language").value == "th"
     shown = text_of(app)
     assert "Thai" in shown
-    assert "they are left out of this picture" in shown
-    assert "too few, or too much alike" in shown  # every made-up word is one subword
+    assert "they are left out of this figure" in shown
+    assert "too few, or too similar" in shown  # every made-up word is one subword
     numbers = app.dataframe[1].value
     assert set(numbers["run"]) == {reports["sdq-att-kld-w3a8"].run}
     assert not {"th", "zh"} & set(numbers["code"])

@@ -107,7 +107,7 @@ def test_pages_without_an_fp32_run_link_to_one_of_the_same_model_and_task(store:
 def test_every_link_to_the_form_says_of_what() -> None:
     """A bare link opens the form on mini, whatever it was beside: only where nothing is chosen
     yet."""
-    bare = {"pages/components/doors.py", "pages/start/runs.py"}
+    bare = {"pages/components/links.py", "pages/start/runs.py"}
     for path in sorted((ROOT / "pages").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             to = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pages.components.errors import without
+from pages.components.depth_figures import missing_note
 from sdq.evaluate.significance import paired_tests
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -37,7 +37,7 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:
     )
     assert shown.iloc[1]["zero-shot against FP32, points [95 %]"] == written
     text = text_of(app)
-    assert "Latency" in text
+    assert "latency" in text
     assert "simulated" in text
     assert len(app.get("plotly_chart")) == 3
 
@@ -74,7 +74,7 @@ def test_the_only_run_there_is(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE)
     assert "at least two runs" in app.info[0].value
-    assert any("make one" in e.proto.label for e in app.get("page_link"))
+    assert any("create one" in e.proto.label for e in app.get("page_link"))
 
 
 def test_without_runs_it_says_what_to_do(store: Store) -> None:
@@ -93,11 +93,11 @@ def test_old_runs_without_layers_keep_their_scores(store: Store, names: tuple[st
 def test_of_runs_that_came_with_the_project_no_older_version_is_blamed(store: Store) -> None:
     own = made_up.add(store, PRESETS["ptq-w3a8"]).run
     many = ["0e16b6a1c9d9", "792a03480897"]  # not in the data folder
-    assert without(store, [], "its layers") == ""
+    assert missing_note(store, [], "its layers") == ""
     assert (
-        without(store, many, "its layers")
-        == "2 of these runs came with the project without its layers."
+        missing_note(store, many, "its layers")
+        == "2 of these runs came with the project, without its layers."
     )
-    assert without(store, [own], "its layers").startswith(
+    assert missing_note(store, [own], "its layers").startswith(
         "1 of these runs lacks its layers: an older version made it;"
     )

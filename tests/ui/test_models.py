@@ -44,7 +44,7 @@ def test_models_to_choose_from(store: Store) -> None:
     assert [option.partition(" (")[0] for option in box.options] == [
         "mini",
         *(known.title for known in CURATED),
-        "A folder of yours",
+        "A local folder",
     ]
     assert sum("not on this machine" in option for option in box.options) == len(CURATED)
 
@@ -75,7 +75,7 @@ def test_a_known_model_that_is_not_here(
 def test_a_folder(store: Store, asked: list[tuple[Recipe, str, str]], tmp_path: Path) -> None:
     app = opened(PAGE)
     app = app.selectbox(key="model").set_value("a folder").run()
-    assert "Give the path of a folder" in app.info[0].value
+    assert "Enter the path of a folder" in app.info[0].value
     assert app.button(key="quantize").disabled
     for path, said in (
         ("/nowhere/model", "does not exist"),

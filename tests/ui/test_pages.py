@@ -113,7 +113,7 @@ def test_a_link_opens_a_run_and_fills_the_form(store: Store) -> None:
     assert values["F1, all languages"] == percent(report.quantized.mean)
     assert values["F1, zero-shot"] == percent(report.quantized.zero_shot_mean)
     assert values["Size (simulated)"] == "6.40 MB"
-    assert values["Time it took"] == "52 s"
+    assert values["Run time"] == "52 s"
     assert report.run in text_of(app)
 
 
@@ -136,7 +136,7 @@ def test_quantize_lists_finished_runs(store: Store) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_offered_and_described(store: Store, name: str) -> None:
-    from pages.components.words import METHODS, describe, preset_label
+    from pages.components.recipe_text import METHODS, describe, preset_label
 
     recipe = PRESETS[name]
     assert recipe.method in METHODS

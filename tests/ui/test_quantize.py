@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.form import parse
 from pages.components.progress import progress
-from pages.components.words import changes, describe, expected, unlike
+from pages.components.recipe_text import changes, describe, expected, preset_difference
 from sdq.figures import training
 from sdq.jobs import queue as jobs
 from sdq.jobs.estimate import expect
@@ -155,13 +155,13 @@ def test_a_link_to_a_custom_run_fills_every_setting(store: Store) -> None:
 
 def test_the_page_says_what_a_run_will_cost(store: Store) -> None:
     preset = PRESETS["ptq-int8-dynamic"]
-    assert "unknown yet" in text_of(opened(PAGE))
+    assert "How long it takes is unknown" in text_of(opened(PAGE))
     made_up.fill(store, ("fp32", "ptq-w3a8"), ("intent",))
     found = expect(preset, "mini", "intent", store)
     assert (found.seconds, found.runs, found.here) == (12.0, 1, True)
     shown = text_of(opened(PAGE))
     assert expected(found) in shown
-    assert "about 10 s on this machine, judged by 1 earlier run." in shown
+    assert "about 10 s on this machine, based on 1 earlier run." in shown
 
 
 def test_the_same_settings_again_open_the_stored_result_and_say_so(
@@ -212,7 +212,7 @@ def test_a_finished_training_shows_its_curves_and_the_kept_step(store: Store) ->
     app = opened(PAGE, run=report.run)
     assert len(app.get("plotly_chart")) == 2
     factors = training.weights(report.recipe["training"])
-    text = training.reading({"of": 300, **(report.history or {})}, factors)
+    text = training.reading({"of": 300, **(report.history or {})}, factors, "English")
     assert "the weights of step 30 were kept" in text
     assert text.replace(" %", "&nbsp;%") in text_of(app)
 
@@ -234,8 +234,8 @@ def test_differences_are_counted_when_there_are_many() -> None:
         update={"training": preset.training.model_copy(update=many), "seed": 9, "name": "other"}
     )
     assert len(changes(other, preset)) == 8
-    assert "; and 2 more." in (unlike(other, "qat-w3a8", preset) or "")
-    assert unlike(preset.model_copy(update={"seed": 3}), "qat-w3a8", preset) is None
+    assert "; and 2 more." in (preset_difference(other, "qat-w3a8", preset) or "")
+    assert preset_difference(preset.model_copy(update={"seed": 3}), "qat-w3a8", preset) is None
 
 
 @pytest.mark.parametrize(
@@ -267,9 +267,9 @@ def test_a_saved_recipe_opens_as_the_same_run() -> None:
 
 def test_a_run_that_waits_says_so() -> None:
     before = [{"event": "stage", "name": "train"}, {"event": "failed", "message": "no"}]
-    assert progress([*before, {"event": "queued"}]) == ("Waiting for its turn", None)
+    assert progress([*before, {"event": "queued"}]) == ("Queued", None)
     assert progress([{"event": "queued"}, {"event": "stage", "name": "inspect"}]) == (
-        "Looking into weights and activations",
+        "Measuring weights and activations",
         None,
     )
 
@@ -287,4 +287,4 @@ def test_cancelling_a_run_that_others_want_lets_it_go_on(
     app = opened(PAGE, run=run)
     app = app.button(key="cancel").click().run()
     assert len(seen) == 1
-    assert "It goes on" in text_of(app)
+    assert "It continues" in text_of(app)

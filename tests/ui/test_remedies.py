@@ -38,7 +38,7 @@ def test_without_runs_it_says_what_to_do(store: Store) -> None:
 def test_a_run_without_an_inspection_offers_to_make_one(store: Store) -> None:
     made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE)
-    assert "not looked into yet" in text_of(app)
+    assert "not been inspected yet" in text_of(app)
     assert not app.get("plotly_chart")
 
 

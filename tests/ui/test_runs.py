@@ -31,7 +31,7 @@ def test_the_table_holds_the_numbers_of_the_reports(
     for report in reports.values():
         row = table.loc[report.run]
         assert row["zero-shot, %"] == pytest.approx(100 * report.quantized.zero_shot_mean)
-        assert (row["method"], row["task"], row["seed"], row["whose"]) == (
+        assert (row["method"], row["task"], row["seed"], row["origin"]) == (
             report.method,
             report.task,
             0,
@@ -45,7 +45,7 @@ def test_search_and_filters_narrow_it(store: Store, reports: dict[str, Report]) 
     app.text_input(key="search").set_value("sdq intent").run()
     assert list(app.dataframe[0].value["id"]) == [reports["sdq-att-kld-w3a8"].run]
     app.text_input(key="search").set_value("nothing like it").run()
-    assert "No run fits" in app.info[0].value
+    assert "No run matches" in app.info[0].value
     app.text_input(key="search").set_value("")
     app.multiselect(key="only-method").set_value(["PTQ"]).run()
     assert list(app.dataframe[0].value["method"]) == ["PTQ"]
@@ -90,7 +90,7 @@ def test_a_shipped_run_says_that_it_stays(store: Store, monkeypatch: pytest.Monk
     before = sorted(p.name for p in SHIPPED.iterdir())
     app = opened(PAGE)
     run = app.dataframe[0].value["id"][0]
-    assert app.dataframe[0].value["whose"][0] == "shipped"
+    assert app.dataframe[0].value["origin"][0] == "shipped"
     assert "made" not in app.dataframe[0].value
     tick(app, run).button(key="delete").click().run()
     assert [f"{run} came with the project" in e.value for e in app.error] == [True]
@@ -118,7 +118,7 @@ def test_runs_without_a_result_are_listed_apart(
     jobs.queue(store).mkdir()
     (jobs.queue(store) / WAITING).touch()
     app.run()
-    assert "waiting for its turn" in text_of(app)
+    assert "queued" in text_of(app)
     assert f"delete-{WAITING}" not in {b.key for b in app.button}
     app.button(key=f"delete-{RUN}").click().run()
     assert trash.in_trash(store) == {RUN: "a run without a result"}

@@ -28,7 +28,7 @@ def test_without_runs_it_says_what_to_do(store: Store) -> None:
 def test_a_run_that_was_not_looked_into_is_offered(store: Store) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(PAGE, runs=report.run)
-    assert "was not looked into yet" in app.info[0].value
+    assert "has not been inspected yet" in app.info[0].value
     assert app.button(key="look-into")
     assert not app.get("plotly_chart")
 
@@ -45,7 +45,7 @@ def test_it_shows_the_stored_numbers(store: Store) -> None:
     assert list(parts[METRICS["KL"].axis]) == pytest.approx(list(stored["kl"]))
     assert ranking["module"].iloc[0] == WORST
     shown = text_of(app)
-    assert "does most harm: a KL divergence of 0.4 nats" in shown
+    assert "does the most harm: a KL divergence of 0.4 nats" in shown
     assert "1 of 39 modules stays within the noise floor" in shown
     assert "ρ = 0.9" in shown
     assert len(app.get("plotly_chart")) == 3
@@ -60,7 +60,7 @@ def test_metric_view_and_language_are_followed(store: Store, metric: str) -> Non
     mine = stored[(stored["measure"] == "added") & (stored["language"] == "th")]
     modules = app.dataframe[0].value
     assert list(modules[known.axis]) == pytest.approx(list(known.times * mine[known.column]))
-    assert "There are 8 sentences in Thai: only a large effect shows." in text_of(app)
+    assert "There are 8 sentences in Thai, so only large effects show." in text_of(app)
     app.segmented_control(key="view").set_value("One at a time").run()
     assert not app.exception
     one = stored[(stored["measure"] == "one") & (stored["language"] == "th")]
@@ -74,6 +74,6 @@ def test_the_layer_selected_elsewhere_is_kept_and_leads_on(store: Store) -> None
     app = opened(PAGE, runs=report.run, layer="roberta.encoder.layer.2.output.dense")
     assert app.selectbox(key="pick-layer").value == "roberta.encoder.layer.2.output.dense"
     links = {link.proto.label: link.proto.query_string for link in app.get("page_link")}
-    assert "layer=roberta.encoder.layer.2.output.dense" in links["Its weights"]
-    assert report.run in links["Its error, and where it goes"]
-    assert "What it does to the answers" not in links
+    assert "layer=roberta.encoder.layer.2.output.dense" in links["Weights"]
+    assert report.run in links["Error through depth"]
+    assert "Effect on the answers" not in links

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pages.components import flipped, runs, sentences
+from pages.components import changed_answers, runs, sentences
 from sdq.store import Store
 from sdq.store.identity import unreplaced
 from tests import made_up_inspection
@@ -36,7 +36,7 @@ def shared(store: Store, names: dict[str, str]) -> list[tuple[Any, tuple[Any, ..
         (sentences.drops, (folder, (ptq, sdq), fp32)),
         (sentences.compared, (folder, fp32, ptq, task)),
         (sentences._flips_tested, (folder, fp32, ptq)),
-        (flipped.answers, (folder, fp32, ptq, task)),
+        (changed_answers.answers, (folder, fp32, ptq, task)),
     ]
 
 

@@ -78,7 +78,7 @@ def test_a_click_on_a_cell_selects_its_layer() -> None:
         import streamlit as st
 
         from pages.components import selection
-        from pages.components.inspected import follow_layer
+        from pages.components.layer_picker import follow_layer
 
         follow_layer([{"point_index": 3, "customdata": ["classifier.dense"]}])
         follow_layer([{"point_index": 3}])
@@ -94,9 +94,9 @@ def test_onward_links_carry_the_layer(store: Store) -> None:
     links = [e.proto for e in opened(PAGE, layer=QUERY).get("page_link")]
     onward = [
         "Why it breaks",
-        "What flows into it",
-        "Its error, and where it goes",
-        "What it does to the answers",
+        "Inputs",
+        "Error through depth",
+        "Effect on the answers",
     ]
     assert [link.label for link in links][-4:] == onward
     assert all(f"layer={QUERY}" in link.query_string for link in links[-4:])

@@ -40,7 +40,7 @@ def plain(app: AppTest) -> str:
 def test_a_run_that_was_not_looked_into_is_offered(store: Store, page: str) -> None:
     report = made_up.add(store, PRESETS["ptq-w3a8"])
     app = opened(page, runs=report.run)
-    assert "was not looked into yet" in app.info[0].value
+    assert "has not been inspected yet" in app.info[0].value
     assert app.button(key="look-into")
 
 
@@ -82,7 +82,7 @@ def test_the_diagnosis_is_the_one_of_the_engine_and_links_its_findings(store: St
     assert expected.paragraph in shown
     assert len(expected.findings) == 4
     findings, sources = (frame.value for frame in app.dataframe)
-    assert list(findings["costs, nats"]) == pytest.approx([f.cost for f in expected.findings])
+    assert list(findings["cost, nats"]) == pytest.approx([f.cost for f in expected.findings])
     assert list(sources["sentence"]) == [s.text for s in expected.sentences]
-    links = [link for link in app.get("page_link") if link.label == "See it"]
+    links = [link for link in app.get("page_link") if link.label == "Show it"]
     assert len(links) == 4

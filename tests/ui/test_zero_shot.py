@@ -30,7 +30,7 @@ def test_without_runs_or_fp32_it_says_what_to_do(store: Store) -> None:
     app = opened(PAGE, runs=ptq.run)
     assert "Run FP32 once" in app.info[0].value
     assert not app.get("plotly_chart")
-    assert "Only FP32 is chosen" in text_of(
+    assert "Only FP32 is selected" in text_of(
         opened(PAGE, runs=made_up.add(store, PRESETS["fp32"]).run)
     )
 

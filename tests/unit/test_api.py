@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import sdq
+from sdq.data.batches import Encoded
 from sdq.pipeline.student import build_student
 from sdq.quant.rewrite import quantized_modules
 from sdq.quant.spec import PerGroup, Rule, WeightSpec
@@ -62,12 +63,21 @@ def test_quantize_gives_a_copy_that_rounds(tiny: Callable[..., nn.Module], prese
     assert (rounded - exact).norm() < exact.norm()
 
 
-def test_quantize_is_what_a_run_does(tiny: Callable[..., nn.Module]) -> None:
+@pytest.mark.parametrize(
+    "preset", ["ptq-int8-dynamic", "ptq-int8-static", "ptq-int8-migrated", "ptq-w4a8"]
+)
+def test_quantize_is_what_a_run_does(tiny: Callable[..., nn.Module], preset: str) -> None:
+    """A run gives the same sentences encoded; its student may share memory with the teacher."""
     model: Any = tiny("xlmr")
-    recipe = sdq.presets["ptq-int8-dynamic"]
-    one, other = sdq.quantize(model, recipe), build_student(recipe, model)
+    recipe = sdq.presets[preset]
+    ids = [[2, 7, 9, 3], [2, 11, 3]]
+    sentences = Encoded(ids, [[0], [0]], False, 0, names=["one", "two"])
+    one = sdq.quantize(model, recipe, calibration=[BATCH])
+    other = build_student(recipe, model, sentences)
     with torch.inference_mode():
         assert torch.equal(one(**BATCH).logits, other(**BATCH).logits)
+    theirs = {p.data_ptr() for p in model.parameters()}
+    assert not theirs & {p.data_ptr() for p in one.parameters()}, "the copy can be written to"
 
 
 def test_quantize_refuses_in_one_sentence(tiny: Callable[..., nn.Module]) -> None:

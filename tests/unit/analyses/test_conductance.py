@@ -57,7 +57,7 @@ def damage(student: nn.Module, data: Encoded, switches: dict[str, Tensor]) -> Te
         with patch_forwards(
             student, {name: _switched(student, name, switch) for name, switch in switches.items()}
         ):
-            return exact.change(student(**batch.inputs).logits)
+            return exact.divergence(student(**batch.inputs).logits)
 
 
 def test_it_adds_up_to_the_damage_of_the_whole_model(

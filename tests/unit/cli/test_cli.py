@@ -34,7 +34,7 @@ def test_the_folder_of_a_task_is_its_task(
     by_file = run(capsys, "task", "check", str(folder / "task.json"))
     assert by_file[0] == 0, by_file[2]
     assert run(capsys, "task", "check", str(folder)) == by_file
-    assert tasks.address(str(folder)) == tasks.address(str(folder / "task.json"))
+    assert tasks.canonical_name(str(folder)) == tasks.canonical_name(str(folder / "task.json"))
     monkeypatch.chdir(folder)
     assert run(capsys, "task", "check", ".") == by_file
     for words in (("task", "check", str(tmp_path)), ("run", "fp32", "--task", str(tmp_path))):

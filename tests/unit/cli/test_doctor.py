@@ -10,6 +10,7 @@ import io
 import json
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,26 @@ def test_wrong_limits_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     _, told = asked()
     assert "SDQ_UPLOADS_MB must be at least" in told["to_do"][0]
     assert "lower one of them" in told["to_do"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SDQ_NICE", "low"), ("SDQ_NICE", "20"), ("SDQ_CLUSTER_IDLE", "x")]
+)
+def test_how_jobs_are_computed_is_a_limit_too(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    code, told = asked()
+    assert code == 1
+    assert f"a limit must be a number in its bounds, {name} is not" in told["to_do"][0]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sdq.jobs.cluster"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_network_is_asked_for_a_moment_and_its_absence_is_no_fault(

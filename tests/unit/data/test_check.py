@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sdq.data import check as data
 from sdq.data.check import as_json, bearing, check, summary
 from sdq.data.registry import load_task
 from sdq.data.task import Example, Task
@@ -175,6 +177,34 @@ def test_what_bears_on_scores_is_said_once_of_each_kind() -> None:
     ):
         assert sum(kind in each for each in said) == of_it, kind
     assert any("1 more of this kind" in each for each in said if "are empty" in each)
+
+
+def test_what_bears_on_scores_is_kept_with_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = replace(change(clean(), "test", second=" ", text=" "), fingerprint="kept")
+    said = bearing(task, tmp_path)
+    assert "are empty in test" in " ".join(said)
+    asked: list[Task] = []
+    find = data._bearing
+    monkeypatch.setattr(data, "_bearing", lambda task: asked.append(task) or find(task))
+    assert bearing(task, tmp_path) == said
+    assert not asked, "a second run reads it"
+    assert bearing(replace(task, remarks=("It is new.",)), tmp_path) == ("It is new.", *said)
+    (path,) = (tmp_path / "warnings").iterdir()
+    whole = path.read_text()
+    for bad in ("", "{", "[]", "null", '{"said": 1}', whole.replace("empty", "empyt")):
+        path.write_text(bad)
+        assert bearing(task, tmp_path) == said
+        assert path.read_text() == whole, "and made again"
+    assert len(asked) == 6
+    for other in (replace(task, fingerprint="other"), replace(task, name="other")):
+        bearing(other, tmp_path)
+    monkeypatch.setattr(data, "RULES", data.RULES + 1)
+    bearing(task, tmp_path)
+    assert len(asked) == 9
+    (tmp_path / "file").touch()
+    assert bearing(task, tmp_path / "file") == said
 
 
 def test_a_task_is_called_by_the_kind_that_its_file_says() -> None:

@@ -3,18 +3,25 @@ without network."""
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value, disable_progress_bars
 
 from sdq.data import hub
 from sdq.data.kept import kept
-from sdq.data.registry import load_task
-from sdq.settings import UserError
+from sdq.data.registry import load_task, task_fingerprint
+from sdq.io.files import busy
+from sdq.pipeline.run import Request
+from sdq.recipe import PRESETS
+from sdq.settings import ASSETS, UserError
 
 LAYOUT = "{repository}/{configuration}/{split}/*.parquet"
 TEXT, TEXTS = Value("string"), Sequence(Value("string"))
@@ -169,3 +176,95 @@ def test_without_network_one_sentence_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert time.perf_counter() - started < 15  # half of what the network would have taken
     with pytest.raises(UserError, match="must be one of xnli, pawsx"):
         load_task("hub:imdb")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "values", "got"),
+    [("wikiann", "ner_tags", [[1, -1]] * 5, "-1"), ("xnli", "label", [0, 1, 2, 3, 0], "3")],
+)
+def test_a_number_that_stands_for_no_name_is_refused(
+    tmp_path: Path, name: str, column: str, values: list[Any], got: str
+) -> None:
+    root = publish(tmp_path / "hub", name)
+    for path in (tmp_path / "hub").rglob("*.parquet"):  # ClassLabel itself would refuse them
+        table = pq.read_table(path)
+        at = table.column_names.index(column)
+        numbers = pa.array(values, table.schema.field(column).type)
+        pq.write_table(table.set_column(at, table.schema.field(column), numbers), path)
+    with pytest.raises(UserError, match=rf"stand for one of 3 names in {column} of .*, got {got};"):
+        hub.fetch(name, root)
+    assert kept() == ()
+
+
+def test_one_process_fetches_and_another_waits_for_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, table, told, held = publish(tmp_path / "hub", "xnli"), hub._table, [], []
+
+    def slow(*given: Any) -> Any:
+        held.append(busy(data / "tasks" / "hub-xnli"))
+        if len(held) == 1:  # a second one asks now, and must not clear away what is there
+            other.start()
+            until = time.monotonic() + 60
+            while not told and time.monotonic() < until:
+                time.sleep(0.01)
+        return table(*given)
+
+    monkeypatch.setattr(hub, "_table", slow)
+    other = threading.Thread(target=lambda: hub.fetch("xnli", root, told.append))
+    path = hub.fetch("xnli", root)
+    other.join(60)
+    assert all(held)
+    assert len(held) == 4  # train and dev of en, test of en and de: once
+    assert told == ["XNLI: waiting, another process fetches it"]
+    assert sorted(part.name for part in path.parent.iterdir()) == [
+        "dev",
+        "task.json",
+        "test",
+        "train",
+    ]
+
+
+def test_a_disk_that_refuses_leaves_no_half_file(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = publish(tmp_path / "hub", "xnli")
+
+    def full(frame: Any, path: Path, **how: Any) -> None:
+        Path(path).write_bytes(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(UserError, match="No space left"):
+        hub.fetch("xnli", root)
+    assert [
+        path for path in (data / "tasks").rglob("*.parquet*") if ".cache" not in str(path)
+    ] == []
+
+
+def test_a_fingerprint_fetches_nothing_unless_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, fetch, asked = publish(tmp_path / "hub", "xnli"), hub.fetch, []
+
+    def local(name: str) -> Path:
+        asked.append(name)
+        return fetch(name, root)
+
+    monkeypatch.setattr(hub, "fetch", local)
+    with pytest.raises(UserError, match=r"XNLI must be fetched .*sdq task check hub:x"):
+        task_fingerprint("hub:xnli")
+    with pytest.raises(UserError, match="must be one of xnli, pawsx"):
+        task_fingerprint("hub:imdb")
+    assert asked == []
+    assert task_fingerprint("hub:xnli", fetch=True) == task_fingerprint("hub:xnli")
+    assert load_task("hub:xnli").fingerprint == task_fingerprint("hub:xnli")
+
+
+def test_a_run_asked_for_by_command_fetches_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, fetch = publish(tmp_path / "hub", "sib200"), hub.fetch
+    monkeypatch.setattr(hub, "fetch", lambda name: fetch(name, root))
+    request = Request.of(PRESETS["fp32"], str(ASSETS / "mini" / "encoder"), "hub:sib200")
+    assert request.data == task_fingerprint("hub:sib200")

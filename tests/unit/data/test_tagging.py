@@ -45,11 +45,11 @@ def sentences(letters: str, seed: int, written: str = "{letter}-{kind}") -> list
     ("delimiter", "suffix"), [("-", False), ("_", False), ("-", True), (".", True)]
 )
 def test_spans_are_those_of_seqevals_strict_mode(scheme: str, delimiter: str, suffix: bool) -> None:
-    tagging = Tagging(scheme, delimiter, suffix)  # type: ignore[arg-type]
+    form = Tagging(scheme, delimiter, suffix)  # type: ignore[arg-type]
     written = f"{{kind}}{delimiter}{{letter}}" if suffix else f"{{letter}}{delimiter}{{kind}}"
     for tags in sentences(LETTERS[scheme], len(scheme) + 7 * suffix, written):
         theirs = seqeval.Tokens(tags, getattr(seqeval, scheme), suffix, delimiter).entities
-        assert tagging.spans(tags) == {(e.tag, e.start, e.end - 1) for e in theirs}, tags
+        assert form.spans(tags) == {(e.tag, e.start, e.end - 1) for e in theirs}, tags
 
 
 def test_io_spans_are_runs_of_a_tag() -> None:

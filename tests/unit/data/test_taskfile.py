@@ -44,6 +44,15 @@ def test_one_file_with_columns_for_split_and_language(tmp_path: Path) -> None:
     assert task.examples("dev", ("deu",))[0].text == "ein schöner Tag validation"
 
 
+@pytest.mark.parametrize(
+    "code", ['de" onmouseover="alert(1)', "de\n\n# x", "de\n", "", "<b>", "d" * 25, "中文"]
+)
+def test_a_language_is_called_by_a_code(tmp_path: Path, code: str) -> None:
+    path = write(tmp_path, languages={"en": "en", "de": code})
+    with pytest.raises(UserError, match="languages must be called by codes such as en or zh-hans"):
+        load_task(str(path))
+
+
 def test_shares_keep_translations_and_groups_together(tmp_path: Path) -> None:
     for code in ("en", "de"):
         pd.DataFrame(

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sdq.evaluate.draws import draw_counts
 from sdq.evaluate.significance import change, interaction, paired_tests
-from sdq.evaluate.statistics import draw_counts, intervals, mean_interval, resample
+from sdq.evaluate.statistics import intervals, mean_interval, resample
 
 Answers = np.ndarray
 ACCURACIES, DROPS, SIZES = (

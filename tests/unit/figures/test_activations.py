@@ -69,18 +69,18 @@ def test_languages_worth_drawing(
 def test_reading(found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]) -> None:
     text = reading(spans(found["activations"], en=2.0, th=5.0), QUERY, "en")
     assert (
-        "Into block 3 · query flow values from -5 to 5; Thai has the widest range, 2.50 times "
+        "The inputs of block 3 · query range from -5 to 5; Thai has the widest range, 2.50 times "
         "that of English" in text
     )
     assert (
-        "hurts Swahili most: SQNR 26.0 dB, an error 5 % as large as the values, 14.0 dB below "
-        "English" in text
+        "hurts Swahili most: SQNR 26.0 dB (an error of 5 % of the values), 14.0 dB below English"
+        in text
     )
     assert reading(full["activations"], QUERY, "en").endswith(
         "These inputs are not rounded in this run."
     )
     alone = spans(found["activations"], en=2.0)
-    assert "Rounded, they are at an SQNR of 40.0 dB" in reading(
+    assert "After rounding, they have an SQNR of 40.0 dB" in reading(
         alone[alone["language"] == "en"], QUERY, "en"
     )
 
@@ -92,14 +92,14 @@ def test_histogram_draws_languages_and_ranges(
     assert [trace.name for trace in figure.data] == [
         "English",
         "Swahili",
-        "range chosen",
+        "chosen range",
         "widest range",
     ]
     assert rows[["English", "Swahili"]].sum().tolist() == pytest.approx([100, 100])
     assert set(figure.data[2].x) - {None} == {-3.0, 3.0}
     assert set(figure.data[3].x) - {None} == {-6.0, 6.0}
     assert figure.layout.yaxis.type == "log"
-    assert "Every token gets its own range, in the median -3 to 3, at the widest -6 to 6." in text
+    assert "Every token has its own range: the median is -3 to 3, the widest -6 to 6." in text
     assert len({trace.line.dash for trace in figure.data}) == 4
     figure, _, text = histogram_picture(full["activations"], QUERY, ["en"], "en", log=False)
     assert len(figure.data) == 1
@@ -114,7 +114,7 @@ def test_static_ranges_are_called_so(found: dict[str, pd.DataFrame]) -> None:
     )
     figure, _, text = histogram_picture(rows, QUERY, ["en"], "en")
     assert len(figure.data) == 2
-    assert "One range was fixed beforehand: -3 to 3." in text
+    assert "They share one static range: -3 to 3." in text
 
 
 def test_sqnr_is_sorted_lowest_first(
@@ -151,8 +151,8 @@ def test_outlier_dimensions(found: dict[str, pd.DataFrame]) -> None:
     assert list(rows.loc[rows["outlier"], "hidden unit"]) == [17, 40]
     figure, _, text = dimension_picture(profiles, QUERY)
     assert (
-        "2 of 192 hidden units reach beyond 6 times the median rms (6); the largest: 17 (30 "
-        "times), 40 (12 times)." in text
+        "2 of 192 hidden units exceed 6 times the median rms (6); the largest: 17 (30 times), 40 "
+        "(12 times)." in text
     )
     assert list(figure.data[3].text) == ["17", "40"]
 
@@ -182,7 +182,7 @@ def test_no_outlier_dimension(found: dict[str, pd.DataFrame]) -> None:
         dimension_rms=[np.ones(8)] * len(found["profiles"]),
     )
     assert outlier_units(even).empty
-    assert units_reading(outlier_units(even)).startswith("In no layer")
+    assert units_reading(outlier_units(even)).startswith("No hidden unit exceeds")
     assert len(dimension_picture(even, QUERY)[0].data) == 3
 
 

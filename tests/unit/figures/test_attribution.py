@@ -60,7 +60,7 @@ def test_a_sentence_is_found_by_language_and_id() -> None:
         attribution.sentence(WORDS, "ar", "b")
     assert attribution.texts(WORDS, "en") == {"b": "\u2068go on\u2069"}
     assert attribution.texts(WORDS, "zh") == {"c": "\u2068请看\u2069"}
-    assert attribution.texts(WORDS, "ar")["a"].endswith("(another answer)")
+    assert attribution.texts(WORDS, "ar")["a"].endswith("(answer changes)")
 
 
 def test_words_carry_their_number_their_sign_and_a_line_as_thick_as_they_count() -> None:
@@ -111,19 +111,19 @@ def test_words_can_be_read_on_their_colour(theme: Any) -> None:
 
 def test_the_reading_names_the_words_and_what_is_missing() -> None:
     text = attribution.reading(attribution.sentence(WORDS, "ar", "a"), "PTQ")
-    assert "FP32 answers rain and rests that most on “\u2068سجّل\u2069” (+2.00 logits)" in text
-    assert "PTQ rests most on “\u2068في\u2069” (+1.00 logits). PTQ answers sun instead." in text
-    assert "rank correlation -0.50" in text
+    assert "FP32 answers rain and relies most on “\u2068سجّل\u2069” (+2.00 logits)" in text
+    assert "PTQ relies most on “\u2068في\u2069” (+1.00 logits). PTQ answers sun instead." in text
+    assert "rank correlation of -0.50" in text
     assert "FP32 +0.0100 of +1.03 logits, PTQ -0.2500 of +0.75 logits" in text
     same = attribution.reading(attribution.sentence(WORDS, "zh", "c"), "PTQ")
     assert (
-        "both models rest that most on the same word, “\u2068看\u2069” (+0.75 logits) in FP32 and "
-        "+0.50 in PTQ." in same
+        "both models rely most on the same word, “\u2068看\u2069” (+0.75 logits) in FP32 and +0.50 "
+        "in PTQ." in same
     )
     assert "instead" not in same
     tagged = WORDS[:3].assign(target=["O", "B-x", "O"], answer=["O", "O", "O"])
     assert "the tags it gives to all words" in attribution.reading(tagged, "PTQ")
-    assert "PTQ gives 1 of 3 words another tag." in attribution.reading(tagged, "PTQ")
+    assert "PTQ gives 1 of 3 words a different tag." in attribution.reading(tagged, "PTQ")
     assert "answers" not in attribution.marked(tagged, "PTQ").partition("<p")[0]
 
 
@@ -144,14 +144,14 @@ def test_drift_is_drawn_as_it_is_written() -> None:
     assert list(rows["code"])[-1] == "all"
     assert rows["rank correlation"].iloc[:-1].is_monotonic_increasing
     assert "<b>Arabic</b>" in figure.layout.yaxis.ticktext
-    assert "rank correlation 0.90 [0.85, 0.95]" in text
-    assert "Least alike: Swahili (0.60), most: English (0.88)." in text
+    assert "rank correlation of 0.90 [0.85, 0.95]" in text
+    assert "Lowest: Swahili (0.60), highest: English (0.88)." in text
     assert "Completeness error: FP32 0.1 %, PTQ 0.8 %." in text
     assert "is not noise" in text
     assert "this is noise" in attribution.drift_reading(
         attribution.drift_table(drift.assign(floor=0.5)), "PTQ"
     )
-    assert "No sentence has words enough" in attribution.drift_reading(
+    assert "No sentence has enough words" in attribution.drift_reading(
         attribution.drift_table(drift.assign(rank_correlation=float("nan"))), "PTQ"
     )
 
@@ -160,7 +160,7 @@ def test_one_sentence_per_language_has_no_interval() -> None:
     drift = made_up_reasons.drift().assign(rank_low=float("nan"), rank_high=float("nan"))
     figure, _, text = attribution.drift_picture(drift, "PTQ")
     assert len(figure.data[0].x) == 0
-    assert "rank correlation 0.90 (1" in text
+    assert "rank correlation of 0.90 (1" in text
 
 
 # --- conductance
@@ -185,8 +185,8 @@ def test_conductance_is_drawn_as_it_is_written(level: str, measure: str) -> None
     assert "<b>head · dense</b>" in figure.layout.yaxis.ticktext
     first = wanted.loc[wanted["value"].idxmax()]
     assert f"({100 * first['share']:.0f} %)" in text
-    assert f"the order of the {len(wanted)} sites has rank correlation +0.90" in text
-    assert "The parts sum up to 98 % of it." in text
+    assert f"The ranking of the {len(wanted)} sites has a rank correlation of +0.90" in text
+    assert "The parts add up to 98 % of it." in text
     assert "in Swahili" in text
     assert ("raises the loss" in text) == (measure == "loss")
 
@@ -194,16 +194,16 @@ def test_conductance_is_drawn_as_it_is_written(level: str, measure: str) -> None
 def test_conductance_says_when_there_is_nothing_to_say() -> None:
     table = made_up_reasons.conductance()
     rows = conductance.rows(table)
-    assert "no damage to share out" in conductance.reading(rows.assign(total=-0.1))
+    assert "no damage to attribute" in conductance.reading(rows.assign(total=-0.1))
     assert "rank correlation" not in conductance.reading(rows.assign(rho=float("nan")))
-    assert "sum up to 65 % of it: gradients through rounding miss much" in conductance.reading(
+    assert "add up to 65 % of it: gradients through rounding miss much" in conductance.reading(
         rows.assign(delta=-0.35 * rows["total"])
     )
-    assert ", its interval holds 0)" in conductance.reading(rows.assign(low=-1.0))
-    assert "undoes" not in conductance.reading(rows.assign(high=1.0))
+    assert ", interval includes 0)" in conductance.reading(rows.assign(low=-1.0))
+    assert "offsets" not in conductance.reading(rows.assign(high=1.0))
     figure, *_ = conductance.picture(table.assign(scan=float("nan")))
     assert len(figure.data) == 1
-    with pytest.raises(UserError, match="shared out in xx"):
+    with pytest.raises(UserError, match="attributed in xx"):
         conductance.rows(table, language="xx")
 
 
@@ -215,7 +215,7 @@ def test_a_site_that_repairs_is_named() -> None:
         .loc[made_up_sensitivity.QUIET]
     )
     assert (
-        f"{quiet['part'][0].upper()}{quiet['part'][1:]} takes {-100 * quiet['share']:.0f} % away"
+        f"{quiet['part'][0].upper()}{quiet['part'][1:]} removes {-100 * quiet['share']:.0f} %"
         in text
     )
 

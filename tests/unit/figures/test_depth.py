@@ -105,7 +105,7 @@ def test_the_sentence_says_ends_growth_and_role() -> None:
         "0.1 at block 2 (2.0 times) with SDQ" in text
     )
     assert "With PTQ it grows most from block 0 to block 1 (by 0.3)." in text
-    assert "There, the role with the largest local error is query (0.2 on average)." in text
+    assert "The role with the largest local error is query (0.2 on average)." in text
     decibels = depth.reading(found, {"a": "PTQ", "b": "SDQ"}, "sqnr_db")
     assert "from 20.0 dB at block 0 to 6.0 dB at block 2 with PTQ" in decibels
     assert "falls most from block 0 to block 1 (by 12.0 dB)" in decibels
@@ -115,7 +115,7 @@ def test_the_sentence_says_ends_growth_and_role() -> None:
 def test_the_sentence_at_the_edges() -> None:
     falling = depth.reading({"a": simple((0.5, 0.4), {})}, {"a": "QAT"}, "relative_l2", "en")
     assert "in English goes from 0.5 at block 0 to 0.4 at block 1 (0.8 times) with QAT." in falling
-    assert "gets worse from no block" in falling
+    assert "no block makes it worse" in falling
     assert "role with" not in falling
     assert (
         depth.reading({"a": simple((0.5,), {})}, {"a": "QAT"}, "relative_l2", "de")

@@ -96,7 +96,7 @@ def test_the_sentence_names_the_extremes() -> None:
     assert "W3A8 by PTQ costs Swahili most: 30.0 points of accuracy (95 % interval" in text
     assert "and German least: 10.0. English, which it was trained on, loses 2.0." in text
     assert (
-        "In 2 of the 2 zero-shot languages the drop is more than chance would give (p < 0.05 "
+        "In 2 of the 2 zero-shot languages the drop is larger than chance would give (p < 0.05 "
         "after Holm's correction for 3 languages)." in text
     )
     small = drop_table(
@@ -233,9 +233,7 @@ def test_rank_correlation_is_honest_about_few_languages() -> None:
         "not distinguishable from zero: with 14 languages, chance alone often gives anything "
         "between −0.53 and +0.53" in mixed
     )
-    assert "too few, or too much alike" in ranks.rank_reading(
-        rows.assign(x=1.0), "subwords per word"
-    )
+    assert "too few, or too similar" in ranks.rank_reading(rows.assign(x=1.0), "subwords per word")
 
 
 def test_the_scatter_labels_all_points_apart() -> None:

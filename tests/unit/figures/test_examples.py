@@ -62,7 +62,7 @@ def test_the_counts_are_those_of_the_test() -> None:
         "W3A8 by PTQ loses 2 right answers and gains 1 that were wrong before: net -1 of 5 "
         "sentences in Swahili (-20.0 points)." in text
     )
-    assert "nothing unusual (exact McNemar test, p = 1.00)" in text
+    assert "not be unusual (exact McNemar test, p = 1.00)" in text
     assert "from one wrong answer to another" not in text
     other = PAIRS.assign(answer=["weather", "x", "x", "weather", "music_play"])
     assert "Another 1 went from one wrong answer to another." in examples.reading(

@@ -78,13 +78,12 @@ def test_the_matrix_counts_every_answer_once() -> None:
         disagreement.shown_labels(cells).index("sun") - 0.5,
         disagreement.shown_labels(cells).index("rain") - 0.5,
     )
-    assert "another answer than FP32 in 4 of 8 cases (50.0 %)" in text
+    assert "PTQ disagrees with FP32 in 4 of 8 answers (50.0 %)" in text
     assert (
-        "rain becomes sun (3 times, 75.0 % of what FP32 calls rain). The other way round: 0 times."
-        in text
+        "rain → sun (3 times, 75.0 % of what FP32 calls rain). The reverse change: 0 times." in text
     )
     same = disagreement.matrix(disagreement.positions(PAIRS.assign(answer=PAIRS["FP32 answer"])))
-    assert "all 8 answers" in disagreement.matrix_picture(same, "PTQ")[2]
+    assert "the same 8 answers" in disagreement.matrix_picture(same, "PTQ")[2]
 
 
 def test_tags_are_counted_word_by_word() -> None:
@@ -143,8 +142,8 @@ def test_languages_are_counted_in_both_directions() -> None:
         assert [code for (code,) in bar.customdata] == ["ar", "en"]
     assert len(figure.data) == 4
     assert (
-        "PTQ loses 2 right answers, gains 1 and gives 1 times one wrong answer for another: 4 of "
-        "8 sentences change, while the number of right answers moves by -1." in text
+        "PTQ loses 2 right answers and gains 1; 1 goes from one wrong answer to another. In total, "
+        "4 of 8 sentences change, and the number of right answers changes by -1." in text
     )
     assert "Most in Arabic (75.0 %), fewest in English (25.0 %)." in text
     assert "noise floor" not in text
@@ -156,8 +155,8 @@ def test_the_noise_floor_stands_beside_what_changes() -> None:
     figure, _, text = flips.language_picture(PAIRS, "PTQ", floor=floor)
     assert list(figure.data[-1].x) == [13.0, 13.0]
     assert (
-        "gives 13.0 % other answers than it gave before (noise floor): that is less than what "
-        "quantization changes." in text
+        "changes 13.0 % of its own answers (noise floor): that is less than what quantization "
+        "changes." in text
     )
     assert "no more than that" in flips.language_picture(PAIRS, "PTQ", floor=0.6)[2]
 
@@ -176,7 +175,7 @@ def test_odds_are_counted_by_the_lead_of_fp32() -> None:
     (line,) = figure.data
     assert list(line.y) == [100.0, 0.0]
     assert "100.0 % of the answers change [51.0, 100.0]" in text
-    assert "The less sure half of the sentences holds 100 % of all changes." in text
+    assert "The less sure half of the sentences has 100 % of all changes." in text
 
 
 def test_several_runs_are_pooled_beside_their_own_lines() -> None:
@@ -211,5 +210,5 @@ def test_the_modules_of_one_sentence() -> None:
         "("
     )
     assert "2 modules, each alone, change" in alone.reading(found.assign(flips=[1.0, 1.0, 0.0]))
-    assert "It takes several together." in alone.reading(found.assign(flips=0.0))
+    assert "It takes several of them together." in alone.reading(found.assign(flips=0.0))
     assert alone.rows(table, "nowhere", "sw").empty

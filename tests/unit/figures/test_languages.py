@@ -64,16 +64,16 @@ def test_the_sentence_says_drop_share_and_worst_language() -> None:
         "(90.0 → 70.0 %)" in text
     )
     assert "2.0 in English" in text
-    assert "SDQ wins back 75 %" in text
+    assert "SDQ recovers 75 %" in text
     assert "Hit hardest: Swahili, 90.0 → 60.0 %, and 84.0 % with SDQ." in text
 
 
 @pytest.mark.parametrize(
     ("ptq", "sdq", "expected"),
     [
-        (0.70, 0.60, "SDQ wins back nothing (10.0 points below PTQ)"),
-        (0.70, 0.92, "SDQ wins back all"),
-        (0.898, 0.899, "There is little to win back"),
+        (0.70, 0.60, "SDQ recovers nothing (10.0 points below PTQ)"),
+        (0.70, 0.92, "SDQ recovers all"),
+        (0.898, 0.899, "There is little to recover"),
         (0.91, 0.90, "costs nothing"),
     ],
 )
@@ -144,10 +144,11 @@ def test_the_bands_add_up_to_the_loss() -> None:
     figure = scores.language_scores(
         [simple("ptq-w4a8", "PTQ", 0.6, 0.8), simple("sdq-att-kld-w4a8", "SDQ", 0.84, 0.95)]
     )
-    lost, won = (
-        next(t for t in figure.data if t.name == name) for name in ("still lost", "won back by SDQ")
+    lost, recovered = (
+        next(t for t in figure.data if t.name == name)
+        for name in ("still lost", "recovered by SDQ")
     )
-    assert sorted(won.x) == pytest.approx(
+    assert sorted(recovered.x) == pytest.approx(
         [10, 19.5, 24]
     )  # German (capped at FP32), the mean, Swahili
     assert sorted(lost.x) == pytest.approx([0.5, 6])

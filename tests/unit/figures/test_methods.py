@@ -114,7 +114,7 @@ def test_the_sentence_names_best_worst_and_price(found: pd.DataFrame) -> None:
         f"{by_run.loc['PTQ', 'difference']:+.1f} points".replace("-", "−")
         in text
     )
-    assert "Making SDQ took 52 s and gives 6.4 MB (simulated)" in text
+    assert "SDQ took 52 s to make and has 6.4 MB (simulated)" in text
     assert methods.reading(found.iloc[:1]).startswith("None of these runs is quantized")
     assert methods.reading(found.iloc[1:2]).endswith("there is no other run.")
 

@@ -54,7 +54,7 @@ def test_the_floor_stands_beside_the_accumulated_error(store: Store) -> None:
         low, high = figure.layout.yaxis.range
         assert low <= min(expected)
         assert max(expected) <= high
-        assert "comes nearest to it with PTQ at block" in text
+        assert "comes closest to the error with PTQ at block" in text
     for error in ("local", "gap"):
         _, table, text = depth.draw(
             "Roles", reports, errors(store), "relative_l2", error, "all", "", "light", floors
@@ -114,8 +114,8 @@ def test_what_is_said_of_the_floor() -> None:
     )
     text = noise.reading(table, "relative_l2")
     assert (
-        "comes nearest to it with PTQ at b (0.1 against 0.2) and with SDQ at a (0.2 against 0.1)."
-        in text
+        "comes closest to the error with PTQ at b (0.1 against 0.2) and with SDQ at a (0.2 against "
+        "0.1)." in text
     )
     assert text.endswith("1 of the 6 errors shown are no larger than that.")
     decibels = noise.reading(
@@ -127,7 +127,7 @@ def test_what_is_said_of_the_floor() -> None:
     assert "with PTQ at b (15.0 dB against 10.0 dB)." in decibels
     assert noise.reading(table.drop(columns="floor"), "relative_l2") == ""
     assert noise.reading(table.assign(floor=math.nan), "relative_l2") == ""
-    still = noise.beside(
+    still = noise.with_floor(
         pd.DataFrame({"id": ["r"], "site": ["s"]}),
         {
             "r": pd.DataFrame(

@@ -70,19 +70,19 @@ def test_the_table_has_the_run_fp32_and_each_remedy(report: Report) -> None:
     assert f"in FP32: {label}" in rows.loc["worst modules in FP32", "remedy"]
 
 
-def test_the_reading_names_what_surely_helps(report: Report) -> None:
+def test_the_reading_names_what_reliably_helps(report: Report) -> None:
     rows = table(report, REMEDIES, COSTS)
     text = reading(rows)
-    assert "“Mixed widths, as large as this run” wins +4.2 points [+3.3, +5.1]" in text
-    assert "Spearman's rank correlation 1.00" in text
+    assert "“Mixed widths, as large as this run” gains +4.2 points [+3.3, +5.1]" in text
+    assert "Spearman's rank correlation ρ = 1.00" in text
     none = reading(table(report, REMEDIES.assign(low=-1.0), COSTS))
-    assert "None of the 3 remedies that were run surely helps" in none
+    assert "None of the 3 remedies that were run helps reliably" in none
     never = reading(
         table(
             report, REMEDIES.assign(change=math.nan, low=math.nan, high=math.nan, p=math.nan), COSTS
         )
     )
-    assert "None of its remedies was run yet" in never
+    assert "None of its remedies has been run yet" in never
     other = REMEDIES.assign(change=[-0.3, 4.2, 0.6])
     assert agreement(table(report, other, COSTS))[0] == pytest.approx(-0.5)
 
@@ -146,7 +146,7 @@ def test_the_map_says_how_many_bits(report: Report) -> None:
             coarse = "tensor" in set(COSTS.loc[COSTS["module"] == module, "ranges"])
             assert cell == ("FP" if bits == FP else f"{bits}c" if coarse else f"{bits}")
         assert (
-            f"Of {len(rows)} modules: {len(rows)} {'in FP32' if bits == FP else f'of {bits} bits'}."
+            f"Of {len(rows)} modules: {len(rows)} {'in FP32' if bits == FP else f'at {bits} bits'}."
             in text
         )
 

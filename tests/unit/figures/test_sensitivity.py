@@ -78,7 +78,10 @@ def test_every_module_is_drawn_with_interval_and_floor(view: str, metric: str, t
         SCAN, FLOOR, metric, view, chosen=NAMES[3], theme=theme
     )  # type: ignore[arg-type]
     assert figure.layout.template.layout.paper_bgcolor == INK[theme].paper  # type: ignore[index]
-    dots = [*traces(figure, "above its noise floor"), *traces(figure, "not above it: not ranked")]
+    dots = [
+        *traces(figure, "above its noise floor"),
+        *traces(figure, "within its noise floor: not ranked"),
+    ]
     drawn = {
         carried[0]: (x, y)
         for t in dots
@@ -115,11 +118,11 @@ def test_every_module_is_drawn_with_interval_and_floor(view: str, metric: str, t
 
 def test_the_whole_models_own_movement_is_a_line() -> None:
     figure, *_ = module_scan.modules_picture(SCAN, FLOOR, "KL")
-    (line,) = traces(figure, "the whole model by itself")
+    (line,) = traces(figure, "noise floor of the whole model")
     assert line.x == pytest.approx((0.065, 0.065))  # type: ignore[attr-defined]
     assert not traces(
         module_scan.modules_picture(SCAN, FLOOR, "KL", "All but one")[0],
-        "the whole model by itself",
+        "noise floor of the whole model",
     )
 
 
@@ -156,16 +159,15 @@ def test_what_is_said_of_modules_alone() -> None:
         *simple({"a": 0.1, "b": 0.4, "c": 0.3}, {"a": 0.2, "b": 0.0, "c": 0.0}), "KL"
     )[2]
     assert (
-        "Quantized alone, block 1 · query does most harm: a KL divergence of 0.4 nats (95 % "
+        "Quantized alone, block 1 · query does the most harm: a KL divergence of 0.4 nats (95 % "
         "interval 0.39 to 0.41), then block 2 · query (0.3 nats)." in text
     )
     assert (
-        "1 of 3 modules stays within the noise floor (at most 0.2 nats) and so without a rank."
-        in text
+        "1 of 3 modules stays within the noise floor (at most 0.2 nats) and is not ranked." in text
     )
     assert (
-        "moves by up to 0.2 nats when the same is repeated; alone, 1 of 3 modules do no more than "
-        "that." in text
+        "noise floor of the whole quantized model is 0.2 nats; alone, 1 of 3 modules stay within "
+        "it." in text
     )
     assert (
         "All 2 modules are above"
@@ -181,16 +183,13 @@ def test_what_is_said_of_what_modules_add() -> None:
     scan, floor = simple({"a": 0.1, "b": -0.4, "c": 0.005}, {"a": 0.0, "b": 0.0, "c": 0.0})
     text = module_scan.modules_picture(scan, floor, "KL", "All but one")[2]
     assert (
-        "Leaving block 0 · query in FP32 takes most of it away, 0.1 nats (95 % interval 0.09 to "
-        "0.11): 0.1 nats remain." in text
+        "Leaving block 0 · query in FP32 removes the most, 0.1 nats (95 % interval 0.09 to 0.11); "
+        "0.1 nats remain." in text
     )
-    assert (
-        "Repeating the same moves it by up to 0.01 nats; 2 of 3 modules add no more than that."
-        in text
-    )
+    assert "The noise floor is 0.01 nats; 2 of 3 modules add no more than that." in text
     scan, floor = simple({"a": 0.1}, {"a": 0.0}, shift=0.3)
     assert (
-        "takes no more of it away than repeating the same does, 0.3 nats"
+        "removes no more of it than the noise floor (0.3 nats)"
         in module_scan.modules_picture(scan, floor, "KL", "All but one")[2]
     )
 
@@ -240,16 +239,15 @@ def test_what_is_said_of_parts() -> None:
         "nats, both 0.5 nats."
     )
     assert (
-        "The weights do 4 times as much as the activations; by itself the model moves by up to "
-        "0.01 nats." in said(0.4, 0.1, 0.5, 0.01)
+        "The weights do 4 times as much as the activations; the noise floor of the model is 0.01 "
+        "nats." in said(0.4, 0.1, 0.5, 0.01)
     )
     assert "The activations do 4 times as much as the weights" in said(0.1, 0.4, 0.5, 0.01)
-    assert (
-        "The activations do no more than the model does by itself when it is only repeated (0.2 "
-        "nats)." in said(0.4, 0.1, 0.5, 0.2)
+    assert "The activations do not exceed the noise floor of the model (0.2 nats)." in said(
+        0.4, 0.1, 0.5, 0.2
     )
-    assert "Neither half does more" in said(0.1, 0.1, 0.5, 0.2)
-    assert "Neither half of the rounding moves the KL divergence: it is 0 nats." in said(
+    assert "Neither exceeds the noise floor" in said(0.1, 0.1, 0.5, 0.2)
+    assert "or activations does not move the KL divergence: it is 0 nats." in said(
         0.0, 0.0, 0.0, 0.0
     )
 
@@ -263,7 +261,10 @@ def test_the_estimate_is_drawn_against_the_scan() -> None:
         dict(zip(NAMES, stored("one", "kl"), strict=True)),
         dict(zip(ESTIMATE["module"], ESTIMATE["estimate"], strict=True)),
     )
-    dots = [*traces(figure, "above its noise floor"), *traces(figure, "not above it: not ranked")]
+    dots = [
+        *traces(figure, "above its noise floor"),
+        *traces(figure, "within its noise floor: not ranked"),
+    ]
     drawn = {
         carried[0]: (x, y)
         for t in dots
@@ -290,11 +291,11 @@ def test_what_is_said_of_the_estimate() -> None:
         {"layer": ["a", "b", "c"], "kl": [0.4, 0.2, 0.0], "estimate": [0.2, 0.1, 0.05]}
     )
     assert estimates.reading(table).endswith(
-        "ρ = 1.000. The exact KL divergence is 2 times the estimate in the median. Both name a "
+        "ρ = 1.000. In the median, the exact KL divergence is 2 times the estimate. Both rank a "
         "first."
     )
     assert estimates.reading(table.assign(estimate=[0.1, 0.2, 0.05])).endswith(
-        "The scan names a first, the estimate b."
+        "The scan ranks a first, the estimate b."
     )
     assert "too few" in estimates.reading(table.iloc[:1])
 
@@ -309,6 +310,6 @@ def test_modules_without_effect_have_no_place_on_a_logarithmic_axis() -> None:
     }
     assert NAMES[5] in set(table["module"])
     figure, table, _ = module_scan.modules_picture(scan, FLOOR, "KL")
-    dots = traces(figure, "not above it: not ranked")[0]
+    dots = traces(figure, "within its noise floor: not ranked")[0]
     at = [carried[0] for carried in dots.customdata].index(NAMES[5])  # type: ignore[attr-defined]
     assert dots.x[at] == pytest.approx(10 ** figure.layout.xaxis.range[0])  # type: ignore[attr-defined]

@@ -81,11 +81,12 @@ def test_the_table_has_a_row_per_step_and_look_and_adds_up() -> None:
 
 def test_the_sentence_says_loss_terms_and_best_score() -> None:
     of = training.history(EVENTS)
-    text = training.reading(of, FACTORS)
+    text = training.reading(of, FACTORS, "English")
     assert "After 30 of 300 steps the loss of a batch is 0.8; it fell from 2 at step 10." in text
     assert "0.25 from labels (CE), 0.15 from predictions (KLD), 0.4 from attention outputs" in text
     assert "Best score on English dev sentences: 95.0 % at step 30." in text
     assert "the weights of step 30 were kept" in training.reading({**of, "kept": 30}, FACTORS)
+    assert "Best score on dev sentences: 95.0 %" in training.reading(of, FACTORS)
 
 
 def test_the_sentence_at_the_edges() -> None:

@@ -75,7 +75,7 @@ def test_reading_names_the_worst_module(weights: pd.DataFrame) -> None:
         "error is 200 %"
     )
     assert f"the {len(weights)} rounded modules" in text
-    assert "1 module stays FP32" in reading(changed(weights, sqnr_db=math.nan, bits=32), "x")
+    assert "1 module stays in FP32" in reading(changed(weights, sqnr_db=math.nan, bits=32), "x")
 
 
 def test_reading_of_fp32_and_of_exact_rounding(full: pd.DataFrame, weights: pd.DataFrame) -> None:
@@ -146,7 +146,7 @@ def test_histogram_has_counts_and_grid(weights: pd.DataFrame, full: pd.DataFrame
     assert [trace.name for trace in figure.data] == [
         "rounded to 3 bits",
         "before rounding",
-        "values there are",
+        "representable values",
     ]
     assert list(figure.data[2].x) == pytest.approx(list(row["grid"]))
     assert "7 values" in text
@@ -175,18 +175,18 @@ def test_channels_mark_outliers(weights: pd.DataFrame) -> None:
     rows = channel_table(strange, QUERY)
     assert list(rows.loc[rows["outlier"], "channel"]) == [5, 9]
     figure, _, text = channels_picture(strange, QUERY)
-    assert "2 of 192 reach more than 4 times as far: 5 (6.0 times), 9 (4.1 times)." in text
+    assert "2 of 192 exceed 4 times that: 5 (6.0 times), 9 (4.1 times)." in text
     assert "All share one scale" in text
     assert list(figure.data[3].text) == ["5", "9"]
     figure, rows, _ = channels_picture(strange, QUERY, by_reach=True)
     assert list(rows["channel"][:2]) == [5, 9]
     even = changed(weights, channel_low=-high * 0 - 0.1, channel_high=high * 0 + 0.1)
-    assert "None reaches more than 4 times" in channels_picture(even, QUERY)[2]
-    assert "768 of largest reach out of 9,000" not in text
+    assert "None exceeds 4 times that" in channels_picture(even, QUERY)[2]
+    assert "768 widest of 9,000" not in text
     kept = changed(weights, channels=9000)
     figure, rows, text = channels_picture(kept, QUERY)
     assert rows["reach"].is_monotonic_decreasing
-    assert "the 192 of largest reach out of 9,000" in text
+    assert "the 192 widest of 9,000" in text
     assert row["channels"] == 192
 
 

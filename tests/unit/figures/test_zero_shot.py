@@ -174,7 +174,7 @@ def test_the_sentence_says_what_is_sure_and_what_is_not() -> None:
         "English; 3 of the 3 differ" in text
     )
     even = zero_shot.reading(zero_shot.table([SDQ], SENTENCES, FULL), "accuracy")
-    assert "Other test sentences could have turned that around." in even
+    assert "Other test sentences could have reversed that." in even
     assert "scripts" not in even
     fewer = report("ptq-w3a8", (0.6, 0.9, 0.9, 0.9, 0.9))
     assert "without labels less" in zero_shot.reading(
@@ -214,16 +214,16 @@ def test_how_many_sentences_it_takes() -> None:
     assert 150 in sample_size.steps(table)
     text = sample_size.reading(table)
     assert text.startswith(
-        "With 150 test sentences per language, the interval leaves zero out in "
+        "With 150 test sentences per language, the interval excludes zero in "
         f"{now['told'].sum()} of 5 languages."
     )
     assert (
-        f"To find the drop of Russian (30.0 points) 4 times out of 5 takes {row['needed']:.0f} "
+        f"Detecting the drop of Russian (30.0 points) 4 times out of 5 takes {row['needed']:.0f} "
         f"sentences" in text
     )
     same = sample_size.needed(drop_table([PTQ], {PTQ.run: FULL}, FULL).assign(drop=0.0))
     assert np.isinf(same["needed"]).all()
-    assert "no number of sentences" in sample_size.reading(same)
+    assert "infinitely many sentences" in sample_size.reading(same)
     with pytest.raises(ValueError, match="must have intervals"):
         sample_size.needed(drop_table([PTQ]))
 
@@ -241,7 +241,7 @@ def test_intervals_and_marks_follow_the_number_of_sentences(theme: Theme) -> Non
         ]
         assert (
             f"<b>n = {n:,}</b>{' (as tested)' if n == 150 else ''}: {found['told'].sum()} of 5 "
-            f"told from noise" in drawn.layout.annotations[0].text
+            f"exclude zero" in drawn.layout.annotations[0].text
         )
         left, right = drawn.layout.xaxis.range
         assert left <= found["low"].min() <= found["high"].max() <= right

@@ -107,9 +107,9 @@ def test_the_smallest_recipe_of_a_cost(measured: Any) -> None:
     assert recipe.name == f"base-mixed-{(size - now.bytes + choice.bytes) / 1e6:.2f}mb"
     for limits, said in (
         ({}, "got neither"),
-        ({"size": 1, "tolerated": 1}, "got both"),
+        ({"size": 1, "max_cost": 1}, "got both"),
         ({"size": 10}, "at least"),
-        ({"tolerated": -1}, "at least"),
+        ({"max_cost": -1}, "at least"),
     ):
         with pytest.raises(UserError, match=said):
             recipe_within(report, table, **limits)

@@ -19,6 +19,7 @@ from sdq.data.task import Task
 from sdq.inspection import settings as inspection_settings
 from sdq.inspection import storage as inspection
 from sdq.inspection.storage import inspection_id
+from sdq.io import boundary as boundaries
 from sdq.io.boundary import TRACEBACK, begun, boundary, in_words
 from sdq.jobs import prediction as answer
 from sdq.pipeline import finetune
@@ -177,6 +178,37 @@ def test_a_sentence_of_our_own_is_kept_as_it_is(tiny: Callable[..., Any], data: 
     with pytest.raises(KeyboardInterrupt), boundary():
         raise KeyboardInterrupt
     assert not list(data.rglob("*.part"))
+
+
+def test_a_sentence_is_our_own_if_a_raise_of_ours_raised_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what stands in the source, which may be gone, or newer than what is computed."""
+    monkeypatch.setattr(boundaries, "ROOT", tmp_path)
+    body = """
+def own(): raise ValueError(
+    "a must be b")
+def called(): raise ValueError(f"a must be {int('seven')}")
+def named(): return "raise " + chr(-1)
+def handed():
+    try: int("seven")
+    except ValueError: raise
+def answered():
+    try: int("seven")
+    except ValueError as error: raise ValueError("a must be a number") from error
+"""
+
+    def said(folder: str, name: str) -> str:
+        rooms: dict[str, Any] = {}
+        exec(compile(body, tmp_path / folder / "gone.py", "exec"), rooms)
+        with pytest.raises(UserError) as caught, boundary():
+            rooms[name]()
+        return str(caught.value)
+
+    assert said("sdq", "own") == "a must be b"
+    assert said("sdq", "answered") == "a must be a number"
+    for folder, name in (("sdq", "called"), ("sdq", "named"), ("sdq", "handed"), ("lib", "own")):
+        assert "a fault of the program" in said(folder, name), name
 
 
 def test_each_boundary_has_its_own_log(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from pages.components.words import expected
+from pages.components.recipe_text import expected
 from sdq.jobs.estimate import BASE, Expected, expect, memory, parameters
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.results import Report, Scores
@@ -69,7 +70,7 @@ def trained(name: str, **changed: Any) -> Recipe:
 def test_nothing_is_known_without_runs(store: Store) -> None:
     found = of(PRESETS["ptq-w3a8"], store)
     assert (found.seconds, found.runs, found.here) == (None, 0, False)
-    assert "unknown yet" in expected(found)
+    assert "is unknown" in expected(found)
 
 
 def test_ptq_is_the_median_of_its_stages(store: Store) -> None:
@@ -87,7 +88,7 @@ def test_ptq_is_the_median_of_its_stages(store: Store) -> None:
     found = of(PRESETS["ptq-w4a8-channel"], store)
     assert found.seconds == pytest.approx(3 + 34 + 2)
     assert (found.runs, found.here) == (3, True)
-    assert "about 40 s on this machine, judged by 3 earlier runs." in expected(found)
+    assert "about 40 s on this machine, based on 3 earlier runs." in expected(found)
 
 
 def test_the_fp32_model_is_scored_too_unless_that_is_stored(store: Store) -> None:
@@ -173,13 +174,15 @@ def test_parameters_are_counted_in_the_header(tmp_path: Path) -> None:
         {
             "__metadata__": {"format": "pt"},
             "a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]},
-            "b": {"shape": []},
+            "b": {"dtype": "F32", "shape": [], "data_offsets": [48, 52]},
         }
     ).encode()
     (tmp_path / "model.safetensors").write_bytes(
         len(header).to_bytes(8, "little") + header + bytes(52)
     )
-    assert parameters(tmp_path) == 13
+    shutil.copyfile(tmp_path / "model.safetensors", tmp_path / "older.safetensors")
+    assert parameters(tmp_path) == 13  # of the file that is loaded
+    assert parameters(tmp_path, without="a") == 1
 
 
 @pytest.mark.parametrize(
@@ -193,7 +196,7 @@ def test_parameters_are_counted_in_the_header(tmp_path: Path) -> None:
 )
 def test_a_broken_header_is_one_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(data)
-    with pytest.raises(UserError, match="weights must be a safetensors file"):
+    with pytest.raises(UserError, match="weights must be a whole safetensors file"):
         parameters(tmp_path)
 
 

@@ -206,3 +206,14 @@ def test_a_run_cancelled_before_its_turn_leaves_the_queue(store: Store) -> None:
     assert not (jobs.queue(store) / run).exists()
     assert client.given == []
     assert "cancelled" in (jobs.state(run, store).failure or "")
+
+
+def test_what_nobody_asked_for_is_set_aside_and_the_next_has_his_turn(store: Store) -> None:
+    (jobs.queue(store) / id_of(1)).mkdir(parents=True)  # a folder is no wish
+    (jobs.queue(store) / id_of(2)).symlink_to("gone")  # deleted since the folder was listed
+    client = Client()
+    dispatcher = dispatch.Dispatcher(store, client, here=True)
+    assert not dispatcher.look()
+    run = submit(store, 3, "ada")
+    assert dispatcher.look()
+    assert client.given == [run]

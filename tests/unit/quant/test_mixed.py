@@ -245,7 +245,7 @@ def test_costs_of_many_sizes_take_no_longer() -> None:
 def test_exactly_one_limit() -> None:
     table = measured([("a", 4, 1.0, 10)])
     with pytest.raises(
-        ValueError, match=r"exactly one of budget_bytes and tolerated must be given, got neither"
+        ValueError, match=r"exactly one of budget_bytes and max_cost must be given, got neither"
     ):
         choose(table)
     with pytest.raises(ValueError, match=r"got both"):
@@ -267,7 +267,7 @@ def test_a_limit_out_of_reach_names_the_least(table: pd.DataFrame) -> None:
     named = float(re.findall(r"at least ([^,]+),", str(caught.value))[0])
     assert named == least
     assert choose(table, max_cost=named).cost == pytest.approx(least, abs=1e-9)
-    for limit in ({"tolerated": math.nan}, {"budget_bytes": math.nan}):
+    for limit in ({"max_cost": math.nan}, {"budget_bytes": math.nan}):
         with pytest.raises(UserError, match="got nan"):
             choose(table, **limit)
 

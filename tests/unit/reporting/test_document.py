@@ -12,7 +12,7 @@ import subprocess
 import sys
 import types
 import zipfile
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +20,7 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
+import sdq
 from sdq.figures import languages
 from sdq.recipe import PRESETS, Calibration, Recipe, load_recipe
 from sdq.reporting import archive
@@ -31,7 +32,7 @@ from sdq.store import Store
 from tests import made_up, made_up_inspection
 
 NAMES = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
-TEXT = "What breaks the answers, why, and what helps"  # the one part without a picture
+TEXT = "Diagnosis: what breaks the answers, why, and what helps"  # the one part without a picture
 WORDS = {"SDQ": "It imitates <itself>.", "QNAT": "Not in these runs."}
 
 
@@ -75,6 +76,28 @@ def without_library(html: str) -> str:
     return html.replace(get_plotlyjs(), "")
 
 
+@pytest.mark.parametrize("ending", archive.EXPORTS)
+def test_every_format_is_made_for_the_page_and_for_python(
+    ending: str, reports: list[Report], found: list[Part], store: Store, tmp_path: Path
+) -> None:
+    export = archive.EXPORTS[ending]
+    assert export.label
+    assert re.fullmatch(r"[a-z]+/[a-z.+-]+", export.media)
+    made = export.made("A title", reports[:1], found[:1], None)
+    assert "A title" in made if isinstance(made, str) else b"A title" in made or len(made) > 10_000
+    path = sdq.report(reports[:1], tmp_path / f"taken.{ending.upper()}", store=store)
+    start = {"html": b"<!doctype html>", "zip": b"PK"}.get(ending)
+    assert start is None or path.read_bytes().startswith(start)
+    assert path.stat().st_size > 10_000
+
+
+def test_a_path_of_another_ending_gets_the_web_page(
+    reports: list[Report], store: Store, tmp_path: Path
+) -> None:
+    path = sdq.report(reports[:1], tmp_path / "taken.txt", store=store)
+    assert path.read_text("utf-8").startswith("<!doctype html>")
+
+
 def test_every_figure_is_drawn_or_says_why_not(found: list[Part]) -> None:
     assert [p.title for p in found] == [title for title, _ in FIGURES]
     assert [p.title for p in found if p.figure is None] == [TEXT]
@@ -104,7 +127,7 @@ def test_the_page_says_the_numbers_seeds_versions_recipes_and_commands(
         )
         assert f"run {report.run}</h3>" in rest
     assert "<td>2.13.0</td>" in rest
-    assert "&quot;seed&quot;: 0" in rest
+    assert '"seed": 0' in unescape(rest)
     assert "simulated" in rest
 
 
@@ -127,7 +150,7 @@ def test_a_run_that_was_looked_into_shows_it_and_the_others_say_how(
         p for p in parts([r for r in reports if r.method != "QAT"], store) if p.title == title
     )
     assert alone.figure is None
-    assert f"python -m sdq inspect {reports[1].run}" in alone.text
+    assert f"sdq inspect {reports[1].run}" in alone.text
     only = next(
         p for p in parts([r for r in reports if r.method == "QAT"], store) if p.title == title
     )

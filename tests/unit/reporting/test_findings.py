@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from html import escape
+from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,29 @@ def test_the_folder_has_a_file_of_every_kind(folder: Path, store: Store, report:
     assert [list(c) for c in counts] == [list(c) for c in tables["weights"]["fp32"]]
 
 
+def test_another_format_is_written_and_linked(
+    store: Store, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lengths(chapter: findings.Chapter) -> Iterator[tuple[str, str]]:
+        yield (
+            f"{chapter.name}.txt",
+            "\n".join(f"{t}: {len(rows)}" for t, rows in chapter.own.items()),
+        )
+
+    monkeypatch.setitem(findings.FORMATS, "txt", lengths)
+    index = findings.write(tmp_path, report, store).read_text("utf-8")
+    assert (tmp_path / "depth.txt").read_text("utf-8").startswith("depth: ")
+    assert 'href="depth.txt"' in index
+
+
+@pytest.mark.parametrize("name", findings.FORMATS)
+def test_every_format_has_files_of_its_own(store: Store, report: Report, name: str) -> None:
+    listed = findings.chapters(report, findings.tables(report, store))
+    made = [file for chapter in listed for file in findings.FORMATS[name](chapter)]
+    assert len({file for file, _ in made}) == len(made) >= len(listed)
+    assert all(file.endswith(f".{name}") and text for file, text in made)
+
+
 def test_pages_open_on_their_own(folder: Path, store: Store, report: Report) -> None:
     pages = sorted(folder.glob("*.html"))
     assert len(pages) > 5
@@ -205,9 +229,8 @@ def test_pages_open_on_their_own(folder: Path, store: Store, report: Report) -> 
             assert page.order[0] == "table", "the table first, then the picture"
     index = Links((folder / "index.html").read_text("utf-8"))
     assert set(index.links) == {p.name for p in folder.iterdir()} - {"index.html"}
-    assert escape(diagnose(report, findings.tables(report, store)).paragraph) in (
-        folder / "index.html"
-    ).read_text("utf-8")
+    paragraph = diagnose(report, findings.tables(report, store)).paragraph
+    assert paragraph in unescape((folder / "index.html").read_text("utf-8"))
 
 
 def test_a_table_with_languages_is_shown_by_language(

@@ -68,6 +68,25 @@ def test_tables_become_smaller_and_stay_the_same(assets: Path) -> None:
     assert shipping.compact(assets) == 0, "twice is once"
 
 
+def test_a_disk_that_refuses_leaves_what_shipped_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, assets = Store(tmp_path / "data" / "runs", None), tmp_path / "assets"
+    monkeypatch.setattr(shipping, "SHIPPED", assets)
+    run = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    shipping.ship(store, [run])
+    before = {path: path.read_bytes() for path in (assets / run).iterdir()}
+
+    def full(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        shipping.ship(store, [run])
+    assert {path: path.read_bytes() for path in (assets / run).iterdir()} == before
+
+
 def test_the_tokenizer_stays_the_same(assets: Path) -> None:
     shipping.compact(assets)
     text = "wecke mich um sieben ปลุกฉันตอนเจ็ดโมง"

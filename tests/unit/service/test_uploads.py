@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from pages.components import uploads
-from pages.components.uploads import GONE, OnDisk, Uploads, Ushered
+from pages.components.uploads import GONE, OnDisk, UploadLimiter, Uploads
 from sdq.data.kept import home
 from sdq.io.limits import limits
 
@@ -148,7 +148,7 @@ async def _through(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Ushered(app, lambda session: session == "s")(
+    await UploadLimiter(app, lambda session: session == "s")(
         {"type": "http", "method": "PUT", "path": path, "headers": headers}, receive, send
     )
     return b"".join(got), sent
@@ -186,7 +186,7 @@ def test_only_a_few_uploads_are_in_memory_at_a_time() -> None:
         inside -= 1
 
     async def all_at_once() -> None:
-        ushered = Ushered(app, lambda session: True)
+        ushered = UploadLimiter(app, lambda session: True)
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": b"x", "more_body": False}
@@ -215,7 +215,7 @@ def hold(
             answers.append(message["status"])
 
     async def all_at_once() -> int:
-        ushered, begun = Ushered(app, lambda name: name == "s"), 0
+        ushered, begun = UploadLimiter(app, lambda name: name == "s"), 0
 
         async def receive() -> dict[str, Any]:
             nonlocal begun

@@ -1,5 +1,4 @@
-"""Changed answers as the page on flips needs them: what is counted, kept for the next rerun by ids,
-and the sentences behind it."""
+"""The tables of the page Flips, cached by run ids, and its section of changed sentences."""
 
 from __future__ import annotations
 
@@ -11,10 +10,10 @@ import streamlit as st
 
 from pages.components.figure import show, theme
 from pages.components.glossary import say
-from pages.components.inspected import follow_layer
+from pages.components.layer_picker import follow_layer
 from pages.components.selection import get, put, query
 from pages.components.sentences import answers as answers_to
-from pages.components.sentences import compared, large, side_by_side
+from pages.components.sentences import compared, show_sentence, side_by_side
 from sdq.figures import alone
 from sdq.figures.disagreement import matrix, positions
 from sdq.figures.examples import listing
@@ -50,7 +49,7 @@ def cells(folder: str, fp32: str, run: str, task: str, language: str) -> pd.Data
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def likely(
+def change_odds(
     folder: str, fp32: str, names: tuple[tuple[str, str], ...], task: str, language: str
 ) -> pd.DataFrame:
     """How often answers change by FP32's margin (see sdq.figures.odds.odds); `names`: (run id, its
@@ -64,14 +63,14 @@ def changes(
 ) -> pd.DataFrame:
     """The changed pairs (see sdq.figures.flips.changed); with a `cell` those in which this label of
     FP32 became that one."""
-    found = changed(pairs(folder, fp32, run, task, language))
+    changed_pairs = changed(pairs(folder, fp32, run, task, language))
     if cell is None:
-        return found
+        return changed_pairs
     given = answers(folder, fp32, run, task)
-    mine = given[(given["FP32"] == cell[0]) & (given["now"] == cell[1])][
+    matches = given[(given["FP32"] == cell[0]) & (given["now"] == cell[1])][
         ["id", "language"]
     ].drop_duplicates()
-    return found.merge(mine, on=["id", "language"])
+    return changed_pairs.merge(matches, on=["id", "language"])
 
 
 def measured(store: Store, run: str, name: str) -> pd.DataFrame | None:
@@ -85,8 +84,8 @@ def _read(path: str, made: int) -> Any:
     return read_table(Path(path))
 
 
-def forget() -> None:
-    """All changes again."""
+def clear_cell() -> None:
+    """Show all changes again."""
     for name in ("was", "now"):
         st.query_params.pop(name, None)
 
@@ -101,30 +100,30 @@ def sentences_section(
 ) -> None:
     """The sentences behind the changes, and the chosen one of them."""
     folder = str(store.folder)
-    found = changes(folder, full.run, report.run, report.task, language, cell)
+    matches = changes(folder, full.run, report.run, report.task, language, cell)
     st.subheader(
         "Sentences whose answer changes"
         + (f": {quoted(cell[0])} → {quoted(cell[1])}" if cell else ""),
         anchor=False,
     )
     if cell:
-        st.button("Show all changes", key="forget", icon=":material/close:", on_click=forget)
+        st.button("Show all changes", key="forget", icon=":material/close:", on_click=clear_cell)
     listed = measured(store, report.run, "alone")
     if listed is not None and st.toggle(
-        "Only sentences on which each module was measured alone",
+        "Only sentences that were scanned module by module",
         key="measured",
         bind="query-params",
     ):
-        found = found.merge(listed[["id", "language"]].drop_duplicates(), on=["id", "language"])
-    if found.empty:
+        matches = matches.merge(listed[["id", "language"]].drop_duplicates(), on=["id", "language"])
+    if matches.empty:
         st.info(
             "No answer changes this way here. Choose another language or run, or show all changes."
         )
         return
-    _list(found, label, f"listed-{report.run}-{language}-{cell}-{len(found)}")
-    named = found[found["id"] == get("example")]
-    seen = (named if len(named) else found).iloc[0]
-    large(seen)
+    _list(matches, label, f"listed-{report.run}-{language}-{cell}-{len(matches)}")
+    named = matches[matches["id"] == get("example")]
+    seen = (named if len(named) else matches).iloc[0]
+    show_sentence(seen)
     side_by_side(
         seen,
         answers_to(folder, (full.run, report.run), seen["id"], seen["language"]),
@@ -166,32 +165,30 @@ def _list(changed_answers: pd.DataFrame, label: str, key: str) -> None:
     )
     most = f"{ROWS} of {count:,}" if count > ROWS else f"{count:,}"
     say(
-        f"{most} sentences, those of which FP32 was least sure first. Select a row to see the "
-        "sentence below.",
+        f"{most} sentences, FP32's least certain answers first. Select a row to see the sentence "
+        "below.",
         "note",
     )
 
 
-def _alone_section(report: Report, seen: pd.Series[Any], found: pd.DataFrame | None) -> None:
+def _alone_section(report: Report, seen: pd.Series[Any], scan: pd.DataFrame | None) -> None:
     """Which module's quantization alone changes this sentence."""
-    rows = None if found is None else alone.rows(found, seen["id"], seen["language"])
-    if found is None:
+    rows = None if scan is None else alone.rows(scan, seen["id"], seen["language"])
+    if scan is None:
         say(
-            "Which module alone changes this answer is known once this run was looked into; the "
-            "next page offers it.",
+            "Inspect this run to see which module alone changes this answer.",
             "note",
         )
         st.page_link(
             "pages/inspect/attribution.py",
-            label="Look into this run",
+            label="Inspect this run",
             icon=":material/search:",
             query_params={"runs": report.run},
         )
     elif rows is None or rows.empty:
-        others = len(found[["id", "language"]].drop_duplicates())
+        others = len(scan[["id", "language"]].drop_duplicates())
         say(
-            f"Which module alone changes this answer was measured on {others} other sentences, "
-            "not on this one.",
+            f"The scan of each module alone covers {others} other sentences, not this one.",
             "note",
         )
     else:

@@ -1,5 +1,4 @@
-"""What the pages that look inside look into: one of the chosen runs, one of its layers; and the
-ways from one such page to the others."""
+"""Pickers of the Inspect pages (run, layer, languages) and the links between these pages."""
 
 from __future__ import annotations
 
@@ -18,24 +17,16 @@ from sdq.store import Store
 
 PAGES = {
     "why": ("pages/inspect/why.py", "Why it breaks", ":material/troubleshoot:"),
-    "weights": ("pages/inspect/weights.py", "Its weights", ":material/bar_chart:"),
-    "activations": ("pages/inspect/activations.py", "What flows into it", ":material/ssid_chart:"),
-    "depth": (
-        "pages/inspect/depth.py",
-        "Its error, and where it goes",
-        ":material/stacked_line_chart:",
-    ),
-    "sensitivity": (
-        "pages/inspect/sensitivity.py",
-        "What it does to the answers",
-        ":material/sort:",
-    ),
+    "weights": ("pages/inspect/weights.py", "Weights", ":material/bar_chart:"),
+    "activations": ("pages/inspect/activations.py", "Inputs", ":material/ssid_chart:"),
+    "depth": ("pages/inspect/depth.py", "Error through depth", ":material/stacked_line_chart:"),
+    "sensitivity": ("pages/inspect/sensitivity.py", "Effect on the answers", ":material/sort:"),
 }
 
 
 def one_run(store: Store) -> Report:
-    """The picker of runs, and which one of them is shown (`shown=id` in the address): the first
-    quantized one, if nothing else was asked for."""
+    """The picker of runs, and of the one that is shown (`shown=id` in the address): by default the
+    first quantized one."""
     by_id = {report.run: report for report in selection.runs(store)}
     first = next(
         (run for run, report in by_id.items() if report.recipe["rules"]), next(iter(by_id))
@@ -53,7 +44,7 @@ def one_run(store: Store) -> Report:
 
     st.session_state["pick-shown"] = wanted if wanted in by_id else first
     shown = st.selectbox(
-        "Run shown",
+        "Run",
         list(by_id),
         format_func=lambda run: selection.run_label(by_id[run]),
         key="pick-shown",
@@ -83,8 +74,8 @@ def follow_layer(points: list[dict[str, Any]]) -> None:
 
 
 def languages(every: Sequence[str], usual: Sequence[str], home: str, most: int) -> list[str]:
-    """`home` and up to `most` other languages (`languages=de,th` in the address); `usual` ones
-    until somebody chooses."""
+    """`home` and up to `most` other languages (`languages=de,th` in the address), by default the
+    `usual` ones."""
     others = [code for code in every if code != home]
     asked = st.query_params.get("languages")
     st.session_state["pick-languages"] = (
@@ -96,7 +87,7 @@ def languages(every: Sequence[str], usual: Sequence[str], home: str, most: int) 
     def keep() -> None:
         st.query_params["languages"] = ",".join(st.session_state["pick-languages"]) or home
 
-    label = f"Languages beside {language_name(home)}" if home in every else "Languages"
+    label = f"Languages besides {language_name(home)}" if home in every else "Languages"
     chosen = st.multiselect(
         label,
         others,
@@ -109,14 +100,14 @@ def languages(every: Sequence[str], usual: Sequence[str], home: str, most: int) 
 
 
 def address(*more: str) -> dict[str, str]:
-    """What a link to what is seen here must carry; `more` names further entries of the address."""
+    """The parameters of a link to this view; `more` names further ones."""
     extra = {name: value for name in ("shown", *more) if (value := st.query_params.get(name))}
     return selection.query("runs", "layer") | extra
 
 
-def onward(here: str, layer: str) -> None:
+def related_pages(here: str, layer: str) -> None:
     """Links to the other pages about the same layer of the same run."""
-    st.markdown(f"**On with {quoted(layer)}:**")
+    st.markdown(f"**More about {quoted(layer)}:**")
     with st.container(horizontal=True, key="onward"):
         for name, (file, label, icon) in PAGES.items():
             if name != here:

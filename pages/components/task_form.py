@@ -1,4 +1,4 @@
-"""Files that somebody brings: taking them in, what each holds, and which column is what."""
+"""The form for the visitor's own task: upload, split and language of each file, columns, counts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from sdq.results import METRICS
 from sdq.settings import UserError
 
 KINDS = {
-    "sentence": "One label for a sentence",
-    "pair": "One label for a pair of texts",
-    "token": "One tag for every word",
-    "ranking": "How well a document answers a query",
-    "retrieval": "Which sentence is its translation (no labels)",
+    "sentence": "One label per sentence",
+    "pair": "One label per pair of texts",
+    "token": "One tag per word",
+    "ranking": "Relevance of a document to a query",
+    "retrieval": "Translation retrieval (no labels)",
 }
 ROLES = {
     "sentence": ("text", "label"),
@@ -44,7 +44,7 @@ LABELS = {
     "label": "Label",
     "tokens": "Words",
     "tags": "Tags",
-    "group": "Query id (none: neighbours with the same text)",
+    "group": "Query id (none: adjacent rows with the same text)",
     "id": "Id (none: the row number)",
     "language": "Language",
     "split": "Split",
@@ -53,75 +53,77 @@ NONE = "none"
 
 
 def inbox() -> Path:
-    """The folder whose files the page offers beside uploads: in the data folder, so that no address
-    can reach others."""
+    """The folder whose files the page offers besides uploads: in the data folder, so that no URL
+    reaches other files."""
     return home().parent / "inbox"
 
 
-def inbox_named() -> str:
-    """The inbox as this visitor may read it: by its path, unless that is of another's machine."""
+def inbox_name() -> str:
+    """The inbox as this visitor may see it: the path, unless the machine is somebody else's."""
     return str(inbox()) if visitor().at_home else "the inbox of the data folder"
 
 
-def nothing_chosen() -> str:
-    """What can be done before a file is chosen, by whoever is here."""
-    said = (
-        "Nothing is chosen yet. Files of this machine can also be put into "
-        f"{quoted(inbox_named())}."
+def no_file_hint() -> str:
+    """What this visitor can do before a file is selected."""
+    hint = (
+        "No file is selected yet. Files on this machine can also be placed in "
+        f"{quoted(inbox_name())}."
     )
     if visitor().leads:
         return (
-            f"{said} If you already have a task file, use the command line: `python -m sdq task "
-            "check task.json`."
+            f"{hint} If you already have a task file, use the command line: `sdq task check "
+            "task.json`."
         )
-    return f"{said} Ask your teacher to put them there."
+    return f"{hint} Ask your teacher to place them there."
 
 
-def anew(name: str) -> str:
-    """The key of a control that is empty again after a task was kept; the others go with the
-    files."""
+def fresh_key(name: str) -> str:
+    """The key of a control that is empty again once a task is saved; the other controls disappear
+    with the files."""
     round = st.session_state.get("tasks-kept", 0)
     return f"{name}-{round}" if round else name
 
 
-def emptied(name: str) -> None:
-    """Let the form be empty, as a task of this name was kept of what was in it."""
-    forget(st.session_state.get(anew("files")) or ())
+def reset_form(name: str) -> None:
+    """Empty the form after a task of this name was saved from it."""
+    forget(st.session_state.get(fresh_key("files")) or ())
     st.session_state["tasks-kept"] = st.session_state.get("tasks-kept", 0) + 1
     st.session_state["kept"] = st.session_state["just-kept"] = name
 
 
-def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
-    """Of the files that were uploaded or ticked: (name, where its bytes are) and the first rows of
-    each that can be read, and the names of the others; about those a sentence is on the page."""
-    brought = st.file_uploader(
+def uploaded_files() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
+    """(name and path, first rows) of the uploaded or selected files that can be read, and the names
+    of those that cannot, each with an error on the page."""
+    uploads = st.file_uploader(
         f"Files ({', '.join(name.partition(' (')[0] for name in CALLED.values())}; at most "
         f"{limits().upload_mb} MB each)",
         accept_multiple_files=True,
-        key=anew("files"),
+        key=fresh_key("files"),
         max_upload_size=limits().upload_mb,
-        help="One file for everything, or one for each language and split. "
-        "What is in a file says what it is, whatever its name ends in.",
+        help="One file for everything, or one per language and split. "
+        "The format is recognised from the content, not from the file extension.",
     )
-    found = [(file.name, path_of(file)) for file in brought or ()]
-    there = {
+    selected = [(file.name, path_of(file)) for file in uploads or ()]
+    in_inbox = {
         path.name: path
         for path in sorted(inbox().glob("*"))
         if path.is_file() and not path.is_symlink() and path.name[0] != "."
     }
-    if there:
-        chosen = st.multiselect(f"Files in {inbox_named()}", list(there), key=anew("inbox"))
-        found += [(name, there[name]) for name in chosen]
-    if len(found) > limits().uploads:
+    if in_inbox:
+        chosen = st.multiselect(f"Files in {inbox_name()}", list(in_inbox), key=fresh_key("inbox"))
+        selected += [(name, in_inbox[name]) for name in chosen]
+    if len(selected) > limits().uploads:
         raise UserError(
-            f"a task can have at most {limits().uploads} files, got {len(found)}; join some, or "
-            "write a task file by hand"
+            f"a task can have at most {limits().uploads} files, got {len(selected)}; merge some, "
+            "or write a task file by hand"
         )
-    if not found:
+    if not selected:
         return [], [], []
     files, tables, bad = list[tuple[str, Path]](), list[pd.DataFrame](), list[str]()
     for (name, path), table in zip(
-        found, _first(tuple((str(path), path.stat().st_mtime) for _, path in found)), strict=True
+        selected,
+        _previews(tuple((str(path), path.stat().st_mtime) for _, path in selected)),
+        strict=True,
     ):
         try:
             with called_as_brought({path.name: name}):
@@ -136,12 +138,12 @@ def arrived() -> tuple[list[tuple[str, Path]], list[pd.DataFrame], list[str]]:
     return files, tables, bad
 
 
-def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
-    """What each file holds, as its name tells and the controls say. `by_row`: a column says the
+def file_roles(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
+    """Split and language of each file, suggested by its name. `by_row`: a column has the
     language."""
-    found = []
+    incoming = []
     with st.expander(
-        "What each file holds", icon=":material/folder_open:", expanded=len(files) <= 3
+        "Split and language of each file", icon=":material/folder_open:", expanded=len(files) <= 3
     ):
         for number, (name, path) in enumerate(files):
             split, language = guess(name)
@@ -163,17 +165,17 @@ def held(files: Sequence[tuple[str, Path]], by_row: bool) -> list[Incoming]:
                 ).strip()
                 or None
             )
-            found.append(Incoming(name, path, split, code))
-    return found
+            incoming.append(Incoming(name, path, split, code))
+    return incoming
 
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the files")
-def _first(files: tuple[tuple[str, float], ...]) -> list[pd.DataFrame | UserError]:
+def _previews(files: tuple[tuple[str, float], ...]) -> list[pd.DataFrame | UserError]:
     return decoding.previews([Path(path) for path, _ in files])
 
 
 def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The first rows of a file, shown with what it was recognised as, before anything is stored."""
+    """The first rows of a file and its recognised format, shown before anything is stored."""
     about = table.attrs
     proposed = ", ".join(
         f"{LABELS[role].partition(' (')[0].lower()}: {quoted(column)}"
@@ -182,8 +184,8 @@ def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     looks = f" ({about['looks']})" if about["looks"] else ""
     st.caption(
         f"{quoted(name)} was recognised as {about['format']}, {len(table.columns)} columns. "
-        f"Proposed: {proposed or 'nothing'}{looks}; nothing is stored until you press Check and "
-        "keep."
+        f"Suggested: {proposed or 'nothing'}{looks}; nothing is stored until you press Check and "
+        "save."
     )
     for remark in about["remarks"]:
         st.warning(quoted_sentence(f"{name}: {remark}."), icon=":material/warning:")
@@ -191,14 +193,13 @@ def first_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def mapped(table: pd.DataFrame) -> dict[str, Any]:
-    """kind, columns and metric of a task file, as the first rows of a file propose and the controls
-    say."""
+def column_mapping(table: pd.DataFrame) -> dict[str, Any]:
+    """kind, columns and metric of a task file: suggested by the first rows, set by the controls."""
     columns, proposed = [str(column) for column in table.columns], table.attrs["columns"]
     kind = table.attrs["kind"]
     kind = (
         st.radio(
-            "What is to be predicted",
+            "What is predicted",
             list(KINDS),
             list(KINDS).index(kind),
             format_func=KINDS.__getitem__,
@@ -206,14 +207,14 @@ def mapped(table: pd.DataFrame) -> dict[str, Any]:
         )
         or kind
     )
-    found: dict[str, str] = {}
+    chosen_columns: dict[str, str] = {}
     row = st.container(horizontal=True, vertical_alignment="bottom", key="columns")
     for role in dict.fromkeys((*ROLES[kind], "id", "language", "split")):
         free = role in ("language", "split", "group") or (role == "id" and kind != "retrieval")
         options = [NONE, *columns] if free else columns
         left = [
-            i for i, column in enumerate(options) if column not in found.values()
-        ]  # one column is not proposed for two things
+            i for i, column in enumerate(options) if column not in chosen_columns.values()
+        ]  # a column is suggested for one role only
         start = (
             options.index(proposed[role])
             if proposed.get(role) in options
@@ -221,59 +222,64 @@ def mapped(table: pd.DataFrame) -> dict[str, Any]:
             if free
             else next(iter(left), 0)
         )
-        label = LABELS[role] if free or role != "id" else "Id (translations share it)"
+        label = LABELS[role] if free or role != "id" else "Id (shared by translations)"
         chosen = row.selectbox(label, options, start, key=f"column-{kind}-{role}", width=220)
         if chosen and chosen != NONE:
-            found[role] = chosen
-    cells = [str(cell).split(" ") for cell in table[found["tags"]]] if "tags" in found else []
+            chosen_columns[role] = chosen
+    cells = (
+        [str(cell).split(" ") for cell in table[chosen_columns["tags"]]]
+        if "tags" in chosen_columns
+        else []
+    )
     tags = [
         tag for cell in cells for tag in (cell[:-2] if cell[-1] == "…" else cell)
-    ]  # of a long cell the end was cut, perhaps inside a tag
+    ]  # a long cell is cut, perhaps inside a tag
     scored = metrics(kind, tags)
     metric = row.selectbox(
-        "Scored by",
+        "Metric",
         scored,
         format_func=lambda name: METRICS[name].name,
         key=f"metric-{kind}-{scored[0]}",
         width=220,
-        help=f"{METRICS[scored[0]].name} is proposed.",
+        help=f"Suggested: {METRICS[scored[0]].name}.",
     )
-    return {"kind": kind, "columns": found, "metric": metric or scored[0]}
+    return {"kind": kind, "columns": chosen_columns, "metric": metric or scored[0]}
 
 
-def shares(files: Sequence[Incoming], columns: dict[str, str]) -> dict[str, Any]:
-    """How a task without splits is cut into three, for those that need it."""
+def split_shares(files: Sequence[Incoming], columns: dict[str, str]) -> dict[str, Any]:
+    """The shares of train, dev and test, for a task without splits."""
     if "split" in columns or any(file.split != "all" for file in files):
         return {}
     train, dev = st.slider(
-        "Train up to, dev up to (%); the rest is test",
+        "End of train and of dev, %; the rest is test",
         5,
         95,
         (70, 80),
         key="shares",
-        help="By a fixed hash of the id: translations of one sentence stay together.",
+        help="Rows are assigned by a fixed hash of the id, so translations of a sentence stay "
+        "together.",
     )
     return {"shares": [train / 100, (dev - train) / 100, (100 - dev) / 100]}
 
 
-@st.cache_resource(max_entries=16, show_spinner="Counting")
+@st.cache_resource(max_entries=16, show_spinner="Counting sentences and labels")
 def _checked(name: str, content: str) -> Checked:
     return decoding.checked(name)
 
 
 def checked(name: str) -> Checked:
-    """What a task's data are like; kept until they change."""
+    """The checks of a task's data; cached until the data change."""
     return _checked(name, task_fingerprint(name))
 
 
-def counts(found: Checked, labels: bool) -> None:
-    """Warnings first, then sentences by language and split, and `labels` by language, of a task
-    that has some."""
-    for warning in found.warnings:
+def show_counts(check: Checked, labels: bool) -> None:
+    """Warnings, then sentences by language and split, and label counts by language if the task has
+    `labels`."""
+    for warning in check.warnings:
         st.warning(quoted_sentence(warning), icon=":material/warning:")
-    if not found.warnings:
-        st.success("Nothing about the data looks wrong.", icon=":material/check:")
-    sentences = found.sentences.pivot_table(
+    if not check.warnings:
+        st.success("The checks found no problem in the data.", icon=":material/check:")
+    sentences = check.sentences.pivot_table(
         index="language", columns="split", values="sentences", aggfunc="sum", fill_value=0
     )
     st.dataframe(
@@ -285,17 +291,17 @@ def counts(found: Checked, labels: bool) -> None:
         return
     split = (
         st.segmented_control(
-            "Labels of",
-            [s for s in SPLITS if s in set(found.counts["split"])],
+            "Label counts of",
+            [s for s in SPLITS if s in set(check.counts["split"])],
             default="train",
             required=True,
             key="of",
         )
         or "train"
     )
-    mine = found.counts[found.counts["split"] == split]
+    label_counts = check.counts[check.counts["split"] == split]
     st.dataframe(
-        mine.pivot_table(
+        label_counts.pivot_table(
             index="label", columns="language", values="count", aggfunc="sum", fill_value=0
         ).reset_index(),
         hide_index=True,

@@ -17,10 +17,10 @@ from sdq.settings import UserError
 from sdq.store import Store
 
 
-def typed(reports: list[Report], store: Store) -> None:
-    """Section "Type your own sentence": asks the models of `reports` (FP32 first) and shows their
-    answers."""
-    st.subheader("Type your own sentence", anchor=False)
+def ask_models(reports: list[Report], store: Store) -> None:
+    """The section "Try your own sentence": asks the models of `reports` (FP32 first) and shows
+    their answers."""
+    st.subheader("Try your own sentence", anchor=False)
     with st.form("typed-form", border=False):
         left, right = st.columns([5, 1], vertical_alignment="bottom")
         text = left.text_input(
@@ -35,8 +35,8 @@ def typed(reports: list[Report], store: Store) -> None:
         st.session_state["asked"] = text
     if not st.session_state.get("asked"):
         say(
-            "The models answer side by side. The first answer takes some seconds, because a "
-            "process has to load them.",
+            "The models answer side by side. The first answer takes a few seconds, until the "
+            "models are loaded.",
             "note",
         )
         return
@@ -59,7 +59,7 @@ def _wait(key: str, store: Store) -> None:
         return
     if not waits:
         st.rerun()
-    st.progress(0.0, text="The models are being asked")
+    st.progress(0.0, text="Waiting for the models")
 
 
 def _answers(rows: list[dict[str, Any]], reports: list[Report]) -> None:

@@ -1,4 +1,4 @@
-"""Recipes and estimates in words."""
+"""Text about recipes: what a run does, how a recipe differs from its preset, how long it takes."""
 
 from __future__ import annotations
 
@@ -15,60 +15,59 @@ from sdq.recipe import Calibration, Recipe
 from sdq.train.settings import Training
 
 METHODS = {
-    "PTQ": "Round only, no training (PTQ)",
-    "QAT": "Train with rounding (QAT)",
-    "QNAT": "Train with partial rounding (QNAT)",
-    "SDQ": "Train to imitate itself (SDQ)",
+    "PTQ": "Post-training quantization (PTQ)",
+    "QAT": "Training with rounding (QAT)",
+    "QNAT": "Training with partial rounding (QNAT)",
+    "SDQ": "Self-distilled quantization (SDQ)",
     "SDQ multi": "SDQ multi: our label-free extension",
     "FP32": "No quantization (FP32)",
 }
-TASKS = {"intent": "Intent (what the sentence wants)", "slots": "Slots (which words say what)"}
-_IMITATED = {
-    "kld": "its predictions",
-    "attention": "its attention outputs",
-    "hidden": "its layer outputs",
+TASKS = {"intent": "Intent (one label per sentence)", "slots": "Slots (one tag per word)"}
+_DISTILLED = {
+    "kld": "predictions",
+    "attention": "attention outputs",
+    "hidden": "layer outputs",
 }
-_SCALE = {"tensor": "layer", "channel": "output channel", "group": "group of neighbours"}
+_SCALE = {"tensor": "layer", "channel": "output channel", "group": "group of weights"}
 _NAMED = 6  # differences to a preset that are named; more are counted
 
 
-def _imitated(training: Training) -> str:
+def _distilled(training: Training) -> str:
+    """What the student imitates: "predictions and attention outputs"."""
     return " and ".join(
-        _IMITATED.get(t.kind, f"its {t.kind.replace('_', ' ')}") for t in training.distillation
+        _DISTILLED.get(t.kind, t.kind.replace("_", " ")) for t in training.distillation
     )
 
 
 def preset_label(name: str, recipe: Recipe) -> str:
-    """A preset in a list: its width and what sets it apart."""
+    """A preset in a list: its width and what distinguishes it."""
     if not recipe.rules:
         return "FP32 reference"
     parts = [width(recipe.model_dump())]
     activation, weight = recipe.rules[0].activation, recipe.rules[0].weight
     if recipe.training is None:
         parts.append(
-            "ranges from each token"
-            if activation is None or activation.dynamic
-            else "ranges measured beforehand"
+            "dynamic ranges" if activation is None or activation.dynamic else "static ranges"
         )
         if weight is not None and weight.observer.kind == "mse":
-            parts.append("weights clipped for least error")
+            parts.append("weights clipped for least squared error")
         if recipe.migration is not None:
-            parts.append("outliers moved into the weights")
+            parts.append("SmoothQuant")
     elif recipe.training.distillation:
-        parts.append("imitates " + _imitated(recipe.training).replace("its ", ""))
+        parts.append(f"distils {_distilled(recipe.training)}")
     return f"{', '.join(parts)} ({name})"
 
 
 def _which(rule: Rule) -> str:
-    """The modules of a rule that is not for all: "embedding", "query and key", "modules called
-    *.3.*"; empty if it is for all."""
+    """The modules of a rule that does not apply to all: "embedding", "query and key", "modules
+    matching *.3.*"; empty if it applies to all."""
     roles = " and ".join(ROLE_LABELS.get(role, role) for role in rule.roles)
-    named = "" if rule.name == "*" else f"modules called {rule.name}"
+    named = "" if rule.name == "*" else f"modules matching {rule.name}"
     return " among the ".join(part for part in (named, roles) if part)
 
 
 def _weights(rule: Rule) -> str:
-    """Of a rule's weights: "to 3 bits, one scale per layer"."""
+    """How a rule rounds weights: "to 3 bits, one scale per layer"."""
     if rule.weight is None:
         return "not at all"
     return (
@@ -77,28 +76,31 @@ def _weights(rule: Rule) -> str:
     )
 
 
-def _inputs(rule: Rule, calibration: Calibration) -> str:
-    """Of a rule's activations: "8 bits, with ranges taken from each token as it comes"."""
+def _inputs(rule: Rule, calibration: Calibration, labelled: str) -> str:
+    """How a rule rounds activations: "8 bits, with a dynamic range per token". `labelled` names the
+    sentences of the training language."""
     if rule.activation is None:
         return "FP32"
-    each = "token" if rule.activation.granularity.kind == "token" else "batch"
-    named = {"labelled": "English training sentences", "all": "training sentences of all languages"}
+    if rule.activation.dynamic:
+        each = "token" if rule.activation.granularity.kind == "token" else "batch"
+        return f"{rule.activation.bits} bits, with a dynamic range per {each}"
     codes = calibration.languages
-    seen = (
-        named[codes]
+    sentences = (
+        {
+            "labelled": f"{labelled} training sentences",
+            "all": "training sentences of all languages",
+        }[codes]
         if isinstance(codes, str)
         else f"training sentences in {', '.join(language_name(code) for code in codes)}"
     )
-    taken = (
-        f"taken from each {each} as it comes"
-        if rule.activation.dynamic
-        else f"measured beforehand on {calibration.sentences} {seen}"
+    return (
+        f"{rule.activation.bits} bits, with static ranges calibrated on {calibration.sentences} "
+        f"{sentences}"
     )
-    return f"{rule.activation.bits} bits, with ranges {taken}"
 
 
-def _rounded(recipe: Recipe) -> str:
-    """What the rules of a recipe round."""
+def _rounded(recipe: Recipe, labelled: str) -> str:
+    """What the rules of a recipe round. `labelled`: see `_inputs`."""
     own = [rule for rule in recipe.rules if rule.name != "*" and not rule.roles]
     own = own if len(own) > _NAMED else []
     first, *others = (rule for rule in recipe.rules if rule not in own)
@@ -118,7 +120,7 @@ def _rounded(recipe: Recipe) -> str:
         text += (
             f"{', and the' if text else 'The'} inputs of "
             f"{f'the {of}' if of else 'its layers'}{'' if text else ' are rounded'} to "
-            f"{_inputs(first, recipe.calibration)}"
+            f"{_inputs(first, recipe.calibration, labelled)}"
         )
     text = (
         f"{text} (fake quantization). "
@@ -134,45 +136,44 @@ def _rounded(recipe: Recipe) -> str:
         if rule.activation not in (None, first.activation):
             text += (
                 f"The inputs of the {_which(rule) or 'whole model'} are rounded to "
-                f"{_inputs(rule, recipe.calibration)}. "
+                f"{_inputs(rule, recipe.calibration, labelled)}. "
             )
     if own:
         widths = Counter(rule.weight.bits if rule.weight else FP for rule in own)
         each = ", ".join(
-            f"{count} {'in FP32' if bits == FP else f'of {bits} bits'}"
+            f"{count} {'in FP32' if bits == FP else f'at {bits} bits'}"
             for bits, count in sorted(widths.items())
         )
-        text += f"{len(own)} modules have a width or ranges of their own: {each}. "
+        text += f"{len(own)} modules have their own bit width or ranges: {each}. "
     return text
 
 
 def describe(recipe: Recipe, task: str, model: str) -> str:
-    """What a run of this recipe will do, in a few sentences."""
-    whose, task = "English" if task in TASKS else "labelled", called(task)
+    """What a run of this recipe does, in a few sentences."""
+    labelled, task = "English" if task in TASKS else "labelled", called(task)
     if not recipe.rules:
         return (
-            f"The model {model} is scored as it is (FP32) on the task {task}, in every language. "
-            "Nothing is quantized."
+            f"The unquantized model {model} (FP32) is scored on the task {task} in every language."
         )
     text = f"A copy of the model {model} is made. "
     if recipe.migration is not None:
         text += (
-            "Outliers move from its activations into the weights that read them (SmoothQuant, "
-            f"strength {recipe.migration:g}). "
+            f"SmoothQuant (strength {recipe.migration:g}) moves outliers from its activations into "
+            "the weights that read them. "
         )
-    text += _rounded(recipe)
+    text += _rounded(recipe, labelled)
     training = recipe.training
     if training is not None:
         text += (
-            f"Then the copy is trained for {training.steps} steps on the {whose} sentences of "
-            f"{task} with the rounding switched on"
+            f"The copy is then trained for {training.steps} steps on the {labelled} sentences of "
+            f"{task} with rounding switched on"
         )
         if training.noise < 1:
             text += f" for a random {100 * training.noise:.0f} % of each weight"
         if training.distillation:
-            text += f" while it imitates its FP32 teacher in {_imitated(training)}"
+            text += f" and imitates the {_distilled(training)} of its FP32 teacher"
         if training.unlabelled:
-            text += ", also on unlabelled sentences of the other languages"
+            text += ", also on unlabelled sentences in the other languages"
         text += ". "
     else:
         text += "Nothing is trained. "
@@ -180,18 +181,18 @@ def describe(recipe: Recipe, task: str, model: str) -> str:
 
 
 def changes(recipe: Recipe, preset: Recipe) -> list[str]:
-    """In which fields a recipe differs from a preset ("rules 1, weight, bits: 3 → 4"); name and
-    seed do not count."""
-    found: list[str] = []
+    """The fields in which a recipe differs from a preset ("rules 1, weight, bits: 3 → 4"), except
+    name and seed."""
+    differences: list[str] = []
     old, new = (r.model_dump(mode="json", exclude={"name", "seed"}) for r in (preset, recipe))
-    _compare(old, new, (), found)
-    return found
+    _compare(old, new, (), differences)
+    return differences
 
 
-def _compare(old: Any, new: Any, path: tuple[str, ...], found: list[str]) -> None:
+def _compare(old: Any, new: Any, path: tuple[str, ...], differences: list[str]) -> None:
     if isinstance(old, dict) and isinstance(new, dict) and old.get("kind") == new.get("kind"):
         for name in {**old, **new}:
-            _compare(old.get(name), new.get(name), (*path, name.replace("_", " ")), found)
+            _compare(old.get(name), new.get(name), (*path, name.replace("_", " ")), differences)
     elif (
         isinstance(old, list)
         and isinstance(new, list)
@@ -200,11 +201,11 @@ def _compare(old: Any, new: Any, path: tuple[str, ...], found: list[str]) -> Non
         for i in range(max(len(old), len(new))):
             here = (*path[:-1], f"{path[-1]} {i + 1}")
             if i >= len(new) or i >= len(old):
-                found.append(f"{', '.join(here)}: {'removed' if i >= len(new) else 'added'}")
+                differences.append(f"{', '.join(here)}: {'removed' if i >= len(new) else 'added'}")
             else:
-                _compare(old[i], new[i], here, found)
+                _compare(old[i], new[i], here, differences)
     elif old != new:
-        found.append(f"{', '.join(path)}: {_short(old)} → {_short(new)}")
+        differences.append(f"{', '.join(path)}: {_short(old)} → {_short(new)}")
 
 
 def _short(value: Any) -> str:
@@ -219,35 +220,35 @@ def _short(value: Any) -> str:
     )
 
 
-def unlike(recipe: Recipe, name: str, preset: Recipe) -> str | None:
-    """A sentence on how a recipe differs from the preset it was made from; None if it does not."""
-    found = changes(recipe, preset)
-    if not found:
+def preset_difference(recipe: Recipe, name: str, preset: Recipe) -> str | None:
+    """How a recipe differs from the preset it was made from; None if it does not."""
+    differences = changes(recipe, preset)
+    if not differences:
         return None
-    rest = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    rest = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
     return (
         f"Custom recipe ({recipe.method}). It differs from the preset {name} in "
-        f"{'; '.join(found[:_NAMED])}{rest}."
+        f"{'; '.join(differences[:_NAMED])}{rest}."
     )
 
 
 def expected(of: Expected) -> str:
-    """How long a run should take and what memory it should need, and what that is judged by."""
+    """The estimated time and memory of a run, and what the estimate is based on."""
     memory = (
         ""
         if of.memory is None
-        else f" It should need about {of.memory / 1e9:.1f} GB of memory (an estimate from the "
-        f"number of its parameters)."
+        else f" It should need about {of.memory / 1e9:.1f} GB of memory (estimated from the number "
+        "of parameters)."
     )
     if of.seconds is None:
         return (
-            "How long it takes is unknown yet: no run like it is stored for this model and "
+            "How long it takes is unknown: no similar run is stored for this model and "
             f"task.{memory}"
         )
     runs = f"{of.runs} earlier run{'' if of.runs == 1 else 's'}"
-    judged = (
-        f"on this machine, judged by {runs}"
+    basis = (
+        f" on this machine, based on {runs}"
         if of.here
-        else f"judged by {runs} that came with SDQ Lab and were made on another machine"
+        else f", based on {runs} that came with SDQ Lab, made on another machine"
     )
-    return f"It should take {duration(of.seconds)} {judged}.{memory}"
+    return f"It should take {duration(of.seconds)}{basis}.{memory}"

@@ -1,4 +1,4 @@
-"""Pictures of stored errors through depth, kept by run ids."""
+"""Cached figures of the stored errors through depth."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from sdq.store import Store
 Drawing = tuple[go.Figure, pd.DataFrame, str]
 
 
-def without(store: Store, runs: Sequence[str], what: str) -> str:
-    """How many of the chosen runs were stored without `what`, and what to do; empty if none was."""
-    mine = [run for run in runs if history.own(store, run)]
-    said = []
-    if shipped := len(runs) - len(mine):
-        said.append(f"{shipped} of these runs came with the project without {what}.")
-    if mine:
-        said.append(
-            f"{len(mine)} of these runs lack{'s' if len(mine) == 1 else ''} {what}: an older "
-            f"version made {'it' if len(mine) == 1 else 'them'}; run the recipe again."
+def missing_note(store: Store, runs: Sequence[str], what: str) -> str:
+    """How many of the chosen runs lack `what`, and what to do; empty if none does."""
+    own_runs = [run for run in runs if history.own(store, run)]
+    notes = []
+    if shipped := len(runs) - len(own_runs):
+        notes.append(f"{shipped} of these runs came with the project, without {what}.")
+    if own_runs:
+        notes.append(
+            f"{len(own_runs)} of these runs lack{'s' if len(own_runs) == 1 else ''} {what}: an "
+            f"older version made {'it' if len(own_runs) == 1 else 'them'}; run the recipe again."
         )
-    return " ".join(said)
+    return " ".join(notes)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -47,13 +47,13 @@ def table_of(folder: str, run: str, name: str) -> pd.DataFrame | None:
         return None
 
 
-def with_floor(store: Store, runs: tuple[str, ...]) -> tuple[str, ...]:
+def runs_with_floor(store: Store, runs: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the runs whose noise floor was measured."""
     return tuple(run for run in runs if "floor" in paths(run, store))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def drawn(
+def depth_figure(
     folder: str,
     runs: tuple[str, ...],
     view: str,
@@ -76,7 +76,7 @@ def drawn(
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def tokens_drawn(
+def token_figure(
     folder: str, runs: tuple[str, ...], language: str, example: str, theme: Theme
 ) -> Drawing:
     """(figure, table, what it shows) of one sentence."""
