@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from sdq.data import registry as tasks
+from sdq.data.task import SPLITS
 from sdq.recipe import PRESETS
 from sdq.store.identity import identify
 from tests.helpers.commands import refused, run
+from tests.helpers.moods import write
 
 pytestmark = pytest.mark.usefixtures("data", "few")
 
@@ -115,6 +117,19 @@ def test_links_need_an_address_and_a_port(
     capsys: pytest.CaptureFixture[str], words: tuple[str, str], said: str
 ) -> None:
     assert re.search(said, refused(capsys, "links", *words))
+
+
+def test_labels_of_a_file_move_no_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for split in SPLITS:
+        rows = "".join(f"{split} {i},{('a', chr(27) + '[2Jb')[i % 2]}\n" for i in range(4))
+        (tmp_path / f"{split}.csv").write_text(f"text,label\n{rows}")
+    path = write(tmp_path, splits={split: f"{split}.csv" for split in SPLITS})
+    code, out, err = run(capsys, "task", "check", str(path))
+    assert code == 0, err
+    assert "\x1b" not in out
+    assert "\\u001b[2Jb" in out
 
 
 @pytest.mark.parametrize("address", ["192.0.2.9", "::1", "[::1]", "lab", "lab-2.example.org."])
