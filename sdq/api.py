@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sdq.data import registry
-from sdq.recipe import PRESETS, Recipe, load_recipe
+from sdq.io.boundary import boundary
+from sdq.recipe import PRESETS, Recipe, load_recipe, no_idle_rule
 from sdq.results import Report
-from sdq.settings import UserError, one_line, path_of
+from sdq.settings import UserError, path_of
 from sdq.store import Store
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def run(
     return compute(seeded(recipe_of(recipe), seed), *names, _store(store), progress)
 
 
+@boundary()
 def quantize(
     model: nn.Module,
     recipe: Recipe | str | Path,
@@ -88,11 +90,12 @@ def quantize(
     recipe: as of `run`; a recipe that trains needs a task, see `run`.
     calibration: inputs of the model (input_ids [B, T], attention_mask [B, T], ...), a batch each;
         needed where ranges of activations are static or outliers are migrated.
-    UserError for a model whose modules have no roles or that is not in FP32, for a recipe that
-    cannot be followed, and for inputs that the model cannot take.
+    UserError for a model whose modules have no roles or that is not in FP32 (quantized already,
+    too), for a recipe that cannot be followed, and for inputs that the model cannot take.
     """
     import torch
 
+    from sdq.pipeline.calibration import calibration_batches, quantizable
     from sdq.pipeline.student import build_student
 
     wanted = recipe_of(recipe)
@@ -106,20 +109,9 @@ def quantize(
             f"model must be an encoder of transformers, got {_kind(model)}; load it first "
             "(from_pretrained), or give its folder to sdq.run"
         )
-    other = next((n for n, p in model.named_parameters() if p.dtype != torch.float32), None)
-    if other is not None:
-        raise UserError(f"model must be in FP32, {one_line(other, 120)} is not; call model.float()")
-    if isinstance(calibration, Mapping) or not all(isinstance(b, Mapping) for b in calibration):
-        raise UserError(
-            "calibration must be a list of batches, each with the inputs by name "
-            '({"input_ids": ..., "attention_mask": ...}), it is not; put them into a list'
-        )
-    batches = [dict(batch) for batch in calibration]
-    if wanted.calibrates and not batches:
-        raise UserError(
-            f"calibration must hold at least one batch of inputs for {wanted.name}, it is empty; "
-            "give tokenized sentences, or choose a recipe with dynamic ranges"
-        )
+    no_idle_rule(wanted)
+    quantizable(model)
+    batches = calibration_batches(model, calibration, wanted)
     before = model.training
     model.eval()
     try:

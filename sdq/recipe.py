@@ -259,4 +259,26 @@ def load_recipe(name: str) -> Recipe:
 def parse(data: bytes, called: str) -> Recipe:
     """The recipe in the bytes of a JSON file, which errors call `called`. UserError with one
     sentence for anything else."""
-    return settings_of(Recipe, data, "recipe", called)
+    recipe = settings_of(Recipe, data, "recipe", called)
+    no_idle_rule(recipe)
+    return recipe
+
+
+def no_idle_rule(recipe: Recipe) -> None:
+    """UserError if a rule neither quantizes nor keeps in FP32 what an earlier rule quantizes, or
+    leaves nothing of those. Whoever starts a run calls this; a stored recipe is read as it is."""
+    before = False
+    for number, rule in enumerate(recipe.rules, 1):
+        if rule.weight is not None or rule.activation is not None:
+            before = True
+        elif not before:
+            raise UserError(
+                "a rule must quantize weights or activations, or keep modules of an earlier rule "
+                f"in FP32, rule {number} of {recipe.name} does neither; give it `weight` or "
+                "`activation`, or take it out"
+            )
+        elif not rule.roles and not rule.name.strip("*"):
+            raise UserError(
+                "a rule that keeps modules in FP32 must leave some to earlier rules, rule "
+                f"{number} of {recipe.name} is for every module; name their roles, or take it out"
+            )

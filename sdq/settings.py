@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class UserError(Exception):
 
 def data_folder() -> Path:
     """Where runs, tasks and models of one's own are: `SDQ_DATA`, or `data/` beside the code."""
-    return Path(os.environ.get("SDQ_DATA", ROOT / "data"))
+    return Path(os.environ.get("SDQ_DATA") or ROOT / "data")
 
 
 def one_line(text: str, most: int = 1000) -> str:
@@ -80,6 +81,15 @@ def one_line(text: str, most: int = 1000) -> str:
         for c in shown
     )
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line end
+
+
+def visible(text: str) -> str:
+    """A text of several lines, as a terminal may be given it: control characters are written out,
+    so that it shows and does not obey them."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def whole(text: str, what: str) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from sdq.cli.output import Line
 from sdq.io import files
-from sdq.settings import UserError, path_of
+from sdq.settings import UserError, path_of, visible
 from sdq.store import Store
 
 
@@ -77,7 +77,7 @@ def inspect(
     typer.echo(
         json.dumps(findings.everything(report, store, how), allow_nan=False)
         if as_json
-        else findings.words(report, store, how, index)
+        else visible(findings.words(report, store, how, index))
     )
 
 
@@ -115,7 +115,8 @@ def remedy(
             f"the recipe must be written to a file, {out} cannot be ({error.strerror}); choose "
             "another with --out"
         ) from error
-    typer.echo(
+    said = (
         f"{choice_summary(report, costs, choice)}\n{out}: python -m sdq run {out} "
         f"--model {report.model} --task {report.task}"
     )
+    typer.echo(visible(said))

@@ -30,12 +30,13 @@ def links(
     address: Annotated[
         str, typer.Option(help="The address that the server listens on")
     ] = "0.0.0.0",
-    port: Annotated[int, typer.Option(help="Its port")] = 8501,
+    port: Annotated[int, typer.Option(help="Its port", min=1, max=65535)] = 8501,
     https: Annotated[bool, typer.Option("--https", help="If it serves TLS itself")] = False,
 ) -> None:
     """Print the links that let somebody into a room again (docs/serving.md)."""
-    from sdq.service.visitors import Room
+    from sdq.service.visitors import Room, must_be_address
 
+    must_be_address(address)
     scheme = "https" if https else "http"
     urls = Room.at(address, Store.default().folder.parent).links(address, port, scheme)
     typer.echo(f"students: {urls['student']}\nteacher:  {urls['teacher']}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from sdq.cli.output import Line
-from sdq.settings import path_of
+from sdq.settings import path_of, visible
 
 
 def finetune(
@@ -72,8 +72,10 @@ def finetune(
     typer.echo(
         json.dumps(card)
         if as_json
-        else f"{said}\nnext: python -m sdq run ptq-int8-dynamic --model {shlex.quote(str(out))} "
-        f"--task {shlex.quote(task)}"
+        else visible(
+            f"{said}\nnext: python -m sdq run ptq-int8-dynamic --model {shlex.quote(str(out))} "
+            f"--task {shlex.quote(task)}"
+        )
     )
 
 
@@ -137,4 +139,4 @@ def fetch_model(
     only."""
     from sdq.models import hub
 
-    typer.echo(str(hub.fetch(name)))
+    typer.echo(visible(str(hub.fetch(name))))

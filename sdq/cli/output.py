@@ -10,7 +10,7 @@ import pandas as pd
 import typer
 
 from sdq.results import METRICS, Report
-from sdq.settings import PROGRESS
+from sdq.settings import PROGRESS, visible
 
 
 class Line:
@@ -56,7 +56,7 @@ class Line:
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["event"] == "damaged":
-            typer.echo(f"note: {event['message']}", err=True)
+            typer.echo(visible(f"note: {event['message']}"), err=True)
         elif "number" in event:  # one of several stages; `share`: of the whole, before it
             text = f"{event['number']} of {event['of']}: {event['text']}"
             done = event["of"] * event["share"] if "share" in event else event["number"] - 1
@@ -115,7 +115,7 @@ def row_of(report: Report) -> str:
     recipe, scores = report.recipe, report.quantized
     zero_shot = scores.zero_shot_mean == scores.zero_shot_mean  # a task of one language has none
     score = scores.zero_shot_mean if zero_shot else scores.mean
-    return (
+    return visible(
         f"{report.run}  {recipe['name']:26} seed {recipe['seed']}  {report.model}  {report.on:7} "
         f"{100 * score:5.1f} % {'zero-shot' if zero_shot else 'mean'}"
     )
@@ -172,7 +172,7 @@ def report_words(report: Report) -> str:
         )
     # not cut at "; ", which is inside many a remark
     lines += [f"note: {told['remarks']}"] if told.get("remarks") else []
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def verdict_words(base: Report, other: Report, table: pd.DataFrame) -> str:
@@ -203,7 +203,7 @@ def verdict_words(base: Report, other: Report, table: pd.DataFrame) -> str:
         if clustered
         else ""
     )
-    return "\n".join(
+    said = "\n".join(
         [
             *lines,
             "",
@@ -211,3 +211,4 @@ def verdict_words(base: Report, other: Report, table: pd.DataFrame) -> str:
             f"sentence for itself.{together}",
         ]
     )
+    return visible(said)

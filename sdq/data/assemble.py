@@ -342,5 +342,6 @@ def _some(names: Iterable[str]) -> str:
 def load(path: Path, name: str) -> Task:
     """The task that the file at `path` describes; `name` is what it is remembered by."""
     file = taskfile.read(path)
-    task = assemble(file, taskfile.locate(file, path.parent), name, taskfile.content_hash(path))
+    sources = taskfile.locate(file, path.parent, path.name)
+    task = assemble(file, sources, name, taskfile.content_hash(path))
     return task if name.startswith("hub:") else replace(task, title=file.name)

@@ -18,7 +18,7 @@ from sdq.data.pieces import lead_with_space_
 from sdq.data.task import SPLITS, Example, Task
 from sdq.data.warnings import RULES, all_warnings, is_empty
 from sdq.io.files import write_text
-from sdq.settings import ASSETS, UserError
+from sdq.settings import ASSETS, UserError, visible
 
 TOKENIZER = ASSETS / "mini" / "encoder" / "tokenizer.json"
 MEASURED = 2000  # inputs that are tokenized, spread evenly over all
@@ -149,14 +149,8 @@ def summary(task: Task, checked: Checked) -> str:
             f"{split}: {'words' if task.kind == 'token' else 'sentences'} with each label",
             _wide(part, "label", "language", "count", task.labels, task.languages),
         ]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            *(f"warning: {warning}" for warning in checked.warnings),
-            *([] if checked.warnings else ["no warnings"]),
-        ]
-    )
+    lines += ["", *(f"warning: {warning}" for warning in checked.warnings)]
+    return visible("\n".join([*lines, *([] if checked.warnings else ["no warnings"])]))
 
 
 def as_json(task: Task, checked: Checked) -> str:

@@ -14,6 +14,7 @@ from sdq.data.cells import WHITE
 from sdq.data.conll_lines import (
     Layout,
     blocks,
+    comments_within,
     file_layout,
     named_comment,
     no_sentences,
@@ -230,7 +231,8 @@ def unnamed(path: Path, names: tuple[str, ...], wanted: str) -> str:
     )
 
 
-_CODE = re.compile(r"[a-z]{2,12}(?:-[a-z]+)*:")
+# the codes of WikiANN, such as de:, be-x-old: or simple:, and no scheme of URLs
+_CODE = re.compile(r"(?!(?:doi|ftp|git|sip|ssh|tel|urn):)(?:[a-z]{2,3}(?:-[a-z]+)*|simple):(?!//)")
 
 
 def _code_before_words(path: Path, layout: Layout, at: int) -> str:
@@ -255,7 +257,7 @@ def read_conll(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     options: how to read it
     form: what it was recognised as
 
-    Lines with -DOCSTART- are left out, and comments before a sentence (see `without_comments`).
+    Lines with -DOCSTART- are left out, and comments (see `without_comments`).
     """
     head = conll_head(path, options.names)
     width, layout = len(head.called), file_layout(path)
@@ -271,9 +273,12 @@ def read_conll(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
     code = _code_before_words(path, layout, at)
     if code:
         options.remark(f"every word begins with {code}, as in WikiANN, which was taken off")
+    within: list[int] = []  # lines of comments that stand between the words of a sentence
     for block in blocks(path):
         words = []
-        for line, content in without_comments(path, block, layout):
+        kept = without_comments(path, block, layout)
+        within += comments_within(block, kept)
+        for line, content in kept:
             fields = layout.fields(content)
             if len(fields) != width or width < 2:
                 wanted = (
@@ -291,3 +296,8 @@ def read_conll(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
                 dict(zip(head.called, map(list, zip(*words, strict=True)), strict=True)),
                 width,
             )
+    if within:
+        options.remark(
+            f"lines that begin with # inside a sentence (the first is line {within[0]}) have other "
+            "fields than words have, and were taken as comments"
+        )

@@ -78,37 +78,58 @@ def file_layout(path: Path, most: int = 400) -> Layout:
 
 
 _NOTED = re.compile(r"#+(?:[ \t]|$)|#+[\w.:-]+[ \t]*=|#(?:begin|end) document\b")
-_NAMED = re.compile(r"#+ +[\w.:-]+ += ")
+_NAMED = re.compile(r"#+ +[\w.:-]+ += |#(?:begin|end) document\b")
 
 
 def without_comments(path: Path, block: Block, layout: Layout) -> Block:
-    """The words of a block: without -DOCSTART-, and without the comments before them.
+    """The words of a block: without -DOCSTART-, and without comments.
 
     path: the file, for errors
     block: lines between blank ones, with their numbers
     layout: of the file
 
     A comment is `# text` or `#name=value` with another number of fields than words have, or `# name
-    = value`. UserError for what may be either: `# newdoc` where words have two fields with a space
-    between.
+    = value`, wherever it stands: CoNLL-U has them before a sentence alone, other tools write them
+    after it too. UserError for what may be either: `# newdoc` where words have two fields with a
+    space between.
     """
-    block = [
-        word for word in block if word[0] != layout.header and not word[1].startswith("-DOCSTART-")
+    return [
+        (number, content)
+        for number, content in block
+        if number != layout.header
+        and not content.startswith("-DOCSTART-")
+        and not _is_comment(path, number, content, layout)
     ]
-    while block and _NOTED.match(block[0][1]):
-        number, content = block[0]
-        fields = layout.fields(content)
-        if len(fields) == layout.width and ("\t" in content.rstrip("\t ")) == layout.tabs:
-            if not re.match("#+ ", content) or _is_tag(fields[-1], layout):
-                break
-            if not _NAMED.match(content):
-                raise UserError(
-                    "a line that begins with # must be a comment or a word with its tags, line "
-                    f"{number} of {path.name} may be either ({content[:40]!r}); take the comment "
-                    "out, or put tabs between words and tags"
-                )
-        block = block[1:]
-    return block
+
+
+def comments_within(block: Block, words: Block) -> list[int]:
+    """Numbers of the comments of a block that stand between its words."""
+    if not words:
+        return []
+    kept = {number for number, _ in words}
+    return [
+        number
+        for number, content in block
+        if words[0][0] < number < words[-1][0] and number not in kept and content.startswith("#")
+    ]
+
+
+def _is_comment(path: Path, number: int, content: str, layout: Layout) -> bool:
+    """Whether a line is a comment and no word. UserError for what may be either."""
+    if not _NOTED.match(content):
+        return False
+    fields = layout.fields(content)
+    if len(fields) != layout.width or ("\t" in content.rstrip("\t ")) != layout.tabs:
+        return True
+    if _is_tag(fields[-1], layout):
+        return False
+    if not _NAMED.match(content) and re.match("#+ ", content):
+        raise UserError(
+            "a line that begins with # must be a comment or a word with its tags, line "
+            f"{number} of {path.name} may be either ({content[:40]!r}); take the comment out, or "
+            "put tabs between words and tags"
+        )
+    return _NAMED.match(content) is not None
 
 
 def _is_tag(field: str, layout: Layout) -> bool:

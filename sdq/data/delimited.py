@@ -155,6 +155,11 @@ def _quoted(path: Path, options: ReadOptions, form: Format) -> Iterator[Row]:
                     yield start, cells
                 start = rows.line_num + form.skipped + 1
         except csv.Error as error:
+            if "new-line character" in str(error):  # which says how Python files are opened
+                raise UserError(
+                    f"all lines of {path.name} must end alike, in line {start} a CR "
+                    "stands between others that end with LF; save it again with LF alone"
+                ) from error
             raise UserError(
                 f"{path.name} must be CSV, the row that begins in line {start} is not ({error}); "
                 "mend its quotes, or save it again as CSV"

@@ -243,9 +243,14 @@ def _matching(root: Path, split: str, pattern: str) -> list[Path]:
         ) from error
 
 
-def locate(file: TaskFile, folder: Path) -> list[Source]:
+def locate(file: TaskFile, folder: Path, own: str = "") -> list[Source]:
     """The files of a task, by split and language. UserError if a split has none, a language has
-    two, or one lies outside the folder."""
+    two, or one lies outside the folder.
+
+    file: what the task file says
+    folder: that the files are in
+    own: name of the task file there, which is none of them: {language}.json matches it too
+    """
     root = folder.resolve()
     sources: list[Source] = []
     for split, given in file.splits.items():
@@ -259,7 +264,7 @@ def locate(file: TaskFile, folder: Path) -> list[Source]:
         )
         for path in _matching(root, split, pattern):
             match = shape.fullmatch(path.relative_to(root).as_posix())
-            if match is None or not path.is_file():
+            if match is None or not path.is_file() or path == root / own:
                 continue
             if not path.resolve().is_relative_to(root):
                 raise UserError(
@@ -300,7 +305,7 @@ def content_hash(path: Path) -> str:
     """16 hex digits from the task file and the content of its files."""
     file = read(path)
     digest = hashlib.sha256(SINCE.encode() + file.model_dump_json(exclude_defaults=True).encode())
-    for source in locate(file, path.parent):
+    for source in locate(file, path.parent, path.name):
         digest.update(
             f"{source.split} {source.path.relative_to(path.parent.resolve()).as_posix()} "
             f"{sum_of(source.path)}".encode()

@@ -17,9 +17,14 @@ from sdq.data.languages import same
 from sdq.data.task import SPLITS, Example, Task
 from sdq.settings import listed
 
-RULES = 1  # raised when anything below is found or said otherwise: what is kept is made anew
+RULES = 2  # raised when anything below is found or said otherwise: what is kept is made anew
 IMBALANCE = 20  # the commonest label this many times as often as the rarest
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")  # without a width
+# without a width: control characters, and what Unicode calls Default_Ignorable_Code_Point
+_INVISIBLE = re.compile(
+    "[\\x00-\\x08\\x0e-\\x1b\\x7f-\\x84\\x86-\\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5"
+    "\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\U000e0000-\U000e0fff]"
+)
 FEW = 30  # test sentences of a language
 ALONE = 10  # sentences of one word that are no chance
 
@@ -114,7 +119,7 @@ def _torn(task: Task) -> Iterator[Warned]:
 def folded(text: str) -> str:
     """A text without what two copies of it may differ in: Unicode form, case, white space,
     characters without a width."""
-    if text.isascii():  # most of it is, and needs no table of Unicode
+    if text.isascii() and text.isprintable():  # most of it is, and needs no table of Unicode
         return " ".join(text.lower().split())
     return " ".join(
         _INVISIBLE.sub(

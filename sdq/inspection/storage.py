@@ -69,7 +69,7 @@ def _others(run: str, store: Store, settings: Inspection | None) -> dict[str, st
     for folder in store.inspections().folders():
         # none there; a damaged seal is told of with the tables
         with contextlib.suppress(OSError, ValueError):
-            sums = sealed.read(folder / home / SEAL) or {}
+            sums = sealed.read(folder / home / SEAL)
             for name in sums:
                 if (
                     not name.endswith(".parquet")
@@ -96,7 +96,7 @@ def damaged(store: Store) -> dict[str, str]:
             folder / home for folder in kept.folders() if (folder / home / SEAL).exists()
         ):
             try:
-                sums = sealed.read(folder / SEAL) or {}
+                sums = sealed.read(folder / SEAL)
             except (OSError, ValueError):
                 faults.setdefault(
                     SEAL,
@@ -136,15 +136,15 @@ def _sound_and_damaged(
     faults: dict[str, tuple[str, Path]] = {}
     home, what = inspection_id(run, settings or Inspection()), f"the inspection of run {run}"
     for folder in store.inspections().folders():
+        sums: sealed.Sums | None = None
+        unsealed = None
         try:
             sums = sealed.read(folder / home / SEAL)
-            unsealed = None
         except FileNotFoundError:  # of an earlier version; what ships is sealed
             shipped = folder == store.inspections().shipped
-            sums = None
             unsealed = "it is not among those that were written" if shipped else None
         except (OSError, ValueError):
-            sums, unsealed = None, f"{SEAL}, which tells what was written, is damaged itself"
+            unsealed = f"{SEAL}, which tells what was written, is damaged itself"
         names = {path.stem for path in (folder / home).glob("*.parquet")} | {
             name[:-8] for name in sums or () if name.endswith(".parquet")
         }
@@ -189,7 +189,7 @@ def keep(home: str, tables: Tables, store: Store) -> None:
         kept.keep(home, name, rows)
     try:
         try:
-            previous = sealed.read(folder / SEAL) or {}
+            previous = sealed.read(folder / SEAL)
             names = [f"{name}.parquet" for name in tables]
         except (
             FileNotFoundError,
@@ -276,6 +276,7 @@ def inspect(
     if missing(run, store, settings, only) or (kept.folder / home).is_dir():
         wait = "Waiting: another process looks into this run"
         with kept.alone(home, lambda: progress({"event": "stage", "name": "wait", "text": wait})):
+            kept.unblock(home)
             begun(kept.folder / home, tell)
             if (todo := missing(run, store, settings, only)) or damage(run, store, settings):
                 kept.begin(

@@ -19,7 +19,7 @@ from sdq.settings import UserError
 class Limits(BaseSettings):
     """What is accepted before anything is computed."""
 
-    model_config = SettingsConfigDict(frozen=True, env_prefix="SDQ_")
+    model_config = SettingsConfigDict(frozen=True, env_prefix="SDQ_", env_ignore_empty=True)
 
     upload_mb: int = Field(50, ge=1, le=2000, description="10^6 bytes of one uploaded file")
     uploads: int = Field(120, ge=1, le=1000, description="Files of one upload session")

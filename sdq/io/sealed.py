@@ -55,9 +55,8 @@ def sum_of(path: Path) -> str:
     return _digest(*state(path))
 
 
-def read(path: Path) -> Sums | None:
-    """What a seal says; None for an empty one, which an earlier version wrote. ValueError if it is
-    damaged, OSError if it is not there."""
+def read(path: Path) -> Sums:
+    """What a seal says. ValueError if it is damaged or empty, OSError if it is not there."""
     return _read(*state(path))
 
 
@@ -171,9 +170,7 @@ def _digest(path: str, size: int, changed: int, inode: int) -> str:
 
 
 @lru_cache(maxsize=2048)
-def _read(path: str, size: int, changed: int, inode: int) -> Sums | None:
-    if size == 0:
-        return None
+def _read(path: str, size: int, changed: int, inode: int) -> Sums:
     try:
         seal = json.loads(Path(path).read_bytes().decode("utf-8"))
         listed = seal["files"]
@@ -203,7 +200,7 @@ def as_shipped(folder: Path) -> None:
         raise damaged(
             seal, "the embedded model", "it does not say what was written", way
         ) from error
-    for name in sums or ():
+    for name in sums:
         if (
             name.startswith(f"{folder.name}/")
             and (reason := fault(folder.parent / name, sums, name)) is not None

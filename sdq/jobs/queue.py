@@ -149,6 +149,7 @@ def look_into(run: str, store: Store, how: Inspection | None = None, who: str = 
     inspectable(store.report(run), store)
     home, kept = inspection_id(run, how), store.inspections()
     if missing(run, store, how):
+        kept.unblock(home)
         # the marker of an earlier version, with fewer analyses
         (folder_of(home, kept) / "done").unlink(missing_ok=True)
         _want(home, how, {"inspects": run, "lane": "quick"}, kept, who)
@@ -168,6 +169,7 @@ def _want(run: str, request: Settings, job: dict[str, str], store: Store, who: s
             wanted = wanted and standing(store.events(run)).get("event") != "failed"
             if not wanted:
                 _room(store, who)
+                store.unblock(run)
             (folder / "interest").mkdir(parents=True, exist_ok=True)
             now = f"{time.time():.6f}"
             if not (folder / "interest" / who).exists():

@@ -79,7 +79,7 @@ def unfinished(store: Store) -> list[Unfinished]:
         if RUN_ID.fullmatch(p.name)
         and p.is_dir()
         and not p.is_symlink()
-        and not (p / "done").exists()
+        and not (p / "done").is_file()
     ]
     standing = []
     for path in folders:

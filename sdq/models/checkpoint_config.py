@@ -52,7 +52,7 @@ _REAL: dict[str, tuple[float, float]] = {
 }
 _REAL_KEYS = re.compile("|".join(rf"((?!use_|token_dropout$)\w*(?:{end}))" for end in _REAL))
 ACTIVATIONS = ("hidden_act", "hidden_activation", "pooler_hidden_act", "activation")
-_DTYPES = ("float64", "double", "float32", "float", "float16", "half", "bfloat16", "auto")
+_DTYPES = ("float64", "double", "float32", "float", "float16", "half", "bfloat16")
 
 
 def fits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:

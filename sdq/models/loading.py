@@ -18,13 +18,13 @@ from sdq.models.checkpoint import config_of, too_large
 from sdq.models.checkpoint_config import fits, no_own_code
 from sdq.models.heads import joined_, remark_
 from sdq.models.label_matching import join, names_of
+from sdq.models.padding import minds_padding
 from sdq.models.skeleton import (
     asks,
     asks_for_text_alone,
     configuration,
     in_one_sentence,
     keeps_tokens,
-    minds_padding,
     of_kind,
     same_shapes,
     skeleton,

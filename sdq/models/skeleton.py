@@ -7,6 +7,7 @@ import copy
 import difflib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from logging import CRITICAL
@@ -57,7 +58,12 @@ def configuration(folder: Path, auto: Any, asked: str, **overrides: Any) -> Any:
             wanted = "an activation function that transformers has"
             raise wrong(key, wanted, where, name, f'correct it, perhaps to "{near[0]}"')
     kind = said.get("model_type")
-    if kind in CONFIG_MAPPING:
+    if isinstance(kind, str) and kind in CONFIG_MAPPING:
+        if named := [k for k in said if callable(getattr(CONFIG_MAPPING[kind], k, None))]:
+            raise UserError(
+                f"config.json must hold settings of a model, {one_line(named[0], 80)} in {where} "
+                "is what a function of transformers is called; take it out"
+            )
         with in_one_sentence(f"the model in {folder} must be an encoder that transformers loads"):
             config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, **HOW, **overrides
@@ -125,7 +131,8 @@ def asks(kind: str) -> str:
 
 def skeleton(auto: Any, config: Any) -> nn.Module:
     """The model of a configuration with shapes and without numbers: nothing is allocated."""
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, where a tensor is empty
         model: nn.Module = auto.from_config(copy.deepcopy(config), trust_remote_code=False)
     return model
 
@@ -196,26 +203,6 @@ def keeps_tokens(model: nn.Module, names: Collection[str], folder: Path) -> None
             )
 
 
-def minds_padding(model: nn.Module) -> str:
-    """What to remark on a model that answers a sentence in another way once padding, which its mask
-    leaves out, follows it; "" if it does not, or cannot be asked."""
-    config: Any = model.config
-    with torch.no_grad(), suppress(Exception):  # what it cannot take shows with real sentences
-        ids = torch.arange(4)[None] % int(config.vocab_size)  # [1, 4]: any tokens will do
-        mask, more = torch.ones_like(ids), torch.full((1, 5), int(config.pad_token_id or 0))
-        alone = model(input_ids=ids, attention_mask=mask).logits
-        masks = torch.cat([mask, torch.zeros_like(more)], 1)
-        padded = model(input_ids=torch.cat([ids, more], 1), attention_mask=masks).logits
-        padded = padded[:, :4] if alone.dim() == 3 else padded
-        if float((alone - padded).abs().max()) > 1e-3 * float(alone.abs().max()):
-            return (
-                f"{type(model).__name__} answers a sentence in another way where padding follows "
-                "it: scores depend on which sentences are in a batch together, and differ from "
-                "those of each sentence alone"
-            )
-    return ""
-
-
 def _shapes(model: nn.Module) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
@@ -274,6 +261,8 @@ def _disagrees(
             if type(value) is not int or want not in (value, 2 * value, 3 * value):
                 continue  # q, k and v may be one tensor
             times = want // value if value else 1
+            if have < times:
+                continue
             other = copy.deepcopy(config)
             try:
                 setattr(other, key, have // times)
@@ -300,7 +289,9 @@ def in_one_sentence(wanted: str) -> Iterator[None]:
     before = logging.get_verbosity()
     logging.set_verbosity(CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except (UserError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:

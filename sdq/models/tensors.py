@@ -113,7 +113,9 @@ def _header(path: Path) -> dict[str, Tensor]:
             raise _broken(path, "its header is no JSON text") from error
     if not isinstance(said, dict):
         raise _broken(path, "its header is no JSON object")
-    said.pop("__metadata__", None)
+    more = said.pop("__metadata__", None) or {}
+    if not isinstance(more, dict) or not all(isinstance(value, str) for value in more.values()):
+        raise _broken(path, "__metadata__ in its header is no object of texts")
     return {name: _entry(path, name, entry, size - 8 - length) for name, entry in said.items()}
 
 

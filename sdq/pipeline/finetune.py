@@ -157,6 +157,8 @@ def _taken_up(card: dict[str, Any], out: Path, progress: Progress) -> dict[str, 
                 sealed.aside(path, spoilt / path.name)
             continue
         if card != {name: there.get(name) for name in card}:
+            if path.parent == work and not (work / CHECKPOINT).exists():
+                continue  # refused before its first step, or ended there: nothing would be lost
             raise UserError(
                 f"{out} must be free or have this very fine-tuning, it has another "
                 f"({there.get('base')} on {there.get('task')}); choose another --out"

@@ -8,7 +8,7 @@ from pathlib import Path
 from sdq.data.registry import task_fingerprint
 from sdq.data.task import Task
 from sdq.models.checkpoint import canonical_name, folder_of
-from sdq.recipe import Recipe
+from sdq.recipe import Recipe, no_idle_rule
 from sdq.settings import UserError
 from sdq.store import run_id
 from sdq.store.identity import weights_in
@@ -28,7 +28,9 @@ class Request:
 
     @classmethod
     def of(cls, recipe: Recipe, model: str, task: str) -> Request:
-        """The request behind names. UserError for a model or task that is not there."""
+        """The request behind names. UserError for a model or task that is not there, and a recipe
+        with a rule that does nothing."""
+        no_idle_rule(recipe)
         data, model = task_fingerprint(task, fetch=True), canonical_name(model)
         folder = folder_of(model, task, fetch=True)
         return cls(recipe, model, task, folder, weights_in(folder, model), data)

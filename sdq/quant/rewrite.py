@@ -33,7 +33,7 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
         write to: what training freezes, or all if nothing is trained
 
     Where a module is quantized, save_pretrained and push_to_hub of the copy refuse. Raises
-    ValueError for a rule that matches nothing.
+    ValueError for a rule that matches nothing, and a group that does not divide a row.
     """
     shared = {
         id(p): nn.Parameter(p.detach(), p.requires_grad)
@@ -49,14 +49,19 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
         if not matched:
             raise ValueError(
                 f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with "
-                f"name {rule.name!r} match none of {len(candidates)}"
+                f"name {rule.name!r} match none of {len(candidates)}; correct them, or take the "
+                "rule out"
             )
         chosen |= {m.name: rule for m in matched}
     for name, rule in chosen.items():
         if rule.weight is None and rule.activation is None:
             continue
         parent, _, child = name.rpartition(".")
-        old = student.get_submodule(name)
+        old: Any = student.get_submodule(name)
+        if rule.weight is not None:
+            rule.weight.granularity.rows(
+                old.weight.detach()
+            )  # a group that does not fit is refused
         setattr(
             student.get_submodule(parent),
             child,

@@ -156,13 +156,14 @@ def compact(assets: Path) -> int:
 def _whole(assets: Path) -> None:
     """UserError if something that ships is not as it was written: sealing it again would hide
     that."""
-    for kept in (Store(assets / "runs", None), Store(assets / "inspections", None)):
-        for path in sorted(kept.folder.glob("*/*.parquet")):
-            marker = path.with_name("done" if (path.parent / "done").is_file() else SEAL)
+    for kept, marker in (("runs", "done"), ("inspections", SEAL)):
+        for path in sorted((assets / kept).glob("*/*.parquet")):
             try:
-                fault = sealed.fault(path, sealed.read(marker))
+                fault = sealed.fault(path, sealed.read(path.with_name(marker)))
             except FileNotFoundError:
                 fault = None
+            except ValueError:
+                fault = f"{marker} does not say what was written"
             if fault is not None:
                 raise sealed.damaged(path, path.parent.name, fault, "have it made again")
     for part in ("data", "encoder", "intent", "slots"):

@@ -30,13 +30,14 @@ import psutil  # type: ignore[import-untyped]
 
 from sdq.io.files import private
 from sdq.service.redaction import shown
-from sdq.settings import UserError
+from sdq.settings import UserError, one_line
 
 Role = Literal["owner", "teacher", "student"]
 ROLES: tuple[Role, ...] = ("owner", "teacher", "student")
 COOKIE = "sdq-visitor-"  # and some digits
 SHORTEST = 12  # characters of a token of one's own
 _NAME = re.compile(r"[0-9a-f]{32}")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?")
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST},128}}")
 
 
@@ -102,6 +103,18 @@ def is_loopback(host: str | None) -> bool:
         return host.lower() == "localhost"
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def must_be_address(given: str) -> None:
+    """UserError for what is neither an IP address nor the name of a machine."""
+    try:
+        ipaddress.ip_address(given.strip("[]"))
+    except ValueError as error:
+        if not _HOST.fullmatch(given) or len(given) > 253:
+            raise UserError(
+                "an address must be an IP address, or a name of letters, digits, '-' and '.', such "
+                f"as 192.0.2.9 or lab.example.org, got {one_line(repr(given), 60)}; correct it"
+            ) from error
 
 
 def _named() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.store.folder import INSPECTIONS, listed_files, written
 
+SEALED_SINCE = 2  # the first engine all of whose runs are taken to have sums in `done`
 AGAIN = "run its recipe again, or bring an earlier copy back from the trash"
 
 
@@ -48,8 +49,8 @@ def _parsed(path: str, size: int, changed: int, inode: int) -> Report:
 
 
 def spec_of(path: Path) -> dict[str, Any]:
-    """What a run is to do, by its spec.json; empty if that holds no object. ValueError,
-    RecursionError or OSError for a file that cannot be read."""
+    """What a JSON file of a run says, such as what it is to do (spec.json); empty if it holds no
+    object. ValueError, RecursionError or OSError for a file that cannot be read."""
     return _spec(*sealed.state(path))
 
 
@@ -79,13 +80,25 @@ def fault_of(home: Path, name: str, shipped: Path | None) -> Damaged | None:
     what, came_along = f"run {home.name}", home.parent == shipped
     way = "clone the project again, or run its recipe here" if came_along else AGAIN
     try:
-        sums = sealed.read(home / "done")
-        if sums is None and came_along:
-            raise ValueError
+        sums = None if not came_along and _of_earlier_version(home) else sealed.read(home / "done")
     except (OSError, ValueError):
         return sealed.damaged(home / "done", what, "it does not say what was written", way)
     fault = sealed.fault(home / name, sums)
     return None if fault is None else sealed.damaged(home / name, what, fault, way)
+
+
+def _of_earlier_version(home: Path) -> bool:
+    """Whether a run was finished before `done` held sums: it is empty, and the report is of an
+    engine of that time. An emptied one of a later run tells nothing of its files. OSError if it is
+    not there."""
+    if (home / "done").stat().st_size:
+        return False
+    try:
+        made = spec_of(home / "report.json").get("provenance")
+    except (OSError, ValueError, RecursionError):
+        return False
+    engine = made.get("engine", 1) if isinstance(made, dict) else None
+    return isinstance(engine, int) and engine < SEALED_SINCE
 
 
 def damage_of(home: Path, weights: bool, shipped: Path | None) -> Damaged | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,6 +61,7 @@ CHECKPOINT = "checkpoint.safetensors"  # of a training under way
 WEIGHTS = "model.safetensors"
 PACKED = "packed.safetensors"  # of a shipped run: codes instead of weights
 INSPECTIONS = "inspections"  # the folder of those, beside that of the runs
+_FILES = (".json", ".jsonl", ".parquet", ".safetensors", ".txt", ".pid")
 RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -103,11 +105,22 @@ def written(folder: Path) -> list[str]:
     return sorted([*named, *(path.name for path in folder.glob("*.parquet"))])
 
 
+def blocking(home: Path) -> list[Path]:
+    """Folders in a run's folder that are called like its files."""
+    if not home.is_dir():
+        return []
+    return sorted(
+        path
+        for path in home.iterdir()
+        if path.is_dir() and (path.suffix in _FILES or path.name == "done")
+    )
+
+
 def listed_files(home: Path) -> list[str]:
     """Names that a run's `done` tells of; none of one that cannot be read, or is of an earlier
     version."""
     try:
-        return list(sealed.read(home / "done") or ())
+        return list(sealed.read(home / "done"))
     except (OSError, ValueError):
         return []
 
@@ -118,7 +131,9 @@ def finished_in(folder: Path) -> dict[str, float]:
     for name in os.listdir(folder):
         if RUN_ID.fullmatch(name):
             with contextlib.suppress(OSError):
-                times[name] = os.stat(folder / name / "done").st_mtime
+                status = os.stat(folder / name / "done")
+                if stat.S_ISREG(status.st_mode):
+                    times[name] = status.st_mtime
     return times
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sdq.data.registry import task_fingerprint
 from sdq.models.checkpoint import checkpoint_fingerprint, folder_of
-from sdq.recipe import Recipe
+from sdq.recipe import Recipe, no_idle_rule
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store.runs import Store, run_id
@@ -27,7 +27,9 @@ def weights_in(folder: Path, model: str) -> str:
 
 
 def identify(recipe: Recipe, model: str, task: str) -> str:
-    """The run id of a request. UserError if the model folder or the task does not exist."""
+    """The run id of a request. UserError if the model folder or the task does not exist, or a rule
+    of the recipe does nothing."""
+    no_idle_rule(recipe)
     wanted = task_fingerprint(task)
     return run_id(recipe, weights_of(model, task), wanted)
 

@@ -34,6 +34,7 @@ from sdq.store.folder import (
     RUN_ID,
     TABLES,
     WEIGHTS,
+    blocking,
     finished_in,
     finished_kept,
     listed_files,
@@ -176,9 +177,9 @@ class Store:
 
         UserError if the disk refuses.
         """
-        home = self._path(run)
+        home, blocked = self._path(run), self.unblock(run)
         if not (home / "done").is_file() or (fault := damage_of(home, True, self.shipped)) is None:
-            return None
+            return blocked
         try:
             place = self.folder.parent / "damaged" / run
             sealed.aside(home / "done", place / "done")  # first: what lost its marker is no result
@@ -186,7 +187,23 @@ class Store:
                 sealed.aside(home / name, place / name)
         except OSError as error:
             raise unfitting(self.folder, error) from error
-        return str(fault)
+        return blocked or str(fault)
+
+    def unblock(self, run: str) -> str | None:
+        """Move folders that stand where files of a run belong to `damaged/`, as nothing can be
+        written in their place; the sentence about the first, None if there is none.
+
+        UserError if the disk refuses.
+        """
+        home = self._path(run)
+        found = blocking(home)
+        try:
+            for path in found:
+                sealed.aside(path, self.folder.parent / "damaged" / run / path.name)
+        except OSError as error:
+            raise unfitting(self.folder, error) from error
+        said = "it is a folder"
+        return str(sealed.damaged(found[0], f"run {run}", said, AGAIN)) if found else None
 
     def checkpoint(self, run: str) -> Path:
         """Where a training under way keeps its state."""

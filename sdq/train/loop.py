@@ -300,9 +300,15 @@ def without_dropout_(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
 
 def frozen_by(settings: Training | None, model: nn.Module) -> list[str]:
     """Names of the parameters that a training with these settings never writes to; without a
-    training all of them."""
+    training all of them. UserError if more blocks are to be frozen than there are."""
     if settings is None:
         return [name for name, _ in model.named_parameters()]
+    names_of_blocks = blocks(model)
+    if settings.frozen_blocks > len(names_of_blocks):
+        raise UserError(
+            f"frozen blocks must be at most {len(names_of_blocks)}, as many as the model has, got "
+            f"{settings.frozen_blocks}; freeze fewer"
+        )
     tables = [m.name for m in modules(model) if m.role == "embedding"]
     names = [
         n
@@ -310,7 +316,7 @@ def frozen_by(settings: Training | None, model: nn.Module) -> list[str]:
         if settings.frozen_embedding
         and (".embeddings." in f".{n}" or n.rpartition(".")[0] in tables)
     ]
-    for block in blocks(model)[: settings.frozen_blocks]:
+    for block in names_of_blocks[: settings.frozen_blocks]:
         names += [n for n, _ in model.named_parameters() if n.startswith(block + ".")]
     return names
 

@@ -18,6 +18,7 @@ import sdq
 from sdq.data.batches import Encoded
 from sdq.pipeline.student import build_student
 from sdq.quant.rewrite import quantized_modules
+from sdq.quant.spec import PerGroup, Rule, WeightSpec
 
 ROOT = Path(__file__).parents[2]
 BATCH = {
@@ -123,6 +124,62 @@ def test_values_of_another_type_are_refused_in_a_sentence(case: str) -> None:
         WRONG[case]()
     assert "fault of the program" not in str(error.value)
     assert "; " in str(error.value)
+
+
+IDS, MASK = BATCH["input_ids"], BATCH["attention_mask"]
+NO_BATCH: dict[str, tuple[Any, str]] = {
+    "without inputs": ([{}], "batch 1 has none; tokenize"),
+    "lists": ([{"input_ids": [[1, 2]]}], "a value of the type list"),
+    "no sentence": ([BATCH, {"input_ids": IDS[:0]}], "batch 2 has one of shape"),
+    "one sentence": ([{"input_ids": IDS[0]}], r"one of shape \[4\]"),
+    "float ids": ([{"input_ids": IDS.float()}], "whole numbers.*float32; call"),
+    "ids too large": ([{"input_ids": IDS + 10**6}], "from 0 to .* has 1000011; take"),
+    "ids below 0": ([{"input_ids": -IDS}], "has -11; take"),
+    "a mask of another shape": ([BATCH | {"attention_mask": MASK[:, :2]}], "the shape of input_id"),
+    "no token": ([BATCH | {"attention_mask": MASK * 0}], "no padding"),
+    "too long": ([{"input_ids": IDS.repeat(1, 5000)}], "does not take batch 1"),
+    "a number": (5, "a list of batches"),
+    "nothing": (None, "a list of batches"),
+}
+
+
+@pytest.mark.parametrize(("batches", "said"), NO_BATCH.values(), ids=NO_BATCH.keys())
+def test_calibration_that_the_model_cannot_take_is_refused(
+    tiny: Callable[..., nn.Module], batches: Any, said: str
+) -> None:
+    with pytest.raises(sdq.UserError, match=said) as error:
+        sdq.quantize(tiny("bert"), "ptq-int8-static", calibration=batches)
+    assert "fault of the program" not in str(error.value)
+
+
+def test_batches_may_be_made_one_after_another(tiny: Callable[..., nn.Module]) -> None:
+    batches: Any = (batch for batch in [BATCH])
+    assert quantized_modules(sdq.quantize(tiny("bert"), "ptq-int8-static", calibration=batches))
+
+
+@pytest.mark.parametrize("preset", ["ptq-int8-dynamic", "ptq-int8-migrated", "fp32"])
+def test_a_model_that_is_quantized_or_no_numbers_is_refused(
+    tiny: Callable[..., nn.Module], preset: str
+) -> None:
+    for first in ("ptq-w4a8", "ptq-int8-migrated"):
+        twice = sdq.quantize(tiny("bert"), first, calibration=[BATCH])
+        with pytest.raises(sdq.UserError, match="quantized already; give"):
+            sdq.quantize(twice, preset, calibration=[BATCH])
+    model = tiny("bert")
+    next(model.parameters()).data[3, 1] = float("nan")
+    with pytest.raises(sdq.UserError, match="holds NaN or infinity; "):
+        sdq.quantize(model, preset, calibration=[BATCH])
+
+
+def test_rules_that_do_not_fit_the_model_are_refused(tiny: Callable[..., nn.Module]) -> None:
+    group = WeightSpec(granularity=PerGroup(size=7))
+    for rules, said in (
+        ((Rule(weight=group),), "group size must divide the row length"),
+        ((Rule(name="nothing", weight=WeightSpec()),), "match none of .*; correct them"),
+        ((Rule(),), "rule 1 of custom does neither; "),
+    ):
+        with pytest.raises(sdq.UserError, match=said):
+            sdq.quantize(tiny("bert"), sdq.Recipe(rules=rules))
 
 
 def test_paths_may_be_paths() -> None:

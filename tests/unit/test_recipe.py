@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from sdq.data.task import Example, Task
 from sdq.io.explain import explain
 from sdq.pipeline.student import calibration_examples, calibration_languages
-from sdq.recipe import PRESETS, Calibration, Recipe
+from sdq.quant.spec import Rule, WeightSpec
+from sdq.recipe import PRESETS, Calibration, Recipe, no_idle_rule, parse
 from sdq.settings import UserError
 from sdq.store import run_id
+from sdq.store.identity import identify
 
 
 def task() -> Task:
@@ -87,3 +89,29 @@ def test_a_language_the_task_does_not_have_is_named() -> None:
         UserError, match=r"must be among en, de, th, those of task made-up; got 'xx'"
     ):
         calibration_examples(on("de", "xx"), task())
+
+
+WEIGHT = {"weight": {"bits": 8}}
+IDLE = {
+    "nothing": ([{}], "rule 1 of r does neither"),
+    "only roles": ([{"roles": ["q"]}, {"name": "*k*"}], "rule 1 of r does neither"),
+    "before it is needed": ([{"roles": ["q"]}, WEIGHT], "rule 1 of r does neither"),
+    "takes all back": ([WEIGHT, {}], "rule 2 of r is for every module"),
+    "takes all back by name": ([WEIGHT, {"name": "**"}, WEIGHT], "rule 2 of r is for every module"),
+}
+
+
+@pytest.mark.parametrize(("rules", "said"), IDLE.values(), ids=IDLE.keys())
+def test_a_rule_that_does_nothing_is_refused(rules: list[dict[str, object]], said: str) -> None:
+    """Else a run is called PTQ, and its numbers are those of FP32."""
+    text = json.dumps({"name": "r", "rules": rules})
+    with pytest.raises(UserError, match=said):
+        parse(text.encode(), "r.json")
+    with pytest.raises(UserError, match=said):
+        identify(Recipe.model_validate_json(text), "mini", "intent")
+
+
+def test_a_rule_may_keep_in_fp32_what_an_earlier_one_quantizes() -> None:
+    for recipe in PRESETS.values():
+        no_idle_rule(recipe)
+    no_idle_rule(Recipe(rules=(Rule(weight=WeightSpec()), Rule(name="*.0.*"))))

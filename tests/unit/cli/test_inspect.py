@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pandas as pd
 import pytest
 
 from sdq.data import registry as tasks
+from sdq.data.task import SPLITS
 from sdq.recipe import PRESETS
 from sdq.store.identity import identify
 from tests.helpers.commands import refused, run
+from tests.helpers.moods import write
 
 pytestmark = pytest.mark.usefixtures("data", "few")
 
@@ -96,6 +99,42 @@ def test_inspect_where_nothing_can_be_written(
     assert "the data folder must be writable" in refused(
         capsys, "inspect", shipped("ptq-w2a8"), *LOOK
     )
+
+
+WRONG_LINKS = {
+    "a port below 1": (("--port", "-1"), "--port must be a number of at least 1, got '-1'"),
+    "port 0": (("--port", "0"), "--port must be a number of at least 1, got '0'"),
+    "a port above": (("--port", "65536"), "--port must be a number of at most 65535, got '65536'"),
+    "a space": (("--address", "a b"), "an address must be an IP address, or a name .* got 'a b'"),
+    "an escape": (("--address", "\x1b[31m"), r"got '\\x1b\[31m'"),
+    "a URL": (("--address", "http://x"), "got 'http://x'"),
+    "a path": (("--address", "x/y"), "got 'x/y'"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG_LINKS.values(), ids=WRONG_LINKS.keys())
+def test_links_need_an_address_and_a_port(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, str], said: str
+) -> None:
+    assert re.search(said, refused(capsys, "links", *words))
+
+
+def test_labels_of_a_file_move_no_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for split in SPLITS:
+        rows = "".join(f"{split} {i},{('a', chr(27) + '[2Jb')[i % 2]}\n" for i in range(4))
+        (tmp_path / f"{split}.csv").write_text(f"text,label\n{rows}")
+    path = write(tmp_path, splits={split: f"{split}.csv" for split in SPLITS})
+    code, out, err = run(capsys, "task", "check", str(path))
+    assert code == 0, err
+    assert "\x1b" not in out
+    assert "\\u001b[2Jb" in out
+
+
+@pytest.mark.parametrize("address", ["192.0.2.9", "::1", "[::1]", "lab", "lab-2.example.org."])
+def test_links_take_an_address(capsys: pytest.CaptureFixture[str], address: str) -> None:
+    assert run(capsys, "links", "--address", address)[0] == 0
 
 
 def test_the_links_of_a_room_are_printed_again(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from sdq.data.registry import load_task
+from sdq.settings import UserError
 from tests.helpers.moods import LABELS, SPLITS, tagged, write
 
 POWER = ("O", "B-city", "I-city")
@@ -100,6 +101,71 @@ def test_conll_takes_first_and_last_field(tmp_path: Path, ending: str, between: 
         (("He",), ("O",)),
     ]
     assert task.labels == POWER
+
+
+@pytest.mark.parametrize("between", [" ", "\t"])
+def test_comments_inside_a_sentence_are_no_words(tmp_path: Path, between: str) -> None:
+    """CoNLL-U has them before a sentence alone; a word # has a tag that other words have too."""
+    lines = "In O\nOslo B-city\n# O\n# the end of it\n#x=1 2 3\nBea O\n"
+    lines += "# end\n" if between == "\t" else "# end = 7\n"
+    lines += "\nOslo I-city\n\n#end document\n"
+    path = tagged(
+        tmp_path,
+        ".conll",
+        "\n".join(
+            line if line[:2] in ("# ", "#x", "#e") and line != "# O" else line.replace(" ", between)
+            for line in lines.split("\n")
+        ),
+    )
+    task = load_task(str(path))
+    assert [(e.words, e.targets) for e in task.examples("test")] == [
+        (("In", "Oslo", "#", "Bea"), ("O", "B-city", "O", "O")),
+        (("Oslo",), ("I-city",)),
+    ]
+    assert any("(the first is line 4)" in said for said in task.remarks)
+
+
+def test_a_line_that_may_be_a_comment_or_a_word_is_refused(tmp_path: Path) -> None:
+    path = tagged(tmp_path, ".conll", "In O\nOslo B-city\n# end\nBea I-city\n")
+    with pytest.raises(UserError, match="must be a comment or a word with its tags, line 3 of"):
+        load_task(str(path))
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("http://a.b/c", "http://a.b/c"),
+        ("https://a.b", "https://a.b"),
+        ("doi:10.1", "doi:10.1"),
+        ("mailto:a@b", "mailto:a@b"),
+        ("ftp://a", "ftp://a"),
+        ("en:Anna", "Anna"),
+        ("be-x-old:Anna", "Anna"),
+        ("zh-classical:Anna", "Anna"),
+        ("simple:Anna", "Anna"),
+        ("ace:Anna", "Anna"),
+    ],
+)
+def test_only_codes_of_languages_are_taken_off_words(tmp_path: Path, word: str, kept: str) -> None:
+    path = tagged(tmp_path, ".conll", f"{word} O\n{word} B-city\n{word} I-city\n")
+    assert load_task(str(path)).examples("test")[0].words == (kept,) * 3
+
+
+def test_a_task_file_is_none_of_its_data(tmp_path: Path) -> None:
+    for code in ("en", "de"):
+        rows = [{"text": f"{code} {i}", "label": LABELS[i % 2]} for i in range(4)]
+        (tmp_path / f"{code}.json").write_text(json.dumps(rows))
+    path = write(tmp_path, splits=dict.fromkeys(SPLITS, "{language}.json"))
+    assert sorted(load_task(str(path)).languages) == ["de", "en"]
+
+
+def test_lines_of_csv_that_end_in_two_ways_are_named(tmp_path: Path) -> None:
+    for split in SPLITS:
+        (tmp_path / f"{split}.csv").write_bytes(b"text,label\na,happy\nb,sad\rc,happy\nd,sad\n")
+    path = write(tmp_path, splits={split: f"{split}.csv" for split in SPLITS})
+    with pytest.raises(UserError, match=r"all lines of .*csv must end alike, in line 3 a CR") as e:
+        load_task(str(path))
+    assert "universal" not in str(e.value)
 
 
 def test_words_may_be_lists_or_text(tmp_path: Path) -> None:

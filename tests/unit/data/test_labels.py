@@ -13,11 +13,13 @@ import pyarrow.parquet
 import pytest
 
 from sdq.data import cells
-from sdq.data.check import check
-from sdq.data.task import Example, Task
+from sdq.data.check import bearing, check
+from sdq.data.registry import load_task
+from sdq.data.task import SPLITS, Example, Task
 from sdq.data.warnings import _repeated, folded
 from sdq.settings import UserError
 from tests.helpers.brought_files import SENTENCE, TOKEN, made
+from tests.helpers.moods import write
 from tests.helpers.tables import text
 
 # --- labels
@@ -202,6 +204,30 @@ def test_labels_and_languages_that_are_one_are_warned_about() -> None:
     ).warnings
     assert any("'Good', 'good' differ only in how they are written" in w for w in report)
     assert any("zh_TW and zh-tw are one language" in w for w in report)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Yes", "yes"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("yes", "ye\u200bs"),
+        ("yes", "yes\u2069"),
+        ("ok", "o\u2062k"),
+        ("\u2764", "\u2764\ufe0f"),
+        ("yes", "yes\x07"),
+    ],
+)
+def test_labels_of_a_file_that_look_alike_are_told_before_and_after_a_run(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    for split in SPLITS:
+        rows = "".join(f"{split} {i},{(one, other)[i % 2]}\n" for i in range(8))
+        (tmp_path / f"{split}.csv").write_text(f"text,label\n{rows}", "utf-8")
+    task = load_task(str(write(tmp_path, splits={split: f"{split}.csv" for split in SPLITS})))
+    assert len(task.labels) == 2
+    for told in (check(task).warnings, bearing(task)):
+        assert sum("differ only in how they are written" in said for said in told) == 1
 
 
 def test_a_task_of_xglue_says_which_languages_are_missing() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from sdq.data.formats import accept, read
 from sdq.io.limits import limits
-from sdq.settings import UserError
+from sdq.settings import ROOT, UserError, data_folder
 from tests.helpers.tables import TABLES
 
 
@@ -31,6 +31,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(f"SDQ_{name}", value)
     limits.cache_clear()
     yield
+    limits.cache_clear()
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = (limits().rows, limits().job_hours, data_folder())
+    for name in ("ROWS", "JOB_HOURS"):
+        monkeypatch.setenv(f"SDQ_{name}", "")
+    limits.cache_clear()
+    assert (limits().rows, limits().job_hours) == usual[:2]
+    monkeypatch.setenv("SDQ_DATA", "")
+    assert data_folder() == ROOT / "data"
     limits.cache_clear()
 
 

@@ -85,6 +85,12 @@ from tests.helpers.checkpoints import ABC, configured, refused, weights
         ({"dtype": "os.system"}, "dtype must be the name of a floating point type"),
         ({"torch_dtype": "int8"}, "torch_dtype must be the name of a floating point type"),
         ({"dtype": 3}, "dtype must be the name"),
+        ({"dtype": "auto"}, "dtype must be the name .* got 'auto'; correct it"),
+        (
+            {"get_text_config": "x"},
+            "must hold settings of a model, get_text_config in .* a function of .*; take it out",
+        ),
+        ({"to_dict": 3}, "to_dict in .* is what a function of transformers is called; take it"),
         (
             {"dtype": "torch.float32"},
             "dtype must be the name .* got 'torch.float32'; write \"float32\"",
@@ -162,6 +168,27 @@ def test_the_shape_of_a_head_is_checked(bert_copy: Path) -> None:
         r"classifier.bias in .* has 4, and should have 3 \(and 1 more do not fit\); its number of "
         r"labels \(id2label\) is 3, that of the weights 4",
     )
+
+
+def test_shapes_of_one_row_are_refused_without_a_warning(
+    bert_copy: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Half of one row was tried as a size: torch warned of tensors without elements."""
+    configured(bert_copy, intermediate_size=6)  # half of the hidden size
+    weights(
+        bert_copy,
+        lambda tensors: (
+            tensors | {"bert.encoder.layer.0.attention.self.key.weight": torch.ones(1, 256)}
+        ),
+    )
+    refused(bert_copy, "every tensor must have the shape that config.json asks for")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("dtype", ["float64", "double", "float32", "float", "float16", "half"])
+def test_every_name_of_a_type_that_is_offered_is_taken(bert_copy: Path, dtype: str) -> None:
+    configured(bert_copy, dtype=dtype)
+    assert next(encoder(bert_copy).parameters()).dtype == torch.float32
 
 
 def test_a_shape_that_no_number_mends_is_named_too(bert_copy: Path) -> None:

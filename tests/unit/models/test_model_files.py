@@ -54,6 +54,22 @@ def _huge_header(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", 2**63) + path.read_bytes()[8:])
 
 
+def _metadata(value: Any) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        data = path.read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        header = json.dumps(json.loads(data[8 : 8 + length]) | {"__metadata__": value}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + length :])
+
+    return spoil
+
+
+@pytest.mark.parametrize("value", ["pt", ["pt"], {"format": 3}, {"format": None}, 7])
+def test_metadata_of_another_kind_are_blamed_on_the_weights(bert_copy: Path, value: Any) -> None:
+    _metadata(value)(bert_copy / "model.safetensors")
+    refused(bert_copy, "__metadata__ in its header is no object of texts; copy the file again")
+
+
 def _no_json(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", 64) + b"\xff" * 200)
 

@@ -13,6 +13,9 @@ from torch import nn
 from transformers import (
     LlamaConfig,
     LlamaForSequenceClassification,
+    MobileBertConfig,
+    MobileBertForSequenceClassification,
+    MobileBertForTokenClassification,
     NystromformerConfig,
     NystromformerForSequenceClassification,
     PreTrainedTokenizerFast,
@@ -23,7 +26,7 @@ from sdq.figures.depth_rows import behind
 from sdq.labels import module_label
 from sdq.models.families import FAMILIES, guess
 from sdq.models.loading import load
-from sdq.models.skeleton import minds_padding
+from sdq.models.padding import minds_padding
 from sdq.models.structure import modules, steps
 from sdq.quant.rewrite import rewrite
 from sdq.settings import UserError
@@ -165,4 +168,31 @@ def test_answers_that_hang_on_padding_are_remarked_on(architecture: str, tiny: A
         initializer_range=0.3,
     )
     model = NystromformerForSequenceClassification(config).eval()
+    assert "padding" in minds_padding(model)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.3])
+@pytest.mark.parametrize(
+    "head", [MobileBertForSequenceClassification, MobileBertForTokenClassification]
+)
+def test_padding_that_reaches_the_last_word_alone_is_remarked_on(head: Any, spread: float) -> None:
+    """MobileBERT joins the embeddings of each word and its neighbours: the last word reads padding,
+    and the first hardly shows it (1e-5 of the logits at a spread of 0.02)."""
+    torch.manual_seed(0)
+    config = MobileBertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=24,
+        embedding_size=16,
+        true_hidden_size=16,
+        intra_bottleneck_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=48,
+        initializer_range=spread,
+    )
+    model = head(config).eval()
+    table = model.get_input_embeddings()
+    assert minds_padding(model) == "", "the row of padding is zero until it is trained"
+    table.weight.data[config.pad_token_id].normal_(std=spread)
     assert "padding" in minds_padding(model)

@@ -165,6 +165,14 @@ def test_made_once(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         finetune(str(base), "intent", tmp_path / "file" / "out", SHORT)
 
 
+def test_a_refused_setting_leaves_the_folder_free(base: Path, tmp_path: Path) -> None:
+    """What it was refused for is known only once the model is read; the next one may be right."""
+    with pytest.raises(UserError, match="frozen blocks must be at most 2"):
+        finetune(str(base), "intent", tmp_path, SHORT.model_copy(update={"frozen_blocks": 99}))
+    card = finetune(str(base), "intent", tmp_path, SHORT)
+    assert card["training"]["frozen_blocks"] == 0
+
+
 @pytest.mark.parametrize("stop", ["training", "saving"])
 def test_an_interrupted_one_goes_on_to_the_same_end(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from sdq.inspection.settings import Inspection
-from sdq.inspection.storage import damage, inspection_id, missing, paths, read
+from sdq.inspection.storage import damage, damaged, inspection_id, missing, paths, read
 from sdq.io import events
 from sdq.jobs import history, questions, trash
 from sdq.jobs import queue as jobs
@@ -79,6 +79,14 @@ def changed(**changes: Any) -> dict[str, Any]:
     return json.loads((SHIPPED / RUN / "report.json").read_text()) | changes
 
 
+def of_an_earlier_version(home: Path) -> None:
+    """Make a finished run as it was before `done` held sums: that is empty, the engine older."""
+    report = json.loads((home / "report.json").read_text())
+    report["provenance"].pop("engine", None)
+    (home / "report.json").write_text(json.dumps(report))
+    (home / "done").write_text("")
+
+
 SCORES = json.loads((SHIPPED / RUN / "report.json").read_text())["quantized"]
 WRONG: dict[str, dict[str, Any]] = {
     "recipe": {"recipe": {}},
@@ -108,8 +116,9 @@ def test_a_report_out_of_its_bounds_is_left_out_and_counted(
 ) -> None:
     """Also where an earlier version wrote the marker, so that no sum tells."""
     (store.folder / RUN / "report.json").write_text(json.dumps(changed(**changes)))
-    for marker in ((store.folder / RUN / "done").read_text(), ""):
-        (store.folder / RUN / "done").write_text(marker)
+    for older in (False, True):
+        if older:
+            of_an_earlier_version(store.folder / RUN)
         assert store.finished() == []
         assert list(store.damaged()) == [RUN]
         assert "report.json" in store.damaged()[RUN]
@@ -137,7 +146,7 @@ def test_a_table_that_is_none_is_one_sentence(
 ) -> None:
     path = store.folder / RUN / "sentences.parquet"
     if not marker:
-        (store.folder / RUN / "done").write_text("")
+        of_an_earlier_version(store.folder / RUN)
     if spoil is None:
         path.unlink()
     elif spoil == "columns":
@@ -165,6 +174,40 @@ def test_a_damaged_run_is_computed_anew_and_set_aside(store: Store) -> None:
     assert store.listing() == ()
 
 
+IN_THE_WAY = ["done", "report.json", "events.jsonl", "spec.json", "sentences.parquet"]
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "not begun"])
+def test_a_folder_in_the_place_of_a_file_blocks_no_run(
+    store: Store, name: str, finished: bool
+) -> None:
+    report, sentences = store.report(RUN), store.sentences(RUN)
+    home = store.folder / RUN
+    if not finished:
+        shutil.rmtree(home)
+    (home / name).unlink(missing_ok=True)
+    (home / name / "x").mkdir(parents=True)
+    if name != "events.jsonl":  # a log is no result
+        assert not store.done(RUN)
+    assert [u.run for u in unfinished(store)] == ([RUN] if name == "done" or not finished else [])
+    said = store.set_aside(RUN)
+    assert said is not None
+    assert f"{name} of run {RUN}" in said
+    assert "it is a folder; run its recipe again" in said
+    assert (store.folder.parent / "damaged" / RUN / name / "x").is_dir()
+    store.begin(RUN, {})
+    store.tell(RUN, {"event": "queued"})
+    store.finish(report, sentences)
+    assert store.done(RUN)
+
+
+def test_a_run_can_be_asked_for_where_its_log_is_a_folder(store: Store) -> None:
+    (store.folder / NEW / "events.jsonl").mkdir(parents=True)
+    jobs._want(NEW, PRESETS["fp32"], {"model": "mini", "task": "intent"}, store, "local")
+    assert jobs.state(NEW, store).status == "queued"
+
+
 def test_a_shipped_copy_takes_the_place_of_a_damaged_one(store: Store) -> None:
     both = Store(store.folder, SHIPPED)
     for name in ("report.json", "sentences.parquet"):
@@ -175,11 +218,38 @@ def test_a_shipped_copy_takes_the_place_of_a_damaged_one(store: Store) -> None:
 
 
 def test_a_shipped_run_without_sums_is_damaged(store: Store, tmp_path: Path) -> None:
-    (store.folder / RUN / "done").write_text("")
+    of_an_earlier_version(store.folder / RUN)
     assert store.done(RUN), "an earlier version of ours wrote no sums"
     shipped = Store(tmp_path / "none", store.folder)
     with pytest.raises(UserError, match=r"done of run .* damaged"):
         shipped.report(RUN)
+
+
+@pytest.mark.parametrize("engine", [2, 99, None, "1"])
+def test_an_emptied_marker_is_damage_and_not_an_earlier_version(
+    store: Store, engine: object
+) -> None:
+    """Runs of this engine have sums in theirs: without them no flip in a score would be known."""
+    home = store.folder / RUN
+    report = json.loads((home / "report.json").read_text())
+    report["provenance"]["engine"] = engine
+    (home / "report.json").write_text(json.dumps(report))
+    (home / "done").write_text("")
+    assert not store.done(RUN)
+    assert "done of run" in (store.damage(RUN) or "")
+    with pytest.raises(UserError, match=r"done of run .* it does not say what was written"):
+        store.report(RUN)
+    assert "done of run" in (store.set_aside(RUN) or "")
+    assert not (home / "report.json").exists()
+
+
+def test_an_emptied_seal_of_an_inspection_is_damage(store: Store) -> None:
+    home = store.inspections().folder / inspection_id(LOOKED, Inspection())
+    shutil.copytree(ASSETS / "inspections" / home.name, home)
+    (home / "sealed.json").write_text("")
+    assert paths(LOOKED, store) == {}
+    assert "sealed.json" in damage(LOOKED, store)["words"]
+    assert home.name in damaged(store)
 
 
 def test_damaged_tables_of_an_inspection_are_missing_and_told(store: Store) -> None:

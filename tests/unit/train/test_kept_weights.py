@@ -15,7 +15,7 @@ from sdq.models.structure import blocks
 from sdq.quant.layers import ActivationQuantizer, WeightQuantizer
 from sdq.quant.rewrite import calibrate_, quantizers, rewrite
 from sdq.settings import UserError
-from sdq.train.loop import Watched, _stream, losses, train_
+from sdq.train.loop import Watched, _stream, frozen_by, losses, train_
 from sdq.train.losses import KLD, Attention
 from sdq.train.settings import Training
 from tests.helpers.training import INT8, SHORT, STATIC, equal, flat, text, weights
@@ -227,6 +227,14 @@ def test_dropout_is_on_only_if_asked_for_and_comes_back(dropout: bool, pair: Any
 
 
 # --- what is frozen, what is calibrated, what goes wrong
+
+
+def test_more_blocks_than_there_are_cannot_be_frozen(tiny: Any) -> None:
+    model = tiny("bert")
+    there = len(blocks(model))
+    assert frozen_by(SHORT.model_copy(update={"frozen_blocks": there}), model)
+    with pytest.raises(UserError, match=f"at most {there}, as many as the model has, got 99; "):
+        frozen_by(SHORT.model_copy(update={"frozen_blocks": 99}), model)
 
 
 @pytest.mark.parametrize(
