@@ -69,7 +69,8 @@ def compare(
     reports = [store.report(run) for run in runs]
     if len(reports) < 2:
         raise UserError(
-            f"compare needs at least two runs, got {reports[0].run} alone; name another"
+            "compare needs at least two runs of one model and task, got "
+            f"{reports[0].run} alone; name another"
         )
     base = reports[0]
     tables = {other.run: compared(base, other, store) for other in reports[1:]}

@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -183,7 +184,7 @@ def last_matching_rule(name: str, role: str | None, base: tuple[Rule, ...]) -> R
     role: of the module; None: not known
     base: the rules of the recipe
     """
-    if role is None and any(rule.roles for rule in base):
+    if role is None and any(rule.roles and fnmatchcase(name, rule.name) for rule in base):
         raise ValueError(
             "the table of costs must have a column role, as base rules are for roles, it has none "
             f"for {name}; add it from sdq.models.structure.modules"

@@ -121,7 +121,7 @@ def test_what_a_task_says_stays_text(monkeypatch: pytest.MonkeyPatch, words: str
     bad = '<i>x</i>" onmouseover="alert(1)'
     sentence = pd.Series({"language": bad, "text": bad, "gold": "O <b>", "words": words})
     given = pd.DataFrame([("1", "O <b>", True, 0.5)], columns=["run", "answer", "right", "margin"])
-    sentences.large(sentence)
+    sentences.show_sentence(sentence)
     sentences.side_by_side(sentence, given, {"1": bad})
     for html in shown:
         assert '" onmouseover' not in html

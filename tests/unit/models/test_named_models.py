@@ -17,7 +17,7 @@ from sdq.models.checkpoint import base_of, ready
 from sdq.models.loading import encoder, load, start
 from sdq.models.tensor_names import has_head
 from sdq.models.tensors import tensors_of
-from sdq.settings import UserError, path_of, text_of
+from sdq.settings import UserError, path_of, small
 from tests.helpers.checkpoints import ABC, added, configured, refused, weights
 
 
@@ -47,8 +47,7 @@ def test_paths_that_are_none(given: str, said: str) -> None:
 
 def test_files_that_a_user_names(tmp_path: Path) -> None:
     (tmp_path / "good").write_text("grüß")
-    assert text_of(tmp_path / "good", "a file") == "grüß"
-    (tmp_path / "latin").write_bytes("grüß".encode("latin-1"))
+    assert small(tmp_path / "good", "a file", 10_000_000) == "grüß".encode()
     os.mkfifo(tmp_path / "pipe")
     _long(tmp_path / "long")
     for path, said in (
@@ -56,12 +55,11 @@ def test_files_that_a_user_names(tmp_path: Path) -> None:
         (tmp_path / "pipe", "must be a regular file"),
         (Path("/dev/zero"), "must be a regular file"),
         (tmp_path / "nowhere", "must exist"),
-        (tmp_path / "latin", "must be UTF-8"),
         (tmp_path / "long", "at most 10000 kB"),
         (tmp_path / "good" / "x", "must exist"),
     ):
         with pytest.raises(UserError, match=said):
-            text_of(path, "a file")
+            small(path, "a file", 10_000_000)
 
 
 def test_a_limit_can_be_raised_by_name(bert_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
