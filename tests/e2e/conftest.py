@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sdq.store import Store
-from tests import made_up, made_up_inspection
 from tests.e2e import browser as machine
+from tests.helpers import made_up, made_up_inspection
 
 
 @pytest.fixture(scope="package")

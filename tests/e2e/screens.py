@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from sdq.store import Store
-from tests import made_up
 from tests.e2e.browser import browser, serve, settled
+from tests.helpers import made_up
 
 SIZES = {1440: 900, 390: 844}
 README = ("home", "depth", "weights", "examples", "languages", "methods")

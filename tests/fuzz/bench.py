@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sdq.recipe import PRESETS
 from sdq.store import Store
-from tests import made_up, made_up_inspection
 from tests.cases.build import checkpoint, task_folder
 from tests.fuzz.configs import Configs
 from tests.fuzz.datafiles import DataFiles
@@ -17,6 +16,7 @@ from tests.fuzz.queries import Queries
 from tests.fuzz.recipes import Recipes
 from tests.fuzz.stored import Stored, changed_log, changed_report
 from tests.fuzz.taskfiles import SENTENCES, TaskFiles
+from tests.helpers import made_up, made_up_inspection
 
 # how many of each
 COUNTS = {

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sdq.inspection.diagnosis import Diagnosis, diagnose
-from tests.made_up_sensitivity import KL
+from tests.helpers.made_up_sensitivity import KL
 
 WORST = sorted(KL, key=lambda name: -KL[name])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 
 THREE = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
 

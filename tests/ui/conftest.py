@@ -15,7 +15,7 @@ from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 
 NAMES = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
 

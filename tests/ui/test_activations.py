@@ -6,7 +6,7 @@ from sdq.figures.activations import reading
 from sdq.figures.dimensions import outlier_units
 from sdq.recipe import PRESETS
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/activations.py"

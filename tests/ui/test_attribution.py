@@ -12,7 +12,7 @@ from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection, made_up_reasons
+from tests.helpers import made_up, made_up_inspection, made_up_reasons
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/attribution.py"

@@ -9,7 +9,7 @@ from sdq.figures import depth
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection, made_up_sensitivity
+from tests.helpers import made_up, made_up_inspection, made_up_sensitivity
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/depth.py"

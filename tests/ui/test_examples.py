@@ -9,7 +9,7 @@ from sdq.labels import signed
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/examples.py"

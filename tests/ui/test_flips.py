@@ -12,7 +12,7 @@ from sdq.io.quoting import quoted
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection, made_up_sensitivity
+from tests.helpers import made_up, made_up_inspection, made_up_sensitivity
 from tests.helpers.flips import THREE, filled, ids
 from tests.helpers.pages import opened, text_of
 

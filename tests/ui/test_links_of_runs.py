@@ -16,7 +16,7 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.settings import ASSETS, ROOT
 from sdq.store import Store, seal
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import links, opened, text_of
 from tests.helpers.run_page import broken
 

@@ -10,7 +10,7 @@ from sdq.evaluate.significance import paired_tests
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/compare/methods.py"

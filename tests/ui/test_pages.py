@@ -12,7 +12,7 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import ROOT, links, opened, percent, text_of
 
 

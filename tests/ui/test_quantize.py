@@ -20,7 +20,7 @@ from sdq.quant.spec import Rule, WeightSpec
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/lab/quantize.py"

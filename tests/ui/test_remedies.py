@@ -13,7 +13,7 @@ from sdq.labels import signed
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection, made_up_remedies
+from tests.helpers import made_up, made_up_inspection, made_up_remedies
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/remedies.py"

@@ -9,7 +9,7 @@ from sdq.recipe import PRESETS
 from sdq.reporting import html as document
 from sdq.reporting.sections import FIGURES
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/compare/report.py"

@@ -11,7 +11,7 @@ import pytest
 from pages.components import changed_answers, runs, sentences
 from sdq.store import Store
 from sdq.store.identity import unreplaced
-from tests import made_up_inspection
+from tests.helpers import made_up_inspection
 from tests.helpers.flips import filled, ids
 from tests.helpers.pages import opened
 

@@ -19,7 +19,7 @@ from sdq.results import Report
 from sdq.service.visitors import Visitor, claim
 from sdq.settings import ASSETS
 from sdq.store import Store, seal
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 from tests.helpers.run_page import tick
 

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from sdq.figures.weights import headline, reading
 from sdq.recipe import PRESETS
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/weights.py"

@@ -17,7 +17,7 @@ from sdq.recipe import PRESETS
 from sdq.reporting.export import tables
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection, made_up_reasons, made_up_sensitivity
+from tests.helpers import made_up, made_up_inspection, made_up_reasons, made_up_sensitivity
 from tests.helpers.pages import opened, text_of
 
 WHY, DIAGNOSIS = "pages/inspect/why.py", "pages/inspect/diagnosis.py"

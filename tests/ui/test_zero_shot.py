@@ -13,7 +13,7 @@ from sdq.figures import sample_size, zero_shot
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/compare/zero_shot.py"

@@ -14,7 +14,7 @@ from sdq.evaluate.statistics import p_cell
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from sdq.data import xglue
 from sdq.data.registry import load_task, task_fingerprint
 from sdq.io.limits import limits
 from sdq.settings import UserError
-from tests import made_xglue
+from tests.helpers import made_xglue
 from tests.helpers.xglue import LANGUAGES, gold_of
 
 

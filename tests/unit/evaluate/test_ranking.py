@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sdq.evaluate.ranking import Agreement, ranked, rho
-from tests import made_up_sensitivity as made_up
+from tests.helpers import made_up_sensitivity as made_up
 
 
 def tables(

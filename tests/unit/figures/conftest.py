@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.depth import THREE
 
 

@@ -18,7 +18,7 @@ from sdq.figures.activations import (
 from sdq.figures.dimensions import dimension_picture, dimension_table, outlier_units, units_reading
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
-from tests import made_up
+from tests.helpers import made_up
 
 QUERY = "roberta.encoder.layer.3.attention.self.query"
 

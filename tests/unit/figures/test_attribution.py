@@ -15,7 +15,7 @@ from sdq.reporting.inspected import pictures
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up, made_up_inspection, made_up_reasons, made_up_sensitivity
+from tests.helpers import made_up, made_up_inspection, made_up_reasons, made_up_sensitivity
 
 WORDS = pd.DataFrame(
     [

@@ -11,7 +11,7 @@ from sdq import labels
 from sdq.figures import curves, depth, depth_rows, style
 from sdq.recipe import PRESETS
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.depth import chosen, errors
 
 

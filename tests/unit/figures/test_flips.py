@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sdq.figures import alone, disagreement, flips, odds
 from sdq.figures.examples import pair
 from sdq.figures.style import MARKS
-from tests import made_up_sensitivity
+from tests.helpers import made_up_sensitivity
 
 
 def answered(

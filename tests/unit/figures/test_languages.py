@@ -13,7 +13,7 @@ from sdq.figures import languages, scores, style
 from sdq.recipe import PRESETS
 from sdq.results import Report, Scores
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 
 FOUR = ("fp32", "ptq-w4a8", "qat-w4a8", "sdq-att-kld-w4a8")
 

@@ -11,7 +11,7 @@ from sdq.figures import depth, noise
 from sdq.reporting import inspected
 from sdq.reporting import sections as parts
 from sdq.store import Store
-from tests import made_up_inspection, made_up_sensitivity
+from tests.helpers import made_up_inspection, made_up_sensitivity
 from tests.helpers.depth import chosen, errors
 
 

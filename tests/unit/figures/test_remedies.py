@@ -17,7 +17,7 @@ from sdq.quant.mixed_precision import FP
 from sdq.recipe import PRESETS, load_recipe
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up, made_up_inspection, made_up_remedies, made_up_sensitivity
+from tests.helpers import made_up, made_up_inspection, made_up_remedies, made_up_sensitivity
 from tests.helpers.commands import refused, run
 
 COSTS, PARETO, REMEDIES = (

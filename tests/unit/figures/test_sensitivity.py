@@ -12,8 +12,8 @@ from sdq.figures import estimates, module_scan, sensitivity, tensors
 from sdq.figures.sensitivity import METRICS, VIEWS
 from sdq.figures.style import INK
 from sdq.results import EVERY
-from tests import made_up_sensitivity as made_up
-from tests.made_up import MODULES
+from tests.helpers import made_up_sensitivity as made_up
+from tests.helpers.made_up import MODULES
 
 SCAN, FLOOR, ESTIMATE, PARTS = (
     made_up.sensitivity(),

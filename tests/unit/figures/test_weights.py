@@ -22,7 +22,7 @@ from sdq.figures.weights import (
 )
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
-from tests import made_up
+from tests.helpers import made_up
 
 QUERY = "roberta.encoder.layer.3.attention.self.query"
 EMBEDDING = "roberta.embeddings.word_embeddings"

@@ -14,7 +14,7 @@ from sdq.figures import sample_size, zero_shot
 from sdq.figures.style import Theme
 from sdq.recipe import PRESETS, Calibration
 from sdq.results import Report, Scores
-from tests import made_up
+from tests.helpers import made_up
 
 CODES = ("en", "de", "ru", "bg", "zh")
 XGLUE = "ar bg de el en es fr hi it nl pl pt ru sw th tr ur vi zh".split()  # noqa: SIM905

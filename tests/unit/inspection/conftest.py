@@ -8,8 +8,8 @@ import pytest
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
-from tests.made_up_inspection import MADE
+from tests.helpers import made_up
+from tests.helpers.made_up_inspection import MADE
 
 
 @pytest.fixture(scope="module")

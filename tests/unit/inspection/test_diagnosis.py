@@ -10,10 +10,10 @@ import pytest
 
 from sdq.inspection.diagnosis import Diagnosis
 from sdq.inspection.reasons import CALIBRATION
-from tests import made_up_reasons, made_up_sensitivity
+from tests.helpers import made_up_reasons, made_up_sensitivity
 from tests.helpers.diagnoses import WORST, edited, said
-from tests.made_up_inspection import MADE
-from tests.made_up_sensitivity import QUIET
+from tests.helpers.made_up_inspection import MADE
+from tests.helpers.made_up_sensitivity import QUIET
 
 # --- the rules that hold for every sentence
 

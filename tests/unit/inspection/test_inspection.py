@@ -22,7 +22,7 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import TABLES, Store
-from tests import made_up
+from tests.helpers import made_up
 
 Computed = list[str]
 

@@ -42,7 +42,7 @@ from sdq.pipeline.student import stratified_sample
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.recipe import PRESETS, Calibration, Recipe
 from sdq.results import Report, Scores
-from tests.planted import (
+from tests.helpers.planted import (
     huge_weight_,
     language_directions_,
     norm_unit_,

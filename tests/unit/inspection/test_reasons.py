@@ -14,9 +14,9 @@ from sdq.figures import why as figures
 from sdq.inspection.diagnosis import diagnose
 from sdq.inspection.reasons import ALIKE, CALIBRATION, CAUSES, EXPLAINS, described, reason
 from sdq.labels import nats, share
-from tests import made_up_reasons, made_up_remedies
+from tests.helpers import made_up_reasons, made_up_remedies
 from tests.helpers.diagnoses import WORST, edited, said
-from tests.made_up_sensitivity import KL
+from tests.helpers.made_up_sensitivity import KL
 
 # --- the reason of a module
 

@@ -11,7 +11,7 @@ from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.queue import id_of
 
 NAMES = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")

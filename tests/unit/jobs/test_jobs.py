@@ -22,7 +22,7 @@ from sdq.jobs.processes import process_of, write_pid
 from sdq.recipe import PRESETS, Recipe
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 
 RUN = "0123456789ab"
 

@@ -19,7 +19,7 @@ from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests.helpers import made_up, made_up_inspection
 
 OTHER = "0123456789ab"
 

@@ -26,7 +26,7 @@ from sdq.reporting import inspected
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import TABLES, Store
-from tests import made_up, made_up_inspection, made_up_sensitivity
+from tests.helpers import made_up, made_up_inspection, made_up_sensitivity
 
 OPENS = {
     "script": "src",

@@ -24,7 +24,7 @@ from sdq.reproduce import shipping
 from sdq.results import Report
 from sdq.settings import ASSETS
 from sdq.store import Store, seal, write
-from tests import made_up
+from tests.helpers import made_up
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sdq.recipe import PRESETS
 from sdq.reproduce.grid import methods
 from sdq.settings import ROOT
 from sdq.store import Store
-from tests import made_xglue
+from tests.helpers import made_xglue
 from tests.helpers.xglue import LANGUAGES, gold_of
 
 METHODS = ["FP32", "PTQ, dynamic INT8", "QNAT", "QNAT, KLD", "QNAT, Att", "QNAT, Att-KLD"]

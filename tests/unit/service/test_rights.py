@@ -15,7 +15,7 @@ from sdq.recipe import PRESETS
 from sdq.service.visitors import OWNER, Visitor, askers
 from sdq.settings import UserError
 from sdq.store import Store, run_id
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.visiting import ANNA, BEN, TEACHER
 
 pytestmark = pytest.mark.usefixtures("plain")

@@ -23,7 +23,7 @@ from sdq.results import Report
 from sdq.settings import ASSETS, UserError
 from sdq.store import Store, run_id, seal
 from sdq.store.identity import identify, unreplaced
-from tests import made_up
+from tests.helpers import made_up
 from tests.helpers.commands import refused
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspection_id
 from sdq.store import Store
-from tests.made_up_reasons import conductance, drift, mismatch, why, words
-from tests.made_up_remedies import costs, pareto, remedies
-from tests.made_up_sensitivity import alone, estimate, floor, parts, sensitivity
+from tests.helpers.made_up_reasons import conductance, drift, mismatch, why, words
+from tests.helpers.made_up_remedies import costs, pareto, remedies
+from tests.helpers.made_up_sensitivity import alone, estimate, floor, parts, sensitivity
 
 MADE: dict[str, Callable[[], pd.DataFrame]] = {
     "sensitivity": sensitivity,

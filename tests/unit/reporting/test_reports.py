@@ -29,7 +29,7 @@ from sdq.reporting.sections import FIGURES, Part, parts
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
-from tests import made_up, made_up_inspection
+from tests.helpers import made_up, made_up_inspection
 
 NAMES = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 TEXT = "Diagnosis: what breaks the answers, why, and what helps"  # the one part without a picture

@@ -18,7 +18,7 @@ from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests import made_up
+from tests.helpers import made_up
 
 ROWS = pd.DataFrame({"module": ["a", "b"], "kl": [0.5, 0.25]})
 
