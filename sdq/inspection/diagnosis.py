@@ -162,7 +162,7 @@ def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
     if won.empty:
         best = run.loc[run["change"].idxmax()]
         text = (
-            f"None of the {len(run)} remedies that were run surely wins: the best, "
+            f"None of the {len(run)} remedies that were run wins beyond chance: the best, "
             f"“{best['what']}”, changes the score by {best['change']:+.1f} points"
         )
         return (
@@ -175,7 +175,7 @@ def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
     best = won.sort_values(["bytes", "change"], ascending=[True, False]).iloc[0]
     than = f" ({best['bytes'] / size:.2f} times as large as this run)" if size else ""
     text = (
-        f"The cheapest remedy that was run and surely won is “{best['what']}”: "
+        f"The cheapest remedy that won beyond chance is “{best['what']}”: "
         f"{best['bytes'] / 1e6:.2f} MB simulated{than}, "
     )
     text += (

@@ -135,7 +135,7 @@ def _because(rows: pd.DataFrame, cause: Row | None) -> list[Sentence]:
     if cause is not None:
         reasons = [
             Sentence(
-                text=f"The reason found: {described(cause)}; {_won(cause)}.",
+                text=f"Main cause: {described(cause)}; {_won(cause)}.",
                 table="why",
                 columns=columns,
             )

@@ -225,7 +225,7 @@ def inspectable(report: Report, store: Store) -> None:
     measured as 0."""
     if not report.recipe["rules"]:
         raise UserError(
-            f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose "
+            f"a quantized run must be chosen to be inspected, {report.run} is FP32; choose "
             "another run"
         )
     unreplaced(report, store)

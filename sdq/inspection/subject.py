@@ -73,7 +73,7 @@ class Subject:
         recipe, task = Recipe.model_validate(report.recipe), load_task(report.task)
         if not recipe.rules:
             raise UserError(
-                f"a quantized run must be chosen to be looked into, {report.run} is FP32; choose "
+                f"a quantized run must be chosen to be inspected, {report.run} is FP32; choose "
                 "another run"
             )
         unreplaced(report, store, model=True)

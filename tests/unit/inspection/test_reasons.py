@@ -191,7 +191,7 @@ def test_the_cheapest_remedy_that_surely_won_is_named(inspected: Any) -> None:
     table["low"] = -1.0
     (sentence,) = said(inspected, remedies=table).remedy
     assert sentence.text.startswith(
-        "None of the 3 remedies that were run surely wins: the best, “A”"
+        "None of the 3 remedies that were run wins beyond chance: the best, “A”"
     )
     table["change"] = float("nan")
     assert not said(inspected, remedies=table).remedy
