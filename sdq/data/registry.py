@@ -8,10 +8,9 @@ declared dataset of the Hugging Face Hub).
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ from sdq.data import assemble
 from sdq.data.kept import KEPT, home, kept
 from sdq.data.tagging import CONLLEVAL
 from sdq.data.task import SPLITS, Example, Task
+from sdq.io.garbage import uncollected
 from sdq.io.sealed import as_shipped, state
 from sdq.results import title
 from sdq.settings import ASSETS, UserError, one_line, path_of
@@ -135,24 +135,11 @@ def load_task(name: str, only: str | None = None) -> Task:
     takes 150 MB. One of the Hub is fetched if it is not here. Raises UserError for one that is
     unknown or cannot be read as it says."""
     name = canonical_name(name)
-    with _uncollected():
+    with uncollected():
         if name in TASKS:
             task_fingerprint(name)
             return TASKS[name](name) if only is None else TASKS[name](name, only)
         return _source(name)[1]()
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Inside, nobody looks for circles of garbage: among 100,000 examples, which all stay, that
-    takes longer than reading them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _source(name: str) -> tuple[Callable[[], str], Callable[[], Task]]:

@@ -13,6 +13,7 @@ from sdq.data.task import Example, Task
 from sdq.io import files
 from sdq.io.boundary import begun, boundary
 from sdq.io.events import Progress
+from sdq.io.garbage import settled, uncollected
 from sdq.models.checkpoint import ready, remedy
 from sdq.pipeline.request import Request
 from sdq.recipe import Recipe
@@ -79,7 +80,9 @@ def run(
                     "message": f"the earlier result is set aside and computed anew: {damage}",
                 }
             )
-        return _Computation(request, task, store, tell).report()
+        computation = _Computation(request, task, store, tell)
+        with settled():
+            return computation.report()
 
 
 def _tidy(run: str, store: Store) -> None:
@@ -103,7 +106,7 @@ class _Computation:
 
         self.request, self.recipe, self.store, self.tell = request, request.recipe, store, tell
         self.seconds: dict[str, float] = {}
-        with self.stage("load", "Reading the model and the sentences"):
+        with self.stage("load", "Reading the model and the sentences"), uncollected():
             advice = remedy(request.model, task.name)
             self.teacher, self.tokenizer = load_for(task, request.folder, advice)
             request.check(task)
