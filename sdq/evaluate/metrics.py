@@ -61,7 +61,8 @@ def span_precision(
     """Micro precision over the same spans, `gold` set to what was predicted: with conlleval XGLUE's
     official score of POS. That takes the first letter of a part of speech for B, I, E, S or O and
     the rest for a kind, so that neighbours of one kind are mostly one span, and some are never
-    found.
+    found. Sentence by sentence: seqeval joins all of them into one row, in which the tag X, of no
+    kind, takes its start from the sentence before if it opens one, and mostly counts as wrong.
 
     gold, answers: the tags of one sentence
     tagging: how tags make spans

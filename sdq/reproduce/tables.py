@@ -98,8 +98,8 @@ def notes(rows: pd.DataFrame, failures: Sequence[str] = ()) -> list[str]:
     ]
     if (rows["metric"] == "precision").any():
         said.append(
-            "Precision is XGLUE's official score of POS (seqeval, on tags without B- and I-); "
-            "token accuracy stands beside it."
+            "Precision is XGLUE's official score of POS (seqeval, on tags without B- and I-), "
+            "counted sentence by sentence; token accuracy stands beside it."
         )
     if (rows["metric"] == "ndcg").any():
         said.append(
