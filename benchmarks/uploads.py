@@ -185,7 +185,7 @@ def choose(visitor: Visitor, names: list[str], watch: Watch) -> None:
         answer = visitor.ask({"session_id": page, "widget_state": {"inbox": [name]}})
         text = json.dumps(answer)
         refusal = (
-            part for part in text.split('"') if "must be" in part and name.split(".")[0] in part
+            part for part in text.split('"') if " must " in part and name.split(".")[0] in part
         )
         say(
             name,

@@ -68,7 +68,16 @@ def test_choices_live_in_the_address(server: str, page: Any) -> None:
     ).is_visible()
 
 
-@pytest.mark.parametrize("query", ["task=nonsense", "width=", "multi=maybe", "width=%3Cscript%3E"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "width=%3Cscript%3E",
+        *(
+            pytest.param(q, marks=pytest.mark.slow)
+            for q in ("task=nonsense", "width=", "multi=maybe")
+        ),
+    ],
+)
 def test_nonsense_in_the_address_falls_back(server: str, page: Any, query: str) -> None:
     page.goto(f"{server}/?{query}")
     page.wait_for_selector(".js-plotly-plot .main-svg")
