@@ -9,17 +9,17 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import selection
+from pages.components.cancel import cancel_button
 from pages.components.glossary import say
 from pages.components.progress import duration, inspection_progress
 from pages.components.runs import finished
-from pages.components.session import me, readable, visitor
+from pages.components.session import me, readable
 from sdq.inspection.registry import ANALYSES
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import damage, inspectable, inspection_id, missing, paths, read_table
 from sdq.jobs import queue as jobs
 from sdq.jobs.estimate import analyses
 from sdq.results import Report
-from sdq.service.visitors import askers
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -114,15 +114,7 @@ def _watch(store: Store, report: Report, names: tuple[str, ...]) -> None:
     )
     st.progress(share, text=text)
     st.caption("This page shows its result as soon as it is ready. You can leave and come back.")
-    who = visitor()
-    if (who.leads or who.name in askers(kept.folder / home)) and st.button(
-        "Cancel", key="cancel-inspection", icon=":material/stop_circle:"
-    ):
-        if not jobs.cancel(home, kept, who.name, who.role):
-            st.session_state["goes-on"] = home
-        st.rerun()
-    if st.session_state.get("goes-on") == home:
-        st.caption("It continues: somebody else, or another window of yours, requested it too.")
+    cancel_button(home, kept, "cancel-inspection")
 
 
 def _others(store: Store, report: Report) -> None:

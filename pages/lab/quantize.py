@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import training
+from pages.components.cancel import cancel_button
 from pages.components.figure import show, theme
 from pages.components.glossary import say
 from pages.components.history import recipe_of, rerun_button
@@ -12,7 +13,7 @@ from pages.components.progress import progress
 from pages.components.recipe import choice, files, fill_in
 from pages.components.recipe_text import describe, expected
 from pages.components.runs import choose, finished, headline, how_made, picture, stored
-from pages.components.session import me, readable, visitor
+from pages.components.session import me, readable
 from sdq.figures.languages import reading
 from sdq.io.quoting import quoted
 from sdq.jobs import queue as jobs
@@ -20,7 +21,6 @@ from sdq.jobs.estimate import expect
 from sdq.jobs.wanted import model_title, wanted
 from sdq.labels import width
 from sdq.results import Report
-from sdq.service.visitors import askers
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -35,15 +35,7 @@ def watch(run: str) -> None:
         st.rerun()
     text, share = progress(state.events, jobs.position(run, store))
     st.progress(share or 0.0, text=text)
-    who = visitor()
-    if (who.leads or who.name in askers(store.folder / run)) and st.button(
-        "Cancel", key="cancel", icon=":material/stop_circle:"
-    ):
-        if not jobs.cancel(run, store, who.name, who.role):
-            st.session_state["goes-on"] = run
-        st.rerun()
-    if st.session_state.get("goes-on") == run:
-        st.caption("It continues: somebody else, or another window of yours, requested it too.")
+    cancel_button(run, store, "cancel")
     asked = jobs.request(run, store)
     training.live(run, state.events, asked[0] if asked else None)
 

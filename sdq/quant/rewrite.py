@@ -59,9 +59,8 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
         parent, _, child = name.rpartition(".")
         old: Any = student.get_submodule(name)
         if rule.weight is not None:
-            rule.weight.granularity.rows(
-                old.weight.detach()
-            )  # a group that does not fit is refused
+            # refuses a group that does not fit
+            rule.weight.granularity.rows(old.weight.detach())
         setattr(
             student.get_submodule(parent),
             child,

@@ -81,8 +81,7 @@ def test_packed_students_answer_as_their_runs_say(store: Store) -> None:
 
 
 def test_inspections_are_whole_and_of_shipped_runs(store: Store) -> None:
-    if not (folder := ASSETS / "inspections").is_dir():
-        pytest.skip("no inspections are shipped yet; `python -m sdq mini ship` makes them")
+    folder = ASSETS / "inspections"
     runs = [identify(seeded(preset, 0), "mini", "intent") for preset in INSPECTED]
     assert {path.name for path in folder.iterdir()} == {
         inspection_id(run, Inspection()) for run in runs
