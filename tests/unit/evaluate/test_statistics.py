@@ -12,18 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap, permutation_test
-from seqeval.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from sdq.data.task import Example, Task
-from sdq.evaluate import draws, statistics
-from sdq.evaluate.predict import outcomes, scores
+from sdq.evaluate import statistics
 from sdq.settings import UserError
 from tests.profiles import examples
-
-TAGS = ("O", "B-city", "I-city", "B-time", "I-time")
 
 
 def table(right: np.ndarray, language: str = "de") -> pd.DataFrame:
@@ -57,56 +52,6 @@ def spans(rng: np.random.Generator, n: int, quality: float, language: str = "de"
 
 def f1(tp: np.ndarray, predicted: np.ndarray, gold: np.ndarray, axis: int = -1) -> np.ndarray:
     return 2 * tp.sum(axis) / (predicted.sum(axis) + gold.sum(axis))
-
-
-def task(kind: str, labels: tuple[str, ...]) -> Task:
-    return Task(
-        "made",
-        kind,
-        labels,
-        ("de", "en"),
-        "en",
-        "f1" if kind == "token" else "accuracy",
-        "0",
-        {"test": []},
-    )  # type: ignore[arg-type]
-
-
-@given(
-    st.lists(
-        st.tuples(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 2**20)),
-        min_size=1,
-        max_size=12,
-    )
-)
-def test_counts_give_seqeval_f1(sentences: list[tuple[list[int], int]]) -> None:
-    gold = [[TAGS[i] for i in ids] for ids, _ in sentences]
-    answers = [
-        list(np.random.default_rng(seed).integers(0, 5, len(ids))) for ids, seed in sentences
-    ]
-    examples = [Example(f"s{i}", "de", "", tuple(tags), tuple(tags)) for i, tags in enumerate(gold)]
-    counted = outcomes(examples, answers, [0.0] * len(gold), task("token", TAGS))
-    expected = f1_score(gold, [[TAGS[i] for i in a] for a in answers], zero_division=0)
-    assert statistics.score(
-        counted["tp"].to_numpy(), counted["predicted"].to_numpy(), counted["gold"].to_numpy()
-    ) == pytest.approx(expected)
-
-
-def test_cut_words_count_as_outside() -> None:
-    example = Example("s", "de", "", ("a", "b", "c"), ("B-city", "O", "B-time"))
-    row = outcomes([example], [[1, 0]], [0.0], task("token", TAGS)).iloc[0]
-    assert (row.tp, row.predicted, row.gold) == (1, 1, 2)
-
-
-def test_accuracy_and_means() -> None:
-    examples = [Example(f"s{i}", code, "", (), ("b",)) for code in ("de", "en") for i in range(4)]
-    answers = [[1], [1], [0], [1], [1], [1], [1], [1]]
-    result = scores(
-        outcomes(examples, answers, [1.0] * 8, task("sequence", ("a", "b"))),
-        task("sequence", ("a", "b")),
-    )
-    assert result.by_language == {"de": 0.75, "en": 1.0}
-    assert (result.mean, result.zero_shot_mean) == (0.875, 0.75)
 
 
 @examples(1000)
@@ -346,22 +291,3 @@ def test_flips_are_counted_by_language() -> None:
 def test_p_values_are_written_by_one_rule(p: float, cell: str, text: str) -> None:
     assert (statistics.p_cell(p), statistics.p_text(p)) == (cell, text)
     assert statistics.p_cell(float("nan")) == ""
-
-
-def test_draws_are_one_poisson_stream_however_often_they_are_asked_for() -> None:
-    n = draws._CHUNK + 7  # more than are drawn at a time
-    drawn = np.random.default_rng(3).poisson(1.0, (n, 40)).astype(np.float32)
-    first = draws.draw_counts(n, 40, 3)
-    assert first.dtype == np.float32
-    first += 1  # what a caller does to them is nobody else's
-    assert np.array_equal(draws.draw_counts(n, 40, 3), drawn)
-
-
-def test_what_is_kept_of_draws_is_bounded_by_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draws, "_DRAWN", 100_000)
-    for n in (300, 400, 500, 300, 2000):
-        draws.draw_counts(n, 100, 0)
-        assert sum(drawn.nbytes for drawn in draws._kept.values()) <= 100_000
-        assert not any(drawn.flags.writeable for drawn in draws._kept.values())
-    draws.draw_counts(500, 100, 0)
-    assert (500, 100, 0) in draws._kept

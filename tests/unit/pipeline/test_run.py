@@ -3,6 +3,9 @@ moved into rooms; and of the very model and task that it was asked for.
 
 recorded.json was written with commit 3a1b3d0. Another processor may round otherwise, and a value
 beside a rounding boundary then takes the next code: most margins must agree, none may lie far off.
+Between an Intel and an AMD processor margins were off by 4e-5 (median) and 0.13 (most); after five
+steps of Adam, whose first steps amplify the smallest gradients, by 0.018 and 0.17. Training itself
+moves them by 0.22 and 2.1, two bits fewer by 4.0 and 5.7.
 """
 
 from __future__ import annotations
@@ -63,8 +66,9 @@ def test_a_run_gives_what_it_gave(preset: str, store: Store) -> None:
     before, report = RECORDED[preset], run(recipe(preset), "mini", "intent", store)
     sentences, depth = store.sentences(report.run), store.table(report.run, "depth")
     off = np.abs(sentences["margin"].to_numpy() - np.array(before["margins"]))
-    assert float(np.median(off)) < 1e-3
-    assert float(off.max()) < 0.1
+    trained = before["loss"] is not None
+    assert float(np.median(off)) < (0.06 if trained else 1e-3)
+    assert float(off.max()) < 0.5
     same = [one == two for one, two in zip(sentences["answer"], before["answers"], strict=True)]
     assert sum(same) >= len(same) - 1
     for code, score in before["scores"].items():
@@ -72,10 +76,10 @@ def test_a_run_gives_what_it_gave(preset: str, store: Store) -> None:
     blocks = depth[(depth["language"] == "all") & (depth["role"] == "block")]
     errors = {f"{row.site} {row.measure}": row.relative_l2 for row in blocks.itertuples()}
     assert errors == pytest.approx(before["depth"], rel=1e-2)
-    if before["loss"] is not None:
+    if trained:
         assert report.history is not None
         losses = [step["loss"] for step in report.history["steps"]]
-        assert losses == pytest.approx(before["loss"], rel=1e-3)
+        assert losses == pytest.approx(before["loss"], rel=1e-2)
 
 
 def test_a_model_that_was_replaced_while_it_was_read_is_refused(
