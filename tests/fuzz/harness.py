@@ -108,6 +108,9 @@ def page(held: bytes, file: str, query: dict[str, str]) -> None:
     """Open a page, as a link to it does. Fault if it shows an exception or does not come."""
     from streamlit.testing.v1 import AppTest
 
+    from tests.helpers.pages import scan_once
+
+    scan_once()
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SECONDS)
     if file:
         app.switch_page(file)

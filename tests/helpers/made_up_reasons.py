@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tests.helpers.made_up import LANGUAGES, MODULES, loaded
 from tests.helpers.made_up_sensitivity import KL, QUIET
+from tests.helpers.made_up_tables import LANGUAGES, MODULES, loaded
 
 
 def words() -> pd.DataFrame:

@@ -11,8 +11,8 @@ from sdq.inspection.remedies import choice_at as chosen_at
 from sdq.inspection.remedies import mixed_precision_recipe
 from sdq.quant.mixed_precision import FP, choice_of, keep_worst
 from sdq.recipe import PRESETS
-from tests.helpers.made_up import MODULES
 from tests.helpers.made_up_sensitivity import KL
+from tests.helpers.made_up_tables import MODULES
 
 
 def costs() -> pd.DataFrame:

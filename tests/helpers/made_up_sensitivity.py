@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tests.helpers.made_up import LANGUAGES, MODULES, loaded, sites
+from tests.helpers.made_up_tables import LANGUAGES, MODULES, loaded, sites
 
 KL = {
     name: 0.4 * 0.8**i

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
+
+
+def scan_once() -> None:
+    """Every AppTest is a new runtime to streamlit, which then searches all installed packages for
+    components, for a third of a second. What is installed stays the same."""
+    if not hasattr(manifest_scanner.scan_component_manifests, "cache_info"):
+        manifest_scanner.scan_component_manifests = cache(  # type: ignore[assignment]
+            manifest_scanner.scan_component_manifests
+        )
 
 
 def opened(page: str = "", **query: str) -> AppTest:

@@ -16,7 +16,9 @@ from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
 from tests.helpers import made_up
+from tests.helpers.pages import scan_once
 
+scan_once()
 NAMES = ("fp32", "ptq-w3a8", "sdq-att-kld-w3a8")
 
 

@@ -9,7 +9,7 @@ from sdq.labels import signed
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests.helpers import made_up
+from tests.helpers import made_up, made_up_tables
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/examples.py"
@@ -67,7 +67,7 @@ def test_a_link_shows_one_sentence_with_the_answers_of_all_runs(store: Store) ->
     reports = filled(store)
     row = store.sentences(reports["ptq-w3a8"].run).query("language == 'ur'").iloc[3]
     example = next(
-        e for e in made_up.loaded("intent").examples("test", ("ur",)) if e.id == row["id"]
+        e for e in made_up_tables.loaded("intent").examples("test", ("ur",)) if e.id == row["id"]
     )
     app = opened(PAGE, runs=ids(reports), language="ur", example=row["id"], of="SDQ")
     shown = text_of(app)

@@ -10,7 +10,7 @@ from sdq.evaluate.significance import paired_tests
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests.helpers import made_up
+from tests.helpers import made_up, made_up_tables
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/compare/methods.py"
@@ -30,7 +30,7 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:
     assert shown.iloc[1]["zero-shot mean, % [95 %]"].startswith(
         f"{100 * ptq.quantized.zero_shot_mean:.1f} ["
     )
-    codes = [code for code in made_up.LANGUAGES if code != "en"]
+    codes = [code for code in made_up_tables.LANGUAGES if code != "en"]
     against = paired_tests(store.sentences(full.run), store.sentences(ptq.run), codes).iloc[-1]
     written = f"{against['change']:+.1f} [{against['low']:+.1f}, {against['high']:+.1f}]".replace(
         "-", "−"

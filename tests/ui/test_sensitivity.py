@@ -8,7 +8,7 @@ from sdq.figures.sensitivity import METRICS
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests.helpers import made_up, made_up_inspection, made_up_sensitivity
+from tests.helpers import made_up, made_up_inspection, made_up_sensitivity, made_up_tables
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/inspect/sensitivity.py"
@@ -37,7 +37,7 @@ def test_it_shows_the_stored_numbers(store: Store) -> None:
     report = looked_into(store)
     app = opened(PAGE, runs=report.run)
     modules, parts, ranking = (frame.value for frame in app.dataframe)
-    assert list(modules["module"]) == [name for name, _, _ in made_up.MODULES]
+    assert list(modules["module"]) == [name for name, _, _ in made_up_tables.MODULES]
     assert dict(zip(modules["module"], modules[METRICS["KL"].axis], strict=True)) == pytest.approx(
         made_up_sensitivity.KL
     )

@@ -13,7 +13,7 @@ from sdq.figures import sample_size, zero_shot
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests.helpers import made_up
+from tests.helpers import made_up, made_up_tables
 from tests.helpers.pages import opened, text_of
 
 PAGE = "pages/compare/zero_shot.py"
@@ -46,7 +46,7 @@ def said(app: AppTest) -> str:
 def test_it_shows_the_interaction_and_what_was_seen(store: Store, task: str) -> None:
     full, ptq, multi = filled(store, task)
     app = opened(PAGE, runs=",".join(r.run for r in (full, ptq, multi)))
-    shown, zero = text_of(app), [code for code in made_up.LANGUAGES if code != "en"]
+    shown, zero = text_of(app), [code for code in made_up_tables.LANGUAGES if code != "en"]
     exact = interaction(
         store.sentences(full.run), store.sentences(ptq.run), {"zero-shot": zero}, ["en"]
     ).set_index("group")

@@ -14,7 +14,7 @@ from sdq.evaluate.statistics import p_cell
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests.helpers import made_up
+from tests.helpers import made_up, made_up_tables
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_row_per_language_with_holm_and_what_cannot_be_seen(
         table = paired_tests(
             store.sentences(runs[0].run),
             store.sentences(other.run),
-            list(made_up.LANGUAGES),
+            list(made_up_tables.LANGUAGES),
             ("en",),
         )
         part = out[
@@ -87,9 +87,12 @@ def test_json_holds_every_number(
     assert found["base"] == runs[0].run
     rows = found["runs"][runs[1].run]
     table = paired_tests(
-        store.sentences(runs[0].run), store.sentences(runs[1].run), list(made_up.LANGUAGES), ("en",)
+        store.sentences(runs[0].run),
+        store.sentences(runs[1].run),
+        list(made_up_tables.LANGUAGES),
+        ("en",),
     )
-    assert [row["language"] for row in rows] == [*made_up.LANGUAGES, "all", "zero-shot"]
+    assert [row["language"] for row in rows] == [*made_up_tables.LANGUAGES, "all", "zero-shot"]
     assert [row["change"] for row in rows] == pytest.approx(table["change"].tolist())
     assert rows[-1]["p_holm"] is None
 

@@ -18,7 +18,7 @@ from sdq.figures.activations import (
 from sdq.figures.dimensions import dimension_picture, dimension_table, outlier_units, units_reading
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
-from tests.helpers import made_up
+from tests.helpers import made_up_tables
 
 QUERY = "roberta.encoder.layer.3.attention.self.query"
 
@@ -26,13 +26,13 @@ QUERY = "roberta.encoder.layer.3.attention.self.query"
 @pytest.fixture(scope="module")
 def found() -> dict[str, pd.DataFrame]:
     """A run with 8-bit inputs: SQNR 40 dB in English, 39 in German, ... 26 in Swahili."""
-    return made_up.tables(PRESETS["ptq-w3a8"], 0.8)
+    return made_up_tables.tables(PRESETS["ptq-w3a8"], 0.8)
 
 
 @pytest.fixture(scope="module")
 def full() -> dict[str, pd.DataFrame]:
     """An FP32 run."""
-    return made_up.tables(PRESETS["fp32"], 1.0)
+    return made_up_tables.tables(PRESETS["fp32"], 1.0)
 
 
 def spans(rows: pd.DataFrame, **span: float) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def spans(rows: pd.DataFrame, **span: float) -> pd.DataFrame:
 
 def test_modules_are_those_with_inputs(found: dict[str, pd.DataFrame]) -> None:
     assert list(modules(found["activations"])["module"]) == [
-        name for name, role, _ in made_up.MODULES if role != "embedding"
+        name for name, role, _ in made_up_tables.MODULES if role != "embedding"
     ]
 
 
@@ -123,7 +123,7 @@ def test_sqnr_is_sorted_lowest_first(
     drawn = sqnr_picture(found["activations"], QUERY, "en", "dark")
     assert drawn is not None
     figure, rows, text = drawn
-    assert list(rows["SQNR, dB"]) == sorted(40.0 - i for i in range(len(made_up.LANGUAGES)))
+    assert list(rows["SQNR, dB"]) == sorted(40.0 - i for i in range(len(made_up_tables.LANGUAGES)))
     assert figure.layout.yaxis.categoryarray[0] == "Swahili"
     assert "26.0 dB in Swahili to 40.0 dB in English, median 33.0 dB" in text
     assert sqnr_picture(full["activations"], QUERY, "en") is None

@@ -15,7 +15,7 @@ from sdq.figures import methods, prices, style, weight_histograms
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
-from tests.helpers import made_up
+from tests.helpers import made_up, made_up_tables
 
 FOUR = ("fp32", "ptq-w3a8", "qat-w3a8", "sdq-att-kld-w3a8")
 
@@ -59,7 +59,7 @@ def test_intervals_and_differences_are_those_of_the_statistics(
     store: Store, found: pd.DataFrame
 ) -> None:
     full, ptq = (store.sentences(r.run) for r in chosen(store)[:2])
-    codes = [code for code in made_up.LANGUAGES if code != "en"]
+    codes = [code for code in made_up_tables.LANGUAGES if code != "en"]
     _, low, high = mean_interval([ptq], codes)
     assert found[["low", "high"]].iloc[1].tolist() == pytest.approx([100 * low, 100 * high])
     against = paired_tests(full, ptq, codes).set_index("language").loc["all"]

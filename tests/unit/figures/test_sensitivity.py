@@ -13,7 +13,7 @@ from sdq.figures.sensitivity import METRICS, VIEWS
 from sdq.figures.style import INK
 from sdq.results import EVERY
 from tests.helpers import made_up_sensitivity as made_up
-from tests.helpers.made_up import MODULES
+from tests.helpers.made_up_tables import MODULES
 
 SCAN, FLOOR, ESTIMATE, PARTS = (
     made_up.sensitivity(),

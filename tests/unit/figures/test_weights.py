@@ -22,7 +22,7 @@ from sdq.figures.weights import (
 )
 from sdq.recipe import PRESETS
 from sdq.settings import UserError
-from tests.helpers import made_up
+from tests.helpers import made_up_tables
 
 QUERY = "roberta.encoder.layer.3.attention.self.query"
 EMBEDDING = "roberta.embeddings.word_embeddings"
@@ -31,13 +31,13 @@ EMBEDDING = "roberta.embeddings.word_embeddings"
 @pytest.fixture(scope="module")
 def weights() -> pd.DataFrame:
     """A 3-bit run."""
-    return made_up.tables(PRESETS["ptq-w3a8"], 0.8)["weights"]
+    return made_up_tables.tables(PRESETS["ptq-w3a8"], 0.8)["weights"]
 
 
 @pytest.fixture(scope="module")
 def full() -> pd.DataFrame:
     """An FP32 run."""
-    return made_up.tables(PRESETS["fp32"], 1.0)["weights"]
+    return made_up_tables.tables(PRESETS["fp32"], 1.0)["weights"]
 
 
 def changed(weights: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def changed(weights: pd.DataFrame, **values: object) -> pd.DataFrame:
 
 def test_table_has_the_stored_numbers(weights: pd.DataFrame) -> None:
     rows = table(weights)
-    assert list(rows["module"]) == [name for name, _, _ in made_up.MODULES]
+    assert list(rows["module"]) == [name for name, _, _ in made_up_tables.MODULES]
     assert list(rows["SQNR, dB"]) == list(weights["sqnr_db"])
     assert list(rows["MSE, ×10⁻⁶"]) == pytest.approx(list(1e6 * weights["mse"]))
     assert list(rows["codes used, %"]) == pytest.approx(
@@ -201,7 +201,7 @@ def test_unknown_layer_is_refused(weights: pd.DataFrame) -> None:
 
 
 def test_nearest_understands_what_other_pages_select() -> None:
-    names = [name for name, _, _ in made_up.MODULES]
+    names = [name for name, _, _ in made_up_tables.MODULES]
     assert nearest("roberta.encoder.layer.3", names) == QUERY
     assert (
         nearest("roberta.encoder.layer.3.attention.output.dense:input", names)

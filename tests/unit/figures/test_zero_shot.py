@@ -14,7 +14,7 @@ from sdq.figures import sample_size, zero_shot
 from sdq.figures.style import Theme
 from sdq.recipe import PRESETS, Calibration
 from sdq.results import Report, Scores
-from tests.helpers import made_up
+from tests.helpers import made_up_tables
 
 CODES = ("en", "de", "ru", "bg", "zh")
 XGLUE = "ar bg de el en es fr hi it nl pl pt ru sw th tr ur vi zh".split()  # noqa: SIM905
@@ -87,7 +87,7 @@ SINGLE = drop_table([PTQ, SDQ], SENTENCES, FULL)
 
 
 def test_languages_of_the_data_sets_are_known() -> None:
-    for code in {*made_up.LANGUAGES, *XGLUE, *TREEBANKS}:
+    for code in {*made_up_tables.LANGUAGES, *XGLUE, *TREEBANKS}:
         assert UNKNOWN not in language(code), code
     assert language("sw") == ("Swahili", "Latn", "Atlantic-Congo")
     assert language("deu_Latn") == LANGUAGES["de"]
