@@ -26,6 +26,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 LANGUAGES = (
@@ -48,6 +49,7 @@ LANGUAGES = (
 SPLITS = ("train", "dev", "test")
 TEXT = Path(__file__).parent / "text"
 BOUNDARY = "·"
+_WORD = re.compile(rf"[^\s{BOUNDARY}]+")
 _HOLE = re.compile(r"\{([a-z0-9_.]+)\}")
 _FRAME = re.compile(r"([a-z_]+)\.(train|dev|test)\.(\d\d) = (.+)")
 
@@ -170,8 +172,7 @@ def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
     tokens, tags = _words(chars, frame.id)
     text = "".join(c for c, _ in chars if c != BOUNDARY)
     text = text[:1].upper() + text[1:]
-    if tokens[0][0].islower():
-        tokens[0] = tokens[0][0].upper() + tokens[0][1:]
+    tokens[0] = tokens[0][:1].upper() + tokens[0][1:]
     return Sentence(
         frame.id, frame.intent, text, tuple(tokens), tuple(tags), dict(choice), surfaces
     )
@@ -179,38 +180,38 @@ def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
 
 def _words(chars: list[tuple[str, str]], frame: str) -> tuple[list[str], list[str]]:
     """Split at spaces and boundaries, and split punctuation off the ends of words."""
-    words: list[list[tuple[str, str]]] = [[]]
-    for c, tag in chars:
-        if c == BOUNDARY or c.isspace():
-            words.append([])
-        else:
-            words[-1].append((c, tag))
-    tokens, tags = [], []
-    for word in filter(None, words):
-        left, right = 0, len(word)
-        while left < right and _is_mark(word[left]):
+    text, marked = "".join(c for c, _ in chars), [tag for _, tag in chars]
+    tokens: list[str] = []
+    tags: list[str] = []
+    for word in _WORD.finditer(text):
+        first, last = word.span()
+        left, right = first, last
+        while left < right and not marked[left] and _is_punctuation(text[left]):
             left += 1
-        while right > left and _is_mark(word[right - 1]):
+        while right > left and not marked[right - 1] and _is_punctuation(text[right - 1]):
             right -= 1
-        for part in [*([w] for w in word[:left]), word[left:right], *([w] for w in word[right:])]:
-            if not part:
-                continue
-            names = {tag[2:] for _, tag in part}
-            if len(names) > 1:
-                whole = "".join(c for c, _ in part)
-                raise ValueError(
-                    f"{frame}: the word {whole!r} is only partly a slot; give the value a form for "
-                    "it"
-                )
-            tokens.append("".join(c for c, _ in part))
-            starts = any(tag.startswith("B-") for _, tag in part)
-            name = names.pop()
-            tags.append(("B-" if starts else "I-") + name if name else "O")
+        tokens += text[first:left]
+        tags += ["O"] * (left - first)
+        if left < right:
+            tokens.append(text[left:right])
+            tags.append(_tag(text[left:right], set(marked[left:right]), frame))
+        tokens += text[right:last]
+        tags += ["O"] * (last - right)
     return tokens, tags
 
 
-def _is_mark(item: tuple[str, str]) -> bool:
-    return not item[1] and unicodedata.category(item[0])[0] == "P"
+def _tag(word: str, marked: set[str], frame: str) -> str:
+    """The tag of a word whose characters have these, of which B- comes before I-."""
+    if len({tag[2:] for tag in marked}) > 1:
+        raise ValueError(
+            f"{frame}: the word {word!r} is only partly a slot; give the value a form for it"
+        )
+    return min(marked) or "O"
+
+
+@cache
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character)[0] == "P"
 
 
 def allowed(language: Language, slot: str, split: str) -> range:

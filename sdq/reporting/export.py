@@ -93,10 +93,10 @@ def plain(value: Any) -> Any:
     """A value as JSON has it: arrays as lists; NaN, infinity and missing as None."""
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
     return (
         None
         if value is None
@@ -109,7 +109,7 @@ def plain(value: Any) -> Any:
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as JSON has it: one object per row."""
-    columns = [[plain(value) for value in table[name]] for name in table]
+    columns = [[plain(value) for value in table[name].tolist()] for name in table]
     return [dict(zip(table.columns, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 

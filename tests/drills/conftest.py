@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """For tests that kill nothing of the cluster: it is started once. What it computes stands back
     by NICE."""

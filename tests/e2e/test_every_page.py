@@ -37,10 +37,13 @@ def opened(page: Any, address: str) -> None:
     )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(
-    "name",
-    [name if name == "home" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+    ("name", "theme"),
+    [
+        pytest.param(n, theme, marks=[] if (n, theme) == ("home", "dark") else pytest.mark.slow)
+        for n in NAMES
+        for theme in ("light", "dark")
+    ],
 )
 def test_axe_finds_no_serious_barrier(
     chromium: Any, server: str, addresses: dict[str, str], name: str, theme: str
@@ -69,7 +72,10 @@ def test_axe_finds_no_serious_barrier(
 
 @pytest.mark.parametrize(
     "name",
-    [name if name == "depth" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+    [
+        name if name in ("depth", "home") else pytest.param(name, marks=pytest.mark.slow)
+        for name in NAMES
+    ],
 )
 def test_it_fits_a_phone_and_the_console_is_silent(
     server: str, page: Any, addresses: dict[str, str], name: str
@@ -82,6 +88,8 @@ def test_it_fits_a_phone_and_the_console_is_silent(
 
 
 OTHERS = (
+    "weights",
+    "examples",
     "home",
     "runs",
     "quantize-result",
@@ -193,12 +201,7 @@ def inspected(name: str, store: Store, run: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "depth",
-        "weights",
-        "examples",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS),
-    ],
+    ["depth", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)],
 )
 def test_the_numbers_on_the_page_are_those_of_the_store(
     server: str, page: Any, addresses: dict[str, str], store: Store, ids: dict[str, str], name: str

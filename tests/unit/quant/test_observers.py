@@ -93,7 +93,7 @@ def test_order_of_batches(observer: Any) -> None:
 
 
 @EVERY
-@examples(25)
+@examples(10)
 @given(ROWS | ANY_ROWS, st.floats(-8, 8, width=32))
 @example(
     [[-1e-8, 0.3e-8], [1.0, -1e-9]], 0.0

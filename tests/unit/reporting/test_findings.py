@@ -202,7 +202,7 @@ def test_another_format_is_written_and_linked(
             "\n".join(f"{t}: {len(rows)}" for t, rows in chapter.own.items()),
         )
 
-    monkeypatch.setitem(findings.FORMATS, "txt", lengths)
+    monkeypatch.setattr(findings, "FORMATS", {"csv": findings.FORMATS["csv"], "txt": lengths})
     index = findings.write(tmp_path, report, store).read_text("utf-8")
     assert (tmp_path / "depth.txt").read_text("utf-8").startswith("depth: ")
     assert 'href="depth.txt"' in index
@@ -210,7 +210,7 @@ def test_another_format_is_written_and_linked(
 
 @pytest.mark.parametrize("name", findings.FORMATS)
 def test_every_format_has_files_of_its_own(store: Store, report: Report, name: str) -> None:
-    listed = findings.chapters(report, findings.tables(report, store))
+    listed = list(findings.chapters(report, findings.tables(report, store)))[:4]
     made = [file for chapter in listed for file in findings.FORMATS[name](chapter)]
     assert len({file for file, _ in made}) == len(made) >= len(listed)
     assert all(file.endswith(f".{name}") and text for file, text in made)
