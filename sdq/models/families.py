@@ -61,7 +61,9 @@ class Family:
         """Which names have which role, for people to check a guess."""
         named = {**self.inside, "attention products": self.products, **self.sites}
         return ", ".join(
-            f"{role} = {name.replace(chr(92), '')}" for role, name in named.items() if name
+            f"{role} = {name.replace(chr(92), '')}"
+            for role, name in named.items()
+            if name and role != "residual"  # what LayerNorms read
         )
 
 
@@ -125,8 +127,7 @@ FAMILIES: dict[str, Family] = {
             "ffn_out": r"ffn\.lin2",
         },
         products=r"attention",
-        sites={"ffn_activation": r"ffn\.activation"}
-        | _norms(r"sa_layer_norm|output_layer_norm"),
+        sites={"ffn_activation": r"ffn\.activation"} | _norms(r"sa_layer_norm|output_layer_norm"),
     ),
     "albert": Family(
         block=r"albert_layer_groups\.\d+\.albert_layers\.\d+",

@@ -47,7 +47,8 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
     chosen: dict[Module | Site, Rule] = {}
     layers, places = modules(student), sites(student)
     for rule in rules:
-        matched = [m for m in (*layers, *places) if rule.matches(m.name, m.role)]
+        every: list[Module | Site] = [*layers, *places]
+        matched = [m for m in every if rule.matches(m.name, m.role)]
         if not matched:
             raise ValueError(
                 f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with "
@@ -131,17 +132,22 @@ def quantized_sites(model: nn.Module) -> dict[str, ActivationQuantizer]:
     return {name: q for name, q in named.items() if isinstance(q, ActivationQuantizer)}
 
 
-def quantizing(model: nn.Module) -> list[Module]:
-    """What quantizes by itself in a rewritten model, in forward order of the blocks: its quantized
-    modules, and after those of a block the quantizers of its activation sites."""
-    layers, places = quantized_modules(model), quantized_sites(model)
-    every = [m for m in modules(model) if m.name in layers]
-    every += [
+def parts(model: nn.Module) -> list[Module]:
+    """Every module that may be quantized, in forward order, and after those of a block the
+    quantizers of its activation sites: what quantizes by itself, or could."""
+    there = quantized_sites(model)
+    places = [
         Module(site.quantizer, site.role, site.block)
         for site in sites(model)
-        if site.quantizer in places
+        if site.quantizer in there
     ]
-    return sorted(every, key=lambda m: (m.role == "head", m.block))
+    return sorted([*modules(model), *places], key=lambda m: (m.role == "head", m.block))
+
+
+def quantized_parts(model: nn.Module) -> list[str]:
+    """Names of those parts that are quantized, in that order: what `only` takes."""
+    there = quantized_modules(model).keys() | quantized_sites(model).keys()
+    return [m.name for m in parts(model) if m.name in there]
 
 
 @contextmanager

@@ -3,8 +3,8 @@ attention, what the activation function gives, sums with the residual stream, an
 
 With them a model computes what integer hardware does (Bondarenko et al. 2021, "Understanding and
 Overcoming the Challenges of Efficient Transformer Quantization", figure 1). Modules keep their
-class, their parameters and the code of transformers; while one that computes attention runs, its
-products are listened for. With quantizers off they give what they gave before, bit for bit.
+parameters and the code of transformers, under a class derived from their own; while one that
+computes attention runs, its products are caught. With quantizers off they give what they gave before, bit for bit.
 """
 
 from __future__ import annotations
@@ -44,14 +44,17 @@ class ProbabilityQuantizer(ActivationQuantizer):
         # a range that holds all values holds 0, and the zeros of padding cannot widen it
         if spec.granularity.kind == "tensor" or spec.observer.covers or mask is None:
             return super()._ends(x)
-        ends = [super(ProbabilityQuantizer, self)._ends(p[..., m]) for p, m in zip(x, mask)]
+        ends = [
+            super(ProbabilityQuantizer, self)._ends(p[..., keys] if keys.any() else p)
+            for p, keys in zip(x, mask, strict=True)
+        ]
         return torch.cat([low for low, _ in ends]), torch.cat([high for _, high in ends])
 
 
 class _AtEnds(nn.Module):
     """Mixed into the class of a module whose input, output or both are quantized."""
 
-    ends: Mapping[str, str] = {}  # "input", "output" -> name of the quantizer  # noqa: RUF012
+    ends: Mapping[str, str] = {}  # "input", "output" -> name of the quantizer
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if (name := self.ends.get("input")) is not None:
@@ -110,8 +113,10 @@ class _Products(TorchFunctionMode):
 
 
 @cache
-def _mixed(mixin: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Quant{base.__name__}", (mixin, base), {"__module__": base.__module__})
+def _mixed(mixin: type[Any], base: type[Any]) -> type[Any]:
+    """A class derived from both; the same one for the same two."""
+    name = f"Quant{base.__name__}"
+    return type(name, (mixin, base), {"__module__": base.__module__})
 
 
 def quantize_site_(
@@ -123,7 +128,7 @@ def quantize_site_(
     module: of a model of one's own
     heads: of attention, in one block
     """
-    mixin = _AtProducts if site.side == "product" else _AtEnds
+    mixin: type[Any] = _AtProducts if site.side == "product" else _AtEnds
     if not isinstance(module, mixin):
         module.__class__ = _mixed(mixin, type(module))
     name = f"{site.role}_quantizer"

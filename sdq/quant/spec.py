@@ -93,8 +93,8 @@ class WeightSpec(_Spec):
 
 
 class ActivationSpec(_Spec):
-    """How the input of a layer, or another activation, is quantized: with a calibrated range (static) or each batch's own
-    (dynamic)."""
+    """How the input of a layer, or another activation, is quantized: with a calibrated range
+    (static) or each batch's own (dynamic)."""
 
     granularity: Annotated[PerTensor | PerToken, Field(discriminator="kind")] = PerToken()
     dynamic: bool = Field(
