@@ -4,7 +4,8 @@ attention, what the activation function gives, sums with the residual stream, an
 With them a model computes what integer hardware does (Bondarenko et al. 2021, "Understanding and
 Overcoming the Challenges of Efficient Transformer Quantization", figure 1). Modules keep their
 parameters and the code of transformers, under a class derived from their own; while one that
-computes attention runs, its products are caught. With quantizers off they give what they gave before, bit for bit.
+computes attention runs, its products are caught. With quantizers off they give what they gave
+before, bit for bit.
 """
 
 from __future__ import annotations
@@ -128,9 +129,10 @@ def quantize_site_(
     module: of a model of one's own
     heads: of attention, in one block
     """
-    mixin: type[Any] = _AtProducts if site.side == "product" else _AtEnds
-    if not isinstance(module, mixin):
-        module.__class__ = _mixed(mixin, type(module))
+    mixin: Any = _AtProducts if site.side == "product" else _AtEnds
+    own: Any = type(module)
+    if not issubclass(own, mixin):
+        module.__class__ = _mixed(mixin, own)
     name = f"{site.role}_quantizer"
     kind = ProbabilityQuantizer if site.role == "attention_probs" else ActivationQuantizer
     module.add_module(name, kind(spec, forward_pass))
