@@ -21,7 +21,7 @@ from sdq.analyses.error_measures import relative_l2, sqnr_db
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen, tensor_of
 from sdq.models.structure import Module, modules, steps
-from sdq.quant.rewrite import only, parts, quantized_parts, quantizers
+from sdq.quant.rewrite import only, parts, quantized_parts, quantized_sites, quantizers
 from sdq.results import EVERY
 
 
@@ -274,7 +274,8 @@ def layerwise_error(
         for m, side in places
         if m.name.partition("@")[0] in quantized and side == "output"
     }
-    for batch in in_pieces(student, data, batch_size):
+    copies = 2 if quantized_sites(student) else 1  # activation sites give as much again
+    for batch in in_pieces(student, data, batch_size, copies):
         recorder.begin(batch)
         with (
             observe_outputs(student, places, recorder.exact),

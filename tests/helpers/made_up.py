@@ -12,6 +12,7 @@ import pandas as pd
 
 from sdq.data.registry import load_task
 from sdq.evaluate.statistics import by_language, means
+from sdq.models.families import SITE_ROLES
 from sdq.quant.spec import WeightSpec
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report, Scores
@@ -186,8 +187,9 @@ def sites() -> list[tuple[str, str, int]]:
 
 def _depth(recipe: Recipe, keep: float) -> pd.DataFrame:
     """Errors that grow through depth and with 1 - keep."""
-    rows = []
-    for order, (name, role, block) in enumerate(sites()):
+    rows, named = [], [role for rule in recipe.rules for role in rule.roles if role in SITE_ROLES]
+    activations = [(f"block.{i}.{role}_quantizer", role, i) for i in range(6) for role in named]
+    for order, (name, role, block) in enumerate([*sites(), *activations]):
         for measure in ("local", "accumulated", *(("gap",) if recipe.training else ())):
             if measure == "local" and role in ("attention", "block"):
                 continue
