@@ -1,4 +1,4 @@
-"""Activation sites in the analyses: rows of their own in error curves and scans, without padding."""
+"""Activation sites in analyses: rows of their own in error curves and scans, without padding."""
 
 from __future__ import annotations
 
