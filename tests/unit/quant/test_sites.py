@@ -195,11 +195,15 @@ def test_sentences_do_not_mind_their_batch(eager: Any, padded: Any) -> None:
             assert (got - other).abs().lt(1e-5).float().mean() > 0.97, name
 
 
-@pytest.mark.parametrize("observer", OBSERVERS, ids=lambda o: o().kind)
+@pytest.mark.parametrize(
+    "observer",
+    [*(observer() for observer in OBSERVERS), Percentile(percent=80)],
+    ids=lambda o: f"{o.kind}-{getattr(o, 'percent', '')}",
+)
 @pytest.mark.parametrize("granularity", [PerTensor(), PerToken()], ids=lambda g: g.kind)
 def test_padded_keys_are_no_values(observer: Any, granularity: Any) -> None:
     """Probabilities of padded keys are 0; an observer that counts zeros must not count those."""
-    spec = ActivationSpec(granularity=granularity, symmetric=False, observer=observer())
+    spec = ActivationSpec(granularity=granularity, symmetric=False, observer=observer)
     generator = torch.Generator().manual_seed(0)
     short = torch.randn(1, 5, 3, 5, generator=generator).softmax(-1)  # [B, T, H, T]
     padded = torch.zeros(1, 12, 3, 12)
@@ -264,7 +268,8 @@ def test_static_ranges_of_sites_take_bytes(eager: Any) -> None:
 
 
 def test_observers_are_chosen_for_sites(eager: Any, padded: Any) -> None:
-    """A range that leaves out the largest probabilities clips them."""
+    """A range that leaves out the largest probabilities clips them, and how many those are does not
+    hang on the padding of the calibration sentences."""
     model = eager("bert")
     batch = padded(model)
     cut = STATIC.model_copy(update={"observer": Percentile(percent=90)})
@@ -272,6 +277,10 @@ def test_observers_are_chosen_for_sites(eager: Any, padded: Any) -> None:
     calibrate_(student, [batch])
     for calls in passed(student, batch).values():
         assert calls[0][1].max() < calls[0][0].max()
+    scales = [q.scale.clone() for q in quantized_sites(student).values()]
+    calibrate_(student, [padded(model, width=20)])
+    for quantizer, scale in zip(quantized_sites(student).values(), scales, strict=True):
+        assert quantizer.scale.item() == pytest.approx(scale.item(), rel=1e-2)
 
 
 def test_weights_with_sites_are_those_without(eager: Any) -> None:
