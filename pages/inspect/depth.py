@@ -111,11 +111,7 @@ names = run_names(reports)
 view = (
     st.segmented_control(
         "View",
-        [
-            name
-            for name, how in depth.VIEWS.items()
-            if any(tables[r.run]["role"].isin(how.roles).any() for r in reports)
-        ],
+        depth.possible([tables[report.run] for report in reports]),
         default="Blocks",
         required=True,
         key="view",

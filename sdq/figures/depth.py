@@ -7,7 +7,7 @@ axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -71,6 +71,12 @@ VIEWS = {
     ),
     "Paper: self-attention": View(("attention",), measure="frobenius"),
 }
+
+
+def possible(tables: Iterable[pd.DataFrame]) -> list[str]:
+    """The views that stored depth tables have rows for."""
+    roles = set[str]().union(*(table["role"] for table in tables))
+    return [name for name, how in VIEWS.items() if roles & {*how.roles}]
 
 
 def language_marks(table: pd.DataFrame) -> dict[str, Mark]:
