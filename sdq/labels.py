@@ -19,6 +19,13 @@ ROLE_LABELS = {
     "attention_output": "attention output",
     "ffn_in": "feed-forward in",
     "ffn_out": "feed-forward out",
+    "attention_query": "query in attention",
+    "attention_key": "key in attention",
+    "attention_probs": "attention probabilities",
+    "attention_value": "value in attention",
+    "ffn_activation": "activation function",
+    "residual": "residual sum",
+    "layernorm": "LayerNorm output",
     "block": "block output",
     "head": "head",
 }

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sdq.data.lines import settings_of
+from sdq.models.families import SITE_ROLES
 from sdq.quant.observers import MinMax
 from sdq.quant.spec import ActivationSpec, PerChannel, PerTensor, PerToken, Rule, WeightSpec
 from sdq.settings import Document, Settings, UserError, Words, one_line, path_of, small
@@ -130,11 +131,13 @@ def _int8_dynamic() -> tuple[Rule, ...]:
     return (Rule(weight=WeightSpec(bits=8), activation=ActivationSpec(bits=8)),)
 
 
+_STATIC = ActivationSpec(
+    bits=8, symmetric=False, granularity=PerTensor(), dynamic=False, observer=MinMax()
+)
+
+
 def _int8_static() -> tuple[Rule, ...]:
-    activation = ActivationSpec(
-        bits=8, symmetric=False, granularity=PerTensor(), dynamic=False, observer=MinMax()
-    )
-    return (Rule(weight=WeightSpec(bits=8), activation=activation),)
+    return (Rule(weight=WeightSpec(bits=8), activation=_STATIC),)
 
 
 def _linear(weight: WeightSpec, activation: ActivationSpec | None = None) -> tuple[Rule, ...]:
@@ -149,6 +152,28 @@ def _int8_tensor() -> tuple[Rule, ...]:
         WeightSpec(granularity=PerTensor()),
         ActivationSpec(bits=7, symmetric=False, granularity=PerTensor()),
     )
+
+
+def _int8_static_tensor() -> tuple[Rule, ...]:
+    """One range for each weight and each activation, measured once: the coarsest INT8, and what
+    the quickest integer kernels take."""
+    return (Rule(weight=WeightSpec(granularity=PerTensor()), activation=_STATIC),)
+
+
+def _paper_int8() -> tuple[Rule, ...]:
+    """INT8 as we read O'Neill and Dutta 2023: symmetric, one range for each weight and each
+    activation, that of the batch itself. The granularity is our choice, it cannot be recovered."""
+    tensor = PerTensor()
+    return (
+        Rule(weight=WeightSpec(granularity=tensor), activation=ActivationSpec(granularity=tensor)),
+    )
+
+
+def _int8_full(granularity: PerChannel | PerTensor) -> tuple[Rule, ...]:
+    """Full-integer INT8: whatever a matrix product reads, and what lies between them, is rounded
+    (Bondarenko et al. 2021), which is what integer hardware runs and where encoders break."""
+    layers = Rule(weight=WeightSpec(granularity=granularity), activation=_STATIC)
+    return (layers, Rule(roles=SITE_ROLES, activation=_STATIC))
 
 
 def _w4a8() -> tuple[Rule, ...]:
@@ -191,6 +216,15 @@ _LOSSES: dict[str, tuple[Any, ...]] = {
 }
 
 
+# INT8 where it hurts: coarse ranges, and activations that are rounded everywhere
+_HARMFUL = {
+    "int8-static-tensor": _int8_static_tensor(),
+    "paper-int8": _paper_int8(),
+    "int8-full": _int8_full(PerChannel()),
+    "int8-full-tensor": _int8_full(PerTensor()),
+}
+
+
 def _presets() -> dict[str, Recipe]:
     made = [Recipe(name="fp32")]
     made.append(Recipe(name="ptq-int8-dynamic", rules=_int8_dynamic()))
@@ -199,6 +233,7 @@ def _presets() -> dict[str, Recipe]:
     made.append(Recipe(name="ptq-int8-tensor", rules=_int8_tensor()))
     made.append(Recipe(name="ptq-int8-linear", rules=_linear(WeightSpec(), ActivationSpec())))
     made.append(Recipe(name="ptq-int8-weights", rules=_linear(WeightSpec())))
+    made += [Recipe(name=f"ptq-{width}", rules=rules) for width, rules in _HARMFUL.items()]
     made.append(Recipe(name="ptq-w4a8", rules=_w4a8()))
     per_channel = (
         Rule(
@@ -224,6 +259,11 @@ def _presets() -> dict[str, Recipe]:
             )
         multi = Training(distillation=_LOSSES["att-kld"], unlabelled=True)
         made.append(Recipe(name=f"sdq-att-kld-multi-{width}", rules=rules, training=multi))
+    for width, rules in {"int8-tensor": _int8_tensor(), **_HARMFUL}.items():
+        distilled = Training(distillation=_LOSSES["att-kld"])
+        made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
+        made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
+        made.append(Recipe(name=f"sdq-att-kld-{width}", rules=rules, training=distilled))
     return {recipe.name: recipe for recipe in made}
 
 

@@ -9,6 +9,7 @@ from pages.components.progress import duration
 from sdq.data.registry import called
 from sdq.jobs.estimate import Expected, memory_words
 from sdq.labels import ROLE_LABELS, language_name, width
+from sdq.models.families import SITE_ROLES
 from sdq.quant.mixed_precision import FP
 from sdq.quant.spec import Rule
 from sdq.recipe import Calibration, Recipe
@@ -53,6 +54,8 @@ def preset_label(name: str, recipe: Recipe) -> str:
             parts.append("weights clipped for least squared error")
         if recipe.migration is not None:
             parts.append("SmoothQuant")
+        if any(_of_sites(rule) for rule in recipe.rules):
+            parts.append("activations rounded everywhere")
     elif recipe.training.distillation:
         parts.append(f"distils {_distilled(recipe.training)}")
     return f"{', '.join(parts)} ({name})"
@@ -61,9 +64,15 @@ def preset_label(name: str, recipe: Recipe) -> str:
 def _which(rule: Rule) -> str:
     """The modules of a rule that does not apply to all: "embedding", "query and key", "modules
     matching *.3.*"; empty if it applies to all."""
-    roles = " and ".join(ROLE_LABELS.get(role, role) for role in rule.roles)
+    *most, last = [ROLE_LABELS.get(role, role) for role in rule.roles] or [""]
+    roles = f"{', '.join(most)} and {last}" if most else last
     named = "" if rule.name == "*" else f"modules matching {rule.name}"
     return " among the ".join(part for part in (named, roles) if part)
+
+
+def _of_sites(rule: Rule) -> bool:
+    """Whether a rule is for activations that are no inputs of layers, and for nothing else."""
+    return bool(rule.roles) and set(rule.roles) <= set(SITE_ROLES)
 
 
 def _weights(rule: Rule) -> str:
@@ -103,7 +112,8 @@ def _rounded(recipe: Recipe, labelled: str) -> str:
     """What the rules of a recipe round. `labelled`: see `_inputs`."""
     own = [rule for rule in recipe.rules if rule.name != "*" and not rule.roles]
     own = own if len(own) > _NAMED else []
-    first, *others = (rule for rule in recipe.rules if rule not in own)
+    sites = [rule for rule in recipe.rules if _of_sites(rule)]
+    first, *others = [r for r in recipe.rules if r not in own and r not in sites] or [Rule()]
     of = _which(first)
     text = ""
     if first.weight is not None:
@@ -145,6 +155,12 @@ def _rounded(recipe: Recipe, labelled: str) -> str:
             for bits, count in sorted(widths.items())
         )
         text += f"{len(own)} modules have their own bit width or ranges: {each}. "
+    for rule in sites:
+        text += (
+            f"Of the activations between the layers, {_which(rule)} "
+            f"{'stay in' if rule.activation is None else 'are rounded to'} "
+            f"{_inputs(rule, recipe.calibration, labelled)}. "
+        )
     return text
 
 

@@ -41,8 +41,9 @@ APART = (
     "part of the difference may be something it learned."
 )
 HELP = {
-    "view": "What is compared: runs at the block outputs, roles of layers, languages, the tokens "
-    "of one sentence, or the paper's two figures.",
+    "view": "What is compared: runs at the block outputs, roles of layers, activations between "
+    "layers (where a run rounds those), languages, the tokens of one sentence, or the paper's two "
+    "figures.",
     "measure": "SQNR is a ratio of signal to error in decibels (higher is better); for the others "
     "lower is better.",
     "layer": "Click a point above, or choose here. Default: the layer with the largest local "
@@ -110,7 +111,7 @@ names = run_names(reports)
 view = (
     st.segmented_control(
         "View",
-        list(depth.VIEWS),
+        depth.possible([tables[report.run] for report in reports]),
         default="Blocks",
         required=True,
         key="view",

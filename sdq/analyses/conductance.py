@@ -34,8 +34,8 @@ from sdq.analyses.divergence import METRICS, DivergenceSums, Reference
 from sdq.analyses.sensitivity import Forward, check, patch_forwards
 from sdq.data.batches import Batch, Encoded
 from sdq.evaluate.ranking import rank_correlation
-from sdq.models.structure import Module, blocks, modules
-from sdq.quant.rewrite import only, quantized_modules
+from sdq.models.structure import Module, blocks
+from sdq.quant.rewrite import only, parts, quantized_parts
 from sdq.results import EVERY
 
 MEASURES = ("kl", "loss")  # of METRICS
@@ -98,7 +98,7 @@ def conductance(
     sentence, no quantized module or a model in training mode.
     """
     check(student, data, languages)
-    names = list(quantized_modules(student))
+    names = quantized_parts(student)
     if not names:
         raise ValueError(
             "the model must have quantized modules, it has none; rewrite it with rules first"
@@ -181,7 +181,7 @@ class _Site(NamedTuple):
 
 def _sites(student: nn.Module, names: Sequence[str]) -> list[_Site]:
     """First all modules, then embedding, blocks and head, each in forward order."""
-    quantized = [(order, m) for order, m in enumerate(modules(student)) if m.name in names]
+    quantized = [(order, m) for order, m in enumerate(parts(student)) if m.name in names]
     singles = [_Site("module", m, order, [m.name]) for order, m in quantized]
     whole = [_Site("block", m, order, [m.name]) for order, m in quantized if m.block < 0]
     for i, name in enumerate(blocks(student)):

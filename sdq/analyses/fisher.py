@@ -37,7 +37,7 @@ from sdq.evaluate.ranking import Agreement, one_at_a_time, rho
 from sdq.models.hooks import in_pieces
 from sdq.models.structure import modules, steps
 from sdq.quant.layers import QuantEmbedding, QuantLinear
-from sdq.quant.rewrite import only, quantized_modules
+from sdq.quant.rewrite import only, parts, quantized_modules
 
 _COLUMNS = ["module", "role", "block", "order", "estimate", "weight", "activation"]
 
@@ -83,9 +83,7 @@ def estimate(
         ).items():
             for each in projections:
                 sums[name][part] += (each.double() ** 2).sum() / (2 * draws)
-    described = {
-        m.name: (m.name, m.role, m.block, order) for order, m in enumerate(modules(student))
-    }
+    described = {m.name: (m.name, m.role, m.block, order) for order, m in enumerate(parts(student))}
     means = {name: (pair / positions).tolist() for name, pair in sums.items()}
     return pd.DataFrame(
         [(*described[name], sum(pair), *pair) for name, pair in means.items()], columns=_COLUMNS

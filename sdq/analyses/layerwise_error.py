@@ -21,20 +21,25 @@ from sdq.analyses.error_measures import relative_l2, sqnr_db
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, capture, in_pieces, listen, tensor_of
 from sdq.models.structure import Module, modules, steps
-from sdq.quant.rewrite import only, quantized_modules, quantizers
+from sdq.quant.rewrite import only, parts, quantized_parts, quantized_sites, quantizers
 from sdq.results import EVERY
 
 
-def sites(model: nn.Module) -> list[tuple[Module, Side]]:
+def sites(model: nn.Module, activations: bool = False) -> list[tuple[Module, Side]]:
     """Where errors are measured, in forward order: outputs of quantizable modules, every block's
     self-attention context ("attention": the input of the attention output layer, what SDQ distils)
     and every block's output ("block").
 
+    model: rewritten or not
+    activations: also what the quantizers of activation sites give, after the layers of their block
+
     Blocks are counted along the depth: one of shared weights (ALBERT) has its places anew at every
     layer it runs as, under names that end in "@3" for its fourth run.
     """
-    candidates = modules(model)
-    places: list[tuple[Module, Side]] = [(m, "output") for m in candidates if m.role == "embedding"]
+    candidates = parts(model) if activations else modules(model)
+    places: list[tuple[Module, Side]] = [
+        (m, "output") for m in candidates if m.block < 0 and m.role != "head"
+    ]
     for i, step in enumerate(steps(model)):
         for m in candidates:
             if m.block != step.block:
@@ -121,17 +126,20 @@ class Sums:
     def add(self, exact: Tensor, difference: Tensor, real: Tensor, language: Tensor) -> None:
         """Add one batch; padding never counts.
 
-        exact, difference: [B, T, D] or [B, D]
-        real: which tokens are not padding [B, T]
+        exact, difference: [B, T, D] or [B, D]; at operands of attention products [B, T, H, D]
+        real: which tokens are not padding [B, T]; of attention probabilities, also which keys
+            are not [B, T, 1, T]
         language: number of each sentence's language [B]
         """
         difference, signal = difference.double(), exact.double()
-        if exact.dim() == 3 and not real.all():
-            difference = difference * real[..., None]
-            signal = signal * real[..., None]
+        values = torch.full((len(exact),), exact[0].numel())
+        if exact.dim() > 2:
+            real = real.reshape(*real.shape, *[1] * (exact.dim() - real.dim()))
+            values = real.flatten(1).sum(1) * (exact[0].numel() // real[0].numel())
+            if not real.all():
+                difference, signal = difference * real, signal * real
         within = tuple(range(1, exact.dim()))
         absolute = difference.abs().sum(within)
-        values = (real.sum(1) if exact.dim() == 3 else torch.ones(len(exact))) * exact.shape[-1]
         columns = [
             difference.square().sum(within),
             signal.square().sum(within),
@@ -174,8 +182,11 @@ class _ErrorRecorder:
         )
 
     def add(self, site: str, measure: str, exact: Tensor, other: Tensor) -> None:
+        real = self.real
+        if site.partition("@")[0].endswith("attention_probs_quantizer"):  # rows and columns
+            real = (real[:, :, None] & real[:, None])[:, :, None]
         self.sums.setdefault((site, measure), Sums(len(self.codes))).add(
-            exact, other - exact, self.real, self.language
+            exact, other - exact, real, self.language
         )
 
     def local(
@@ -247,7 +258,7 @@ def layerwise_error(
 
     site, role, block, order
     language: "all": over all of them
-    measure: "local" (quantized modules only), "accumulated" or "gap"
+    measure: "local" (quantized modules and activation sites only), "accumulated" or "gap"
     relative_l2: ratio
     sqnr_db: dB, 200: no error
     mean_abs: units of the activation
@@ -256,14 +267,15 @@ def layerwise_error(
     Second table, of each real token at the block outputs, accumulated: sentence (position in
     `data`), position, block, relative_l2. Of one batch it keeps the outputs of all sites once.
     """
-    places, recorder = sites(student), _ErrorRecorder(student, languages)
-    quantized = quantized_modules(student)
+    places, recorder = sites(student, activations=True), _ErrorRecorder(student, languages)
+    quantized = set(quantized_parts(student))
     local: dict[str, Side] = {
         m.name: "output"
         for m, side in places
         if m.name.partition("@")[0] in quantized and side == "output"
     }
-    for batch in in_pieces(student, data, batch_size):
+    copies = 2 if quantized_sites(student) else 1  # activation sites give as much again
+    for batch in in_pieces(student, data, batch_size, copies):
         recorder.begin(batch)
         with (
             observe_outputs(student, places, recorder.exact),
@@ -274,7 +286,7 @@ def layerwise_error(
         with observe_outputs(student, places, recorder.accumulated):
             student(**batch.inputs)
         if teacher is not None:
-            with observe_outputs(teacher, places, recorder.gap):
+            with observe_outputs(teacher, sites(student), recorder.gap):
                 teacher(**batch.inputs)
         recorder.kept.clear()
     small = {"sentence": "int16", "position": "int16", "block": "int8", "relative_l2": "float32"}

@@ -45,7 +45,7 @@ from sdq.analyses.sensitivity import Forward, Passes, check, patch_forwards
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces
 from sdq.models.structure import Module, modules
-from sdq.quant.rewrite import only, quantized_modules
+from sdq.quant.rewrite import only, parts, quantized_parts
 from sdq.results import EVERY
 
 AMOUNT = 1e-7  # of the size of a token's embedding: about the last bit of its largest numbers
@@ -117,7 +117,7 @@ def noise_floor(
         rows += _rows({"kind": "model"} | whole, cause, shifted)
     some = list(range(0, len(data), max(1, len(data) // sentences)))
     alone = _alone(repeated, data.some(some), [languages[i] for i in some], batch_size)
-    for order, m in enumerate(modules(student)):
+    for order, m in enumerate(parts(student)):
         for cause in CAUSES if (m.name, CAUSES[0], 0) in alone.sums else ():
             shifts = [_absolute_means(alone, (m.name, cause, i)) for i in numbers]
             rows += _rows({"kind": "module"} | _named(m, order), cause, shifts)
@@ -209,7 +209,7 @@ def _whole(
     """
     student = repeated.student
     errors: dict[tuple[str, str, str], list[Sums]] = {}
-    everything, answers = tuple(quantized_modules(student)), DivergenceSums(languages)
+    everything, answers = tuple(quantized_parts(student)), DivergenceSums(languages)
     for m, _ in places:
         errors |= {
             (kind, m.name, cause): [Sums(1) for _ in range(repeated.repeats)]

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from sdq.analyses.divergence import DivergenceSums, Reference, columns
 from sdq.data.batches import Batch, Encoded
-from sdq.models.structure import modules
-from sdq.quant.rewrite import only, quantized_modules
+from sdq.quant.rewrite import only, parts, quantized_parts
 from sdq.results import EVERY
 
 Measure = Literal["one", "but_one", "all"]
@@ -48,7 +47,8 @@ def scan(
         the module adds: "all" less "but_one", sentence by sentence.
     reuse: False runs every pass whole: same result, slower.
 
-    One row per quantized module, measure and language; changes are means over scored positions:
+    One row per quantized module (or activation site: its quantizer), measure and language; changes
+    are means over scored positions:
 
     module, role, block, order, measure
     language: "all": over all of them
@@ -108,7 +108,7 @@ def scan_table(student: nn.Module, measured: DivergenceSums) -> pd.DataFrame:
     """
     described = {
         m.name: {"module": m.name, "role": m.role, "block": m.block, "order": i}
-        for i, m in enumerate(modules(student))
+        for i, m in enumerate(parts(student))
     }
     described[EVERY] = {"module": EVERY, "role": EVERY, "block": -1, "order": -1}
     order = (*get_args(Measure), "added")
@@ -136,7 +136,7 @@ def alone(student: nn.Module, measured: DivergenceSums, ids: list[str]) -> pd.Da
     of largest kl first. Sentences without a scored position have none. Raises ValueError if
     `measured` was not measured with "one".
     """
-    by_name = {m.name: m for m in modules(student)}
+    by_name = {m.name: m for m in parts(student)}
     names = [name for name, measure in measured.sums if measure == "one"]
     if not names:
         raise ValueError(
@@ -184,7 +184,7 @@ class Passes:
     what ended before it is reused."""
 
     def __init__(self, student: nn.Module, data: Encoded, reuse: bool = True) -> None:
-        self.student, self.names = student, list(quantized_modules(student))
+        self.student, self.names = student, quantized_parts(student)
         nothing: dict[str, tuple[str, ...]] = dict.fromkeys(self.names, ())
         self.ended = (
             _ended_before(student, next(data.in_order(1)), self.names) if reuse else nothing

@@ -11,7 +11,7 @@ from sdq.analyses.divergence import DivergenceSums, Reference, columns
 from sdq.analyses.sensitivity import check
 from sdq.data.batches import Encoded
 from sdq.quant.layers import ActivationQuantizer, Quantizer, WeightQuantizer
-from sdq.quant.rewrite import only, quantized_modules
+from sdq.quant.rewrite import only, quantized_parts
 
 PARTS: dict[str, type[Quantizer]] = {
     "weights": WeightQuantizer,
@@ -33,8 +33,8 @@ def weights_vs_activations(
 
     One row per part and language:
 
-    part: "weights": only weights are rounded, in all modules; "activations": only inputs; "both":
-        the model as it is
+    part: "weights": only weights are rounded, in all modules; "activations": only inputs and
+        activation sites; "both": the model as it is
     language: "all": over all of them
     sentences, positions
     kl, flips, loss, accuracy: with their intervals as in `sdq.analyses.sensitivity.scan`, whose
@@ -44,7 +44,7 @@ def weights_vs_activations(
     sentence, no sentence, or a model in training mode.
     """
     check(student, data, languages)
-    names, divergence = list(quantized_modules(student)), DivergenceSums(languages)
+    names, divergence = quantized_parts(student), DivergenceSums(languages)
     for batch in data.in_order(batch_size):
         with only(student, ()):
             exact = Reference(student(**batch.inputs).logits, batch, data.token)

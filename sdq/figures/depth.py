@@ -7,7 +7,7 @@ axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -20,6 +20,7 @@ from sdq.figures.curves import MEASURES, OTHERS, axis, curves, run_marks, said
 from sdq.figures.depth_rows import language_rows, rows, titled
 from sdq.figures.style import INK, MARKS, Mark, Theme, template
 from sdq.labels import ROLE_LABELS, language_name, run_names
+from sdq.models.families import SITE_ROLES
 from sdq.results import EVERY, Report
 
 INSIDE = ("q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out")
@@ -58,6 +59,7 @@ class View:
 VIEWS = {
     "Blocks": View(),
     "Roles": View(INSIDE, ("local", "accumulated"), panel="type"),
+    "Activations": View(SITE_ROLES, ("local", "accumulated"), panel="type"),
     "Languages": View(line="line"),
     "Tokens": View(measure="relative_l2"),
     "Paper: error by layer type": View(
@@ -69,6 +71,12 @@ VIEWS = {
     ),
     "Paper: self-attention": View(("attention",), measure="frobenius"),
 }
+
+
+def possible(tables: Iterable[pd.DataFrame]) -> list[str]:
+    """The views that stored depth tables have rows for."""
+    roles = set[str]().union(*(table["role"] for table in tables))
+    return [name for name, how in VIEWS.items() if roles & {*how.roles}]
 
 
 def language_marks(table: pd.DataFrame) -> dict[str, Mark]:

@@ -10,15 +10,24 @@ from sdq.figures.curves import MEASURES, OTHERS, axis
 from sdq.labels import ROLE_LABELS, language_name, module_label
 from sdq.results import EVERY, NO_ERROR_DB
 
-# the module whose weights produce an output
-_LEADS_TO = {"block": "ffn_out", "attention": "attention_output"}
+# the module whose weights produce an output, or most of it
+_LEADS_TO = {
+    "block": "ffn_out",
+    "attention": "attention_output",
+    "attention_query": "q",
+    "attention_key": "k",
+    "attention_probs": "q",
+    "attention_value": "v",
+    "ffn_activation": "ffn_in",
+    "residual": "ffn_out",
+    "layernorm": "ffn_out",
+}
 COLUMNS = ["run", "layer", "type", "block", "language", "error", "value", "site", "weights", "id"]
 
 
 def behind(table: pd.DataFrame) -> dict[str, str]:
-    """Site -> the module whose weights to look at: itself, the block's feed-forward out or
-    attention output. A shared module has a site for each of its runs ("name@3"), but weights only
-    once."""
+    """Site -> the module whose weights to look at: itself, or that of its block which makes it. A
+    shared module has a site for each of its runs ("name@3"), but weights only once."""
     sites = table.drop_duplicates("site")
     at = {
         (role, block): site
@@ -144,6 +153,7 @@ def worst_module(table: pd.DataFrame) -> str:
     """The module with the largest local relative L2 error over all languages; the first one if none
     was measured."""
     local = table[(table["measure"] == "local") & (table["language"] == EVERY)]
+    local = local[~local["role"].isin(list(_LEADS_TO))]
     return str(
         local.loc[local["relative_l2"].idxmax(), "site"] if len(local) else table["site"].iloc[0]
     )

@@ -22,6 +22,7 @@ from sdq.inspection.reasons import (
     removed,
 )
 from sdq.labels import language_name, module_label, nats, share
+from sdq.models.families import SITE_ROLES
 from sdq.results import EVERY, Report
 from sdq.settings import Settings
 
@@ -91,8 +92,8 @@ def _module(report: Report, row: Row, all_causes: pd.DataFrame | None, place: in
     if "floor" in row:
         text += f", {_above(row['kl'], row['floor'])}"
     sentences = [Sentence(text=f"{text}.", table="sensitivity", columns=columns)]
-    cause, page = None, "why"
-    if all_causes is not None:
+    cause, page = None, "sensitivity" if row["role"] in SITE_ROLES else "why"
+    if all_causes is not None and row["role"] not in SITE_ROLES:
         causes = all_causes[all_causes["module"] == row["module"]]
         cause = reason(causes)
         sentences += _because(causes, cause)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sdq.evaluate.ranking import one_at_a_time, ranked
+from sdq.models.families import SITE_ROLES
 
 if TYPE_CHECKING:
     from sdq.inspection.settings import Inspection
@@ -86,7 +87,7 @@ def worst(subject: Subject, settings: Inspection) -> list[str]:
     tables = subject.tables
     if {"sensitivity", "estimate", "floor"} <= tables.keys():
         rows = ranked(tables["sensitivity"], tables["estimate"], tables["floor"])
-        return list(rows[rows["above"]]["module"][:WORST])
+        return _layers(rows[rows["above"]])
     if "sensitivity" in tables:
         rows = one_at_a_time(tables["sensitivity"])
     else:
@@ -96,7 +97,12 @@ def worst(subject: Subject, settings: Inspection) -> list[str]:
         rows = one_at_a_time(
             scan(subject.student, subject.data, subject.languages, measures, settings.batch_size)
         )
-    return list(rows.sort_values("kl", ascending=False)["module"][:WORST])
+    return _layers(rows.sort_values("kl", ascending=False))
+
+
+def _layers(rows: pd.DataFrame) -> list[str]:
+    """The first WORST modules that have weights, where causes can be told apart."""
+    return list(rows[~rows["role"].isin(SITE_ROLES)]["module"][:WORST])
 
 
 def _token(subject: Subject, row: dict[str, object]) -> str:

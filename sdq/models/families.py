@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sdq.io.lazy import torch
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 ROLES = ("embedding", "q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out", "head")
+# what the two products of attention read, q k^T and then p v
+PRODUCT_ROLES = ("attention_query", "attention_key", "attention_probs", "attention_value")
+# activations beside the inputs of Linear layers: those four, what the activation function (GELU)
+# gives, sums with the residual stream, and what a LayerNorm gives
+SITE_ROLES = (*PRODUCT_ROLES, "ffn_activation", "residual", "layernorm")
 
 
 def _once(config: Any, blocks: int) -> list[int]:
@@ -35,19 +40,30 @@ class Family:
     projection. Every other Linear outside the blocks is a head. `order`: (config, number of blocks)
     -> which block runs at each step of a forward pass; a block whose weights are shared over the
     depth is one module that runs at many steps.
+
+    Where activations are quantized beside the inputs of Linear layers (SITE_ROLES): `products` is
+    the name inside a block of the module that computes both products of attention. `sites`: role ->
+    places inside a block, "name" for what a module gives, "name:input" for what it is given, "" for
+    the block itself; `outside`: the same outside the blocks, ends of names.
     """
 
     block: str
     inside: Mapping[str, str]
     embedding: str
+    products: str = ""
+    sites: Mapping[str, str] = field(default_factory=dict)
+    outside: Mapping[str, str] = field(default_factory=dict)
     order: Callable[[Any, int], list[int]] = _once
     guessed: bool = False
 
     @property
     def description(self) -> str:
         """Which names have which role, for people to check a guess."""
+        named = {**self.inside, "attention products": self.products, **self.sites}
         return ", ".join(
-            f"{role} = {name.replace(chr(92), '')}" for role, name in self.inside.items()
+            f"{role} = {name.replace(chr(92), '')}"
+            for role, name in named.items()
+            if name and role != "residual"  # what LayerNorms read
         )
 
 
@@ -57,6 +73,11 @@ def _shared(config: Any, blocks: int) -> list[int]:
     layers, groups = config.num_hidden_layers, config.num_hidden_groups
     inner = blocks // groups
     return [int(i / (layers / groups)) * inner + j for i in range(layers) for j in range(inner)]
+
+
+def _norms(names: str) -> dict[str, str]:
+    """Sites of LayerNorms that read a sum and are all that reads it: post-LN, and embeddings."""
+    return {"residual": rf"(?:{names}):input", "layernorm": names}
 
 
 _BERT = Family(
@@ -70,6 +91,10 @@ _BERT = Family(
         "ffn_out": r"output\.dense",
     },
     embedding=r"word_embeddings",
+    products=r"attention\.self",
+    sites={"ffn_activation": r"intermediate\.intermediate_act_fn"}
+    | _norms(r"(?:attention\.)?output\.LayerNorm"),
+    outside=_norms(r"embeddings\.LayerNorm"),
 )
 
 # config.json's model_type -> family. InfoXLM and multilingual MiniLM come as xlm-roberta and bert,
@@ -79,7 +104,15 @@ FAMILIES: dict[str, Family] = {
     "roberta": _BERT,
     "camembert": _BERT,
     "xlm-roberta": _BERT,
-    "xlm-roberta-xl": _BERT,  # pre-LN: a block's output is the residual stream
+    "xlm-roberta-xl": replace(  # pre-LN: a block's output is the residual stream
+        _BERT,
+        sites={
+            "ffn_activation": r"intermediate\.intermediate_act_fn",
+            "residual": r"(?:attention\.)?output",
+            "layernorm": r"attention\.self_attn_layer_norm|LayerNorm",
+        },
+        outside={"residual": r"embeddings", "layernorm": r"encoder\.LayerNorm"},
+    ),
     "electra": replace(_BERT, embedding=r"word_embeddings|embeddings_project"),
     "rembert": replace(_BERT, embedding=r"word_embeddings|embedding_hidden_mapping_in"),
     "distilbert": replace(
@@ -93,6 +126,8 @@ FAMILIES: dict[str, Family] = {
             "ffn_in": r"ffn\.lin1",
             "ffn_out": r"ffn\.lin2",
         },
+        products=r"attention",
+        sites={"ffn_activation": r"ffn\.activation"} | _norms(r"sa_layer_norm|output_layer_norm"),
     ),
     "albert": Family(
         block=r"albert_layer_groups\.\d+\.albert_layers\.\d+",
@@ -105,9 +140,14 @@ FAMILIES: dict[str, Family] = {
             "ffn_out": r"ffn_output",
         },
         embedding=r"word_embeddings|embedding_hidden_mapping_in",
+        products=r"attention",
+        sites={"ffn_activation": r"activation"}
+        | _norms(r"attention\.LayerNorm|full_layer_layer_norm"),
+        outside=_BERT.outside,
         order=_shared,
     ),
-    "deberta": replace(  # its pos_proj and pos_q_proj read positions only
+    # its pos_proj and pos_q_proj read positions only; the products with them stay in FP32 too
+    "deberta": replace(
         _BERT,
         inside={
             "qkv": r"attention\.self\.in_proj",
@@ -125,6 +165,8 @@ FAMILIES: dict[str, Family] = {
             "k": r"attention\.self\.key_proj",
             "v": r"attention\.self\.value_proj",
         },
+        # encoder.LayerNorm reads the table of positions
+        outside=_norms(r"(?:embeddings|conv)\.LayerNorm"),
     ),
     "modernbert": Family(  # Wi gives value and gate of the GeGLU side by side
         block=r"layers\.\d+",
@@ -135,6 +177,15 @@ FAMILIES: dict[str, Family] = {
             "ffn_out": r"mlp\.Wo",
         },
         embedding=r"tok_embeddings",
+        products=r"attn",
+        # pre-LN: the sum after attention is rounded where its LayerNorm reads it, and goes on in
+        # FP32 to the next sum, which is the block's output
+        sites={
+            "ffn_activation": r"mlp\.act",
+            "residual": r"|mlp_norm:input",
+            "layernorm": r"attn_norm|mlp_norm",
+        },
+        outside={"layernorm": r"embeddings\.norm|final_norm|head\.norm"},
     ),
 }
 
@@ -187,10 +238,34 @@ def guess(model: nn.Module) -> Family | None:
         for n, m in model.named_modules()
         if isinstance(m, nn.Linear) and "embed" in n and not n.startswith(f"{name}.")
     ]
-    inside = {role: "|".join(map(re.escape, names)) for role, names in roles.items()}
+    inside = {role: _any(names) for role, names in roles.items()}
+    first: Any = model.get_submodule(f"{name}.0")
+    norms = [n for n, m in first.named_modules() if _is(m, "norm")]
+    acts = [n for n, m in first.named_modules() if _is(m, "activation")]
     return Family(
-        rf"{re.escape(name)}\.\d+", inside, "|".join(map(re.escape, [table, *tables])), guessed=True
+        rf"{re.escape(name)}\.\d+",
+        inside,
+        _any([table, *tables]),
+        products=_any({n.rpartition(".")[0] for n in roles.get("q", roles.get("qkv", []))}),
+        sites=({"ffn_activation": _any(acts)} if acts else {})
+        | (_norms(_any(norms)) if norms else {}),
+        outside=_norms(r".*embeddings?\.(?:LayerNorm|layer_norm|norm)"),
+        guessed=True,
     )
+
+
+def _any(names: Iterable[str]) -> str:
+    """A regular expression for these names."""
+    return "|".join(map(re.escape, names))
+
+
+def _is(module: nn.Module, what: str) -> bool:
+    """Whether a module is a norm ("LayerNorm", "RMSNorm") or an activation function, by its class
+    and those it is derived from: a rewritten one still is."""
+    classes = type(module).__mro__
+    if what == "norm":
+        return any(c.__name__.endswith("Norm") for c in classes)
+    return any(c.__module__.endswith((".activations", ".modules.activation")) for c in classes)
 
 
 def _shapes(block: nn.Module) -> _Shapes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
-from sdq.models.families import FAMILIES, Family, family_of
+from sdq.models.families import FAMILIES, PRODUCT_ROLES, Family, family_of
 from sdq.models.heads import loading_remarks
 from sdq.settings import UserError
 
@@ -21,6 +21,23 @@ class Module:
     name: str
     role: str
     block: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where an activation may be quantized that is no input of a Linear: name of a module,
+    role (SITE_ROLES), block number (-1 outside the blocks), and whether it is what the module is
+    given, what it gives, or an operand of the two products that it computes."""
+
+    name: str
+    role: str
+    block: int
+    side: Literal["input", "output", "product"]
+
+    @property
+    def quantizer(self) -> str:
+        """Name of the quantizer of this site in a rewritten model."""
+        return f"{self.name}.{self.role}_quantizer"
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,30 @@ def modules(model: nn.Module) -> list[Module]:
         raise _refused(model)
     # modules may be registered in another order than they are called (XLM-R: the head first)
     return sorted(layers, key=lambda m: (m.role == "head", m.block))
+
+
+def sites(model: nn.Module) -> list[Site]:
+    """Every activation site that the model's family declares (see sdq.models.families): those
+    outside the blocks, then block by block.
+
+    Raises UserError as `modules` does.
+    """
+    family, numbers = encoder_family(model), {name: i for i, name in enumerate(blocks(model))}
+    inside = re.compile(rf"((?:.*\.)?{family.block})(?:\.(.+))?")
+    places: list[Site] = []
+    for name, _ in model.named_modules():
+        if match := inside.fullmatch(name):
+            here, block, before, declared = match[2] or "", numbers[match[1]], "", family.sites
+        else:
+            here, block, before, declared = name, -1, r"(?:.*\.)?", family.outside
+        if match and family.products and re.fullmatch(family.products, here):
+            places += [Site(name, role, block, "product") for role in PRODUCT_ROLES]
+        for role, pattern in declared.items():
+            if re.fullmatch(f"{before}(?:{pattern})", f"{here}:input"):
+                places.append(Site(name, role, block, "input"))
+            if re.fullmatch(f"{before}(?:{pattern})", here):
+                places.append(Site(name, role, block, "output"))
+    return sorted(places, key=lambda site: site.block)
 
 
 def blocks(model: nn.Module) -> list[str]:

@@ -42,8 +42,8 @@ class ForwardPass:
         self.running, self._last = False, None
 
     def real(self, x: Tensor) -> Tensor:
-        """x [B, T, D] -> its real tokens [N, D]; other shapes are returned as they are."""
-        if self.mask is not None and x.dim() == 3 and x.shape[:2] == self.mask.shape:
+        """x [B, T, ...] -> its real tokens [N, ...]; other shapes are returned as they are."""
+        if self.mask is not None and x.dim() > 2 and x.shape[:2] == self.mask.shape:
             return x[self.mask]
         return x
 
@@ -132,8 +132,8 @@ class WeightQuantizer(Quantizer):
 
 
 class ActivationQuantizer(Quantizer):
-    """Quantizes a layer's input, with the batch's own range (dynamic) or a calibrated one
-    (static)."""
+    """Quantizes a layer's input or another activation, with the batch's own range (dynamic) or a
+    calibrated one (static)."""
 
     scale: Tensor
     zero: Tensor
@@ -161,20 +161,28 @@ class ActivationQuantizer(Quantizer):
                 )
             return self.scale[:, None], self.zero[:, None]
         with torch.no_grad():
-            seen = self.forward_pass.real(x) if spec.granularity.kind == "tensor" else x
-            rows = spec.granularity.rows(seen)
-            if rows.shape[1] == 0:
-                return torch.ones(len(rows), 1), torch.zeros(len(rows), 1)
-            low, high = spec.observer.of(rows, spec.bits, spec.symmetric)
+            low, high = self._ends(x)
             scale, zero = scale_and_zero(low, high, spec.bits, spec.symmetric)
         return scale[:, None], zero[:, None]
+
+    def _ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(low, high) of each row of x itself; 0 for rows of nothing, so that their scale is 1."""
+        spec = self.spec
+        rows = spec.granularity.rows(self.real(x) if spec.granularity.kind == "tensor" else x)
+        if rows.shape[1] == 0:
+            return torch.zeros(len(rows)), torch.zeros(len(rows))
+        return spec.observer.of(rows, spec.bits, spec.symmetric)
+
+    def real(self, x: Tensor) -> Tensor:
+        """What of x is no padding."""
+        return self.forward_pass.real(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantized activation of the same shape; while observing, x itself."""
         if self.observing:
             with torch.no_grad():
                 self._state = self.spec.observer.see(
-                    self._state, self.spec.granularity.rows(self.forward_pass.real(x))
+                    self._state, self.spec.granularity.rows(self.real(x))
                 )
             return x
         if not self.enabled:

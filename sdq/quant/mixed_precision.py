@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sdq.models.families import SITE_ROLES
 from sdq.quant.spec import PerChannel, PerTensor, Rule, WeightSpec
 from sdq.settings import UserError
 
@@ -174,7 +175,14 @@ def keep_worst(
             "it again"
         )
     worst = sorted(by_module, key=lambda name: -by_module[name])[:k]
-    return (*base, *(Rule(name=name) for name in worst))
+    return (*base, *map(_kept, worst))
+
+
+def _kept(name: str) -> Rule:
+    """The rule that keeps a module, or the activation site of a quantizer, in FP32."""
+    module, _, end = name.rpartition(".")
+    role: Any = end.removesuffix("_quantizer")
+    return Rule(roles=(role,), name=module) if role in SITE_ROLES else Rule(name=name)
 
 
 def last_matching_rule(name: str, role: str | None, base: tuple[Rule, ...]) -> Rule | None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from sdq.models.structure import modules
+from sdq.models.structure import Module, Site, heads, modules, sites
 from sdq.quant.layers import (
     ActivationQuantizer,
     ForwardPass,
@@ -20,12 +20,14 @@ from sdq.quant.layers import (
     WeightQuantizer,
     quantized,
 )
+from sdq.quant.sites import quantize_site_
 from sdq.quant.spec import Rule
-from sdq.settings import UserError
+from sdq.settings import UserError, one_line
 
 
 def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()) -> nn.Module:
-    """A deep copy of the model in which every matched Linear and Embedding is fake-quantized.
+    """A deep copy of the model in which every matched Linear, Embedding and activation site is
+    fake-quantized.
 
     model: is not touched
     rules: the last that matches a module counts
@@ -42,36 +44,54 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
     }
     student = copy.deepcopy(model, shared)
     forward_pass = ForwardPass()
-    chosen: dict[str, Rule] = {}
-    candidates = modules(student)
+    chosen: dict[Module | Site, Rule] = {}
+    layers, places = modules(student), sites(student)
     for rule in rules:
-        matched = [m for m in candidates if rule.matches(m.name, m.role)]
+        every: list[Module | Site] = [*layers, *places]
+        matched = [m for m in every if rule.matches(m.name, m.role)]
         if not matched:
             raise ValueError(
                 f"a rule must match at least one module, roles {list(rule.roles) or 'any'} with "
-                f"name {rule.name!r} match none of {len(candidates)}; correct them, or take the "
+                f"name {rule.name!r} match none of {len(layers)}; correct them, or take the "
                 "rule out"
             )
-        chosen |= {m.name: rule for m in matched}
-    for name, rule in chosen.items():
-        if rule.weight is None and rule.activation is None:
-            continue
-        parent, _, child = name.rpartition(".")
-        old: Any = student.get_submodule(name)
-        if rule.weight is not None:
-            # refuses a group that does not fit
-            rule.weight.granularity.rows(old.weight.detach())
-        setattr(
-            student.get_submodule(parent),
-            child,
-            quantized(old, rule.weight, rule.activation, forward_pass),
-        )
-    if quantized_modules(student):
+        chosen |= dict.fromkeys(matched, rule)
+    for m, rule in chosen.items():
+        if isinstance(m, Module):
+            _quantize_layer_(student, m.name, rule, forward_pass)
+        elif rule.activation is not None:
+            _require_eager(student, m)
+            old = student.get_submodule(m.name)
+            quantize_site_(old, m, rule.activation, forward_pass, heads(student))
+    if quantized_modules(student) or quantizers(student):
         _refuse_saving(student)
     if chosen:
         student.register_forward_pre_hook(forward_pass.begin, with_kwargs=True)
         student.register_forward_hook(forward_pass.end, always_call=True)
     return student
+
+
+def _quantize_layer_(model: nn.Module, name: str, rule: Rule, forward_pass: ForwardPass) -> None:
+    """Put the quantized twin of a Linear or Embedding in its place, if the rule quantizes it."""
+    if rule.weight is None and rule.activation is None:
+        return
+    parent, _, child = name.rpartition(".")
+    old: Any = model.get_submodule(name)
+    if rule.weight is not None:
+        # refuses a group that does not fit
+        rule.weight.granularity.rows(old.weight.detach())
+    twin = quantized(old, rule.weight, rule.activation, forward_pass)
+    setattr(model.get_submodule(parent), child, twin)
+
+
+def _require_eager(model: nn.Module, site: Site) -> None:
+    """UserError for a site in attention that is computed as a whole."""
+    way = getattr(model.config, "_attn_implementation", None) or "eager"
+    if site.side == "product" and way != "eager":
+        raise UserError(
+            f"attention must be eager for {site.role} to be quantized, that of this model is "
+            f'{one_line(str(way), 40)}; call model.set_attn_implementation("eager") first'
+        )
 
 
 def _cannot_be_saved(*_: object, **__: object) -> NoReturn:
@@ -104,6 +124,32 @@ def quantized_modules(model: nn.Module) -> dict[str, QuantLinear | QuantEmbeddin
     return {name: m for name, m in by_name.items() if isinstance(m, (QuantLinear, QuantEmbedding))}
 
 
+def quantized_sites(model: nn.Module) -> dict[str, ActivationQuantizer]:
+    """Every quantizer of an activation beside the inputs of Linear layers, by its name, in forward
+    order of the blocks."""
+    there = quantizers(model)
+    named = {site.quantizer: there.get(site.quantizer) for site in sites(model)}
+    return {name: q for name, q in named.items() if isinstance(q, ActivationQuantizer)}
+
+
+def parts(model: nn.Module) -> list[Module]:
+    """Every module that may be quantized, in forward order, and after those of a block the
+    quantizers of its activation sites: what quantizes by itself, or could."""
+    there = quantized_sites(model)
+    places = [
+        Module(site.quantizer, site.role, site.block)
+        for site in sites(model)
+        if site.quantizer in there
+    ]
+    return sorted([*modules(model), *places], key=lambda m: (m.role == "head", m.block))
+
+
+def quantized_parts(model: nn.Module) -> list[str]:
+    """Names of those parts that are quantized, in that order: what `only` takes."""
+    there = quantized_modules(model).keys() | quantized_sites(model).keys()
+    return [m.name for m in parts(model) if m.name in there]
+
+
 @contextmanager
 def only(
     model: nn.Module, names: Iterable[str], kind: type[Quantizer] = Quantizer
@@ -112,12 +158,13 @@ def only(
     and after, everything is as it was.
 
     model: rewritten
-    names: of modules
+    names: of modules, or of quantizers
     kind: of quantizers
     """
     wanted = set(names)
     before = [
-        (name.rpartition(".")[0] in wanted, q, q.enabled) for name, q in quantizers(model).items()
+        (bool({name, name.rpartition(".")[0]} & wanted), q, q.enabled)
+        for name, q in quantizers(model).items()
     ]
     try:
         for named, q, enabled in before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from sdq.quant.mixed_precision import weight_bytes
-from sdq.quant.rewrite import quantized_modules
+from sdq.quant.rewrite import quantized_modules, quantized_sites
 
 
 def size_bytes(model: nn.Module) -> dict[str, int]:
@@ -13,7 +13,8 @@ def size_bytes(model: nn.Module) -> dict[str, int]:
     weights are quantized.
 
     The factors of a migrated layer count as simulated bytes: the FP32 model it was made of does
-    without them.
+    without them. So do the static ranges of activation sites, a scale in FP32 and, if affine, a
+    byte of zero-point each; those of the inputs of Linear layers never did.
     """
     full = sum(p.numel() for p in model.parameters()) * 4
     small = full
@@ -26,4 +27,6 @@ def size_bytes(model: nn.Module) -> dict[str, int]:
         for name, factors in model.named_buffers()
         if name.endswith(".input_scale")
     )
+    static = [q.spec for q in quantized_sites(model).values() if not q.spec.dynamic]
+    small += sum(4 if spec.symmetric else 5 for spec in static)
     return {"fp32": full, "quantized_simulated": small}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from sdq.models.families import SITE_ROLES
 from sdq.quant.observers import MinMax, Observer
 from sdq.quant.rounding import ROUNDINGS, Rounding
 from sdq.settings import Settings
@@ -92,8 +93,8 @@ class WeightSpec(_Spec):
 
 
 class ActivationSpec(_Spec):
-    """How the input of a layer is quantized: with a calibrated range (static) or each batch's own
-    (dynamic)."""
+    """How the input of a layer, or another activation, is quantized: with a calibrated range
+    (static) or each batch's own (dynamic)."""
 
     granularity: Annotated[PerTensor | PerToken, Field(discriminator="kind")] = PerToken()
     dynamic: bool = Field(
@@ -115,22 +116,63 @@ class ActivationSpec(_Spec):
         return self
 
 
-Role = Literal["embedding", "q", "k", "v", "qkv", "attention_output", "ffn_in", "ffn_out", "head"]
+Role = Literal[
+    "embedding",
+    "q",
+    "k",
+    "v",
+    "qkv",
+    "attention_output",
+    "ffn_in",
+    "ffn_out",
+    "head",
+    "attention_query",
+    "attention_key",
+    "attention_probs",
+    "attention_value",
+    "ffn_activation",
+    "residual",
+    "layernorm",
+]
 
 
 class Rule(Settings):
     """Which modules get which specs. A later rule overrides an earlier one for the modules it
     matches."""
 
-    roles: tuple[Role, ...] = Field((), description="Roles the rule is for; none means every role")
+    roles: tuple[Role, ...] = Field(
+        (), description="Roles the rule is for; none means every role that has weights"
+    )
     name: str = Field("*", description="Pattern on the module's name, * stands for anything")
     weight: WeightSpec | None = Field(
         None, description="How weights are quantized; empty leaves them in FP32"
     )
     activation: ActivationSpec | None = Field(
-        None, description="How inputs are quantized; empty leaves them in FP32"
+        None,
+        description="How inputs, or the activations that a role names, are quantized; empty leaves "
+        "them in FP32",
     )
 
+    @model_validator(mode="after")
+    def _sites_can_take_it(self) -> Rule:
+        if self.weight is not None and self.roles and set(self.roles) <= set(SITE_ROLES):
+            raise ValueError(
+                f"a rule with `weight` must be for a role that has weights, {', '.join(self.roles)}"
+                " has none; take `weight` out, or name the roles of layers"
+            )
+        if (
+            "attention_value" in self.roles
+            and self.activation is not None
+            and self.activation.granularity.kind != "tensor"
+        ):
+            raise ValueError(
+                "attention_value must have one range per tensor, as its product sums over the "
+                f"tokens, got one per {self.activation.granularity.kind}; give it "
+                '{"kind": "tensor"} in a rule of its own'
+            )
+        return self
+
     def matches(self, name: str, role: str) -> bool:
-        """Whether the rule is for the module of this name and role."""
-        return (not self.roles or role in self.roles) and fnmatchcase(name, self.name)
+        """Whether the rule is for the module, or the activation site, of this name and role."""
+        chosen = role in self.roles if self.roles else role not in SITE_ROLES
+        return chosen and fnmatchcase(name, self.name)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sdq.data.registry import load_task
+from sdq.models.families import SITE_ROLES
 from sdq.quant.spec import WeightSpec
 from sdq.recipe import Recipe
 from sdq.store.folder import write
@@ -126,10 +127,11 @@ def sites() -> list[tuple[str, str, int]]:
     return found
 
 
-def _depth(trained: bool, keep: float) -> pd.DataFrame:
-    """Errors that grow through depth and with 1 - keep."""
+def _depth(roles: tuple[str, ...], trained: bool, keep: float) -> pd.DataFrame:
+    """Errors that grow through depth and with 1 - keep, of layers and of activations in `roles`."""
     rows = []
-    for order, (name, role, block) in enumerate(sites()):
+    activations = [(f"block.{i}.{role}_quantizer", role, i) for i in range(6) for role in roles]
+    for order, (name, role, block) in enumerate([*sites(), *activations]):
         for measure in ("local", "accumulated", *(("gap",) if trained else ())):
             if measure == "local" and role in ("attention", "block"):
                 continue
@@ -161,7 +163,14 @@ def tables(recipe: Recipe, keep: float) -> dict[str, pd.DataFrame]:
     with 1 - keep."""
     spec = recipe.rules[0].weight if recipe.rules else None
     found = {name: rows.copy() for name, rows in _drawn(spec).items()}
-    return found if spec is None else found | {"depth": _depth(recipe.training is not None, keep)}
+    if spec is None:
+        return found
+    return found | {"depth": _depth(_site_roles(recipe), recipe.training is not None, keep)}
+
+
+def _site_roles(recipe: Recipe) -> tuple[str, ...]:
+    """The activations apart from layers that the recipe quantizes."""
+    return tuple(role for rule in recipe.rules for role in rule.roles if role in SITE_ROLES)
 
 
 @cache
@@ -236,14 +245,14 @@ def _drawn_files(spec: WeightSpec | None) -> dict[str, bytes]:
 
 
 @cache
-def _depth_file(trained: bool, keep: float) -> bytes:
-    return _encoded(_depth(trained, keep))
+def _depth_file(roles: tuple[str, ...], trained: bool, keep: float) -> bytes:
+    return _encoded(_depth(roles, trained, keep))
 
 
 def table_files(recipe: Recipe, keep: float) -> dict[str, bytes]:
     """What `tables` gives, encoded: compressing takes longest, and runs share most tables."""
     spec = recipe.rules[0].weight if recipe.rules else None
     files = _drawn_files(spec)
-    return (
-        files if spec is None else files | {"depth": _depth_file(recipe.training is not None, keep)}
-    )
+    if spec is None:
+        return files
+    return files | {"depth": _depth_file(_site_roles(recipe), recipe.training is not None, keep)}

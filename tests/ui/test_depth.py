@@ -6,6 +6,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sdq.figures import depth
+from sdq.labels import ROLE_LABELS
+from sdq.models.families import SITE_ROLES
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.store import Store
@@ -60,7 +62,15 @@ def test_a_layer_leads_to_its_weights(store: Store) -> None:
     assert reports["ptq-w3a8"].run in query
 
 
-@pytest.mark.parametrize("view", depth.VIEWS)
+def test_activations_are_shown_of_runs_that_round_them(store: Store) -> None:
+    made_up.add(store, PRESETS["ptq-w3a8"])
+    assert "Activations" not in opened(PAGE).segmented_control(key="view").options
+    full = made_up.add(store, PRESETS["ptq-int8-full"])
+    app = opened(PAGE, view="Activations", runs=full.run)
+    assert set(app.dataframe[0].value["type"]) == {ROLE_LABELS[role] for role in SITE_ROLES}
+
+
+@pytest.mark.parametrize("view", [view for view in depth.VIEWS if view != "Activations"])
 def test_every_view_opens(store: Store, view: str) -> None:
     reports = filled(store)
     app = opened(

@@ -259,6 +259,17 @@ def test_any_rules_are_described(rules: tuple[Rule, ...], expected_words: str) -
     assert expected_words in describe(Recipe(rules=rules), "intent", "mini")
 
 
+def test_activations_between_layers_are_described_by_name() -> None:
+    full, mixed = PRESETS["ptq-int8-full"], Rule(roles=("residual", "layernorm"))
+    said = describe(full, "intent", "mini")
+    assert "the inputs of its layers to 8 bits" in said
+    assert "residual sum and LayerNorm output are rounded to 8 bits, with static ranges" in said
+    left = describe(full.model_copy(update={"rules": (*full.rules, mixed)}), "intent", "mini")
+    assert "residual sum and LayerNorm output stay in FP32" in left
+    alone = describe(Recipe(rules=full.rules[1:]), "intent", "mini")
+    assert "leaves everything in FP32. Of the activations between the layers, query in" in alone
+
+
 def test_a_saved_recipe_opens_as_the_same_run() -> None:
     assert (
         parse(Recipe, CUSTOM.model_dump_json(indent=1).encode()).canonical() == CUSTOM.canonical()

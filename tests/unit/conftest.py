@@ -60,6 +60,18 @@ def tiny() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture
+def eager(tiny: Callable[..., Any]) -> Callable[..., nn.Module]:
+    """eager(...) -> tiny(...), its attention computed step by step, as sdq loads models."""
+
+    def build(*args: Any, **kwargs: Any) -> nn.Module:
+        model = tiny(*args, **kwargs)
+        model.set_attn_implementation("eager")
+        return model  # type: ignore[no-any-return]
+
+    return build
+
+
+@pytest.fixture
 def padded() -> Callable[..., dict[str, Tensor]]:
     """padded(model, lengths, width=None, fill=None, seed=0) -> input ids and mask; `fill` is what
     stands in the padding."""

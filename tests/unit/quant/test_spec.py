@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from sdq.io.explain import explain
-from sdq.models.families import ROLES
+from sdq.models.families import ROLES, SITE_ROLES
 from sdq.quant.observers import OBSERVERS, MinMax
 from sdq.quant.spec import (
     GRANULARITIES,
@@ -35,7 +35,7 @@ def kinds_of(spec: Any) -> set[type[Any]]:
 def test_registry_is_the_union() -> None:
     assert set(GRANULARITIES) == set(get_args(get_args(Granularity)[0]))
     assert kinds_of(WeightSpec) | kinds_of(ActivationSpec) == set(GRANULARITIES)
-    assert get_args(Role) == ROLES
+    assert get_args(Role) == (*ROLES, *SITE_ROLES)
 
 
 @EVERY
