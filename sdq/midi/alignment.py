@@ -17,33 +17,32 @@ POWER = 1.5
 
 
 class Table(NamedTuple):
-    """What occurred together, sorted by the foreign number, then by the English one.
+    """What occurred together, in the order of the keys.
 
-    foreign, english: numbers of a pair of pieces [K]
+    base: above every English number
+    keys: foreign number * base + English number of a pair of pieces [K]
     given_english: t(foreign | english), which explains a sentence [K], 0..1
     given_foreign: p(english | foreign), from the expected counts [K], 0..1
     """
 
-    foreign: Ints
-    english: Ints
+    base: int
+    keys: Ints
     given_english: Floats
     given_foreign: Floats
 
     def posterior(self, foreign: Ints, english: Ints) -> Floats:
         """Which English piece of a sentence each of its foreign pieces stands for: [F, E], rows of
-        sum 1; all equal where nothing is known.
+        sum 1, or of zeros where nothing is known.
 
         foreign, english: numbers of the sentence's pieces [F], [E]
         """
-        base = int(self.english.max(initial=0)) + 1
-        known = english < base
-        keys = foreign[:, None] * base + np.where(known, english, 0)  # [F, E]
-        table = self.foreign * base + self.english
-        at = np.searchsorted(table, keys).clip(max=len(table) - 1)
-        t = np.where((table[at] == keys) & known, self.given_english[at], 0.0)
+        # [F, E]; an English number that the table has none of makes a key of its own
+        keys = np.where(english < self.base, foreign[:, None] * self.base + english, -1)
+        at = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        t = np.where(self.keys[at] == keys, self.given_english[at], 0.0)
         total = t.sum(1, keepdims=True)
-        even = np.full_like(t, 1 / max(1, t.shape[1]))
-        return np.divide(t, total, out=even, where=total > 0)
+        shares: Floats = np.divide(t, total, out=np.zeros_like(t), where=total > 0)
+        return shares
 
 
 def model1(foreign: Sequence[Ints], english: Sequence[Ints], rounds: int = ROUNDS) -> Table:
@@ -62,31 +61,36 @@ def model1(foreign: Sequence[Ints], english: Sequence[Ints], rounds: int = ROUND
     del pairs
     token = np.repeat(np.arange(len(widths)), widths)
     f_of, e_of = np.divmod(kinds, base)
-    t = np.ones(len(kinds))
+    t: Floats = np.ones(len(kinds))
+    counts = t
     for _ in range(rounds):
-        share = t[kind]
+        share: Floats = t[kind]
         share /= np.bincount(token, share)[token]  # p(this English piece | this occurrence)
-        counts = np.bincount(kind, share, len(kinds))
+        counts = np.asarray(np.bincount(kind, share, len(kinds)), dtype=np.float64)
         t = counts / np.bincount(e_of, counts)[e_of]
-    return Table(f_of, e_of, t, counts / np.bincount(f_of, counts)[f_of])
+    return Table(base, kinds, t, counts / np.bincount(f_of, counts)[f_of])
 
 
 def rows(
     table: Table, english: NDArray[np.float32], numbers: Ints, otherwise: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Where the embeddings of foreign pieces start: the mean of the English ones under
-    p(english | foreign) ** POWER, which lets the likely ones count more.
+    p(english | foreign) ** POWER, which lets the likely ones count more, as long as they are on
+    average (a mean of vectors is shorter than they are).
 
     table: of `model1`
     english: embeddings [E, D]
     numbers: of the foreign pieces that get one [R]
     otherwise: the embedding of those that never occurred [D]
     """
-    weight = table.given_foreign**POWER
-    height = 1 + max(int(table.foreign.max(initial=0)), int(numbers.max(initial=0)))
-    matrix = csr_array(
-        (weight, (table.foreign, table.english)), shape=(height, len(english)), dtype=np.float64
+    foreign, at = np.divmod(table.keys, table.base)
+    height = 1 + max(int(foreign.max(initial=0)), int(numbers.max(initial=0)))
+    weight = csr_array(
+        (table.given_foreign**POWER, (foreign, at)), shape=(height, len(english)), dtype=np.float64
     )[numbers]
-    total = np.asarray(matrix.sum(axis=1)).reshape(-1, 1)
-    mean = (matrix @ english) / np.where(total > 0, total, 1)
-    return np.where(total > 0, mean, otherwise).astype(np.float32)
+    total = np.asarray(weight.sum(axis=1)).reshape(-1, 1)
+    some = total > 0
+    mean = (weight @ english) / np.where(some, total, 1)
+    length = (weight @ np.linalg.norm(english, axis=1)).reshape(-1, 1) / np.where(some, total, 1)
+    mean *= length / np.where(some, np.linalg.norm(mean, axis=1, keepdims=True), 1)
+    return np.where(some, mean, otherwise).astype(np.float32)

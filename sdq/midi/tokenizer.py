@@ -87,7 +87,9 @@ def _any_of(strings: Sequence[str]) -> str:
         parts = [letter + text(node[letter]) for letter in sorted(node) if letter]
         if len(parts) == 1 and not ends:
             return parts[0]
-        return f"(?:{'|'.join(parts)})?" if ends and parts else f"(?:{'|'.join(parts)})" * bool(parts)
+        if not parts:
+            return ""
+        return f"(?:{'|'.join(parts)})" + ("?" if ends else "")
 
     return text(tree)
 
@@ -141,18 +143,21 @@ def assembled(package: dict[str, int], ours: Sequence[str]) -> Tokenizer:
     return tokenizer
 
 
+def spaceless(piece: str) -> bool:
+    """Whether a piece is of a script without spaces between words."""
+    return _APART.search(piece) is not None
+
+
 def meaning(piece: str) -> str:
     """What a piece stands for: in a script without spaces the same at the start of a clause (`x`)
     and inside it (`##x`)."""
-    return piece.removeprefix("##") if _APART.search(piece) else piece
+    return piece.removeprefix("##") if spaceless(piece) else piece
 
 
 def forms(meanings: Sequence[str]) -> list[str]:
     """The pieces of these meanings: both forms of those in scripts without spaces."""
     return [
-        piece
-        for one in meanings
-        for piece in ((one, f"##{one}") if _APART.search(one) else (one,))
+        piece for one in meanings for piece in ((one, f"##{one}") if spaceless(one) else (one,))
     ]
 
 

@@ -18,12 +18,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from sdq.mini.corpus import SOURCE_WEIGHT, Pair
 from sdq.midi import tokenizer as pieces
+from sdq.mini.corpus import SOURCE_WEIGHT, Pair
 
 SIZE = 24_000
-MARGIN = 100  # how many times as often a piece must be used in its language as in English
-WEIGHT = SOURCE_WEIGHT | {"mini": 0.7}  # frames are many sentences of few words
+MARGIN = 300  # how many times as often a piece must be used in its language as in English
+WEIGHT = SOURCE_WEIGHT | {"mini": 0.2}  # frames are many sentences of few words
 
 
 def sampled(pairs: Sequence[Pair], each: int, seed: int) -> dict[str, list[str]]:
@@ -36,9 +36,7 @@ def sampled(pairs: Sequence[Pair], each: int, seed: int) -> dict[str, list[str]]
     return {
         code: [
             pair.text
-            for pair in rng.choices(
-                those, [WEIGHT.get(pair.source, 1.0) for pair in those], k=each
-            )
+            for pair in rng.choices(those, [WEIGHT.get(pair.source, 1.0) for pair in those], k=each)
         ]
         for code, those in sorted(by_language.items())
     }
@@ -119,7 +117,7 @@ def choose(
     pairs: Sequence[Pair],
     english: Mapping[str, Sequence[str]],
     size: int = SIZE,
-    each: int = 20_000,
+    each: int = 12_000,
     margin: float = MARGIN,
     seed: int = 0,
 ) -> list[str]:
@@ -146,8 +144,12 @@ def choose(
             one
             for one in left
             if _letter(one)
-            or most[one] > 0
-            and (_foreign(one) or (one not in package and margin * in_english[one] <= most[one]))
+            or (
+                most[one] > 0
+                and (
+                    _foreign(one) or (one not in package and margin * in_english[one] <= most[one])
+                )
+            )
         ]
         kept.sort(key=lambda one: (_letter(one), most[one]), reverse=True)
         if len(kept) == len(left) <= size:
