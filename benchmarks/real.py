@@ -215,12 +215,17 @@ def table(tables: dict[str, pd.DataFrame], languages: Sequence[str], labelled: s
 
 
 def measure(
-    name: str, address: str, width: str, steps: int | None, say: Callable[[str], None]
+    name: str,
+    address: str,
+    width: str,
+    steps: int | None,
+    say: Callable[[str], None],
+    base: str = "mini",
 ) -> str:
-    """Fine-tune, quantize, score; the result as Markdown."""
+    """Fine-tune `base`, quantize, score; the result as Markdown."""
     store, started = Store.default(), time.perf_counter()
     loaded = load_task(address)
-    training = usual("mini", address, STEPS[name] if steps is None else steps, freeze=FROZEN[name])
+    training = usual(base, address, STEPS[name] if steps is None else steps, freeze=FROZEN[name])
 
     def tell(event: dict[str, Any]) -> None:
         if event["event"] in ("stage", "check"):
@@ -229,7 +234,7 @@ def measure(
 
     model = str(
         teacher(
-            "mini",
+            base,
             address,
             store,
             Training.model_validate(training.model_dump() | {"patience": 100}),
@@ -269,6 +274,7 @@ def main() -> None:
         help="of fine-tuning and of each student; if not given, what suits the task",
     )
     parser.add_argument("--width", default="w2a8", choices=("int8", "w4a8", "w3a8", "w2a8"))
+    parser.add_argument("--model", default="mini", help="'mini', 'midi', a folder or a Hub name")
     parser.add_argument("--languages", default="", help="with commas between; all if not given")
     wanted = parser.parse_args()
     for name in wanted.task or TASKS:
@@ -281,6 +287,7 @@ def main() -> None:
                 wanted.width,
                 wanted.steps,
                 lambda text: print(text, file=sys.stderr, flush=True),
+                wanted.model,
             ),
             flush=True,
         )

@@ -17,7 +17,7 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from sdq.cli import inspections, installation, mini, models, own_files, reproduce, runs
+from sdq.cli import inspections, installation, midi, mini, models, own_files, reproduce, runs
 from sdq.cli.allocator import keep_freed_memory
 from sdq.io.boundary import boundary
 from sdq.io.explain import of_option
@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 MINI = typer.Typer(help="The embedded model and its data.", no_args_is_help=True)
+MIDI = typer.Typer(help="The second embedded model, on a published body.", no_args_is_help=True)
 MODELS = typer.Typer(help="Models to start from: curated ones, and what is in the local cache.")
 TASKS = typer.Typer(
     help="Tasks of your own: a JSON file that says what a folder of labelled text is.",
@@ -73,6 +74,8 @@ COMMANDS: tuple[tuple[typer.Typer, Callable[..., None], str | None], ...] = (
     (MINI, mini.build, None),
     (MINI, mini.finetune_mini, "finetune"),
     (MINI, mini.ship, None),
+    (MIDI, midi.build_midi, "build"),
+    (MIDI, midi.finetune_midi, "finetune"),
     (MODELS, models.fetch_model, "fetch"),
     (TASKS, own_files.check, None),
     (TASKS, own_files.delete, None),
@@ -84,7 +87,13 @@ for group, function, called in COMMANDS:
     # a list of commands shows each docstring as one line
     group.command(called, short_help=" ".join(str(function.__doc__).split()))(function)
 MODELS.callback(invoke_without_command=True)(models.list_models)
-for name, group in (("mini", MINI), ("models", MODELS), ("task", TASKS), ("recipe", RECIPES)):
+for name, group in (
+    ("mini", MINI),
+    ("midi", MIDI),
+    ("models", MODELS),
+    ("task", TASKS),
+    ("recipe", RECIPES),
+):
     app.add_typer(group, name=name)
 
 

@@ -16,6 +16,7 @@ from sdq.data.registry import called
 from sdq.data.taskfile import read
 from sdq.models import hub
 from sdq.models.checkpoint import ready, tuned
+from sdq.models.composition import ships
 from sdq.models.curated import CURATED
 from sdq.service.visitors import reachable
 from sdq.settings import UserError
@@ -47,6 +48,7 @@ def offered() -> dict[str, str]:
     }
     every = {
         "mini": "mini",
+        **({"midi": "midi (on all-MiniLM-L6-v2)"} if ships() else {}),
         **own,
         **in_inbox,
         **curated,
@@ -75,8 +77,8 @@ def pick(place: DeltaGenerator) -> str:
     """The name of the chosen model; of a folder its path, empty if none is given."""
     names = offered()
     about = (
-        "mini ships with SDQ Lab. The others are larger, and most have no head for a task yet: "
-        "they need fine-tuning first."
+        f"mini {'and midi ship' if ships() else 'ships'} with SDQ Lab. The others are larger, and "
+        "most have no head for a task yet: they need fine-tuning first."
     )
     model: str = place.selectbox(
         "Model",

@@ -25,7 +25,9 @@ def finetune(
     ],
     model: Annotated[
         str,
-        typer.Option(help="'mini' (the embedded encoder), a folder, or a Hub name; see `models`"),
+        typer.Option(
+            help="'mini' or 'midi' (the embedded encoders), a folder, or a Hub name; see `models`"
+        ),
     ] = "mini",
     steps: Annotated[
         int | None,
@@ -98,7 +100,7 @@ def list_models(
 ) -> None:
     """List models worth starting from, with size, licence, languages and whether they are on this
     machine."""
-    from sdq.models import hub
+    from sdq.models import composition, hub
     from sdq.models.curated import CURATED
 
     if context.invoked_subcommand is not None:
@@ -110,8 +112,14 @@ def list_models(
         return
     typer.echo(
         "mini: the embedded model, 6 layers, 15 languages, with heads for intent and slots; "
-        "`finetune` gives it others\n"
+        "`finetune` gives it others"
     )
+    if composition.ships():
+        typer.echo(
+            "midi: the same languages and heads on a published body, "
+            f"{composition.BODY.repository} (6 layers, Apache-2.0)"
+        )
+    typer.echo()
     for row in rows:
         here = (
             "on this machine"

@@ -22,6 +22,7 @@ from sdq.figures.axes import value_axis
 from sdq.figures.drops import axis_range, first_run, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Mark, Theme, template
 from sdq.labels import language_name, measure, signed
+from sdq.models.checkpoint import EMBEDDED
 from sdq.settings import ASSETS
 
 UNSPACED = ("ja", "km", "lo", "my", "th", "zh")  # languages written without spaces between words
@@ -53,11 +54,12 @@ class Rank(NamedTuple):
 
 
 def text_shares(model: str) -> dict[str, float]:
-    """Language -> share of the subwords read in pre-training, %. Known for the embedded model only;
-    empty for others."""
-    if model != "mini":
+    """Language -> share of the subwords read in pre-training, %. Known for the embedded models
+    only; empty for others."""
+    built = ASSETS / model / "build.json"
+    if model not in EMBEDDED or not built.is_file():
         return {}
-    counts = json.loads((ASSETS / "mini" / "build.json").read_text())["subwords_by_language"]
+    counts = json.loads(built.read_text())["subwords_by_language"]
     return {code: 100 * n / sum(counts.values()) for code, n in counts.items()}
 
 

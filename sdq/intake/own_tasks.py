@@ -24,6 +24,7 @@ from sdq.data.task import SPLITS
 from sdq.data.taskfile import NEEDED, parse
 from sdq.io.files import alone, private, write_text
 from sdq.io.limits import limits
+from sdq.models.checkpoint import EMBEDDED
 from sdq.service.visitors import OWNER, Visitor, claim
 from sdq.settings import UserError, unwritable
 
@@ -136,8 +137,8 @@ def keep(
             "a task must have a name of at most 41 small letters, digits, - and _, beginning with "
             f"a letter or digit, got {name[:60]!r}; choose another name"
         )
-    if name in TASKS or name == "mini":
-        owner = "model" if name == "mini" else "task"
+    if name in (*TASKS, *EMBEDDED):
+        owner = "model" if name in EMBEDDED else "task"
         raise UserError(
             f"a task must have a name of its own, {name!r} is that of an embedded {owner}; choose "
             "another name"

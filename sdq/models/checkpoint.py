@@ -14,13 +14,14 @@ from typing import Any
 from sdq.io import sealed
 from sdq.io.limits import limits
 from sdq.io.sealed import as_shipped
-from sdq.models import hub
+from sdq.models import composition, hub
 from sdq.models.checkpoint_config import fits
 from sdq.models.tensor_names import has_head
 from sdq.models.tensors import read_json, tensors_of
 from sdq.settings import ASSETS, UserError, data_folder, one_line, path_of
 
 CARD = "finetuning.json"  # what a fine-tuned model was made of (see sdq.pipeline.finetune)
+EMBEDDED = ("mini", "midi")  # names of models that ship; midi stands on a published body
 _TEXTS = (".json", ".txt", ".model", ".jinja")
 TOKENIZERS = (
     "tokenizer.json",
@@ -33,17 +34,17 @@ TOKENIZERS = (
 
 
 def folder_of(name: str, task: str, fetch: bool = False) -> Path:
-    """The folder of a model: an embedded name (`mini`, which has one model per task), a local path,
-    or a Hub name (see sdq.models.hub).
+    """The folder of a model: an embedded name (`mini` or `midi`, which have one model per task), a
+    local path, or a Hub name (see sdq.models.hub).
 
     name: of the model
-    task: of the run; "mini" has a model for each
+    task: of the run; embedded models have one for each
     fetch: whether a Hub model that is not in the cache is fetched
 
     A Hub model is looked for in the local cache; with `fetch` it is fetched if it is not there.
     Raises UserError if there is no such model or it lacks what one needs.
     """
-    if name != "mini":
+    if name not in EMBEDDED:
         return base_of(name, fetch)
     folder = ASSETS / "mini" / task
     if task not in ("intent", "slots"):
@@ -51,6 +52,8 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
             f"the embedded model must have a head for the task, for {task} it has none; "
             f"{remedy(name, task)}"
         )
+    if name == "midi":
+        return composition.composed(task)
     if not (folder / "model.safetensors").is_file():
         raise UserError(
             f"the embedded model for task {task} must be in {folder}, it is not there; clone the "
@@ -94,7 +97,7 @@ def canonical_name(name: str) -> str:
     """The name under which a model is remembered: of a folder its path, the same from every working
     directory."""
     folder = path_of(name, "a model")
-    return str(folder.resolve()) if name != "mini" and folder.is_dir() else name
+    return str(folder.resolve()) if name not in EMBEDDED and folder.is_dir() else name
 
 
 def tuned() -> list[tuple[Path, dict[str, Any]]]:
@@ -111,8 +114,10 @@ def tuned() -> list[tuple[Path, dict[str, Any]]]:
 
 
 def base_of(name: str, fetch: bool = False) -> Path:
-    """The folder of a model to start a fine-tuning from: `mini` is the embedded encoder, without a
-    head. Otherwise as folder_of."""
+    """The folder of a model to start a fine-tuning from: `mini` and `midi` are the embedded
+    encoders, without a head. Otherwise as folder_of."""
+    if name == "midi":
+        return composition.composed("encoder")
     if name == "mini":
         as_shipped(ASSETS / "mini" / "encoder")
         return ASSETS / "mini" / "encoder"
@@ -126,8 +131,8 @@ def base_of(name: str, fetch: bool = False) -> Path:
             )
     if not folder.is_dir():
         raise UserError(
-            "model must be 'mini', a Hub name (owner/model) or a folder with config.json and "
-            f"safetensors, got {one_line(name, 200)!r}, which does not exist"
+            "model must be 'mini', 'midi', a Hub name (owner/model) or a folder with config.json "
+            f"and safetensors, got {one_line(name, 200)!r}, which does not exist"
         )
     _check(folder)
     return folder

@@ -38,6 +38,12 @@ MINI = {  # how the shipped models were made
     "intent": Training(steps=600, learning_rate=3e-4, frozen_blocks=4, dropout=True),
     "slots": Training(steps=800, learning_rate=5e-4, frozen_blocks=2, dropout=True),
 }
+# of midi only the top blocks move: the others stay those of its published body, and do not ship
+MIDI = {
+    "intent": Training(steps=600, learning_rate=1e-4, frozen_blocks=4, dropout=True),
+    "slots": Training(steps=800, learning_rate=2e-4, frozen_blocks=4, dropout=True),
+}
+SHIPPED = {"mini": MINI, "midi": MIDI}
 # the embedded encoder was pretrained without dropout
 DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 
@@ -50,13 +56,12 @@ def usual(
     freeze: int | None = None,
 ) -> Training:
     """Settings that suit a model and task, but for what is given: those of the shipped models for
-    `mini` on their tasks; else a learning rate for narrow models (3e-4) or for those of the size of
-    XLM-R base (2e-5), and a stop after six looks at dev without a better score."""
-    narrow = model == "mini"
-    base = MINI.get(task) if narrow else None
-    preset = base or Training(
-        steps=1000, learning_rate=3e-4 if narrow else 2e-5, dropout=True, patience=6
-    )
+    `mini` and `midi` on their tasks; else a learning rate for narrow models (3e-4), less narrow
+    ones (1e-4) or those of the size of XLM-R base (2e-5), and a stop after six looks at dev without
+    a better score."""
+    base = SHIPPED.get(model, {}).get(task)
+    rate = {"mini": 3e-4, "midi": 1e-4}.get(model, 2e-5)
+    preset = base or Training(steps=1000, learning_rate=rate, dropout=True, patience=6)
     given = {"steps": steps, "learning_rate": learning_rate, "frozen_blocks": freeze}
     made = preset.model_dump() | {name: value for name, value in given.items() if value is not None}
     return Training.model_validate(
@@ -75,7 +80,7 @@ def finetune(
 ) -> dict[str, Any]:
     """Fine-tune a model on a task into a folder; returns what its CARD says.
 
-    model: `mini` (the embedded encoder), a folder, or a Hub name.
+    model: `mini` or `midi` (the embedded encoders), a folder, or a Hub name.
     task_name: address of a task, see `sdq.data.registry`.
     out: a new folder; if it has this very fine-tuning, finished or not, it is taken up there.
 

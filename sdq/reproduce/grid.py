@@ -17,6 +17,7 @@ import pandas as pd
 from sdq.data.registry import TASKS, called
 from sdq.evaluate.statistics import mean_interval
 from sdq.io.events import Progress
+from sdq.models.checkpoint import EMBEDDED
 from sdq.pipeline.finetune import teacher, usual
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS, Recipe
@@ -108,8 +109,8 @@ class Grid:
     def model_of(self, task: str, store: Store, progress: Progress | None = None) -> str | None:
         """The fine-tuned model of a task: made if `progress` is given, otherwise None where it is
         not there. The embedded tasks have theirs."""
-        if self.model == "mini" and task in TASKS:
-            return "mini"
+        if self.model in EMBEDDED and task in TASKS:
+            return self.model
         return teacher(self.model, task, store, self.teacher, progress)
 
     def missing(self, store: Store) -> list[Cell]:

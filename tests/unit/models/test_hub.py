@@ -120,7 +120,8 @@ def test_what_is_no_name_never_reaches_the_cache(
     assert hub.split(name) is None
     assert hub.cached(name) is None
     with pytest.raises(
-        UserError, match=r"must be 'mini', a Hub name|must hold config.json|a model must be named"
+        UserError,
+        match=r"must be 'mini', 'midi', a Hub name|must hold config.json|a model must be named",
     ):
         base_of(name, fetch=True)
     with pytest.raises(UserError, match="must be named owner/model"):

