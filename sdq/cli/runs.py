@@ -18,8 +18,8 @@ def run(
     model: Annotated[
         str,
         typer.Option(
-            help="'mini', 'midi', a folder with config, tokenizer and safetensors, or a Hub name; "
-            "see `models`"
+            help="'mini', 'midi' once built, a folder with config, tokenizer and safetensors, or a "
+            "Hub name; see `models`"
         ),
     ] = "mini",
     task: Annotated[

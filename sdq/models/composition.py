@@ -109,8 +109,8 @@ def composed(part: str, shipped: Path | None = None) -> Path:
     shipped = shipped or MIDI
     if not (shipped / part / PART).is_file():
         raise UserError(
-            f"midi must have been built for {part}, {shipped / part} does not have it; clone the "
-            "project again or run `python -m sdq midi build`"
+            f"midi must have been built for {part}, {shipped / part} does not have it; run "
+            "`sdq midi build --corpus DIR`, or choose mini"
         )
     needed = list(dict.fromkeys(("encoder", part)))
     for name in needed:
