@@ -1,9 +1,9 @@
 """Which word pieces `midi` adds to the package's: those that the other languages use and English
 does not.
 
-Pieces are learned on each language's own sentences and then chosen by use. A piece must be used a
-hundred times as often in its language as in English text; what English needs stays the package's,
-so that English is cut as the package cuts it.
+Pieces are learned on each language's own sentences and then chosen by use. A piece of the letters
+that English has must be used MARGIN times as often in its language as in English text; what English
+needs stays the package's, so that English is cut as the package cuts it.
 """
 
 from __future__ import annotations
@@ -140,17 +140,13 @@ def choose(
         in_english = use(cut, itertools.chain.from_iterable(english.values()), more=1)
         for sentences in english.values():  # news and everyday talk are few beside manuals
             in_english |= use(cut, sentences)
-        kept = [
+        # a part of a word that the package has, too, stays the package's
+        apart = {
             one
             for one in left
-            if _letter(one)
-            or (
-                most[one] > 0
-                and (
-                    _foreign(one) or (one not in package and margin * in_english[one] <= most[one])
-                )
-            )
-        ]
+            if _foreign(one) or (one not in package and margin * in_english[one] <= most[one])
+        }
+        kept = [one for one in left if _letter(one) or (one in apart and most[one] > 0)]
         kept.sort(key=lambda one: (_letter(one), most[one]), reverse=True)
         if len(kept) == len(left) <= size:
             return pieces.forms(kept)

@@ -4,6 +4,7 @@ another one or not there is refused in one sentence."""
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import AutoModel, AutoModelForTokenClassification, AutoTokeniz
 
 from sdq.data.task import Example, Task
 from sdq.io.sealed import SEAL, Damaged, seal_embedded
-from sdq.midi import build, cards, parts, pretrain
+from sdq.midi import build, cards, parts, pretrain, vocabulary
 from sdq.midi.student import Student
 from sdq.models import checkpoint, composition
 from sdq.models.loading import load, start
@@ -256,6 +257,7 @@ def test_until_a_step_nothing_is_written(
     monkeypatch.setattr(build.corpus, "parallel", lambda folder: PAIRS)
     monkeypatch.setattr(build.corpus, "english", lambda folder: [])
     monkeypatch.setattr(build.corpus, "own", list)
+    monkeypatch.setattr(build.vocabulary, "choose", partial(vocabulary.choose, each=50))
     plan = pretrain.Plan(steps=4, pairs_per_step=3, english_per_step=1, longest=16)
     for until in (1, 2):
         build.build(tmp_path, tmp_path / "work", tmp_path / "out", plan, until)

@@ -104,3 +104,17 @@ def test_chosen_pieces_leave_english_as_it_is(body: Path) -> None:
     assert max(tokenizer.shared_rows(ours)) < 60
     assert "[UNK]" not in cut.encode("der hund und die hundehütte หมากาหมา").tokens
     assert ours == vocabulary.choose(package, pairs, english, size=60, each=200)
+
+
+def test_a_word_that_english_has_too_stays_the_packages(body: Path) -> None:
+    """Unless its language uses it so much more often that English can spare it."""
+    package = vocabulary_of(body)
+    english = {"news": ["a dog is old"] * 999 + ["die und der cat sees"]}
+    pairs = [Pair("de", "und der hund und die und und", "", "ntrex")]
+    chosen = {
+        margin: set(vocabulary.choose(package, pairs, english, size=60, each=50, margin=margin))
+        for margin in (1, 1000)
+    }
+    assert {"und▁", "die▁"} <= chosen[1]  # 571,429 and 142,857 in a million pieces, of English 249
+    assert "und▁" in chosen[1000]
+    assert "die▁" not in chosen[1000]

@@ -78,6 +78,31 @@ def test_a_batch_says_which_english_a_word_stands_for(data: Batches, words: buil
     assert seen
 
 
+def test_the_aim_is_the_published_models_vector_of_the_translation(
+    body: Path, data: Batches, words: build.Words
+) -> None:
+    student, _ = build.start(words)
+    with torch.no_grad():
+        for p in pretrain.trained(student).values():
+            # not the published top any more
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    published, batch = AutoModel.from_pretrained(body).eval(), data.batch(3)
+
+    def mean(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return torch.stack([s[i != 0].mean(0) for s, i in zip(states, ids, strict=True)])
+
+    with torch.no_grad():
+        mask = (batch.english != 0).long()
+        wanted = mean(published(batch.english, mask).last_hidden_state, batch.english)
+        own = [student.upper(*student.lower(ids)) for ids in (batch.foreign, batch.english)]
+        few = PLAN.english_per_step
+        got = torch.cat([mean(own[0], batch.foreign), mean(own[1], batch.english)[:few]])
+        terms = pretrain.loss_of(student, batch, PLAN)
+    cosine = torch.nn.functional.cosine_similarity(got, torch.cat([wanted, wanted[:few]]))
+    assert terms["cosine"] == pytest.approx(1 - cosine.mean().item(), rel=1e-4)
+    assert cosine[-few:].max() < 0.99
+
+
 def test_in_scripts_without_spaces_every_piece_is_a_word(data: Batches, words: build.Words) -> None:
     at = [pair.text for pair in PAIRS]
     assert data.words[at.index("หมาหมา")].tolist() == [-1, 0, 1, -1]
