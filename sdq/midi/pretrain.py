@@ -41,7 +41,7 @@ class Plan:
     warmup: int = 100
     temperature: float = 0.05
     cosine: float = 5.0
-    word: float = 1.0
+    word: float = 3.0
     longest: int = 64  # pieces of a sentence
     save_every: int = 250
     seed: int = 0

@@ -23,6 +23,7 @@ PLAN = pretrain.Plan(
     english_per_step=2,
     learning_rate=0.02,
     warmup=2,
+    word=1.0,
     longest=16,
     save_every=2,
 )
