@@ -7,18 +7,12 @@ from typing import Annotated
 
 import typer
 
+from sdq.cli.mini import Corpus, Work
+
 
 def build_midi(
-    corpus: Annotated[
-        Path,
-        typer.Option(
-            help="Folder with ntrex, tatoeba, mediawiki_i18n, libreoffice_help, debian_ddtp"
-        ),
-    ],
-    work: Annotated[
-        Path,
-        typer.Option(help="Intermediate files and checkpoints; a second call resumes from them"),
-    ] = Path(".midi-build"),
+    corpus: Corpus,
+    work: Work = Path(".midi-build"),
     out: Annotated[Path, typer.Option(help="Where the finished parts go")] = Path("assets/midi"),
     seed: Annotated[int, typer.Option(help="Seed of everything")] = 0,
     until: Annotated[

@@ -10,18 +10,19 @@ import typer
 from sdq.cli.output import Line
 from sdq.store import Store
 
+Corpus = Annotated[
+    Path,
+    typer.Option(help="Folder with ntrex, tatoeba, mediawiki_i18n, libreoffice_help, debian_ddtp"),
+]
+Work = Annotated[
+    Path,
+    typer.Option(help="Intermediate files and checkpoints; a second call resumes from them"),
+]
+
 
 def build(
-    corpus: Annotated[
-        Path,
-        typer.Option(
-            help="Folder with ntrex, tatoeba, mediawiki_i18n, libreoffice_help, debian_ddtp"
-        ),
-    ],
-    work: Annotated[
-        Path,
-        typer.Option(help="Intermediate files and checkpoints; a second call resumes from them"),
-    ] = Path(".mini-build"),
+    corpus: Corpus,
+    work: Work = Path(".mini-build"),
     out: Annotated[Path, typer.Option(help="Where the finished model goes")] = Path("assets/mini"),
     seed: Annotated[int, typer.Option(help="Seed of everything")] = 0,
 ) -> None:

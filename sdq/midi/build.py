@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from sdq.data.batches import encode
 from sdq.data.registry import load_task
-from sdq.evaluate.predict import outcomes, predict, scores
 from sdq.io.files import replacing, write_text
 from sdq.io.sealed import SEAL, seal_embedded
 from sdq.midi import alignment, cards, parts, pretrain, student, tokenizer, vocabulary
 from sdq.midi.batches import Batches
 from sdq.mini import corpus
+from sdq.mini.build import say, tested
 from sdq.mini.corpus import Pair
 from sdq.models.composition import body, composed
 from sdq.models.tensors import read_json
@@ -102,20 +101,9 @@ def finish(out: Path, plan: pretrain.Plan) -> None:
     for name, settings in MIDI.items():
         task = load_task(name)
         base = composed("encoder", out)
-        model, subwords, _ = train(base, task, settings, plan.seed, _say)
+        model, subwords, _ = train(base, task, settings, plan.seed, say)
         parts.save_task(model, base, out / name)
-        test = task.examples("test")
-        result = scores(outcomes(test, *predict(model, encode(test, task, subwords)), task), task)
-        scored[name] = {
-            "mean": result.mean,
-            "zero_shot_mean": result.zero_shot_mean,
-            "by_language": result.by_language,
-        }
-        print(
-            f"{name}: English {result.by_language['en']:.3f}, zero-shot mean "
-            f"{result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
-            flush=True,
-        )
+        scored[name] = tested(model, subwords, task)
     told = read_json(out / "build.json") | {
         "scores": scored,
         "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1),
@@ -123,14 +111,6 @@ def finish(out: Path, plan: pretrain.Plan) -> None:
     write_text(out / "build.json", json.dumps(told, indent=1))
     cards.write(out, plan)
     seal_embedded(out)
-
-
-def _say(event: dict[str, object]) -> None:
-    if event["event"] == "check":
-        print(
-            f"fine-tuning, step {event['step']} of {event['of']}: English dev {event['dev']:.3f}",
-            flush=True,
-        )
 
 
 def prepared(pairs: Sequence[Pair], everyday: Sequence[Pair], work: Path, seed: int) -> Words:

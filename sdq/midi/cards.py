@@ -10,7 +10,7 @@ from sdq.midi.pretrain import Plan
 from sdq.midi.student import TRAINED_BLOCKS
 from sdq.midi.vocabulary import MARGIN
 from sdq.mini import frames
-from sdq.mini.cards import SOURCES
+from sdq.mini.cards import SOURCES, score_rows
 from sdq.models import composition
 from sdq.models.tensors import read_json
 from sdq.pipeline.finetune import MIDI
@@ -29,15 +29,6 @@ def _amounts(built: dict[str, Any]) -> str:
     )
 
 
-def _scores(built: dict[str, Any], others: list[str]) -> str:
-    rows = []
-    for task, scored in built["scores"].items():
-        by = scored["by_language"]
-        cells = (by["en"], scored["zero_shot_mean"], *(by[code] for code in others))
-        rows.append(f"| {task} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |")
-    return "\n".join(rows)
-
-
 def text(built: dict[str, Any], plan: Plan) -> str:
     """The card.
 
@@ -46,6 +37,7 @@ def text(built: dict[str, Any], plan: Plan) -> str:
     """
     body = composition.BODY
     others = [code for code in frames.LANGUAGES if code != "en"]
+    scores = "\n".join(score_rows(built, others))
     sources = "\n".join(
         f"- {credit}: {built['pairs_by_source'].get(name, 0):,} pairs"
         for name, credit in SOURCES.items()
@@ -103,5 +95,5 @@ The English dev split picks the weights. Settings that differ from the defaults:
 
 | task | en | zero-shot mean | {" | ".join(others)} |
 |---|---|---|{"---|" * len(others)}
-{_scores(built, others)}
+{scores}
 """

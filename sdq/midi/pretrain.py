@@ -20,13 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdq.io.files import replacing, write_text
 from sdq.midi.batches import Batch, Batches
 from sdq.midi.student import Student, mean_of
+from sdq.mini import checkpoints
 
 
 @dataclass(frozen=True)
@@ -108,10 +107,10 @@ def train(
     ]
     optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
     folder.mkdir(parents=True, exist_ok=True)
-    step = first = _resume(student, optimizer, folder)
+    step = first = checkpoints.resume(trained(student), optimizer, folder)
     (folder / "plan.json").write_text(json.dumps(asdict(plan), indent=1))
     started, until = time.perf_counter(), until or plan.steps
-    with _told(folder / "log.jsonl", step).open("a") as log:
+    with checkpoints.log(folder / "log.jsonl", step) as log:
         while step < until:
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(step) * group["share"]
@@ -134,7 +133,7 @@ def train(
                 said = "  ".join(f"{name} {value}" for name, value in row.items())
                 print(f"step {step} of {until}  {said}", flush=True)
             if step % plan.save_every == 0 or step == until:
-                _save(student, optimizer, step, folder)
+                checkpoints.save(trained(student), optimizer, step, folder)
     return student
 
 
@@ -145,35 +144,6 @@ def in_bfloat16() -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
 
 
-def _told(path: Path, step: int) -> Path:
-    """The log; what was told after the checkpoint that is taken up again is forgotten."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
-    return path
-
-
 def trained(student: Student) -> dict[str, nn.Parameter]:
     """What training changes, by name."""
     return {name: p for name, p in student.named_parameters() if p.requires_grad}
-
-
-def _save(student: Student, optimizer: torch.optim.Optimizer, step: int, folder: Path) -> None:
-    tensors = {}
-    for name, p in trained(student).items():
-        tensors[f"model/{name}"] = p.detach().contiguous()
-        for k, v in optimizer.state[p].items():
-            tensors[f"{k}/{name}"] = v.contiguous()
-    with replacing(folder / "checkpoint.safetensors") as part:
-        save_file(tensors, part, metadata={"step": str(step)})
-
-
-def _resume(student: Student, optimizer: torch.optim.Optimizer, folder: Path) -> int:
-    path = folder / "checkpoint.safetensors"
-    if not path.exists():
-        return 0
-    tensors = load_file(path)
-    for name, p in trained(student).items():
-        with torch.no_grad():
-            p.copy_(tensors[f"model/{name}"])
-        optimizer.state[p] = {k: tensors[f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
-    return int(next(iter(optimizer.state.values()))["step"])

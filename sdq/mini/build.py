@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from sdq.data.batches import encode
 from sdq.data.registry import load_task
+from sdq.data.task import Task
 from sdq.evaluate.predict import outcomes, predict, scores
 from sdq.io.sealed import SEAL, seal_embedded
 from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
@@ -52,19 +53,8 @@ def finish(out: Path, seed: int = 0) -> None:
     scored = {}
     for name in TASKS:
         task = load_task(name)
-        model, subwords, _ = train(out / "encoder", task, MINI[name], seed, _say, **DROPOUT)
-        test = task.examples("test")
-        result = scores(outcomes(test, *predict(model, encode(test, task, subwords)), task), task)
-        scored[name] = {
-            "mean": result.mean,
-            "zero_shot_mean": result.zero_shot_mean,
-            "by_language": result.by_language,
-        }
-        print(
-            f"{name}: English {result.by_language['en']:.3f}, zero-shot mean "
-            f"{result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
-            flush=True,
-        )
+        model, subwords, _ = train(out / "encoder", task, MINI[name], seed, say, **DROPOUT)
+        scored[name] = tested(model, subwords, task)
         save(model, subwords, out / name)
     card = json.loads((out / "build.json").read_text())
     card |= {
@@ -89,7 +79,29 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     model.float()
 
 
-def _say(event: dict[str, object]) -> None:
+def tested(model: Any, tokenizer: Any, task: Task) -> dict[str, Any]:
+    """The test scores of a fine-tuned model as build.json keeps them; they are printed too.
+
+    model: a model of transformers
+    tokenizer: its tokenizer
+    task: that it was fine-tuned on
+    """
+    test = task.examples("test")
+    result = scores(outcomes(test, *predict(model, encode(test, task, tokenizer)), task), task)
+    print(
+        f"{task.name}: English {result.by_language['en']:.3f}, zero-shot mean "
+        f"{result.zero_shot_mean:.3f}, lowest {min(result.by_language.values()):.3f}",
+        flush=True,
+    )
+    return {
+        "mean": result.mean,
+        "zero_shot_mean": result.zero_shot_mean,
+        "by_language": result.by_language,
+    }
+
+
+def say(event: dict[str, object]) -> None:
+    """Print the check of a fine-tuning."""
     if event["event"] == "check":
         print(
             f"fine-tuning, step {event['step']} of {event['of']}: English dev {event['dev']:.3f}",

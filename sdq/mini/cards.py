@@ -42,7 +42,7 @@ def _amounts(built: dict[str, Any]) -> list[str]:
     ]
 
 
-def _scores(built: dict[str, Any], others: list[str]) -> list[str]:
+def score_rows(built: dict[str, Any], others: list[str]) -> list[str]:
     """Rows of the table of scores: English, the zero-shot mean, each of the other languages."""
     rows = []
     for task, scored in built["scores"].items():
@@ -55,7 +55,7 @@ def _scores(built: dict[str, Any], others: list[str]) -> list[str]:
 def _model(built: dict[str, Any], plan: Plan) -> str:
     rows = _amounts(built)
     others = [code for code in frames.LANGUAGES if code != "en"]
-    scores = _scores(built, others)
+    scores = score_rows(built, others)
     sources = "\n".join(
         f"- {text}: {built['pairs_by_source'].get(name, 0):,} pairs"
         for name, text in SOURCES.items()

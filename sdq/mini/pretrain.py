@@ -19,16 +19,14 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
-from sdq.io.files import replacing, write_text
+from sdq.mini import checkpoints
 from sdq.mini.corpus import LATE, SOURCE_WEIGHT, SOURCES, Pair
 
 
@@ -269,10 +267,11 @@ def train(
         {"params": plain, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
-    step = _resume(encoder, optimizer, folder)
+    trained = dict(encoder.named_parameters())
+    step = checkpoints.resume(trained, optimizer, folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(asdict(plan), indent=1))
-    log = _log(folder / "log.jsonl", step)
+    log = checkpoints.log(folder / "log.jsonl", step)
     started, seen, first, until = time.perf_counter(), 0, step, until or plan.steps
     while step < until:
         for group in optimizer.param_groups:
@@ -300,38 +299,6 @@ def train(
                 flush=True,
             )
         if step % plan.save_every == 0 or step == until:
-            _save(encoder, optimizer, step, folder)
+            checkpoints.save(trained, optimizer, step, folder)
     log.close()
     return encoder
-
-
-def _log(path: Path, step: int) -> TextIO:
-    """The log, open at its end; what was told after the checkpoint that is taken up again is
-    forgotten."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
-    return path.open("a")
-
-
-def _save(encoder: Encoder, optimizer: torch.optim.Optimizer, step: int, folder: Path) -> None:
-    tensors = {f"model/{k}": v.contiguous() for k, v in encoder.state_dict().items()}
-    for name, p in encoder.named_parameters():
-        for k, v in optimizer.state.get(p, {}).items():
-            tensors[f"{k}/{name}"] = v.contiguous()
-    with replacing(folder / "checkpoint.safetensors") as part:
-        save_file(tensors, part, metadata={"step": str(step)})
-
-
-def _resume(encoder: Encoder, optimizer: torch.optim.Optimizer, folder: Path) -> int:
-    path = folder / "checkpoint.safetensors"
-    if not path.exists():
-        return 0
-    tensors = load_file(path)
-    encoder.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
-    for name, p in encoder.named_parameters():
-        optimizer.state[p] = {
-            k: tensors[f"{k}/{name}"]
-            for k in ("step", "exp_avg", "exp_avg_sq")
-            if f"{k}/{name}" in tensors
-        }
-    return int(next(iter(optimizer.state.values()))["step"])
