@@ -1,7 +1,8 @@
 """Recipe: what to do, as a frozen value. The presets are here.
 
 Training absent = post-training quantization (PTQ); training without distillation = QAT (noise < 1:
-Quant-Noise); with distillation = SDQ. No rules and no training = FP32.
+Quant-Noise); with distillation = SDQ. No rules and no training = FP32; no rules and training = the
+control that QAT and SDQ are compared with, FP32 trained longer.
 """
 
 from __future__ import annotations
@@ -81,13 +82,15 @@ class Recipe(Document):
     )
 
     @model_validator(mode="after")
-    def _training_needs_rules(self) -> Recipe:
-        if self.training is not None and not self.rules:
-            raise ValueError(
-                "training must come with at least one quantization rule; to fine-tune in FP32 use "
-                "`python -m sdq mini build` stages or transformers"
-            )
-        return self
+    def _noise_and_terms_need_rules(self) -> Recipe:
+        given = self.training
+        if given is None or self.rules or not (given.distillation or given.noise < 1):
+            return self
+        what = "distillation" if given.distillation else "noise"
+        raise ValueError(
+            f"a training with {what} must come with at least one quantization rule; without rules "
+            f"the FP32 model is trained longer on its labels: leave {what} out or add a rule"
+        )
 
     @model_validator(mode="after")
     def _migration_needs_rules(self) -> Recipe:
@@ -110,9 +113,10 @@ class Recipe(Document):
 
     @property
     def method(self) -> str:
-        """FP32, PTQ, QAT, QNAT or SDQ; "SDQ multi" for the label-free multilingual extension."""
+        """FP32, PTQ, QAT, QNAT or SDQ; "SDQ multi" for the label-free multilingual extension, "FP32
+        longer" for the control of a trained student: as many steps without quantization."""
         if not self.rules:
-            return "FP32"
+            return "FP32" if self.training is None else "FP32 longer"
         if self.training is None:
             return "PTQ"
         if self.training.distillation:
@@ -120,9 +124,13 @@ class Recipe(Document):
         return "QAT" if self.training.noise == 1 else "QNAT"
 
     def canonical(self) -> str:
-        """The JSON that decides the run id: everything but the name; migration only if there is
-        one."""
-        left = {"name"} if self.migration is not None else {"name", "migration"}
+        """The JSON that decides the run id: everything but the name; migration and cooldown, which
+        are younger than stored runs, only if there is one."""
+        left: dict[str, Any] = {"name": True}
+        if self.migration is None:
+            left["migration"] = True
+        if self.training is not None and self.training.cooldown is None:
+            left["training"] = {"cooldown"}
         return json.dumps(self.model_dump(mode="json", exclude=left), sort_keys=True)
 
 
@@ -226,7 +234,7 @@ _HARMFUL = {
 
 
 def _presets() -> dict[str, Recipe]:
-    made = [Recipe(name="fp32")]
+    made = [Recipe(name="fp32"), Recipe(name="fp32-longer", training=Training())]
     made.append(Recipe(name="ptq-int8-dynamic", rules=_int8_dynamic()))
     made.append(Recipe(name="ptq-int8-static", rules=_int8_static()))
     made.append(Recipe(name="ptq-int8-migrated", rules=_int8_static(), migration=0.5))

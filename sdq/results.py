@@ -187,6 +187,11 @@ class Report(Settings):
         return self
 
     @property
+    def is_reference(self) -> bool:
+        """Whether it is the FP32 model as it was, which all others are compared with."""
+        return self.method == "FP32"
+
+    @property
     def rank(self) -> tuple[Any, ...]:
         """Where a run stands in a list of runs: by task, width (widest first), method and seed."""
         first: dict[str, Any] = next(iter(self.recipe["rules"]), {})

@@ -204,7 +204,7 @@ def heat_section(rows: pd.DataFrame, reports: list[Report], chosen: str | None) 
 
 st.title("Which languages pay for quantization?", anchor=False)
 chosen = runs(store)
-quantized = [r for r in chosen if r.recipe["rules"]]
+quantized = [r for r in chosen if not r.is_reference]
 if not quantized:
     empty(
         "Only FP32 is selected, and a drop needs a quantized run: add one in the list above.",

@@ -130,7 +130,7 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
 
 st.title("Does quantization hurt unseen languages more?", anchor=False)
 chosen = runs(store)
-quantized = [r for r in chosen if r.recipe["rules"]]
+quantized = [r for r in chosen if not r.is_reference]
 if not quantized:
     empty(
         "Only FP32 is selected, and a drop needs a quantized run: add one in the list above.",

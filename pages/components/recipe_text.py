@@ -22,6 +22,7 @@ METHODS = {
     "SDQ": "Self-distilled quantization (SDQ)",
     "SDQ multi": "SDQ multi: our label-free extension",
     "FP32": "No quantization (FP32)",
+    "FP32 longer": "No quantization, trained longer (FP32)",
 }
 TASKS = {"intent": "Intent (one label per sentence)", "slots": "Slots (one tag per word)"}
 _DISTILLED = {
@@ -43,7 +44,7 @@ def _distilled(training: Training) -> str:
 def preset_label(name: str, recipe: Recipe) -> str:
     """A preset in a list: its width and what distinguishes it."""
     if not recipe.rules:
-        return "FP32 reference"
+        return "FP32 reference" if recipe.training is None else f"FP32, trained longer ({name})"
     parts = [width(recipe.model_dump())]
     activation, weight = recipe.rules[0].activation, recipe.rules[0].weight
     if recipe.training is None:
@@ -167,7 +168,7 @@ def _rounded(recipe: Recipe, labelled: str) -> str:
 def describe(recipe: Recipe, task: str, model: str) -> str:
     """What a run of this recipe does, in a few sentences."""
     labelled, task = "English" if task in TASKS else "labelled", called(task)
-    if not recipe.rules:
+    if not recipe.rules and recipe.training is None:
         return (
             f"The unquantized model {model} (FP32) is scored on the task {task} in every language."
         )
@@ -177,12 +178,12 @@ def describe(recipe: Recipe, task: str, model: str) -> str:
             f"SmoothQuant (strength {recipe.migration:g}) moves outliers from its activations into "
             "the weights that read them. "
         )
-    text += _rounded(recipe, labelled)
+    text += _rounded(recipe, labelled) if recipe.rules else "Nothing is rounded (FP32). "
     training = recipe.training
     if training is not None:
         text += (
             f"The copy is then trained for {training.steps} steps on the {labelled} sentences of "
-            f"{task} with rounding switched on"
+            f"{task}{' with rounding switched on' if recipe.rules else ''}"
         )
         if training.noise < 1:
             text += f" for a random {100 * training.noise:.0f} % of each weight"

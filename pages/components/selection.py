@@ -86,7 +86,7 @@ def run_label(report: Report) -> str:
     """A run in a list."""
     seed = report.recipe["seed"]
     name = "" if preset_of(report.recipe) else f" · {report.recipe['name']}"
-    bits = "" if report.method == "FP32" else f" {width(report.recipe)}"
+    bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
     terms = report.recipe["training"]["distillation"] if report.recipe.get("training") else ()
     losses = f" ({' + '.join(t['kind'] for t in terms)})" if terms else ""
     return (

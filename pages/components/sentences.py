@@ -63,7 +63,7 @@ def _languages_with_text(task: str, content: str) -> tuple[str, ...] | None:
 def fp32_of(store: Store, like: Report) -> Report | None:
     """The newest stored FP32 run of the same model and task, as they were when the other was
     made."""
-    return next((r for r in finished(store) if r.method == "FP32" and store.alike(r, like)), None)
+    return next((r for r in finished(store) if r.is_reference and store.alike(r, like)), None)
 
 
 def one_of(quantized: list[Report], key: str) -> Report:

@@ -186,7 +186,7 @@ def sentence_section(
 
 st.title("Which sentences change their answer?", anchor=False)
 chosen = runs(store)
-quantized = [r for r in chosen if r.recipe["rules"]]
+quantized = [r for r in chosen if not r.is_reference]
 if not quantized:
     empty(
         "Only FP32 is selected, and answers change only in a quantized run: add one in the list "

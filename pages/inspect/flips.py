@@ -147,7 +147,7 @@ def margin_section(quantized: list[Report], full: Report, language: str) -> None
 
 st.title("Which answers change, and into what?", anchor=False)
 chosen = runs(store)
-several = [r for r in chosen if r.recipe["rules"]]
+several = [r for r in chosen if not r.is_reference]
 if not several:
     empty(
         "Only FP32 is selected, and answers change only in a quantized run: add one in the list "

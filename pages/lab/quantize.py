@@ -43,14 +43,16 @@ def watch(run: str) -> None:
 def result(report: Report) -> None:
     """The figure of a finished run against FP32, and its headline numbers."""
     quantized = bool(report.recipe["rules"])
-    reference = stored(store, report.model, report.task, report).get("fp32") if quantized else None
+    reference = (
+        None
+        if report.is_reference
+        else stored(store, report.model, report.task, report).get("fp32")
+    )
     reports = [reference, report] if reference else [report]
     text = reading(reports)
-    title = (
-        f"{width(report.recipe)} by {report.method} on {report.on}, seed {report.recipe['seed']}"
-        if quantized
-        else f"FP32 on {report.on}"
-    )
+    title = f"{width(report.recipe)} by {report.method}" if quantized else report.method
+    title += f" on {report.on}"
+    title += "" if report.is_reference else f", seed {report.recipe['seed']}"
     st.subheader(title, anchor=False)
     if st.session_state.get("reused") == report.run:
         st.info(

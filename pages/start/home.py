@@ -17,8 +17,10 @@ from sdq.store import Store
 
 MODEL = "mini"
 SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
+SIGNS |= {"triangle-down": "▼"}
 MEANT = {
     "FP32": "The trained model, not quantized.",
+    "FP32 longer": "Trained as many steps more as QAT and SDQ, not quantized.",
     "PTQ": "Rounded to few bits, without training.",
     "QAT": "Trained further with rounding switched on.",
     "SDQ": "Like QAT, and also distilled from its own FP32 model. English only, as in the paper.",
@@ -126,7 +128,7 @@ names = (
 )
 reports = [by_preset[name] for name in names if name in by_preset]
 
-if not any(report.method != "FP32" for report in reports):
+if all(report.is_reference for report in reports):
     empty(task, width)
 else:
     text = reading(reports)

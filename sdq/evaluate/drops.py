@@ -33,7 +33,7 @@ def drop_table(
 
     Raises ValueError if no report is of a quantized run, or if `fp32` holds other sentences.
     """
-    quantized = [r for r in reports if r.recipe["rules"]]
+    quantized = [r for r in reports if not r.is_reference]
     if not quantized:
         raise ValueError("reports must hold at least one quantized run, got none")
     first = quantized[0]

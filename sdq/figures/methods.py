@@ -179,7 +179,7 @@ def suggested(chosen: Sequence[Report], every: Sequence[Report], most: int = 4) 
     ]
     same = [r for r in comparable if width(r.recipe) == width(first.recipe)]
     suggestions: list[Report] = []
-    for report in [*same, *(r for r in comparable if not r.recipe["rules"]), *comparable]:
+    for report in [*same, *(r for r in comparable if r.is_reference), *comparable]:
         if report.method not in taken and len(chosen) + len(suggestions) < most:
             taken.add(report.method)
             suggestions.append(report)

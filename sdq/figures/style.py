@@ -34,6 +34,7 @@ MARKS = {
     "QNAT": Mark("#E69F00", "#D55E00", "longdash", "triangle-up"),
     "SDQ": Mark("#009E73", "#009E73", "dashdot", "diamond"),
     "SDQ multi": Mark("#56B4E9", "#F0E442", "longdashdot", "star"),
+    "FP32 longer": Mark("#595959", "#C8C8C8", "8px,3px,2px,3px,2px,3px", "triangle-down"),
 }
 ORDER = tuple(MARKS)
 

@@ -91,7 +91,7 @@ def table(
     `fp32` are needed. Raises ValueError without a quantized run, without both kinds of languages,
     or for other sentences.
     """
-    quantized = [r for r in reports if r.recipe["rules"]]
+    quantized = [r for r in reports if not r.is_reference]
     if not quantized:
         raise ValueError("reports must hold at least one quantized run, got none")
     labels, parts = run_names(quantized), []

@@ -126,7 +126,7 @@ def reading(table: pd.DataFrame) -> str:
         )
     if len(own_runs):
         newest = own_runs.sort_values("made", ascending=False, kind="stable").iloc[0]
-        bits = "" if newest["method"] == "FP32" else f" {newest['width']}"
+        bits = "" if newest["width"] == "FP32" else f" {newest['width']}"
         text += (
             f" The newest is {newest['method']}{bits} on {newest['task']}, {newest['score']:.1f} % "
             "zero-shot."

@@ -69,9 +69,9 @@ def tables(report: Report, store: Store, how: Inspection | None = None) -> Table
             # FP32 has no errors; repetitions that came with the project have only scores
             continue
     measured["sentences"] = store.sentences(report.run)
-    if report.recipe["rules"]:
+    if not report.is_reference:
         reference = next(
-            (r for r in store.finished() if not r.recipe["rules"] and store.alike(r, report)), None
+            (r for r in store.finished() if r.is_reference and store.alike(r, report)), None
         )
         if reference is not None:
             measured["reference"] = store.sentences(reference.run)

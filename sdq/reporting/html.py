@@ -34,7 +34,7 @@ def heading(reports: Sequence[Report]) -> str:
     """A title for those who give none: what was done to which model on which task."""
     methods = list(
         dict.fromkeys(
-            r.method if r.method == "FP32" else f"{r.method} {width(r.recipe)}" for r in reports
+            f"{r.method} {width(r.recipe)}" if r.recipe["rules"] else r.method for r in reports
         )
     )
     named = methods[0] if len(methods) == 1 else f"{', '.join(methods[:-1])} and {methods[-1]}"

@@ -52,12 +52,10 @@ def _scores(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
 
 
 def _drops(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
-    if not any(r.recipe["rules"] for r in reports):
+    if all(r.is_reference for r in reports):
         raise UserError("a quantized run must be among the runs for this figure, none is")
     sentences = _sentences(reports, store)
-    full = next(
-        (sentences[r.run] for r in reports if not r.recipe["rules"] and r.run in sentences), None
-    )
+    full = next((sentences[r.run] for r in reports if r.is_reference and r.run in sentences), None)
     table = drop_table(reports, sentences, full)
     return (
         drops.drop_figure(table, reports[0].metric, theme),
@@ -71,10 +69,8 @@ def _beside_fp32(
 ) -> tuple[list[Report], dict[str, pd.DataFrame], pd.DataFrame]:
     """(quantized runs, outcomes by run, those of FP32), each of them with its sentences."""
     sentences = _sentences(reports, store)
-    full = next(
-        (sentences[r.run] for r in reports if not r.recipe["rules"] and r.run in sentences), None
-    )
-    quantized = [r for r in reports if r.recipe["rules"] and r.run in sentences]
+    full = next((sentences[r.run] for r in reports if r.is_reference and r.run in sentences), None)
+    quantized = [r for r in reports if not r.is_reference and r.run in sentences]
     if full is None or not quantized:
         raise UserError(
             "an FP32 run and a quantized one must be among the runs for this figure, with the "
@@ -212,7 +208,7 @@ def _looked_into(
 
 def _diagnosis(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
     report, tables, of = _looked_into("sensitivity", reports, store)
-    plain = next((r.run for r in reports if not r.recipe["rules"]), None)
+    plain = next((r.run for r in reports if r.is_reference), None)
     tables |= {"sentences": store.sentences(report.run)} | (
         {} if plain is None else {"reference": store.sentences(plain)}
     )

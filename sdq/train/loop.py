@@ -21,6 +21,7 @@ from sdq.quant.rewrite import set_noise_
 from sdq.settings import UserError
 from sdq.train.losses import Seen, tap_of
 from sdq.train.resume import History, State, Unusable, resume_, save
+from sdq.train.schedule import last_step, over, rate, turn_
 from sdq.train.settings import Training
 
 
@@ -124,31 +125,32 @@ def train_(
         student, terms = Watched(model, settings.distillation), settings.distillation
         watched_teacher = None if teacher is None else Watched(teacher.eval(), terms)
         state = _begun(checkpoint, model, optimizer, settings.steps, progress)
-        last = settings.steps if state.bad < settings.patience else state.step
-        batches = enumerate(_stream(train, unlabelled, settings, seed), 1)
-        for step, (batch, has_label) in itertools.islice(batches, state.step, last):
-            state.step, ends = step, step == settings.steps
+        batches = itertools.islice(_stream(train, unlabelled, settings, seed), state.step, None)
+        while not over(settings, state):
+            batch, has_label = next(batches)
+            step = state.step = state.step + 1
+            last = last_step(settings, state.falls)
             model.train()
             term_losses = losses(student, watched_teacher, batch, terms, has_label)
             loss = _total(term_losses, settings, step)
-            _descend_(model, optimizer, loss, _rate(step, settings))
-            if step % 10 == 0 or ends:
+            _descend_(model, optimizer, loss, rate(step, settings, state.falls))
+            if step % 10 == 0 or step == last:
                 row = {"step": float(step), "loss": loss.item()}
                 row |= {k: v.item() for k, v in term_losses.items()}
                 state.history.steps.append(row)
-                progress({"event": "step", "of": settings.steps, **row, "step": step})
-            if step % settings.check_every == 0 or ends:
+                progress({"event": "step", "of": last, **row, "step": step})
+            looks = step % settings.check_every == 0 or step == last
+            if looks:
                 model.eval()
                 before_check(model)
                 score = check(model)
                 state.look(score, model)
-                progress({"event": "check", "step": step, "of": settings.steps, "dev": score})
+                progress({"event": "check", "step": step, "of": last, "dev": score})
                 # ranges are measured anew, as they are after a resumption
                 set_noise_(model, settings.noise, settings.refresh)
-                if checkpoint is not None:
-                    save(checkpoint, model, optimizer, state)
-                if state.bad >= settings.patience:
-                    break
+            turn_(settings, state)
+            if looks and checkpoint is not None:
+                save(checkpoint, model, optimizer, state)
         if state.history.kept != state.step:
             model.load_state_dict(state.best_state, strict=False)
     before_check(model)
@@ -226,13 +228,6 @@ def _begun(
         return State()
     progress({"event": "resumed", "step": state.step, "of": steps})
     return state
-
-
-def _rate(step: int, settings: Training) -> float:
-    """The learning rate of a step (from 1): it rises linearly, then falls to nearly 0."""
-    warm = max(1, round(settings.warmup * settings.steps))
-    falling = max(0.0, settings.steps - step + 1) / max(1, settings.steps - warm)
-    return settings.learning_rate * min(step / warm, falling)
 
 
 def _total(term_losses: dict[str, Tensor], settings: Training, step: int) -> Tensor:

@@ -52,3 +52,11 @@ class Training(Settings):
     patience: int = Field(
         100, ge=1, description="Stop after so many looks without a better dev score"
     )
+    cooldown: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="The learning rate stays at its largest until `patience` is at its end, then "
+        "falls over this share of the steps done; `steps` are the most. Absent: it falls over all "
+        "`steps`",
+    )

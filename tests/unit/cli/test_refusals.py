@@ -36,7 +36,8 @@ def test_unknown_task(capsys: pytest.CaptureFixture[str]) -> None:
         ({"rules": [{"weight": {"bits": 1}}]}, "rules.0.weight.bits: "),
         ({"rules": [{"weight": {"observer": {"kind": "magic"}}}]}, "rules.0.weight.observer: "),
         ({"rules": [{"activation": {"dynamic": False}}]}, "per-token ranges must be dynamic"),
-        ({"training": {"steps": 5}}, "training must come with"),
+        ({"training": {"noise": 0.5}}, "a training with noise must come with"),
+        ({"training": {"cooldown": 0}}, "training.cooldown: "),
         ({"seed": -1}, "seed: "),
     ],
 )

@@ -157,7 +157,10 @@ def _part(value: Any, path: tuple[str | int, ...]) -> Any:
             "rules.0.roles: must be a list of which every entry is one of",
         ),
         ({"training": 300}, "training: must be an object with the fields steps, batch_size,"),
-        ({"training": {}}, "training must come with at least one quantization rule; "),
+        (
+            {"training": {"distillation": [{"kind": "kld"}]}},
+            "a training with distillation must come with at least one quantization rule; ",
+        ),
         (
             {"seed": -1},
             "seed: must be a whole number of at least 0 and below 2147483648, got -1; correct "

@@ -220,7 +220,10 @@ def test_settings_that_suit(base: Path) -> None:
         other.check_every,
         other.frozen_embedding,
         other.dropout,
-    ) == (2e-5, 6, 50, True, True)
+    ) == (2e-5, 8, 50, True, True)
+    assert (other.steps, other.cooldown) == (6000, 0.25)
+    short = usual(str(base), "intent", steps=300)
+    assert (short.steps, short.check_every, short.warmup) == (300, 15, 0.1)
     assert usual("mini", "topics.json").learning_rate == 3e-4
     assert usual("mini", "topics.json", learning_rate=0.01).learning_rate == 0.01
     with pytest.raises(ValueError, match="learning_rate"):
@@ -245,6 +248,17 @@ def test_stops_early(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "(training ended after 40 of" in steps_words(card | {"last_step": 40})
     del card["last_step"]  # as older versions wrote it
     assert steps_words(card) == "4 steps"
+
+
+@pytest.mark.parametrize(("patience", "unfinished"), [(1, False), (100, True)])
+def test_a_training_that_is_cut_off_is_remarked_on(
+    base: Path, tmp_path: Path, patience: int, unfinished: bool
+) -> None:
+    training = SHORT.model_copy(update={"steps": 8, "patience": patience, "cooldown": 0.5})
+    card = finetune(str(base), "intent", tmp_path / "out", training)
+    assert (
+        "the dev score was still rising when all 8 steps were done" in card.get("remarks", "")
+    ) is unfinished
 
 
 def test_a_teacher_is_kept_in_the_data_folder(base: Path, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ NOISY = Training(
     refresh=2,
     distillation=(KLD(), Attention()),
 )
+# the weights move, so the second look is no better, and the rate falls from step 6 to step 12
+FALLING = NOISY.model_copy(update={"steps": 40, "patience": 1, "cooldown": 1.0})
 RULES = {
     "dynamic": (
         Rule(weight=WeightSpec(bits=3, granularity=PerTensor()), activation=ActivationSpec()),
@@ -71,15 +73,19 @@ def trained(
 
 
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES.keys())
+@pytest.mark.parametrize("settings", [NOISY, FALLING], ids=["linear", "falling"])
 @pytest.mark.parametrize("die_at", [3, 6, 9])
-def test_resumed_is_undisturbed(tiny: Any, tmp_path: Path, rules: Any, die_at: int) -> None:
+def test_resumed_is_undisturbed(
+    tiny: Any, tmp_path: Path, rules: Any, settings: Training, die_at: int
+) -> None:
     teacher, file = tiny("xlmr"), tmp_path / "checkpoint.safetensors"
-    history, end, _ = trained(teacher, rules, NOISY, None)
+    history, end, _ = trained(teacher, rules, settings, None)
+    assert history.checks[-1]["step"] == 12
     with pytest.raises(Killed):
-        trained(teacher, rules, NOISY, file, die_at)
+        trained(teacher, rules, settings, file, die_at)
     torch.manual_seed(99)  # another process has another random state
-    again, resumed, told = trained(teacher, rules, NOISY, file)
-    assert told[0] == {"event": "resumed", "step": die_at, "of": 12}
+    again, resumed, told = trained(teacher, rules, settings, file)
+    assert told[0] == {"event": "resumed", "step": die_at, "of": settings.steps}
     assert again == history
     assert equal(resumed, end)
 
