@@ -34,8 +34,8 @@ _STRONG = Mark("#000000", "#ffffff", "solid", "pentagon")
 _APART = [
     role for role in INSIDE if role != "qkv"
 ]  # no model has qkv as well as q, k and v: it takes the mark of q
-TYPE_MARKS = {
-    ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=True)
+TYPE_MARKS = {  # there are more marks than roles
+    ROLE_LABELS[role]: mark for role, mark in zip(_APART, MARKS.values(), strict=False)
 } | {ROLE_LABELS["attention"]: _STRONG}
 TYPE_MARKS[ROLE_LABELS["qkv"]] = TYPE_MARKS[ROLE_LABELS["q"]]
 

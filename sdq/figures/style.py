@@ -36,7 +36,8 @@ MARKS = {
     "SDQ multi": Mark("#56B4E9", "#F0E442", "longdashdot", "star"),
     "FP32 longer": Mark("#595959", "#C8C8C8", "8px,3px,2px,3px,2px,3px", "triangle-down"),
 }
-ORDER = tuple(MARKS)
+# in pictures and tables: what is not quantized, then by effort
+ORDER = ("FP32", "FP32 longer", "PTQ", "QAT", "QNAT", "SDQ", "SDQ multi")
 
 
 @dataclass(frozen=True)

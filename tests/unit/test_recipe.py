@@ -60,7 +60,7 @@ def test_what_was_written_before_keeps_its_id() -> None:
 
 def test_recipes_from_before_activation_sites_keep_their_ids() -> None:
     """The 43 presets that there were, as their run ids are made of them."""
-    later = ("int8-full", "paper-int8", "static-tensor")
+    later = ("int8-full", "paper-int8", "static-tensor", "longer")
     before = [
         recipe.canonical()
         for name, recipe in sorted(PRESETS.items())

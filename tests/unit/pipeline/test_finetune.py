@@ -94,7 +94,7 @@ def test_what_run_asks_for_is_what_helps(
         10,
     )
     assert (
-        command(capsys, *words, "--steps", "6")[1].splitlines()[1]
+        command(capsys, *words, "--steps", "6")[1].splitlines()[-1]
         == f"next: python -m sdq run ptq-int8-dynamic --model {tmp_path / 'tuned'} --task intent"
     )
     code, out, err = command(

@@ -55,8 +55,11 @@ def trained(
         if die_at is not None and event["event"] == "check" and event["step"] > die_at:
             raise Killed
 
-    def check(model: nn.Module) -> float:  # a score that depends on the weights
-        return -float(sum(p.detach().double().abs().sum() for p in model.parameters()))
+    began = weights(student)
+
+    def check(model: nn.Module) -> float:  # a score that depends on the weights, and falls
+        now = model.named_parameters()
+        return -float(sum((p.detach() - began[n]).double().abs().sum() for n, p in now))
 
     history = train_(
         student,

@@ -12,7 +12,8 @@ from sdq.train.schedule import last_step, over, rate, turn_
 from sdq.train.settings import Training
 from tests.helpers.training import SHORT, text
 
-LINEAR = Training(steps=100, learning_rate=1.0, warmup=0.1)
+PEAK = 0.5
+LINEAR = Training(steps=100, learning_rate=PEAK, warmup=0.1)
 STABLE = LINEAR.model_copy(update={"cooldown": 0.25, "patience": 2, "check_every": 5})
 
 
@@ -21,7 +22,7 @@ def followed(settings: Training, scores: dict[int, float]) -> tuple[list[float],
     state, rates = State(), []
     while not over(settings, state):
         state.step += 1
-        rates.append(rate(state.step, settings, state.falls))
+        rates.append(rate(state.step, settings, state.falls) / PEAK)
         if (score := scores.get(state.step)) is not None:
             state.bad = 0 if score > state.best else state.bad + 1
             state.best = max(score, state.best)
