@@ -20,6 +20,9 @@ import pytest
 
 from sdq.data import registry
 from sdq.data.task import Task
+from sdq.evaluate.drops import drop_table
+from sdq.inspection.storage import inspectable
+from sdq.labels import run_names
 from sdq.pipeline.request import Request
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS, Recipe
@@ -102,3 +105,21 @@ def test_a_task_that_was_replaced_while_it_was_read_is_refused(
     monkeypatch.setitem(registry.TASKS, "intent", lambda *_: other)
     with pytest.raises(UserError, match="the task intent must stay as it is while a run reads it"):
         run(recipe("ptq-w4a8"), "mini", "intent", store)
+
+
+def test_fp32_trained_longer_is_compared_with_fp32(store: Store) -> None:
+    """The control: trained, not quantized, scored itself, and never taken for the FP32 model."""
+    reference = run(PRESETS["fp32"], "mini", "intent", store)
+    report = run(recipe("fp32-longer"), "mini", "intent", store)
+    assert (reference.is_reference, report.is_reference) == (True, False)
+    assert report.method == "FP32 longer"
+    assert report.reference == reference.quantized
+    one, two = (store.sentences(r.run)["margin"].to_numpy() for r in (reference, report))
+    assert float(np.abs(one - two).max()) > 0.01
+    assert report.history is not None
+    assert [row["step"] for row in report.history["checks"]] == [2, 4, 5]
+    table = drop_table([reference, report])
+    assert set(table["label"]) == {"FP32 longer"}
+    assert run_names([reference, report])[report.run] == "FP32 longer"
+    with pytest.raises(UserError, match="a quantized run must be chosen to be inspected"):
+        inspectable(report, store)
