@@ -82,7 +82,8 @@ def try_remedies(subject: Subject, settings: Inspection) -> dict[str, pd.DataFra
     text, trial = _text(subject, settings), _Trial(subject, settings)
     size = size_bytes(_untrained(subject, subject.recipe))["quantized_simulated"]
     before, rows = trial.run(subject.recipe, subject.student), []
-    for remedy in candidates(subject.recipe, subject.tables["costs"], size):
+    why = subject.tables.get("why")
+    for remedy in candidates(subject.recipe, subject.tables["costs"], size, why):
         student = _untrained(subject, remedy.recipe)
         predicted = (
             summed_sensitivity(student, *text, batch_size=settings.batch_size)
