@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdq.analyses.ablation import _Without
+from sdq.analyses.ablation import _fresh, _Without
 from sdq.analyses.activations import activations
 from sdq.analyses.bitwidth_sensitivity import bitwidth_sensitivity, weights_rounded_to
+from sdq.analyses.input_statistics import exact_codes
 from sdq.analyses.outliers import _rounded
 from sdq.analyses.sensitivity import scan
 from sdq.analyses.weights import weights
@@ -368,6 +369,8 @@ def test_packed_it_answers_as_the_student(
         student.get_submodule(LAYER).weight.add_(0.3)
         student.get_submodule(LAYER).weight[:, 3] *= 20
     calibrate_(student, [batch])
+    plain = rewrite(teacher, [made.model_copy(update={"outliers": None})])
+    assert student.state_dict().keys() == plain.state_dict().keys(), "nothing more to save"
     packed = pack(student.eval(), teacher)
     assert (f"{LAYER}.kept" in packed) == (how == "keep")
     other = rewrite(teacher, [made])
@@ -422,7 +425,11 @@ def test_errors_are_those_of_the_whole_layer(how: str, tiny: Any) -> None:
     seen = table.set_index("module").loc[LAYER]
     assert seen["clipped"] == 0, "its own range holds whatever goes to codes"
     x = tokens(7, 4, layer.in_features)
-    without = _Without(layer, layer.weight_quantizer.spec, layer.input_quantizer)
+    x[:, 3] *= 20
+    inputs = layer.input_quantizer
+    assert exact_codes(inputs, x).abs().max() <= 127
+    assert torch.equal(_fresh(inputs)(x), inputs(x))
+    without = _Without(layer, layer.weight_quantizer.spec, inputs)
     with torch.no_grad():
         assert torch.equal(without.forward(x), layer(x)), "nothing is taken away"
 
