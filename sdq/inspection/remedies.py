@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ from sdq.quant.mixed_precision import (
     rules,
     with_ranges,
 )
-from sdq.quant.spec import OutlierColumns, WeightSpec
+from sdq.quant.spec import Apart, OutlierColumns, WeightSpec
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
@@ -207,9 +207,7 @@ def _columns_apart(recipe: Recipe, why: pd.DataFrame) -> Iterator[Remedy]:
         made, named = [], []
         for row, column, side in outlier_columns(why):
             before = last_matching_rule(row["module"], row["role"], recipe.rules)
-            how: Literal["keep", "split_weight", "split_input"] = (
-                "keep" if code == "keep-column" else side
-            )
+            how: Apart = "keep" if code == "keep-column" else side
             if before is None or (others := _joined(before.outliers, column, how)) is None:
                 continue
             rule = {"roles": (), "name": row["module"], "outliers": others}
@@ -223,7 +221,7 @@ def _columns_apart(recipe: Recipe, why: pd.DataFrame) -> Iterator[Remedy]:
 
 def outlier_columns(
     why: pd.DataFrame,
-) -> list[tuple[dict[str, Any], int, Literal["split_weight", "split_input"]]]:
+) -> list[tuple[dict[str, Any], int, Apart]]:
     """The MODULES worst modules whose reason (see `sdq.inspection.reasons`) is a column of the
     weight, a single number in it or a unit of the input.
 
@@ -245,9 +243,7 @@ def outlier_columns(
     ]
 
 
-def _joined(
-    before: OutlierColumns | None, column: int, how: Literal["keep", "split_weight", "split_input"]
-) -> OutlierColumns | None:
+def _joined(before: OutlierColumns | None, column: int, how: Apart) -> OutlierColumns | None:
     """The columns a rule holds apart already, and this one; None if it does, or in another way."""
     if before is None:
         return OutlierColumns(columns=(column,), how=how)

@@ -73,6 +73,9 @@ def try_remedies(subject: Subject, settings: Inspection) -> dict[str, pd.DataFra
     n: sentences
     run: its id if it is stored, or empty
 
+    Columns are split or kept where "why" names them, if that was made before; it is measured on
+    test sentences, without their labels. All else is chosen on train sentences.
+
     A recipe that trains is not run here: what it gives is missing, unless it is stored, and
     `predicted` is before training.
     """

@@ -138,6 +138,9 @@ Role = Literal[
 ]
 
 
+Apart = Literal["keep", "split_weight", "split_input"]  # see OutlierColumns
+
+
 class OutlierColumns(Settings):
     """Columns of a Linear layer's weight, each with the channel of the input that it multiplies,
     that are held apart and so do not stretch the range of the others.
@@ -157,7 +160,7 @@ class OutlierColumns(Settings):
     columns: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="Which columns of the weight, that is channels of the input; from 0"
     )
-    how: Literal["keep", "split_weight", "split_input"] = Field(
+    how: Apart = Field(
         "keep",
         description="Keep column and channel in 16 bits, or hold them twice: the weight half as "
         "large, or the input",
