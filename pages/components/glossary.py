@@ -54,6 +54,9 @@ TERMS = {
     "dev sentences": "Held-out sentences that choose the best training step; never those that are "
     "scored.",
     "preset": "A recipe that comes with the project.",
+    "outlier column": "A column of a weight, or the input channel that it multiplies, whose "
+    "numbers are so large that they stretch the range of all others. Held twice, each half as "
+    "large, or kept in 16 bits, it does so less, or not at all.",
     "observer": "The rule that turns observed values into a quantization range.",
     "granularity": "Which values share one range: a whole tensor, a channel, a group or a token.",
     "distillation": "Training a student to reproduce the outputs of a teacher model.",

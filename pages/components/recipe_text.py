@@ -11,7 +11,7 @@ from sdq.jobs.estimate import Expected, memory_words
 from sdq.labels import ROLE_LABELS, language_name, width
 from sdq.models.families import SITE_ROLES
 from sdq.quant.mixed_precision import FP
-from sdq.quant.spec import Rule
+from sdq.quant.spec import OutlierColumns, Rule
 from sdq.recipe import Calibration, Recipe
 from sdq.train.settings import Training
 
@@ -109,6 +109,17 @@ def _inputs(rule: Rule, calibration: Calibration, labelled: str) -> str:
     )
 
 
+def _apart(outliers: OutlierColumns) -> str:
+    """What is done with outlier columns: "columns 3 and 7 stay in 16 bits"."""
+    *most, last = map(str, outliers.columns)
+    one = not most
+    which = f"column {last}" if one else f"columns {', '.join(most)} and {last}"
+    if outliers.how == "keep":
+        return f"{which} of the weight and of the input {'stays' if one else 'stay'} in 16 bits"
+    halved = "weights" if outliers.how == "split_weight" else "inputs"
+    return f"{which} {'is' if one else 'are'} held twice, with {halved} half as large"
+
+
 def _rounded(recipe: Recipe, labelled: str) -> str:
     """What the rules of a recipe round. `labelled`: see `_inputs`."""
     own = [rule for rule in recipe.rules if rule.name != "*" and not rule.roles]
@@ -156,6 +167,9 @@ def _rounded(recipe: Recipe, labelled: str) -> str:
             for bits, count in sorted(widths.items())
         )
         text += f"{len(own)} modules have their own bit width or ranges: {each}. "
+    for rule in recipe.rules:
+        if rule.outliers is not None:
+            text += f"Of {_which(rule) or 'every layer'}, {_apart(rule.outliers)}. "
     for rule in sites:
         text += (
             f"Of the activations between the layers, {_which(rule)} "

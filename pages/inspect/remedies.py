@@ -37,6 +37,7 @@ TERMS = (
     "predicted cost",
     "mixed precision",
     "migration",
+    "outlier column",
     "Spearman's rank correlation",
 )
 
@@ -104,8 +105,9 @@ try:
     )
     say(
         "Every recipe was chosen on unlabelled training sentences and then scored on the test "
-        "sentences; p is the chance of a change this large if it were as good as this run. Sizes "
-        "of quantized models are simulated.",
+        "sentences; only the columns that are split or kept are those that the causes name, which "
+        "are measured on test sentences without their labels. p is the chance of a change this "
+        "large if it were as good as this run. Sizes of quantized models are simulated.",
         "note",
     )
 

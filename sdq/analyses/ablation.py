@@ -191,7 +191,8 @@ class _Without:
             kept = (row if row >= 0 else slice(None), column if column >= 0 else slice(None))
             if row >= 0 or column >= 0:
                 rest[kept] = 0
-            self.weight = WeightQuantizer(weight).eval()(rest).clone()
+            apart = None if layer.weight_quantizer is None else layer.weight_quantizer.outliers
+            self.weight = WeightQuantizer(weight, apart).eval()(rest).clone()
             if row >= 0 or column >= 0:
                 self.weight[kept] = full[kept]
 
@@ -275,7 +276,7 @@ def _variant(
 def _fresh(quantizer: ActivationQuantizer, **changed: Any) -> ActivationQuantizer:
     """A quantizer like this one but for what changed, not calibrated."""
     return ActivationQuantizer(
-        quantizer.spec.model_copy(update=changed), quantizer.forward_pass
+        quantizer.spec.model_copy(update=changed), quantizer.forward_pass, quantizer.outliers
     ).eval()
 
 

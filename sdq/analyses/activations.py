@@ -95,7 +95,9 @@ class _Site:
             bottom, top = code_range(self.quantizer.spec.bits, self.quantizer.spec.symmetric)
             # of a step; beyond it a value is clipped
             half = (bounds[:, 1:] - bounds[:, :1]) / (2 * (top - bottom))
-            columns[2] = ((x < bounds[:, :1] - half) | (x > bounds[:, 1:] + half)).double().sum(1)
+            coded = self.quantizer.narrowed(x)
+            outside = (coded < bounds[:, :1] - half) | (coded > bounds[:, 1:] + half)
+            columns[2] = outside.double().sum(1)
             self.ranges.append(bounds)
         self.sums.index_add_(0, language, torch.stack([p.double() for p in columns], 1))
 

@@ -71,8 +71,7 @@ def bitwidth_sensitivity(
                 measured[name][specs[name]] = (kl[0], kl[1], kl[2])
     rows: list[tuple[object, ...]] = []
     for m in (m for m in modules(student) if m.name in layers):
-        shape = tuple(layers[m.name].weight.shape)
-        rows += _rows(m, shape, current[m.name], measured[m.name])
+        rows += _rows(m, layers[m.name], current[m.name], measured[m.name])
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -93,12 +92,16 @@ def _specs(
 
 
 def _rows(
-    m: Module, shape: tuple[int, ...], current: WeightSpec, measured: dict[WeightSpec, Interval]
+    m: Module,
+    layer: QuantLinear | QuantEmbedding,
+    current: WeightSpec,
+    measured: dict[WeightSpec, Interval],
 ) -> Iterator[tuple[object, ...]]:
     """The rows of one module, narrow ones first, with its present ranges before others."""
-    kind = current.granularity.kind
+    kind, shape = current.granularity.kind, tuple(layer.weight.shape)
+    apart = layer.outliers if isinstance(layer, QuantLinear) else None
     for spec in sorted(measured, key=lambda spec: (spec.bits, spec.granularity.kind != kind)):
-        here, kl, size = spec == current, measured[spec], weight_bytes(shape, spec)
+        here, kl, size = spec == current, measured[spec], weight_bytes(shape, spec, apart)
         yield m.name, m.role, m.block, spec.bits, spec.granularity.kind, here, *kl, size
     yield m.name, m.role, m.block, FP, "", False, 0.0, 0.0, 0.0, weight_bytes(shape, None)
 
@@ -124,7 +127,8 @@ def weights_rounded_to(student: nn.Module, specs: dict[str, WeightSpec]) -> Iter
     before = {name: layer.weight_quantizer for name, layer in layers.items()}
     try:
         for name, layer in layers.items():
-            layer.weight_quantizer = WeightQuantizer(specs[name]).train(layer.training)
+            apart = None if layer.weight_quantizer is None else layer.weight_quantizer.outliers
+            layer.weight_quantizer = WeightQuantizer(specs[name], apart).train(layer.training)
         yield
     finally:
         for name, layer in layers.items():

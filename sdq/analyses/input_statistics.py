@@ -91,7 +91,7 @@ class Inputs:
 def exact_codes(quantizer: ActivationQuantizer, x: Tensor) -> Tensor:
     """x -> the integers it rounds to, of x's shape, before they are clipped."""
     scale, zero = quantizer.ranges(x)
-    return ((quantizer.spec.granularity.rows(x) / scale).round() + zero).reshape(x.shape)
+    return ((quantizer.rows(x) / scale).round() + zero).reshape(x.shape)
 
 
 class Norm:

@@ -292,7 +292,7 @@ def _rounded(
     scale, zero = quantizer.ranges(layer.weight)
     bottom, top = code_range(spec.bits, spec.symmetric)
     used, ranges, error, signal = 0, 0, 0.0, 0.0
-    rows = spec.granularity.rows(layer.weight.detach())
+    rows = quantizer.rows(layer.weight.detach())
     size = max(1, (1 << 22) // rows.shape[1])  # a table of embeddings a piece at a time
     for part, s, z in zip(rows.split(size), scale.split(size), zero.split(size), strict=True):
         codes = quantize(part, s, z, spec.bits, spec.symmetric)
@@ -302,5 +302,10 @@ def _rounded(
         used, ranges = used + int(seen.sum()), ranges + len(codes)
         error += float(((dequantize(codes, s, z) - part).double() ** 2).sum())
         signal += float((part.double() ** 2).sum())
+    if quantizer.outliers is not None:  # not of what goes to codes, but of the whole weight
+        full = layer.weight.detach()
+        codes = quantizer.rounding.codes(rows, scale, zero, spec.bits, spec.symmetric)
+        off = quantizer.whole(dequantize(codes, scale, zero), full) - full
+        error, signal = (float((t.double() ** 2).sum()) for t in (off, full))
     unused = 1 - used / (ranges * (top - bottom + 1))
     return unused, relative_l2(error, signal)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sdq.analyses.bins import BINS, binned
 from sdq.analyses.error_measures import sqnr_db
 from sdq.models.structure import modules
-from sdq.quant.integer import code_range, quantize
+from sdq.quant.integer import code_range, dequantize, quantize
 from sdq.quant.layers import QuantEmbedding, QuantLinear, WeightQuantizer
 
 _PIECE = 1 << 20  # weights that are looked at at a time
@@ -74,7 +74,8 @@ def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float
     """What a row says of a weight that is quantized; `low` and `high` are the ends of the bins."""
     spec = quantizer.spec
     scale, zero = quantizer.ranges(weight)
-    rows = spec.granularity.rows(weight.detach().float())
+    full = weight.detach().float()
+    rows = quantizer.rows(full)
     bottom, top = code_range(spec.bits, spec.symmetric)
     counts, used = np.zeros(BINS, dtype=np.int64), 0
     sums = torch.zeros(3, dtype=torch.float64)  # noise, signal, clipped weights
@@ -96,6 +97,11 @@ def _rounded(quantizer: WeightQuantizer, weight: Tensor, low: float, high: float
             seen.scatter_(1, (codes - bottom).long(), True)
         used += int(seen.sum())
     noise, signal, clipped = (sums / rows.numel()).tolist()
+    if quantizer.outliers is not None:  # not of what goes to codes, but of the whole weight
+        codes = quantizer.rounding.codes(rows, scale, zero, spec.bits, spec.symmetric)
+        back = quantizer.whole(dequantize(codes, scale, zero), full)
+        counts = _counts(back, low, high).astype(np.int64)
+        noise, signal = (float((t.double() ** 2).mean()) for t in (back - full, full))
     representable = ((torch.arange(bottom, top + 1) - zero[0]) * scale[0]).numpy()
     return {
         "quantized": counts.astype(np.int32),

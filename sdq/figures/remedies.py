@@ -31,6 +31,8 @@ RUN, FULL = "this run", "FP32"
 KINDS = {
     "mixed": "mixed widths",
     "keep": "worst modules in FP32",
+    "split-column": "columns split",
+    "keep-column": "columns in 16 bits",
     "migration": "migration",
     "channel": "ranges per channel",
     "calibration": "other calibration",
@@ -41,6 +43,8 @@ _MARKS = dict(
         (
             MARKS["SDQ"],
             MARKS["QAT"],
+            Mark("#882255", "#DDA0C0", "dot", "hexagon"),
+            Mark("#332288", "#A99BEA", "dash", "cross"),
             MARKS["QNAT"],
             MARKS["SDQ multi"],
             Mark("#59616f", "#a9b1bf", "dash", "pentagon"),
@@ -106,7 +110,8 @@ def table(report: Report, remedies: pd.DataFrame, costs: pd.DataFrame) -> pd.Dat
     }
     rows = _ends(report, costs)
     for row in remedies.to_dict("records"):
-        kind = KINDS[row["remedy"].partition("-")[0]]
+        code = row["remedy"]
+        kind = KINDS[code if code in KINDS else code.partition("-")[0]]
         left = ", ".join(layers[name] for name in _left(row["recipe"]) if name in layers)
         rows.append(
             {

@@ -17,6 +17,7 @@ from sdq.inspection.findings import (
     interval,
     module_findings,
 )
+from sdq.inspection.reasons import ALIKE
 from sdq.labels import language_name, measure, nats, share, width
 from sdq.results import EVERY, Report
 from sdq.settings import Settings
@@ -148,8 +149,8 @@ def _languages(report: Report, tables: Tables) -> tuple[Sentence, ...]:
 
 
 def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
-    """The smallest of the remedies that were run and surely won something; if none did, the one
-    that won most."""
+    """The smallest of the remedies that were run, surely won something, and won ALIKE of what the
+    best of them did; if none won surely, the one that won most."""
     table = tables.get("remedies")
     if table is None:
         return ()
@@ -172,10 +173,12 @@ def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
                 columns=columns,
             ),
         )
-    best = won.sort_values(["bytes", "change"], ascending=[True, False]).iloc[0]
+    alike = won[won["change"] >= ALIKE * won["change"].max()]
+    best = alike.sort_values(["bytes", "change"], ascending=[True, False]).iloc[0]
     than = f" ({best['bytes'] / size:.2f} times as large as this run)" if size else ""
     text = (
-        f"The cheapest remedy that won beyond chance is “{best['what']}”: "
+        f"The cheapest remedy that wins at least {share(ALIKE)} of what the best does, beyond "
+        f"chance, is “{best['what']}”: "
         f"{best['bytes'] / 1e6:.2f} MB simulated{than}, "
     )
     text += (

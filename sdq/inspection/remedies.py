@@ -16,16 +16,19 @@ from typing import Any, TypeGuard
 
 import pandas as pd
 
+from sdq.inspection.reasons import reason
+from sdq.labels import module_label
 from sdq.quant.mixed_precision import (
     FP,
     Choice,
     choice_of,
     choose,
     keep_worst,
+    last_matching_rule,
     rules,
     with_ranges,
 )
-from sdq.quant.spec import WeightSpec
+from sdq.quant.spec import Apart, OutlierColumns, WeightSpec
 from sdq.recipe import Recipe
 from sdq.results import Report
 from sdq.settings import UserError
@@ -33,6 +36,9 @@ from sdq.settings import UserError
 SHARES = (0.8, 1.0, 1.25, 1.5)  # sizes of the mixed recipes, as shares of the run's own
 WORST = (1, 2, 4)  # how many modules are kept in FP32
 STRENGTH = 0.5  # of the migration (Xiao et al. 2023, section 4)
+MODULES = 2  # of so many an outlier column is split, or kept in 16 bits
+# reason -> the column of the table "why" that says which column of the weight it is in
+_COLUMN_OF = {"outlier_unit": "at", "weight_column": "at", "single_weight": "position"}
 
 
 @dataclass(frozen=True)
@@ -129,12 +135,15 @@ def choice_summary(report: Report, costs: pd.DataFrame, choice: Choice) -> str:
     )
 
 
-def candidates(recipe: Recipe, costs: pd.DataFrame, size: int) -> list[Remedy]:
+def candidates(
+    recipe: Recipe, costs: pd.DataFrame, size: int, why: pd.DataFrame | None = None
+) -> list[Remedy]:
     """The remedies that apply to a recipe.
 
     recipe: the run's
     costs: the table "costs" of its inspection
     size: of the run's model, bytes, simulated
+    why: the table "why" of its inspection; without it no column is split or kept
     """
     remedies = [*_mixed_widths(recipe, costs, size), *_kept(recipe, costs)]
     if recipe.migration is None and any(rule.activation for rule in recipe.rules):
@@ -142,6 +151,8 @@ def candidates(recipe: Recipe, costs: pd.DataFrame, size: int) -> list[Remedy]:
         remedies.append(Remedy("migration", what, _named(recipe, "migrated", migration=STRENGTH)))
     if "tensor" in current_choice(costs).ranges.values():
         remedies.append(_by_channel(recipe, costs))
+    if why is not None:
+        remedies += _columns_apart(recipe, why)
     if recipe.calibration.languages != "all" and any(
         rule.activation and not rule.activation.dynamic for rule in recipe.rules
     ):
@@ -185,6 +196,60 @@ def _kept(recipe: Recipe, costs: pd.DataFrame) -> Iterator[Remedy]:
             _named(recipe, code, rules=keep_worst(alone, k, recipe.rules)),
             left,
         )
+
+
+def _columns_apart(recipe: Recipe, why: pd.DataFrame) -> Iterator[Remedy]:
+    """The columns that explain the worst modules split, and kept in 16 bits."""
+    for code, what in (
+        ("split-column", "Split {} into two halves"),
+        ("keep-column", "Keep {} in 16 bits"),
+    ):
+        made, named = [], []
+        for row, column, side in outlier_columns(why):
+            before = last_matching_rule(row["module"], row["role"], recipe.rules)
+            how: Apart = "keep" if code == "keep-column" else side
+            if before is None or (others := _joined(before.outliers, column, how)) is None:
+                continue
+            rule = {"roles": (), "name": row["module"], "outliers": others}
+            made.append(before.model_copy(update=rule))
+            label = module_label(row["module"], row["role"], row["block"])
+            named.append(f"column {column} of {label}")
+        if made:
+            changed = _named(recipe, code, rules=(*recipe.rules, *made))
+            yield Remedy(code, what.format(" and ".join(named)), changed)
+
+
+def outlier_columns(
+    why: pd.DataFrame,
+) -> list[tuple[dict[str, Any], int, Apart]]:
+    """The MODULES worst modules whose reason (see `sdq.inspection.reasons`) is a column of the
+    weight, a single number in it or a unit of the input.
+
+    why: the table "why" of an inspection
+
+    Of each its row of the table, the column of the weight, and which way of splitting it halves
+    what stands out.
+    """
+    reasons = [reason(rows) for _, rows in why.groupby("module", sort=False)]
+    found = [row for row in reasons if row is not None and row["cause"] in _COLUMN_OF]
+    found.sort(key=lambda row: -row["kl"])
+    return [
+        (
+            row,
+            int(row[_COLUMN_OF[row["cause"]]]),
+            "split_input" if row["cause"] == "outlier_unit" else "split_weight",
+        )
+        for row in found[:MODULES]
+    ]
+
+
+def _joined(before: OutlierColumns | None, column: int, how: Apart) -> OutlierColumns | None:
+    """The columns a rule holds apart already, and this one; None if it does, or in another way."""
+    if before is None:
+        return OutlierColumns(columns=(column,), how=how)
+    if before.how != how or column in before.columns:
+        return None
+    return OutlierColumns(columns=(*before.columns, column), how=how)
 
 
 def _by_channel(recipe: Recipe, costs: pd.DataFrame) -> Remedy:

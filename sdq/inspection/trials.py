@@ -73,6 +73,9 @@ def try_remedies(subject: Subject, settings: Inspection) -> dict[str, pd.DataFra
     n: sentences
     run: its id if it is stored, or empty
 
+    Columns are split or kept where "why" names them, if that was made before; it is measured on
+    test sentences, without their labels. All else is chosen on train sentences.
+
     A recipe that trains is not run here: what it gives is missing, unless it is stored, and
     `predicted` is before training.
     """
@@ -82,7 +85,8 @@ def try_remedies(subject: Subject, settings: Inspection) -> dict[str, pd.DataFra
     text, trial = _text(subject, settings), _Trial(subject, settings)
     size = size_bytes(_untrained(subject, subject.recipe))["quantized_simulated"]
     before, rows = trial.run(subject.recipe, subject.student), []
-    for remedy in candidates(subject.recipe, subject.tables["costs"], size):
+    why = subject.tables.get("why")
+    for remedy in candidates(subject.recipe, subject.tables["costs"], size, why):
         student = _untrained(subject, remedy.recipe)
         predicted = (
             summed_sensitivity(student, *text, batch_size=settings.batch_size)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from sdq.quant.integer import fake_quantize, scale_and_zero
 from sdq.quant.rounding import ROUNDINGS
-from sdq.quant.spec import ActivationSpec, WeightSpec
+from sdq.quant.spec import ActivationSpec, OutlierColumns, WeightSpec
 
 
 class ForwardPass:
@@ -26,7 +26,7 @@ class ForwardPass:
     def __init__(self) -> None:
         self.mask: Tensor | None = None
         self.running = False
-        self._last: tuple[Tensor, ActivationSpec, Tensor] | None = None
+        self._last: tuple[Tensor, object, object, Tensor] | None = None
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of the whole model."""
@@ -47,14 +47,21 @@ class ForwardPass:
             return x[self.mask]
         return x
 
-    def once(self, x: Tensor, spec: ActivationSpec, quantize: Callable[[Tensor], Tensor]) -> Tensor:
-        """quantize(x), or what it gave for the same tensor and spec a moment ago in this forward
-        pass."""
-        if self._last is not None and self._last[0] is x and self._last[1] is spec:
-            return self._last[2]
+    def once(
+        self,
+        x: Tensor,
+        spec: ActivationSpec,
+        outliers: OutlierColumns | None,
+        quantize: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """quantize(x), or what it gave for the same tensor, spec and columns a moment ago in this
+        forward pass."""
+        last = self._last
+        if last is not None and last[0] is x and last[1] is spec and last[2] is outliers:
+            return last[3]
         result = quantize(x)
         if self.running:
-            self._last = (x, spec, result)
+            self._last = (x, spec, outliers, result)
         return result
 
 
@@ -65,12 +72,32 @@ class Quantizer(nn.Module):
     `noise` is Quant-Noise's p (Fan et al. 2020): at each training step only a random share p of the
     elements is quantized, the others pass in full precision. p = 1 is plain QAT; evaluation always
     uses 1.
+
+    spec: how it quantizes
+    outliers: columns it holds apart
     """
 
-    def __init__(self) -> None:
+    spec: Any
+
+    def __init__(self, outliers: OutlierColumns | None = None) -> None:
         super().__init__()
+        self.outliers = outliers
         self.enabled = True
         self.noise = 1.0
+
+    def narrowed(self, x: Tensor) -> Tensor:
+        """What of x goes to codes, of the same shape; x itself where no column is apart."""
+        return x if self.outliers is None else self.outliers.narrowed(x)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """What of x goes to codes, as the rows [R, n] that share a range each."""
+        rows: Tensor = self.spec.granularity.rows(self.narrowed(x))
+        return rows
+
+    def whole(self, rounded: Tensor, x: Tensor) -> Tensor:
+        """What the layer computes with, of the shape of x, from the rounded `rows(x)`."""
+        rounded = rounded.reshape(x.shape)
+        return rounded if self.outliers is None else self.outliers.whole(rounded, x)
 
     def mix(self, x: Tensor, quantized: Tensor) -> Tensor:
         if not self.training or self.noise >= 1:
@@ -83,8 +110,10 @@ class WeightQuantizer(Quantizer):
     """Ranges follow the weight: recomputed whenever it changed (in training every `refresh` forward
     passes)."""
 
-    def __init__(self, spec: WeightSpec) -> None:
-        super().__init__()
+    spec: WeightSpec
+
+    def __init__(self, spec: WeightSpec, outliers: OutlierColumns | None = None) -> None:
+        super().__init__(outliers)
         self.spec = spec
         self.rounding = ROUNDINGS[spec.rounding]()
         self.refresh = 1
@@ -99,7 +128,7 @@ class WeightQuantizer(Quantizer):
         stale = key != self._key and (not self.training or self._age >= self.refresh)
         if self._range is None or stale:
             with torch.no_grad():
-                rows = self.spec.granularity.rows(weight.detach())
+                rows = self.rows(weight.detach())
                 observer = self.spec.observer
                 low, high = observer.of(rows, self.spec.bits, self.spec.symmetric)
                 scale, zero = scale_and_zero(low, high, self.spec.bits, self.spec.symmetric)
@@ -116,12 +145,11 @@ class WeightQuantizer(Quantizer):
         evaluating = not self.training and not torch.is_grad_enabled()
         if evaluating and self._ready is not None:
             return self._ready
-        rows = self.spec.granularity.rows(weight)
         covered = self.spec.observer.covers and self._age == 1  # measured just now
         quantized = self.rounding.rounded(
-            rows, scale, zero, self.spec.bits, self.spec.symmetric, covered
+            self.rows(weight), scale, zero, self.spec.bits, self.spec.symmetric, covered
         )
-        quantized = quantized.reshape(weight.shape)
+        quantized = self.whole(quantized, weight)
         if evaluating:
             self._ready = quantized
         return self.mix(weight, quantized)
@@ -135,12 +163,18 @@ class ActivationQuantizer(Quantizer):
     """Quantizes a layer's input or another activation, with the batch's own range (dynamic) or a
     calibrated one (static)."""
 
+    spec: ActivationSpec
     scale: Tensor
     zero: Tensor
     calibrated: Tensor
 
-    def __init__(self, spec: ActivationSpec, forward_pass: ForwardPass) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        spec: ActivationSpec,
+        forward_pass: ForwardPass,
+        outliers: OutlierColumns | None = None,
+    ) -> None:
+        super().__init__(outliers)
         self.spec = spec
         self.forward_pass = forward_pass
         self.observing = False
@@ -168,7 +202,7 @@ class ActivationQuantizer(Quantizer):
     def _ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(low, high) of each row of x itself; 0 for rows of nothing, so that their scale is 1."""
         spec = self.spec
-        rows = spec.granularity.rows(self.real(x) if spec.granularity.kind == "tensor" else x)
+        rows = self.rows(self.real(x) if spec.granularity.kind == "tensor" else x)
         if rows.shape[1] == 0:
             return torch.zeros(len(rows)), torch.zeros(len(rows))
         return spec.observer.of(rows, spec.bits, spec.symmetric)
@@ -181,14 +215,12 @@ class ActivationQuantizer(Quantizer):
         """Quantized activation of the same shape; while observing, x itself."""
         if self.observing:
             with torch.no_grad():
-                self._state = self.spec.observer.see(
-                    self._state, self.spec.granularity.rows(self.real(x))
-                )
+                self._state = self.spec.observer.see(self._state, self.rows(self.real(x)))
             return x
         if not self.enabled:
             return x
         if self.spec.dynamic and not (self.training and self.noise < 1):
-            return self.forward_pass.once(x, self.spec, self._quantize)
+            return self.forward_pass.once(x, self.spec, self.outliers, self._quantize)
         return self.mix(x, self._quantize(x))
 
     def _quantize(self, x: Tensor) -> Tensor:
@@ -196,9 +228,8 @@ class ActivationQuantizer(Quantizer):
         scale, zero = self.ranges(x)
         # a tensor's range leaves padding out
         covered = spec.dynamic and spec.observer.covers and spec.granularity.kind == "token"
-        return fake_quantize(
-            spec.granularity.rows(x), scale, zero, spec.bits, spec.symmetric, covered
-        ).reshape(x.shape)
+        rounded = fake_quantize(self.rows(x), scale, zero, spec.bits, spec.symmetric, covered)
+        return self.whole(rounded, x)
 
     def settle_(self) -> None:
         """End of calibration: turn what was seen into the range. Raises RuntimeError if nothing was
@@ -211,10 +242,11 @@ class ActivationQuantizer(Quantizer):
 
 class QuantLinear(nn.Linear):
     """y = q(x) q(W)^T + b; of a migrated layer (see smoothquant.py) q(x / s) q(W)^T + b, with s in
-    the buffer `input_scale`."""
+    the buffer `input_scale`. `outliers` are held apart by its quantizers."""
 
     weight_quantizer: WeightQuantizer | None
     input_quantizer: ActivationQuantizer | None
+    outliers: OutlierColumns | None
 
     def forward(self, x: Tensor) -> Tensor:
         if (scale := self._buffers.get("input_scale")) is not None:
@@ -253,9 +285,10 @@ def quantized(
     weight: WeightSpec | None,
     activation: ActivationSpec | None,
     forward_pass: ForwardPass,
+    outliers: OutlierColumns | None = None,
 ) -> nn.Module:
-    """A quantized twin of a Linear or Embedding that shares its parameters. TypeError for any other
-    module."""
+    """A quantized twin of a Linear or Embedding that shares its parameters; `outliers` of a Linear
+    are held apart. TypeError for any other module."""
     if isinstance(module, nn.Linear):
         twin: Any = QuantLinear.__new__(QuantLinear)
     elif isinstance(module, nn.Embedding):
@@ -267,9 +300,14 @@ def quantized(
     twin.__dict__.update(
         {k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()}
     )
-    twin.weight_quantizer = None if weight is None else WeightQuantizer(weight)
+    sides = () if outliers is None else outliers.sides
+    twin.weight_quantizer = (
+        None if weight is None else WeightQuantizer(weight, outliers if "weight" in sides else None)
+    )
     if isinstance(module, nn.Linear):
+        apart = outliers if "activation" in sides else None
+        twin.outliers = outliers
         twin.input_quantizer = (
-            None if activation is None else ActivationQuantizer(activation, forward_pass)
+            None if activation is None else ActivationQuantizer(activation, forward_pass, apart)
         )
     return twin  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from sdq.models.families import SITE_ROLES
-from sdq.quant.spec import PerChannel, PerTensor, Rule, WeightSpec
+from sdq.quant.spec import OutlierColumns, PerChannel, PerTensor, Rule, WeightSpec
 from sdq.settings import UserError
 
 FP = 32
@@ -138,7 +138,7 @@ def rules(choice: Choice, base: tuple[Rule, ...]) -> tuple[Rule, ...]:
                 update={"bits": bits}
             )
         ) != rule.weight:
-            made.append(Rule(name=name, weight=spec, activation=rule.activation))
+            made.append(rule.model_copy(update={"roles": (), "name": name, "weight": spec}))
     return (*base, *made)
 
 
@@ -201,16 +201,31 @@ def last_matching_rule(name: str, role: str | None, base: tuple[Rule, ...]) -> R
     return next(matching, None)
 
 
-def weight_bytes(shape: tuple[int, ...], spec: WeightSpec | None) -> int:
+def weight_bytes(
+    shape: tuple[int, ...], spec: WeightSpec | None, outliers: OutlierColumns | None = None
+) -> int:
     """Bytes (simulated) of a weight [rows, columns]: its codes packed, and per range a scale in
-    FP32 and, if affine, a byte of zero-point. None: FP32."""
+    FP32 and, if affine, a byte of zero-point. None: FP32.
+
+    Of each outlier column its number, 4 bytes; a split one is held twice, one that is kept takes 2
+    bytes a row instead of its codes.
+    """
     import torch
 
+    count, apart = math.prod(shape), 0
+    if outliers is not None:
+        n = len(outliers.columns)
+        apart = 4 * n
+        if outliers.how != "keep":
+            count += shape[0] * n
+        elif spec is not None:
+            count -= shape[0] * n
+            apart += 2 * shape[0] * n
     if spec is None:
-        return 4 * math.prod(shape)
+        return 4 * count + apart
     # no memory, no numbers
     ranges = spec.granularity.rows(torch.empty(shape, device="meta")).shape[0]
-    return math.ceil(math.prod(shape) * spec.bits / 8) + ranges * (4 if spec.symmetric else 5)
+    return math.ceil(count * spec.bits / 8) + ranges * (4 if spec.symmetric else 5) + apart
 
 
 # --- every choice worth having

@@ -18,7 +18,8 @@ from sdq.quant.rewrite import quantized_modules
 @torch.no_grad()
 def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
     """Tensors by name: codes (uint8, 8 // bits of them to a byte) with scale and zero-point for
-    every quantized weight that differs from the teacher's, and whatever else differs as it is."""
+    every quantized weight that differs from the teacher's, of it the columns kept in FP16, and
+    whatever else differs as it is."""
     reference, rounded = teacher.state_dict(), set()
     out: dict[str, Tensor] = {}
     for name, module in quantized_modules(student).items():
@@ -27,7 +28,7 @@ def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
             continue
         spec = quantizer.spec
         scale, zero = quantizer.ranges(module.weight)
-        rows = spec.granularity.rows(module.weight)
+        rows = quantizer.rows(module.weight)
         codes = quantizer.rounding.codes(rows, scale, zero, spec.bits, spec.symmetric)
         codes = codes - code_range(spec.bits, spec.symmetric)[0]
         out |= {
@@ -35,6 +36,9 @@ def pack(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
             f"{name}.scale": scale.clone(),
             f"{name}.zero": zero.clone(),
         }
+        if (columns := quantizer.outliers) is not None and columns.how == "keep":
+            whole = columns.whole(module.weight, module.weight)
+            out[f"{name}.kept"] = whole[:, list(columns.columns)].half()
         rounded.add(f"{name}.weight")
     changed = {
         k: v
@@ -61,6 +65,10 @@ def unpack_(student: nn.Module, packed: dict[str, Tensor]) -> None:
         back = dequantize(rows, left.pop(f"{name}.scale"), left.pop(f"{name}.zero")).reshape(
             module.weight.shape
         )
+        if (columns := module.weight_quantizer.outliers) is not None:
+            if columns.how == "keep":
+                back[:, list(columns.columns)] = left.pop(f"{name}.kept").to(back)
+            back = columns.whole(back, back)
         # not into its memory: that may be the teacher's
         module.weight = nn.Parameter(back, module.weight.requires_grad)
         module.weight_quantizer.enabled = False

@@ -21,7 +21,7 @@ from sdq.quant.layers import (
     quantized,
 )
 from sdq.quant.sites import quantize_site_
-from sdq.quant.spec import Rule
+from sdq.quant.spec import OutlierColumns, Rule
 from sdq.settings import UserError, one_line
 
 
@@ -35,7 +35,8 @@ def rewrite(model: nn.Module, rules: Iterable[Rule], share: Collection[str] = ()
         write to: what training freezes, or all if nothing is trained
 
     Where a module is quantized, save_pretrained and push_to_hub of the copy refuse. Raises
-    ValueError for a rule that matches nothing, and a group that does not divide a row.
+    ValueError for a rule that matches nothing, and a group that does not divide a row; UserError
+    for outlier columns that a matched module does not have.
     """
     shared = {
         id(p): nn.Parameter(p.detach(), p.requires_grad)
@@ -80,8 +81,24 @@ def _quantize_layer_(model: nn.Module, name: str, rule: Rule, forward_pass: Forw
     if rule.weight is not None:
         # refuses a group that does not fit
         rule.weight.granularity.rows(old.weight.detach())
-    twin = quantized(old, rule.weight, rule.activation, forward_pass)
+    if rule.outliers is not None:
+        _require_columns(name, old, rule.outliers)
+    twin = quantized(old, rule.weight, rule.activation, forward_pass, rule.outliers)
     setattr(model.get_submodule(parent), child, twin)
+
+
+def _require_columns(name: str, layer: nn.Module, outliers: OutlierColumns) -> None:
+    """UserError for columns that a layer does not have."""
+    if not isinstance(layer, nn.Linear):
+        raise UserError(
+            f"a rule with `outliers` must be for Linear layers, {name} is an embedding; name the "
+            "layers or roles that it is for"
+        )
+    if outliers.columns[-1] >= layer.in_features:
+        raise UserError(
+            f"`outliers` must name columns that the layer has, {name} has {layer.in_features}, "
+            f"from 0 to {layer.in_features - 1}, got {outliers.columns[-1]}; correct the rule"
+        )
 
 
 def _require_eager(model: nn.Module, site: Site) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sdq.models.families import SITE_ROLES
 from sdq.quant.observers import MinMax, Observer
@@ -116,6 +116,8 @@ class ActivationSpec(_Spec):
         return self
 
 
+_FP16 = 65504.0  # the largest number that it has
+
 Role = Literal[
     "embedding",
     "q",
@@ -136,6 +138,70 @@ Role = Literal[
 ]
 
 
+Apart = Literal["keep", "split_weight", "split_input"]  # see OutlierColumns
+
+
+class OutlierColumns(Settings):
+    """Columns of a Linear layer's weight, each with the channel of the input that it multiplies,
+    that are held apart and so do not stretch the range of the others.
+
+    split_weight: the column is held twice, each half as large, and its channel is read twice; split
+        into equal halves, not yet with the offset that spares a rounding step (Zhao et al. 2019,
+        arXiv 1901.09504, section 3, with and without)
+    split_input: likewise, but the channel is half as large, and the column is read twice
+    keep: both stay in FP16, beyond 65504 they saturate (Dettmers et al. 2022, arXiv 2208.07339,
+        section 3.2); their products are summed in FP32 here
+
+    Both halves are rounded alike, so that twice one of them stands for both: y is computed with as
+    many columns as before. A range is measured on the halves, each once, and where a kept column
+    counts as 0, which every range holds. In groups, the second half belongs to that of the first.
+    """
+
+    columns: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="Which columns of the weight, that is channels of the input; from 0"
+    )
+    how: Apart = Field(
+        "keep",
+        description="Keep column and channel in 16 bits, or hold them twice: the weight half as "
+        "large, or the input",
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _in_one_order(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(value)))  # the same columns in another order are the same run
+
+    @property
+    def sides(self) -> tuple[Literal["weight", "activation"], ...]:
+        """What of a layer they change: how its weight is rounded, how its input is, or both."""
+        if self.how == "keep":
+            return ("weight", "activation")
+        return ("weight",) if self.how == "split_weight" else ("activation",)
+
+    def narrowed(self, x: Tensor) -> Tensor:
+        """x [..., I] as it is rounded: split columns half as large, kept ones 0."""
+        factor = x.new_ones(x.shape[-1])
+        factor[list(self.columns)] = 0.0 if self.how == "keep" else 0.5
+        return x * factor
+
+    def whole(self, rounded: Tensor, x: Tensor) -> Tensor:
+        """What the layer computes with: both halves of split columns together, kept ones in FP16.
+
+        rounded: what rounding made of `narrowed(x)`, [..., I]
+        x: in full precision, of the same shape
+
+        The gradient passes straight through FP16, but not where it saturates.
+        """
+        at, result = list(self.columns), rounded.clone()
+        if self.how == "keep":
+            inside = x[..., at].clamp(-_FP16, _FP16)
+            # the difference is exact, and so is the sum
+            result[..., at] = inside + (inside.half().to(x.dtype) - inside).detach()
+        else:
+            result[..., at] = 2 * rounded[..., at]
+        return result
+
+
 class Rule(Settings):
     """Which modules get which specs. A later rule overrides an earlier one for the modules it
     matches."""
@@ -152,6 +218,33 @@ class Rule(Settings):
         description="How inputs, or the activations that a role names, are quantized; empty leaves "
         "them in FP32",
     )
+    outliers: OutlierColumns | None = Field(
+        None,
+        description="Columns of Linear layers that are held apart from the others; empty: none",
+        exclude_if=lambda columns: columns is None,  # so that recipes keep the run ids they had
+    )
+
+    @model_validator(mode="after")
+    def _columns_can_be_apart(self) -> Rule:
+        if self.outliers is None:
+            return self
+        if sites := [role for role in self.roles if role in SITE_ROLES]:
+            raise ValueError(
+                f"a rule with `outliers` must be for Linear layers, {sites[0]} is none; take "
+                "`outliers` out, or name the roles of layers"
+            )
+        if not self.outliers.columns:
+            raise ValueError(
+                "`outliers` must name at least one column, got none; name some, or take `outliers` "
+                "out"
+            )
+        if all(getattr(self, side) is None for side in self.outliers.sides):
+            raise ValueError(
+                f"a rule with `outliers` ({self.outliers.how}) must come with "
+                f"{' or '.join(f'`{side}`' for side in self.outliers.sides)}, as without rounding "
+                "it changes nothing; add it, or take `outliers` out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sites_can_take_it(self) -> Rule:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sdq.quant.observers import KL, MovingAverage, Mse, Percentile
-from sdq.quant.spec import ActivationSpec, Rule, WeightSpec
+from sdq.quant.spec import ActivationSpec, OutlierColumns, Rule, WeightSpec
 from sdq.recipe import Calibration, Recipe
 from sdq.settings import ROOT
 from sdq.train.losses import KLD, Attention, Hidden
@@ -24,6 +24,9 @@ RULES = {"rules": [{"weight": {}, "activation": {}}]}
 PLACES: dict[type[BaseModel], Any] = {
     Recipe: lambda part: part,
     Rule: lambda part: {"rules": [{"weight": {}} | part]},
+    OutlierColumns: lambda part: {
+        "rules": [{"weight": {}, "activation": {}, "outliers": {"columns": [3]} | part}]
+    },
     WeightSpec: lambda part: {"rules": [{"weight": part}]},
     ActivationSpec: lambda part: {"rules": [{"activation": part}]},
     Calibration: lambda part: {"calibration": part},

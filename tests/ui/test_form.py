@@ -122,6 +122,7 @@ def test_a_recipe_holds_the_classes_it_should() -> None:
     assert {
         "Training",
         "Rule",
+        "OutlierColumns",
         "WeightSpec",
         "ActivationSpec",
         "Percentile",

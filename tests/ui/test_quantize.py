@@ -16,7 +16,7 @@ from sdq.figures import training
 from sdq.jobs import queue as jobs
 from sdq.jobs.estimate import expect
 from sdq.quant.observers import KL
-from sdq.quant.spec import Rule, WeightSpec
+from sdq.quant.spec import OutlierColumns, Rule, WeightSpec
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
@@ -252,6 +252,24 @@ def test_differences_are_counted_when_there_are_many() -> None:
             PRESETS["qat-w3a8"].rules,
             "Its weights are rounded to 3 bits, with one scale per layer (those of the embedding "
             "to 8 bits, one scale per output channel)",
+        ),
+        (
+            (
+                Rule(weight=WeightSpec()),
+                Rule(name="*.0.*", weight=WeightSpec(), outliers=OutlierColumns(columns=(7, 3))),
+            ),
+            "Of modules matching *.0.*, columns 3 and 7 of the weight and of the input stay in 16 "
+            "bits.",
+        ),
+        (
+            (
+                Rule(
+                    roles=("q",),
+                    weight=WeightSpec(),
+                    outliers=OutlierColumns(columns=(7,), how="split_weight"),
+                ),
+            ),
+            "Of query, column 7 is held twice, with weights half as large.",
         ),
     ],
 )

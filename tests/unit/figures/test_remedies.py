@@ -70,6 +70,18 @@ def test_the_table_has_the_run_fp32_and_each_remedy(report: Report) -> None:
     assert f"in FP32: {label}" in rows.loc["worst modules in FP32", "remedy"]
 
 
+def test_columns_in_16_bits_are_another_kind_than_modules_in_fp32(report: Report) -> None:
+    what = ["Split column 3 of x into two halves", "Keep column 3 of x in 16 bits", "Keep one"]
+    codes = ["split-column", "keep-column", "keep-1"]
+    rows = table(report, REMEDIES.assign(remedy=codes, what=what), COSTS)
+    named = rows.set_index("kind")["remedy"]
+    assert named["columns split"] == what[0]
+    assert named["columns in 16 bits"] == what[1]
+    assert named["worst modules in FP32"].startswith("Keep one: ")
+    drawn = {trace.name: trace.marker.symbol for trace in picture(report, rows, PARETO)[0].data}
+    assert len({drawn[kind] for kind in named.index}) == len(named)
+
+
 def test_the_reading_names_what_reliably_helps(report: Report) -> None:
     rows = table(report, REMEDIES, COSTS)
     text = reading(rows)
