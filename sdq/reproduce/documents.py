@@ -64,7 +64,7 @@ def overview(study: Study, store: Store, seeds: list[int]) -> str:
         return _none(study, seeds)
     methods = [name for name in _methods(study.presets(study.schemes[0])) if name != "SDQ multi"]
     titles = [study.kind, *(["task"] if len(study.shown) > 1 else []), *methods]
-    lines = [_said(study, study.short, seeds), "", _row(titles), "|---" * len(titles) + "|"]
+    lines = [_row(titles), "|---" * len(titles) + "|"]
     for scheme, task in study.tables:
         runs = _load(study, scheme, task, stored, store) if task in study.shown else {}
         if not {"fp32", scheme.ptq} <= runs.keys():
@@ -74,9 +74,10 @@ def overview(study: Study, store: Store, seeds: list[int]) -> str:
             score = _score(runs[preset].tables, _zero_shot(runs)) if preset in runs else ""
             cells.append(score + (_fewer(preset, runs[preset], seeds) if score else ""))
         lines.append(_row(cells))
+    lines = ["", *lines] if len(lines) > 2 else []
     if len(stored) < len(jobs):
-        lines += ["", f"{len(stored)} of the {len(jobs)} planned runs are stored."]
-    return "\n".join(lines) + "\n"
+        lines += ["", f"Not complete: {len(stored)} of {len(jobs)} planned runs stored."]
+    return "\n".join([_said(study, study.short, seeds), *lines]) + "\n"
 
 
 def results(study: Study, store: Store, seeds: list[int]) -> str:
@@ -100,8 +101,8 @@ def results(study: Study, store: Store, seeds: list[int]) -> str:
 
 def _said(study: Study, words: str, seeds: list[int]) -> str:
     over = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
-    numbers = ", ".join(map(str, seeds))
-    return words.format(command=study.command(len(seeds)), seeds=numbers, over=over)
+    varied = f"{_numbered(seeds).capitalize()} var{'ies' if len(seeds) == 1 else 'y'}"
+    return words.format(command=study.command(len(seeds)), varied=varied, over=over)
 
 
 def _none(study: Study, seeds: list[int]) -> str:
@@ -113,14 +114,23 @@ def _none(study: Study, seeds: list[int]) -> str:
 
 def _unfinished(jobs: list[Job], stored: Mapping[Job, str], table: bool) -> list[str]:
     """Which of the runs of a table are missing, if any; after a `table` with a line between."""
-    missing = [f"{job.preset} seed {job.seed}" for job in jobs if job not in stored]
+    missing: dict[str, list[int]] = {}
+    for job in jobs:
+        if job not in stored:
+            missing.setdefault(job.preset, []).append(job.seed)
     if not missing:
         return []
+    count = len(jobs) - sum(map(len, missing.values()))
+    named = "; ".join(f"{preset}, {_numbered(of)}" for preset, of in missing.items())
     return [
         *([""] if table else []),
-        f"Not complete: {len(jobs) - len(missing)} of {len(jobs)} planned runs are stored; missing "
-        f"are {', '.join(missing)}. The command above goes on where it was.",
+        f"Not complete: {count} of {len(jobs)} planned runs stored. Missing: {named}. The command "
+        "above goes on where it was.",
     ]
+
+
+def _numbered(seeds: Sequence[int]) -> str:
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
 
 
 def _load(
@@ -236,8 +246,7 @@ def _fewer(preset: str, runs: Runs, seeds: list[int]) -> str:
     """The seeds that a trained preset has, if not all that are planned."""
     if PRESETS[preset].training is None or runs.seeds == seeds:
         return ""
-    numbers = ", ".join(map(str, runs.seeds))
-    return f" (seed{'' if len(runs.seeds) == 1 else 's'} {numbers})"
+    return f" ({_numbered(runs.seeds)})"
 
 
 def _score(tables: list[pd.DataFrame], languages: list[str]) -> str:

@@ -53,7 +53,7 @@ class Study:
     shown: tasks in the table of the README
     heading: of a table in docs/results.md, with {task} and {scheme}
     about, short: the words above the tables in docs/results.md and above that in the README, with
-        {command}, {seeds} (their numbers) and {over} (how many)
+        {command}, {varied} ("Seeds 0, 1, 2 vary") and {over} ("3 seeds")
     """
 
     model: str
@@ -170,7 +170,7 @@ MINI = Study(
     kind="bits",
     shown=("intent",),
     heading="{task}, {scheme}",
-    about="Made by `{command}`. Seeds {seeds} vary the training of the student (data order, "
+    about="Made by `{command}`. {varied} the training of the student (data order, "
     "initial noise); the FP32 teacher is the shipped one. Intervals: 95 %, bootstrap over the 140 "
     "frames that the 700 test sentences per language are made from, a frame with all its "
     "sentences in all languages at once; over the seeds of trained students by Student's t. "
@@ -201,7 +201,7 @@ MIDI = Study(
     kind="scheme",
     shown=("intent", "slots"),
     heading="midi, {task}, {scheme}",
-    about="Made by `{command}`; one table alone by the command above it. Seeds {seeds} vary the "
+    about="Made by `{command}`; one table alone by the command above it. {varied} the "
     "training of the students and of FP32 longer (data order; where ranges are static, a student's "
     "calibration sentences too); PTQ is calibrated with seed 0; the FP32 teacher is the shipped "
     "one. FP32 longer is the control: the FP32 model, trained on English labels for as many steps "

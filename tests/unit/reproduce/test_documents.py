@@ -115,7 +115,8 @@ def test_a_table_says_which_seeds_it_has(study: Study, store: Store) -> None:
     last = rows(table)[-1]
     assert last[-1] == "", "there is no control to stand against"
     assert (
-        "Not complete: 5 of 11 planned runs are stored; missing are fp32-longer seed 0, " in table
+        "Not complete: 5 of 11 planned runs stored. Missing: fp32-longer, seeds 0, 1, 2; "
+        "qat-int8-full, seed 1; sdq-att-kld-int8-full, seeds 1, 2. The command" in table
     )
     other = section(text, "midi, intent, full-integer")
     assert "0 of 11 planned runs" in other
@@ -133,7 +134,11 @@ def test_every_table_stands_under_its_command(study: Study, store: Store) -> Non
         (task, scheme.name, f"midi --seeds 1 --scheme {scheme.name} --task {task}")
         for scheme, task in study.tables
     ]
-    assert "fp32 seed 0" not in section(text, HEADING)
+    assert "Missing: ptq-int8-full, seed 0; " in section(text, HEADING)
+    assert " Seed 0 varies the training of the students " in text
+    shown = overview(study, store, [0])
+    assert "|" not in shown, "a table without rows is left out"
+    assert "Not complete: 1 of " in shown
 
 
 def test_the_readme_has_a_row_for_what_is_stored(study: Study, store: Store) -> None:
@@ -154,7 +159,7 @@ def test_the_readme_has_a_row_for_what_is_stored(study: Study, store: Store) -> 
     assert body[0][5].endswith("] (seed 0)")
     assert body[2][5:] == ["", ""]
     planned = len(study.jobs([0, 1]))
-    assert f"\n{len(jobs) - 1} of the {planned} planned runs are stored.\n" in text
+    assert f"\nNot complete: {len(jobs) - 1} of {planned} planned runs stored.\n" in text
     assert "over 2 seeds" in text
 
 

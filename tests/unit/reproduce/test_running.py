@@ -104,11 +104,11 @@ def test_a_run_that_fails_is_named_and_the_others_are_made(
         reproduce(study, store, [0], said.append, schemes=["full-integer"], tasks=["slots"])
     assert sorted([*machine.made, lost]) == sorted(study.jobs([0], ["full-integer"], ["slots"]))
     assert any(": ptq-int8-full, slots, seed 0: failed: the process ended, " in s for s in said)
-    assert "missing are ptq-int8-full seed 0." in page.read_text("utf-8")
+    assert "Missing: ptq-int8-full, seed 0." in page.read_text("utf-8")
     machine.broken = set()
     text = reproduce(study, store, [0], said.append, schemes=["full-integer"], tasks=["slots"])
     assert made(page, study.mark) == text
-    assert "missing are ptq-int8-full seed 0." not in text
+    assert "Missing: ptq-int8-full, seed 0." not in text
 
 
 def test_a_model_that_is_not_there_is_refused_first(
