@@ -62,7 +62,7 @@ PRELOADED = (
     "sdq.jobs.queue",
     "sdq.reporting.html",
     "sdq.reporting.sections",
-    "sdq.reproduce.mini",
+    "sdq.reproduce.plan",
 )
 
 

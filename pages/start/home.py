@@ -11,11 +11,12 @@ from pages.components.runs import how_made, picture, stored, unreadable_note
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.recipe import PRESETS
-from sdq.reproduce.plan import WIDTHS, plan
+from sdq.reproduce.plan import MINI
 from sdq.results import METRICS, Report
 from sdq.store import Store
 
-MODEL = "mini"
+MODEL = MINI.model
+WIDTHS = {scheme.name: scheme for scheme in reversed(MINI.schemes)}  # from the widest
 SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
 SIGNS |= {"triangle-down": "▼"}
 MEANT = {
@@ -58,8 +59,8 @@ def breaking(runs: dict[str, Report]) -> str:
     return next(
         (
             width
-            for width, tag in reversed(WIDTHS.items())
-            if {f"ptq-{tag}", f"sdq-att-kld-{tag}"} <= runs.keys()
+            for width, scheme in reversed(WIDTHS.items())
+            if {scheme.ptq, f"sdq-att-kld-{scheme.ending}"} <= runs.keys()
         ),
         "W3A8",
     )
@@ -75,7 +76,7 @@ def empty(task: str, width: str) -> None:
         "Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained "
         "one (QAT, SDQ) a few minutes."
     )
-    to_quantize("Quantize the model now", task, plan(WIDTHS[width])[0])
+    to_quantize("Quantize the model now", task, WIDTHS[width].ptq)
 
 
 def to_quantize(label: str, task: str, preset: str) -> None:
@@ -122,10 +123,9 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
 task, width = task or "intent", width or "W3A8"  # an empty value in the address
 
 by_preset = stored(store, MODEL, task)
-names = (
-    "fp32",
-    *(name for name in plan(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"),
-)
+names = [
+    name for name in MINI.presets(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"
+]
 reports = [by_preset[name] for name in names if name in by_preset]
 
 if all(report.is_reference for report in reports):

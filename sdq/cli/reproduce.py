@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from sdq.cli.output import Line
+from sdq.models.checkpoint import EMBEDDED
 from sdq.settings import UserError, path_of
 from sdq.store import Store
 
 What = Annotated[
     str,
     typer.Argument(
-        help="mini: our results; grid: the paper's comparison on the embedded tasks; xglue: "
-        "the same on an XGLUE archive"
+        help="mini, midi: our results on the embedded models; grid: the paper's comparison on the "
+        "embedded tasks; xglue: the same on an XGLUE archive"
     ),
 ]
 Model = Annotated[
@@ -57,8 +58,26 @@ Limit = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Of grid and xglue: folder for the tables")]
-Workers = Annotated[int, typer.Option(min=1, help="Of mini: runs at a time")]
-Ship = Annotated[bool, typer.Option("--ship", help="Of mini: copy the results into assets/runs")]
+Schemes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scheme",
+        help="Of mini and midi: a scheme to run, by its name in the tables; may be given several "
+        "times; all if not given",
+    ),
+]
+OneTask = Annotated[
+    str | None,
+    typer.Option("--task", help="Of mini and midi: intent or slots; both if not given"),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(min=0, help="Of mini and midi: start no run after so many minutes"),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Of mini and midi: runs at a time")]
+Ship = Annotated[
+    bool, typer.Option("--ship", help="Of mini and midi: copy the results into assets/runs")
+]
 
 
 def reproduce(
@@ -71,16 +90,31 @@ def reproduce(
     teacher_steps: TeacherSteps = None,
     limit: Limit = None,
     out: Out = None,
+    scheme: Schemes = None,
+    task: OneTask = None,
+    minutes: Minutes = None,
     workers: Workers = 2,
     ship: Ship = False,
 ) -> None:
-    """Run a whole comparison (resumable): mini writes docs/results.md, grid and xglue write CSV,
-    HTML, LaTeX and Markdown."""
+    """Run a whole comparison (resumable): mini and midi write docs/results.md, grid and xglue write
+    CSV, HTML, LaTeX and Markdown."""
     xglue, out = (None if path is None else path_of(path, "a folder") for path in (xglue, out))
-    if what == "mini":
-        from sdq.reproduce.mini import reproduce_mini
+    if what in EMBEDDED:
+        from sdq.reproduce import running
+        from sdq.reproduce.plan import STUDIES
 
-        typer.echo(reproduce_mini(Store.default(), range(seeds or 3), workers, ship))
+        text = running.reproduce(
+            STUDIES[what],
+            Store.default(),
+            range(seeds or 3),
+            lambda text: typer.echo(text, err=True),
+            schemes=scheme or (),
+            tasks=() if task is None else (task,),
+            workers=workers,
+            minutes=minutes,
+            shipping=ship,
+        )
+        typer.echo(text)
     elif what in ("grid", "xglue"):
         from sdq.reproduce.compare import compare
 
@@ -105,4 +139,4 @@ def reproduce(
                 )
             )
     else:
-        raise UserError(f"what is reproduced must be mini, grid or xglue, got {what[:40]!r}")
+        raise UserError(f"what is reproduced must be mini, midi, grid or xglue, got {what[:40]!r}")

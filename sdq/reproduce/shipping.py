@@ -18,18 +18,13 @@ from sdq.io.events import Progress
 from sdq.io.files import replacing, settle, write_bytes, write_text
 from sdq.io.sealed import SEAL, as_shipped, seal_embedded
 from sdq.recipe import Recipe, preset_of
-from sdq.reproduce.plan import TRAINED, seeded
+from sdq.reproduce.plan import MINI, Job
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import SHIPPED, TABLES, Store, seal, write
-from sdq.store.identity import identify
 
 # presets whose students of intent are shipped: with two bits a weight they are small
-PACKED = tuple(f"{name}-w2a8" for name in TRAINED)
-
-
-# presets whose intent runs at seed 0 are shipped with their inspection
-INSPECTED = ("ptq-w4a8", "ptq-w2a8")
+PACKED = tuple(f"{name}-w2a8" for name in MINI.trained)
 
 
 def ship(store: Store, runs: Iterable[str]) -> None:
@@ -79,15 +74,15 @@ def _pack(report: Report, home: Path, place: Path) -> None:
 
 
 def ship_inspections(store: Store, place: Path, progress: Progress = lambda event: None) -> None:
-    """Look into the runs of INSPECTED, as far as that was not done yet, and copy what was found to
-    `place` in the stead of what is there.
+    """Look into those runs of `mini` that ship with an inspection, as far as that was not done yet,
+    and copy what was found to `place` in the stead of what is there.
 
     Without the marker `done`: an analysis that is added later can then be computed for a shipped
     run. UserError if a run or its weights are missing.
     """
     fresh = {}
-    for preset in INSPECTED:
-        run = identify(seeded(preset, 0), "mini", "intent")
+    for preset in MINI.inspected:
+        run = MINI.run_of(Job(preset, "intent", 0))
         inspect(run, store, progress=progress)
         files = paths(run, store)
         made = [

@@ -10,8 +10,8 @@ import pytest
 from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspect, inspection_id, missing
 from sdq.recipe import Recipe
-from sdq.reproduce.plan import TABLES_OF, jobs, seeded
-from sdq.reproduce.shipping import INSPECTED, PACKED
+from sdq.reproduce.plan import MINI, Job
+from sdq.reproduce.shipping import PACKED
 from sdq.settings import ASSETS, UserError
 from sdq.store import SHIPPED, TABLES, Store
 from sdq.store.identity import identify
@@ -38,14 +38,11 @@ def test_every_shipped_run_is_one_the_present_engine_would_make(store: Store) ->
 
 
 def test_the_comparison_of_three_seeds_is_complete(store: Store) -> None:
-    for task, width in TABLES_OF:
-        for preset, name, seed in jobs(task, width, range(3)):
-            run = identify(seeded(preset, seed), "mini", name)
-            assert store.done(run), (preset, name, seed)
-            if seed == 0 and preset != "fp32":
-                assert all((SHIPPED / run / f"{table}.parquet").is_file() for table in TABLES), (
-                    preset
-                )
+    for job in MINI.jobs(range(3)):
+        run = MINI.run_of(job)
+        assert store.done(run), job
+        if job.seed == 0 and job.preset != "fp32":
+            assert all((SHIPPED / run / f"{table}.parquet").is_file() for table in TABLES), job
 
 
 def test_packed_students_are_not_looked_into(store: Store) -> None:
@@ -82,7 +79,7 @@ def test_packed_students_answer_as_their_runs_say(store: Store) -> None:
 
 def test_inspections_are_whole_and_of_shipped_runs(store: Store) -> None:
     folder = ASSETS / "inspections"
-    runs = [identify(seeded(preset, 0), "mini", "intent") for preset in INSPECTED]
+    runs = [MINI.run_of(Job(preset, "intent", 0)) for preset in MINI.inspected]
     assert {path.name for path in folder.iterdir()} == {
         inspection_id(run, Inspection()) for run in runs
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from sdq.inspection.settings import Inspection
 from sdq.inspection.storage import inspect, inspection_id, missing, read
 from sdq.jobs.estimate import analyses
 from sdq.recipe import PRESETS
-from sdq.reproduce import shipping
+from sdq.reproduce import plan, shipping
 from sdq.results import Report
 from sdq.settings import ASSETS
 from sdq.store import Store, seal, write
@@ -139,8 +140,8 @@ def test_inspections_ship_with_their_times_and_replace_older_ones(
     reports: dict[str, Report] = {
         name: made_up.add(store, PRESETS[name]) for name in ("ptq-w3a8", "ptq-int8-dynamic")
     }
-    monkeypatch.setattr(shipping, "INSPECTED", tuple(reports))
-    monkeypatch.setattr(shipping, "identify", lambda recipe, model, task: reports[recipe.name].run)
+    monkeypatch.setattr(shipping, "MINI", replace(plan.MINI, inspected=tuple(reports)))
+    monkeypatch.setattr(plan, "identify", lambda recipe, model, task: reports[recipe.name].run)
     done: list[str] = []
 
     def compute(subject: Any, how: Inspection) -> dict[str, pd.DataFrame]:
