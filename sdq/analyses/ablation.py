@@ -40,6 +40,7 @@ from sdq.quant.layers import (
     QuantLinear,
     WeightQuantizer,
     quantized,
+    smoothed,
 )
 from sdq.quant.observers import MinMax
 from sdq.quant.rewrite import only, quantized_modules
@@ -198,8 +199,7 @@ class _Without:
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """x [..., D] -> what is quantized of it, and the unit that is not."""
-        if (scale := self.layer._buffers.get("input_scale")) is not None:
-            x = x / scale
+        x = smoothed(self.layer, x)
         if self.unit < 0:
             return x, None
         rest = x.clone()

@@ -17,7 +17,7 @@ from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import Side, in_pieces, listen
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.integer import code_range
-from sdq.quant.layers import ActivationQuantizer
+from sdq.quant.layers import ActivationQuantizer, smoothed
 from sdq.quant.rewrite import only
 from sdq.settings import UserError
 
@@ -158,7 +158,8 @@ class _Site:
 def activations(
     model: nn.Module, data: Encoded, languages: list[str], batch_size: int = 64
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the inputs of every Linear look like on `data`.
+    """What the inputs of every Linear look like on `data`, as it rounds them: of a migrated layer
+    divided by its factors.
 
     model: rewritten or not, in eval mode
     data, languages: sentences, and a code for each
@@ -205,11 +206,11 @@ def activations(
                 batch: Batch = batch,
                 add: bool = add,
             ) -> None:
-                site = sites[tap.partition("@")[0]]
+                site, x = sites[tap.partition("@")[0]], smoothed(module, args[0])
                 if add:
-                    _add(site, args[0], batch, number[torch.tensor(batch.at)])
+                    _add(site, x, batch, number[torch.tensor(batch.at)])
                 else:
-                    site.extremes(_real(args[0], batch))
+                    site.extremes(_real(x, batch))
 
             with listen(model, taps, see), only(model, ()):
                 model(**batch.inputs)

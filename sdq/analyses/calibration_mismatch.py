@@ -22,7 +22,7 @@ from sdq.analyses.wiring import input_taps
 from sdq.data.batches import Batch, Encoded
 from sdq.models.hooks import listen
 from sdq.quant.integer import code_range
-from sdq.quant.layers import ActivationQuantizer, QuantLinear
+from sdq.quant.layers import ActivationQuantizer, QuantLinear, smoothed
 from sdq.quant.rewrite import calibrate_, quantized_modules
 from sdq.results import EVERY
 
@@ -136,8 +136,7 @@ def _clipped(
 ) -> Tensor:
     """x [B, T, D] or [B, D] -> per sentence: values, and how many of them each quantizer clips [B,
     3]"""
-    if (scale := layer._buffers.get("input_scale")) is not None:
-        x = x / scale
+    x = smoothed(layer, x)
     real = batch.real if x.dim() == 3 else torch.ones(len(x), 1, dtype=torch.bool)
     counts = [real.sum(1) * x.shape[-1]]
     for quantizer in quantizers:

@@ -10,7 +10,7 @@ from torch import Tensor
 from sdq.analyses.error_measures import relative_l2
 from sdq.data.batches import Batch
 from sdq.quant.integer import code_range
-from sdq.quant.layers import ActivationQuantizer, QuantLinear
+from sdq.quant.layers import ActivationQuantizer, QuantLinear, smoothed
 
 
 class Inputs:
@@ -22,7 +22,7 @@ class Inputs:
         assert layer.input_quantizer is not None
         self.quantizer, self.codes = layer.input_quantizer, codes
         self.balanced = None if self.quantizer.spec.dynamic else balanced
-        self.scale = layer._buffers.get("input_scale")
+        self.layer = layer
         self.peak = torch.zeros(len(codes), layer.in_features)
         self.low = torch.full((len(codes),), math.inf)
         self.high = torch.full((len(codes),), -math.inf)
@@ -41,7 +41,7 @@ class Inputs:
         batch: whose inputs they are
         spoken: number of each sentence's language [B]
         """
-        x = x if self.scale is None else x / self.scale
+        x = smoothed(self.layer, x)
         real = batch.real if x.dim() == 3 else torch.ones(len(x), dtype=torch.bool)
         exact = exact_codes(self.quantizer, x)[real]  # [N, D]
         outside = [

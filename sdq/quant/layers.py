@@ -240,6 +240,13 @@ class ActivationQuantizer(Quantizer):
         self._state = {}
 
 
+def smoothed(layer: nn.Module, x: Tensor) -> Tensor:
+    """Inputs x [..., I] of a layer as it rounds them: of a migrated one (see smoothquant.py)
+    divided by its factors."""
+    scale = layer._buffers.get("input_scale")
+    return x if scale is None else x / scale
+
+
 class QuantLinear(nn.Linear):
     """y = q(x) q(W)^T + b; of a migrated layer (see smoothquant.py) q(x / s) q(W)^T + b, with s in
     the buffer `input_scale`. `outliers` are held apart by its quantizers."""
@@ -249,8 +256,7 @@ class QuantLinear(nn.Linear):
     outliers: OutlierColumns | None
 
     def forward(self, x: Tensor) -> Tensor:
-        if (scale := self._buffers.get("input_scale")) is not None:
-            x = x / scale
+        x = smoothed(self, x)
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
         weight = (

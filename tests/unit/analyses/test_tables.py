@@ -19,6 +19,7 @@ from sdq.models.hooks import capture
 from sdq.models.structure import blocks, modules
 from sdq.quant.observers import Percentile
 from sdq.quant.rewrite import calibrate_, only, quantized_modules, rewrite
+from sdq.quant.smoothquant import smoothquant
 from sdq.quant.spec import ActivationSpec, PerTensor, Rule, WeightSpec
 from sdq.results import EVERY
 from sdq.settings import UserError
@@ -188,6 +189,31 @@ def test_activations_against_direct_computation(tiny: Any, static: bool, bits: i
     first = torch.tensor([p == 0 for p in positions])
     assert selected["position_low"][0] == pytest.approx(float(x[first].min()), abs=1e-5)
     assert len(selected["position_high"]) == max(positions) + 1
+
+
+def test_activations_of_a_migrated_layer_are_those_it_rounds(tiny: Any) -> None:
+    """SmoothQuant divides inside the layer: the range is that of the quotients."""
+    data = text(n=20)
+    batches = [b.inputs for b in data.in_order(8)]
+    spec = ActivationSpec(symmetric=False, granularity=PerTensor(), dynamic=False)
+    student = rewrite(smoothquant(tiny("xlmr"), batches), (Rule(activation=spec),))
+    calibrate_(student, batches)
+    table, profile = activations(student, data, spoken(data))
+    name = next(m.name for m in modules(student) if m.role == "ffn_in")
+    layer = student.get_submodule(name)
+    with capture(student, {name: "input"}) as seen, only(student, ()), torch.no_grad():
+        values = []
+        for i in range(len(data)):
+            student(**data.batch([i]).inputs)
+            values.append(seen[name][0] / layer.input_scale)
+    x = torch.cat(values)
+    rows = table[table["module"] == name]
+    assert rows["low"].iloc[0] == pytest.approx(float(x.min()), abs=1e-5)
+    assert rows["high"].iloc[0] == pytest.approx(float(x.max()), abs=1e-5)
+    assert (rows["clipped"] == 0).all()
+    assert (rows["sqnr_db"] > 30).all()
+    peak = profile[profile["module"] == name].iloc[0]["dimension_peak"]
+    assert np.allclose(peak, x.abs().amax(0), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-44, 1e-30, 1e37])
