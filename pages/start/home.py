@@ -5,18 +5,22 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components.figure import show, theme
-from pages.components.glossary import say
+from pages.components.glossary import TERMS, say
 from pages.components.links import newest_runs, page_links
 from pages.components.runs import how_made, picture, stored, unreadable_note
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.recipe import PRESETS
-from sdq.reproduce.plan import MINI
+from sdq.reproduce.plan import MIDI, MINI, Scheme, Study
 from sdq.results import METRICS, Report
 from sdq.store import Store
 
-MODEL = MINI.model
-WIDTHS = {scheme.name: scheme for scheme in reversed(MINI.schemes)}  # from the widest
+TASKS = ("intent", "slots")
+WIDTHS = "INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8, W2A8: \
+3- and 2-bit weights, but an 8-bit embedding."
+SCHEMES = "All but W4A8 are INT8. Full-integer: what lies between the layers is rounded too, as on \
+integer hardware. Static per tensor: one range for each weight and activation, measured once. Per \
+tensor: as PyTorch's dynamic quantization. Per channel: a range per output channel and per token."
 SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
 SIGNS |= {"triangle-down": "▼"}
 MEANT = {
@@ -54,38 +58,73 @@ def key(reports: list[Report]) -> None:
         )
 
 
-def breaking(runs: dict[str, Report]) -> str:
-    """The default width: the narrowest one whose comparison is stored."""
+def studies(store: Store) -> list[Study]:
+    """What can be shown: of midi, which INT8 breaks, if a quantized run of it is stored; of mini
+    always."""
+    any_run = any(
+        not report.is_reference
+        for task in TASKS
+        for report in stored(store, MIDI.model, task).values()
+    )
+    return [MIDI, MINI] if any_run else [MINI]
+
+
+def schemes(study: Study) -> dict[str, Scheme]:
+    """The schemes of a study by name: bits from the most to the fewest, others the most telling
+    first."""
+    order = reversed(study.schemes) if study is MINI else study.schemes
+    return {scheme.name: scheme for scheme in order}
+
+
+def telling(study: Study, runs: dict[str, Report]) -> str:
+    """The default scheme: the most telling one whose comparison is stored."""
     return next(
         (
-            width
-            for width, scheme in reversed(WIDTHS.items())
+            scheme.name
+            for scheme in study.schemes
             if {scheme.ptq, f"sdq-att-kld-{scheme.ending}"} <= runs.keys()
         ),
-        "W3A8",
+        "W3A8" if study is MINI else study.schemes[0].name,
     )
 
 
-def empty(task: str, width: str) -> None:
+def choose_scheme(study: Study, runs: dict[str, Report]) -> str:
+    """The control that chooses a scheme, and its choice."""
+    is_width = study is MINI
+    default = telling(study, runs)
+    chosen = st.segmented_control(
+        "Width" if is_width else "Scheme",
+        list(schemes(study)),
+        default=default,
+        format_func=lambda name: name.replace("-", " "),
+        required=True,
+        key="width" if is_width else "scheme",
+        bind="query-params",
+        help=WIDTHS if is_width else SCHEMES,
+    )
+    return chosen or default  # an empty value in the address
+
+
+def empty(model: str, task: str, scheme: Scheme) -> None:
     """Nothing is stored for this choice: say what to do."""
     st.info(
-        f"No finished run of the model {MODEL} on the task {task} at {width} is stored yet.",
+        f"No finished run of the model {model} on the task {task} at {scheme.name} is stored yet.",
         icon=":material/inbox:",
     )
     st.markdown(
         "Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained "
         "one (QAT, SDQ) a few minutes."
     )
-    to_quantize("Quantize the model now", task, WIDTHS[width].ptq)
+    to_quantize("Quantize the model now", task, scheme.ptq)
 
 
-def to_quantize(label: str, task: str, preset: str) -> None:
-    """A link to the form, filled in."""
+def to_quantize(label: str, task: str, preset: str, like: Report | None = None) -> None:
+    """A link to the form, filled in; with the model of the run `like`."""
     st.page_link(
         "pages/lab/quantize.py",
         label=label,
         icon=":material/tune:",
-        query_params={"on": task, "preset": preset},
+        query_params={**({"on": task} if like is None else {"like": like.run}), "preset": preset},
     )
 
 
@@ -93,26 +132,33 @@ store = Store.default()
 st.title("Where does quantization break a multilingual model, and what repairs it?", anchor=False)
 sentence = st.container()
 with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
+    offered = {study.model: study for study in studies(store)}
+    study = next(iter(offered.values()))
+    if len(offered) > 1:
+        name = st.segmented_control(
+            "Model",
+            list(offered),
+            default=study.model,
+            required=True,
+            key="model",
+            bind="query-params",
+            help="midi has a published body with outliers of its own, which INT8 breaks; mini was "
+            "trained from scratch, and needs fewer bits to break.",
+        )
+        study = offered.get(name or study.model, study)
     task = st.segmented_control(
         "Task",
-        ["intent", "slots"],
+        TASKS,
         default="intent",
         required=True,
         key="task",
         bind="query-params",
         help="Intent: one label per sentence. Slots: one tag per word.",
     )
-    width = st.segmented_control(
-        "Width",
-        list(WIDTHS),
-        default=breaking(stored(store, MODEL, st.query_params.get("task", "intent"))),
-        required=True,
-        key="width",
-        bind="query-params",
-        help="INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8, "
-        "W2A8: 3- and 2-bit weights, but an 8-bit embedding.",
-    )
-    multi = st.toggle(
+    task = task or "intent"  # an empty value in the address
+    by_preset = stored(store, study.model, task)
+    scheme = schemes(study)[choose_scheme(study, by_preset)]
+    multi = study is MINI and st.toggle(
         "SDQ multi (ours)",
         key="multi",
         bind="query-params",
@@ -120,16 +166,11 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
         "on English only.",
     )
 
-task, width = task or "intent", width or "W3A8"  # an empty value in the address
-
-by_preset = stored(store, MODEL, task)
-names = [
-    name for name in MINI.presets(WIDTHS[width]) if multi or PRESETS[name].method != "SDQ multi"
-]
+names = [name for name in study.presets(scheme) if multi or PRESETS[name].method != "SDQ multi"]
 reports = [by_preset[name] for name in names if name in by_preset]
 
 if all(report.is_reference for report in reports):
-    empty(task, width)
+    empty(study.model, task, scheme)
 else:
     text = reading(reports)
     with sentence:
@@ -137,7 +178,9 @@ else:
     figure, table = picture(str(store.folder), tuple(report.run for report in reports), theme())
     left, right = st.columns([4, 1.25], gap="medium")
     with left:
-        query = {"task": task, "width": width, **({"multi": "true"} if multi else {})}
+        query = {"task": task, "width" if study is MINI else "scheme": scheme.name}
+        query |= {"multi": "true"} if multi else {}
+        query |= {"model": study.model} if len(offered) > 1 else {}
         terms = (
             "FP32",
             "PTQ",
@@ -145,7 +188,7 @@ else:
             "SDQ",
             *(("SDQ multi",) if multi else ()),
             "zero-shot",
-            width,
+            scheme.name if scheme.name in TERMS else "INT8",
             "fake quantization",
             "simulated",
             "95 % interval",
@@ -153,8 +196,8 @@ else:
         show(
             figure,
             table,
-            key=f"{task}-{width.lower()}",
-            title=f"{width} on the task {task}",
+            key=f"{task}-{scheme.name.lower()}",
+            title=f"{scheme.name.replace('-', ' ')} on the task {task}",
             text=text,
             query=query,
             terms=terms,
@@ -166,7 +209,7 @@ else:
         if missing:
             st.caption("Not run yet:")
             for name in missing:
-                to_quantize(name, task, name)
+                to_quantize(name, task, name, None if study is MINI else reports[0])
         say(
             "Thin lines: 95 % interval. Scores are measured with fake quantization; sizes are "
             "simulated.",

@@ -70,9 +70,15 @@ def scores(table: pd.DataFrame) -> Scores:
     )
 
 
-def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None = None) -> Report:
+def add(
+    store: Store,
+    recipe: Recipe,
+    task: str = "intent",
+    keep: float | None = None,
+    model: str = "mini",
+) -> Report:
     """Write one finished run; the share `keep` of the FP32 score survives quantization."""
-    report, files = _finished(recipe.model_dump_json(), task, keep)
+    report, files = _finished(recipe.model_dump_json(), task, keep, model)
     folder = store.begin(report.run, {"recipe": report.recipe})
     for name, content in files.items():
         (folder / name).unlink(missing_ok=True)  # a new file, as the store writes them
@@ -81,7 +87,9 @@ def add(store: Store, recipe: Recipe, task: str = "intent", keep: float | None =
 
 
 @cache
-def _finished(recipe_json: str, task: str, keep: float | None) -> tuple[Report, dict[str, bytes]]:
+def _finished(
+    recipe_json: str, task: str, keep: float | None, model: str
+) -> tuple[Report, dict[str, bytes]]:
     """A report, and the files of its run as the store writes them, the marker last: made once, as
     compressing them takes longer than most tests do."""
     recipe = Recipe.model_validate_json(recipe_json)
@@ -89,12 +97,12 @@ def _finished(recipe_json: str, task: str, keep: float | None) -> tuple[Report, 
     if "int8" in recipe.name:
         keep = 1 - (1 - keep) / 6
     full, table = outcomes(1.0, task), outcomes(keep, task)
-    run = run_id(recipe, "made-up", task)
+    run = run_id(recipe, "made-up" if model == "mini" else f"made-up {model}", task)
     report = Report(
         run=run,
         recipe=recipe.model_dump(mode="json"),
         method=recipe.method,
-        model="mini",
+        model=model,
         task=task,
         metric="accuracy" if task == "intent" else "f1",
         labelled="en",

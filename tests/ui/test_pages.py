@@ -65,6 +65,31 @@ def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
     ]
 
 
+def test_home_begins_with_the_model_that_int8_breaks(store: Store) -> None:
+    """Once runs of midi are stored; the schemes are its own, and mini is a press away."""
+    made_up.fill(store)
+    assert not [c for c in opened().segmented_control if c.key == "model"]
+    names = ("fp32", "fp32-longer", "ptq-int8-full", "sdq-att-kld-int8-full")
+    reports = {name: made_up.add(store, PRESETS[name], model="midi") for name in names}
+    app = opened()
+    assert app.segmented_control(key="model").value == "midi"
+    assert app.segmented_control(key="scheme").value == "full-integer"
+    shown = text_of(app)
+    for report in reports.values():
+        assert percent(report.quantized.zero_shot_mean) in shown
+    like = f"like={reports['fp32'].run}"
+    assert f"{like}&preset=qat-int8-full" in links(app).values(), "what is missing is of midi too"
+    assert "SDQ multi (ours)" not in [toggle.label for toggle in app.toggle]
+    app.segmented_control(key="model").set_value("mini").run()
+    assert not app.exception
+    assert app.segmented_control(key="width").value == "W3A8"
+    app.segmented_control(key="model").set_value("midi").run()
+    app.segmented_control(key="task").set_value("slots").run()
+    assert "No finished run of the model midi on the task slots at full-integer" in text_of(app)
+    direct = opened(model="mini", width="INT8", task="slots")
+    assert direct.segmented_control(key="width").value == "INT8"
+
+
 def test_home_without_runs_leads_to_a_form_that_is_filled_in(store: Store) -> None:
     app = opened(task="slots", width="INT8")
     assert next(iter(links(app).items())) == (
