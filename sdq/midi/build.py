@@ -69,7 +69,7 @@ def build(
     )
     print(f"data ready after {time.perf_counter() - started:.0f} s", flush=True)
     pretrain.train(trained, data, plan, work / "pretrain", until)
-    if until is not None and until < plan.steps:
+    if until is not None and until < plan.every_step:
         return
     (out / SEAL).unlink(missing_ok=True)  # in the making; `finish` seals it again
     parts.save_encoder(trained, words.tokenizer, config, out / "encoder")

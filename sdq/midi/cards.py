@@ -74,9 +74,11 @@ Our rows start as means of the English rows that IBM model 1 (Brown et al. 1993)
 Then {plan.steps:,} steps of {plan.pairs_per_step} sentence pairs: the mean of the token states \
 goes to the published encoder's vector of the English sentence (Reimers and Gurevych 2020), also \
 as near to the other sentences as that one is, and the states of a word to those of the English \
-pieces that it is aligned to. English sentences are read too, so that the top blocks stay good at \
-English. Our own training frames are among the pairs, in all 15 languages, without labels; nothing \
-from dev or test frames is. Rebuild: `python -m sdq midi build --corpus DIR`.
+pieces that it is aligned to. In {plan.polish:,} steps more the state of the first token, which \
+heads for sentences read, goes to the published one as well. English sentences are read too, so \
+that the top blocks stay good at English. Our own training frames are among the pairs, in all 15 \
+languages, without labels; nothing from dev or test frames is. Rebuild: \
+`python -m sdq midi build --corpus DIR`.
 
 {sources}
 - our own training frames: {built["pairs_by_source"].get("mini", 0):,} pairs

@@ -8,6 +8,9 @@ of the English pieces that it stands for, by IBM model 1. The first is that of R
 (2020, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation"). English
 sentences are read as well, so that the top blocks stay good at English.
 
+A head for sentences reads the first token, which none of these terms looks at: the last steps
+(`polish`) have a fourth one, its state goes to the published encoder's.
+
 Every step's data depends on (seed, step) alone, so a run taken up from a checkpoint sees what it
 would have seen.
 """
@@ -30,7 +33,8 @@ from sdq.mini import checkpoints
 
 @dataclass(frozen=True)
 class Plan:
-    """How `midi` is trained. The learning rate rises for `warmup` steps and then falls to zero."""
+    """How `midi` is trained. The learning rate rises for `warmup` steps and then falls to zero; in
+    the `polish` steps that follow once more."""
 
     steps: int = 3000
     pairs_per_step: int = 64
@@ -41,13 +45,29 @@ class Plan:
     temperature: float = 0.05
     cosine: float = 5.0
     word: float = 3.0
+    polish: int = 900  # steps after the others, with the term of the first token
+    polish_rate: float = 2e-4
+    first: float = 3.0
     longest: int = 64  # pieces of a sentence
     save_every: int = 250
     seed: int = 0
 
     def rate(self, step: int) -> float:
         """Learning rate of our rows at a step counted from 0."""
-        return self.learning_rate * min((step + 1) / self.warmup, 1 - step / self.steps)
+        at, of, most = step, self.steps, self.learning_rate
+        if step >= self.steps:
+            at, of, most = step - self.steps, self.polish, self.polish_rate
+        return most * min((at + 1) / self.warmup, 1 - at / of)
+
+    @property
+    def every_step(self) -> int:
+        """Steps of both parts."""
+        return self.steps + self.polish
+
+    def total(self, terms: dict[str, Tensor], step: int) -> Tensor:
+        """The loss of a step counted from 0, from its terms."""
+        loss = self.cosine * terms["cosine"] + terms["near"] + self.word * terms["word"]
+        return loss if step < self.steps else loss + self.first * terms["first"]
 
 
 def word_states(states: Tensor, words: Tensor, count: int) -> Tensor:
@@ -76,6 +96,8 @@ def loss_of(student: Student, batch: Batch, plan: Plan) -> dict[str, Tensor]:
     got = torch.cat([mean_of(states, kept), mean_of(again, real[:few])])
     got = F.normalize(got, dim=-1)
     aim = torch.cat([target, target[:few]])
+    one = torch.cat([states[:, 0], again[:, 0]])
+    one_aim = torch.cat([wanted[:, 0], wanted[:few, 0]])
     near = (aim @ target.T / plan.temperature).softmax(-1)
     log_p = (got @ target.T / plan.temperature).log_softmax(-1)
     word = word_states(states, batch.words, len(batch.certain))
@@ -84,6 +106,7 @@ def loss_of(student: Student, batch: Batch, plan: Plan) -> dict[str, Tensor]:
     return {
         "cosine": (1 - (got * aim).sum(-1)).mean(),
         "near": F.kl_div(log_p, near, reduction="batchmean"),
+        "first": (1 - F.cosine_similarity(one, one_aim, dim=-1)).mean(),
         "word": (apart * batch.certain).sum() / batch.certain.sum().clamp(min=1e-6),
     }
 
@@ -109,7 +132,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     step = first = checkpoints.resume(trained(student), optimizer, folder)
     (folder / "plan.json").write_text(json.dumps(asdict(plan), indent=1))
-    started, until = time.perf_counter(), until or plan.steps
+    started, until = time.perf_counter(), until or plan.every_step
     with checkpoints.log(folder / "log.jsonl", step) as log:
         while step < until:
             for group in optimizer.param_groups:
@@ -117,7 +140,7 @@ def train(
             batch = data.batch(step)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=in_bfloat16()):
                 terms = loss_of(student, batch, plan)
-            loss = plan.cosine * terms["cosine"] + terms["near"] + plan.word * terms["word"]
+            loss = plan.total(terms, step)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([rows, *blocks], 1.0)
