@@ -317,3 +317,11 @@ def test_cancelling_a_run_that_others_want_lets_it_go_on(
     app = app.button(key="cancel").click().run()
     assert len(seen) == 1
     assert "It continues" in text_of(app)
+
+
+def test_a_link_names_the_model_of_the_form(store: Store) -> None:
+    """One that the list has; a path in an address is not read."""
+    app = opened("pages/lab/quantize.py", model="FacebookAI/xlm-roberta-base", preset="fp32")
+    assert app.selectbox(key="model").value == "FacebookAI/xlm-roberta-base"
+    app = opened("pages/lab/quantize.py", model="/tmp", preset="fp32")
+    assert app.selectbox(key="model").value == "mini"
