@@ -146,3 +146,17 @@ def test_fp32_trained_longer_answers_with_its_own_weights(store: Store) -> None:
     assert all(torch.equal(student.state_dict()[name], trained[name]) for name in trained)
     assert any(not torch.equal(trained[name], before[name]) for name in trained)
     assert all(torch.equal(teacher.state_dict()[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(("patience", "unfinished"), [(1, False), (100, True)])
+def test_a_run_says_that_its_training_was_cut_off(
+    patience: int, unfinished: bool, store: Store
+) -> None:
+    asked = recipe("qat-w2a8")
+    assert asked.training is not None
+    # with next to no learning rate no look is better than the first
+    changed = {"patience": patience, "cooldown": 0.5, "steps": 12, "learning_rate": 1e-12}
+    training = Training.model_validate(asked.training.model_dump() | changed)
+    report = run(asked.model_copy(update={"training": training}), "mini", "intent", store)
+    said = report.provenance.get("remarks", "")
+    assert ("the dev score had not stopped rising (100 looks" in said) is unfinished
