@@ -63,7 +63,8 @@ def result(report: Report) -> None:
     figure, table = picture(str(store.folder), tuple(r.run for r in reports), theme())
     terms = (
         "FP32",
-        *((report.method, "fake quantization", "simulated") if quantized else ()),
+        *(() if report.is_reference else (report.method,)),
+        *(("fake quantization", "simulated") if quantized else ()),
         "zero-shot",
         "95 % interval",
     )

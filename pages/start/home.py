@@ -180,6 +180,7 @@ else:
         query |= {"model": study.model} if len(offered) > 1 else {}
         terms = (
             "FP32",
+            *(("FP32 longer",) if study.control else ()),
             "PTQ",
             "QAT",
             "SDQ",
