@@ -183,7 +183,7 @@ def _until(training: Training) -> str:
     """What a training of no fixed length ends with."""
     if training.cooldown is None:
         return ""
-    return f", or until {training.patience} looks at dev in a row were no better,"
+    return f" at most, until {training.patience} looks at dev in a row were no better,"
 
 
 def describe(recipe: Recipe, task: str, model: str) -> str:
