@@ -19,17 +19,17 @@ _NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing 
 
 
 def series(reports: Sequence[Report]) -> dict[str, tuple[Scores, str | None]]:
-    """Label -> (scores, run id), FP32 first, in the order of style.ORDER. FP32 comes from the
-    reference if no run of it is given."""
+    """Label -> (scores, run id), FP32 first, in the order of style.ORDER: the method, of a further
+    run of it with what tells it apart. FP32 comes from the reference if no run of it is given."""
     if not reports:
         raise ValueError("reports must hold at least one report, got none")
     by_label: dict[str, tuple[Scores, str | None]] = {"FP32": (reports[0].reference, None)}
     for report in sorted(reports, key=lambda r: ORDER.index(r.method)):
-        twin = report.method in by_label and by_label[report.method][1] is not None
-        by_label[f"{report.method} {report.recipe['name']}" if twin else report.method] = (
-            report.quantized,
-            report.run,
-        )
+        named = f"{report.method} {report.recipe['name']}"
+        labels = (report.method, named, f"{named}, seed {report.recipe['seed']}")
+        taken = {label for label, (_, run) in by_label.items() if run is not None}
+        label = next((label for label in labels if label not in taken), f"{named} {report.run}")
+        by_label[label] = report.quantized, report.run
     return by_label
 
 

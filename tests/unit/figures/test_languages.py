@@ -108,6 +108,22 @@ def test_the_sentence_never_takes_fp32_trained_longer_for_a_quantized_run() -> N
     )
 
 
+def test_no_run_takes_the_place_of_another() -> None:
+    """Repetitions with other seeds have the method and the recipe in common."""
+    same = simple("qat-w4a8", "QAT", 0.7, 0.7)
+    repeated = [
+        same.model_copy(update={"run": f"{n:012x}", "recipe": same.recipe | {"seed": seed}})
+        for n, seed in enumerate((0, 1, 2, 2))
+    ]
+    assert {label: run for label, (_, run) in languages.series(repeated).items()} == {
+        "FP32": None,
+        "QAT": "000000000000",
+        "QAT qat-w4a8": "000000000001",
+        "QAT qat-w4a8, seed 2": "000000000002",
+        "QAT qat-w4a8 000000000003": "000000000003",
+    }
+
+
 @pytest.mark.parametrize("task", ["intent", "slots"])
 def test_the_table_agrees_with_the_reports_and_brackets_them(store: Store, task: str) -> None:
     reports = chosen(store, task)
