@@ -66,6 +66,11 @@ def width(recipe: Mapping[str, Any]) -> str:
     return (f"INT{w}" if w == a else f"W{w}A{a}") + (" mixed" if mixed else "")
 
 
+def treatment(width: str, method: str) -> str:
+    """What was done to a model: "W3A8 by PTQ"; the method alone where nothing is rounded."""
+    return method if width == "FP32" else f"{width} by {method}"
+
+
 def run_names(reports: Sequence[Report]) -> dict[str, str]:
     """Run id -> the shortest name that tells the runs apart: the method, with the width where there
     are several, and among runs of one method with the seed, the recipe, both, or the id's first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -192,6 +193,11 @@ class Report(Settings):
         return self.method == "FP32"
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether anything is quantized: neither in FP32, nor in FP32 trained longer."""
+        return bool(self.recipe["rules"])
+
+    @property
     def rank(self) -> tuple[Any, ...]:
         """Where a run stands in a list of runs: by task, width (widest first), method and seed."""
         first: dict[str, Any] = next(iter(self.recipe["rules"]), {})
@@ -203,3 +209,9 @@ class Report(Settings):
     def on(self) -> str:
         """What its task is called: as its task file said when it was run."""
         return str(self.provenance.get("task_name") or title(self.task))
+
+
+def against_fp32(reports: Iterable[Report]) -> list[Report]:
+    """Those that are compared with FP32 in their order, quantized ones first: what a picture says
+    is of its first run, and FP32 trained longer is only their control."""
+    return sorted((r for r in reports if not r.is_reference), key=lambda r: not r.is_quantized)

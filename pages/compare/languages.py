@@ -17,7 +17,7 @@ from sdq.figures.drops import drop_figure, first_run, reading, sentence_count
 from sdq.figures.heat import heat, heat_reading, wide_table
 from sdq.figures.ranks import against, points, rank_reading, text_shares, unspaced_note
 from sdq.labels import language_name, run_names
-from sdq.results import Report
+from sdq.results import Report, against_fp32
 from sdq.store import Store
 
 EVERY = "all"
@@ -204,7 +204,7 @@ def heat_section(rows: pd.DataFrame, reports: list[Report], chosen: str | None) 
 
 st.title("Which languages pay for quantization?", anchor=False)
 chosen = runs(store)
-quantized = [r for r in chosen if not r.is_reference]
+quantized = against_fp32(chosen)
 if not quantized:
     empty(
         "Only FP32 is selected, and a drop needs a quantized run: add one in the list above.",

@@ -14,7 +14,7 @@ from pages.components.selection import empty, query, runs, without_fp32
 from pages.components.sentences import drops, fp32_of, languages_with_text, one_of
 from sdq.figures import sample_size, zero_shot
 from sdq.labels import run_names
-from sdq.results import Report
+from sdq.results import Report, against_fp32
 from sdq.store import Store
 
 SEEN = "What was seen of them"
@@ -130,7 +130,7 @@ def needed_section(single: pd.DataFrame, reports: list[Report]) -> None:
 
 st.title("Does quantization hurt unseen languages more?", anchor=False)
 chosen = runs(store)
-quantized = [r for r in chosen if not r.is_reference]
+quantized = against_fp32(chosen)
 if not quantized:
     empty(
         "Only FP32 is selected, and a drop needs a quantized run: add one in the list above.",

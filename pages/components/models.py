@@ -73,6 +73,12 @@ def put(model: str) -> None:
         st.session_state["model-folder"] = model
 
 
+def put_named(name: str) -> None:
+    """Set the list to the model of this name; any other name, and a path, changes nothing."""
+    if name in offered() and name != FOLDER:
+        put(name)
+
+
 def pick(place: DeltaGenerator) -> str:
     """The name of the chosen model; of a folder its path, empty if none is given."""
     names = offered()

@@ -12,7 +12,7 @@ _STAGE = {
     "reference": "Scoring the FP32 model",
     "calibrate": "Measuring value ranges",
     "train": "Training",
-    "evaluate": "Scoring the quantized model",
+    "evaluate": "Scoring the result",
     "inspect": "Measuring weights and activations",
 }
 

@@ -67,15 +67,17 @@ def put(recipe: Recipe) -> None:
 
 
 def fill_in(run: str | None, store: Store) -> None:
-    """Set the form to what the address names (a task, a preset) or to the request of a run: once
-    per link, and again after a visit to another page."""
+    """Set the form to what the address names (a model, a task, a preset) or to the request of a
+    run: once per link, and again after a visit to another page."""
     if "on" not in st.session_state:  # the controls of this page were not drawn just before
         st.session_state["filled_in"] = None
         restart()
         if like := st.query_params.get("like"):
             _like(like, store)
-        elif (task := st.query_params.get("on")) in tasks():
-            st.session_state["on"] = task
+        else:
+            if (task := st.query_params.get("on")) in tasks():
+                st.session_state["on"] = task
+            models.put_named(st.query_params.get("model", ""))
         if (preset := PRESETS.get(st.query_params.get("preset", ""))) is not None:
             put(preset)
     if run is None or st.session_state["filled_in"] == run:

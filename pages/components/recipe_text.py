@@ -179,6 +179,13 @@ def _rounded(recipe: Recipe, labelled: str) -> str:
     return text
 
 
+def _until(training: Training) -> str:
+    """What a training of no fixed length ends with."""
+    if training.cooldown is None:
+        return ""
+    return f" at most, until {training.patience} looks at dev in a row were no better,"
+
+
 def describe(recipe: Recipe, task: str, model: str) -> str:
     """What a run of this recipe does, in a few sentences."""
     labelled, task = "English" if task in TASKS else "labelled", called(task)
@@ -196,8 +203,8 @@ def describe(recipe: Recipe, task: str, model: str) -> str:
     training = recipe.training
     if training is not None:
         text += (
-            f"The copy is then trained for {training.steps} steps on the {labelled} sentences of "
-            f"{task}{' with rounding switched on' if recipe.rules else ''}"
+            f"The copy is then trained for {training.steps} steps{_until(training)} on the "
+            f"{labelled} sentences of {task}{' with rounding switched on' if recipe.rules else ''}"
         )
         if training.noise < 1:
             text += f" for a random {100 * training.noise:.0f} % of each weight"

@@ -24,8 +24,8 @@ from pages.components.sentences import (
 from pages.components.session import readable
 from sdq.figures.examples import flipped, listing, reading, spot, summary, thinned
 from sdq.figures.margins import margins
-from sdq.labels import language_name, run_names, width
-from sdq.results import METRICS, Report
+from sdq.labels import language_name, run_names, treatment, width
+from sdq.results import METRICS, Report, against_fp32
 from sdq.settings import UserError
 from sdq.store import Store
 from sdq.store.identity import unreplaced
@@ -54,7 +54,7 @@ def picture(
     where = "all languages" if language == EVERY else language_name(language)
     label = run_names(quantized)[report.run]
     test = verdict(folder, full.run, report.run, None if language == EVERY else language)
-    text = reading(pairs, test, f"{width(report.recipe)} by {report.method}", where)
+    text = reading(pairs, test, treatment(width(report.recipe), report.method), where)
     say(text, "reading")
     figure = drawn(
         margins, pairs, label, theme(), None if seen is None else (seen["id"], seen["language"])
@@ -186,7 +186,7 @@ def sentence_section(
 
 st.title("Which sentences change their answer?", anchor=False)
 chosen = runs(store)
-quantized = [r for r in chosen if not r.is_reference]
+quantized = against_fp32(chosen)
 if not quantized:
     empty(
         "Only FP32 is selected, and answers change only in a quantized run: add one in the list "

@@ -18,7 +18,7 @@ from sdq.figures import disagreement, flips, odds
 from sdq.figures.curves import run_marks
 from sdq.figures.style import Theme
 from sdq.labels import language_name, run_names
-from sdq.results import METRICS, Report
+from sdq.results import METRICS, Report, against_fp32
 from sdq.settings import UserError
 from sdq.store import Store
 from sdq.store.identity import unreplaced
@@ -147,7 +147,7 @@ def margin_section(quantized: list[Report], full: Report, language: str) -> None
 
 st.title("Which answers change, and into what?", anchor=False)
 chosen = runs(store)
-several = [r for r in chosen if not r.is_reference]
+several = against_fp32(chosen)
 if not several:
     empty(
         "Only FP32 is selected, and answers change only in a quantized run: add one in the list "

@@ -19,7 +19,7 @@ from sdq.io.quoting import quoted
 from sdq.jobs import queue as jobs
 from sdq.jobs.estimate import expect
 from sdq.jobs.wanted import model_title, wanted
-from sdq.labels import width
+from sdq.labels import treatment, width
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -42,7 +42,7 @@ def watch(run: str) -> None:
 
 def result(report: Report) -> None:
     """The figure of a finished run against FP32, and its headline numbers."""
-    quantized = bool(report.recipe["rules"])
+    quantized = report.is_quantized
     reference = (
         None
         if report.is_reference
@@ -50,8 +50,7 @@ def result(report: Report) -> None:
     )
     reports = [reference, report] if reference else [report]
     text = reading(reports)
-    title = f"{width(report.recipe)} by {report.method}" if quantized else report.method
-    title += f" on {report.on}"
+    title = f"{treatment(width(report.recipe), report.method)} on {report.on}"
     title += "" if report.is_reference else f", seed {report.recipe['seed']}"
     st.subheader(title, anchor=False)
     if st.session_state.get("reused") == report.run:
@@ -64,7 +63,8 @@ def result(report: Report) -> None:
     figure, table = picture(str(store.folder), tuple(r.run for r in reports), theme())
     terms = (
         "FP32",
-        *((report.method, "fake quantization", "simulated") if quantized else ()),
+        *(() if report.is_reference else (report.method,)),
+        *(("fake quantization", "simulated") if quantized else ()),
         "zero-shot",
         "95 % interval",
     )

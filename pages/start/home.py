@@ -39,16 +39,14 @@ def key(reports: list[Report]) -> None:
     metric, size = (
         METRICS[reports[0].metric],
         {
-            r.run: (
-                r.size_bytes["quantized_simulated"] if r.recipe["rules"] else r.size_bytes["fp32"]
-            )
+            r.run: (r.size_bytes["quantized_simulated"] if r.is_quantized else r.size_bytes["fp32"])
             / 1e6
             for r in reports
         },
     )
     for report in reports:
         mark = MARKS[report.method]
-        simulated = " simulated" if report.recipe["rules"] else ""
+        simulated = " simulated" if report.is_quantized else ""
         st.html(
             f'<div class="key"><span aria-hidden="true" '
             f'style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]}</span> '
@@ -62,9 +60,7 @@ def studies(store: Store) -> list[Study]:
     """What can be shown: of midi, which INT8 breaks, if a quantized run of it is stored; of mini
     always."""
     any_run = any(
-        not report.is_reference
-        for task in TASKS
-        for report in stored(store, MIDI.model, task).values()
+        report.is_quantized for task in TASKS for report in stored(store, MIDI.model, task).values()
     )
     return [MIDI, MINI] if any_run else [MINI]
 
@@ -115,16 +111,17 @@ def empty(model: str, task: str, scheme: Scheme) -> None:
         "Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained "
         "one (QAT, SDQ) a few minutes."
     )
-    to_quantize("Quantize the model now", task, scheme.ptq)
+    to_quantize("Quantize the model now", model, task, scheme.ptq)
 
 
-def to_quantize(label: str, task: str, preset: str, like: Report | None = None) -> None:
-    """A link to the form, filled in; with the model of the run `like`."""
+def to_quantize(label: str, model: str, task: str, preset: str) -> None:
+    """A link to the form, filled in; it begins with mini."""
+    named = {} if model == MINI.model else {"model": model}
     st.page_link(
         "pages/lab/quantize.py",
         label=label,
         icon=":material/tune:",
-        query_params={**({"on": task} if like is None else {"like": like.run}), "preset": preset},
+        query_params={**named, "on": task, "preset": preset},
     )
 
 
@@ -169,7 +166,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
 names = [name for name in study.presets(scheme) if multi or PRESETS[name].method != "SDQ multi"]
 reports = [by_preset[name] for name in names if name in by_preset]
 
-if all(report.is_reference for report in reports):
+if not any(report.is_quantized for report in reports):
     empty(study.model, task, scheme)
 else:
     text = reading(reports)
@@ -183,6 +180,7 @@ else:
         query |= {"model": study.model} if len(offered) > 1 else {}
         terms = (
             "FP32",
+            *(("FP32 longer",) if study.control else ()),
             "PTQ",
             "QAT",
             "SDQ",
@@ -209,7 +207,7 @@ else:
         if missing:
             st.caption("Not run yet:")
             for name in missing:
-                to_quantize(name, task, name, None if study is MINI else reports[0])
+                to_quantize(name, study.model, task, name)
         say(
             "Thin lines: 95 % interval. Scores are measured with fake quantization; sizes are "
             "simulated.",

@@ -121,6 +121,8 @@ class _Site:
                 "widest_low": float(seen[:, 0].min()),
                 "widest_high": float(seen[:, 1].max()),
             }
+            if self.quantizer.outliers is not None:
+                common["apart"] = len(self.quantizer.outliers.columns)
         else:
             common["bits"] = 32
         for i, code in enumerate(languages):
@@ -176,6 +178,7 @@ def activations(
     widest_low, widest_high, mse
     sqnr_db: 200: exact
     clipped: share of values outside their range
+    apart: how many units are held apart and may lie outside; only of layers that have such
 
     Second table, one row per module:
 

@@ -159,7 +159,8 @@ def report_words(report: Report) -> str:
     size = {name: in_bytes(size) for name, size in report.size_bytes.items()}
     lines += [
         "",
-        f"size: {size['fp32']} in FP32, {size['quantized_simulated']} quantized (simulated)",
+        f"size: {size['fp32']} in FP32"
+        + (f", {size['quantized_simulated']} quantized (simulated)" if report.is_quantized else ""),
     ]
     stages = ", ".join(
         f"{name} {seconds:.0f} s" for name, seconds in report.seconds.items() if seconds >= 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -79,6 +80,11 @@ Ship = Annotated[
     bool, typer.Option("--ship", help="Of mini and midi: copy the results into assets/runs")
 ]
 
+# options that only some comparisons read, and their defaults
+_OF_EMBEDDED = {"scheme": None, "task": None, "minutes": None, "ship": False}
+_OF_OTHERS = {"model": "mini", "xglue": None, "tasks": "", "steps": None, "teacher_steps": None}
+_OF_OTHERS |= {"limit": None, "out": None}
+
 
 def reproduce(
     what: What = "mini",
@@ -98,6 +104,7 @@ def reproduce(
 ) -> None:
     """Run a whole comparison (resumable): mini and midi write docs/results.md, grid and xglue write
     CSV, HTML, LaTeX and Markdown."""
+    _refuse(what, locals())
     xglue, out = (None if path is None else path_of(path, "a folder") for path in (xglue, out))
     if what in EMBEDDED:
         from sdq.reproduce import running
@@ -115,7 +122,7 @@ def reproduce(
             shipping=ship,
         )
         typer.echo(text)
-    elif what in ("grid", "xglue"):
+    else:
         from sdq.reproduce.compare import compare
 
         if what == "xglue" and xglue is None and model != "mini":
@@ -138,5 +145,17 @@ def reproduce(
                     line,
                 )
             )
-    else:
+
+
+def _refuse(what: str, given: Mapping[str, object]) -> None:
+    """UserError for an unknown comparison, and for an option of another one: left unread, that
+    might cost hours."""
+    if what not in (*EMBEDDED, "grid", "xglue"):
         raise UserError(f"what is reproduced must be mini, midi, grid or xglue, got {what[:40]!r}")
+    others = _OF_OTHERS if what in EMBEDDED else _OF_EMBEDDED
+    for name, usual in others.items():
+        if given[name] != usual:
+            raise UserError(
+                f"--{name.replace('_', '-')} must be left out of `reproduce {what[:40]}`, which "
+                "does not read it; `reproduce --help` says whose it is"
+            )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sdq.evaluate.significance import paired_tests
 from sdq.labels import language_name, run_names, width
-from sdq.results import Report
+from sdq.results import Report, against_fp32
 
 SURE = 0.05  # Holm's p below which a drop is told from chance
 
@@ -26,14 +26,14 @@ def drop_table(
     """One row per language and quantized run; languages by falling drop of the first quantized run,
     the trained-on one last. Scores in %, drops in points.
 
-    reports: runs; the FP32 ones are left out
+    reports: runs; the FP32 ones are left out, FP32 trained longer comes last
     sentences: run id -> per-sentence table; adds the number of sentences.
     fp32: that of the FP32 run; adds the paired 95 % bounds and the test of
         sdq.evaluate.significance: p, p_holm, test, lost, gained, clusters, detectable (points).
 
     Raises ValueError if no report is of a quantized run, or if `fp32` holds other sentences.
     """
-    quantized = [r for r in reports if not r.is_reference]
+    quantized = against_fp32(reports)
     if not quantized:
         raise ValueError("reports must hold at least one quantized run, got none")
     first = quantized[0]

@@ -126,13 +126,17 @@ def _ranges_sentence(row: Any) -> str:
     if not bounds:
         return "Inputs are not rounded in this run, so no range was chosen."
     (low, high), (bottom, top) = bounds["chosen range"], bounds.get("widest range", (None, None))
+    apart = int(row["apart"]) if pd.notna(row.get("apart")) else 0
+    without = f", but for {apart} unit{'s that are' if apart > 1 else ' that is'} held apart"
+    without = without if apart else ""
     if not row["dynamic"]:
-        return f"They share one static range: {low:.3g} to {high:.3g}."
+        return f"They share one static range: {low:.3g} to {high:.3g}{without}."
     own = (
         f"Every {'token' if row['granularity'] == 'token' else 'batch'} has its own range: the "
         f"median is {low:.3g} to {high:.3g}"
     )
-    return f"{own}." if bottom is None else f"{own}, the widest {bottom:.3g} to {top:.3g}."
+    own += "" if bottom is None else f", the widest {bottom:.3g} to {top:.3g}"
+    return f"{own}{without}."
 
 
 def _axes(x: str, y: str, **more: Any) -> dict[str, Any]:

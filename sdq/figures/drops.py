@@ -16,7 +16,7 @@ from sdq.evaluate.drops import SURE
 from sdq.figures.axes import heading, row_axis, segments, shade, value_axis, zero_line
 from sdq.figures.curves import SHAPES
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
-from sdq.labels import measure
+from sdq.labels import measure, treatment
 
 
 def first_run(rows: pd.DataFrame, run: str | None = None) -> pd.DataFrame:
@@ -32,12 +32,12 @@ def reading(rows: pd.DataFrame, metric: str) -> str:
     if zero.empty:
         only = drops.iloc[0]
         return (
-            f"{only['width']} by {only['method']} costs {only['drop']:.1f} points of "
+            f"{treatment(only['width'], only['method'])} costs {only['drop']:.1f} points of "
             f"{measure(metric)} in {only['language']}."
         )
     most, least = zero.iloc[0], zero.iloc[-1]
     bounds = f" (95 % interval {most['low']:.1f} to {most['high']:.1f})" if has_intervals else ""
-    setting = f"{most['width']} by {most['method']}"
+    setting = treatment(most["width"], most["method"])
     if most["drop"] > 0:
         text = (
             f"{setting} costs {most['language']} most: {most['drop']:.1f} points of "

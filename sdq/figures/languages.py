@@ -12,24 +12,24 @@ import pandas as pd
 
 from sdq.evaluate.statistics import intervals
 from sdq.figures.style import ORDER
-from sdq.labels import language_name, width
+from sdq.labels import language_name, treatment, width
 from sdq.results import METRICS, Report, Scores
 
 _NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing to recover
 
 
 def series(reports: Sequence[Report]) -> dict[str, tuple[Scores, str | None]]:
-    """Label -> (scores, run id), FP32 first, in the order of style.ORDER. FP32 comes from the
-    reference if no run of it is given."""
+    """Label -> (scores, run id), FP32 first, in the order of style.ORDER: the method, of a further
+    run of it with what tells it apart. FP32 comes from the reference if no run of it is given."""
     if not reports:
         raise ValueError("reports must hold at least one report, got none")
     by_label: dict[str, tuple[Scores, str | None]] = {"FP32": (reports[0].reference, None)}
     for report in sorted(reports, key=lambda r: ORDER.index(r.method)):
-        twin = report.method in by_label and by_label[report.method][1] is not None
-        by_label[f"{report.method} {report.recipe['name']}" if twin else report.method] = (
-            report.quantized,
-            report.run,
-        )
+        named = f"{report.method} {report.recipe['name']}"
+        labels = (report.method, named, f"{named}, seed {report.recipe['seed']}")
+        taken = {label for label, (_, run) in by_label.items() if run is not None}
+        label = next((label for label in labels if label not in taken), f"{named} {report.run}")
+        by_label[label] = report.quantized, report.run
     return by_label
 
 
@@ -136,11 +136,11 @@ def reading(reports: Sequence[Report]) -> str:
             else ""
         )
         return (
-            f"{width(report.recipe)} by {damaged} {verb} of {measure} {where} "
+            f"{treatment(width(report.recipe), damaged)} {verb} of {measure} {where} "
             f"({before_after}).{rest}"
         )
     lost = (
-        f"{width(report.recipe)} by {damaged} costs {drop:.1f} points of {measure} {where} "
+        f"{treatment(width(report.recipe), damaged)} costs {drop:.1f} points of {measure} {where} "
         f"({before_after})"
     )
     if zero.empty:
@@ -155,11 +155,27 @@ def reading(reports: Sequence[Report]) -> str:
     hardest = f" Hit hardest: {worst['language']}, {worst['FP32']:.1f} → {worst[damaged]:.1f} %"
     if repaired is None:
         return f"{lost}{hardest}."
-    others = [label for label in labels if label not in ("FP32", "PTQ", repaired)]
-    shares = ", ".join(
-        _share(label, sign * (mean[label] - mean["PTQ"]), drop) for label in (repaired, *others)
-    )
     return (
-        f"{lost} Of the zero-shot loss, {shares}.{hardest}, and {worst[repaired]:.1f} % with "
-        f"{repaired}."
+        f"{lost} Of the zero-shot loss, {_recovered(reports, repaired)}{hardest}, and "
+        f"{worst[repaired]:.1f} % with {repaired}."
+    )
+
+
+def _recovered(reports: Sequence[Report], repaired: str) -> str:
+    """What each run recovers of the loss by PTQ, `repaired` first. FP32 trained longer loses
+    nothing by rounding, so that it has nothing to recover: its score."""
+    sign = 1 if METRICS[reports[0].metric].higher_is_better else -1
+    lines, quantized = series(reports), {r.run for r in reports if r.is_quantized}
+    mean = {label: 100 * scores.leading for label, (scores, _) in lines.items()}
+    drop = sign * (mean["FP32"] - mean["PTQ"])
+    others = [label for label in lines if label not in ("FP32", "PTQ", repaired)]
+    shares = ", ".join(
+        _share(label, sign * (mean[label] - mean["PTQ"]), drop)
+        for label in (repaired, *others)
+        if lines[label][1] in quantized
+    )
+    return f"{shares}." + "".join(
+        f" {label}, which is not quantized, reaches {mean[label]:.1f} %."
+        for label in others
+        if lines[label][1] not in quantized
     )

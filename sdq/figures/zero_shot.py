@@ -21,9 +21,9 @@ from sdq.figures.axes import row_axis, value_axis, zero_line
 from sdq.figures.curves import legend_height
 from sdq.figures.drops import add_run, axis_range, symbols
 from sdq.figures.style import INK, LEGEND, MARKS, Theme, template
-from sdq.labels import language_name, measure, run_names, signed, width
+from sdq.labels import language_name, measure, run_names, signed, treatment, width
 from sdq.recipe import Recipe
-from sdq.results import Report
+from sdq.results import Report, against_fp32
 
 By = Literal["seen", "script", "family"]
 LABELS, TEXT, RANGES, UNSEEN = (
@@ -91,7 +91,7 @@ def table(
     `fp32` are needed. Raises ValueError without a quantized run, without both kinds of languages,
     or for other sentences.
     """
-    quantized = [r for r in reports if not r.is_reference]
+    quantized = against_fp32(reports)
     if not quantized:
         raise ValueError("reports must hold at least one quantized run, got none")
     labels, parts = run_names(quantized), []
@@ -135,8 +135,8 @@ def reading(rows: pd.DataFrame, metric: str, by: By = "seen") -> str:
     home, zero = first.loc[HOME], first.loc[ZERO_SHOT]
     many = len(zero["languages"].split())
     text = (
-        f"{home['width']} by {home['method']} costs {_named(home['languages'])}, which it was "
-        f"trained on, {home['drop']:.1f} points of {measure(metric)} "
+        f"{treatment(home['width'], home['method'])} costs {_named(home['languages'])}, which it "
+        f"was trained on, {home['drop']:.1f} points of {measure(metric)} "
     )
     text += (
         f"and the {many} zero-shot languages {zero['drop']:.1f} on average: a difference of "

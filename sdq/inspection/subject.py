@@ -28,8 +28,8 @@ from sdq.store.identity import unreplaced
 def student_of(
     recipe: Recipe, teacher: nn.Module, task: Task, tokenizer: Any, weights: Path | None = None
 ) -> nn.Module:
-    """The quantized model of a recipe (see `build_student`), on the task's own sentences. Without
-    rules: the teacher.
+    """The model of a recipe (see `build_student`), quantized on the task's own sentences. Without
+    rules and without weights: the teacher.
 
     recipe: how the model is quantized
     teacher: the FP32 model
@@ -37,7 +37,7 @@ def student_of(
     tokenizer: the teacher's
     weights: of a trained student; None: the teacher's
     """
-    if not recipe.rules:
+    if not recipe.rules and weights is None:
         return teacher
     calibration = (
         encode(calibration_examples(recipe, task), task, tokenizer) if recipe.calibrates else None

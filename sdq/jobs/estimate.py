@@ -143,23 +143,23 @@ def _seconds(recipe: Recipe, earlier: _Earlier) -> float | None:
     """Sum over the stages of a run; None if a long one is not known."""
     quantized, training = bool(recipe.rules), recipe.training
     plain = any(
-        not r.recipe["rules"] and r.provenance.get("engine", ENGINE) == ENGINE
+        r.is_reference and r.provenance.get("engine", ENGINE) == ENGINE
         for group in earlier.groups
         for r in group
     )
 
     def stage(name: str) -> float | None:
         return earlier.typical(
-            lambda r: r.seconds.get(name) if bool(r.recipe["rules"]) == quantized else None,
+            lambda r: r.seconds.get(name) if r.is_quantized == quantized else None,
             lambda r: _same_kind(r, recipe),
         )
 
     needed: list[float | None] = []
     if quantized:
         needed.append(stage("evaluate"))
-        if not plain:  # a quantized run scores the FP32 model too, unless that is stored
-            needed.append(earlier.typical(_scored))
-    else:
+    elif training is not None:  # takes as long to score as FP32
+        needed.append(earlier.typical(_scored))
+    if recipe.method == "FP32" or not plain:  # every run scores FP32 too, unless that is stored
         needed.append(earlier.typical(_scored))
     if training is not None:
         rate = earlier.typical(_rate, lambda r: _same_kind(r, recipe))
@@ -180,7 +180,7 @@ def _scored(report: Report) -> float | None:
     """Seconds that scoring the FP32 model took; a run that found the scores stored says nothing
     about it."""
     seconds = report.seconds.get("reference", 0.0) + (
-        0.0 if report.recipe["rules"] else report.seconds.get("evaluate", 0.0)
+        report.seconds.get("evaluate", 0.0) if report.is_reference else 0.0
     )
     return seconds if seconds > 0.5 else None
 

@@ -31,6 +31,7 @@ from sdq.store import CHECKPOINT, Store
 from sdq.train.looks import looks, sample
 from sdq.train.loop import train_
 from sdq.train.resume import History
+from sdq.train.schedule import unfinished
 from sdq.train.settings import Training
 
 WORK = "unfinished"  # the folder of what is not finished, inside the other
@@ -68,7 +69,8 @@ def usual(
     preset = base or FINISHED.model_copy(update={"learning_rate": rate})
     given = {"steps": steps, "learning_rate": learning_rate, "frozen_blocks": freeze}
     made = preset.model_dump() | {name: value for name, value in given.items() if value is not None}
-    if base is None:  # short trainings warm up and look at dev as a long one does, in proportion
+    # short trainings warm up and look at dev as a long one does, in proportion
+    if preset.cooldown is not None:
         made["warmup"] = min(0.1, WARMUP / made["steps"])
         made["check_every"] = min(preset.check_every, max(10, made["steps"] // 20))
     return Training.model_validate(made)
@@ -141,9 +143,8 @@ def _told(history: History, remarks: tuple[str, ...]) -> dict[str, Any]:
 
 def _unfinished(training: Training) -> str:
     return (
-        f"the dev score was still rising when all {training.steps:,} steps were done, so the model "
-        "is not at its best and what is compared with it looks better than it is; allow more with "
-        "--steps"
+        f"{unfinished(training)}, so the model may not be at its best, and what is compared with "
+        "it may look better than it is; allow more with --steps"
     )
 
 

@@ -135,9 +135,9 @@ class _Computation:
             student = build_student(self.recipe, self.teacher, self.calibration)
         history = None
         if self.recipe.training is not None:
-            with self.stage("train", "Training the quantized student"):
+            with self.stage("train", "Training the student"):
                 history = self.train_(student)
-        with self.stage("evaluate", "Scoring the quantized model"):
+        with self.stage("evaluate", "Scoring the result"):
             same = self.recipe.method == "FP32"
             result = reference if same else self.outcomes(student)
         with self.stage("inspect", "Looking into weights and activations"):
@@ -270,19 +270,23 @@ class _Computation:
             else {"steps": history.steps, "checks": history.checks, "kept": history.kept},
             seconds=self.seconds,
             size_bytes=size_bytes(student),
-            provenance=self.provenance(reference),
+            provenance=self.provenance(reference, history),
         )
 
-    def provenance(self, reference: pd.DataFrame) -> dict[str, Any]:
+    def provenance(self, reference: pd.DataFrame, history: History | None) -> dict[str, Any]:
         """What the numbers were made of and with, and what is to be remarked on them."""
         import torch
         import transformers
 
         from sdq.data.check import bearing
         from sdq.models.structure import remarks
+        from sdq.train.schedule import unfinished
 
         answers = _of_answers(self.task, reference)
         said = [*bearing(self.task, self.store.folder.parent), *answers, *remarks(self.teacher)]
+        if history is not None and history.unfinished:
+            assert self.recipe.training is not None
+            said.append(unfinished(self.recipe.training))
         made = {
             "seed": self.recipe.seed,
             "test_sentences": len(self.data),

@@ -21,7 +21,7 @@ from sdq.inspection.storage import missing, paths, read, read_table
 from sdq.io.sealed import Damaged
 from sdq.labels import run_names
 from sdq.reporting import inspected
-from sdq.results import EVERY, Report
+from sdq.results import EVERY, Report, against_fp32
 from sdq.settings import UserError
 from sdq.store import Store
 
@@ -70,7 +70,7 @@ def _beside_fp32(
     """(quantized runs, outcomes by run, those of FP32), each of them with its sentences."""
     sentences = _sentences(reports, store)
     full = next((sentences[r.run] for r in reports if r.is_reference and r.run in sentences), None)
-    quantized = [r for r in reports if not r.is_reference and r.run in sentences]
+    quantized = [r for r in against_fp32(reports) if r.run in sentences]
     if full is None or not quantized:
         raise UserError(
             "an FP32 run and a quantized one must be among the runs for this figure, with the "
@@ -150,7 +150,7 @@ def _teacher_gap(reports: Sequence[Report], store: Store, theme: Theme) -> Drawi
 
 
 def _weights(reports: Sequence[Report], store: Store, theme: Theme) -> Drawing:
-    report = next((r for r in reports if r.recipe["rules"]), None)
+    report = next((r for r in reports if r.is_quantized), None)
     if report is None:
         raise UserError("a quantized run must be among the runs for this figure, none is")
     table = store.table(report.run, "weights")
@@ -190,7 +190,7 @@ def _looked_into(
 ) -> tuple[Report, dict[str, pd.DataFrame], str]:
     """The first of the runs for which this analysis was made, the tables of its inspection, and
     whose they are, where that must be said."""
-    quantized = [r for r in reports if r.recipe["rules"]]
+    quantized = [r for r in reports if r.is_quantized]
     if not quantized:
         raise UserError("a quantized run must be among the runs for this figure, none is")
     report = next((r for r in quantized if analysis not in missing(r.run, store)), None)

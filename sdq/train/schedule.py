@@ -46,6 +46,14 @@ def turn_(settings: Training, state: State) -> None:
         state.falls, state.history.unfinished = state.step, True
 
 
+def unfinished(settings: Training) -> str:
+    """What is to be remarked on a training whose history says that it is not finished."""
+    return (
+        f"the dev score had not stopped rising ({settings.patience} looks in a row without a "
+        f"better one) when all {settings.steps:,} steps were done"
+    )
+
+
 def over(settings: Training, state: State) -> bool:
     """Whether a training has had its last step."""
     stopped = settings.cooldown is None and state.bad >= settings.patience

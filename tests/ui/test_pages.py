@@ -77,8 +77,8 @@ def test_home_begins_with_the_model_that_int8_breaks(store: Store) -> None:
     shown = text_of(app)
     for report in reports.values():
         assert percent(report.quantized.zero_shot_mean) in shown
-    like = f"like={reports['fp32'].run}"
-    assert f"{like}&preset=qat-int8-full" in links(app).values(), "what is missing is of midi too"
+    of_midi = "model=midi&on={}&preset={}"
+    assert of_midi.format("intent", "qat-int8-full") in links(app).values()
     assert "SDQ multi (ours)" not in [toggle.label for toggle in app.toggle]
     app.segmented_control(key="model").set_value("mini").run()
     assert not app.exception
@@ -86,8 +86,21 @@ def test_home_begins_with_the_model_that_int8_breaks(store: Store) -> None:
     app.segmented_control(key="model").set_value("midi").run()
     app.segmented_control(key="task").set_value("slots").run()
     assert "No finished run of the model midi on the task slots at full-integer" in text_of(app)
+    assert links(app)["Quantize the model now"] == of_midi.format("slots", "ptq-int8-full")
     direct = opened(model="mini", width="INT8", task="slots")
     assert direct.segmented_control(key="width").value == "INT8"
+
+
+def test_home_shows_midi_once_a_quantized_run_of_it_is_stored(store: Store) -> None:
+    """FP32 trained longer is not quantized, and shows no damage by itself."""
+    for name in ("fp32", "fp32-longer"):
+        made_up.add(store, PRESETS[name], model="midi")
+    app = opened()
+    assert not [c for c in app.segmented_control if c.key == "model"]
+    made_up.add(store, PRESETS["ptq-int8-full"], task="slots", model="midi")
+    app = opened()
+    assert app.segmented_control(key="model").value == "midi"
+    assert "No finished run of the model midi on the task intent" in text_of(app)
 
 
 def test_home_without_runs_leads_to_a_form_that_is_filled_in(store: Store) -> None:

@@ -20,6 +20,7 @@ from sdq.quant.spec import OutlierColumns, Rule, WeightSpec
 from sdq.recipe import PRESETS, Recipe
 from sdq.results import Report
 from sdq.store import Store
+from sdq.train.settings import Training
 from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
 
@@ -317,3 +318,19 @@ def test_cancelling_a_run_that_others_want_lets_it_go_on(
     app = app.button(key="cancel").click().run()
     assert len(seen) == 1
     assert "It continues" in text_of(app)
+
+
+def test_a_link_names_the_model_of_the_form(store: Store) -> None:
+    """One that the list has; a path in an address is not read."""
+    app = opened("pages/lab/quantize.py", model="FacebookAI/xlm-roberta-base", preset="fp32")
+    assert app.selectbox(key="model").value == "FacebookAI/xlm-roberta-base"
+    app = opened("pages/lab/quantize.py", model="/tmp", preset="fp32")
+    assert app.selectbox(key="model").value == "mini"
+
+
+def test_the_words_of_a_training_of_no_fixed_length() -> None:
+    recipe = PRESETS["qat-w3a8"]
+    assert "trained for 300 steps on the English sentences" in describe(recipe, "intent", "mini")
+    open_ended = Training(cooldown=0.25, patience=8)
+    said = describe(recipe.model_copy(update={"training": open_ended}), "intent", "mini")
+    assert "for 300 steps at most, until 8 looks at dev in a row were no better, on the" in said

@@ -98,6 +98,12 @@ def test_a_run_is_shown_as_a_table(
     assert max(map(len, lines)) <= 100
 
 
+def test_no_size_is_called_quantized_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDQ_SHIPPED")
+    report = Store.default().report(identify(PRESETS["fp32"], "mini", "intent"))
+    assert "size: 23.2 MB in FP32" in report_words(report).splitlines()
+
+
 def test_a_table_has_remarks_and_no_score_that_there_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -222,3 +222,25 @@ def test_values_of_options_are_refused_in_our_own_words(
     sentence = refused(capsys, *words)
     assert said in sentence
     assert not any(leak in sentence for leak in ("Input should", "Invalid value", "parse"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "midi --tasks slots",
+        "mini --model midi",
+        "mini --steps 9",
+        "mini --out tables",
+        "grid --task slots",
+        "grid --minutes 0",
+        "xglue --scheme W4A8",
+        "grid --ship",
+    ],
+)
+def test_an_option_of_another_comparison_is_refused(
+    capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """`midi --tasks slots` would make every run of both tasks, for a day."""
+    what, option, *_ = words.split()
+    said = refused(capsys, "reproduce", *words.split())
+    assert f"{option} must be left out of `reproduce {what}`" in said

@@ -117,6 +117,23 @@ def test_static_ranges_are_called_so(found: dict[str, pd.DataFrame]) -> None:
     assert "They share one static range: -3 to 3." in text
 
 
+def test_units_held_apart_are_said_to_lie_outside_the_range(
+    found: dict[str, pd.DataFrame],
+) -> None:
+    """The histogram shows them, and no value of theirs is clipped."""
+    elsewhere = found["activations"]["module"] != QUERY
+    rows = found["activations"].assign(apart=np.where(elsewhere, np.nan, 2.0))
+    text = histogram_picture(rows, QUERY, ["en"], "en")[2]
+    assert "the widest -6 to 6, but for 2 units that are held apart." in text
+    static = rows.assign(dynamic=False, widest_low=-3.0, widest_high=3.0)
+    text = histogram_picture(static, QUERY, ["en"], "en")[2]
+    assert "They share one static range: -3 to 3, but for 2 units that are held apart." in text
+    (other, *_) = rows.loc[elsewhere, "module"]
+    assert "apart" not in histogram_picture(rows, other, ["en"], "en")[2]
+    one = histogram_picture(rows.assign(apart=1.0), QUERY, ["en"], "en")[2]
+    assert one.endswith("the widest -6 to 6, but for 1 unit that is held apart.")
+
+
 def test_sqnr_is_sorted_lowest_first(
     found: dict[str, pd.DataFrame], full: dict[str, pd.DataFrame]
 ) -> None:

@@ -247,3 +247,12 @@ def test_the_scatter_labels_all_points_apart() -> None:
     assert ranks.label_places([100, 118], [100, 100]) == ["middle left", "middle right"]
     assert len(set(ranks.label_places([100, 100, 100], [100, 104, 108]))) == 3
     assert ranks.label_places([285], [150]) == ["middle left"]
+
+
+def test_fp32_trained_longer_comes_after_what_is_quantized() -> None:
+    """What the sentences say is of the first run, and the control shows no damage by rounding."""
+    longer = simple("fp32-longer", 0.7, 0.8)
+    table = drop_table([simple("fp32", 0.9, 0.9), longer, PTQ, SDQ])
+    assert list(table["run"].drop_duplicates()) == [PTQ.run, SDQ.run, longer.run]
+    assert drops.reading(table, "accuracy").startswith("W3A8 by PTQ costs")
+    assert drops.reading(drop_table([longer]), "accuracy").startswith("FP32 longer costs Swahili")

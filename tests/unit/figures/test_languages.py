@@ -92,6 +92,38 @@ def test_the_sentence_of_one_run_and_of_none() -> None:
         languages.reading([])
 
 
+def test_the_sentence_never_takes_fp32_trained_longer_for_a_quantized_run() -> None:
+    longer = simple("fp32-longer", "FP32 longer", 0.85, 0.85)
+    assert languages.reading([longer]).startswith("FP32 longer costs 5.0 points of accuracy")
+    ptq, qat, sdq = (
+        simple("ptq-w4a8", "PTQ", 0.7, 0.7),
+        simple("qat-w4a8", "QAT", 0.75, 0.75),
+        simple("sdq-att-kld-w4a8", "SDQ", 0.8, 0.8),
+    )
+    text = languages.reading([longer, ptq, qat, sdq])
+    assert text.startswith("W4A8 by PTQ costs 20.0 points")
+    assert (
+        "SDQ recovers 50 %, QAT recovers 25 %. FP32 longer, which is not quantized, reaches 85.0 %."
+        in text
+    )
+
+
+def test_no_run_takes_the_place_of_another() -> None:
+    """Repetitions with other seeds have the method and the recipe in common."""
+    same = simple("qat-w4a8", "QAT", 0.7, 0.7)
+    repeated = [
+        same.model_copy(update={"run": f"{n:012x}", "recipe": same.recipe | {"seed": seed}})
+        for n, seed in enumerate((0, 1, 2, 2))
+    ]
+    assert {label: run for label, (_, run) in languages.series(repeated).items()} == {
+        "FP32": None,
+        "QAT": "000000000000",
+        "QAT qat-w4a8": "000000000001",
+        "QAT qat-w4a8, seed 2": "000000000002",
+        "QAT qat-w4a8 000000000003": "000000000003",
+    }
+
+
 @pytest.mark.parametrize("task", ["intent", "slots"])
 def test_the_table_agrees_with_the_reports_and_brackets_them(store: Store, task: str) -> None:
     reports = chosen(store, task)

@@ -101,6 +101,18 @@ def test_the_fp32_model_is_scored_too_unless_that_is_stored(store: Store) -> Non
     )
 
 
+def test_fp32_trained_longer_is_scored_itself_and_stores_no_scores_of_fp32(store: Store) -> None:
+    stages = {"load": 2.0, "reference": 20.0, "train": 90.0, "evaluate": 22.0}
+    put(store.folder, PRESETS["fp32-longer"], stages, steps=300)
+    put(store.folder, PRESETS["ptq-w3a8"], {"load": 2.0, "evaluate": 30.0})
+    assert of(PRESETS["fp32"], store).seconds == pytest.approx(2 + 20), "not both scorings"
+    assert of(PRESETS["ptq-w4a8"], store).seconds == pytest.approx(2 + 30 + 20)
+    assert of(PRESETS["fp32-longer"], store).seconds == pytest.approx(2 + 90 + 20 + 20)
+    put(store.folder, PRESETS["fp32"], {"load": 2.0, "reference": 20.0})
+    assert of(PRESETS["ptq-w4a8"], store).seconds == pytest.approx(2 + 30)
+    assert of(PRESETS["fp32-longer"], store).seconds == pytest.approx(2 + 90 + 20)
+
+
 def test_training_is_scaled_by_steps_and_batch_size(store: Store) -> None:
     put(store.folder, PRESETS["fp32"], {"reference": 20.0})
     put(store.folder, PRESETS["qat-w3a8"], {"train": 90.0, "evaluate": 30.0}, steps=300)

@@ -19,7 +19,7 @@ from sdq.data import task
 from sdq.models.checkpoint import CARD
 from sdq.models.loading import load
 from sdq.pipeline import finetune as tuning
-from sdq.pipeline.finetune import DROPOUT, MINI, finetune, teacher, train, usual
+from sdq.pipeline.finetune import DROPOUT, MIDI, MINI, finetune, teacher, train, usual
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS
 from sdq.settings import ASSETS, UserError
@@ -225,6 +225,9 @@ def test_settings_that_suit(base: Path) -> None:
     short = usual(str(base), "intent", steps=300)
     assert (short.steps, short.check_every, short.warmup) == (300, 15, 0.1)
     assert usual("mini", "topics.json").learning_rate == 3e-4
+    assert usual("midi", "intent") == MIDI["intent"]
+    much = usual("midi", "intent", steps=10_000)
+    assert much.warmup * much.steps == pytest.approx(100), "steps are the most, not the course"
     assert usual("mini", "topics.json", learning_rate=0.01).learning_rate == 0.01
     with pytest.raises(ValueError, match="learning_rate"):
         usual("mini", "intent", learning_rate=2.0)
@@ -257,7 +260,8 @@ def test_a_training_that_is_cut_off_is_remarked_on(
     training = SHORT.model_copy(update={"steps": 8, "patience": patience, "cooldown": 0.5})
     card = finetune(str(base), "intent", tmp_path / "out", training)
     assert (
-        "the dev score was still rising when all 8 steps were done" in card.get("remarks", "")
+        "the dev score had not stopped rising (100 looks in a row without a better one) when all "
+        "8 steps were done" in card.get("remarks", "")
     ) is unfinished
 
 

@@ -17,12 +17,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from sdq.data import registry
 from sdq.data.task import Task
 from sdq.evaluate.drops import drop_table
 from sdq.inspection.storage import inspectable
+from sdq.inspection.subject import student_of
+from sdq.jobs.prediction import answer
 from sdq.labels import run_names
+from sdq.models.checkpoint import folder_of
+from sdq.models.retrieval import load_for
 from sdq.pipeline.request import Request
 from sdq.pipeline.run import run
 from sdq.recipe import PRESETS, Recipe
@@ -123,3 +129,34 @@ def test_fp32_trained_longer_is_compared_with_fp32(store: Store) -> None:
     assert run_names([reference, report])[report.run] == "FP32 longer"
     with pytest.raises(UserError, match="a quantized run must be chosen to be inspected"):
         inspectable(report, store)
+
+
+def test_fp32_trained_longer_answers_with_its_own_weights(store: Store) -> None:
+    """Not with those of the model that it was trained from, which stay as they were."""
+    full = run(PRESETS["fp32"], "mini", "intent", store)
+    report = run(recipe("fp32-longer"), "mini", "intent", store)
+    one, other = answer("call my mother", [full.run, report.run], store)
+    assert abs(one["shares"][0] - other["shares"][0]) > 0.001
+    task = registry.TASKS["intent"]("intent")
+    (file,) = (weights for weights in [store.weights(report)] if weights is not None)
+    teacher, tokenizer = load_for(task, folder_of(report.model, task.name))
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    student = student_of(Recipe.model_validate(report.recipe), teacher, task, tokenizer, file)
+    trained = load_file(file)
+    assert all(torch.equal(student.state_dict()[name], trained[name]) for name in trained)
+    assert any(not torch.equal(trained[name], before[name]) for name in trained)
+    assert all(torch.equal(teacher.state_dict()[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(("patience", "unfinished"), [(1, False), (100, True)])
+def test_a_run_says_that_its_training_was_cut_off(
+    patience: int, unfinished: bool, store: Store
+) -> None:
+    asked = recipe("qat-w2a8")
+    assert asked.training is not None
+    # with next to no learning rate no look is better than the first
+    changed = {"patience": patience, "cooldown": 0.5, "steps": 12, "learning_rate": 1e-12}
+    training = Training.model_validate(asked.training.model_dump() | changed)
+    report = run(asked.model_copy(update={"training": training}), "mini", "intent", store)
+    said = report.provenance.get("remarks", "")
+    assert ("the dev score had not stopped rising (100 looks" in said) is unfinished

@@ -424,6 +424,11 @@ def test_errors_are_those_of_the_whole_layer(how: str, tiny: Any) -> None:
     table, _ = activations(student, data, ["en"] * 4)
     seen = table.set_index("module").loc[LAYER]
     assert seen["clipped"] == 0, "its own range holds whatever goes to codes"
+    if how == "split_weight":
+        assert "apart" not in table, "its input has one range for all"
+    else:
+        assert seen["apart"] == 2
+        assert table["apart"].notna().sum() == 1
     x = tokens(7, 4, layer.in_features)
     x[:, 3] *= 20
     inputs = layer.input_quantizer
