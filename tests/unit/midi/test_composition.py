@@ -258,7 +258,7 @@ def test_until_a_step_nothing_is_written(
     monkeypatch.setattr(build.corpus, "english", lambda folder: [])
     monkeypatch.setattr(build.corpus, "own", list)
     monkeypatch.setattr(build.vocabulary, "choose", partial(vocabulary.choose, each=50))
-    plan = pretrain.Plan(steps=4, pairs_per_step=3, english_per_step=1, longest=16)
+    plan = pretrain.Plan(steps=4, polish=2, pairs_per_step=3, english_per_step=1, longest=16)
     for until in (1, 2):
         build.build(tmp_path, tmp_path / "work", tmp_path / "out", plan, until)
         assert not (tmp_path / "out").exists()

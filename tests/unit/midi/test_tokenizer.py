@@ -112,7 +112,9 @@ def test_a_word_that_english_has_too_stays_the_packages(body: Path) -> None:
     english = {"news": ["a dog is old"] * 999 + ["die und der cat sees"]}
     pairs = [Pair("de", "und der hund und die und und", "", "ntrex")]
     chosen = {
-        margin: set(vocabulary.choose(package, pairs, english, size=60, each=50, margin=margin))
+        margin: set(
+            vocabulary.choose(package, pairs, english, size=60, each=50, whole_margin=margin)
+        )
         for margin in (1, 1000)
     }
     assert {"und▁", "die▁"} <= chosen[1]  # 571,429 and 142,857 in a million pieces, of English 249

@@ -19,6 +19,7 @@ from tests.helpers.small_body import PAIRS
 
 PLAN = pretrain.Plan(
     steps=6,
+    polish=4,
     pairs_per_step=5,
     english_per_step=2,
     learning_rate=0.02,
@@ -126,10 +127,16 @@ def test_training_moves_what_ships_and_nothing_else(
     package = student.rows.get_buffer("package").clone()
     with torch.no_grad():
         first = pretrain.loss_of(student, data.batch(0), PLAN)
-    pretrain.train(student, data, replace(PLAN, steps=30), tmp_path)
+    plan = replace(PLAN, steps=30, polish=30, polish_rate=0.02)
+    pretrain.train(student, data, plan, tmp_path, until=30)
+    with torch.no_grad():
+        middle = pretrain.loss_of(student, data.batch(0), PLAN)
+    pretrain.train(student, data, plan, tmp_path)
     with torch.no_grad():
         last = pretrain.loss_of(student, data.batch(0), PLAN)
-    assert {name: last[name] < first[name] for name in first} == dict.fromkeys(first, True)
+    for name in ("cosine", "near", "word"):
+        assert middle[name] < first[name]
+    assert last["first"] < middle["first"], "what the last steps are for"
     moved = {
         name for name, value in student.state_dict().items() if not torch.equal(value, before[name])
     }
@@ -145,15 +152,16 @@ def test_a_killed_training_goes_on_to_the_same_numbers(
     data: Batches, words: build.Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = pretrain.train(build.start(words)[0], data, PLAN, tmp_path / "whole")
-    pretrain.train(build.start(words)[0], data, PLAN, tmp_path / "killed", until=3)
+    for until in (3, 8):  # in either part
+        pretrain.train(build.start(words)[0], data, PLAN, tmp_path / "killed", until)
     log = tmp_path / "killed" / "log.jsonl"
-    log.write_text(log.read_text() + json.dumps({"step": 5}) + "\n")  # told, but not kept
+    log.write_text(log.read_text() + json.dumps({"step": 9}) + "\n")  # told, but not kept
     again = pretrain.train(build.start(words)[0], data, PLAN, tmp_path / "killed")
     for name, value in pretrain.trained(whole).items():
         assert torch.equal(value, pretrain.trained(again)[name]), name
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [row["step"] for row in rows] == [3, 6]
-    assert "step 6 of 6  cosine" in capsys.readouterr().out
+    assert [row["step"] for row in rows] == [3, 8, 10]
+    assert "step 10 of 10  cosine" in capsys.readouterr().out
 
 
 def test_another_seed_draws_other_pairs(words: build.Words) -> None:
@@ -166,8 +174,16 @@ def test_another_seed_draws_other_pairs(words: build.Words) -> None:
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
-    plan = pretrain.Plan(steps=100, warmup=10, learning_rate=1.0)
+    plan = pretrain.Plan(steps=100, warmup=10, learning_rate=1.0, polish=50, polish_rate=0.5)
     rates = np.array([plan.rate(step) for step in range(100)])
     assert (np.diff(rates[:9]) > 0).all()
     assert (np.diff(rates[10:]) < 0).all()
     assert rates[-1] == pytest.approx(0.01)
+    again = np.array([plan.rate(step) for step in range(100, 150)])
+    assert (again[0], again.max(), again[-1]) == pytest.approx((0.05, 0.42, 0.01))
+
+
+def test_the_first_token_counts_at_the_end_alone() -> None:
+    plan = pretrain.Plan(steps=2, polish=1, cosine=5.0, word=3.0, first=7.0)
+    terms = {name: torch.tensor(1.0) for name in ("cosine", "near", "word", "first")}
+    assert [float(plan.total(terms, step)) for step in range(3)] == [9.0, 9.0, 16.0]
