@@ -57,13 +57,19 @@ def direction(code: str) -> str:
 
 def width(recipe: Mapping[str, Any]) -> str:
     """INT8, W4A8 and so on: bits of weights and activations of a recipe's first rule, "mixed" if
-    modules have rules of their own; "FP32" without rules."""
+    modules have other ones by rules of their own; "FP32" without rules."""
     if not recipe.get("rules"):
         return "FP32"
-    weight, activation = recipe["rules"][0].get("weight"), recipe["rules"][0].get("activation")
-    w, a = (spec["bits"] if spec else 32 for spec in (weight, activation))
-    mixed = any(rule.get("name", "*") != "*" for rule in recipe["rules"][1:])
+    first, *rest = recipe["rules"]
+    w, a = _bits(first)
+    mixed = any(rule.get("name", "*") != "*" and _bits(rule) != (w, a) for rule in rest)
     return (f"INT{w}" if w == a else f"W{w}A{a}") + (" mixed" if mixed else "")
+
+
+def _bits(rule: Mapping[str, Any]) -> tuple[int, int]:
+    """Of weights and activations; 32: not rounded."""
+    weight, activation = (rule.get(side) for side in ("weight", "activation"))
+    return weight["bits"] if weight else 32, activation["bits"] if activation else 32
 
 
 def treatment(width: str, method: str) -> str:

@@ -9,8 +9,8 @@ import streamlit as st
 
 TERMS = {
     "FP32": "32-bit floating point: the model as it was trained, before any quantization.",
-    "FP32 longer": "The FP32 model trained as many steps more as QAT and SDQ, without rounding: "
-    "what they win beyond it comes from the method, not from more training.",
+    "FP32 longer": "The FP32 model trained further without rounding, by the preset as many steps "
+    "as QAT and SDQ: what they win beyond it comes from the method, not from more training.",
     "PTQ": "Post-training quantization: a trained model is rounded to few bits, without further "
     "training.",
     "QAT": "Quantization-aware training: the model is trained further on labels with rounding "

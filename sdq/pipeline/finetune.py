@@ -273,11 +273,12 @@ def train(
         else f", looking at {number:,} of {len(whole):,} dev sentences every "
         f"{training.check_every} steps"
     )
+    most = "" if training.cooldown is None else f", at most {training.steps:,} steps"
     progress(
         {
             "event": "stage",
             "name": "train",
-            "text": f"Fine-tuning on {len(data):,} sentences ({task.labelled}){part}",
+            "text": f"Fine-tuning on {len(data):,} sentences ({task.labelled}){most}{part}",
         }
     )
 

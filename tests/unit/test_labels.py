@@ -11,7 +11,9 @@ import pytest
 
 from pages.components.figure import as_shown
 from sdq.figures.methods import bracket
-from sdq.labels import signed
+from sdq.labels import signed, width
+from sdq.quant.spec import ActivationSpec, OutlierColumns, Rule, WeightSpec
+from sdq.recipe import Recipe
 from sdq.settings import ROOT
 
 
@@ -60,3 +62,15 @@ def test_tables_of_pages_leave_cells_without_a_value_empty() -> None:
         text = path.read_text("utf-8")
         for call in re.findall(r"st\.dataframe\((.*?hide_index=True.*?)\n\s*\)?\n", text, re.S):
             assert 'placeholder=""' in call or "counts_with_commas(" in call, path.name
+
+
+def test_a_run_is_mixed_where_widths_differ() -> None:
+    """A rule for one module alone, with the same bits, makes no other width."""
+    first = Rule(weight=WeightSpec(), activation=ActivationSpec())
+    kept = first.model_copy(update={"name": "*.3.*", "outliers": OutlierColumns(columns=(1,))})
+    narrow = first.model_copy(update={"name": "*.3.*", "weight": WeightSpec(bits=4)})
+    named = [
+        width(Recipe(rules=rules).model_dump())
+        for rules in ((first,), (first, kept), (first, narrow))
+    ]
+    assert named == ["INT8", "INT8", "INT8 mixed"]
