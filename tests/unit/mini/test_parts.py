@@ -7,7 +7,9 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import (
@@ -142,21 +144,33 @@ def test_a_joined_folder_that_was_changed_is_joined_again(name: str) -> None:
     assert sums(folder) == RECORDED["slots"]
 
 
-def _join(task: str, barrier: object, said: object) -> None:
-    barrier.wait()  # type: ignore[attr-defined]
-    said.put(sums(folder_of("mini", task)))  # type: ignore[attr-defined]
+def _join(barrier: Any, said: Any) -> None:
+    """In a process of its own: join slowly, and tell how often, and what is there then."""
+    join, joined = composition._join, []
+
+    def slowly(*given: Any) -> None:
+        joined.append(given)
+        time.sleep(0.5)
+        join(*given)
+
+    composition._join = slowly
+    barrier.wait()
+    there = sums(folder_of("mini", "intent"))
+    said.put((there, len(joined)))
 
 
-def test_two_processes_join_at_once() -> None:
+def test_two_processes_at_once_join_once() -> None:
     context = multiprocessing.get_context("spawn")
     barrier, said = context.Barrier(2), context.Queue()
-    both = [context.Process(target=_join, args=("intent", barrier, said)) for _ in range(2)]
+    both = [context.Process(target=_join, args=(barrier, said)) for _ in range(2)]
     for process in both:
         process.start()
-    assert [said.get(timeout=120) for _ in both] == [RECORDED["intent"]] * 2
+    told = [said.get(timeout=60) for _ in both]
     for process in both:
         process.join()
-        assert process.exitcode == 0
+    assert [process.exitcode for process in both] == [0, 0]
+    assert [there for there, _ in told] == [RECORDED["intent"]] * 2
+    assert sorted(times for _, times in told) == [0, 1]
 
 
 def test_nobody_else_may_look_into_a_data_folder_made_by_a_join(data: Path) -> None:
