@@ -24,6 +24,7 @@ from sdq.mini import corpus
 from sdq.mini.build import say, tested
 from sdq.mini.corpus import Pair
 from sdq.models.composition import body, composed
+from sdq.models.parts import save_task
 from sdq.models.tensors import read_json
 from sdq.pipeline.finetune import MIDI, train
 
@@ -100,9 +101,9 @@ def finish(out: Path, plan: pretrain.Plan) -> None:
     scored = {}
     for name, settings in MIDI.items():
         task = load_task(name)
-        base = composed("encoder", out)
+        base = composed("midi", "encoder", out)
         model, subwords, _ = train(base, task, settings, plan.seed, say)
-        parts.save_task(model, base, out / name)
+        save_task(model, base, out / name, settings.frozen_blocks)
         scored[name] = tested(model, subwords, task)
     told = read_json(out / "build.json") | {
         "scores": scored,

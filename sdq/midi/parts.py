@@ -1,15 +1,12 @@
-"""Writing what ships of `midi`: of a model only what the published body does not have."""
+"""Writing what ships of the encoder of `midi`: only what the published body does not have."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from sdq.io.files import replacing
 from sdq.midi.student import TRAINED_BLOCKS, Student
@@ -41,34 +38,3 @@ def save_encoder(student: Student, tokenizer: Any, config: Any, folder: Path) ->
     config.architectures = ["XLMRobertaModel"]
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def save_task(model: nn.Module, base: Path, folder: Path) -> None:
-    """What a fine-tuned model changed or added, in fp16, and its configuration; the model then has
-    the values that are stored. ValueError if it changed what stays the body's.
-
-    model: is fine-tuned from the composed encoder
-    base: the folder of that
-    folder: is written into
-    """
-    changed: dict[str, Tensor] = {}
-    with safe_open(base / "model.safetensors", framework="np") as before:
-        there = set(before.keys())
-        for name, value in model.state_dict().items():
-            old = name.removeprefix("roberta.")
-            if old not in there or not np.array_equal(before.get_tensor(old), value.numpy()):
-                changed[name] = value.half().contiguous()
-    config: Any = model.config
-    first = config.num_hidden_layers - TRAINED_BLOCKS
-    top = tuple(f"roberta.encoder.layer.{first + i}." for i in range(TRAINED_BLOCKS))
-    if stray := [n for n in changed if n.startswith("roberta.") and not n.startswith(top)]:
-        raise ValueError(
-            f"a model of midi must keep all but its top {TRAINED_BLOCKS} blocks, {stray[0]} was "
-            "changed; freeze the others"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / PART) as part:
-        save_file(changed, part)
-    config.architectures = [type(model).__name__]
-    config.save_pretrained(folder)
-    model.load_state_dict({n: v.float() for n, v in changed.items()}, strict=False)

@@ -19,6 +19,7 @@ from sdq.data.task import Task
 from sdq.evaluate.predict import outcomes, predict, scores
 from sdq.io.sealed import SEAL, seal_embedded
 from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
+from sdq.models.parts import save_task
 from sdq.pipeline.finetune import DROPOUT, MINI, train
 
 TASKS = ("intent", "slots")
@@ -46,16 +47,18 @@ def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
 
 
 def finish(out: Path, seed: int = 0) -> None:
-    """The data, and a fine-tuned model per task, from the encoder in `out`; writes the cards."""
+    """The data, and a fine-tuned model per task, from the encoder in `out`; of each only what the
+    encoder does not have is kept. Writes the cards."""
     started = time.perf_counter()
     (out / SEAL).unlink(missing_ok=True)
     data.write(out / "data")
     scored = {}
     for name in TASKS:
         task = load_task(name)
-        model, subwords, _ = train(out / "encoder", task, MINI[name], seed, say, **DROPOUT)
+        base, settings = out / "encoder", MINI[name]
+        model, subwords, _ = train(base, task, settings, seed, say, **DROPOUT)
         scored[name] = tested(model, subwords, task)
-        save(model, subwords, out / name)
+        save_task(model, base, out / name, settings.frozen_blocks, subwords)
     card = json.loads((out / "build.json").read_text())
     card |= {
         "scores": scored,

@@ -72,7 +72,9 @@ quantization offline. It is honest but small: use it to learn and to test, not t
 people's requests.
 
 `encoder/` is the pretrained encoder; `intent/` and `slots/` are fine-tuned on **English labels \
-only**. Weights are fp16 on disk, fp32 in memory.
+only** and hold what differs from it; `sdq.models.checkpoint.folder_of("mini", "intent")` is \
+the whole model, joined at the first use, in the data folder. Weights are fp16 on disk, fp32 in \
+memory.
 
 ## Pretraining
 

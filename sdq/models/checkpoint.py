@@ -46,21 +46,12 @@ def folder_of(name: str, task: str, fetch: bool = False) -> Path:
     """
     if name not in EMBEDDED:
         return base_of(name, fetch)
-    folder = ASSETS / "mini" / task
     if task not in ("intent", "slots"):
         raise UserError(
             f"the embedded model must have a head for the task, for {task} it has none; "
             f"{remedy(name, task)}"
         )
-    if name == "midi":
-        return composition.composed(task)
-    if not (folder / "model.safetensors").is_file():
-        raise UserError(
-            f"the embedded model for task {task} must be in {folder}, it is not there; clone the "
-            "project again or run `python -m sdq mini build`"
-        )
-    as_shipped(folder)
-    return folder
+    return composition.composed(name, task)
 
 
 def ready(name: str, task: str, head: bool = True) -> None:
@@ -117,7 +108,7 @@ def base_of(name: str, fetch: bool = False) -> Path:
     """The folder of a model to start a fine-tuning from: `mini` and `midi` are the embedded
     encoders, without a head. Otherwise as folder_of."""
     if name == "midi":
-        return composition.composed("encoder")
+        return composition.composed("midi", "encoder")
     if name == "mini":
         as_shipped(ASSETS / "mini" / "encoder")
         return ASSETS / "mini" / "encoder"

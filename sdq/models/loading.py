@@ -16,6 +16,7 @@ from torch import nn
 from sdq.data.pieces import lead_with_space_
 from sdq.models.checkpoint import config_of, too_large
 from sdq.models.checkpoint_config import fits, no_own_code
+from sdq.models.composition import embedded
 from sdq.models.heads import joined_, remark_
 from sdq.models.label_matching import join, names_of
 from sdq.models.padding import minds_padding
@@ -41,7 +42,7 @@ from sdq.models.tensor_names import (
     wrapped,
 )
 from sdq.models.tensors import read_json, shown, stored_as, tensors_of
-from sdq.settings import ASSETS, UserError, one_line
+from sdq.settings import UserError, one_line
 
 
 def load(
@@ -228,7 +229,7 @@ def _read(
                 "checkpoint is damaged or its training diverged"
             )
     # the embedded model's shipped runs say nothing of it
-    if ASSETS not in folder.parents and (said := stored_as(tensors)):
+    if not embedded(folder) and (said := stored_as(tensors)):
         remark_(model, said)
     keeps_tokens(model.eval(), [m.name for m in modules(model) if m.role != "embedding"], folder)
     return model, sorted(missing)

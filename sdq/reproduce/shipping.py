@@ -132,7 +132,7 @@ def compact(assets: Path) -> int:
         write(table, other)
         pd.testing.assert_frame_equal(pd.read_parquet(other), table, check_exact=True)
         saved += _take(other, path)
-    # the tokenizers beside the fine-tuned models are part of the run ids, and stay as they are
+    # that of a joined model, which is part of the run ids, is written anew and stays as it is
     path = mini / "encoder" / "tokenizer.json"
     other = path.with_suffix(".smaller")
     other.write_text(

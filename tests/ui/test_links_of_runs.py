@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pages.components.progress import ago
+from sdq.models.checkpoint import folder_of
 from sdq.recipe import PRESETS
 from sdq.results import Report
-from sdq.settings import ASSETS, ROOT
+from sdq.settings import ROOT
 from sdq.store import Store, seal
 from tests.helpers import made_up
 from tests.helpers.pages import links, opened, text_of
@@ -28,7 +29,7 @@ def own(store: Store, tmp_path: Path) -> tuple[str, str]:
     """A model's folder and a task file that are in no list."""
     for name in ("model", "topics"):
         (tmp_path / name).mkdir()
-    shutil.copytree(ASSETS / "mini" / "intent", tmp_path / "model", dirs_exist_ok=True)
+    shutil.copytree(folder_of("mini", "intent"), tmp_path / "model", dirs_exist_ok=True)
     splits, columns = (
         {"all": "{language}.csv"},
         {"text": "text", "label": "label", "split": "split"},

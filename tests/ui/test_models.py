@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
+from sdq.models.checkpoint import base_of, folder_of
 from sdq.models.curated import CURATED
 from sdq.recipe import PRESETS, Recipe
-from sdq.settings import ASSETS
 from sdq.store import Store
 from tests.helpers.pages import opened
 
@@ -29,9 +29,8 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def model(folder: Path, kind: str) -> Path:
     """A folder that looks like a model to who does not load it."""
-    shutil.copytree(
-        ASSETS / "mini" / ("intent" if kind.endswith("Classification") else "encoder"), folder
-    )
+    headed = kind.endswith("Classification")
+    shutil.copytree(folder_of("mini", "intent") if headed else base_of("mini"), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": [kind]}))
     return folder

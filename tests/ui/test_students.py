@@ -14,10 +14,10 @@ from pages.components import session
 from sdq.intake.own_tasks import Incoming, keep
 from sdq.jobs import history, trash
 from sdq.jobs import queue as jobs
+from sdq.models.checkpoint import folder_of
 from sdq.recipe import PRESETS
 from sdq.results import Report
 from sdq.service.visitors import Visitor, claim
-from sdq.settings import ASSETS
 from sdq.store import Store, seal
 from tests.helpers import made_up
 from tests.helpers.pages import opened, text_of
@@ -95,7 +95,7 @@ def test_a_student_names_no_folder(
     store: Store, runs: dict[str, Report], come: Callable[[Visitor], None]
 ) -> None:
     """Neither in the list nor by a run that used one; what lies in the inbox is in the list."""
-    shutil.copytree(ASSETS / "mini" / "intent", store.folder.parent / "inbox" / "brought")
+    shutil.copytree(folder_of("mini", "intent"), store.folder.parent / "inbox" / "brought")
     come(ANNA)
     app = opened("pages/lab/quantize.py", run=runs["other"].run)
     options = app.selectbox(key="model").options

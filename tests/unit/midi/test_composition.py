@@ -19,6 +19,7 @@ from sdq.midi import build, cards, parts, pretrain, vocabulary
 from sdq.midi.student import Student
 from sdq.models import checkpoint, composition
 from sdq.models.loading import load, start
+from sdq.models.parts import save_task
 from sdq.settings import UserError
 from sdq.train.settings import Training
 from tests.helpers.small_body import PAIRS
@@ -64,7 +65,7 @@ def test_the_joined_encoder_computes_what_the_student_does(shipped: Path, studen
 
 
 def test_what_is_the_bodys_is_bit_for_bit_the_bodys(shipped: Path, body: Path) -> None:
-    joined = load_file(composition.composed("encoder") / "model.safetensors")
+    joined = load_file(composition.composed("midi", "encoder") / "model.safetensors")
     published = load_file(body / "model.safetensors")
     words, positions, types = (
         f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")
@@ -86,42 +87,42 @@ def test_little_ships(shipped: Path, body: Path) -> None:
 
 
 def test_it_is_joined_once(shipped: Path, body: Path) -> None:
-    folder = composition.composed("encoder")
+    folder = composition.composed("midi", "encoder")
     written = (folder / "model.safetensors").stat().st_mtime_ns
     (body / "model.safetensors").unlink()  # not needed any more
-    assert composition.composed("encoder") == folder
+    assert composition.composed("midi", "encoder") == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     assert checkpoint.canonical_name("midi") == "midi"
 
 
 def test_what_was_damaged_or_left_half_is_joined_again(shipped: Path) -> None:
-    folder = composition.composed("encoder")
+    folder = composition.composed("midi", "encoder")
     path = folder / "model.safetensors"
     whole = path.read_bytes()
     fingerprint = checkpoint.checkpoint_fingerprint(folder)
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert composition.composed("encoder") == folder
+    assert composition.composed("midi", "encoder") == folder
     assert path.read_bytes() == whole
     (folder.parent / SEAL).unlink()  # killed before its last word
     path.write_bytes(whole[:100])
-    composition.composed("encoder")
+    composition.composed("midi", "encoder")
     assert path.read_bytes() == whole
     assert checkpoint.checkpoint_fingerprint(folder) == fingerprint
 
 
 def test_another_encoder_is_another_folder(shipped: Path, words: build.Words) -> None:
-    folder = composition.composed("encoder")
+    folder = composition.composed("midi", "encoder")
     student, config = build.start(words)
     parts.save_encoder(student, words.tokenizer, config, shipped / "encoder")
     seal_embedded(shipped)
-    assert composition.composed("encoder") != folder
+    assert composition.composed("midi", "encoder") != folder
 
 
 def test_a_body_that_was_changed_is_refused(shipped: Path, body: Path) -> None:
     path = body / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError) as error:
-        composition.composed("encoder")
+        composition.composed("midi", "encoder")
     said = str(error.value)
     assert composition.BODY.sha256[:12] in said
     assert str(path) in said
@@ -153,7 +154,7 @@ def test_without_a_body_it_says_what_to_install(shipped: Path, body: Path) -> No
 def test_a_damaged_part_is_named(shipped: Path) -> None:
     (shipped / "encoder" / "config.json").write_text("{}")
     with pytest.raises(Damaged, match=r"config\.json of the embedded model"):
-        composition.composed("encoder")
+        composition.composed("midi", "encoder")
 
 
 def test_what_is_not_built_is_said(shipped: Path) -> None:
@@ -186,12 +187,12 @@ def small_task(kind: str) -> Task:
 def test_a_tasks_model_ships_its_head_and_top_blocks(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = composition.composed("encoder")
+    base = composition.composed("midi", "encoder")
     task = small_task("token")
     model, _ = start(base, task.kind, task.labels, seed=0)
     with torch.no_grad():
         next(iter(model.roberta.encoder.layer[3].parameters())).add_(1.0)  # type: ignore[union-attr, index]
-    parts.save_task(model, base, shipped / "slots")
+    save_task(model, base, shipped / "slots", frozen=2)
     held = load_file(shipped / "slots" / composition.PART)
     assert all(name.startswith(("classifier.", "roberta.encoder.layer.3.")) for name in held)
     assert len([name for name in held if name.startswith("roberta.")]) == 1
@@ -208,12 +209,12 @@ def test_a_tasks_model_ships_its_head_and_top_blocks(
 
 
 def test_a_task_that_changed_the_body_cannot_ship(shipped: Path, tmp_path: Path) -> None:
-    base = composition.composed("encoder")
+    base = composition.composed("midi", "encoder")
     model, _ = start(base, "sequence", ("a", "b"), seed=0)
     with torch.no_grad():
         model.roberta.embeddings.LayerNorm.bias.add_(1.0)  # type: ignore[union-attr, operator]
-    with pytest.raises(ValueError, match=r"all but its top 2 blocks, roberta\.embeddings"):
-        parts.save_task(model, base, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"embeddings and lower 2 blocks, roberta\.emb"):
+        save_task(model, base, tmp_path / "out", frozen=2)
 
 
 def test_the_last_stage_makes_every_task_and_the_card(

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
 from sdq.cli.models import steps_words
 from sdq.data import registry as tasks
 from sdq.data import task
-from sdq.models.checkpoint import CARD
+from sdq.models.checkpoint import CARD, folder_of
 from sdq.models.loading import load
 from sdq.pipeline import finetune as tuning
 from sdq.pipeline.finetune import DROPOUT, MIDI, MINI, finetune, teacher, train, usual
@@ -293,7 +293,7 @@ def test_the_shipped_model_is_what_finetune_makes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.undo()
     task = tasks.load_task("intent")
     model, _, history = train(ASSETS / "mini" / "encoder", task, MINI["intent"], seed=0, **DROPOUT)
-    shipped = weights(ASSETS / "mini" / "intent")
+    shipped = weights(folder_of("mini", "intent"))
     assert history.kept == 450
     assert (
         max(

@@ -35,7 +35,7 @@ def test_nobody_but_the_owner_learns_which_folders_there_are(tmp_path: Path) -> 
         "~nobody-at-all",
         "/etc/passwd",
         "../..",
-        "assets/mini/intent",
+        "assets/mini/encoder",
         "\0",
         "x" * 5000,
     ):

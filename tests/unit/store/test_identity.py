@@ -20,7 +20,7 @@ from sdq.pipeline.run import run
 from sdq.recipe import PRESETS
 from sdq.reporting.export import tables
 from sdq.results import Report
-from sdq.settings import ASSETS, UserError
+from sdq.settings import UserError
 from sdq.store import Store, run_id, seal
 from sdq.store.identity import identify, unreplaced
 from tests.helpers import made_up
@@ -46,7 +46,7 @@ def test_both_say_the_same_id_and_only_the_embedded_model_keeps_the_earlier_one(
 ) -> None:
     model = "mini"
     if own:
-        model = str(shutil.copytree(ASSETS / "mini" / "intent", tmp_path / "mine"))
+        model = str(shutil.copytree(folder_of("mini", "intent"), tmp_path / "mine"))
     earlier = run_id(
         PRESETS["ptq-w3a8"],
         checkpoint_fingerprint(folder_of(model, "intent")),
