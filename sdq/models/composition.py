@@ -120,7 +120,8 @@ def composed(model: str, part: str, shipped: Path | None = None) -> Path:
     needed = {"encoder": PART if model == "midi" else WEIGHTS, part: PART}
     for name, file in needed.items():
         if not (shipped / name / file).is_file():
-            raise _unbuilt(model, name, shipped / name / file)
+            asked = part if model == "midi" else name
+            raise _unbuilt(model, asked, shipped / name / file)
         sealed.as_shipped(shipped / name)
     sums = {
         f"{name}/{path.name}": sealed.sum_of(path)

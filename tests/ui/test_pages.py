@@ -61,7 +61,7 @@ def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
     app = opened()
     assert "Not run yet:" in text_of(app)
     assert list(links(app).items())[:3] == [
-        (name, f"on=intent&preset={name}") for name in ("fp32", "qat-w3a8", "sdq-att-kld-w3a8")
+        (name, f"on=intent&preset={name}") for name in ("fp32", "fp32-longer", "qat-w3a8")
     ]
 
 

@@ -43,7 +43,7 @@ def test_every_run_of_midi_is_planned_once() -> None:
 
 
 def test_the_runs_of_a_table_of_mini_stay_in_their_order() -> None:
-    trained = ("qat-w2a8", "sdq-att-kld-w2a8", "sdq-att-kld-multi-w2a8")
+    trained = ("fp32-longer", "qat-w2a8", "sdq-att-kld-w2a8", "sdq-att-kld-multi-w2a8")
     assert MINI.jobs(range(3), ["W2A8"], ["intent"]) == [
         Job("fp32", "intent", 0),
         Job("ptq-w2a8", "intent", 0),
