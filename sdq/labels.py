@@ -82,12 +82,12 @@ def run_names(reports: Sequence[Report]) -> dict[str, str]:
     are several, and among runs of one method with the seed, the recipe, both, or the id's first
     digits.
     """
-    several = len({width(r.recipe) for r in reports if r.recipe["rules"]}) > 1
+    several = len({width(r.recipe) for r in reports if r.is_quantized}) > 1
 
     def wide(report: Report) -> str:
         return (
             f"{report.method} {width(report.recipe)}"
-            if several and report.recipe["rules"]
+            if several and report.is_quantized
             else report.method
         )
 

@@ -178,7 +178,7 @@ class Report(Settings):
         if any(scores.by_language.keys() != self.quantized.by_language.keys() for scores in every):
             raise ValueError("all scores must be of the same languages")
         sizes = {name: self.size_bytes.get(name, -1) for name in ("fp32", "quantized_simulated")}
-        if sizes["fp32"] <= 0 or sizes["quantized_simulated"] < (1 if self.recipe["rules"] else 0):
+        if sizes["fp32"] <= 0 or sizes["quantized_simulated"] < int(self.is_quantized):
             raise ValueError(
                 "size_bytes must have fp32 and quantized_simulated, both positive, got "
                 f"{self.size_bytes}"
@@ -196,6 +196,11 @@ class Report(Settings):
     def is_quantized(self) -> bool:
         """Whether anything is quantized: neither in FP32, nor in FP32 trained longer."""
         return bool(self.recipe["rules"])
+
+    @property
+    def size(self) -> int:
+        """Bytes: of the parameters in FP32; simulated where something is quantized."""
+        return self.size_bytes["quantized_simulated" if self.is_quantized else "fp32"]
 
     @property
     def rank(self) -> tuple[Any, ...]:

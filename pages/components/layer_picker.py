@@ -28,9 +28,7 @@ def one_run(store: Store) -> Report:
     """The picker of runs, and of the one that is shown (`shown=id` in the address): by default the
     first quantized one."""
     by_id = {report.run: report for report in selection.runs(store)}
-    first = next(
-        (run for run, report in by_id.items() if report.recipe["rules"]), next(iter(by_id))
-    )
+    first = next((run for run, report in by_id.items() if report.is_quantized), next(iter(by_id)))
     wanted = st.query_params.get("shown") or st.session_state.get("shown-run")
     if wanted in by_id and len(by_id) > 1:
         st.query_params["shown"] = wanted

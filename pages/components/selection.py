@@ -86,7 +86,7 @@ def run_label(report: Report) -> str:
     """A run in a list."""
     seed = report.recipe["seed"]
     name = "" if preset_of(report.recipe) else f" · {report.recipe['name']}"
-    bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
+    bits = f" {width(report.recipe)}" if report.is_quantized else ""
     terms = report.recipe["training"]["distillation"] if report.recipe.get("training") else ()
     losses = f" ({' + '.join(t['kind'] for t in terms)})" if terms else ""
     return (
@@ -116,7 +116,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     Stops the page with what to do if there is nothing to choose from.
     """
     every_run = finished(store)
-    every = [r for r in every_run if r.recipe["rules"] or not quantized]
+    every = [r for r in every_run if r.is_quantized or not quantized]
     if not every:
         empty("No finished run is stored yet.")
     by_id = {r.run: r for r in every}

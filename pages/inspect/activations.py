@@ -85,7 +85,7 @@ def draw(
     say(text)
     terms = (
         "FP32",
-        *((report.method, "fake quantization") if report.recipe["rules"] else ()),
+        *((report.method, "fake quantization") if report.is_quantized else ()),
         "zero-shot",
     )
     show(

@@ -24,7 +24,7 @@ from sdq.figures.weights import (
     reading,
     table,
 )
-from sdq.labels import width
+from sdq.labels import treatment, width
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -70,7 +70,7 @@ def draw(
         str(store.folder), report.run, report.method, kind, layer, option, theme()
     )
     say(text)
-    terms = ("FP32", *((report.method, "fake quantization") if report.recipe["rules"] else ()))
+    terms = ("FP32", *((report.method, "fake quantization") if report.is_quantized else ()))
     key = f"weights-{kind}"
     show(
         figure,
@@ -91,7 +91,7 @@ try:
     weights = stored(str(store.folder), report.run)
     every = drawn(table, weights)
     rounded = bool(every["SQNR, dB"].notna().any())
-    run = f"{width(report.recipe)} by {report.method}" if report.recipe["rules"] else "FP32"
+    run = treatment(width(report.recipe), report.method)
     say(drawn(reading, weights, run), "reading")
 
     hardest = every["SQNR, dB"].idxmin() if rounded else every["largest / typical weight"].idxmax()

@@ -21,8 +21,15 @@ WIDTHS = "INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activa
 SCHEMES = "All but W4A8 are INT8. Full-integer: what lies between the layers is rounded too, as on \
 integer hardware. Static per tensor: one range for each weight and activation, measured once. Per \
 tensor: as PyTorch's dynamic quantization. Per channel: a range per output channel and per token."
-SIGNS = {"circle": "●", "x": "✖", "square": "■", "triangle-up": "▲", "diamond": "◆", "star": "★"}
-SIGNS |= {"triangle-down": "▼"}
+SIGNS = {
+    "circle": "●",
+    "x": "✖",
+    "square": "■",
+    "triangle-up": "▲",
+    "triangle-down": "▼",
+    "diamond": "◆",
+    "star": "★",
+}
 MEANT = {
     "FP32": "The trained model, not quantized.",
     "FP32 longer": "Trained as many steps more as QAT and SDQ, not quantized.",
@@ -36,14 +43,7 @@ MEANT = {
 
 def key(reports: list[Report]) -> None:
     """The legend: each method with its zero-shot mean and its size."""
-    metric, size = (
-        METRICS[reports[0].metric],
-        {
-            r.run: (r.size_bytes["quantized_simulated"] if r.is_quantized else r.size_bytes["fp32"])
-            / 1e6
-            for r in reports
-        },
-    )
+    metric = METRICS[reports[0].metric]
     for report in reports:
         mark = MARKS[report.method]
         simulated = " simulated" if report.is_quantized else ""
@@ -51,7 +51,7 @@ def key(reports: list[Report]) -> None:
             f'<div class="key"><span aria-hidden="true" '
             f'style="color:{mark.colour(theme())}">{SIGNS[mark.symbol]}</span> '
             f"<b>{report.method} {100 * report.quantized.zero_shot_mean:.1f} "
-            f"{metric.unit}</b><br>{MEANT[report.method]}<br><small>{size[report.run]:.1f} "
+            f"{metric.unit}</b><br>{MEANT[report.method]}<br><small>{report.size / 1e6:.1f} "
             f"MB{simulated}</small></div>"
         )
 

@@ -94,7 +94,7 @@ def actions(picked: list[Report], pins: set[str]) -> None:
     comparable, ids = history.comparable(picked, store), [report.run for report in picked]
     query = {"runs": ",".join(comparable)}
     who = visitor()
-    plain = not any(report.recipe["rules"] for report in picked)
+    plain = not any(report.is_quantized for report in picked)
     with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         if len(picked) == 1:
             st.page_link(

@@ -21,7 +21,7 @@ from sdq.results import METRICS, Report
 
 def size(report: Report) -> float:
     """MB (10^6 bytes): of the parameters of an FP32 run, simulated for a quantized one."""
-    return report.size_bytes["quantized_simulated" if report.recipe["rules"] else "fp32"] / 1e6
+    return report.size / 1e6
 
 
 def zero_shot(report: Report) -> list[str]:
@@ -65,7 +65,7 @@ def table(reports: Sequence[Report], sentences: Mapping[str, pd.DataFrame]) -> p
             "worst": 100 * scores[worst],
             "worst language": language_name(worst),
             "MB": size(report),
-            "simulated": bool(report.recipe["rules"]),
+            "simulated": report.is_quantized,
             "seconds": sum(report.seconds.values()),
             "difference": 100
             * (mean - float(np.mean([first.quantized.by_language[code] for code in codes])))

@@ -223,7 +223,7 @@ def inspectable(report: Report, store: Store) -> None:
     """UserError for a run that cannot be looked into: FP32, or trained, and its weights are not on
     this machine, or only as codes: rounding does nothing to those, so that every error would be
     measured as 0."""
-    if not report.recipe["rules"]:
+    if not report.is_quantized:
         raise UserError(
             f"a quantized run must be chosen to be inspected, {report.run} is FP32; choose "
             "another run"

@@ -51,8 +51,7 @@ def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ())
     pins, times = set(pinned(store)), dict(store.listing())
     listed = []
     for report in reports:
-        is_own, quantized = own(store, report.run), bool(report.recipe["rules"])
-        size = report.size_bytes["quantized_simulated" if quantized else "fp32"]
+        is_own = own(store, report.run)
         listed.append(
             {
                 "pinned": report.run in pins,
@@ -64,7 +63,7 @@ def rows(reports: Sequence[Report], store: Store, damaged: Collection[str] = ())
                 "task": report.on,
                 "model": report.model,
                 "seed": report.recipe["seed"],
-                "size_mb": size / 1e6,
+                "size_mb": report.size / 1e6,
                 "seconds": sum(report.seconds.values()),
                 "made": pd.Timestamp(times[report.run], unit="s", tz="UTC")
                 if is_own and report.run in times

@@ -142,7 +142,7 @@ def in_trash(store: Store, who: Visitor = OWNER) -> dict[str, str]:
     for path in (path for path in trashed(store.folder.parent) if who.may_change(path)):
         try:
             report = read_report(path / "report.json")
-            bits = f" {width(report.recipe)}" if report.recipe["rules"] else ""
+            bits = f" {width(report.recipe)}" if report.is_quantized else ""
             what = f"{report.method}{bits} on {report.on}, seed {report.recipe['seed']}"
         except (OSError, ValueError, RecursionError):
             what = "a run without a result"

@@ -8,7 +8,7 @@ from typing import Any
 from sdq.io.files import write_text
 from sdq.midi.pretrain import Plan
 from sdq.midi.student import TRAINED_BLOCKS
-from sdq.midi.vocabulary import MARGIN
+from sdq.midi.vocabulary import MARGIN, WHOLE_MARGIN
 from sdq.mini import frames
 from sdq.mini.cards import SOURCES, score_rows
 from sdq.models import composition
@@ -63,10 +63,11 @@ only**, and the top blocks that go with them.
 ## Tokenizer
 
 WordPiece over two vocabularies: the body's {built["package_pieces"]:,} pieces with their ids, and \
-{built["our_pieces"]:,} of ours. English is cut as the body cuts it: a piece of Latin letters is \
-ours only if its language uses it {MARGIN} times as often as English text does, and whole words \
-(`und▁`) are no part of longer ones. Accents and the vowel signs of Hindi and Thai are kept. In \
-Chinese and Thai a piece means the same with `##` before it as without, and has the same row.
+{built["our_pieces"]:,} of ours. English is cut as the body cuts it but for rare words: a part of \
+a word in Latin letters is ours only if its language uses it {MARGIN} times as often as English \
+text does, a whole word (`und▁`, no part of longer ones) {WHOLE_MARGIN} times. Accents and the \
+vowel signs of Hindi and Thai are kept. In Chinese and Thai a piece means the same with `##` \
+before it as without, and has the same row.
 
 ## Training
 

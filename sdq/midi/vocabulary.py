@@ -2,8 +2,9 @@
 does not.
 
 Pieces are learned on each language's own sentences and then chosen by use. A piece of the letters
-that English has must be used MARGIN times as often in its language as in English text; what English
-needs stays the package's, so that English is cut as the package cuts it.
+that English has must be used MARGIN times (a whole word WHOLE_MARGIN times) as often in its
+language as in English text; what English needs stays the package's, so that English is cut as the
+package cuts it but for rare words.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SIZE = 24_000
 # 0.4 % of the package's pieces are cut otherwise; with 300 for both a quarter of German words fell
 # into English fragments, whose rows are frozen, with these an eighth
 MARGIN, WHOLE_MARGIN = 30, 5
-WEIGHT = SOURCE_WEIGHT | {"mini": 1.0}
+WEIGHT = SOURCE_WEIGHT | {"mini": 1.0}  # frames are many sentences of few words
 
 
 def sampled(pairs: Sequence[Pair], each: int, seed: int) -> dict[str, list[str]]:
@@ -150,8 +151,7 @@ def choose(
     seed: of the draw
     """
     texts = sampled(pairs, each, seed)
-    left = [*candidates(texts, 3 * size // len(texts)), *letters(pairs)]
-    left = list(dict.fromkeys(left))
+    left = list(dict.fromkeys([*candidates(texts, 3 * size // len(texts)), *letters(pairs)]))
     while True:
         cut = pieces.assembled(package, pieces.forms(left))
         own = [use(cut, sentences) for sentences in texts.values()]

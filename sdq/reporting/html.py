@@ -34,7 +34,7 @@ def heading(reports: Sequence[Report]) -> str:
     """A title for those who give none: what was done to which model on which task."""
     methods = list(
         dict.fromkeys(
-            f"{r.method} {width(r.recipe)}" if r.recipe["rules"] else r.method for r in reports
+            f"{r.method} {width(r.recipe)}" if r.is_quantized else r.method for r in reports
         )
     )
     named = methods[0] if len(methods) == 1 else f"{', '.join(methods[:-1])} and {methods[-1]}"
@@ -51,7 +51,7 @@ def summary(reports: Sequence[Report]) -> pd.DataFrame:
     for FP32), time in seconds."""
     rows, names = [], run_names(reports)
     for r in reports:
-        quantized, unit = bool(r.recipe["rules"]), METRICS[r.metric]
+        unit = METRICS[r.metric]
         rows.append(
             {
                 "run": names[r.run],
@@ -63,10 +63,8 @@ def summary(reports: Sequence[Report]) -> pd.DataFrame:
                 "zero-shot change to FP32, points": round(
                     100 * (r.quantized.zero_shot_mean - r.reference.zero_shot_mean), 1
                 ),
-                "size, MB": round(
-                    r.size_bytes["quantized_simulated" if quantized else "fp32"] / 1e6, 2
-                ),
-                "size is": "simulated" if quantized else "of FP32 parameters",
+                "size, MB": round(r.size / 1e6, 2),
+                "size is": "simulated" if r.is_quantized else "of FP32 parameters",
                 "seconds": round(sum(r.seconds.values()), 1),
                 "id": r.run,
             }

@@ -89,9 +89,8 @@ def results(study: Study, store: Store, seeds: list[int]) -> str:
     lines = [_said(study, study.about, seeds)]
     for scheme, task in study.tables:
         lines += ["", f"## {study.heading.format(task=task, scheme=scheme.name)}", ""]
-        if study.control:
-            alone = f"{study.command(len(seeds))} --scheme {scheme.name} --task {task}"
-            lines += [f"`{alone}`", ""]
+        alone = f"{study.command(len(seeds))} --scheme {scheme.name} --task {task}"
+        lines += [f"`{alone}`", ""]
         runs = _load(study, scheme, task, stored, store)
         if {"fp32", scheme.ptq} <= runs.keys():
             lines += _table(study, scheme, runs, seeds)
@@ -159,34 +158,30 @@ def _methods(presets: Sequence[str]) -> list[str]:
 
 def _table(study: Study, scheme: Scheme, runs: Mapping[str, Runs], seeds: list[int]) -> list[str]:
     """A row per preset that has runs, and what PTQ loses. Both FP32 and PTQ must have some."""
-    first = runs["fp32"].reports[0]
-    labelled, zero, every = first.labelled, _zero_shot(runs), list(first.quantized.by_language)
+    labelled, zero = runs["fp32"].reports[0].labelled, _zero_shot(runs)
     against = study.against(scheme)
     differences = _differences(study, scheme, runs, zero)
     means = {name: mean_interval(those.tables, zero)[0] for name, those in runs.items()}
     lost = means["fp32"] - means[scheme.ptq]
     titles = [
         "method",
-        *([f"{labelled} [95 %]"] if study.control else [labelled, f"mean of {len(every)}"]),
+        f"{labelled} [95 %]",
         f"mean of {len(zero)} zero-shot [95 %]",
         "recovered, %",
         *(f"against {method}, points [95 %], p" for method in _methods(against)),
     ]
     lines = [_row(titles), "|" + "---|" * len(titles)]
     for preset, (_, _, tables) in runs.items():
-        scores = [_score(tables, [labelled])]
-        if not study.control:
-            scores = [f"{100 * mean_interval(tables, c)[0]:.1f}" for c in ([labelled], every)]
         recovered = ""
         if PRESETS[preset].rules and preset != scheme.ptq:
             share = 100 * (means[preset] - means[scheme.ptq])
             recovered = (
                 f"{share / lost:.0f}" if 100 * lost > LEAST else f"loss under {LEAST} points"
             )
-        cells = [_label(preset) + _fewer(preset, runs[preset], seeds), *scores]
+        cells = [_label(preset) + _fewer(preset, runs[preset], seeds), _score(tables, [labelled])]
         cells += [_score(tables, zero), recovered]
         lines.append(_row([*cells, *(differences.get((preset, base), "") for base in against)]))
-    return [*lines, "", _loss(study, runs["fp32"], runs[scheme.ptq], labelled, zero)]
+    return [*lines, "", _loss(runs["fp32"], runs[scheme.ptq], labelled, zero)]
 
 
 def _differences(
@@ -201,24 +196,21 @@ def _differences(
         if base in runs and base != preset
     }
     p = [verdict["p"] for verdict in verdicts.values()]
-    corrected = holm(p) if study.control else p
     return {
         pair: f"{v['change']:+.2f} {_bounds(v['low'], v['high'])}, {p_text(chance)}"
-        for (pair, v), chance in zip(verdicts.items(), corrected, strict=True)
+        for (pair, v), chance in zip(verdicts.items(), holm(p), strict=True)
     }
 
 
-def _loss(study: Study, fp32: Runs, ptq: Runs, labelled: str, zero: list[str]) -> str:
-    """What PTQ loses in the zero-shot languages; in a study with a control, also in the labelled
-    one, and whether the former is more."""
+def _loss(fp32: Runs, ptq: Runs, labelled: str, zero: list[str]) -> str:
+    """What PTQ loses in the zero-shot languages and in the labelled one, and whether the former is
+    more."""
     damage = paired_tests(fp32.tables, ptq.tables, zero).iloc[-1]
     said = (
         f"PTQ loses {round(-damage['change'], 1) + 0:.1f} points of mean zero-shot score "
         f"{_bounds(-damage['high'], -damage['low'])}; n = {damage['n']} sentences in "
         f"{damage['clusters']} clusters."
     )
-    if not study.control:
-        return said
     lost = interaction(fp32.tables, ptq.tables, {"zero-shot": zero}, [labelled]).set_index("group")
     home, away, language = lost.loc[HOME], lost.loc["zero-shot"], language_name(labelled)
     return (

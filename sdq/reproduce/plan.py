@@ -44,9 +44,7 @@ class Study:
         What stops early has the first blocks, and of a block the first seed
     trained: how names of the presets begin that train, the baseline first
     tested: which of them are compared with what stands before them
-    control: the preset without quantization that trains as many steps; tables with one also have an
-        interval for the labelled language, tests corrected for their number, whether the zero-shot
-        languages lose more than it, and the command that makes them
+    control: the preset without quantization that trains as many steps
     inspected: presets whose runs of intent at seed 0 ship with an inspection
     mark: of the tables in docs/results.md and the README
     kind: what a scheme is called in the README
@@ -60,13 +58,13 @@ class Study:
     blocks: tuple[tuple[Scheme, tuple[str, ...]], ...]
     trained: tuple[str, ...]
     tested: tuple[str, ...]
+    control: str
     mark: str
     kind: str
     shown: tuple[str, ...]
     heading: str
     about: str
     short: str
-    control: str | None = None
     inspected: tuple[str, ...] = ()
 
     @property
@@ -85,13 +83,12 @@ class Study:
 
     def presets(self, scheme: Scheme) -> list[str]:
         """Presets compared in a scheme's tables: FP32, the control, PTQ, what is trained."""
-        before = ["fp32", *([self.control] if self.control else []), scheme.ptq]
+        before = ["fp32", self.control, scheme.ptq]
         return [*before, *(f"{name}-{scheme.ending}" for name in self.trained)]
 
     def against(self, scheme: Scheme) -> list[str]:
         """Presets that those of `tested` are compared with: PTQ, the baseline, the control."""
-        compared = [scheme.ptq, f"{self.trained[0]}-{scheme.ending}"]
-        return [*compared, *([self.control] if self.control else [])]
+        return [scheme.ptq, f"{self.trained[0]}-{scheme.ending}", self.control]
 
     def jobs(
         self, seeds: Iterable[int], schemes: Iterable[str] = (), tasks: Iterable[str] = ()
