@@ -1,5 +1,5 @@
 """Real data through the door of a user: `SDQ_REAL_DATA=DIR python -m benchmarks.real [--task
-sib200] [--steps 300] [--languages en,de]`.
+sib200] [--model midi] [--steps 300] [--languages en,de]`.
 
 Writes task files for XNLI, PAWS-X, UD parts of speech and SIB-200, fine-tunes `mini` on their
 English sentences, quantizes it by PTQ and by SDQ, and prints the scores of every language as
@@ -151,6 +151,9 @@ TASKS: dict[str, Callable[[Path, Path, Sequence[str]], dict[str, Any]]] = {
 # steps of fine-tuning; a head on pairs needs all blocks, and learns slowly
 STEPS = {"sib200": 500, "udpos": 600, "xnli": 800, "pawsx": 800}
 FROZEN = {"sib200": 4, "udpos": 2, "xnli": 0, "pawsx": 0}
+# a published body is kept as it is, or its other languages fade
+FROZEN_OF = {"midi": {"udpos": 4}}
+WIDTHS = tuple(name.removeprefix("qat-") for name in PRESETS if name.startswith("qat-"))
 
 
 def source() -> Path:
@@ -173,11 +176,11 @@ def prepare(name: str, folder: Path, languages: Sequence[str] = ()) -> Path:
     return path
 
 
-def recipes(width: str, steps: int | None) -> dict[str, Recipe]:
-    """What is compared, by its name in the table."""
+def recipes(width: str, steps: int | None, trained: bool = True) -> dict[str, Recipe]:
+    """What is compared, by its name in the table; QAT and SDQ only if `trained`."""
     found = {"FP32": PRESETS["fp32"], "PTQ INT8": PRESETS["ptq-int8-dynamic"]}
     for method, preset in (
-        ("PTQ", f"ptq-{width}"),
+        ("PTQ", "ptq-int8-dynamic" if width == "int8" else f"ptq-{width}"),
         ("QAT", f"qat-{width}"),
         ("SDQ", f"sdq-att-kld-{width}"),
     ):
@@ -187,7 +190,8 @@ def recipes(width: str, steps: int | None) -> dict[str, Recipe]:
                 update={"steps": steps, "check_every": max(1, min(50, steps))}
             )
             recipe = recipe.model_copy(update={"training": training})
-        found[f"{method} {width.upper()}"] = recipe
+        if trained or recipe.training is None:
+            found[f"{method} {width.upper()}"] = recipe
     return found
 
 
@@ -221,11 +225,13 @@ def measure(
     steps: int | None,
     say: Callable[[str], None],
     base: str = "mini",
+    trained: bool = True,
 ) -> str:
     """Fine-tune `base`, quantize, score; the result as Markdown."""
     store, started = Store.default(), time.perf_counter()
     loaded = load_task(address)
-    training = usual(base, address, STEPS[name] if steps is None else steps, freeze=FROZEN[name])
+    frozen = FROZEN_OF.get(base, {}).get(name, FROZEN[name])
+    training = usual(base, address, STEPS[name] if steps is None else steps, freeze=frozen)
 
     def tell(event: dict[str, Any]) -> None:
         if event["event"] in ("stage", "check"):
@@ -243,7 +249,7 @@ def measure(
         )
     )
     tables = {}
-    for method, recipe in recipes(width, steps).items():
+    for method, recipe in recipes(width, steps, trained).items():
         say(f"{time.perf_counter() - started:6.0f} s  {method}")
         run(recipe, model, address, store, tell)
         tables[method] = store.sentences(identify(recipe, model, address))
@@ -274,7 +280,8 @@ def main() -> None:
         type=int,
         help="of fine-tuning and of each student; if not given, what suits the task",
     )
-    parser.add_argument("--width", default="w2a8", choices=("int8", "w4a8", "w3a8", "w2a8"))
+    parser.add_argument("--width", default="w2a8", choices=WIDTHS)
+    parser.add_argument("--untrained", action="store_true", help="without QAT and SDQ")
     parser.add_argument("--model", default="mini", help="'mini', 'midi', a folder or a Hub name")
     parser.add_argument("--languages", default="", help="with commas between; all if not given")
     wanted = parser.parse_args()
@@ -289,6 +296,7 @@ def main() -> None:
                 wanted.steps,
                 lambda text: print(text, file=sys.stderr, flush=True),
                 wanted.model,
+                not wanted.untrained,
             ),
             flush=True,
         )

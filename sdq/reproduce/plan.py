@@ -188,6 +188,7 @@ MIDI = Study(
     blocks=tuple(
         (scheme, ("intent", "slots"))
         for scheme in (
+            Scheme("full-integer-per-tensor", "int8-full-tensor", "ptq-int8-full-tensor"),
             Scheme("full-integer", "int8-full", "ptq-int8-full"),
             Scheme("static-per-tensor", "int8-static-tensor", "ptq-int8-static-tensor"),
             Scheme("per-tensor", "int8-tensor", "ptq-int8-tensor"),

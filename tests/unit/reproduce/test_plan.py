@@ -15,23 +15,24 @@ def test_the_first_hour_has_a_whole_table() -> None:
     jobs = MIDI.jobs(range(3))
     presets = [
         "fp32",
-        "ptq-int8-full",
+        "ptq-int8-full-tensor",
         "fp32-longer",
-        "qat-int8-full",
-        "sdq-att-kld-int8-full",
+        "qat-int8-full-tensor",
+        "sdq-att-kld-int8-full-tensor",
     ]
     assert jobs[:10] == [Job(name, task, 0) for task in ("intent", "slots") for name in presets]
     second = [Job(name, task, 1) for task in ("intent", "slots") for name in presets[2:]]
     assert jobs[10:16] == second
     assert {job.seed for job in jobs[16:22]} == {2}
-    assert jobs[22] == Job("ptq-int8-static-tensor", "intent", 0)
+    assert jobs[22] == Job("ptq-int8-full", "intent", 0)
 
 
 def test_every_run_of_midi_is_planned_once() -> None:
     jobs = MIDI.jobs(range(3))
-    # of each task FP32, its control with 3 seeds, and in 5 schemes PTQ and two students
-    assert len(jobs) == len(set(jobs)) == 2 * (1 + 3 + 5 * (1 + 2 * 3))
+    # of each task FP32, its control with 3 seeds, and in 6 schemes PTQ and two students
+    assert len(jobs) == len(set(jobs)) == 2 * (1 + 3 + 6 * (1 + 2 * 3))
     assert [scheme.ptq for scheme in MIDI.schemes] == [
+        "ptq-int8-full-tensor",
         "ptq-int8-full",
         "ptq-int8-static-tensor",
         "ptq-int8-tensor",
@@ -76,7 +77,7 @@ def test_schemes_and_tasks_are_chosen_by_name() -> None:
     assert {job.task for job in jobs} == {"slots"}
     rounding = [job.preset for job in jobs if job.preset.startswith("ptq")]
     assert rounding == ["ptq-int8-full", "ptq-w4a8"]
-    with pytest.raises(UserError, match=r"a scheme must be one of full-integer, .*got 'int3'"):
+    with pytest.raises(UserError, match=r"a scheme must be one of full-integer-per-tensor, .*got 'int3'"):
         MIDI.jobs([0], ["int3"])
     with pytest.raises(UserError, match=r"a task must be one of intent, slots, got 'names'"):
         MIDI.jobs([0], (), ["names"])
