@@ -36,7 +36,7 @@ class Plan:
     """How `midi` is trained. The learning rate rises for `warmup` steps and then falls to zero; in
     the `polish` steps that follow once more."""
 
-    steps: int = 3000
+    steps: int = 5000
     pairs_per_step: int = 64
     english_per_step: int = 16
     learning_rate: float = 5e-4  # of our rows
@@ -45,7 +45,7 @@ class Plan:
     temperature: float = 0.05
     cosine: float = 5.0
     word: float = 3.0
-    polish: int = 900  # steps after the others, with the term of the first token
+    polish: int = 1200  # steps after the others, with the term of the first token
     polish_rate: float = 2e-4
     first: float = 3.0
     longest: int = 64  # pieces of a sentence
