@@ -25,7 +25,7 @@ def finetune(
     ],
     model: Annotated[
         str,
-        typer.Option(help="'mini', 'midi' once built, a folder, or a Hub name; see `models`"),
+        typer.Option(help="'mini', 'midi', a folder, or a Hub name; see `models`"),
     ] = "mini",
     steps: Annotated[
         int | None,

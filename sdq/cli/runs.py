@@ -18,7 +18,7 @@ def run(
     model: Annotated[
         str,
         typer.Option(
-            help="'mini', 'midi' once built, a folder with config, tokenizer and safetensors, or a "
+            help="'mini', 'midi', a folder with config, tokenizer and safetensors, or a "
             "Hub name; see `models`"
         ),
     ] = "mini",
