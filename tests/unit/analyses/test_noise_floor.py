@@ -32,6 +32,7 @@ NUMBERS = ["value", "high"]
 # --- the floor: what it is
 
 
+@pytest.mark.parametrize("family", ["bert", "xlmr", "distilbert"])
 def test_what_does_not_change_does_not_move(family: str, tiny: Any) -> None:
     student = rewrite(tiny(family), W8A8)
     data = text(n=5, pad=pad_of(student))

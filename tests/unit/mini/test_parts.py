@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from transformers import (
@@ -27,6 +24,7 @@ from sdq.models.retrieval import load_for
 from sdq.models.structure import remarks
 from sdq.pipeline.finetune import MINI
 from sdq.settings import ASSETS, ROOT, UserError
+from tests.helpers.joining import join, sums
 
 TOKENIZER = {
     "tokenizer.json": "517e71bac6dcc255380627c040fa79fcb431d41b98194fea3b868b1af646a267",
@@ -63,14 +61,6 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     seal_embedded(folder)
     monkeypatch.setattr(composition, "MINI", folder)
     return folder
-
-
-def sums(folder: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.iterdir()
-        if path.is_file()
-    }
 
 
 @TASKS
@@ -144,25 +134,10 @@ def test_a_joined_folder_that_was_changed_is_joined_again(name: str) -> None:
     assert sums(folder) == RECORDED["slots"]
 
 
-def _join(barrier: Any, said: Any) -> None:
-    """In a process of its own: join slowly, and tell how often, and what is there then."""
-    join, joined = composition._join, []
-
-    def slowly(*given: Any) -> None:
-        joined.append(given)
-        time.sleep(0.5)
-        join(*given)
-
-    composition._join = slowly
-    barrier.wait()
-    there = sums(folder_of("mini", "intent"))
-    said.put((there, len(joined)))
-
-
 def test_two_processes_at_once_join_once() -> None:
     context = multiprocessing.get_context("spawn")
     barrier, said = context.Barrier(2), context.Queue()
-    both = [context.Process(target=_join, args=(barrier, said)) for _ in range(2)]
+    both = [context.Process(target=join, args=(barrier, said)) for _ in range(2)]
     for process in both:
         process.start()
     told = [said.get(timeout=60) for _ in both]

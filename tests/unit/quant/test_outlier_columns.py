@@ -169,8 +169,8 @@ def test_both_halves_are_the_layer_again(how: str) -> None:
 
 
 @HOW
-def test_off_is_fp32_bit_for_bit(how: str, family: str, kind: str, tiny: Any, padded: Any) -> None:
-    model = tiny(family, kind)
+def test_off_is_fp32_bit_for_bit(how: str, family: str, tiny: Any, padded: Any) -> None:
+    model = tiny(family, "token")
     batch = padded(model)
     most = ("q", "k", "v", "attention_output", "ffn_in", "ffn_out")
     made = Rule(roles=most, weight=WeightSpec(), activation=STATIC, outliers=apart(how, 3, 9))

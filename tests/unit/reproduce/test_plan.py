@@ -77,7 +77,9 @@ def test_schemes_and_tasks_are_chosen_by_name() -> None:
     assert {job.task for job in jobs} == {"slots"}
     rounding = [job.preset for job in jobs if job.preset.startswith("ptq")]
     assert rounding == ["ptq-int8-full", "ptq-w4a8"]
-    with pytest.raises(UserError, match=r"a scheme must be one of full-integer-per-tensor, .*got 'int3'"):
+    with pytest.raises(
+        UserError, match=r"a scheme must be one of full-integer-per-tensor, .*got 'int3'"
+    ):
         MIDI.jobs([0], ["int3"])
     with pytest.raises(UserError, match=r"a task must be one of intent, slots, got 'names'"):
         MIDI.jobs([0], (), ["names"])
