@@ -31,7 +31,7 @@ from sdq.store import CHECKPOINT, Store
 from sdq.train.looks import looks, sample
 from sdq.train.loop import train_
 from sdq.train.resume import History
-from sdq.train.schedule import unfinished
+from sdq.train.schedule import cut_short
 from sdq.train.settings import Training
 
 WORK = "unfinished"  # the folder of what is not finished, inside the other
@@ -41,10 +41,10 @@ MINI = {  # how the shipped models were made
 }
 WARMUP = 100  # steps
 # as long as the dev score rises: 8 looks without a better one are at least 400 steps
-FINISHED = Training(steps=6000, warmup=WARMUP / 6000, dropout=True, patience=8, cooldown=0.25)
+UNTIL_PLATEAU = Training(steps=6000, warmup=WARMUP / 6000, dropout=True, patience=8, cooldown=0.25)
 # of midi only the top blocks move: the others stay those of its published body, and do not ship
 MIDI = {
-    task: FINISHED.model_copy(update={"learning_rate": rate, "frozen_blocks": 4})
+    task: UNTIL_PLATEAU.model_copy(update={"learning_rate": rate, "frozen_blocks": 4})
     for task, rate in {"intent": 2e-4, "slots": 3e-4}.items()
 }
 SHIPPED = {"mini": MINI, "midi": MIDI}
@@ -64,7 +64,7 @@ def usual(
     ones (1e-4) or those of the size of XLM-R base (2e-5), until the dev score stops rising."""
     base = SHIPPED.get(model, {}).get(task)
     rate = {"mini": 3e-4, "midi": 1e-4}.get(model, 2e-5)
-    preset = base or FINISHED.model_copy(update={"learning_rate": rate})
+    preset = base or UNTIL_PLATEAU.model_copy(update={"learning_rate": rate})
     given = {"steps": steps, "learning_rate": learning_rate, "frozen_blocks": freeze}
     made = preset.model_dump() | {name: value for name, value in given.items() if value is not None}
     # short trainings warm up and look at dev as a long one does, in proportion
@@ -122,8 +122,8 @@ def finetune(
             trained, tokenizer, history = train(
                 folder, task, training, seed, progress, work / CHECKPOINT, **changes
             )
-            unfinished = (_unfinished(training),) if history.unfinished else ()
-            card |= _told(history, (*task.remarks, *loading_remarks(trained), *unfinished))
+            said = (_cut_short(training),) if history.unfinished else ()
+            card |= _told(history, (*task.remarks, *loading_remarks(trained), *said))
             return _save(trained, tokenizer, card, out, work)
     except OSError as error:
         raise unfitting(out, error) from error
@@ -139,9 +139,9 @@ def _told(history: History, remarks: tuple[str, ...]) -> dict[str, Any]:
     return told | {"remarks": "; ".join(one.removesuffix(".") for one in remarks)}
 
 
-def _unfinished(training: Training) -> str:
+def _cut_short(training: Training) -> str:
     return (
-        f"{unfinished(training)}, so the model may not be at its best, and what is compared with "
+        f"{cut_short(training)}, so the model may not be at its best, and what is compared with "
         "it may look better than it is; allow more with --steps"
     )
 

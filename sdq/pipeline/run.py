@@ -280,13 +280,13 @@ class _Computation:
 
         from sdq.data.check import bearing
         from sdq.models.structure import remarks
-        from sdq.train.schedule import unfinished
+        from sdq.train.schedule import cut_short
 
         answers = _of_answers(self.task, reference)
         said = [*bearing(self.task, self.store.folder.parent), *answers, *remarks(self.teacher)]
         if history is not None and history.unfinished:
             assert self.recipe.training is not None
-            said.append(unfinished(self.recipe.training))
+            said.append(cut_short(self.recipe.training))
         made = {
             "seed": self.recipe.seed,
             "test_sentences": len(self.data),

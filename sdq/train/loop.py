@@ -21,7 +21,7 @@ from sdq.quant.rewrite import set_noise_
 from sdq.settings import UserError
 from sdq.train.losses import Seen, tap_of
 from sdq.train.resume import History, State, Unusable, resume_, save
-from sdq.train.schedule import last_step, over, rate, turn_
+from sdq.train.schedule import finished, last_step, rate, start_decay_
 from sdq.train.settings import Training
 
 
@@ -126,14 +126,14 @@ def train_(
         watched_teacher = None if teacher is None else Watched(teacher.eval(), terms)
         state = _begun(checkpoint, model, optimizer, settings.steps, progress)
         batches = itertools.islice(_stream(train, unlabelled, settings, seed), state.step, None)
-        while not over(settings, state):
+        while not finished(settings, state):
             batch, has_label = next(batches)
             step = state.step = state.step + 1
-            last = last_step(settings, state.falls)
+            last = last_step(settings, state.decay_from)
             model.train()
             term_losses = losses(student, watched_teacher, batch, terms, has_label)
             loss = _total(term_losses, settings, step)
-            _descend_(model, optimizer, loss, rate(step, settings, state.falls))
+            _descend_(model, optimizer, loss, rate(step, settings, state.decay_from))
             if step % 10 == 0 or step == last:
                 row = {"step": float(step), "loss": loss.item()}
                 row |= {k: v.item() for k, v in term_losses.items()}
@@ -148,7 +148,7 @@ def train_(
                 progress({"event": "check", "step": step, "of": last, "dev": score})
                 # ranges are measured anew, as they are after a resumption
                 set_noise_(model, settings.noise, settings.refresh)
-            turn_(settings, state)
+            start_decay_(settings, state)
             if looks and checkpoint is not None:
                 save(checkpoint, model, optimizer, state)
         if state.history.kept != state.step:

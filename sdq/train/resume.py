@@ -36,7 +36,7 @@ class History:
     checks: list[dict[str, float]] = field(default_factory=list)
     kept: int = 0
     dev_sentences: int = 0  # 0: not said
-    unfinished: bool = False  # the dev score was still rising when the steps were used up
+    unfinished: bool = False  # dev still rose when the rate had to decay
 
 
 def moving(model: nn.Module) -> dict[str, Tensor]:
@@ -50,14 +50,14 @@ def moving(model: nn.Module) -> dict[str, Tensor]:
 class State:
     """Where a training is: its history, the best dev score so far and its weights, how many looks
     at dev in a row were no better (`bad`), the last step, and the one after which the learning rate
-    falls (0: not known, see `sdq.train.schedule`)."""
+    decays (0: not known, see `sdq.train.schedule`)."""
 
     history: History = field(default_factory=History)
     best: float = -math.inf
     best_state: dict[str, Tensor] = field(default_factory=dict)
     bad: int = 0
     step: int = 0
-    falls: int = 0
+    decay_from: int = 0
 
     def look(self, score: float, model: nn.Module) -> None:
         """Note a look at dev; keep the weights if none was better."""
@@ -104,7 +104,7 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: 
             "best": state.best,
             "bad": state.bad,
             "step": state.step,
-            "falls": state.falls,
+            "decay_from": state.decay_from,
         }
     )
     write(path, tensors, {"told": told, "sha256": _sum(tensors, told)})
@@ -140,7 +140,7 @@ def resume_(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step
             best=float(told["best"]),
             bad=int(told["bad"]),
             step=int(told["step"]),
-            falls=int(told.get("falls", 0)),
+            decay_from=int(told.get("decay_from", 0)),
         )
         random = tensors.pop("random")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

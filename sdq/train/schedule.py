@@ -11,50 +11,61 @@ from sdq.train.resume import State
 from sdq.train.settings import Training
 
 
-def rate(step: int, settings: Training, falls: int = 0) -> float:
+def rate(step: int, settings: Training, decay_from: int = 0) -> float:
     """The learning rate of a step.
 
     step: counted from 1
     settings: of the training
-    falls: the step after which the rate falls, see `State`
+    decay_from: the step after which the rate decays, see `State`
     """
-    warm = max(1, round(settings.warmup * settings.steps))
+    warm = warmup_steps(settings)
     if settings.cooldown is None:
         falling = max(0.0, settings.steps - step + 1) / max(1, settings.steps - warm)
     else:
-        end = last_step(settings, falls)
-        falling = (end - step + 1) / (end - falls) if falls else 1.0
+        end = last_step(settings, decay_from)
+        falling = (end - step + 1) / (end - decay_from) if decay_from else 1.0
     return settings.learning_rate * min(step / warm, falling)
 
 
-def last_step(settings: Training, falls: int = 0) -> int:
+def warmup_steps(settings: Training) -> int:
+    """The step at which the learning rate is at its largest."""
+    return max(1, round(settings.warmup * settings.steps))
+
+
+def latest_decay(settings: Training) -> int:
+    """The step after which the rate must decay for `steps` to be the last; with `cooldown`."""
+    return max(1, int(settings.steps / (1 + (settings.cooldown or 0.0))))
+
+
+def last_step(settings: Training, decay_from: int = 0) -> int:
     """The step that a training ends with, as far as is known: until the rate falls, the most."""
-    if settings.cooldown is None or not falls:
+    if settings.cooldown is None or not decay_from:
         return settings.steps
-    return min(settings.steps, falls + max(1, round(settings.cooldown * falls)))
+    return min(settings.steps, decay_from + max(1, round(settings.cooldown * decay_from)))
 
 
-def turn_(settings: Training, state: State) -> None:
-    """After a step: let the rate fall from here on if the dev score has stopped rising, or if the
-    steps left are only just enough to let it fall; then the training is not finished, and its
-    history says so."""
-    if settings.cooldown is None or state.falls:
+def start_decay_(settings: Training, state: State) -> None:
+    """After a step: let the rate decay from here on if it has been at its largest and the dev score
+    has stopped rising, or if the steps left are only just enough to let it decay; then the training
+    is cut short, and its history says so."""
+    if settings.cooldown is None or state.decay_from:
         return
-    if state.bad >= settings.patience:
-        state.falls = state.step
-    elif state.step >= max(1, int(settings.steps / (1 + settings.cooldown))):
-        state.falls, state.history.unfinished = state.step, True
+    if state.bad >= settings.patience and state.step >= warmup_steps(settings):
+        state.decay_from = state.step
+    elif state.step >= latest_decay(settings):
+        state.decay_from, state.history.unfinished = state.step, True
 
 
-def unfinished(settings: Training) -> str:
-    """What is to be remarked on a training whose history says that it is not finished."""
+def cut_short(settings: Training) -> str:
+    """What is to be remarked on a training whose history says that it was cut short."""
     return (
         f"the dev score had not stopped rising ({settings.patience} looks in a row without a "
-        f"better one) when all {settings.steps:,} steps were done"
+        f"better one) at step {latest_decay(settings):,}, where the learning rate had to begin to "
+        f"decay to end at step {settings.steps:,}"
     )
 
 
-def over(settings: Training, state: State) -> bool:
+def finished(settings: Training, state: State) -> bool:
     """Whether a training has had its last step."""
     stopped = settings.cooldown is None and state.bad >= settings.patience
-    return stopped or state.step >= last_step(settings, state.falls)
+    return stopped or state.step >= last_step(settings, state.decay_from)

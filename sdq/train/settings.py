@@ -14,7 +14,10 @@ class Training(Settings):
     steps: int = Field(300, ge=1, le=100_000, description="Optimizer steps")
     batch_size: int = Field(32, ge=1, le=1024, description="Sentences per step")
     learning_rate: float = Field(
-        3e-4, gt=0, lt=1, description="Largest learning rate; it warms up and then falls linearly"
+        3e-4,
+        gt=0,
+        lt=1,
+        description="Largest learning rate; it warms up and then decays linearly, see `cooldown`",
     )
     warmup: float = Field(
         0.1, ge=0, le=0.9, description="Share of the steps in which the learning rate rises"
@@ -50,13 +53,16 @@ class Training(Settings):
         50, ge=1, description="Steps between two looks at the training language's dev split"
     )
     patience: int = Field(
-        100, ge=1, description="Stop after so many looks without a better dev score"
+        100,
+        ge=1,
+        description="Stop, or with `cooldown` begin to decay, after so many looks without a better "
+        "dev score",
     )
     cooldown: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="The learning rate stays at its largest until `patience` is at its end, then "
-        "falls over this share of the steps done; `steps` are the most. Absent: it falls over all "
-        "`steps`",
+        description="The learning rate stays at its largest until `patience` looks in a row bring "
+        "no better dev score, then decays linearly over this share of the steps done so far; "
+        "`steps` is then the most. Absent: it decays over all `steps`",
     )

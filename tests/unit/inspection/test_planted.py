@@ -66,6 +66,9 @@ WHOLE = Recipe(
     ),
     calibration=Calibration(sentences=64),
 )
+COARSEST = Recipe(
+    rules=PRESETS["ptq-int8-static-tensor"].rules, calibration=Calibration(sentences=64)
+)
 Fault = Callable[[random.Random, int], tuple[Diagnosis, bool]]
 
 
@@ -178,6 +181,32 @@ def one_weight(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     return diagnosis, right and cause == "single_weight"
 
 
+def one_unit(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
+    diagnosis, cause, right = weight_and_unit(rng, sentences, 1, 40)
+    return diagnosis, right and cause == "outlier_unit"
+
+
+def weight_anywhere(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
+    """One weight of any layer, 30 times the largest; FP32 answers otherwise then, too."""
+    _, model, _ = mini()
+    planted = copy.deepcopy(model)
+    name = rng.choice(
+        [
+            name
+            for name, module in planted.roberta.encoder.named_modules(prefix="roberta.encoder")
+            if isinstance(module, nn.Linear)
+        ]
+    )
+    weight = planted.get_submodule(name).weight
+    row, column = (rng.randrange(size) for size in weight.shape)
+    with torch.no_grad():
+        weight[row, column] = 30 * weight.abs().max()
+    diagnosis = looked_into(planted, COARSEST, sentences)
+    first = diagnosis.findings[0]
+    there = (first.module, first.cause, first.at) == (name, "single_weight", row)
+    return diagnosis, there and f"its weight [{row}, {column}] reaches" in first.sentences[1].text
+
+
 def weight_beside_unit(rng: random.Random, sentences: int) -> tuple[Diagnosis, bool]:
     diagnosis, cause, right = weight_and_unit(rng, sentences, 40, 8)
     return diagnosis, right and cause == "single_weight"
@@ -220,6 +249,8 @@ FAULTS: dict[str, Fault] = {
 }
 FAULTS |= {
     "one_weight": one_weight,
+    "one_unit": one_unit,
+    "weight_anywhere": weight_anywhere,
     "weight_beside_unit": weight_beside_unit,
     "unit_beside_weight": unit_beside_weight,
 }

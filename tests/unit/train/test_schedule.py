@@ -8,7 +8,7 @@ import pytest
 
 from sdq.train.loop import train_
 from sdq.train.resume import State
-from sdq.train.schedule import last_step, over, rate, turn_
+from sdq.train.schedule import finished, last_step, rate, start_decay_
 from sdq.train.settings import Training
 from tests.helpers.training import SHORT, text
 
@@ -20,13 +20,13 @@ STABLE = LINEAR.model_copy(update={"cooldown": 0.25, "patience": 2, "check_every
 def followed(settings: Training, scores: dict[int, float]) -> tuple[list[float], State]:
     """The rates of all steps of a training whose dev scores are known, and its last state."""
     state, rates = State(), []
-    while not over(settings, state):
+    while not finished(settings, state):
         state.step += 1
-        rates.append(rate(state.step, settings, state.falls) / PEAK)
+        rates.append(rate(state.step, settings, state.decay_from) / PEAK)
         if (score := scores.get(state.step)) is not None:
             state.bad = 0 if score > state.best else state.bad + 1
             state.best = max(score, state.best)
-        turn_(settings, state)
+        start_decay_(settings, state)
     return rates, state
 
 
@@ -41,18 +41,26 @@ def test_a_known_number_of_steps_rises_and_falls_linearly() -> None:
 def test_the_rate_stays_until_the_score_stops_rising() -> None:
     scores = {5: 0.1, 10: 0.3, 15: 0.6, 20: 0.5, 25: 0.6, 30: 0.9}
     rates, state = followed(STABLE, scores)
-    assert state.falls == 25
+    assert state.decay_from == 25
     assert rates[9:25] == [1.0] * 16
     assert rates[25:] == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
-    assert last_step(STABLE, state.falls) == state.step == 31, "a fall is not stopped"
+    assert last_step(STABLE, state.decay_from) == state.step == 31, "a fall is not stopped"
     assert not state.history.unfinished
 
 
 def test_a_score_that_still_rises_is_cut_off_in_time_to_fall() -> None:
     rates, state = followed(STABLE, {step: step / 100 for step in range(5, 101, 5)})
-    assert (state.falls, len(rates)) == (80, 100)
+    assert (state.decay_from, len(rates)) == (80, 100)
     assert rates[80:] == pytest.approx([(20 - i) / 20 for i in range(20)])
     assert state.history.unfinished
+
+
+def test_the_rate_decays_from_its_largest_only() -> None:
+    """A score that is best at the first look does not end the warm-up."""
+    slow = STABLE.model_copy(update={"warmup": 0.4})
+    rates, state = followed(slow, {step: 1 / step for step in range(5, 101, 5)})
+    assert state.decay_from == 40
+    assert max(rates) == rates[39] == 1.0
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
