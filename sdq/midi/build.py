@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +18,15 @@ from safetensors.torch import load_file
 from sdq.data.registry import load_task
 from sdq.io.files import replacing, write_text
 from sdq.io.sealed import SEAL, seal_embedded
-from sdq.midi import alignment, cards, parts, pretrain, student, tokenizer, vocabulary
+from sdq.midi import alignment, batches, cards, parts, pretrain, student, tokenizer, vocabulary
 from sdq.midi.batches import Batches
-from sdq.mini import corpus
+from sdq.mini import checkpoints, corpus
 from sdq.mini.build import say, tested
 from sdq.mini.corpus import Pair
 from sdq.models.composition import body, composed
 from sdq.models.parts import save_task
 from sdq.models.tensors import read_json
-from sdq.pipeline.finetune import MIDI, train
+from sdq.pipeline.finetune import MIDI, told, train
 
 PER_LANGUAGE = 9000  # pairs that IBM model 1 reads
 SHORT = 60  # pieces of a sentence that it reads at most
@@ -57,7 +57,9 @@ def build(
     started = time.perf_counter()
     pairs = corpus.parallel(folder) + corpus.own()
     print(f"{len(pairs):,} pairs, our own frames among them", flush=True)
-    words = prepared(pairs, corpus.english(folder), work, plan.seed)
+    everyday = corpus.english(folder)
+    checkpoints.claim(work, settings_of(plan), [*pairs, *everyday])
+    words = prepared(pairs, everyday, work, plan.seed)
     trained, config = start(words)
     data = Batches(
         pairs,
@@ -80,7 +82,7 @@ def build(
         code: sum(len(x) for x, p in zip(data.foreign, pairs, strict=True) if p.language == code)
         for code in sorted(counts)
     }
-    told = {
+    built = {
         "pairs_by_language": counts,
         "pairs_by_source": Counter(p.source for p in pairs),
         "subwords_by_language": pieces | {"en": sum(map(len, data.english))},
@@ -89,8 +91,19 @@ def build(
         "our_rows": max(words.row_of) + 1,
         "minutes_of_pretraining": round((time.perf_counter() - started) / 60, 1),
     }
-    write_text(out / "build.json", json.dumps(told, indent=1))
+    write_text(out / "build.json", json.dumps(built, indent=1))
     finish(out, plan)
+
+
+def settings_of(plan: pretrain.Plan) -> dict[str, Any]:
+    """What decides which encoder is built, by name."""
+    chosen = {
+        "vocabulary": [vocabulary.SIZE, vocabulary.MARGIN, vocabulary.WHOLE_MARGIN],
+        "weights of sources in the vocabulary": vocabulary.WEIGHT,
+        "weights of sources in a step": batches.WEIGHT,
+        "pairs of the alignment": [PER_LANGUAGE, SHORT],
+    }
+    return asdict(plan) | chosen
 
 
 def finish(out: Path, plan: pretrain.Plan) -> None:
@@ -98,18 +111,20 @@ def finish(out: Path, plan: pretrain.Plan) -> None:
     are kept. Writes the card."""
     started = time.perf_counter()
     (out / SEAL).unlink(missing_ok=True)
-    scored = {}
+    base = composed("midi", "encoder", out)
+    scored, trained = {}, {}
     for name, settings in MIDI.items():
         task = load_task(name)
-        base = composed("midi", "encoder", out)
-        model, subwords, _ = train(base, task, settings, plan.seed, say)
+        model, subwords, history = train(base, task, settings, plan.seed, say)
+        trained[name] = told(history, settings)
         save_task(model, base, out / name, settings.frozen_blocks)
         scored[name] = tested(model, subwords, task)
-    told = read_json(out / "build.json") | {
+    built = read_json(out / "build.json") | {
         "scores": scored,
+        "trained": trained,
         "minutes_of_finetuning": round((time.perf_counter() - started) / 60, 1),
     }
-    write_text(out / "build.json", json.dumps(told, indent=1))
+    write_text(out / "build.json", json.dumps(built, indent=1))
     cards.write(out, plan)
     seal_embedded(out)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sdq.data.registry import load_task
 from sdq.data.task import Task
 from sdq.evaluate.predict import outcomes, predict, scores
 from sdq.io.sealed import SEAL, seal_embedded
-from sdq.mini import cards, corpus, data, frames, pretrain, teacher, tokenizer
+from sdq.mini import cards, checkpoints, corpus, data, frames, pretrain, teacher, tokenizer
 from sdq.models.parts import save_task
 from sdq.pipeline.finetune import DROPOUT, MINI, train
 
@@ -57,8 +57,8 @@ def finish(out: Path, seed: int = 0) -> None:
         task = load_task(name)
         base, settings = out / "encoder", MINI[name]
         model, subwords, _ = train(base, task, settings, seed, say, **DROPOUT)
-        scored[name] = tested(model, subwords, task)
         save_task(model, base, out / name, settings.frozen_blocks, subwords)
+        scored[name] = tested(model, subwords, task)
     card = json.loads((out / "build.json").read_text())
     card |= {
         "scores": scored,
@@ -133,6 +133,9 @@ def pretrained(
         f"{general:,} parallel pairs from {folder}, {len(pairs) - general:,} late ones: everyday "
         "English and our own frames"
     )
+    # with the texts of both parts, however far it is to go now
+    every = pairs if last > plan.general_steps else pairs + corpus.english(folder) + corpus.own()
+    checkpoints.claim(work, asdict(plan), every)
     if not (work / "tokenizer" / "tokenizer.json").exists():
         tokenizer.train(pairs[:general], work / "tokenizer", plan.vocabulary)
     subwords = tokenizer.load(work / "tokenizer")

@@ -1,19 +1,54 @@
-"""Checkpoints of the trainings that make an embedded model, and their log of losses."""
+"""Checkpoints of the trainings that make an embedded model, their log of losses, and what a work
+folder was made with."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sdq.io.files import replacing, write_text
+from sdq.settings import UserError
 
 NAME = "checkpoint.safetensors"
+SETTINGS = "settings.json"  # of everything in a work folder
+
+
+def claim(work: Path, settings: Mapping[str, Any], corpus: Iterable[tuple[str, ...]]) -> None:
+    """Make a work folder that of these settings and texts. UserError if it has work of others:
+    what was made of them would be a model of no settings at all.
+
+    work: the folder
+    settings: what decides the outcome, by name
+    corpus: every pair
+    """
+    digest = hashlib.sha256()
+    for row in corpus:
+        digest.update("\x1f".join(row).encode() + b"\x1e")
+    asked = {**settings, "corpus": digest.hexdigest()[:16]}
+    path = work / SETTINGS
+    if path.exists():
+        there = json.loads(path.read_text())
+        other = sorted(name for name in asked | there if asked.get(name) != there.get(name))
+        if other:
+            raise UserError(
+                f"the work folder must have been made with these settings and texts, {work} has "
+                f"another {', '.join(other)}; choose another --work, or empty it"
+            )
+    elif work.is_dir() and any(work.iterdir()):
+        raise UserError(
+            f"the work folder must be empty or have {SETTINGS}, {work} has other files; choose "
+            "another --work"
+        )
+    else:
+        work.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(asked, indent=1))
 
 
 def log(path: Path, step: int) -> TextIO:

@@ -122,28 +122,31 @@ def finetune(
             trained, tokenizer, history = train(
                 folder, task, training, seed, progress, work / CHECKPOINT, **changes
             )
-            said = (_cut_short(training),) if history.unfinished else ()
-            card |= _told(history, (*task.remarks, *loading_remarks(trained), *said))
+            card |= told(history, training, (*task.remarks, *loading_remarks(trained)))
             return _save(trained, tokenizer, card, out, work)
     except OSError as error:
         raise unfitting(out, error) from error
 
 
-def _told(history: History, remarks: tuple[str, ...]) -> dict[str, Any]:
-    """What a card says of a finished training."""
+def told(history: History, training: Training, remarks: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a card says of a finished training: its dev score, the steps, and what is to be
+    remarked on."""
     dev = next((row["dev"] for row in history.checks if row["step"] == history.kept), None)
-    told = {"dev": dev, "kept_step": history.kept, "dev_sentences": history.dev_sentences}
-    told |= {"last_step": int(max(row["step"] for row in history.checks))} if history.checks else {}
-    if not remarks:
-        return told
-    return told | {"remarks": "; ".join(one.removesuffix(".") for one in remarks)}
-
-
-def _cut_short(training: Training) -> str:
-    return (
-        f"{cut_short(training)}, so the model may not be at its best, and what is compared with "
-        "it may look better than it is; allow more with --steps"
-    )
+    said: dict[str, Any] = {
+        "dev": dev,
+        "kept_step": history.kept,
+        "dev_sentences": history.dev_sentences,
+    }
+    if history.checks:
+        said["last_step"] = int(max(row["step"] for row in history.checks))
+    if history.unfinished:
+        remarks += (
+            f"{cut_short(training)}, so the model may not be at its best, and what is compared "
+            "with it may look better than it is; allow more with --steps",
+        )
+    if remarks:
+        said["remarks"] = "; ".join(one.removesuffix(".") for one in remarks)
+    return said
 
 
 def _clean(out: Path) -> None:

@@ -15,6 +15,8 @@ from transformers import AutoModel, AutoTokenizer
 from sdq.midi import build, pretrain
 from sdq.midi.batches import Batches
 from sdq.midi.student import mean_of
+from sdq.mini import checkpoints
+from sdq.settings import UserError
 from tests.helpers.small_body import PAIRS
 
 PLAN = pretrain.Plan(
@@ -162,6 +164,25 @@ def test_a_killed_training_goes_on_to_the_same_numbers(
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 8, 10]
     assert "step 10 of 10  cosine" in capsys.readouterr().out
+
+
+def test_work_of_another_plan_is_refused(tmp_path: Path) -> None:
+    """It would go on at the rate of one plan from the weights of another."""
+    texts = [("de", "Haus", "house")]
+    settings = build.settings_of(PLAN)
+    for _ in range(2):
+        checkpoints.claim(tmp_path / "work", settings, texts)
+    for other, rows, said in (
+        (build.settings_of(replace(PLAN, steps=PLAN.steps + 1)), texts, "has another steps;"),
+        (settings, [*texts, ("fr", "maison", "house")], "has another corpus;"),
+        (settings | {"vocabulary": [1, 2, 3]}, texts, "has another vocabulary;"),
+    ):
+        with pytest.raises(UserError, match=said):
+            checkpoints.claim(tmp_path / "work", other, rows)
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "alignment.npz").touch()
+    with pytest.raises(UserError, match=r"must be empty or have settings\.json"):
+        checkpoints.claim(tmp_path / "older", settings, texts)
 
 
 def test_another_seed_draws_other_pairs(words: build.Words) -> None:
