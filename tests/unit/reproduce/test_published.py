@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,18 @@ def test_publishing_leaves_the_words_around_the_tables(
     for name, table in {"README.md": "one table", "docs/results.md": "all tables"}.items():
         expected = f"Before é.\n\n<!-- results -->\n{table}\n\n<!-- /results -->\n\nAfter.\n"
         assert (tmp_path / name).read_text("utf-8") == expected
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/results.md"])
+def test_a_difference_told_in_words_is_one_of_the_tables(path: str) -> None:
+    """With its p, as corrected there."""
+    text = (ROOT / path).read_text("utf-8")
+    words = re.sub(r"<!-- results.*? -->.*?<!-- /results.*? -->", "", text, flags=re.S)
+    words = " ".join(words.split())
+    tables = (ROOT / "docs" / "results.md").read_text("utf-8")
+    cells = re.findall(r"([+-]\d+\.\d\d) \[[^]]*\], (p [<=] [\d.]+)", tables)
+    there = {(f"{float(change):+.1f}", p) for change, p in cells}
+    told = re.findall(r"([+-]\d+\.\d) points, (p [<=] [\d.]+\d)", words)
+    assert len(told) >= 4
+    assert set(told) <= there
+    assert len(re.findall(r"\bp [<=≤]", words)) == len(told), "no p stands alone"
