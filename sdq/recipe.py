@@ -72,6 +72,7 @@ class Recipe(Document):
         le=1,
         description="SmoothQuant: before anything is rounded, outlier channels move from "
         "activations into the weights that read them; 0 evens out the weights, 1 the activations",
+        exclude_if=lambda strength: strength is None,  # so that recipes keep the run ids they had
     )
     training: Training | None = Field(None, description="Absent: post-training quantization")
     seed: int = Field(
@@ -124,14 +125,8 @@ class Recipe(Document):
         return "QAT" if self.training.noise == 1 else "QNAT"
 
     def canonical(self) -> str:
-        """The JSON that decides the run id: everything but the name; migration and cooldown, which
-        are younger than stored runs, only if there is one."""
-        left: dict[str, Any] = {"name": True}
-        if self.migration is None:
-            left["migration"] = True
-        if self.training is not None and self.training.cooldown is None:
-            left["training"] = {"cooldown"}
-        return json.dumps(self.model_dump(mode="json", exclude=left), sort_keys=True)
+        """The JSON that decides the run id: everything but the name."""
+        return json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
 
 
 def _int8_dynamic() -> tuple[Rule, ...]:

@@ -16,11 +16,6 @@ from sdq.results import METRICS, Report
 from sdq.store import Store
 
 TASKS = ("intent", "slots")
-WIDTHS = "INT8: 8-bit weights and activations. W4A8: 4-bit weights, 8-bit activations. W3A8, W2A8: \
-3- and 2-bit weights, but an 8-bit embedding."
-SCHEMES = "All but W4A8 are INT8. Full-integer: what lies between the layers is rounded too, as on \
-integer hardware. Static per tensor: one range for each weight and activation, measured once. Per \
-tensor: as PyTorch's dynamic quantization. Per channel: a range per output channel and per token."
 SIGNS = {
     "circle": "●",
     "x": "✖",
@@ -87,16 +82,18 @@ def telling(study: Study, runs: dict[str, Report]) -> str:
 def choose_scheme(study: Study, runs: dict[str, Report]) -> str:
     """The control that chooses a scheme, and its choice."""
     is_width = study is MINI
-    default = telling(study, runs)
+    default, offered = telling(study, runs), schemes(study)
     chosen = st.segmented_control(
         "Width" if is_width else "Scheme",
-        list(schemes(study)),
+        list(offered),
         default=default,
         format_func=lambda name: name.replace("-", " "),
         required=True,
         key="width" if is_width else "scheme",
         bind="query-params",
-        help=WIDTHS if is_width else SCHEMES,
+        help="\n".join(
+            f"- {name.replace('-', ' ')}: {scheme.what}" for name, scheme in offered.items()
+        ),
     )
     return chosen or default  # an empty value in the address
 
@@ -180,7 +177,7 @@ else:
         query |= {"model": study.model} if len(offered) > 1 else {}
         terms = (
             "FP32",
-            *(("FP32 longer",) if study.control else ()),
+            "FP32 longer",
             "PTQ",
             "QAT",
             "SDQ",

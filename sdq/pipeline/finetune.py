@@ -101,7 +101,7 @@ def finetune(
         "data": task.fingerprint,
         "language": task.labelled,
         "labels": list(task.labels),
-        "training": training.model_dump(mode="json", exclude_none=True),
+        "training": training.model_dump(mode="json"),
         "seed": seed,
     }
     work = out / WORK
@@ -238,7 +238,7 @@ def teacher(
         [
             checkpoint_fingerprint(base_of(model, fetch=progress is not None)),
             task_fingerprint(task_name, fetch=progress is not None),
-            training.model_dump(mode="json", exclude_none=True),
+            training.model_dump(mode="json"),
         ]
     )
     folder = store.folder.parent / "models" / hashlib.sha256(key.encode()).hexdigest()[:12]

@@ -14,16 +14,18 @@ from sdq.store.identity import identify
 
 
 class Scheme(NamedTuple):
-    """A way to quantize: its name, how names of presets that train with it end, and the preset that
-    only rounds."""
+    """A way to quantize: its name, how names of presets that train with it end, the preset that
+    only rounds, and what is rounded, in words."""
 
     name: str
     ending: str
     ptq: str
+    what: str
 
 
 class Job(NamedTuple):
-    """One run of a study."""
+    """One run of a study; what is not trained has seed 0, which draws the calibration sentences of
+    static PTQ."""
 
     preset: str
     task: str
@@ -37,7 +39,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """One model, its comparison, and what the documents say of it.
+    """One model and its comparison.
 
     model: an embedded one
     blocks: schemes, each with its tasks, the most telling first; a table for each scheme and task.
@@ -46,12 +48,7 @@ class Study:
     tested: which of them are compared with what stands before them
     control: the preset without quantization that trains as many steps
     inspected: presets whose runs of intent at seed 0 ship with an inspection
-    mark: of the tables in docs/results.md and the README
-    kind: what a scheme is called in the README
     shown: tasks in the table of the README
-    heading: of a table in docs/results.md, with {task} and {scheme}
-    about, short: the words above the tables in docs/results.md and above that in the README, with
-        {command}, {varied} ("Seeds 0, 1, 2 vary") and {over} ("3 seeds")
     """
 
     model: str
@@ -59,12 +56,7 @@ class Study:
     trained: tuple[str, ...]
     tested: tuple[str, ...]
     control: str
-    mark: str
-    kind: str
     shown: tuple[str, ...]
-    heading: str
-    about: str
-    short: str
     inspected: tuple[str, ...] = ()
 
     @property
@@ -135,10 +127,8 @@ class Study:
 
 
 def seeded(preset: str, seed: int) -> Recipe:
-    """The preset with this seed; what is not trained keeps seed 0, which draws the calibration
-    sentences of static PTQ."""
-    recipe = PRESETS[preset]
-    return recipe if recipe.training is None else recipe.model_copy(update={"seed": seed})
+    """The preset with this seed."""
+    return PRESETS[preset].model_copy(update={"seed": seed})
 
 
 def _named(what: str, name: str, names: list[str]) -> str:
@@ -151,8 +141,40 @@ def _named(what: str, name: str, names: list[str]) -> str:
     )
 
 
-_W2A8, _W3A8, _W4A8 = (Scheme(f"W{n}A8", f"w{n}a8", f"ptq-w{n}a8") for n in (2, 3, 4))
-_BITS = (_W2A8, _W3A8, _W4A8, Scheme("INT8", "int8", "ptq-int8-dynamic"))
+_PER_TOKEN = "activations 8 bits, dynamic per token"
+_BODY = f"the embedding 8 bits per row; {_PER_TOKEN}"
+_W2A8 = Scheme("W2A8", "w2a8", "ptq-w2a8", f"weights 2 bits per channel, {_BODY}")
+_W3A8 = Scheme("W3A8", "w3a8", "ptq-w3a8", f"weights 3 bits per tensor, {_BODY}")
+_W4A8 = Scheme(
+    "W4A8", "w4a8", "ptq-w4a8", f"weights 4 bits per tensor, the embedding too; {_PER_TOKEN}"
+)
+_CHANNEL = f"weights 8 bits per channel; {_PER_TOKEN}"
+_BITS = (_W2A8, _W3A8, _W4A8, Scheme("INT8", "int8", "ptq-int8-dynamic", _CHANNEL))
+# schemes that integer hardware and runtimes run by default, the most telling first
+_BETWEEN = "activations 8 bits, static per tensor, also between the layers: both products of \
+attention, softmax, GELU, residual sums and LayerNorms"
+_INT8 = (
+    Scheme(
+        "full-integer-per-tensor",
+        "int8-full-tensor",
+        "ptq-int8-full-tensor",
+        f"weights 8 bits per tensor; {_BETWEEN}",
+    ),
+    Scheme("full-integer", "int8-full", "ptq-int8-full", f"weights 8 bits per channel; {_BETWEEN}"),
+    Scheme(
+        "static-per-tensor",
+        "int8-static-tensor",
+        "ptq-int8-static-tensor",
+        "weights 8 bits per tensor; activations 8 bits, static per tensor",
+    ),
+    Scheme(
+        "per-tensor",
+        "int8-tensor",
+        "ptq-int8-tensor",
+        "Linear layers alone: weights 8 bits per tensor; activations 7 bits, dynamic per tensor",
+    ),
+    Scheme("per-channel", "int8", "ptq-int8-dynamic", _CHANNEL),
+)
 
 MINI = Study(
     model="mini",
@@ -164,58 +186,16 @@ MINI = Study(
     tested=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
     control="fp32-longer",
     inspected=("ptq-w4a8", "ptq-w2a8"),
-    mark="results",
-    kind="bits",
     shown=("intent",),
-    heading="{task}, {scheme}",
-    about="Made by `{command}`. {varied} the training of the students and of FP32 longer (data "
-    "order, initial noise); the FP32 teacher is the shipped one. FP32 longer is the control: the "
-    "FP32 model, trained on English labels for as many steps more as the students, without "
-    "quantization. Intervals: 95 %, bootstrap over the 140 "
-    "frames that the 700 test sentences per language are made from, a frame with all its "
-    "sentences in all languages at once; over the seeds of trained students by Student's t. "
-    "p is two-sided and from the same draws (FP32 against PTQ: approximate randomisation "
-    "over the frames), those of a table corrected for their number (Holm). Recovered: the share of "
-    "the points that PTQ loses in the zero-shot "
-    "languages; below 0, training lost more. Quantization is simulated (fake quantization); "
-    "activations are 8 bits, dynamic, per token.",
-    short="Accuracy in %, mean of the zero-shot languages with its 95 % interval; task intent; "
-    "FP32 longer, QAT and SDQ over {over}. Made by `{command}`.",
 )
 
 MIDI = Study(
     model="midi",
-    blocks=tuple(
-        (scheme, ("intent", "slots"))
-        for scheme in (
-            Scheme("full-integer-per-tensor", "int8-full-tensor", "ptq-int8-full-tensor"),
-            Scheme("full-integer", "int8-full", "ptq-int8-full"),
-            Scheme("static-per-tensor", "int8-static-tensor", "ptq-int8-static-tensor"),
-            Scheme("per-tensor", "int8-tensor", "ptq-int8-tensor"),
-            Scheme("per-channel", "int8", "ptq-int8-dynamic"),
-            _W4A8,
-        )
-    ),
+    blocks=tuple((scheme, ("intent", "slots")) for scheme in (*_INT8, _W4A8)),
     trained=("qat", "sdq-att-kld"),
     tested=("sdq-att-kld",),
     control="fp32-longer",
-    mark="results midi",
-    kind="scheme",
     shown=("intent", "slots"),
-    heading="midi, {task}, {scheme}",
-    about="Made by `{command}`; one table alone by the command above it. {varied} the "
-    "training of the students and of FP32 longer (data order; where ranges are static, a student's "
-    "calibration sentences too); PTQ is calibrated with seed 0; the FP32 teacher is the shipped "
-    "one. FP32 longer is the control: the FP32 model, trained on English labels for as many steps "
-    "more as QAT and SDQ, without quantization. Intervals: 95 %, bootstrap over the frames that "
-    "the test sentences are made from, a frame with all its sentences in all languages at once; "
-    "over seeds by Student's t where there are several. p is two-sided and from the same draws, or "
-    "by approximate randomisation over the frames where one run stands against one; the tests of "
-    "SDQ are corrected for their number in the table (Holm). Recovered: the share of the points "
-    "that PTQ loses in the zero-shot languages; below 0, training lost more. Quantization is "
-    "simulated (fake quantization).",
-    short="Mean of the zero-shot languages in % with its 95 % interval, accuracy of intent and F1 "
-    "of slots; FP32 longer, QAT and SDQ over {over}. Made by `{command}`.",
 )
 
 STUDIES = {study.model: study for study in (MINI, MIDI)}

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from sdq.recipe import PRESETS
 from sdq.reproduce.documents import publish
 from sdq.reproduce.plan import Job, Study
 from sdq.settings import ROOT, UserError
@@ -136,7 +135,8 @@ def in_process(model: str, job: Job, threads: int) -> None:
         "--task",
         job.task,
         "--json",
-        *([] if PRESETS[job.preset].training is None else ["--seed", str(job.seed)]),
+        "--seed",
+        str(job.seed),
     ]
     done = subprocess.run(
         command,

@@ -65,4 +65,5 @@ class Training(Settings):
         description="The learning rate stays at its largest until `patience` looks in a row bring "
         "no better dev score, then decays linearly over this share of the steps done so far; "
         "`steps` is then the most. Absent: it decays over all `steps`",
+        exclude_if=lambda share: share is None,  # so that recipes keep the run ids they had
     )

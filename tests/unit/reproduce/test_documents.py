@@ -177,8 +177,8 @@ def test_each_study_writes_between_its_own_marks(study: Study, store: Store, roo
     publish(study, store, [0], shipping=False)
     tables = {"README.md": overview, "docs/results.md": results}
     for name, text in before.items():
-        assert made(root / name, study.mark) == tables[name](study, store, [0])
-        start, end = f"<!-- {study.mark} -->", f"<!-- /{study.mark} -->"
+        assert made(root / name, f"results {study.model}") == tables[name](study, store, [0])
+        start, end = f"<!-- results {study.model} -->", f"<!-- /results {study.model} -->"
         after = (root / name).read_text("utf-8")
         assert after.partition(start)[0] == text.partition(start)[0]
         assert after.partition(end)[2] == text.partition(end)[2]

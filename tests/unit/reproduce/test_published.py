@@ -26,12 +26,14 @@ def store(tmp_path: Path) -> Store:
 def test_the_table_of_the_readme_is_what_the_shipped_runs_say(
     store: Store, published: Study
 ) -> None:
-    assert made(ROOT / "README.md", published.mark) == overview(published, store, SEEDS)
+    assert made(ROOT / "README.md", f"results {published.model}") == overview(
+        published, store, SEEDS
+    )
 
 
 @pytest.mark.slow
 def test_the_tables_of_midi_are_what_the_shipped_runs_say(store: Store) -> None:
-    assert made(ROOT / "docs" / "results.md", MIDI.mark) == results(MIDI, store, SEEDS)
+    assert made(ROOT / "docs" / "results.md", "results midi") == results(MIDI, store, SEEDS)
 
 
 @pytest.mark.slow
@@ -51,17 +53,19 @@ def test_a_table_of_the_docs_is_written_the_same(
 ) -> None:
     """The words above the tables and one of them; the rest takes longer."""
     monkeypatch.setattr(Study, "tables", [(MINI.schemes[0], "intent")])
-    text = made(ROOT / "docs" / "results.md", MINI.mark)
-    assert results(MINI, store, SEEDS) == text.partition("\n## intent, W3A8\n")[0]
+    text = made(ROOT / "docs" / "results.md", "results mini")
+    assert results(MINI, store, SEEDS) == text.partition("\n## mini, intent, W3A8\n")[0]
 
 
 def test_readme_and_docs_have_the_same_figures() -> None:
     """Each score of the README stands in the full table of its width, in the row of its method."""
-    _, _, *shown = rows(made(ROOT / "README.md", MINI.mark))
-    full = made(ROOT / "docs" / "results.md", MINI.mark)
+    _, _, *shown = rows(made(ROOT / "README.md", "results mini"))
+    full = made(ROOT / "docs" / "results.md", "results mini")
     assert [row[0] for row in shown] == ["W2A8", "W3A8", "W4A8", "INT8"]
     for scheme, (width, *cells) in zip(MINI.schemes, shown, strict=True):
-        scores = {row[0].split(" ")[0]: row[2] for row in rows(section(full, f"intent, {width}"))}
+        scores = {
+            row[0].split(" ")[0]: row[2] for row in rows(section(full, f"mini, intent, {width}"))
+        }
         assert cells == [scores[preset] for preset in MINI.presets(scheme)[:5]], width
 
 
@@ -73,12 +77,14 @@ def test_publishing_leaves_the_words_around_the_tables(
     monkeypatch.setattr(documents, "overview", lambda *of: "one table\n")
     (tmp_path / "docs").mkdir()
     for name in ("README.md", "docs/results.md"):
-        around = "Before é.\n\n<!-- results -->\nold\n<!-- /results -->\n\nAfter.\n"
+        around = "Before é.\n\n<!-- results mini -->\nold\n<!-- /results mini -->\n\nAfter.\n"
         (tmp_path / name).write_text(around, "utf-8")
     for _ in "12":
         documents.publish(MINI, Store(tmp_path / "runs", None), SEEDS, shipping=False)
     for name, table in {"README.md": "one table", "docs/results.md": "all tables"}.items():
-        expected = f"Before é.\n\n<!-- results -->\n{table}\n\n<!-- /results -->\n\nAfter.\n"
+        expected = (
+            f"Before é.\n\n<!-- results mini -->\n{table}\n\n<!-- /results mini -->\n\nAfter.\n"
+        )
         assert (tmp_path / name).read_text("utf-8") == expected
 
 

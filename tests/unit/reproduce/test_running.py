@@ -107,7 +107,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_made(
     assert "Missing: ptq-int8-full, seed 0." in page.read_text("utf-8")
     machine.broken = set()
     text = reproduce(study, store, [0], said.append, schemes=["full-integer"], tasks=["slots"])
-    assert made(page, study.mark) == text
+    assert made(page, f"results {study.model}") == text
     assert "Missing: ptq-int8-full, seed 0." not in text
 
 
@@ -160,5 +160,5 @@ def test_each_run_is_a_process_that_says_why_it_fails(monkeypatch: pytest.Monkey
     (trained, how), (rounded, _) = asked
     assert trained[:4] == rounded[:4] == [sys.executable, "-m", "sdq", "run"]
     assert " ".join(trained[4:]) == "qat-w4a8 --model midi --task slots --json --seed 2"
-    assert " ".join(rounded[4:]) == "ptq-int8-full --model mini --task intent --json"
+    assert " ".join(rounded[4:]) == "ptq-int8-full --model mini --task intent --json --seed 0"
     assert (how["env"]["OMP_NUM_THREADS"], how["cwd"]) == ("3", ROOT)
