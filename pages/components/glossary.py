@@ -55,8 +55,8 @@ TERMS = {
     "scored.",
     "preset": "A recipe that comes with the project.",
     "outlier column": "A column of a weight, or the input channel that it multiplies, whose "
-    "numbers are so large that they stretch the range of all others. Held twice, each half as "
-    "large, or kept in 16 bits, it does so less, or not at all.",
+    "numbers are so large that they stretch the range of all others. Split into two equal "
+    "halves it stretches it half as much; kept in 16 bits, not at all.",
     "observer": "The rule that turns observed values into a quantization range.",
     "granularity": "Which values share one range: a whole tensor, a channel, a group or a token.",
     "distillation": "Training a student to reproduce the outputs of a teacher model.",

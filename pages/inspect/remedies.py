@@ -105,8 +105,8 @@ try:
     )
     say(
         "Every recipe was chosen on unlabelled training sentences and then scored on the test "
-        "sentences; only the columns that are split or kept are those that the causes name, which "
-        "are measured on test sentences without their labels. p is the chance of a change this "
+        "sentences. One exception: the columns to split or keep come from the causes, which are "
+        "measured on test sentences (without labels). p is the chance of a change this "
         "large if it were as good as this run. Sizes of quantized models are simulated.",
         "note",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -34,21 +33,19 @@ Tasks = Annotated[
 ]
 Seeds = Annotated[
     int | None,
-    typer.Option(
-        min=1, max=1000, help="How many seeds, from 0; if not given 3, on the embedded tasks 1"
-    ),
+    typer.Option(min=1, max=1000, help="How many seeds, from 0; if not given 3, of grid 1"),
 ]
 Steps = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=100_000,
-        help="Of grid and xglue: training steps of a student; on the embedded tasks 100 if not "
-        "given",
+        help="Of grid and xglue: training steps of a student; of grid 100 if not given",
     ),
 ]
 TeacherSteps = Annotated[
-    int | None, typer.Option(min=1, max=100_000, help="Of xglue: training steps of a teacher")
+    int | None,
+    typer.Option(min=1, max=100_000, help="Of grid and xglue: training steps of a teacher"),
 ]
 Limit = Annotated[
     int | None,
@@ -80,13 +77,16 @@ Ship = Annotated[
     bool, typer.Option("--ship", help="Of mini and midi: copy the results into assets/runs")
 ]
 
-# options that only some comparisons read, and their defaults
-_OF_EMBEDDED = {"scheme": None, "task": None, "minutes": None, "ship": False}
-_OF_OTHERS = {"model": "mini", "xglue": None, "tasks": "", "steps": None, "teacher_steps": None}
-_OF_OTHERS |= {"limit": None, "out": None}
+# the comparisons that read an option, of those that not all read
+_READ_BY = {
+    **dict.fromkeys(("scheme", "task", "minutes", "workers", "ship"), EMBEDDED),
+    **dict.fromkeys(("model", "steps", "teacher_steps", "out"), ("grid", "xglue")),
+    **dict.fromkeys(("xglue", "tasks", "limit"), ("xglue",)),
+}
 
 
 def reproduce(
+    ctx: typer.Context,
     what: What = "mini",
     model: Model = "mini",
     xglue: Xglue = None,
@@ -104,7 +104,7 @@ def reproduce(
 ) -> None:
     """Run a whole comparison (resumable): mini and midi write docs/results.md, grid and xglue write
     CSV, HTML, LaTeX and Markdown."""
-    _refuse(what, locals())
+    _refuse(what, ctx)
     xglue, out = (None if path is None else path_of(path, "a folder") for path in (xglue, out))
     if what in EMBEDDED:
         from sdq.reproduce import running
@@ -147,14 +147,17 @@ def reproduce(
             )
 
 
-def _refuse(what: str, given: Mapping[str, object]) -> None:
+def _refuse(what: str, ctx: typer.Context) -> None:
     """UserError for an unknown comparison, and for an option of another one: left unread, that
     might cost hours."""
-    if what not in (*EMBEDDED, "grid", "xglue"):
-        raise UserError(f"what is reproduced must be mini, midi, grid or xglue, got {what[:40]!r}")
-    others = _OF_OTHERS if what in EMBEDDED else _OF_EMBEDDED
-    for name, usual in others.items():
-        if given[name] != usual:
+    known = (*EMBEDDED, "grid", "xglue")
+    if what not in known:
+        raise UserError(
+            f"what is reproduced must be {', '.join(known[:-1])} or {known[-1]}, got {what[:40]!r}"
+        )
+    for name, readers in _READ_BY.items():
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT" and what not in readers:
             raise UserError(
                 f"--{name.replace('_', '-')} must be left out of `reproduce {what[:40]}`, which "
                 "does not read it; `reproduce --help` says whose it is"

@@ -186,14 +186,16 @@ def _scored(report: Report) -> float | None:
 
 
 def _same_kind(report: Report, recipe: Recipe) -> bool:
-    """Whether both train, or neither; and whether both imitate, and imitate on the same text."""
+    """Whether both train, or neither; whether both quantize; and whether both imitate, and imitate
+    on the same text."""
     done, asked = report.recipe.get("training"), recipe.training
     if done is None or asked is None:
         return done is None and asked is None
-    return (bool(done.get("distillation")), bool(done.get("unlabelled"))) == (
-        bool(asked.distillation),
-        asked.unlabelled,
-    )
+    return (
+        report.is_quantized,
+        bool(done.get("distillation")),
+        bool(done.get("unlabelled")),
+    ) == (bool(recipe.rules), bool(asked.distillation), asked.unlabelled)
 
 
 def _work(training: Mapping[str, Any], steps: float) -> float:

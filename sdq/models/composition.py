@@ -123,11 +123,19 @@ def composed(model: str, part: str, shipped: Path | None = None) -> Path:
             asked = part if model == "midi" else name
             raise _unbuilt(model, asked, shipped / name / file)
         sealed.as_shipped(shipped / name)
-    sums = {
-        f"{name}/{path.name}": sealed.sum_of(path)
+    read = [  # what `_join` reads
+        path
         for name in needed
         for path in sorted((shipped / name).iterdir())
-    }
+        if path.suffix in (".json", ".safetensors")
+    ]
+    try:
+        sums = {str(path.relative_to(shipped)): sealed.sum_of(path) for path in read}
+    except OSError as error:
+        raise UserError(
+            f"the parts of {model} in {shipped} must be readable, the disk refuses "
+            f"({error.strerror}: {error.filename}); clone the project again"
+        ) from error
     body_sum = BODY.sha256 if model == "midi" else ""
     key = hashlib.sha256(json.dumps([FORMAT, body_sum, sums]).encode()).hexdigest()[:12]
     place = data_folder() / "composed" / f"{model}-{part}-{key}"

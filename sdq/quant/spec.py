@@ -220,7 +220,8 @@ class Rule(Settings):
     )
     outliers: OutlierColumns | None = Field(
         None,
-        description="Columns of Linear layers that are held apart from the others; empty: none",
+        description="Input channels of Linear layers that do not share a range with the others: "
+        "kept in 16 bits, or split in two",
         exclude_if=lambda columns: columns is None,  # so that recipes keep the run ids they had
     )
 

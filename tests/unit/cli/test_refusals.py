@@ -235,6 +235,10 @@ def test_values_of_options_are_refused_in_our_own_words(
         "grid --minutes 0",
         "xglue --scheme W4A8",
         "grid --ship",
+        "grid --limit 3",
+        "grid --xglue .",
+        "xglue --workers 4",
+        "mini --model mini",
     ],
 )
 def test_an_option_of_another_comparison_is_refused(
