@@ -64,7 +64,7 @@ def run(
     seconds.
 
     recipe: a recipe, the name of a preset, or the path of a recipe file.
-    model: "mini", the folder of a checkpoint, or a name of the Hugging Face Hub.
+    model: "mini", "midi", the folder of a checkpoint, or a name of the Hugging Face Hub.
     task: an embedded task, a task file, `xglue:DIR/NC` or `hub:ENTRY`.
     seed: replaces the recipe's.
     store: where runs are kept; by default the data folder. What is stored is not computed again.

@@ -37,7 +37,8 @@ def finetune(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Largest learning rate, 2e-05 if not given (mini: 0.0003, on slots 0.0005)"
+            help="Largest learning rate, 2e-05 if not given (mini: 0.0003, on slots 0.0005; midi: "
+            "0.0002, on slots 0.0003)"
         ),
     ] = None,
     seed: Annotated[
@@ -47,7 +48,7 @@ def finetune(
         int | None,
         typer.Option(
             help="How many of the first blocks keep their weights, 0 if not given (mini: 4 on "
-            "intent, 2 on slots)"
+            "intent, 2 on slots; midi: 4)"
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON")] = False,

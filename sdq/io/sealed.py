@@ -1,8 +1,8 @@
 """How stored files are known to be the ones that were written: a SHA-256 per file, in one small
 JSON file beside them. Needs no torch.
 
-The seal of a finished run is its marker `done`; that of an inspection, and of what ships in
-assets/mini, is SEAL.
+The seal of a finished run is its marker `done`; that of an inspection, and of an embedded
+model in assets, is SEAL.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _read(path: str, size: int, changed: int, inode: int) -> Sums:
 
 
 def as_shipped(folder: Path) -> None:
-    """UserError if a file of the embedded model or data, in a folder of assets/mini, is not the one
+    """UserError if a file of the embedded model or data, in a folder of its assets, is not the one
     that came with the project."""
     seal = folder.parent / SEAL
     way = "clone the project again"
@@ -209,8 +209,8 @@ def as_shipped(folder: Path) -> None:
 
 
 def seal_embedded(folder: Path) -> None:
-    """Write the SHA-256 of every file of assets/mini that `as_shipped` checks. OSError if the disk
-    refuses."""
+    """Write the SHA-256 of every file of an embedded model that `as_shipped` checks. OSError if the
+    disk refuses."""
     shipped = [
         path
         for part in ("data", "encoder", "intent", "slots")

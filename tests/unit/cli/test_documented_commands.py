@@ -3,6 +3,7 @@ tests.unit.cli.test_documented_commands` writes the list anew."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -55,8 +56,9 @@ def _help(command: str, option: str) -> str:
     [("--steps", "steps"), ("--learning-rate", "learning_rate"), ("--freeze", "frozen_blocks")],
 )
 def test_the_help_of_finetune_says_what_is_usual(option: str, field: str) -> None:
-    said = _help("finetune", option).replace("(", " ").replace(",", " ").replace(")", " ").split()
-    for model, task in (("base", "mine"), ("mini", "intent"), ("mini", "slots")):
+    said = re.split(r"[\s(),;]+", _help("finetune", option))
+    embedded = [(model, task) for model in ("mini", "midi") for task in ("intent", "slots")]
+    for model, task in (("base", "mine"), *embedded):
         assert str(getattr(usual(model, task), field)) in said
 
 
