@@ -1,5 +1,5 @@
-"""How the settings were found, on dev data: `python -m benchmarks.ablation [--task intent] [--part
-ptq|trained] [--width w2a8] [--seeds 1]`.
+"""How the settings were found, on dev data: `python -m benchmarks.ablation [--model midi] [--task
+intent] [--part ptq|trained] [--width w2a8] [--seeds 1]`.
 
 Nothing here looks at the test split. Training still stops by the English dev split alone; the
 zero-shot dev scores are only reported, and the choice between settings was made on them (a choice
@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from benchmarks.real import WIDTHS
 from sdq.quant.observers import Mse
 from sdq.quant.spec import ActivationSpec, PerChannel, PerGroup, PerTensor, Rule, WeightSpec
 from sdq.recipe import PRESETS, Recipe
@@ -57,10 +58,12 @@ def variations(width: str) -> dict[str, Recipe]:
     """Every trained recipe that is compared at a width, by what makes it different from the
     preset."""
     rules = PRESETS[f"ptq-{width}"].rules
-    sdq = PRESETS[f"sdq-att-kld-{width}"].training
+    sdq = PRESETS["sdq-att-kld-w2a8"].training
+    multi = PRESETS["sdq-att-kld-multi-w2a8"].training
     assert sdq is not None
+    assert multi is not None
     out = {"ptq": PRESETS[f"ptq-{width}"]} | {
-        name: PRESETS[f"{name}-{width}"]
+        name: Recipe(rules=rules, training=PRESETS[f"{name}-w2a8"].training)
         for name in (
             "qat",
             "qnat",
@@ -79,6 +82,13 @@ def variations(width: str) -> dict[str, Recipe]:
     for rate in (1e-4, 1e-3):
         add(f"qat, learning rate {rate:g}", Training(learning_rate=rate))
         add(f"sdq-att-kld, learning rate {rate:g}", sdq.model_copy(update={"learning_rate": rate}))
+    for blocks in (2, 4):
+        add(f"qat, {blocks} blocks kept", Training(frozen_blocks=blocks))
+        add(
+            f"sdq-att-kld, {blocks} blocks kept",
+            sdq.model_copy(update={"frozen_blocks": blocks}),
+        )
+    add("sdq-att-kld-multi, learning rate 0.0001", multi.model_copy(update={"learning_rate": 1e-4}))
     for weight in (10.0, 1000.0):  # the default is 100
         add(
             f"sdq-att-kld, attention weight {weight:g}",
@@ -98,9 +108,10 @@ def variations(width: str) -> dict[str, Recipe]:
     return out
 
 
-def measure(job: tuple[str, Recipe, str, int]) -> dict[str, object]:
+def measure(job: tuple[str, Recipe, str, str, int]) -> dict[str, object]:
     """Dev scores of one recipe: English, and the mean over the zero-shot languages."""
-    name, recipe, task_name, seed = job
+    name, recipe, model, task_name, seed = job
+    recipe = recipe.model_copy(update={"seed": seed})
     import torch
 
     torch.set_num_threads(1)
@@ -109,12 +120,18 @@ def measure(job: tuple[str, Recipe, str, int]) -> dict[str, object]:
     from sdq.evaluate.predict import outcomes, predict, scores
     from sdq.models.checkpoint import folder_of
     from sdq.models.loading import load
-    from sdq.quant.rewrite import rewrite
+    from sdq.pipeline.student import build_student, calibrate_student_, calibration_examples
     from sdq.train.loop import train_
 
     task = load_task(task_name)
-    teacher, tokenizer = load(folder_of("mini", task_name), task.kind, task.labels)
-    student = rewrite(teacher, recipe.rules)
+    teacher, tokenizer = load(folder_of(model, task_name), task.kind, task.labels)
+    calibration = encode(calibration_examples(recipe, task), task, tokenizer)
+    student = build_student(recipe, teacher, calibration if recipe.calibrates else None)
+
+    def calibrate(what: torch.nn.Module) -> None:
+        if recipe.calibrates:
+            calibrate_student_(what, teacher, calibration, recipe.calibration.batch_size)
+
     dev = task.examples("dev")
     english = [e for e in dev if e.language == task.labelled]
     english_data = encode(english, task, tokenizer)
@@ -132,6 +149,7 @@ def measure(job: tuple[str, Recipe, str, int]) -> dict[str, object]:
             lambda what: scores(outcomes(english, *predict(what, english_data), task), task).mean,
             teacher=teacher,
             unlabelled=unlabelled,
+            before_check=calibrate,
             seed=seed,
         )
     seconds = time.perf_counter() - started
@@ -148,20 +166,20 @@ def measure(job: tuple[str, Recipe, str, int]) -> dict[str, object]:
 def main() -> None:
     """Measure and write docs/ablation-<task>.json; print rows as they come."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mini", choices=("mini", "midi"))
     parser.add_argument("--task", default="intent")
     parser.add_argument("--part", default="all", choices=("all", "ptq", "trained"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default="")
-    parser.add_argument("--width", default="w2a8", choices=("w4a8", "w3a8", "w2a8"))
+    parser.add_argument("--width", default="w2a8", choices=WIDTHS)
     options = parser.parse_args()
-    jobs = [("fp32", Recipe(), options.task, 0)]
+    of = (options.model, options.task)
+    jobs = [("fp32", Recipe(), *of, 0)]
     if options.part != "trained":
-        jobs += [
-            (f"ptq, {name}", Recipe(rules=rules), options.task, 0) for name, rules in PTQ.items()
-        ]
+        jobs += [(f"ptq, {name}", Recipe(rules=rules), *of, 0) for name, rules in PTQ.items()]
     if options.part != "ptq":
         jobs += [
-            (name, recipe, options.task, seed)
+            (name, recipe, *of, seed)
             for name, recipe in variations(options.width).items()
             for seed in range(options.seeds)
         ]
@@ -175,7 +193,8 @@ def main() -> None:
                 f"{100 * row['zero_shot']:5.1f}  {row['train_seconds']:6.1f} s",
                 flush=True,
             )
-    path = Path("docs") / f"ablation-{options.task}-{options.width}.json"
+    called = "" if options.model == "mini" else f"{options.model}-"
+    path = Path("docs") / f"ablation-{called}{options.task}-{options.width}.json"
     path.parent.mkdir(exist_ok=True)
     known = {
         (row["name"], row["seed"]): row
