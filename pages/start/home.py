@@ -8,6 +8,7 @@ from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.links import newest_runs, page_links
 from pages.components.runs import how_made, picture, stored, unreadable_note
+from pages.components.scheme_costs import scheme_costs
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
 from sdq.recipe import PRESETS
@@ -65,6 +66,11 @@ def schemes(study: Study) -> dict[str, Scheme]:
     first."""
     order = reversed(study.schemes) if study is MINI else study.schemes
     return {scheme.name: scheme for scheme in order}
+
+
+def presets(study: Study, scheme: Scheme, multi: bool) -> list[str]:
+    """The presets compared at a scheme, SDQ multi only if it is asked for."""
+    return [name for name in study.presets(scheme) if multi or PRESETS[name].method != "SDQ multi"]
 
 
 def telling(study: Study, runs: dict[str, Report]) -> str:
@@ -160,7 +166,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
         "on English only.",
     )
 
-names = [name for name in study.presets(scheme) if multi or PRESETS[name].method != "SDQ multi"]
+names = presets(study, scheme, bool(multi))
 reports = [by_preset[name] for name in names if name in by_preset]
 
 if not any(report.is_quantized for report in reports):
@@ -211,6 +217,12 @@ else:
             "note",
         )
 
+by_scheme = {
+    name: [by_preset[one] for one in presets(study, each, bool(multi)) if one in by_preset]
+    for name, each in schemes(study).items()
+    if each.ptq in by_preset
+}
+scheme_costs(by_scheme, study.model, task)
 page_links([report.run for report in reports])
 newest_runs(store)
 unreadable_note(store)

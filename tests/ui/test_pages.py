@@ -34,7 +34,11 @@ def test_home_shows_the_numbers_of_the_reports(store: Store) -> None:
     )
     assert f"{100 * (full - ptq):.1f} points" in shown
     assert "★" not in shown
-    assert len(app.get("plotly_chart")) == 1
+    assert len(app.get("plotly_chart")) == 2, "the languages, and below them the schemes"
+    costs = app.dataframe[1].value
+    assert set(costs["method"]) == {"PTQ", "QAT", "SDQ"}
+    lost = costs.set_index(["scheme", "method"])["zero-shot"]
+    assert lost["W3A8", "PTQ"] == pytest.approx(100 * (full - ptq))
     table = app.dataframe[0].value
     assert len(table) == 15
     assert dict(zip(table["code"], table["SDQ"] / 100, strict=True)) == pytest.approx(
