@@ -42,6 +42,7 @@ def test_models_to_choose_from(store: Store) -> None:
     assert box.value == "mini"
     assert [option.partition(" (")[0] for option in box.options] == [
         "mini",
+        "midi",
         *(known.title for known in CURATED),
         "A local folder",
     ]
