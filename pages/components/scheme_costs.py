@@ -35,4 +35,8 @@ def scheme_costs(runs: Mapping[str, Sequence[Report]], model: str, task: str) ->
         query={"model": model, "task": task},
         terms=("PTQ", "QAT", "SDQ", "zero-shot"),
     )
-    say("Seed 0. The picture of a scheme has intervals, docs/results.md all seeds.", "note")
+    say(
+        "Filled marks: mean of the zero-shot languages; open marks: the language with labels. One "
+        "seed (0); the mean over seeds, with intervals, is in docs/results.md.",
+        "note",
+    )

@@ -85,12 +85,18 @@ def choose(
 def run_label(report: Report) -> str:
     """A run in a list."""
     seed = report.recipe["seed"]
-    name = "" if preset_of(report.recipe) else f" · {report.recipe['name']}"
+    preset = preset_of(report.recipe)
     bits = f" {width(report.recipe)}" if report.is_quantized else ""
+    # of presets of one width the usual one has no name here
+    plain = preset is not None and (
+        preset.endswith(bits.strip().lower()) or preset == "ptq-int8-dynamic"
+    )
+    name = "" if plain else f" · {report.recipe['name']}"
+    model = "" if report.model == "mini" else f"{Path(report.model).name} · "
     terms = report.recipe["training"]["distillation"] if report.recipe.get("training") else ()
     losses = f" ({' + '.join(t['kind'] for t in terms)})" if terms else ""
     return (
-        f"{report.method}{bits}{losses} · {report.on}{name}"
+        f"{report.method}{bits}{losses} · {model}{report.on}{name}"
         + (f" · seed {seed}" if seed else "")
         + f" · {report.run[:4]}"
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sdq.cli.output import Line
-from sdq.settings import path_of, visible
+from sdq.settings import UserError, path_of, visible
 
 
 def finetune(
@@ -117,7 +118,7 @@ def list_models(
     if composition.ships():
         typer.echo(
             "midi: the same languages and heads on a published body, "
-            f"{composition.BODY.repository} (6 layers, Apache-2.0)"
+            f"{composition.BODY.repository} (6 layers, Apache-2.0), {_standing(composition.body)}"
         )
     typer.echo()
     for row in rows:
@@ -148,3 +149,12 @@ def fetch_model(
     from sdq.models import hub
 
     typer.echo(visible(str(hub.fetch(name))))
+
+
+def _standing(body: Callable[[], Path]) -> str:
+    """Whether the body of midi is here; if not, why."""
+    try:
+        body()
+    except UserError as error:
+        return f"not to be used: {error}"
+    return "on this machine"

@@ -22,7 +22,8 @@ What = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        help="Of grid and xglue: what teachers are fine-tuned from; 'mini', a folder or a Hub name"
+        help="Of grid and xglue: what teachers are fine-tuned from; 'mini', 'midi', a folder or a "
+        "Hub name"
     ),
 ]
 Xglue = Annotated[
@@ -102,8 +103,8 @@ def reproduce(
     workers: Workers = 2,
     ship: Ship = False,
 ) -> None:
-    """Run a whole comparison (resumable): mini and midi write docs/results.md, grid and xglue write
-    CSV, HTML, LaTeX and Markdown."""
+    """Run a whole comparison (resumable): mini and midi write their tables in docs/results.md and
+    README.md, grid and xglue write CSV, HTML, LaTeX and Markdown."""
     _refuse(what, ctx)
     xglue, out = (None if path is None else path_of(path, "a folder") for path in (xglue, out))
     if what in EMBEDDED:
@@ -125,10 +126,10 @@ def reproduce(
     else:
         from sdq.reproduce.compare import compare
 
-        if what == "xglue" and xglue is None and model != "mini":
+        if what == "xglue" and xglue is None:
             raise UserError(
                 "the XGLUE archive must be named, it is not; add --xglue DIR (the folder with NC, "
-                "XNLI, ...), or take the embedded tasks with --model mini"
+                "XNLI, ...), or take `reproduce grid` for the embedded tasks"
             )
         with Line(quiet=False) as line:
             typer.echo(

@@ -71,12 +71,12 @@ only**, and the top blocks that go with them.
 
 ## Tokenizer
 
-WordPiece over two vocabularies: the body's {built["package_pieces"]:,} pieces with their ids, and \
-{built["our_pieces"]:,} of ours. English is cut as the body cuts it but for rare words: a part of \
-a word in Latin letters is ours only if its language uses it {MARGIN} times as often as English \
-text does, a whole word (`und▁`, no part of longer ones) {WHOLE_MARGIN} times. Accents and the \
-vowel signs of Hindi and Thai are kept. In Chinese and Thai a piece means the same with `##` \
-before it as without, and has the same row.
+WordPiece over two vocabularies: the body's {built["package_pieces"]:,} pieces with their ids, \
+and {built["our_pieces"]:,} of ours, which share {built["our_rows"]:,} rows. English is cut as the \
+body cuts it but for rare words: a part of a word in Latin letters is ours only if its language \
+uses it {MARGIN} times as often as English text does, a whole word (`und▁`, no part of longer \
+ones) {WHOLE_MARGIN} times. Accents and the vowel signs of Hindi and Thai are kept. In Chinese and \
+Thai a piece means the same with `##` before it as without, and has the same row.
 
 ## Training
 
@@ -84,10 +84,10 @@ Our rows start as means of the English rows that IBM model 1 (Brown et al. 1993)
 Then {plan.steps:,} steps of {plan.pairs_per_step} sentence pairs: the mean of the token states \
 goes to the published encoder's vector of the English sentence (Reimers and Gurevych 2020), also \
 as near to the other sentences as that one is, and the states of a word to those of the English \
-pieces that it is aligned to. In {plan.polish:,} steps more the state of the first token, which \
-heads for sentences read, goes to the published one as well. English sentences are read too, so \
-that the top blocks stay good at English. Our own training frames are among the pairs, in all 15 \
-languages, without labels; nothing from dev or test frames is. Rebuild: \
+pieces that it is aligned to. In {plan.polish:,} steps more the state of the first token goes to \
+the published one as well: heads that label a sentence read it alone. English sentences are read \
+too, so that the top blocks stay good at English. Our own training frames are among the pairs, in \
+all 15 languages, without labels; nothing from dev or test frames is. Rebuild: \
 `python -m sdq midi build --corpus DIR`.
 
 {sources}
@@ -99,8 +99,8 @@ languages, without labels; nothing from dev or test frames is. Rebuild: \
 
 ## Fine-tuning
 
-Until the English dev score stops rising; that split picks the weights, too. Settings that differ \
-from the defaults:
+Until the English dev score stops rising; that split picks the weights, too. Training settings \
+that differ from those of a recipe (docs/recipes.md):
 
 {settings}
 

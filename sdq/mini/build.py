@@ -35,9 +35,9 @@ def build(folder: Path, work: Path, out: Path, seed: int = 0) -> None:
     seed: of pretraining and fine-tuning
     """
     started = time.perf_counter()
+    encoder = pretrained(folder, work, replace(pretrain.Plan(), seed=seed))
     # what is in the making is not as it shipped; `finish` seals it again
     (out / SEAL).unlink(missing_ok=True)
-    encoder = pretrained(folder, work, replace(pretrain.Plan(), seed=seed))
     save(encoder.model, tokenizer.load(work / "tokenizer"), out / "encoder")
     card = json.loads((work / "corpus.json").read_text()) | {
         "minutes_of_pretraining": round((time.perf_counter() - started) / 60, 1)

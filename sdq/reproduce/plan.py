@@ -82,6 +82,13 @@ class Study:
         """Presets that those of `tested` are compared with: PTQ, the baseline, the control."""
         return [scheme.ptq, f"{self.trained[0]}-{scheme.ending}", self.control]
 
+    def is_inside_shown(self, job: Job) -> bool:
+        """Whether what a look inside a run showed ships: of seed 0; of midi, whose tables are
+        large, only what its most telling scheme compares, and PTQ on intent."""
+        telling = job.preset in self.presets(self.schemes[0]) and job.preset != self.control
+        rounded = job.task == "intent" and job.preset in {scheme.ptq for scheme in self.schemes}
+        return job.seed == 0 and (self.model == "mini" or telling or rounded)
+
     def jobs(
         self, seeds: Iterable[int], schemes: Iterable[str] = (), tasks: Iterable[str] = ()
     ) -> list[Job]:

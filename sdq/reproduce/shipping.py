@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,19 @@ from sdq.store import SHIPPED, TABLES, Store, seal, write
 PACKED = tuple(f"{name}-w2a8" for name in MINI.trained)
 
 
-def ship(store: Store, runs: Iterable[str]) -> None:
+def ship(store: Store, runs: Mapping[str, bool]) -> None:
     """Copy what a finished run is read from into assets/runs, so that it comes with the project.
 
-    Of repetitions with other seeds only the scores go along: what a look inside showed takes ten
-    times their space. The weights of the packed students go along as codes, so that they can be
-    asked.
+    runs: each with whether what a look inside showed goes along, which takes ten times the space of
+        the scores
+
+    The weights of the packed students go along as codes, so that they can be asked.
     """
-    for run in runs:
+    for run, shown in runs.items():
         if (sentence := store.damage(run, weights=True)) is not None:
             raise UserError(sentence)
         report = store.report(run)
-        inside = TABLES if report.recipe["seed"] == 0 else ()
+        inside = TABLES if shown else ()
         home, place = store.home(run), SHIPPED / run
         if home != place:
             place.mkdir(parents=True, exist_ok=True)

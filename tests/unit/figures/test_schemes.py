@@ -56,14 +56,13 @@ def test_the_sentence_names_the_worst_and_the_best(runs: dict[str, list[Report]]
 def test_every_number_is_drawn_with_the_mark_of_its_method(runs: dict[str, list[Report]]) -> None:
     rows = schemes.table(runs)
     figure = schemes.picture(rows, "dark")
-    marks = {trace.name: trace for trace in figure.data if trace.mode == "markers"}
-    assert list(marks) == [
-        f"{method}, {where}" for method in ("PTQ", "SDQ") for where in ("zero-shot mean", "English")
-    ]
-    for name, trace in marks.items():
-        method, where = name.split(", ")
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    asked = [(method, group) for method in ("PTQ", "SDQ") for group in schemes.GROUPS]
+    for trace, (method, group) in zip(marks, asked, strict=True):
         mine = rows[rows["method"] == method]
-        assert list(trace.x) == list(mine["home" if where == "English" else "zero-shot"])
-        symbol = MARKS[method].symbol + ("-open" if where == "English" else "")
+        assert trace.name == method
+        assert list(trace.x) == list(mine[group])
+        assert trace.showlegend is (group == "zero-shot")
+        symbol = MARKS[method].symbol + ("-open" if group == "home" else "")
         assert (trace.marker.symbol, trace.marker.color) == (symbol, MARKS[method].dark)
     assert list(figure.layout.yaxis.ticktext) == ["W2A8", "INT8"]

@@ -75,7 +75,7 @@ def test_a_disk_that_refuses_leaves_what_shipped_before(
     store, assets = Store(tmp_path / "data" / "runs", None), tmp_path / "assets"
     monkeypatch.setattr(shipping, "SHIPPED", assets)
     run = made_up.add(store, PRESETS["ptq-w3a8"]).run
-    shipping.ship(store, [run])
+    shipping.ship(store, {run: True})
     before = {path: path.read_bytes() for path in (assets / run).iterdir()}
 
     def full(source: Path, target: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_disk_that_refuses_leaves_what_shipped_before(
 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space left"):
-        shipping.ship(store, [run])
+        shipping.ship(store, {run: True})
     assert {path: path.read_bytes() for path in (assets / run).iterdir()} == before
 
 
