@@ -98,8 +98,12 @@ class Line:
         self._say(f"{self.text}: {done:,.0f} of {of:,.0f}, {in_words(left)} left")
 
     def _say(self, text: str) -> None:
-        if self.plain:
+        if not self.plain:
+            return
+        try:
             print(f"{PROGRESS}{text}", file=sys.stderr, flush=True)
+        except BrokenPipeError:  # nobody reads on, as after `2>&1 | head`; the work goes on
+            self.plain = False
 
 
 def in_words(seconds: float) -> str:

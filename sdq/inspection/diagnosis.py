@@ -177,7 +177,7 @@ def _remedy(report: Report, tables: Tables) -> tuple[Sentence, ...]:
     best = alike.sort_values(["bytes", "change"], ascending=[True, False]).iloc[0]
     than = f" ({best['bytes'] / size:.2f} times as large as this run)" if size else ""
     text = (
-        f"The cheapest remedy that wins at least {share(ALIKE)} of what the best does, beyond "
+        f"The cheapest remedy that recovers at least {share(ALIKE)} of what the best does, beyond "
         f"chance, is “{best['what']}”: "
         f"{best['bytes'] / 1e6:.2f} MB simulated{than}, "
     )

@@ -156,8 +156,8 @@ def composed(model: str, part: str, shipped: Path | None = None) -> Path:
 def _unbuilt(model: str, part: str, path: Path) -> UserError:
     if model == "midi":
         return UserError(
-            f"midi must have been built for {part}, {path.parent} does not have it; run "
-            "`sdq midi build --corpus DIR`, or choose mini"
+            f"midi must have its {part} in {path.parent}, it is not there; clone the project "
+            "again, or run `sdq midi build --corpus DIR`"
         )
     return UserError(
         f"the embedded model must have its {part} in {path}, it is not there; clone the project "

@@ -15,7 +15,7 @@ from sdq.labels import language_name
 from sdq.recipe import PRESETS
 from sdq.reproduce.plan import Job, Scheme, Study
 from sdq.reproduce.shipping import compact, ship, ship_inspections
-from sdq.results import METRICS, Report
+from sdq.results import Report
 from sdq.settings import ASSETS, ROOT, UserError
 from sdq.store import Store
 
@@ -32,9 +32,9 @@ several. p is two-sided and from the same draws, or by approximate randomisation
 where one run stands against one; those of a table are corrected for their number (Holm). \
 Recovered: the share of the points that PTQ loses in the zero-shot languages; below 0, training \
 lost more. Quantization is simulated (fake quantization)."""
-# and {scores}, "Accuracy of intent"
-SHORT = """{scores} in %, mean of the zero-shot languages with its 95 % interval; FP32 longer, QAT \
-and SDQ over {over}. Made by `{command}`."""
+SHOWN = "intent"  # the task in the README
+SHORT = """Accuracy of intent in %, mean of the zero-shot languages with its 95 % interval; FP32 \
+longer, QAT and SDQ over {over}. Made by `{command}`."""
 
 
 class Runs(NamedTuple):
@@ -74,19 +74,20 @@ def _put(path: Path, mark: str, made: str) -> None:
 
 
 def overview(study: Study, store: Store, seeds: list[int]) -> str:
-    """The table of the README: zero-shot scores of every scheme, as far as runs are stored."""
-    jobs = study.jobs(seeds, tasks=study.shown)
+    """The table of the README: zero-shot scores of every scheme on SHOWN, as far as runs are
+    stored."""
+    jobs = study.jobs(seeds, tasks=(SHOWN,))
     stored = study.stored(jobs, store)
     if not stored:
         return _none(study, seeds)
     methods = [name for name in _methods(study.presets(study.schemes[0])) if name != MULTI]
-    titles = ["scheme", *(["task"] if len(study.shown) > 1 else []), *methods]
+    titles = ["scheme", *methods]
     lines = [_row(titles), "|---" * len(titles) + "|"]
-    for scheme, task in study.tables:
-        runs = _load(study, scheme, task, stored, store) if task in study.shown else {}
+    for scheme in study.schemes:
+        runs = _load(study, scheme, SHOWN, stored, store)
         if not {"fp32", scheme.ptq} <= runs.keys():
             continue
-        cells = [scheme.name, *([task] if len(study.shown) > 1 else [])]
+        cells = [scheme.name]
         for preset in (name for name in study.presets(scheme) if PRESETS[name].method != MULTI):
             score = _score(runs[preset].tables, _zero_shot(runs)) if preset in runs else ""
             cells.append(score + (_fewer(preset, runs[preset], seeds) if score else ""))
@@ -94,9 +95,7 @@ def overview(study: Study, store: Store, seeds: list[int]) -> str:
     lines = ["", *lines] if len(lines) > 2 else []
     if len(stored) < len(jobs):
         lines += ["", f"Not complete: {len(stored)} of {len(jobs)} planned runs stored."]
-    measured = {job.task: METRICS[store.report(run).metric].name for job, run in stored.items()}
-    scores = " and ".join(f"{metric} of {task}" for task, metric in measured.items())
-    return "\n".join([_said(study, SHORT, seeds, scores), *lines]) + "\n"
+    return "\n".join([_said(study, SHORT, seeds), *lines]) + "\n"
 
 
 def results(study: Study, store: Store, seeds: list[int]) -> str:
@@ -123,10 +122,10 @@ def _schemes(study: Study) -> list[str]:
     return [_row(["scheme", "preset of PTQ", "what is rounded"]), "|---|---|---|", *rows]
 
 
-def _said(study: Study, words: str, seeds: list[int], scores: str = "") -> str:
+def _said(study: Study, words: str, seeds: list[int]) -> str:
     over = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
     varied = f"{_numbered(seeds).capitalize()} var{'ies' if len(seeds) == 1 else 'y'}"
-    return words.format(command=study.command(len(seeds)), varied=varied, over=over, scores=scores)
+    return words.format(command=study.command(len(seeds)), varied=varied, over=over)
 
 
 def _none(study: Study, seeds: list[int]) -> str:

@@ -48,7 +48,6 @@ class Study:
     tested: which of them are compared with what stands before them
     control: the preset without quantization that trains as many steps
     inspected: presets whose runs of intent at seed 0 ship with an inspection
-    shown: tasks in the table of the README
     """
 
     model: str
@@ -56,7 +55,6 @@ class Study:
     trained: tuple[str, ...]
     tested: tuple[str, ...]
     control: str
-    shown: tuple[str, ...]
     inspected: tuple[str, ...] = ()
 
     @property
@@ -193,7 +191,6 @@ MINI = Study(
     tested=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
     control="fp32-longer",
     inspected=("ptq-w4a8", "ptq-w2a8"),
-    shown=("intent",),
 )
 
 MIDI = Study(
@@ -202,7 +199,6 @@ MIDI = Study(
     trained=("qat", "sdq-att-kld"),
     tested=("sdq-att-kld",),
     control="fp32-longer",
-    shown=("intent", "slots"),
 )
 
 STUDIES = {study.model: study for study in (MINI, MIDI)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from sdq.cli.output import report_words, row_of
+from sdq.cli.output import Line, report_words, row_of
 from sdq.data import registry as tasks
 from sdq.recipe import PRESETS
 from sdq.results import Report
@@ -205,3 +206,20 @@ def test_training_by_recipe_file_is_repeatable(
         Store(tmp_path / "one" / "runs", shipped=None).home(one["run"]) / "model.safetensors"
     )
     assert not [name for name in student if "teacher" in name]
+
+
+def test_work_goes_on_when_nobody_reads_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `2>&1 | head`: the run is not lost, and is no full disk."""
+
+    class Closed(io.StringIO):
+        tried = 0
+
+        def write(self, text: str) -> int:
+            self.tried += 1
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", stream := Closed())
+    with Line(quiet=False) as line:
+        for text in ("Reading", "Scoring"):
+            line({"event": "stage", "name": "load", "text": text})
+    assert stream.tried == 1

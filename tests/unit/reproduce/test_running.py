@@ -116,7 +116,7 @@ def test_a_model_that_is_not_there_is_refused_first(
 ) -> None:
     monkeypatch.setattr(composition, "MIDI", tmp_path)
     monkeypatch.setattr(running, "in_process", lambda *job: pytest.fail("a run was started"))
-    assert "midi must have been built for intent" in refused(capsys, "reproduce", "midi")
+    assert "midi must have its intent" in refused(capsys, "reproduce", "midi")
     assert "a scheme must be one of full-integer-per-tensor, full-integer" in refused(
         capsys, "reproduce", "midi", "--scheme", "W4A8", "--scheme", "none"
     )

@@ -131,6 +131,7 @@ def test_runs_of_one_time_stand_by_task_width_method_and_seed(tmp_path: Path) ->
             r.recipe["seed"],
         )
         for r in found
+        if r.model == "mini"  # of midi one width has several schemes
     ]
     assert plain == sorted(plain, key=lambda row: (row[0], -row[1], *row[2:]))
     shutil.copytree(SHIPPED / RUN, tmp_path / "data" / "runs" / RUN)
