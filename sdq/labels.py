@@ -128,3 +128,8 @@ def signed(value: float, digits: int = 1) -> str:
 def share(value: float) -> str:
     """A share as a percentage: 0.004 -> "0.4 %"."""
     return f"{nats(100 * value)} %" if 0 < abs(value) < 0.01 else f"{100 * value:.0f} %"
+
+
+def scheme_title(name: str) -> str:
+    """A scheme of a study in words: "full integer per tensor"."""
+    return name.replace("-", " ")

@@ -11,7 +11,7 @@ from pages.components.runs import how_made, picture, stored, unreadable_note
 from pages.components.scheme_costs import scheme_costs
 from sdq.figures.languages import reading
 from sdq.figures.style import MARKS
-from sdq.recipe import PRESETS
+from sdq.labels import scheme_title
 from sdq.reproduce.plan import MIDI, MINI, Scheme, Study
 from sdq.results import METRICS, Report
 from sdq.store import Store
@@ -68,11 +68,6 @@ def schemes(study: Study) -> dict[str, Scheme]:
     return {scheme.name: scheme for scheme in order}
 
 
-def presets(study: Study, scheme: Scheme, multi: bool) -> list[str]:
-    """The presets compared at a scheme, SDQ multi only if it is asked for."""
-    return [name for name in study.presets(scheme) if multi or PRESETS[name].method != "SDQ multi"]
-
-
 def telling(study: Study, runs: dict[str, Report]) -> str:
     """The default scheme: the most telling one whose comparison is stored."""
     return next(
@@ -93,12 +88,12 @@ def choose_scheme(study: Study, runs: dict[str, Report]) -> str:
         "Width" if is_width else "Scheme",
         list(offered),
         default=default,
-        format_func=lambda name: name.replace("-", " "),
+        format_func=scheme_title,
         required=True,
         key="width" if is_width else "scheme",
         bind="query-params",
         help="\n".join(
-            f"- {name.replace('-', ' ')}: {scheme.what}" for name, scheme in offered.items()
+            f"- {scheme_title(name)}: {scheme.what}" for name, scheme in offered.items()
         ),
     )
     return chosen or default  # an empty value in the address
@@ -166,7 +161,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
         "on English only.",
     )
 
-names = presets(study, scheme, bool(multi))
+names = study.presets(scheme, multi=bool(multi))
 reports = [by_preset[name] for name in names if name in by_preset]
 
 if not any(report.is_quantized for report in reports):
@@ -198,7 +193,7 @@ else:
             figure,
             table,
             key=f"{task}-{scheme.name.lower()}",
-            title=f"{scheme.name.replace('-', ' ')} on the task {task}",
+            title=f"{scheme_title(scheme.name)} on the task {task}",
             text=text,
             query=query,
             terms=terms,
@@ -218,7 +213,7 @@ else:
         )
 
 by_scheme = {
-    name: [by_preset[one] for one in presets(study, each, bool(multi)) if one in by_preset]
+    name: [by_preset[one] for one in study.presets(each, multi=bool(multi)) if one in by_preset]
     for name, each in schemes(study).items()
     if each.ptq in by_preset
 }

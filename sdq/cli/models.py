@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,7 +117,7 @@ def list_models(
     if composition.ships():
         typer.echo(
             "midi: the same languages and heads on a published body, "
-            f"{composition.BODY.repository} (6 layers, Apache-2.0), {_standing(composition.body)}"
+            f"{composition.BODY.repository} (6 layers, Apache-2.0), {_body_standing()}"
         )
     typer.echo()
     for row in rows:
@@ -151,8 +150,10 @@ def fetch_model(
     typer.echo(visible(str(hub.fetch(name))))
 
 
-def _standing(body: Callable[[], Path]) -> str:
+def _body_standing() -> str:
     """Whether the body of midi is here; if not, why."""
+    from sdq.models.composition import body
+
     try:
         body()
     except UserError as error:

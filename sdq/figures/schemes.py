@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from sdq.figures.axes import row_axis, segments, value_axis, zero_line
 from sdq.figures.style import LEGEND, MARKS, Theme, template
-from sdq.labels import language_name
+from sdq.labels import language_name, scheme_title
 from sdq.results import METRICS, Report
 
 GROUPS = ("zero-shot", "home")  # languages without and with labels in training
@@ -48,20 +48,17 @@ def reading(rows: pd.DataFrame) -> str:
     """What PTQ costs in the scheme that costs most and in the one that costs least."""
     lost = rows[rows["method"] == "PTQ"].sort_values("zero-shot", kind="stable")
     least, most = lost.iloc[0], lost.iloc[-1]
+    worst, best = scheme_title(most["scheme"]), scheme_title(least["scheme"])
     text = (
-        f"{_spoken(most['scheme'])} costs most without training: {most['zero-shot']:.1f} points of "
+        f"{worst} costs most without training: {most['zero-shot']:.1f} points of "
         f"{most['metric']} in the zero-shot languages, {most['home']:.1f} in {most['language']}"
     )
     if len(lost) > 1:
-        text += f"; {_spoken(least['scheme'])} costs {max(0.0, least['zero-shot']):.1f}"
+        text += f"; {best} costs {max(0.0, least['zero-shot']):.1f}"
     trained = rows[(rows["scheme"] == most["scheme"]) & (rows["method"] == "SDQ")]
     if len(trained):
-        text += f". With SDQ, {_spoken(most['scheme'])} costs {trained.iloc[0]['zero-shot']:.1f}"
+        text += f". With SDQ, {worst} costs {trained.iloc[0]['zero-shot']:.1f}"
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _spoken(scheme: str) -> str:
-    return scheme.replace("-", " ")
 
 
 def picture(rows: pd.DataFrame, theme: Theme = "light") -> go.Figure:
@@ -97,7 +94,7 @@ def picture(rows: pd.DataFrame, theme: Theme = "light") -> go.Figure:
                 name=method,
                 legendgroup=method,
                 showlegend=group == "zero-shot",
-                text=[_spoken(name) for name in mine["scheme"]],
+                text=[scheme_title(name) for name in mine["scheme"]],
                 hovertemplate=f"%{{text}}<br>{method}, {where}: %{{x:.1f}} points<extra></extra>",
             )
     figure.update_layout(
@@ -108,7 +105,10 @@ def picture(rows: pd.DataFrame, theme: Theme = "light") -> go.Figure:
         shapes=[zero_line(theme)],
         xaxis=value_axis("points lost against FP32"),
         yaxis=row_axis(
-            list(range(len(schemes))), [_spoken(name) for name in schemes], len(schemes) - 0.4, -0.6
+            list(range(len(schemes))),
+            [scheme_title(name) for name in schemes],
+            len(schemes) - 0.4,
+            -0.6,
         ),
     )
     return figure

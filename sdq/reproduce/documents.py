@@ -19,7 +19,6 @@ from sdq.results import Report
 from sdq.settings import ASSETS, ROOT, UserError
 from sdq.store import Store
 
-MULTI = "SDQ multi"
 LEAST = 0.5  # points lost, below which a share of them says nothing
 # with {command}, {varied} ("Seeds 0, 1, 2 vary") and {over} ("3 seeds")
 ABOUT = """Made by `{command}`; one table alone by the command above it. {varied} the training of \
@@ -50,7 +49,7 @@ def publish(study: Study, store: Store, seeds: list[int], shipping: bool) -> str
     `shipping`, copy its runs and inspections into assets/. Returns the tables of the former."""
     if shipping:
         stored = study.stored(study.jobs(seeds), store)
-        ship(store, {run: study.is_inside_shown(job) for job, run in stored.items()})
+        ship(store, {run: study.ships_tables(job) for job, run in stored.items()})
         if study.inspected:
             ship_inspections(store, ASSETS / "inspections")
         compact(ASSETS)
@@ -80,15 +79,14 @@ def overview(study: Study, store: Store, seeds: list[int]) -> str:
     stored = study.stored(jobs, store)
     if not stored:
         return _none(study, seeds)
-    methods = [name for name in _methods(study.presets(study.schemes[0])) if name != MULTI]
-    titles = ["scheme", *methods]
+    titles = ["scheme", *_methods(study.presets(study.schemes[0], multi=False))]
     lines = [_row(titles), "|---" * len(titles) + "|"]
     for scheme in study.schemes:
         runs = _load(study, scheme, SHOWN, stored, store)
         if not {"fp32", scheme.ptq} <= runs.keys():
             continue
         cells = [scheme.name]
-        for preset in (name for name in study.presets(scheme) if PRESETS[name].method != MULTI):
+        for preset in study.presets(scheme, multi=False):
             score = _score(runs[preset].tables, _zero_shot(runs)) if preset in runs else ""
             cells.append(score + (_fewer(preset, runs[preset], seeds) if score else ""))
         lines.append(_row(cells))
@@ -252,7 +250,7 @@ def _row(cells: Sequence[str]) -> str:
 def _label(preset: str) -> str:
     """A preset in a table, with what a reader must not take it for."""
     notes = {
-        MULTI: " (our extension: unlabelled text in all languages)",
+        "SDQ multi": " (our extension: unlabelled text in all languages)",
         "FP32 longer": " (control: FP32 longer)",
     }
     return preset + notes.get(PRESETS[preset].method, "")

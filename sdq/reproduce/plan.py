@@ -71,16 +71,18 @@ class Study:
         """The command that makes every run of it with so many seeds."""
         return f"python -m sdq reproduce {self.model} --seeds {seeds}"
 
-    def presets(self, scheme: Scheme) -> list[str]:
-        """Presets compared in a scheme's tables: FP32, the control, PTQ, what is trained."""
+    def presets(self, scheme: Scheme, multi: bool = True) -> list[str]:
+        """Presets compared in a scheme's tables: FP32, the control, PTQ, what is trained; without
+        `multi` not our extension, SDQ multi."""
         before = ["fp32", self.control, scheme.ptq]
-        return [*before, *(f"{name}-{scheme.ending}" for name in self.trained)]
+        named = [*before, *(f"{name}-{scheme.ending}" for name in self.trained)]
+        return [name for name in named if multi or PRESETS[name].method != "SDQ multi"]
 
     def against(self, scheme: Scheme) -> list[str]:
         """Presets that those of `tested` are compared with: PTQ, the baseline, the control."""
         return [scheme.ptq, f"{self.trained[0]}-{scheme.ending}", self.control]
 
-    def is_inside_shown(self, job: Job) -> bool:
+    def ships_tables(self, job: Job) -> bool:
         """Whether what a look inside a run showed ships: of seed 0; of midi, whose tables are
         large, only what its most telling scheme compares, and PTQ on intent."""
         telling = job.preset in self.presets(self.schemes[0]) and job.preset != self.control
