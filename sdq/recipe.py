@@ -228,6 +228,12 @@ _HARMFUL = {
 }
 
 
+def _multi(width: str, rules: tuple[Rule, ...]) -> Recipe:
+    """SDQ that also sees unlabelled text of the other languages, our extension."""
+    training = Training(distillation=_LOSSES["att-kld"], unlabelled=True)
+    return Recipe(name=f"sdq-att-kld-multi-{width}", rules=rules, training=training)
+
+
 def _presets() -> dict[str, Recipe]:
     made = [Recipe(name="fp32"), Recipe(name="fp32-longer", training=Training())]
     made.append(Recipe(name="ptq-int8-dynamic", rules=_int8_dynamic()))
@@ -260,13 +266,13 @@ def _presets() -> dict[str, Recipe]:
                     name=f"sdq-{loss}-{width}", rules=rules, training=Training(distillation=terms)
                 )
             )
-        multi = Training(distillation=_LOSSES["att-kld"], unlabelled=True)
-        made.append(Recipe(name=f"sdq-att-kld-multi-{width}", rules=rules, training=multi))
+        made.append(_multi(width, rules))
     for width, rules in {"int8-tensor": _int8_tensor(), **_HARMFUL}.items():
         distilled = Training(distillation=_LOSSES["att-kld"])
         made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
         made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
         made.append(Recipe(name=f"sdq-att-kld-{width}", rules=rules, training=distilled))
+        made.append(_multi(width, rules))
     return {recipe.name: recipe for recipe in made}
 
 

@@ -47,6 +47,8 @@ class Study:
     trained: how names of the presets begin that train, the baseline first
     tested: which of them are compared with what stands before them
     control: the preset without quantization that trains as many steps
+    detailed: names of the schemes whose runs ship with what a look inside them showed
+    extended: names of the schemes in which our extension, SDQ multi, is compared too
     inspected: presets whose runs of intent at seed 0 ship with an inspection
     """
 
@@ -55,6 +57,8 @@ class Study:
     trained: tuple[str, ...]
     tested: tuple[str, ...]
     control: str
+    detailed: tuple[str, ...]
+    extended: tuple[str, ...]
     inspected: tuple[str, ...] = ()
 
     @property
@@ -73,7 +77,8 @@ class Study:
 
     def presets(self, scheme: Scheme, multi: bool = True) -> list[str]:
         """Presets compared in a scheme's tables: FP32, the control, PTQ, what is trained; without
-        `multi` not our extension, SDQ multi."""
+        `multi`, and where the study does not compare it, not our extension, SDQ multi."""
+        multi = multi and scheme.name in self.extended
         before = ["fp32", self.control, scheme.ptq]
         named = [*before, *(f"{name}-{scheme.ending}" for name in self.trained)]
         return [name for name in named if multi or PRESETS[name].method != "SDQ multi"]
@@ -83,11 +88,17 @@ class Study:
         return [scheme.ptq, f"{self.trained[0]}-{scheme.ending}", self.control]
 
     def ships_tables(self, job: Job) -> bool:
-        """Whether what a look inside a run showed ships: of seed 0; of midi, whose tables are
-        large, only what its most telling scheme compares, and PTQ on intent."""
-        telling = job.preset in self.presets(self.schemes[0]) and job.preset != self.control
+        """Whether what a look inside a run showed ships, which takes ten times the space of the
+        scores: of seed 0 what the `detailed` schemes compare, and of all others PTQ on intent."""
+        shown = {
+            preset
+            for scheme in self.schemes
+            if scheme.name in self.detailed
+            for preset in self.presets(scheme)
+            if preset != self.control
+        }
         rounded = job.task == "intent" and job.preset in {scheme.ptq for scheme in self.schemes}
-        return job.seed == 0 and (self.model == "mini" or telling or rounded)
+        return job.seed == 0 and (job.preset in shown or rounded)
 
     def jobs(
         self, seeds: Iterable[int], schemes: Iterable[str] = (), tasks: Iterable[str] = ()
@@ -192,15 +203,19 @@ MINI = Study(
     trained=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
     tested=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
     control="fp32-longer",
+    detailed=("W2A8", "W4A8"),
+    extended=("W2A8", "W3A8", "W4A8", "INT8"),
     inspected=("ptq-w4a8", "ptq-w2a8"),
 )
 
 MIDI = Study(
     model="midi",
     blocks=tuple((scheme, ("intent", "slots")) for scheme in (*_INT8, _W4A8)),
-    trained=("qat", "sdq-att-kld"),
-    tested=("sdq-att-kld",),
+    trained=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
+    tested=("sdq-att-kld", "sdq-att-kld-multi"),
     control="fp32-longer",
+    detailed=("full-integer-per-tensor",),
+    extended=("full-integer-per-tensor",),
 )
 
 STUDIES = {study.model: study for study in (MINI, MIDI)}

@@ -30,8 +30,7 @@ PACKED = tuple(f"{name}-w2a8" for name in MINI.trained)
 def ship(store: Store, runs: Mapping[str, bool]) -> None:
     """Copy what a finished run is read from into assets/runs, so that it comes with the project.
 
-    runs: each with whether what a look inside showed goes along, which takes ten times the space of
-        the scores
+    runs: each with whether what a look inside showed goes along; where not, it is taken out
 
     The weights of the packed students go along as codes, so that they can be asked.
     """
@@ -54,7 +53,9 @@ def ship(store: Store, runs: Mapping[str, bool]) -> None:
                         shutil.copyfile(home / name, part)
             if inside and report.task == "intent" and preset_of(report.recipe) in PACKED:
                 _pack(report, home, place)
-            seal(place)
+        for table in set(TABLES) - set(inside):
+            (place / f"{table}.parquet").unlink(missing_ok=True)
+        seal(place)
 
 
 def _pack(report: Report, home: Path, place: Path) -> None:

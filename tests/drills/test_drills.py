@@ -29,7 +29,7 @@ from tests.helpers.drilling import NICE, finished, killed, until
 TRAINED = Recipe(
     name="drill",
     rules=PRESETS["ptq-w4a8"].rules,
-    training=Training(steps=60, check_every=10, batch_size=8, distillation=(KLD(),)),
+    training=Training(steps=40, check_every=10, batch_size=8, distillation=(KLD(),)),
 )
 HURRIED = TRAINED.model_copy(update={"training": Training(steps=20, check_every=10, batch_size=8)})
 ENDLESS = Training(

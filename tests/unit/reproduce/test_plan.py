@@ -19,18 +19,20 @@ def test_the_first_hour_has_a_whole_table() -> None:
         "fp32-longer",
         "qat-int8-full-tensor",
         "sdq-att-kld-int8-full-tensor",
+        "sdq-att-kld-multi-int8-full-tensor",
     ]
-    assert jobs[:10] == [Job(name, task, 0) for task in ("intent", "slots") for name in presets]
+    assert jobs[:12] == [Job(name, task, 0) for task in ("intent", "slots") for name in presets]
     second = [Job(name, task, 1) for task in ("intent", "slots") for name in presets[2:]]
-    assert jobs[10:16] == second
-    assert {job.seed for job in jobs[16:22]} == {2}
-    assert jobs[22] == Job("ptq-int8-full", "intent", 0)
+    assert jobs[12:20] == second
+    assert {job.seed for job in jobs[20:28]} == {2}
+    assert jobs[28] == Job("ptq-int8-full", "intent", 0)
 
 
 def test_every_run_of_midi_is_planned_once() -> None:
     jobs = MIDI.jobs(range(3))
-    # of each task FP32, its control with 3 seeds, and in 6 schemes PTQ and two students
-    assert len(jobs) == len(set(jobs)) == 2 * (1 + 3 + 6 * (1 + 2 * 3))
+    # of each task FP32, its control with 3 seeds, in 6 schemes PTQ and two students, and in the
+    # most telling one SDQ multi
+    assert len(jobs) == len(set(jobs)) == 2 * (1 + 3 + 6 * (1 + 2 * 3) + 3)
     assert [scheme.ptq for scheme in MIDI.schemes] == [
         "ptq-int8-full-tensor",
         "ptq-int8-full",

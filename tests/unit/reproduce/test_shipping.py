@@ -88,6 +88,21 @@ def test_a_disk_that_refuses_leaves_what_shipped_before(
     assert {path: path.read_bytes() for path in (assets / run).iterdir()} == before
 
 
+def test_what_a_look_inside_showed_is_taken_out_where_it_does_not_ship(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, assets = Store(tmp_path / "data" / "runs", None), tmp_path / "assets"
+    monkeypatch.setattr(shipping, "SHIPPED", assets)
+    run = made_up.add(store, PRESETS["ptq-w3a8"]).run
+    shipping.ship(store, {run: True})
+    assert (assets / run / "weights.parquet").is_file()
+    for shipped in (store, Store(tmp_path / "other" / "runs", assets)):  # as it is made, and later
+        shipping.ship(shipped, {run: False})
+        names = {path.name for path in (assets / run).iterdir()}
+        assert names == {"spec.json", "report.json", "sentences.parquet", "done"}
+        assert Store(tmp_path / "other" / "runs", assets).damage(run) is None
+
+
 def test_the_tokenizer_stays_the_same(assets: Path) -> None:
     shipping.compact(assets)
     text = "wecke mich um sieben ปลุกฉันตอนเจ็ดโมง"
