@@ -150,27 +150,29 @@ def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
     Raises ValueError if a word is only partly inside a slot (then the value needs a form of its
     own).
     """
-    chars: list[tuple[str, str]] = []  # (character, tag) where the tag is "", "B-x" or "I-x"
+    filled = ""
+    marked: list[str] = []  # of each character its tag: "", "B-x" or "I-x"
     surfaces: dict[str, str] = {}
     position = 0
     for hole in _HOLE.finditer(frame.text):
-        chars += [(c, "") for c in frame.text[position : hole.start()]]
         slot = hole[1].split(".")[0]
         value = language.values[hole[1]][choice[slot]]
         name = slot.rstrip("2")  # `item2` is a second `item`
+        # a value may have words around it that are not tagged: "the [blue car]"
         start, end = (value.index("["), value.index("]")) if "[" in value else (-1, len(value))
-        first = True
-        for i, c in enumerate(value):
-            if i in (start, end):
-                continue
-            inside = start < i < end
-            chars.append((c, ("B-" if first else "I-") + name if inside else ""))
-            first = first and not inside
-        surfaces[slot] = value[start + 1 : end].replace(BOUNDARY, "")
+        inside = value[start + 1 : end]
+        before = frame.text[position : hole.start()] + value[: max(start, 0)]
+        after = value[end + 1 :]
+        filled += before + inside + after
+        marked += [""] * len(before)
+        marked += [f"B-{name}", *[f"I-{name}"] * (len(inside) - 1)][: len(inside)]
+        marked += [""] * len(after)
+        surfaces[slot] = inside.replace(BOUNDARY, "")
         position = hole.end()
-    chars += [(c, "") for c in frame.text[position:]]
-    tokens, tags = _words(chars, frame.id)
-    text = "".join(c for c, _ in chars if c != BOUNDARY)
+    filled += frame.text[position:]
+    marked += [""] * (len(filled) - len(marked))
+    tokens, tags = _words(filled, marked, frame.id)
+    text = filled.replace(BOUNDARY, "")
     text = text[:1].upper() + text[1:]
     tokens[0] = tokens[0][:1].upper() + tokens[0][1:]
     return Sentence(
@@ -178,9 +180,8 @@ def fill(language: Language, frame: Frame, choice: dict[str, int]) -> Sentence:
     )
 
 
-def _words(chars: list[tuple[str, str]], frame: str) -> tuple[list[str], list[str]]:
+def _words(text: str, marked: list[str], frame: str) -> tuple[list[str], list[str]]:
     """Split at spaces and boundaries, and split punctuation off the ends of words."""
-    text, marked = "".join(c for c, _ in chars), [tag for _, tag in chars]
     tokens: list[str] = []
     tags: list[str] = []
     for word in _WORD.finditer(text):

@@ -78,8 +78,14 @@ def without_library(html: str) -> str:
 
 @pytest.mark.parametrize("ending", archive.EXPORTS)
 def test_every_format_is_made_for_the_page_and_for_python(
-    ending: str, reports: list[Report], found: list[Part], store: Store, tmp_path: Path
+    ending: str,
+    reports: list[Report],
+    found: list[Part],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "kaleido", None)  # a Chrome draws in a test of its own
     export = archive.EXPORTS[ending]
     assert export.label
     assert re.fullmatch(r"[a-z]+/[a-z.+-]+", export.media)
@@ -184,7 +190,10 @@ def test_fp32_alone_has_its_scores_and_says_what_is_missing(
     assert "Left out: a trained run" in document.page("", reports[:1], found)
 
 
-def test_long_tables_are_cut_on_the_page_only(reports: list[Report], store: Store) -> None:
+def test_long_tables_are_cut_on_the_page_only(
+    reports: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kaleido", None)
     part = Part(
         "Long", "Many rows.", go.Figure(), pd.DataFrame({"name": ["x" * 80] * 100, "n": range(100)})
     )
