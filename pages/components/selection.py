@@ -135,7 +135,9 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     )
     first = by_id[chosen[0]]
     comparable = [r for r in every if store.alike(r, first)]
-    chosen = [run for run in chosen if run in {r.run for r in comparable}][:most]
+    alike = [run for run in chosen if run in {r.run for r in comparable}]
+    unlike = [run for run in chosen if run not in alike]
+    chosen, beyond = alike[:most], alike[most:]
     st.session_state["pick-runs"] = chosen
     if not wanted:
         put("runs", ",".join(chosen))  # a link to this view shows the same runs tomorrow
@@ -159,6 +161,13 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
             f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.",
             icon=":material/search_off:",
         )
+    for why, left_out in (
+        ("These runs are of another model or task and cannot be compared with the others", unlike),
+        (f"No more than {most} runs fit beside one another", beyond),
+    ):
+        if left_out:
+            labels = "; ".join(run_label(by_id[run]) for run in left_out)
+            st.warning(f"{why}. Left out: {labels}.", icon=":material/filter_alt_off:")
     unreadable_note(store)
     if not picked:
         picked = chosen

@@ -106,8 +106,8 @@ def empty(model: str, task: str, scheme: Scheme) -> None:
         icon=":material/inbox:",
     )
     st.markdown(
-        "Quantize it yourself: a run without training (PTQ) takes well under a minute, a trained "
-        "one (QAT, SDQ) a few minutes."
+        "Quantize it yourself: a run without training (PTQ) takes a minute or two, a trained one "
+        "(QAT, SDQ) a few more."
     )
     to_quantize("Quantize the model now", model, task, scheme.ptq)
 

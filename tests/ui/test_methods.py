@@ -8,6 +8,7 @@ import pytest
 from pages.components.depth_figures import missing_note
 from sdq.evaluate.significance import paired_tests
 from sdq.recipe import PRESETS
+from sdq.reproduce.plan import seeded
 from sdq.results import Report
 from sdq.store import Store
 from tests.helpers import made_up, made_up_tables
@@ -40,6 +41,22 @@ def test_the_table_shows_reports_and_paired_differences(store: Store) -> None:
     assert "latency" in text
     assert "simulated" in text
     assert len(app.get("plotly_chart")) == 3
+
+
+def test_a_link_says_which_of_its_runs_are_left_out(store: Store) -> None:
+    reports = filled(store)
+    slots = made_up.add(store, PRESETS["ptq-w3a8"], "slots").run
+    mixed = opened(PAGE, runs=",".join([reports["ptq-w3a8"].run, slots, reports["fp32"].run]))
+    assert mixed.dataframe[0].value["run"].tolist() == ["PTQ", "FP32"]
+    (told,) = [warning.value for warning in mixed.warning]
+    assert "of another model or task" in told
+    assert "PTQ W3A8 · slots" in told
+    seeds = [made_up.add(store, seeded("qat-w3a8", seed)).run for seed in range(1, 9)]
+    many = opened(PAGE, runs=",".join([reports["fp32"].run, *seeds]))
+    (told,) = [warning.value for warning in many.warning]
+    shown = len(many.dataframe[0].value)
+    assert f"No more than {shown} runs fit" in told
+    assert told.count("seed") == 9 - shown > 0
 
 
 def test_price_layer_and_first_run_follow_the_choices(store: Store) -> None:
