@@ -7,9 +7,9 @@ import streamlit as st
 from pages.components.figure import show, theme
 from pages.components.glossary import TERMS, say
 from pages.components.links import newest_runs, page_links
-from pages.components.runs import how_made, picture, stored, unreadable_note
+from pages.components.runs import finished, how_made, picture, stored, unreadable_note
 from pages.components.scheme_costs import scheme_costs
-from sdq.figures.languages import reading
+from sdq.figures.languages import over_seeds, reading
 from sdq.figures.style import MARKS
 from sdq.labels import scheme_title
 from sdq.reproduce.plan import MIDI, MINI, Scheme, Study
@@ -167,7 +167,8 @@ reports = [by_preset[name] for name in names if name in by_preset]
 if not any(report.is_quantized for report in reports):
     empty(study.model, task, scheme)
 else:
-    text = reading(reports)
+    comparable = [report for report in finished(store) if store.alike(report, reports[0])]
+    text = f"{reading(reports)} {over_seeds(reports, comparable)}".rstrip()
     with sentence:
         say(text, "reading")
     figure, table = picture(str(store.folder), tuple(report.run for report in reports), theme())

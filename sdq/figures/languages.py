@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pandas as pd
 from sdq.evaluate.statistics import intervals
 from sdq.figures.style import ORDER
 from sdq.labels import language_name, treatment, width
+from sdq.recipe import preset_of
 from sdq.results import METRICS, Report, Scores
 
 _NEGLIGIBLE = 0.5  # points of mean zero-shot drop below which there is nothing to recover
@@ -178,4 +180,38 @@ def _recovered(reports: Sequence[Report], repaired: str) -> str:
         f" {label}, which is not quantized, reaches {mean[label]:.1f} %."
         for label in others
         if lines[label][1] not in quantized
+    )
+
+
+def over_seeds(shown: Sequence[Report], every: Iterable[Report]) -> str:
+    """How a picture of one seed stands among all seeds: what each trained method recovers on
+    average. Empty where no method has a second seed, or PTQ loses next to nothing.
+
+    shown: the runs of the picture
+    every: finished runs of the same model and task, also of other recipes
+    """
+    ptq = next((report for report in shown if report.method == "PTQ"), None)
+    if ptq is None:
+        return ""
+    sign = 1 if METRICS[ptq.metric].higher_is_better else -1
+    drop = 100 * sign * (ptq.reference.leading - ptq.quantized.leading)
+    seeds: dict[str, dict[int, float]] = {}  # method -> seed -> points won over PTQ
+    for report in every:
+        for one in shown:
+            same = preset_of(report.recipe) == preset_of(one.recipe) is not None
+            if same and one.is_quantized and one is not ptq:
+                won = 100 * sign * (report.quantized.leading - ptq.quantized.leading)
+                seeds.setdefault(one.method, {})[report.recipe["seed"]] = won
+    several = {method: won for method, won in seeds.items() if len(won) > 1}
+    if not several or drop < _NEGLIGIBLE:
+        return ""
+    shares = [
+        _share(one.method, fmean(several[one.method].values()), drop)
+        for one in sorted(shown, key=lambda one: ORDER.index(one.method), reverse=True)
+        if one.method in several
+    ]
+    counts = sorted({len(won) for won in several.values()})
+    number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return (
+        f"This is seed {ptq.recipe['seed']}. On average over {number} seeds, {', '.join(shares)}."
     )

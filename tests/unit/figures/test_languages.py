@@ -92,6 +92,26 @@ def test_the_sentence_of_one_run_and_of_none() -> None:
         languages.reading([])
 
 
+def test_one_seed_stands_beside_the_mean_of_all() -> None:
+    ptq, sdq = simple("ptq-w4a8", "PTQ", 0.7, 0.7), simple("sdq-att-kld-w4a8", "SDQ", 0.8, 0.8)
+    qat = simple("qat-w4a8", "QAT", 0.75, 0.75)
+
+    def again(report: Report, seed: int, score: float) -> Report:
+        scores = simple("fp32", "SDQ", score, score).quantized
+        changed = {"recipe": report.recipe | {"seed": seed}, "quantized": scores}
+        return report.model_copy(update=changed)
+
+    every = [ptq, sdq, qat, again(sdq, 1, 0.9), again(sdq, 2, 0.82), again(qat, 1, 0.6)]
+    every.append(simple("sdq-att-kld-w3a8", "SDQ", 0.1, 0.1))  # of another recipe
+    text = languages.over_seeds([ptq, qat, sdq], every)
+    assert text == (
+        "This is seed 0. On average over 2 to 3 seeds, SDQ recovers 70 %, QAT recovers nothing "
+        "(2.5 points below PTQ)."
+    )
+    assert languages.over_seeds([ptq, qat, sdq], [ptq, qat, sdq]) == ""
+    assert languages.over_seeds([sdq], every) == ""
+
+
 def test_the_sentence_never_takes_fp32_trained_longer_for_a_quantized_run() -> None:
     longer = simple("fp32-longer", "FP32 longer", 0.85, 0.85)
     assert languages.reading([longer]).startswith("FP32 longer costs 5.0 points of accuracy")
