@@ -3,6 +3,7 @@ the machine's load nor on the tests before."""
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -50,6 +51,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return Grouped(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end: not looked through for garbage again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

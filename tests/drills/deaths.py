@@ -24,7 +24,7 @@ import pandas as pd
 from sdq.inspection.storage import inspect, read
 from sdq.jobs import history, trash
 from sdq.recipe import PRESETS, Recipe
-from sdq.settings import ASSETS, UserError
+from sdq.settings import UserError
 from sdq.store import Store
 from sdq.train.losses import KLD
 from sdq.train.settings import Training
@@ -74,20 +74,22 @@ class Place:
 
 
 def tiny(folder: Path) -> World:
-    """A world without a data folder: a random XLM-R of two layers of width 16 with the embedded
-    tokenizer, and 54 sentences per language."""
+    """A world without a data folder: a random XLM-R of two layers of width 16 with a tokenizer for
+    its words, and 54 sentences per language."""
     import torch
     from transformers import (
-        AutoTokenizer,
         XLMRobertaConfig,
         XLMRobertaForMaskedLM,
         XLMRobertaForSequenceClassification,
     )
 
+    from tests.helpers.tokenizers import word_tokenizer
+
     torch.manual_seed(0)
+    tokenizer = word_tokenizer(WORDS)
     labels = dict(enumerate(("no", "yes")))
     shape: dict[str, Any] = dict(
-        vocab_size=16_000,
+        vocab_size=len(tokenizer),
         hidden_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -100,13 +102,12 @@ def tiny(folder: Path) -> World:
         id2label=labels,
         label2id={v: k for k, v in labels.items()},
     )
-    words = AutoTokenizer.from_pretrained(ASSETS / "mini" / "encoder")
     for name, kind in (
         ("base", XLMRobertaForMaskedLM),
         ("model", XLMRobertaForSequenceClassification),
     ):
         kind(XLMRobertaConfig(**shape)).save_pretrained(folder / name)
-        words.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
     task = folder / "task"
     task.mkdir()
     chance = random.Random(0)

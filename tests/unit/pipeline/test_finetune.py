@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from sdq.cli.models import steps_words
 from sdq.data import registry as tasks
@@ -26,6 +26,7 @@ from sdq.settings import ASSETS, UserError
 from sdq.store import Store
 from sdq.train.settings import Training
 from tests.helpers.commands import run as command
+from tests.helpers.tokenizers import word_tokenizer
 
 SHORT = Training(steps=6, batch_size=4, check_every=2, learning_rate=1e-3, dropout=True)
 
@@ -49,12 +50,14 @@ def data(small: task.Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(small: task.Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random encoder without a head for any task."""
     folder = tmp_path_factory.mktemp("base")
+    tokenizer = word_tokenizer(example.text for split in small.splits.values() for example in split)
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = XLMRobertaConfig(
-        vocab_size=16_000,
+        vocab_size=len(tokenizer),
         hidden_size=24,
         num_hidden_layers=2,
         num_attention_heads=3,
@@ -66,7 +69,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=2,
     )
     XLMRobertaForMaskedLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(ASSETS / "mini" / "encoder").save_pretrained(folder)
     return folder
 
 

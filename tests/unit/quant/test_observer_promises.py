@@ -121,16 +121,16 @@ def test_kl_clips_a_lone_outlier(bits: int) -> None:
 def test_range_at_once_holds_and_is_as_good_as_seeing(observer: Any, n: int) -> None:
     """`of` may use fewer bins for short rows: still inside what is there, each row by itself, and
     hardly coarser."""
-    x = values(3, 700, n) * torch.logspace(-3, 3, 700)[:, None]
+    x = values(3, 140, n) * torch.logspace(-3, 3, 140)[:, None]
     low, high = observer.of(x, 4, True)
     assert (low >= x.amin(1).clamp(max=0)).all()
     assert (high <= x.amax(1).clamp(min=0)).all()
     alone = [
         torch.cat(part)
-        for part in zip(*(observer.of(row[None], 4, True) for row in x[::100]), strict=True)
+        for part in zip(*(observer.of(row[None], 4, True) for row in x[::20]), strict=True)
     ]
-    assert torch.equal(low[::100], alone[0])
-    assert torch.equal(high[::100], alone[1])
+    assert torch.equal(low[::20], alone[0])
+    assert torch.equal(high[::20], alone[1])
     if not isinstance(observer, KL):  # what KL asks for is a histogram's shape, not a small error
 
         def error(low: Tensor, high: Tensor) -> float:

@@ -14,15 +14,15 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import ndcg_score
-from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
+from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from sdq import __main__ as cli
 from sdq.data import xglue
 from sdq.recipe import PRESETS
 from sdq.reproduce.grid import methods
-from sdq.settings import ROOT
 from sdq.store import Store
 from tests.helpers import made_xglue
+from tests.helpers.tokenizers import word_tokenizer
 from tests.helpers.xglue import LANGUAGES, gold_of
 
 METHODS = ["FP32", "PTQ, dynamic INT8", "QNAT", "QNAT, KLD", "QNAT, Att", "QNAT, Att-KLD"]
@@ -96,13 +96,16 @@ def test_the_rows_of_the_grid_are_the_papers() -> None:
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random XLM-R encoder of one narrow block, without a head; its weights are wide enough for
     answers to differ."""
     folder = tmp_path_factory.mktemp("encoder")
+    texts = (path.read_text("utf-8") for path in sorted(archive.rglob("*")) if path.is_file())
+    tokenizer = word_tokenizer(texts)
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = XLMRobertaConfig(
-        vocab_size=16_000,
+        vocab_size=len(tokenizer),
         hidden_size=12,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -115,7 +118,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=1.0,
     )
     XLMRobertaModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(ROOT / "assets" / "mini" / "encoder").save_pretrained(folder)
     return folder
 
 
