@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+gc.disable()  # until everything is collected
 ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
@@ -30,7 +31,8 @@ def one_seed() -> None:
     random.seed(0)
     np.random.seed(0)
     if (torch := sys.modules.get("torch")) is not None:  # tests of pages load it in no process
-        torch.manual_seed(0)
+        # not torch.manual_seed, which notes down the whole stack for devices that are not there
+        torch.default_generator.manual_seed(0)
 
 
 def group(path: str) -> str:
@@ -57,7 +59,7 @@ def pytest_collection_finish() -> None:
     """What was imported and collected stays until the end: not looked through for garbage again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000)
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

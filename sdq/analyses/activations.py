@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sdq.analyses.bins import BINS, binned
 from sdq.analyses.error_measures import sqnr_db
 from sdq.data.batches import Batch, Encoded
-from sdq.models.hooks import Side, in_pieces, listen
+from sdq.models.hooks import in_pieces, listen
 from sdq.models.structure import Module, modules, steps
 from sdq.quant.integer import code_range
 from sdq.quant.layers import ActivationQuantizer, smoothed
@@ -193,10 +193,8 @@ def activations(
     number = torch.tensor([codes.index(code) for code in languages])
     linear = [m for m in modules(model) if isinstance(model.get_submodule(m.name), nn.Linear)]
     sites = {m.name: _Site(m, model.get_submodule(m.name), len(codes)) for m in linear}  # type: ignore[arg-type]
-    taps: dict[str, Side] = {
-        step.tap(m.name): "input" for step in steps(model) for m in linear if m.block == step.block
-    }
-    taps |= {m.name: "input" for m in linear if m.block < 0}
+    tapped = [s.tap(m.name) for s in steps(model) for m in linear if m.block == s.block]
+    tapped += [m.name for m in linear if m.block < 0]
     for add in (False, True):
         for batch in in_pieces(model, data, batch_size):
 
@@ -215,11 +213,10 @@ def activations(
                 else:
                     site.extremes(_real(x, batch))
 
-            with listen(model, taps, see), only(model, ()):
+            with listen(model, dict.fromkeys(tapped, "input"), see), only(model, ()):
                 model(**batch.inputs)
-    return pd.DataFrame([row for site in sites.values() for row in site.rows(codes)]), pd.DataFrame(
-        [site.profile() for site in sites.values()]
-    )
+    rows = [row for site in sites.values() for row in site.rows(codes)]
+    return pd.DataFrame(rows), pd.DataFrame([site.profile() for site in sites.values()])
 
 
 def _real(x: Tensor, batch: Batch) -> Tensor:

@@ -113,19 +113,9 @@ def word_attributions(
         for position, (word, at) in zip(numbers(data, i, len(grouped)), grouped, strict=True):
             k = position if data.token else 0
             sums = [float(values[i][at].sum()) for values in (fp32, quantized, nudged)]
-            rows.append(
-                (
-                    example.id,
-                    example.language,
-                    position,
-                    word,
-                    *sums,
-                    labels[wanted[i][k]],
-                    labels[given[i][k]],
-                    delta[i],
-                    delta_quantized[i],
-                )
-            )
+            answers = labels[wanted[i][k]], labels[given[i][k]]
+            deltas = delta[i], delta_quantized[i]
+            rows.append((example.id, example.language, position, word, *sums, *answers, *deltas))
     return pd.DataFrame(rows, columns=_WORDS)
 
 

@@ -84,10 +84,8 @@ def calibration_mismatch(
         with listen(student, input_taps(student, sites), see):
             exact = Reference(run(student, batch, ())[0], batch, data.token)
         divergence.count(batch.at, exact.counts)
-        kl, kl_balanced = (
-            exact.divergence(model(**batch.inputs).logits) for model in (student, balanced)
-        )
-        for key, change in zip(_KEYS, (kl, kl_balanced, kl - kl_balanced), strict=True):
+        kl, alike = (exact.divergence(m(**batch.inputs).logits) for m in (student, balanced))
+        for key, change in zip(_KEYS, (kl, alike, kl - alike), strict=True):
             divergence.add(key, batch.at, change)
     rows = _rows(divergence, clipped, languages)
     return pd.DataFrame(

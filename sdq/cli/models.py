@@ -12,20 +12,18 @@ import typer
 from sdq.cli.output import Line
 from sdq.settings import UserError, path_of, visible
 
+_OUT = typer.Option(
+    help="A new folder for the model, or one with an unfinished fine-tuning, which goes on"
+)
+
 
 def finetune(
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="A new folder for the model, or one with an unfinished fine-tuning, which goes on"
-        ),
-    ],
+    out: Annotated[Path, _OUT],
     task: Annotated[
         str, typer.Option(help="intent, slots, a task file (.json), xglue:DIR/NC or hub:ENTRY")
     ],
     model: Annotated[
-        str,
-        typer.Option(help="'mini', 'midi', a folder, or a Hub name; see `models`"),
+        str, typer.Option(help="'mini', 'midi', a folder, or a Hub name; see `models`")
     ] = "mini",
     steps: Annotated[
         int | None,

@@ -152,28 +152,26 @@ def encode(
     longest: tokens of an input; None: what the task says, or the tokenizer allows
     """
     longest = longest or min(task.longest, tokenizer.model_max_length)
-    place, names = (
-        {label: i for i, label in enumerate(task.labels)},
-        [f"{e.language} {e.id}" for e in examples],
+    if task.kind == "token":
+        return _encode_words(examples, task, tokenizer, longest)
+    place = {label: i for i, label in enumerate(task.labels)}
+    pairs = any(e.second is not None for e in examples)
+    second = [e.second or "" for e in examples] if pairs else None
+    coded = tokenizer([e.text for e in examples], second, truncation=True, max_length=longest)
+    return Encoded(
+        coded["input_ids"],
+        [[place[e.targets[0]] if e.targets else 0] for e in examples],
+        False,
+        tokenizer.pad_token_id,
+        coded.get("token_type_ids") if pairs else None,
+        _cut(coded),
+        names=[_name(e) for e in examples],
     )
-    if task.kind != "token":
-        second = (
-            [e.second or "" for e in examples]
-            if any(e.second is not None for e in examples)
-            else None
-        )
-        coded = tokenizer([e.text for e in examples], second, truncation=True, max_length=longest)
-        types = None if second is None else coded.get("token_type_ids")
-        labels = [[place[e.targets[0]] if e.targets else 0] for e in examples]
-        return Encoded(
-            coded["input_ids"],
-            labels,
-            False,
-            tokenizer.pad_token_id,
-            types,
-            _cut(coded),
-            names=names,
-        )
+
+
+def _encode_words(examples: list[Example], task: Task, tokenizer: Any, longest: int) -> Encoded:
+    """Of a token task: the label stands on a word's first subword."""
+    place = {label: i for i, label in enumerate(task.labels)}
     coded = tokenizer(
         [list(e.words) for e in examples],
         is_split_into_words=True,
@@ -193,7 +191,6 @@ def encode(
             before = word
         labels.append(row)
         words.append(asked)
-    sizes = [len(e.words) for e in examples]
     return Encoded(
         coded["input_ids"],
         labels,
@@ -202,9 +199,13 @@ def encode(
         None,
         _cut(coded),
         words,
-        sizes,
-        names,
+        [len(e.words) for e in examples],
+        [_name(e) for e in examples],
     )
+
+
+def _name(example: Example) -> str:
+    return f"{example.language} {example.id}"
 
 
 def _cut(coded: Any) -> int:

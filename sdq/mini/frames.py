@@ -3,17 +3,12 @@
 A language file `text/<language>.txt` has two kinds of lines:
 
 * ``slot[.form]: value | value || value`` lists the values of a slot. Values at the same position
-  mean the
-  same thing in every language (or are its local counterpart: names, cities). A *form* is the same
-  list in
-  another grammatical shape (``city.in: в Москве | в Туле``), so that a frame never breaks
-  agreement.
-  ``||`` starts the values that only test sentences use. ``[...]`` marks the tagged part when it is
-  not all
-  of the value (``on [12 May]``).
+  mean the same thing in every language (or are its local counterpart: names, cities). A *form* is
+  the same list in another grammatical shape (``city.in: в Москве | в Туле``), so that a frame never
+  breaks agreement. ``||`` starts the values that only test sentences use. ``[...]`` marks the
+  tagged part when it is not all of the value (``on [12 May]``).
 * ``intent.split.number = text`` is a frame. ``{slot}`` or ``{slot.form}`` is replaced by a value. A
-  middle dot
-  ``·`` is a word boundary without a space, for scripts that write none (Thai, Chinese).
+  middle dot ``·`` is a word boundary without a space, for scripts that write none (Thai, Chinese).
 
 ``text/more/en.txt`` holds frames and values for training that exist in English only, so that the
 tasks are learnt from more wordings and names than were translated.

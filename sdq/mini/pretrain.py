@@ -287,17 +287,13 @@ def train(
         if step % 25 == 0:
             took = time.perf_counter() - started
             row = {
-                "step": step,
                 **{k: round(v.item(), 4) for k, v in terms.items()},
                 "tokens_per_second": round(seen / took),
                 "eta_minutes": round((until - step) * took / (step - first) / 60, 1),
             }
-            print(json.dumps(row), file=log, flush=True)
-            print(
-                f"step {step} of {until}  "
-                + "  ".join(f"{k} {v}" for k, v in row.items() if k != "step"),
-                flush=True,
-            )
+            print(json.dumps({"step": step, **row}), file=log, flush=True)
+            said = "  ".join(f"{name} {value}" for name, value in row.items())
+            print(f"step {step} of {until}  {said}", flush=True)
         if step % plan.save_every == 0 or step == until:
             checkpoints.save(trained, optimizer, step, folder)
     log.close()

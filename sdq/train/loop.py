@@ -121,8 +121,8 @@ def train_(
     _require(settings, teacher, unlabelled)
     torch.manual_seed(seed)
     with _training(model, settings):
-        optimizer = _adamw(model, settings)
-        student, terms = Watched(model, settings.distillation), settings.distillation
+        optimizer, terms = _adamw(model, settings), settings.distillation
+        student = Watched(model, terms)
         watched_teacher = None if teacher is None else Watched(teacher.eval(), terms)
         state = _begun(checkpoint, model, optimizer, settings.steps, progress)
         batches = itertools.islice(_stream(train, unlabelled, settings, seed), state.step, None)
@@ -135,16 +135,11 @@ def train_(
             loss = _total(term_losses, settings, step)
             _descend_(model, optimizer, loss, rate(step, settings, state.decay_from))
             if step % 10 == 0 or step == last:
-                row = {"step": float(step), "loss": loss.item()}
-                row |= {k: v.item() for k, v in term_losses.items()}
-                state.history.steps.append(row)
-                progress({"event": "step", "of": last, **row, "step": step})
-            looks = step % settings.check_every == 0 or step == last
-            if looks:
+                progress(_noted(state, loss, term_losses) | {"of": last})
+            if looks := step % settings.check_every == 0 or step == last:
                 model.eval()
                 before_check(model)
-                score = check(model)
-                state.look(score, model)
+                state.look(score := check(model), model)
                 progress({"event": "check", "step": step, "of": last, "dev": score})
                 # ranges are measured anew, as they are after a resumption
                 set_noise_(model, settings.noise, settings.refresh)
@@ -155,6 +150,14 @@ def train_(
             model.load_state_dict(state.best_state, strict=False)
     before_check(model)
     return state.history
+
+
+def _noted(state: State, loss: Tensor, terms: dict[str, Tensor]) -> dict[str, Any]:
+    """The event that tells the losses of this step, which go into the history, too."""
+    row = {"step": float(state.step), "loss": loss.item()}
+    row |= {name: value.item() for name, value in terms.items()}
+    state.history.steps.append(row)
+    return {"event": "step", **row, "step": state.step}
 
 
 def _require(settings: Training, teacher: nn.Module | None, unlabelled: Encoded | None) -> None:

@@ -113,13 +113,9 @@ def tiny(folder: Path) -> World:
     chance = random.Random(0)
     for split, n in (("train", 24), ("dev", 10), ("test", 20)):
         for code in LANGUAGES:
-            rows = [
-                (" ".join(chance.choices(WORDS, k=5)), chance.choice(("no", "yes")))
-                for _ in range(n)
-            ]
-            pd.DataFrame(rows, columns=["text", "label"]).to_csv(
-                task / f"{split}-{code}.csv", index=False
-            )
+            texts = [" ".join(chance.choices(WORDS, k=5)) for _ in range(n)]
+            table = pd.DataFrame({"text": texts, "label": chance.choices(("no", "yes"), k=n)})
+            table.to_csv(task / f"{split}-{code}.csv", index=False)
     fields = {
         "name": "drill",
         "kind": "sentence",
