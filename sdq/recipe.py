@@ -228,12 +228,6 @@ _HARMFUL = {
 }
 
 
-def _multi(width: str, rules: tuple[Rule, ...]) -> Recipe:
-    """SDQ that also sees unlabelled text of the other languages, our extension."""
-    training = Training(distillation=_LOSSES["att-kld"], unlabelled=True)
-    return Recipe(name=f"sdq-att-kld-multi-{width}", rules=rules, training=training)
-
-
 def _presets() -> dict[str, Recipe]:
     made = [Recipe(name="fp32"), Recipe(name="fp32-longer", training=Training())]
     made.append(Recipe(name="ptq-int8-dynamic", rules=_int8_dynamic()))
@@ -252,27 +246,17 @@ def _presets() -> dict[str, Recipe]:
     made.append(Recipe(name="ptq-w4a8-channel", rules=per_channel))
     made.append(Recipe(name="ptq-w3a8", rules=_w3a8()))
     made.append(Recipe(name="ptq-w2a8", rules=_w2a8()))
-    for width, rules in (
-        ("int8", _int8_dynamic()),
-        ("w4a8", _w4a8()),
-        ("w3a8", _w3a8()),
-        ("w2a8", _w2a8()),
-    ):
-        made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
-        made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
-        for loss, terms in _LOSSES.items():
-            made.append(
-                Recipe(
-                    name=f"sdq-{loss}-{width}", rules=rules, training=Training(distillation=terms)
-                )
-            )
-        made.append(_multi(width, rules))
-    for width, rules in {"int8-tensor": _int8_tensor(), **_HARMFUL}.items():
-        distilled = Training(distillation=_LOSSES["att-kld"])
-        made.append(Recipe(name=f"qat-{width}", rules=rules, training=Training()))
-        made.append(Recipe(name=f"qnat-{width}", rules=rules, training=Training(noise=0.5)))
-        made.append(Recipe(name=f"sdq-att-kld-{width}", rules=rules, training=distilled))
-        made.append(_multi(width, rules))
+    narrow = {"int8": _int8_dynamic(), "w4a8": _w4a8(), "w3a8": _w3a8(), "w2a8": _w2a8()}
+    for width, rules in {**narrow, "int8-tensor": _int8_tensor(), **_HARMFUL}.items():
+        losses = _LOSSES if width in narrow else {"att-kld": _LOSSES["att-kld"]}
+        trained = {"qat": Training(), "qnat": Training(noise=0.5)}
+        trained |= {f"sdq-{loss}": Training(distillation=terms) for loss, terms in losses.items()}
+        # our extension: unlabelled text of the other languages, too
+        trained["sdq-att-kld-multi"] = Training(distillation=_LOSSES["att-kld"], unlabelled=True)
+        made += [
+            Recipe(name=f"{name}-{width}", rules=rules, training=training)
+            for name, training in trained.items()
+        ]
     return {recipe.name: recipe for recipe in made}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,6 +102,12 @@ def run_label(report: Report) -> str:
     )
 
 
+_UNLIKE = (
+    "Runs can be compared if they are of one model and one task, and neither was replaced in "
+    "between"
+)
+
+
 def default_runs(reports: list[Report]) -> list[str]:
     """The default selection: FP32, PTQ, QAT and SDQ at the width of the home page, or the newest
     run."""
@@ -161,17 +167,37 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
             f"No finished run has the id {quoted(', '.join(unknown))}; showing the others.",
             icon=":material/search_off:",
         )
-    for why, left_out in (
-        ("These runs are of another model or task and cannot be compared with the others", unlike),
-        (f"No more than {most} runs fit beside one another", beyond),
-    ):
-        if left_out:
-            labels = "; ".join(run_label(by_id[run]) for run in left_out)
-            st.warning(f"{why}. Left out: {labels}.", icon=":material/filter_alt_off:")
+    if wanted:
+        known = {r.run: r for r in every_run}
+        _left_out(
+            known,
+            [run for run in wanted if run in known and run not in by_id],
+            {_UNLIKE: unlike, f"No more than {most} runs fit beside one another": beyond},
+        )
     unreadable_note(store)
     if not picked:
         picked = chosen
     return [by_id[run] for run in picked]
+
+
+def _left_out(
+    every: Mapping[str, Report], plain: Sequence[str], because: Mapping[str, Sequence[str]]
+) -> None:
+    """Say which runs of a link the page does not show, and why.
+
+    every: run -> report, of all that are stored
+    plain: runs of the link that quantize nothing, on a page that shows what quantization does
+    because: why others are left out -> which
+    """
+
+    def names(runs: Sequence[str]) -> str:
+        return "; ".join(run_label(every[run]) for run in runs)
+
+    if plain:
+        st.caption(f"Not shown, as nothing is quantized there: {names(plain)}.")
+    for why, runs in because.items():
+        if runs:
+            st.warning(f"{why}. Left out: {names(runs)}.", icon=":material/filter_alt_off:")
 
 
 def _task_of_runs(every: list[Report], chosen: list[Report], where: Any) -> None:

@@ -153,7 +153,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="choice"):
     task = task or "intent"  # an empty value in the address
     by_preset = stored(store, study.model, task)
     scheme = schemes(study)[choose_scheme(study, by_preset)]
-    multi = scheme.name in study.extended and st.toggle(
+    multi = scheme in study.extended and st.toggle(
         "SDQ multi (ours)",
         key="multi",
         bind="query-params",

@@ -92,10 +92,12 @@ def table(
     )
 
 
-def _share(label: str, gain: float, drop: float) -> str:
-    if gain < 0:
-        return f"{label} recovers nothing ({-gain:.1f} points below PTQ)"
-    return f"{label} recovers " + ("all" if gain >= drop else f"{100 * gain / drop:.0f} %")
+def _share(label: str, gain: float, drop: float, also: str = "") -> str:
+    """What of the points that PTQ loses a method wins back, in words; `also` stands behind it."""
+    what = "nothing" if gain < 0 else "all" if gain >= drop else f"{100 * gain / drop:.0f} %"
+    below = f"{-gain:.1f} points below PTQ" if gain < 0 else ""
+    notes = "; ".join(note for note in (below, also) if note)
+    return f"{label} recovers {what}" + (f" ({notes})" if notes else "")
 
 
 def _unquantized(scores: Scores, measure: str) -> str:
@@ -167,51 +169,62 @@ def _recovered(reports: Sequence[Report], repaired: str) -> str:
     """What each run recovers of the loss by PTQ, `repaired` first. FP32 trained longer loses
     nothing by rounding, so that it has nothing to recover: its score."""
     sign = 1 if METRICS[reports[0].metric].higher_is_better else -1
-    lines, quantized = series(reports), {r.run for r in reports if r.is_quantized}
+    lines, repairs = series(reports), _repairs(reports)
     mean = {label: 100 * scores.leading for label, (scores, _) in lines.items()}
     drop = sign * (mean["FP32"] - mean["PTQ"])
-    others = [label for label in lines if label not in ("FP32", "PTQ", repaired)]
-    shares = ", ".join(
-        _share(label, sign * (mean[label] - mean["PTQ"]), drop)
-        for label in (repaired, *others)
-        if lines[label][1] in quantized
-    )
+    shares = ", ".join(_share(label, sign * (mean[label] - mean["PTQ"]), drop) for label in repairs)
     return f"{shares}." + "".join(
         f" {label}, which is not quantized, reaches {mean[label]:.1f} %."
-        for label in others
-        if lines[label][1] not in quantized
+        for label in lines
+        if label not in ("FP32", "PTQ", *repairs)
     )
+
+
+def _repairs(reports: Sequence[Report]) -> list[str]:
+    """Labels of the quantized runs that stand against PTQ, the one that is to repair first."""
+    lines, quantized = series(reports), {r.run for r in reports if r.is_quantized}
+    repaired = repaired_label(list(lines))
+    labels = [label for label, (_, run) in lines.items() if run in quantized and label != "PTQ"]
+    return sorted(labels, key=lambda label: label != repaired)
 
 
 def over_seeds(shown: Sequence[Report], every: Iterable[Report]) -> str:
-    """How a picture of one seed stands among all seeds: what each trained method recovers on
-    average. Empty where no method has a second seed, or PTQ loses next to nothing.
+    """How a picture of one seed stands among the seeds that all of its trained methods have: what
+    each recovers on average, and from which share to which. Empty where those are fewer than two,
+    or PTQ loses next to nothing.
 
     shown: the runs of the picture
-    every: finished runs of the same model and task, also of other recipes
+    every: finished runs of the same model and task, newest first, also of other recipes
     """
-    ptq = next((report for report in shown if report.method == "PTQ"), None)
+    lines = series(shown)
+    ptq = next(
+        (report for report in shown if lines.get("PTQ", (None, None))[1] == report.run), None
+    )
     if ptq is None:
         return ""
     sign = 1 if METRICS[ptq.metric].higher_is_better else -1
     drop = 100 * sign * (ptq.reference.leading - ptq.quantized.leading)
-    seeds: dict[str, dict[int, float]] = {}  # method -> seed -> points won over PTQ
-    for report in every:
-        for one in shown:
-            same = preset_of(report.recipe) == preset_of(one.recipe) is not None
-            if same and one.is_quantized and one is not ptq:
-                won = 100 * sign * (report.quantized.leading - ptq.quantized.leading)
-                seeds.setdefault(one.method, {})[report.recipe["seed"]] = won
-    several = {method: won for method, won in seeds.items() if len(won) > 1}
-    if not several or drop < _NEGLIGIBLE:
+    labels = {lines[label][1]: label for label in _repairs(shown)}
+    trained = {preset_of(r.recipe): labels[r.run] for r in shown if r.run in labels}
+    won: dict[str, dict[int, float]] = {label: {} for label in labels.values()}
+    for report in (*shown, *every):  # of two equal runs that of the picture, or the newer one
+        if (label := trained.get(preset_of(report.recipe))) is not None:
+            gain = 100 * sign * (report.quantized.leading - ptq.quantized.leading)
+            won[label].setdefault(report.recipe["seed"], gain)
+    seeds = sorted(set.intersection(*(set(gains) for gains in won.values()))) if won else []
+    if None in trained or len(seeds) < 2 or drop < _NEGLIGIBLE:
         return ""
-    shares = [
-        _share(one.method, fmean(several[one.method].values()), drop)
-        for one in sorted(shown, key=lambda one: ORDER.index(one.method), reverse=True)
-        if one.method in several
-    ]
-    counts = sorted({len(won) for won in several.values()})
-    number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-    return (
-        f"This is seed {ptq.recipe['seed']}. On average over {number} seeds, {', '.join(shares)}."
+    *first, last = map(str, seeds)
+    shares = ", ".join(
+        _share(label, fmean(each), drop, f"single seeds: {_percent(min(each), max(each), drop)}")
+        for label, gains in won.items()
+        for each in [[gains[seed] for seed in seeds]]
     )
+    return (
+        f"This is seed {ptq.recipe['seed']}. On average over the seeds {', '.join(first)} and "
+        f"{last}, {shares}."
+    )
+
+
+def _percent(least: float, most: float, drop: float) -> str:
+    return f"{100 * least / drop:.0f} to {100 * most / drop:.0f} %"

@@ -47,8 +47,8 @@ class Study:
     trained: how names of the presets begin that train, the baseline first
     tested: which of them are compared with what stands before them
     control: the preset without quantization that trains as many steps
-    detailed: names of the schemes whose runs ship with what a look inside them showed
-    extended: names of the schemes in which our extension, SDQ multi, is compared too
+    detailed: (scheme, task) of the tables whose runs ship with what a look inside them showed
+    extended: schemes in which our extension, SDQ multi, is compared too
     inspected: presets whose runs of intent at seed 0 ship with an inspection
     """
 
@@ -57,8 +57,8 @@ class Study:
     trained: tuple[str, ...]
     tested: tuple[str, ...]
     control: str
-    detailed: tuple[str, ...]
-    extended: tuple[str, ...]
+    detailed: tuple[tuple[Scheme, str], ...]
+    extended: tuple[Scheme, ...]
     inspected: tuple[str, ...] = ()
 
     @property
@@ -78,7 +78,7 @@ class Study:
     def presets(self, scheme: Scheme, multi: bool = True) -> list[str]:
         """Presets compared in a scheme's tables: FP32, the control, PTQ, what is trained; without
         `multi`, and where the study does not compare it, not our extension, SDQ multi."""
-        multi = multi and scheme.name in self.extended
+        multi = multi and scheme in self.extended
         before = ["fp32", self.control, scheme.ptq]
         named = [*before, *(f"{name}-{scheme.ending}" for name in self.trained)]
         return [name for name in named if multi or PRESETS[name].method != "SDQ multi"]
@@ -89,11 +89,11 @@ class Study:
 
     def ships_tables(self, job: Job) -> bool:
         """Whether what a look inside a run showed ships, which takes ten times the space of the
-        scores: of seed 0 what the `detailed` schemes compare, and of all others PTQ on intent."""
+        scores: of seed 0 what the `detailed` tables compare, and of all others PTQ on intent."""
         shown = {
             preset
             for scheme in self.schemes
-            if scheme.name in self.detailed
+            if (scheme, job.task) in self.detailed
             for preset in self.presets(scheme)
             if preset != self.control
         }
@@ -203,8 +203,8 @@ MINI = Study(
     trained=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
     tested=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
     control="fp32-longer",
-    detailed=("W2A8", "W4A8"),
-    extended=("W2A8", "W3A8", "W4A8", "INT8"),
+    detailed=((_W2A8, "intent"), (_W2A8, "slots"), (_W4A8, "intent")),
+    extended=_BITS,
     inspected=("ptq-w4a8", "ptq-w2a8"),
 )
 
@@ -214,8 +214,8 @@ MIDI = Study(
     trained=("qat", "sdq-att-kld", "sdq-att-kld-multi"),
     tested=("sdq-att-kld", "sdq-att-kld-multi"),
     control="fp32-longer",
-    detailed=("full-integer-per-tensor",),
-    extended=("full-integer-per-tensor",),
+    detailed=((_INT8[0], "intent"), (_INT8[0], "slots")),
+    extended=_INT8[:1],
 )
 
 STUDIES = {study.model: study for study in (MINI, MIDI)}

@@ -49,7 +49,7 @@ def test_a_link_says_which_of_its_runs_are_left_out(store: Store) -> None:
     mixed = opened(PAGE, runs=",".join([reports["ptq-w3a8"].run, slots, reports["fp32"].run]))
     assert mixed.dataframe[0].value["run"].tolist() == ["PTQ", "FP32"]
     (told,) = [warning.value for warning in mixed.warning]
-    assert "of another model or task" in told
+    assert "of one model and one task" in told
     assert "PTQ W3A8 · slots" in told
     seeds = [made_up.add(store, seeded("qat-w3a8", seed)).run for seed in range(1, 9)]
     many = opened(PAGE, runs=",".join([reports["fp32"].run, *seeds]))

@@ -92,24 +92,59 @@ def test_the_sentence_of_one_run_and_of_none() -> None:
         languages.reading([])
 
 
+def seeds_of(report: Report, *scores: float) -> list[Report]:
+    """The run with the seeds 1, 2, ... and these scores in every language but English."""
+    return [
+        report.model_copy(
+            update={
+                "run": f"{seed:012x}",
+                "recipe": report.recipe | {"seed": seed},
+                "quantized": simple("fp32", "FP32", score, score).quantized,
+            }
+        )
+        for seed, score in enumerate(scores, 1)
+    ]
+
+
 def test_one_seed_stands_beside_the_mean_of_all() -> None:
+    fp32, longer = simple("fp32", "FP32", 0.9, 0.9), simple("fp32-longer", "FP32 longer", 0.6, 0.6)
+    ptq, sdq = simple("ptq-w4a8", "PTQ", 0.7, 0.7), simple("sdq-att-kld-w4a8", "SDQ", 0.8, 0.8)
+    qat, multi = (
+        simple("qat-w4a8", "QAT", 0.75, 0.75),
+        simple("sdq-att-kld-multi-w4a8", "SDQ multi", 0.86, 0.86),
+    )
+    other = simple("sdq-att-kld-w3a8", "SDQ", 0.1, 0.1)
+    every = [*seeds_of(sdq, 0.9, 0.82), *seeds_of(qat, 0.6), *seeds_of(other, 0.1, 0.1)]
+    older = sdq.model_copy(update={"quantized": other.quantized})  # by an engine before this one
+    shown = [fp32, longer, ptq, qat, sdq]
+    say = languages.over_seeds
+    assert say(shown, [*shown, *every, older]) == (  # seed 2 is one of SDQ alone
+        "This is seed 0. On average over the seeds 0 and 1, SDQ recovers 75 % (single seeds: 50 to "
+        "100 %), QAT recovers nothing (2.5 points below PTQ; single seeds: -50 to 25 %)."
+    )
+    assert say([ptq, sdq], every) == (
+        "This is seed 0. On average over the seeds 0, 1 and 2, SDQ recovers 70 % (single seeds: 50 "
+        "to 100 %)."
+    )
+    assert say([ptq, sdq, multi], [*every, *seeds_of(multi, 0.95)]) == (
+        "This is seed 0. On average over the seeds 0 and 1, SDQ recovers 75 % (single seeds: 50 to "
+        "100 %), SDQ multi recovers all (single seeds: 80 to 125 %)."
+    )
+
+
+def test_nothing_is_said_of_seeds_that_are_not_there() -> None:
     ptq, sdq = simple("ptq-w4a8", "PTQ", 0.7, 0.7), simple("sdq-att-kld-w4a8", "SDQ", 0.8, 0.8)
     qat = simple("qat-w4a8", "QAT", 0.75, 0.75)
-
-    def again(report: Report, seed: int, score: float) -> Report:
-        scores = simple("fp32", "SDQ", score, score).quantized
-        changed = {"recipe": report.recipe | {"seed": seed}, "quantized": scores}
-        return report.model_copy(update=changed)
-
-    every = [ptq, sdq, qat, again(sdq, 1, 0.9), again(sdq, 2, 0.82), again(qat, 1, 0.6)]
-    every.append(simple("sdq-att-kld-w3a8", "SDQ", 0.1, 0.1))  # of another recipe
-    text = languages.over_seeds([ptq, qat, sdq], every)
-    assert text == (
-        "This is seed 0. On average over 2 to 3 seeds, SDQ recovers 70 %, QAT recovers nothing "
-        "(2.5 points below PTQ)."
-    )
-    assert languages.over_seeds([ptq, qat, sdq], [ptq, qat, sdq]) == ""
-    assert languages.over_seeds([sdq], every) == ""
+    every = [*seeds_of(sdq, 0.9, 0.82), ptq]
+    say = languages.over_seeds
+    assert say([ptq, sdq], []) == ""
+    assert say([sdq], every) == ""  # no PTQ, which it would have to recover from
+    assert say([ptq], every) == ""
+    assert say([ptq, sdq, qat], every) == ""  # QAT has one seed
+    harmless = ptq.model_copy(update={"quantized": simple("fp32", "FP32", 0.897, 0.897).quantized})
+    assert say([harmless, sdq], every) == ""
+    own = sdq.model_copy(update={"recipe": sdq.recipe | {"rules": []}})
+    assert say([ptq, own], every) == ""  # of no preset: which runs repeat it is not known
 
 
 def test_the_sentence_never_takes_fp32_trained_longer_for_a_quantized_run() -> None:
