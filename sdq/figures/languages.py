@@ -227,4 +227,5 @@ def over_seeds(shown: Sequence[Report], every: Iterable[Report]) -> str:
 
 
 def _percent(least: float, most: float, drop: float) -> str:
-    return f"{100 * least / drop:.0f} to {100 * most / drop:.0f} %"
+    """From which to which share of the drop, with minus signs as they are printed."""
+    return f"{100 * least / drop:.0f} to {100 * most / drop:.0f} %".replace("-", "−")

@@ -120,7 +120,7 @@ def test_one_seed_stands_beside_the_mean_of_all() -> None:
     say = languages.over_seeds
     assert say(shown, [*shown, *every, older]) == (  # seed 2 is one of SDQ alone
         "This is seed 0. On average over the seeds 0 and 1, SDQ recovers 75 % (single seeds: 50 to "
-        "100 %), QAT recovers nothing (2.5 points below PTQ; single seeds: -50 to 25 %)."
+        "100 %), QAT recovers nothing (2.5 points below PTQ; single seeds: −50 to 25 %)."
     )
     assert say([ptq, sdq], every) == (
         "This is seed 0. On average over the seeds 0, 1 and 2, SDQ recovers 70 % (single seeds: 50 "
