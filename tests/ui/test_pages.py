@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from sdq.jobs import queue as jobs
 from sdq.recipe import PRESETS
+from sdq.reproduce.plan import seeded
 from sdq.results import Report
 from sdq.settings import UserError
 from sdq.store import Store
@@ -67,6 +69,18 @@ def test_home_with_some_runs_names_the_missing_ones(store: Store) -> None:
     assert list(links(app).items())[:3] == [
         (name, f"on=intent&preset={name}") for name in ("fp32", "fp32-longer", "qat-w3a8")
     ]
+
+
+def test_home_says_how_its_seed_stands_among_the_others(store: Store) -> None:
+    names = ("fp32", "ptq-w4a8", "sdq-att-kld-w4a8")
+    for name in names:
+        made_up.add(store, PRESETS[name])
+    assert "On average over the seeds" not in text_of(opened(width="W4A8"))
+    for seed, kept in ((1, 0.9), (2, 0.95)):
+        made_up.add(store, seeded("sdq-att-kld-w4a8", seed), keep=kept)
+        made_up.add(store, seeded("sdq-att-kld-w4a8", seed), "slots", keep=0.1)  # another task
+    shown = re.sub("<[^>]+>", "", text_of(opened(width="W4A8")))
+    assert "This is seed 0. On average over the seeds 0, 1 and 2, SDQ recovers" in shown
 
 
 def test_home_begins_with_the_model_that_int8_breaks(store: Store) -> None:
