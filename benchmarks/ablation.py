@@ -111,8 +111,7 @@ def variations(width: str) -> dict[str, Recipe]:
 
 def controls(rules: tuple[Rule, ...]) -> dict[str, Recipe]:
     """What tells apart what helps at a width: SDQ multi where rounding costs next to nothing, so
-    that what it gains is no repair; and PTQ calibrated in all languages if
-    ranges are static."""
+    that what it gains is no repair; and, if ranges are static, PTQ calibrated in all languages."""
     multi = PRESETS["sdq-att-kld-multi-int8"]
     everywhere = Recipe(rules=rules, calibration=Calibration(languages="all"))
     said = {"ptq, calibrated in all languages": everywhere} if everywhere.calibrates else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sdq.data.languages import language
@@ -128,6 +128,12 @@ def signed(value: float, digits: int = 1) -> str:
 def share(value: float) -> str:
     """A share as a percentage: 0.004 -> "0.4 %"."""
     return f"{nats(100 * value)} %" if 0 < abs(value) < 0.01 else f"{100 * value:.0f} %"
+
+
+def listed(words: Iterable[str]) -> str:
+    """One or more in a row: "PTQ, QAT and SDQ"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def scheme_title(name: str) -> str:

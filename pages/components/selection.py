@@ -22,6 +22,10 @@ KEYS = ("runs", "layer", "language", "example")
 FIRST = tuple(
     ("fp32", f"ptq-{w}", f"qat-{w}", f"sdq-att-kld-{w}") for w in ("w2a8", "w3a8")
 )  # what a first visitor sees: where PTQ breaks and SDQ repairs
+_UNLIKE = (
+    "Runs can be compared if they are of one model and one task, and neither was replaced in "
+    "between"
+)
 
 
 def get(name: str) -> str | None:
@@ -102,12 +106,6 @@ def run_label(report: Report) -> str:
     )
 
 
-_UNLIKE = (
-    "Runs can be compared if they are of one model and one task, and neither was replaced in "
-    "between"
-)
-
-
 def default_runs(reports: list[Report]) -> list[str]:
     """The default selection: FP32, PTQ, QAT and SDQ at the width of the home page, or the newest
     run."""
@@ -127,21 +125,21 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
 
     Stops the page with what to do if there is nothing to choose from.
     """
-    every_run = finished(store)
-    every = [r for r in every_run if r.is_quantized or not quantized]
+    known = {r.run: r for r in finished(store)}
+    by_id = {run: r for run, r in known.items() if r.is_quantized or not quantized}
+    every = list(by_id.values())
     if not every:
         empty("No finished run is stored yet.")
-    by_id = {r.run: r for r in every}
     wanted = [run for run in (get("runs") or "").split(",") if run]
-    unknown = [run for run in wanted if run not in {r.run for r in every_run}]
+    unknown = [run for run in wanted if run not in known]
     chosen = (
         [run for run in wanted if run in by_id]
         or [run for run in default_runs(every) if run in by_id]
         or [every[0].run]
     )
     first = by_id[chosen[0]]
-    comparable = [r for r in every if store.alike(r, first)]
-    alike = [run for run in chosen if run in {r.run for r in comparable}]
+    comparable = [r.run for r in every if store.alike(r, first)]
+    alike = [run for run in chosen if run in comparable]
     unlike = [run for run in chosen if run not in alike]
     chosen, beyond = alike[:most], alike[most:]
     st.session_state["pick-runs"] = chosen
@@ -154,7 +152,7 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     picked = left.multiselect(
         "Runs",
-        [r.run for r in comparable],
+        comparable,
         format_func=lambda run: run_label(by_id[run]),
         key="pick-runs",
         max_selections=most,
@@ -168,7 +166,6 @@ def runs(store: Store, most: int = 5, quantized: bool = False) -> list[Report]:
             icon=":material/search_off:",
         )
     if wanted:
-        known = {r.run: r for r in every_run}
         _left_out(
             known,
             [run for run in wanted if run in known and run not in by_id],

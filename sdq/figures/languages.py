@@ -13,7 +13,7 @@ import pandas as pd
 
 from sdq.evaluate.statistics import intervals
 from sdq.figures.style import ORDER
-from sdq.labels import language_name, treatment, width
+from sdq.labels import language_name, listed, treatment, width
 from sdq.recipe import preset_of
 from sdq.results import METRICS, Report, Scores
 
@@ -160,13 +160,13 @@ def reading(reports: Sequence[Report]) -> str:
     if repaired is None:
         return f"{lost}{hardest}."
     return (
-        f"{lost} Of the zero-shot loss, {_recovered(reports, repaired)}{hardest}, and "
+        f"{lost} Of the zero-shot loss, {_recovered(reports)}{hardest}, and "
         f"{worst[repaired]:.1f} % with {repaired}."
     )
 
 
-def _recovered(reports: Sequence[Report], repaired: str) -> str:
-    """What each run recovers of the loss by PTQ, `repaired` first. FP32 trained longer loses
+def _recovered(reports: Sequence[Report]) -> str:
+    """What each run recovers of the loss by PTQ. FP32 trained longer loses
     nothing by rounding, so that it has nothing to recover: its score."""
     sign = 1 if METRICS[reports[0].metric].higher_is_better else -1
     lines, repairs = series(reports), _repairs(reports)
@@ -196,36 +196,29 @@ def over_seeds(shown: Sequence[Report], every: Iterable[Report]) -> str:
     shown: the runs of the picture
     every: finished runs of the same model and task, newest first, also of other recipes
     """
-    lines = series(shown)
-    ptq = next(
-        (report for report in shown if lines.get("PTQ", (None, None))[1] == report.run), None
-    )
-    if ptq is None:
+    lines, repairs = series(shown), _repairs(shown)
+    ptq = next((report for report in shown if report.method == "PTQ"), None)
+    if ptq is None or not repairs:
         return ""
     sign = 1 if METRICS[ptq.metric].higher_is_better else -1
     drop = 100 * sign * (ptq.reference.leading - ptq.quantized.leading)
-    labels = {lines[label][1]: label for label in _repairs(shown)}
-    trained = {preset_of(r.recipe): labels[r.run] for r in shown if r.run in labels}
-    won: dict[str, dict[int, float]] = {label: {} for label in labels.values()}
+    preset = {report.run: preset_of(report.recipe) for report in shown}
+    label_of = {preset[lines[label][1] or ""]: label for label in repairs}
+    won: dict[str, dict[int, float]] = {label: {} for label in repairs}  # label -> seed -> points
     for report in (*shown, *every):  # of two equal runs that of the picture, or the newer one
-        if (label := trained.get(preset_of(report.recipe))) is not None:
+        if label := label_of.get(preset_of(report.recipe)):
             gain = 100 * sign * (report.quantized.leading - ptq.quantized.leading)
             won[label].setdefault(report.recipe["seed"], gain)
-    seeds = sorted(set.intersection(*(set(gains) for gains in won.values()))) if won else []
-    if None in trained or len(seeds) < 2 or drop < _NEGLIGIBLE:
+    seeds = sorted(set.intersection(*map(set, won.values())))
+    if None in label_of or len(seeds) < 2 or drop < _NEGLIGIBLE:
         return ""
-    *first, last = map(str, seeds)
-    shares = ", ".join(
-        _share(label, fmean(each), drop, f"single seeds: {_percent(min(each), max(each), drop)}")
-        for label, gains in won.items()
-        for each in [[gains[seed] for seed in seeds]]
-    )
+    shares = []
+    for label in repairs:
+        gains = [won[label][seed] for seed in seeds]
+        least, most = (f"{100 * gain / drop:z.0f}" for gain in (min(gains), max(gains)))
+        spread = f"single seeds: {least} to {most} %".replace("-", "−")
+        shares.append(_share(label, fmean(gains), drop, spread))
     return (
-        f"This is seed {ptq.recipe['seed']}. On average over the seeds {', '.join(first)} and "
-        f"{last}, {shares}."
+        f"This is seed {ptq.recipe['seed']}. On average over the seeds {listed(map(str, seeds))}, "
+        f"{', '.join(shares)}."
     )
-
-
-def _percent(least: float, most: float, drop: float) -> str:
-    """From which to which share of the drop, with minus signs as they are printed."""
-    return f"{100 * least / drop:.0f} to {100 * most / drop:.0f} %".replace("-", "−")

@@ -54,7 +54,7 @@ def text(built: dict[str, Any], plan: Plan) -> str:
         f"- {name}: `{settings.model_dump_json(exclude_defaults=True)}`; {_trained(built, name)}"
         for name, settings in MIDI.items()
     )
-    return f"""{_body(built)}
+    return f"""{_about(built)}
 
 ## Training
 
@@ -98,7 +98,7 @@ not touched by that, since all begin with the same FP32 model.
 """
 
 
-def _body(built: dict[str, Any]) -> str:
+def _about(built: dict[str, Any]) -> str:
     """What the model is, what of it lies here, and how it cuts text."""
     body = composition.BODY
     return f"""# Model card: midi

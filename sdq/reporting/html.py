@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 from sdq.figures.style import INK
 from sdq.io.quoting import csv
 from sdq.io.templates import rendered
-from sdq.labels import run_names, width
+from sdq.labels import listed, run_names, width
 from sdq.recipe import preset_of
 from sdq.reporting.sections import Part, checked, slug
 from sdq.results import METRICS, Report
@@ -32,13 +32,10 @@ ROWS = 60  # rows of a table in the web page; the zip has all
 
 def heading(reports: Sequence[Report]) -> str:
     """A title for those who give none: what was done to which model on which task."""
-    methods = list(
-        dict.fromkeys(
-            f"{r.method} {width(r.recipe)}" if r.is_quantized else r.method for r in reports
-        )
+    methods = dict.fromkeys(
+        f"{r.method} {width(r.recipe)}" if r.is_quantized else r.method for r in reports
     )
-    named = methods[0] if len(methods) == 1 else f"{', '.join(methods[:-1])} and {methods[-1]}"
-    return f"{named}: the model {reports[0].model} on the task {reports[0].on}"
+    return f"{listed(methods)}: the model {reports[0].model} on the task {reports[0].on}"
 
 
 def stem(reports: Sequence[Report]) -> str:

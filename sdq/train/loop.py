@@ -136,10 +136,9 @@ def train_(
             _descend_(model, optimizer, loss, rate(step, settings, state.decay_from))
             if step % 10 == 0 or step == last:
                 progress(_noted(state, loss, term_losses) | {"of": last})
-            if looks := step % settings.check_every == 0 or step == last:
-                model.eval()
-                before_check(model)
-                state.look(score := check(model), model)
+            looks = step % settings.check_every == 0 or step == last
+            if looks:
+                score = _look(model, state, check, before_check)
                 progress({"event": "check", "step": step, "of": last, "dev": score})
                 # ranges are measured anew, as they are after a resumption
                 set_noise_(model, settings.noise, settings.refresh)
@@ -150,6 +149,20 @@ def train_(
             model.load_state_dict(state.best_state, strict=False)
     before_check(model)
     return state.history
+
+
+def _look(
+    model: nn.Module,
+    state: State,
+    check: Callable[[nn.Module], float],
+    before_check: Callable[[nn.Module], None],
+) -> float:
+    """The score on dev; the state keeps the weights if they are the best so far."""
+    model.eval()
+    before_check(model)
+    score = check(model)
+    state.look(score, model)
+    return score
 
 
 def _noted(state: State, loss: Tensor, terms: dict[str, Tensor]) -> dict[str, Any]:
